@@ -1,0 +1,61 @@
+"""Results as a person reads them: from results, never from a device."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+FILES = {
+    "result.json": "the numbers above, a list of seeds for each",
+    "curves.png": "error and loss by epoch",
+    "metrics.jsonl": "one JSON a line: step, split, seed, values",
+    "config.json": "every setting",
+    "environment.json": "versions, devices, commit, command line",
+    "checkpoints": "to go on from, or to load",
+    "tensorboard": "the same for TensorBoard",
+}
+
+
+def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> str:
+    """`1.23 ± 0.04 (5)`: mean, standard deviation (n - 1), number of values; scaled to percent."""
+    scaled = [scale * v for v in values]
+    mean = statistics.fmean(scaled)
+    if len(scaled) == 1:
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {statistics.stdev(scaled):.{digits}f} ({len(scaled)})"
+
+
+def result_table(result: dict[str, Any]) -> str:
+    """The splits of a result.json, a line each."""
+    rows = [("", "images", "top-1 error, %", "top-5 error, %", "loss")]
+    labels = {
+        "train": "train, running average",
+        "train_eval": "train",
+        "val": "held out",
+        "test": "test",
+    }
+    for split, label in labels.items():
+        if split in result:
+            r = result[split]
+            errors = (mean_sd(r["top1_error"]), mean_sd(r["top5_error"]))
+            rows.append((label, f"{r['examples']:,}", *errors, mean_sd(r["loss"], 1, 4)))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    table = "\n".join(
+        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
+    head = f"{result['name']} on {result['dataset']}, protocol {result['protocol']}"
+    if "params" in result:
+        head += (
+            f": {result['params']:,} parameters, {result['macs']:,} multiply-adds\n"
+            f"{result['steps']:,} steps in {result['seconds']:.0f} s, "
+            f"{result['images_per_second']:,.0f} images/s on {result['device']}"
+        )
+    return f"{head}\n\n{table}"
+
+
+def files_table(workdir: Path) -> str:
+    """The paths that a run left, and what they are."""
+    there = [(str(workdir / name), what) for name, what in FILES.items() if (workdir / name).exists()]
+    width = max(len(path) for path, _ in there)
+    return "\n".join(f"{path.ljust(width)}  {what}" for path, what in there)

@@ -1,0 +1,181 @@
+"""The command line: commands, flags, exit codes, one-line errors."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cnn_archs.errors import ConfigError, UserError
+
+# What a command needs is imported inside it: `--help` and a wrong flag answer without jax.
+
+EPILOG = """\
+any key of the experiment is a flag too:  --config.epochs=2 --config.schedule.learning_rate=0.05
+exit codes: 0 done; 2 usage or config; 3 data or checkpoint damaged or missing; 4 the loss is not
+finite; 75 stopped by a signal and saved: run the same command again to go on"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; its exit code."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
+        arguments.run(arguments, overrides)
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return e.code
+    except BrokenPipeError:  # the reader of our output went away
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are ConfigErrors, so that all of them leave by one door."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """(arguments, overrides `a.b=value`)."""
+    overrides = [a.removeprefix("--config.") for a in argv if a.startswith("--config.")]
+    rest = [a for a in argv if not a.startswith("--config.")]
+    arguments = parser().parse_args(rest)
+    if overrides and not hasattr(arguments, "config"):
+        raise ConfigError(f"{arguments.command} takes no --config.{overrides[0]}")
+    return arguments, overrides
+
+
+def parser() -> Parser:
+    p = Parser(
+        prog="cnn-archs",
+        description="The classic CNN papers in JAX: LeNet-5, and what follows.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = p.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(run: Any, *flags: str) -> argparse.ArgumentParser:
+        name, description = run.__name__, (run.__doc__ or "").split("\n")[0]
+        c = commands.add_parser(
+            name,
+            help=description,
+            description=description,
+            epilog=EPILOG if "config" in flags else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        c.set_defaults(run=run)
+        if "config" in flags:
+            c.add_argument(
+                "--config",
+                default="lenet5_digits",
+                metavar="EXPERIMENT",
+                help="experiments/x.py[:argument], or the name of an installed one "
+                "(default: %(default)s)",
+            )
+        if "workdir" in flags:
+            c.add_argument("--workdir", metavar="DIR", help="folder of the run")
+        c.add_argument("--format", choices=("text", "json"), default="text", help="of stdout")
+        return c
+
+    command(train, "config", "workdir")
+    c = command(evaluate, "workdir")
+    c.add_argument("--protocol", default="single", help="views of each image (default: single)")
+    c.add_argument("--split", default="test", help="test, train or val (default: test)")
+    command(summarize, "config")
+    c = command(predict, "workdir")
+    c.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    c = command(prepare)
+    c.add_argument("dataset", metavar="DATASET", help="a tfds dataset, like mnist")
+    c.add_argument("--data_dir", default="", help="default: $TFDS_DATA_DIR, else tfds' own")
+    return p
+
+
+def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Trains an experiment, or goes on where it was stopped; ends with a full evaluation."""
+    from cnn_archs import config as configs
+
+    config = configs.load(arguments.config, overrides)
+    workdir = Path(arguments.workdir or default_workdir(arguments.config))
+
+    from cnn_archs.analysis import figures, report
+    from cnn_archs.train import loop
+
+    result = loop.train(config, workdir)
+    figures.curves(workdir)
+    emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
+
+
+def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Evaluates the network of a workdir under a named protocol."""
+    from cnn_archs.analysis import report
+    from cnn_archs.evaluate import run
+
+    result = run.evaluate(workdir_of(arguments), arguments.protocol, arguments.split)
+    emit(arguments, result, report.result_table(result))
+
+
+def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Prints the ledger of an experiment's network: sizes, parameters, multiply-adds."""
+    from cnn_archs import config as configs
+
+    config = configs.load(arguments.config, overrides)
+
+    from cnn_archs.analysis import ledger
+    from cnn_archs.setup import network
+
+    net = network(config)
+    rows = ledger.ledger(net.model, net.image_shape)
+    summary = ledger.summary(config.model.name, net.image_shape, rows)
+    emit(arguments, summary, ledger.table(rows))
+
+
+def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Prints the most probable classes of image files."""
+    missing = [f for f in arguments.images if not Path(f).is_file()]
+    if missing:
+        raise ConfigError(f"there is no file {missing[0]}")
+    from cnn_archs.evaluate import run
+
+    predictions = run.predict(workdir_of(arguments), [Path(f) for f in arguments.images])
+    lines = [
+        f"{p['file']}: " + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
+        for p in predictions
+    ]
+    emit(arguments, predictions, "\n".join(lines))
+
+
+def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Downloads a tfds dataset and prepares it as array_record (extra `prepare`)."""
+    from cnn_archs.data import prepare
+
+    done = prepare.prepare(arguments.dataset, arguments.data_dir)
+    emit(arguments, done, f"{done['name']} is in {done['path']}")
+
+
+def workdir_of(arguments: argparse.Namespace) -> Path:
+    """The --workdir that must be there, with a run in it."""
+    if not arguments.workdir:
+        raise ConfigError(f"{arguments.command}: which run? --workdir=DIR")
+    workdir = Path(arguments.workdir)
+    if not (workdir / "config.json").is_file():
+        raise ConfigError(f"there is no run in {workdir} (no config.json)")
+    return workdir
+
+
+def default_workdir(experiment: str) -> str:
+    """runs/<experiment>, with its argument where it has one."""
+    path, _, argument = experiment.partition(":")
+    stem = Path(path).name.removesuffix(".py")
+    return f"runs/{stem}_{argument}" if argument else f"runs/{stem}"
+
+
+def emit(arguments: argparse.Namespace, value: Any, text: str) -> None:
+    """On stdout: `value` as one JSON document, or `text`."""
+    print(json.dumps(value, indent=1) if arguments.format == "json" else text, flush=True)

@@ -1,0 +1,204 @@
+"""From a command line to a complete, locked config.
+
+`--config=PATH.py[:argument]` or `--config=NAME[:argument]` of an installed experiment, then
+`--config.section.key=value` for any key. Naming another optimizer, schedule, model, ... starts
+that section afresh from its own defaults. Every mistake is a ConfigError of one line.
+"""
+
+import ast
+import difflib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cnn_archs.errors import ConfigError
+
+EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+DEFAULT = "lenet5_digits"
+
+
+def load(experiment: str, overrides: list[str]) -> ConfigDict:
+    """The config of `experiment` with `overrides` (`a.b=value`, in order), complete and locked."""
+    from cnn_archs import models
+
+    base = module_at(EXPERIMENTS / "base.py")
+    path, argument = locate(experiment)
+    config = call(module_at(path), argument)
+    if config.model.name not in models.MODELS:
+        raise ConfigError(unknown("model.name", config.model.name, list(models.MODELS)))
+    stated = config.model.to_dict()
+    fields = models.fields(stated["name"])
+    for key in stated.keys() - fields.keys() - {"name"}:
+        raise ConfigError(unknown(f"model {stated['name']}", key, list(fields), what="field"))
+    with config.unlocked():
+        config.model = ConfigDict({**fields, **stated})
+
+    pairs = [split_override(o) for o in overrides]
+    kinds = ("model", *base.CHOICES)
+    for key, text in pairs:
+        kind, _, rest = key.partition(".")
+        if rest == "name" and kind in kinds:
+            choices = models.MODELS if kind == "model" else base.CHOICES[kind]
+            if text not in choices:
+                raise ConfigError(unknown(key, text, list(choices)))
+            fresh = (
+                {"name": text, **models.fields(text)} if kind == "model" else base.section(kind, text)
+            )
+            with config.unlocked():
+                config[kind] = ConfigDict(fresh)
+    for key, text in pairs:
+        if key not in {f"{kind}.name" for kind in kinds}:
+            override(config, key, text)
+    config.lock()
+    check(config)
+    return config
+
+
+def locate(experiment: str) -> tuple[Path, str | None]:
+    """(file, argument) of `path.py[:argument]` or `name[:argument]`."""
+    where, _, argument = experiment.partition(":")
+    path = Path(where)
+    if path.suffix != ".py" and path.parent == Path("."):
+        path = EXPERIMENTS / f"{where}.py"
+        names = sorted(p.stem for p in EXPERIMENTS.glob("[!_]*.py") if p.stem != "base")
+        if where not in names:
+            raise ConfigError(unknown("--config", where, names, what="experiment"))
+    if not path.is_file():
+        raise ConfigError(f"--config: there is no file {path}")
+    return path, argument or None
+
+
+def module_at(path: Path) -> ModuleType:
+    """The Python file `path`, executed. Errors inside it are the user's to see, in one line."""
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--config: {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    if str(EXPERIMENTS.parent) not in sys.path:  # for `from experiments import base`
+        sys.path.append(str(EXPERIMENTS.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as e:
+        raise ConfigError(f"--config: {path}: {type(e).__name__}: {first_line(e)}") from e
+    return module
+
+
+def call(module: ModuleType, argument: str | None) -> ConfigDict:
+    """The experiment's get_config(), or get_config(argument)."""
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"--config: {module.__file__} has no function get_config")
+    try:
+        return module.get_config() if argument is None else module.get_config(argument)
+    except Exception as e:
+        what = "" if argument is None else f" with argument {argument!r}"
+        raise ConfigError(f"--config: {module.__file__}{what}: {first_line(e)}") from e
+
+
+def split_override(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--config.{text}: write --config.key=value")
+    return key, value
+
+
+def override(config: ConfigDict, key: str, text: str) -> None:
+    """Sets config's `a.b.c` to `text`, read as the type that is there."""
+    node: Any = config
+    *sections, leaf = key.split(".")
+    for section in sections:
+        node = node.get(section) if isinstance(node, ConfigDict) else None
+        if not isinstance(node, ConfigDict):
+            raise ConfigError(unknown("--config", key, leaves(config), what="key"))
+    if not isinstance(node, ConfigDict) or leaf not in node:
+        raise ConfigError(unknown("--config", key, leaves(config), what="key"))
+    if isinstance(node[leaf], ConfigDict):
+        raise ConfigError(f"--config.{key} is a section: set one of its keys")
+    node[leaf] = parse(key, text, node[leaf])
+
+
+def parse(key: str, text: str, present: Any) -> Any:
+    """`text` as a value of the type of `present`."""
+    kind = type(present)
+    try:
+        if kind is str:
+            return text
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        value = ast.literal_eval(text)
+        if kind is tuple:
+            return convert_tuple(value, present)
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind:
+            raise ValueError
+        return value
+    except (KeyError, ValueError, SyntaxError):
+        wanted = f"a {kind.__name__}, like {present!r}"
+        raise ConfigError(f"--config.{key}={text}: wanted {wanted}") from None
+
+
+def convert_tuple(value: Any, present: tuple) -> tuple:
+    """`value` as a tuple with elements of the type that `present` has."""
+    elements = value if isinstance(value, tuple | list) else (value,)
+    kind = type(present[0]) if present else float
+    if not all(type(e) is kind or (kind is float and type(e) is int) for e in elements):
+        raise ValueError
+    return tuple(kind(e) for e in elements)
+
+
+def check(config: ConfigDict) -> None:
+    """What can be found wrong before any data is read."""
+    for key in ("seeds", "eval_batch_size", "log_every", "keep"):
+        if config[key] < 1:
+            raise ConfigError(f"--config.{key}={config[key]}: must be at least 1")
+    if config.data.batch_size < 1:
+        raise ConfigError(f"--config.data.batch_size={config.data.batch_size}: must be at least 1")
+    for key in ("eval_every", "checkpoint_every"):
+        if config[key] <= 0:
+            raise ConfigError(f"--config.{key}={config[key]}: must be more than 0")
+    if config.epochs < 0 or config.steps < 0 or config.seed < 0:
+        raise ConfigError("epochs, steps and seed cannot be negative")
+    if len(config.data.pixel_range) != 2:
+        raise ConfigError("data.pixel_range: what pixels 0 and 255 become, like (0.0, 1.0)")
+    if config.matmul_precision not in ("default", "high", "highest"):
+        raise ConfigError(
+            unknown("matmul_precision", config.matmul_precision, ["default", "high", "highest"])
+        )
+
+
+def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
+    """The keys, `section.key`, in which two configs differ."""
+    found = []
+    for key in sorted({*a, *b}):
+        x, y = a.get(key), b.get(key)
+        if isinstance(x, dict) and isinstance(y, dict):
+            found += differences(x, y, f"{prefix}{key}.")
+        elif x != y:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+def leaves(config: ConfigDict, prefix: str = "") -> list[str]:
+    """All keys of `config`, as they are written on the command line."""
+    found = []
+    for key, value in config.items():
+        inner = isinstance(value, ConfigDict)
+        found += leaves(value, f"{prefix}{key}.") if inner else [f"{prefix}{key}"]
+    return found
+
+
+def unknown(where: str, word: str, words: list[str], what: str = "value") -> str:
+    """One line: `where` has no `word`; the nearest of `words`, or all of them."""
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    if not near:  # a right leaf in the wrong section
+        near = [w for w in words if w.split(".")[-1] == word.split(".")[-1]][:1]
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(words)}"
+    return f"{where}: no {what} {word!r}; {hint}"
+
+
+def first_line(e: BaseException) -> str:
+    return (str(e).strip().splitlines() or [type(e).__name__])[0]

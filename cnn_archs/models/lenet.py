@@ -1,0 +1,214 @@
+"""LeNet-5 (LeCun, Bottou, Bengio & Haffner 1998, section II.B and appendices A, C).
+
+`LeNet5_1998` is the network as printed: partial C3, trainable subsampling, the scaled hyperbolic
+tangent after every layer up to F6, and Euclidean RBF outputs. 60,000 trainable parameters.
+Deviations: the ten 7x12 bitmaps of the RBF units are drawn by us (the paper has them in figure 3
+            as a picture only).
+
+`LeNet5` is the form that lecture notes and textbooks teach: full C3, tanh, parameter-free average
+pooling, softmax. 61,706 parameters.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_archs.models.layers import AvgPool, activation
+
+# fmt: off
+C3_TABLE = (             # Table I: an X where the S2 map (row) feeds the C3 map (column)
+    "X   XXX  XXXX XX",
+    "XX   XXX  XXXX X",
+    "XXX   XXX  X XXX",
+    " XXX  XXXX  X XX",
+    "  XXX  XXXX XX X",
+    "   XXX  XXXX XXX",
+)
+
+BITMAPS = (              # figure 3's idea, our drawing: 7 wide, 12 high, one per digit
+    """
+     .......  .......  .......  .......  .......  .......  .......  .......  .......  .......
+     ..###..  ...#...  .#####.  .#####.  .....#.  #######  ..####.  #######  .#####.  .#####.
+     .#...#.  ..##...  #.....#  #.....#  ....##.  #......  .#.....  ......#  #.....#  #.....#
+     #.....#  .#.#...  ......#  ......#  ...#.#.  #......  #......  .....#.  #.....#  #.....#
+     #.....#  ...#...  ......#  ......#  ..#..#.  #......  #......  .....#.  #.....#  #.....#
+     #.....#  ...#...  .....#.  ..####.  .#...#.  ######.  #.####.  ....#..  .#####.  .######
+     #.....#  ...#...  ....#..  ......#  #....#.  ......#  ##....#  ....#..  #.....#  ......#
+     #.....#  ...#...  ...#...  ......#  #######  ......#  #.....#  ...#...  #.....#  ......#
+     #.....#  ...#...  ..#....  ......#  .....#.  ......#  #.....#  ...#...  #.....#  ......#
+     .#...#.  ...#...  .#.....  #.....#  .....#.  #.....#  #.....#  ..#....  #.....#  .....#.
+     ..###..  .#####.  #######  .#####.  .....#.  .#####.  .#####.  ..#....  .#####.  .####..
+     .......  .......  .......  .......  .......  .......  .......  .......  .......  .......
+    """
+)
+# fmt: on
+
+C3_MASK = np.array([[c == "X" for c in row] for row in C3_TABLE])  # bool[6, 16]
+RBF_CENTRES = np.array(  # f32[10, 84], +1 for ink, -1 for paper
+    [
+        [1.0 if c == "#" else -1.0 for row in digit for c in row]
+        for digit in zip(*(line.split() for line in BITMAPS.strip().splitlines()), strict=True)
+    ],
+    np.float32,
+)
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 as taught: conv, activation, average pool; logits for a softmax.
+
+    `padding` is C1's: 2 for 28x28 images, 0 for images already centred in 32x32.
+    """
+
+    num_classes: int = 10
+    activation: str = "tanh"
+    widths: tuple[int, int, int, int] = (6, 16, 120, 84)
+    padding: int = 2
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 28x28x1 in the comments."""
+        init = nn.initializers.glorot_uniform()
+        act = activation(self.activation)
+
+        def conv(width: int, padding: int, name: str) -> nn.Conv:
+            return nn.Conv(
+                width, (5, 5), padding=padding, kernel_init=init, dtype=self.dtype, name=name
+            )
+
+        def dense(width: int, name: str) -> nn.Dense:
+            return nn.Dense(width, kernel_init=init, dtype=self.dtype, name=name)
+
+        x = act(conv(self.widths[0], self.padding, "C1")(image))  # 28x28x6
+        x = AvgPool(2, 2, name="S2")(x)  # 14x14x6
+        x = act(conv(self.widths[1], 0, "C3")(x))  # 10x10x16
+        x = AvgPool(2, 2, name="S4")(x)  # 5x5x16
+        x = act(conv(self.widths[2], 0, "C5")(x))  # 1x1x120
+        x = act(dense(self.widths[3], "F6")(x.reshape(x.shape[0], -1)))  # 84
+        return {"logits": dense(self.num_classes, "OUT7")(x)}
+
+
+def squash(a: jax.Array) -> jax.Array:
+    """f(a) = A tanh(S a), A = 1.7159, S = 2/3 (appendix A): f(1) = 1, f(-1) = -1 to 3e-6."""
+    return 1.7159 * jnp.tanh(2.0 / 3.0 * a)
+
+
+def uniform(fan_in: int | np.ndarray, exponent: float = 1.0) -> Callable[..., jax.Array]:
+    """Initialiser: uniform in +-2.4 / F_i^exponent, F_i the inputs of the unit, bias apart."""
+    bound = 2.4 / np.asarray(fan_in, np.float32) ** exponent
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * jnp.asarray(bound, dtype)
+
+    return init
+
+
+class Subsample(nn.Module):
+    """S2, S4: the sum of each 2x2 square, times a trainable coefficient, plus a trainable bias."""
+
+    window = stride = 2
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, H/2, W/2, C]."""
+        init = uniform(4)
+        coefficient = self.param("coefficient", init, (x.shape[-1],))
+        bias = self.param("bias", init, (x.shape[-1],))
+        n, h, w, c = x.shape
+        total = x.reshape(n, h // 2, 2, w // 2, 2, c).sum((2, 4))
+        return total * coefficient.reshape(1, 1, 1, c) + bias.reshape(1, 1, 1, c)
+
+
+class TableConv(nn.Module):
+    """C3: a 5x5 convolution in which the output maps see only the input maps of Table I.
+
+    The 60 connections are the parameters, f32[5, 5, 60]; the full kernel f32[5, 5, 6, 16] is put
+    together from them, with zeros where nothing is connected.
+    """
+
+    init_exponent: float
+    window = 5
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H, W, 6] -> f32[N, H-4, W-4, 16]."""
+        fan_in = 25 * C3_MASK.sum(0)  # 75, 100 or 150
+        connections = np.argwhere(C3_MASK)  # int[60, 2]: input map, output map
+        init = partial(uniform, exponent=self.init_exponent)
+        weights = self.param("kernel", init(fan_in[connections[:, 1]]), (5, 5, len(connections)))
+        bias = self.param("bias", init(fan_in), (16,))
+        place = np.zeros((len(connections), *C3_MASK.shape), np.float32)
+        place[np.arange(len(connections)), connections[:, 0], connections[:, 1]] = 1.0
+        kernel = jnp.einsum("hwk,kio->hwio", weights, place, precision="highest")
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return y + bias.reshape(1, 1, 1, -1)
+
+    def macs(self, out: tuple[int, ...]) -> int:
+        """Multiplications for one image: only what Table I connects."""
+        return 25 * int(C3_MASK.sum()) * out[0] * out[1]
+
+
+class RBF(nn.Module):
+    """The output layer: y_i = sum_j (x_j - w_ij)^2, with fixed centres w (section II.B)."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, 84] -> penalties y: f32[N, 10]."""
+        return jnp.square(x[:, None, :] - RBF_CENTRES[None]).sum(-1)
+
+    def macs(self, out: tuple[int, ...]) -> int:
+        """One squared difference per connection: 840."""
+        return RBF_CENTRES.size
+
+
+class LeNet5_1998(nn.Module):
+    """LeNet-5 as printed. Its logits are minus the penalties of the RBF units.
+
+    The network is a chain of layers that are linear in their weights and in their input, each
+    followed by `squash`. `affine` and `output` give out the links one by one, for the paper's
+    second-order method (`train/curvature.py`).
+
+    init_exponent: the weights of C1, C3, C5 and F6 start uniform in +-2.4 / F_i^init_exponent, F_i
+    the unit's inputs. The paper prints 1. With the inputs, rates and mu that it prints, that leaves
+    every signal near 0 and training stuck at chance; 0.5 trains.
+    """
+
+    init_exponent: float = 1.0
+
+    LAYERS = ("C1", "S2", "C3", "S4", "C5", "F6")
+    squash = staticmethod(squash)
+
+    def setup(self):
+        def init(fan_in: int) -> dict[str, Callable[..., jax.Array]]:
+            return dict.fromkeys(("kernel_init", "bias_init"), uniform(fan_in, self.init_exponent))
+
+        self.C1 = nn.Conv(6, (5, 5), padding="VALID", **init(25))
+        self.S2 = Subsample()
+        self.C3 = TableConv(self.init_exponent)
+        self.S4 = Subsample()
+        self.C5 = nn.Conv(120, (5, 5), padding="VALID", **init(400))
+        self.F6 = nn.Dense(84, **init(120))
+        self.RBF = RBF()
+
+    def affine(self, x: jax.Array, layer: str) -> jax.Array:
+        """The weighted sums of `layer`, before the squashing function."""
+        return getattr(self, layer)(x)
+
+    def output(self, x: jax.Array) -> dict[str, jax.Array]:
+        """x: F6's states f32[N, 1, 1, 84] -> logits: f32[N, 10]."""
+        return {"logits": -self.RBF(x.reshape(x.shape[0], -1))}
+
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """image: f32[N, 32, 32, 1] in [-0.1, 1.175] -> logits: f32[N, 10]."""
+        if image.shape[1:] != (32, 32, 1):
+            raise ValueError(f"lenet5_1998 takes 32x32x1 images, not {image.shape[1:]}")
+        x = image
+        for layer in self.LAYERS:  # 28x28x6 14x14x6 10x10x16 5x5x16 1x1x120 84
+            x = squash(self.affine(x, layer))
+        return self.output(x)

@@ -1,0 +1,64 @@
+"""From a config to the network it names and the images that the network sees."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from cnn_archs import models
+from cnn_archs.data import augment, sources
+from cnn_archs.data.resident import prepare_with
+from cnn_archs.errors import ConfigError
+
+
+class Network(NamedTuple):
+    """image_shape: (H, W, C) as `model` sees it; prepare: (key or None, u8 images) -> f32 images."""
+
+    model: nn.Module
+    image_shape: tuple[int, int, int]
+    classes: int
+    prepare: Callable[[jax.Array | None, jax.Array], jax.Array]
+
+
+def network(config: ConfigDict) -> Network:
+    """The network of `config`, checked against the dataset's shape and classes.
+
+    ConfigError where they do not fit: no image is read for that.
+    """
+    (h, w, c), classes = sources.describe(config.data.name, config.data.data_dir)
+    pad = config.data.pad
+    shape = (h + 2 * pad, w + 2 * pad, c)
+    fields = config.model.to_dict()
+    if fields.get("num_classes", classes) != classes:
+        raise ConfigError(
+            f"model.num_classes is {fields['num_classes']}, but {config.data.name} has {classes} "
+            f"classes: --config.model.num_classes={classes}"
+        )
+    with user_errors(f"model {fields['name']}"):
+        model = models.create(**fields)
+        augmentation = augment.create(**config.augment.to_dict())
+        out = jax.eval_shape(
+            lambda key: model.init_with_output(key, jnp.zeros((1, *shape)), train=False),
+            jax.random.key(0),
+        )[0]["logits"]
+    if out.shape != (1, classes):
+        raise ConfigError(
+            f"model {fields['name']} has {out.shape[-1]} outputs, but {config.data.name} has "
+            f"{classes} classes"
+        )
+    prepare = prepare_with(augmentation, config.data.pixel_range, pad)
+    return Network(model, shape, classes, prepare)
+
+
+@contextmanager
+def user_errors(what: str) -> Iterator[None]:
+    """Whatever a constructor or a trace refuses here is the config's fault: one line."""
+    try:
+        yield
+    except (ValueError, TypeError, ZeroDivisionError) as e:
+        line = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise ConfigError(f"{what}: {line}") from e

@@ -1,0 +1,157 @@
+"""Checkpoints: what orbax writes, plus a digest of every leaf, verified on the way back.
+
+No checkpoint format notices a flipped bit in array data, so a SHA-256 of each leaf is saved with
+the step and compared at restore. A damaged step is set aside and the one before it is used.
+This is the only file that knows orbax.
+"""
+
+import dataclasses
+import hashlib
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from cnn_archs.errors import ConfigError, DataError
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each of its saves there
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """step; items, the trees asked for; notes, the JSON saved beside them."""
+
+    step: int
+    items: dict[str, Any]
+    notes: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run, a folder a step; `keep` of them stay.
+
+    A step holds named items (trees of arrays) and `notes` (JSON): the digests and what the caller
+    adds. Restoring only some of the items reads only those.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2, read_only: bool = False):
+        self.folder = folder.resolve()
+        self.read_only = read_only
+        if not read_only:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._clean()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, read_only=read_only
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def steps(self) -> list[int]:
+        """The steps that are there, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, items: dict[str, Any], notes: dict[str, Any]) -> None:
+        """Writes `items` and `notes` as `step`, if it is not there. DataError: no room, no right."""
+        if step in self._manager.all_steps():
+            return
+        digests = {name: digest(tree) for name, tree in items.items()}
+        args = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        args["notes"] = ocp.args.JsonSave({"digests": digests, **notes})
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**args), force=True)
+            self._manager.wait_until_finished()
+        except Exception as e:  # tensorstore has exception types of its own for a full disk
+            reason = str(e).strip().splitlines()[0]
+            raise DataError(f"cannot save step {step} in {self.folder}: {reason[:300]}") from e
+
+    def restore(self, targets: dict[str, Any]) -> Restored | None:
+        """The newest sound step in the shape of `targets`; None where nothing was ever saved.
+
+        targets: trees of jax.ShapeDtypeStruct (their shardings say where the leaves go).
+        Damaged steps are set aside with a warning. DataError when every step is damaged,
+        ConfigError when a sound one belongs to another network.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self._restore_step(step, targets)
+            except Damaged as e:
+                print(f"checkpoint {step} is damaged ({e}); set aside", file=sys.stderr)
+                self._set_aside(step)
+        aside = sorted(self.folder.glob("damaged-*"))
+        if steps or aside:
+            raise DataError(
+                f"every checkpoint in {self.folder} is damaged; to start over, remove that folder"
+            )
+        return None
+
+    def _restore_step(self, step: int, targets: dict[str, Any]) -> Restored:
+        manager = self._manager
+        try:
+            notes = manager.restore(step, args=ocp.args.Composite(notes=ocp.args.JsonRestore()))
+            notes = notes["notes"]
+            saved = {name: notes["digests"][name] for name in targets}
+        except Exception as e:
+            raise Damaged(f"notes: {type(e).__name__}") from e
+        for name, target in targets.items():
+            compare(self.folder / str(step), name, saved[name], target)
+        args = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
+        try:
+            items = dict(manager.restore(step, args=ocp.args.Composite(**args)).items())
+        except Exception as e:
+            raise Damaged(str(e).strip().splitlines()[0][:200] or type(e).__name__) from e
+        for name, tree in items.items():
+            for leaf, entry in digest(tree).items():
+                if entry != saved[name][leaf]:
+                    raise Damaged(f"the digest of {name}{leaf} does not match")
+        return Restored(step, items, {k: v for k, v in notes.items() if k != "digests"})
+
+    def _set_aside(self, step: int) -> None:
+        if self.read_only:
+            return
+        target = self.folder / f"damaged-{step}"
+        shutil.rmtree(target, ignore_errors=True)
+        (self.folder / str(step)).rename(target)
+        self._manager.reload()
+
+    def _clean(self) -> None:
+        """Removes what a save that was killed left behind."""
+        for litter in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(litter, ignore_errors=True)
+
+
+class Damaged(Exception):
+    """A step cannot be read back as it was written."""
+
+
+def digest(tree: Any) -> dict[str, dict[str, Any]]:
+    """{leaf path: {shape, dtype, sha256 of its bytes}} of a tree of arrays."""
+    entries = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        value = np.ascontiguousarray(jax.device_get(leaf))
+        sha = hashlib.sha256(value.tobytes()).hexdigest()
+        entries[jax.tree_util.keystr(path)] = {
+            "shape": list(value.shape),
+            "dtype": str(value.dtype),
+            "sha256": sha,
+        }
+    return entries
+
+
+def compare(where: Path, name: str, saved: dict[str, Any], target: Any) -> None:
+    """ConfigError with the first leaf in which the saved tree and `target` differ."""
+    wanted = {
+        jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(target)
+    }
+    there = {path: f"{e['dtype']}{e['shape']}" for path, e in saved.items()}
+    for path in sorted({*wanted, *there}):
+        a, b = there.get(path, "nothing"), wanted.get(path, "nothing")
+        if a != b:
+            raise ConfigError(
+                f"the checkpoint in {where} is of another network or optimizer: {name}{path} is "
+                f"saved as {a}, wanted as {b}; use another --workdir"
+            )

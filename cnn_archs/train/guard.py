@@ -1,0 +1,78 @@
+"""What keeps a run safe from outside: the lock on its folder, and the signals that end it."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cnn_archs.errors import ConfigError
+
+
+@contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Holds `workdir`; ConfigError naming the holder where another process has it.
+
+    An flock, so that a killed process never leaves a stale one.
+    """
+    path = workdir / "lock"
+    with open(path, "a+") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            f.seek(0)
+            holder = f.read().strip() or "another process"
+            raise ConfigError(f"{workdir} is in use by {holder}; use another --workdir") from None
+        f.truncate(0)
+        f.write(f"process {os.getpid()} on {socket.gethostname()}")
+        f.flush()
+        try:
+            yield
+        finally:
+            f.truncate(0)
+
+
+class StopRequest:
+    """Truth: a signal to stop has come. A second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __bool__(self) -> bool:
+        return self.signal != 0
+
+    def handle(self, number: int, frame: object) -> None:
+        if self.signal:
+            os._exit(128 + number)
+        self.signal = number
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """SIGTERM and SIGINT set the StopRequest that this yields, instead of ending the process."""
+    request = StopRequest()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(n, request.handle) for n in numbers]
+    try:
+        yield request
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """`path` holds the old text or the new one, whatever happens in between."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w") as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """`value` as indented JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=1) + "\n")

@@ -1,0 +1,189 @@
+"""The loop: it schedules, and every verb it calls lives elsewhere."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from cnn_archs import config as configs
+from cnn_archs.analysis.ledger import ledger, totals
+from cnn_archs.environment import environment
+from cnn_archs.errors import ConfigError, NotFinite, Stopped
+from cnn_archs.setup import network
+from cnn_archs.train import run as runs
+from cnn_archs.train.checkpoint import Checkpoints
+from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
+from cnn_archs.train.logs import MetricsLog
+from cnn_archs.train.progress import ProgressLine
+from cnn_archs.train.run import Run
+
+# Keys that may change between the parts of a run that was stopped.
+FREE = {
+    "epochs",
+    "steps",
+    "log_every",
+    "eval_every",
+    "eval_batch_size",
+    "checkpoint_every",
+    "keep",
+    "data.data_dir",
+}
+
+
+def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Trains what `config` says in `workdir`, from its last checkpoint on -> its result.json.
+
+    Raises ConfigError, DataError, NotFinite, and Stopped after a signal, with the run saved.
+    """
+    with stop_requests() as stop:
+        set_up_devices(config)
+        workdir.mkdir(parents=True, exist_ok=True)
+        with lock(workdir):
+            claim(workdir, config)
+            run = runs.create(config)
+            checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep)
+            run.restore(checkpoints)
+            log = MetricsLog(workdir, keep=run.step if run.settled else run.step - 1)
+            try:
+                go_on(run, checkpoints, log, stop)
+                result = finish(run, config, stop)
+            except Interrupted:
+                log.sync()
+                run.save(checkpoints)
+                raise Stopped(
+                    f"stopped by a signal at step {run.step} of {run.total}; saved: run the same "
+                    "command again to go on"
+                ) from None
+            finally:
+                log.close()
+            write_json(workdir / "result.json", result)
+            return result
+
+
+class Interrupted(Exception):
+    """A signal came; `train` saves and stops."""
+
+
+def go_on(run: Run, checkpoints: Checkpoints, log: MetricsLog, stop: StopRequest) -> None:
+    """From where `run` is to its last step."""
+    with ProgressLine(run.total, run.batch_size * len(run.seeds), run.step) as line:
+        while True:
+            if stop:
+                raise Interrupted
+            if not run.settled:
+                settle(run, log, line, stop)
+                if run.due("checkpoint"):
+                    log.sync()
+                    run.save(checkpoints)
+            if run.step == run.total:
+                return
+            started = time.monotonic()
+            run.advance()
+            run.seconds += time.monotonic() - started
+            line.tick(run.step)
+            if run.settled and line.due():
+                show(run, line)
+
+
+def settle(run: Run, log: MetricsLog, line: ProgressLine, stop: StopRequest) -> None:
+    """What is due at this step: all or, if a signal comes in between, nothing of it."""
+    run.check_finite()
+    rate = float(run.schedule(run.step - 1))
+    epoch = float(run.step / run.periods["epoch"])
+    reports = {"train": run.counts("window")}
+    if run.due("evaluate"):
+        for split in ("val", "test"):
+            if split in run.data:
+                reports[split] = run.evaluate(split, lambda: interrupt_if(stop))
+        line.say(f"epoch {epoch:g}: " + summary({"train": run.counts("epoch"), **reports}))
+    else:
+        show(run, line)
+    for split, of_seeds in reports.items():
+        for seed, report in zip(run.seeds, of_seeds, strict=True):
+            values = {"epoch": epoch, **report}
+            if split == "train":
+                values["learning_rate"] = rate
+            log.write(run.step, split, seed, values)
+    run.end_window()
+    run.settled = True
+
+
+def interrupt_if(stop: StopRequest) -> None:
+    if stop:
+        raise Interrupted
+
+
+def show(run: Run, line: ProgressLine) -> None:
+    """The progress line, with the mean of the seeds."""
+    reports = run.counts("window")
+    loss, error = mean(reports, "loss"), mean(reports, "top1_error")
+    line.show(run.step, loss, error, float(run.schedule(run.step - 1)))
+
+
+def summary(reports: dict[str, list[dict[str, float]]]) -> str:
+    """`train loss 0.1 error 2.00 %, test ...`, the mean of the seeds."""
+    return ", ".join(
+        f"{split} loss {mean(r, 'loss'):.4f} error {100 * mean(r, 'top1_error'):.2f} %"
+        for split, r in reports.items()
+    )
+
+
+def mean(reports: list[dict[str, float]], key: str) -> float:
+    return sum(r[key] for r in reports) / len(reports)
+
+
+def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
+    """The full evaluation at the end: the result.json of the run."""
+    net = network(config)
+    run.data["train_eval"] = run.data["train"]
+    splits = [s for s in ("test", "val", "train_eval") if s in run.data]
+    final = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in splits}
+    final["train"] = run.counts("epoch")
+    images = run.step * run.batch_size * len(run.seeds)
+    return {
+        "name": config.name or config.model.name,
+        "dataset": config.data.name,
+        "protocol": "single",
+        "seeds": list(run.seeds),
+        **{split: columns(reports) for split, reports in final.items()},
+        "steps": run.step,
+        "epochs": float(run.step / run.periods["epoch"]),
+        "seconds": run.seconds,
+        "images_per_second": images / run.seconds,
+        **totals(ledger(net.model, net.image_shape)),
+        "matmul_precision": config.matmul_precision,
+        "deterministic": config.deterministic,
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }
+
+
+def columns(reports: list[dict[str, float]]) -> dict[str, Any]:
+    """Reports of seeds -> a list for each value; `examples` is the same for all."""
+    keys = ("top1_error", "top5_error", "loss")
+    return {**{k: [r[k] for r in reports] for k in keys}, "examples": reports[0]["examples"]}
+
+
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json and environment.json; ConfigError if another run lives here."""
+    path, new = workdir / "config.json", json.loads(config.to_json())
+    if path.exists() and any((workdir / "checkpoints").glob("*")):
+        changed = set(configs.differences(json.loads(path.read_text()), new)) - FREE
+        if changed:
+            raise ConfigError(
+                f"{workdir} holds a run with another config ({', '.join(sorted(changed))}); use "
+                "another --workdir or remove that one"
+            )
+    write_json(path, new)
+    write_json(workdir / "environment.json", environment())
+
+
+def set_up_devices(config: ConfigDict) -> None:
+    """What must be said before the first device is used."""
+    jax.config.update("jax_default_matmul_precision", config.matmul_precision)
+    if config.deterministic:
+        flag = "--xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()

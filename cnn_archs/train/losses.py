@@ -1,0 +1,46 @@
+"""Losses: (logits f32[N, K], label i32[N]) -> f32[N], one for each example."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def cross_entropy() -> Loss:
+    """-log softmax(logits)[label]."""
+    return optax.softmax_cross_entropy_with_integer_labels
+
+
+def rbf_mean() -> Loss:
+    """LeNet-5 1998, equation 8: y_D, the penalty of the right class. logits = -y."""
+    return lambda logits, label: -right(logits, label)
+
+
+def rbf_map(*, j: float) -> Loss:
+    """LeNet-5 1998, equation 9: y_D + log(e^-j + sum_i e^-y_i). logits = -y."""
+
+    def loss(logits: jax.Array, label: jax.Array) -> jax.Array:
+        everything = jnp.logaddexp(jax.nn.logsumexp(logits, axis=-1), -j)
+        return everything - right(logits, label)
+
+    return loss
+
+
+def right(logits: jax.Array, label: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
+
+
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "cross_entropy": cross_entropy,
+    "rbf_mean": rbf_mean,
+    "rbf_map": rbf_map,
+}
+
+
+def create(name: str, **knobs: Any) -> Loss:
+    """The loss `name`."""
+    return LOSSES[name](**knobs)

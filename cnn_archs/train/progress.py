@@ -1,0 +1,89 @@
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+SECONDS = 5.0  # between plain lines
+
+
+class ProgressLine:
+    """step, loss, error, learning rate, images/s and time left, on stderr.
+
+    Images/s and time left count from the second update on: the first has the compilation in it.
+    """
+
+    def __init__(self, total: int, images_per_step: int, first: int):
+        self.total, self.images_per_step = total, images_per_step
+        self.start_step, self.start = first, time.monotonic()
+        self.warm = False
+        self.shown = -SECONDS
+        self.bar: Progress | None = None
+        if sys.stderr.isatty():
+            columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.task = self.bar.add_task("", total=total, completed=first, text="compiling")
+
+    def __enter__(self) -> Self:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def due(self) -> bool:
+        """Is it time for another plain line?"""
+        return not self.bar and time.monotonic() - self.shown >= SECONDS
+
+    def tick(self, step: int) -> None:
+        """A dispatch ended at `step`."""
+        if not self.warm:
+            self.start_step, self.start, self.warm = step, time.monotonic(), True
+        if self.bar:
+            self.bar.update(self.task, completed=step)
+
+    def rate(self, step: int) -> float:
+        """Images a second since the first dispatch; 0 where that cannot be said yet."""
+        seconds = time.monotonic() - self.start
+        return (step - self.start_step) * self.images_per_step / seconds if seconds > 0.05 else 0.0
+
+    def show(self, step: int, loss: float, error: float, learning_rate: float) -> None:
+        """The line itself."""
+        rate = self.rate(step)
+        left = (self.total - step) * self.images_per_step / rate if rate else float("nan")
+        text = (
+            f"loss {loss:.4f}  error {100 * error:.2f} %  lr {learning_rate:.3g}  "
+            f"{rate:,.0f} images/s  {clock(left)} left"
+        )
+        if self.bar:
+            self.bar.update(self.task, completed=step, text=text)
+        elif self.due():
+            self.shown = time.monotonic()
+            print(f"step {step}/{self.total}  {text}", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if self.bar:
+            self.bar.console.print(text, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """1:02:03, or 2:03; `?` for what is not known."""
+    if seconds != seconds or seconds < 0:
+        return "?"
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"

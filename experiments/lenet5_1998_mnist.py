@@ -1,0 +1,27 @@
+"""LeNet-5 as printed (LeCun et al. 1998), on MNIST, trained as printed. Argument: mean or map.
+
+python launch.py train --config=experiments/lenet5_1998_mnist.py:map
+Expected: 0.95 % test error (section III.B, figure 5, without distortions).
+Deviation: init_exponent; see `LeNet5_1998`.
+"""
+
+from experiments import base
+
+
+def get_config(criterion="map"):
+    return base.config(
+        name=f"lenet5_1998_{criterion}",
+        model=dict(name="lenet5_1998", init_exponent=0.5),
+        data=dict(
+            name="mnist",
+            batch_size=1,                       # appendix C: stochastic
+            pad=2,                              # section II.B: 28x28 extended to 32x32
+            pixel_range=(-0.1, 1.175),          # section II.B
+        ),
+        loss=dict(name=f"rbf_{criterion}"),     # section II.C, equations 8 and 9
+        optimizer=dict(name="sdlm", mu=0.02, samples=500),  # section III.B
+        schedule=dict(name="lenet5_paper1998"),             # section III.B
+        epochs=20.0,                            # section III.B
+        log_every=10_000,
+        seeds=3,
+    )  # fmt: skip
