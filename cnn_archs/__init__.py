@@ -1,0 +1,23 @@
+"""The classic CNN papers in JAX, exact.
+
+import cnn_archs
+loaded = cnn_archs.load("runs/lenet5_digits")     # model, variables, config, step
+heads = loaded.model.apply(loaded.variables, images, train=False)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnn_archs import models as models
+    from cnn_archs.evaluate.run import load as load
+
+__all__ = ["load", "models"]
+
+
+def __getattr__(name: str) -> Any:  # so that `import cnn_archs` does not import jax
+    if name == "models":
+        return importlib.import_module("cnn_archs.models")
+    if name == "load":
+        return importlib.import_module("cnn_archs.evaluate.run").load
+    raise AttributeError(f"module 'cnn_archs' has no attribute {name!r}")

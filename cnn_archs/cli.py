@@ -145,7 +145,8 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     predictions = run.predict(workdir_of(arguments), [Path(f) for f in arguments.images])
     lines = [
-        f"{p['file']}: " + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
+        f"{p['file']}: "
+        + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
         for p in predictions
     ]
     emit(arguments, predictions, "\n".join(lines))

@@ -46,7 +46,9 @@ def load(experiment: str, overrides: list[str]) -> ConfigDict:
             if text not in choices:
                 raise ConfigError(unknown(key, text, list(choices)))
             fresh = (
-                {"name": text, **models.fields(text)} if kind == "model" else base.section(kind, text)
+                {"name": text, **models.fields(text)}
+                if kind == "model"
+                else base.section(kind, text)
             )
             with config.unlocked():
                 config[kind] = ConfigDict(fresh)

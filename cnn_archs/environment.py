@@ -24,7 +24,9 @@ def environment() -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         "backend": jax.default_backend(),
         "devices": [d.device_kind for d in jax.devices()],
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "git_commit": commit(),
     }
@@ -38,14 +40,18 @@ def version(package: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout that this code runs from, `+` if it has changes; "" without git."""
+    """The commit that this code was checked out at, `+` if it has changes; "" outside of git."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return ""
     git = ["git", "-C", str(root)]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=10)
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+        )
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 
-@flax.struct.dataclass
-class Counts:
+class Counts(flax.struct.PyTreeNode):
     """Sums over examples: loss f32[], examples, top1 and top5 hits i32[]."""
 
     examples: jax.Array

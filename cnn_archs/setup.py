@@ -16,7 +16,7 @@ from cnn_archs.errors import ConfigError
 
 
 class Network(NamedTuple):
-    """image_shape: (H, W, C) as `model` sees it; prepare: (key or None, u8 images) -> f32 images."""
+    """image_shape: (H, W, C) that `model` sees; prepare: (key or None, u8 images) -> f32 images."""
 
     model: nn.Module
     image_shape: tuple[int, int, int]

@@ -40,9 +40,7 @@ def curves(workdir: Path) -> Path:
         axis.grid(alpha=0.3, which="both")
         axis.legend()
     seeds = len(colours)
-    figure.suptitle(
-        f"{name['name']} on {name['dataset']}, {seeds} seed{'s' if seeds > 1 else ''}"
-    )
+    figure.suptitle(f"{name['name']} on {name['dataset']}, {seeds} seed{'s' if seeds > 1 else ''}")
     path = workdir / "curves.png"
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -6,6 +6,7 @@ is what the papers call operations.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A layer. out: (H, W, C); receptive_field: pixels of the input that one output sees, a side."""
+    """A layer. out: (H, W, C); receptive_field: side of the square of input that an output sees."""
 
     name: str
     type: str
@@ -81,8 +82,7 @@ KINDS = {
 def window_of(module: nn.Module) -> tuple[int, int]:
     """(side of the window, stride) of a convolution or a pooling layer; (1, 1) for the others."""
     if isinstance(module, nn.Conv):
-        strides = module.strides or 1
-        return module.kernel_size[0], strides if isinstance(strides, int) else strides[0]
+        return pair(module.kernel_size)[0], pair(module.strides or 1)[0]
     return getattr(module, "window", 1), getattr(module, "stride", 1)
 
 
@@ -91,10 +91,16 @@ def macs_of(module: nn.Module, seen: tuple[int, ...], out: tuple[int, ...]) -> i
     if hasattr(module, "macs"):
         return module.macs(out)
     if isinstance(module, nn.Conv):
-        return math.prod(out) * math.prod(module.kernel_size) * seen[-1] // module.feature_group_count
+        window = math.prod(pair(module.kernel_size))
+        return math.prod(out) * window * seen[-1] // module.feature_group_count
     if isinstance(module, nn.Dense):
         return math.prod(out) * seen[-1]
     return 0
+
+
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """flax takes a number for both sides."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def totals(rows: list[Row]) -> dict[str, int]:
@@ -126,7 +132,10 @@ def table(rows: list[Row]) -> str:
     body.append(("total", "", "", f"{sums['params']:,}", f"{sums['macs']:,}", ""))
     widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
     lines = [
-        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            c.ljust(w) if i < 2 else c.rjust(w)
+            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in (head, *body)
     ]
     return "\n".join(line.rstrip() for line in lines)

@@ -1,5 +1,6 @@
 """Results as a person reads them: from results, never from a device."""
 
+import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,10 @@ def result_table(result: dict[str, Any]) -> str:
             rows.append((label, f"{r['examples']:,}", *errors, mean_sd(r["loss"], 1, 4)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     table = "\n".join(
-        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            c.ljust(w) if i == 0 else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     )
     head = f"{result['name']} on {result['dataset']}, protocol {result['protocol']}"
@@ -56,6 +60,48 @@ def result_table(result: dict[str, Any]) -> str:
 
 def files_table(workdir: Path) -> str:
     """The paths that a run left, and what they are."""
-    there = [(str(workdir / name), what) for name, what in FILES.items() if (workdir / name).exists()]
+    there = [
+        (str(workdir / name), what) for name, what in FILES.items() if (workdir / name).exists()
+    ]
     width = max(len(path) for path, _ in there)
     return "\n".join(f"{path.ljust(width)}  {what}" for path, what in there)
+
+
+# Network -> (source, what it prints as test error in percent), in the order of the README's table.
+PRINTED = {
+    "lenet5": ("LeCun et al. 1998, III.B", "0.95"),
+    "lenet5_1998_map": ("LeCun et al. 1998, III.B", "0.95"),
+    "lenet5_1998_mean": ("LeCun et al. 1998, III.B", "0.95"),
+    "mlp": ("lecture notes", "2.14"),
+    "cnn": ("lecture notes", "0.99"),
+}
+
+
+def results_table(folder: Path) -> str:
+    """The README's table of results/mnist, in Markdown: paper | ours."""
+    lines = [
+        "| network | parameters | source | printed | ours | epochs | seconds a seed, device |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, (source, printed) in PRINTED.items():
+        path = folder / f"{name}.json"
+        if path.exists():
+            r = json.loads(path.read_text())
+            ours = mean_sd(r["test"]["top1_error"])
+            seconds = f"{r['seconds'] / len(r['seeds']):,.0f}, {r['device']}"
+            lines.append(
+                f"| [{name}](results/mnist/{name}.json) | {r['params']:,} | {source} | {printed} "
+                f"| {ours} | {r['epochs']:g} | {seconds} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def keep(workdir: Path, path: Path) -> None:
+    """Copies a run's result.json to `path`, with what made it: command, versions, config."""
+    result = json.loads((workdir / "result.json").read_text())
+    environment = json.loads((workdir / "environment.json").read_text())
+    kept = ("command", "python", "packages", "backend", "devices", "cpus", "git_commit")
+    made = {key: environment[key] for key in kept}
+    config = json.loads((workdir / "config.json").read_text())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**result, "made": {**made, "config": config}}, indent=1) + "\n")

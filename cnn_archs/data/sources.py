@@ -53,6 +53,13 @@ def describe(name: str, data_dir: str = "") -> tuple[tuple[int, int, int], int]:
     return tuple(image.shape), label.num_classes
 
 
+def class_names(name: str, data_dir: str = "") -> tuple[str, ...]:
+    """The names of the classes of the dataset `name`, in the order of the labels."""
+    if name == "digits":
+        return DIGITS
+    return tuple(builder(name, data_dir).info.features["label"].names)
+
+
 def load(name: str, split: str, data_dir: str = "") -> Split:
     """The split `train` or `test` of `digits` or of a tfds dataset with `image` and `label`.
 
@@ -72,7 +79,9 @@ def digits(split: str) -> Split:
 
     small, labels = load_digits(return_X_y=True)
     pixels = np.round(small.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    large = [np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BILINEAR)) for p in pixels]
+    large = [
+        np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BILINEAR)) for p in pixels
+    ]
     train, test = train_test_split(
         np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
     )
@@ -97,9 +106,7 @@ def hold_out(split: Split, count: int, seed: int) -> tuple[Split, Split]:
 
 def folder(data_dir: str) -> Path:
     """The folder of prepared tfds datasets: `data_dir`, else $TFDS_DATA_DIR, else tfds' own."""
-    return Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def builder(name: str, data_dir: str) -> Any:
@@ -127,7 +134,9 @@ def from_tfds(name: str, split: str, data_dir: str) -> Split:
     if split not in b.info.splits:
         if b.info.splits:
             raise ConfigError(f"{name} has no split {split!r}, only {', '.join(b.info.splits)}")
-        raise DataError(f"{name} is not in {where} ({b.data_path} has no array_record data); {remedy}")
+        raise DataError(
+            f"{name} is not in {where} ({b.data_path} has no array_record data); {remedy}"
+        )
     missing = [f for f in b.info.splits[split].filepaths if not Path(f).is_file()]
     if missing:
         raise DataError(f"{name} is incomplete: {missing[0]} is missing; {remedy}")
@@ -136,8 +145,9 @@ def from_tfds(name: str, split: str, data_dir: str) -> Split:
         raise ConfigError(f"data.name: {name} is not an image-classification dataset")
     with reading(f"{name}, split {split}, in {b.data_path}"):
         images, labels = decode(b.as_data_source(split=split))
-    if len(labels) != b.info.splits[split].num_examples:
-        raise DataError(f"{name}: {len(labels)} examples, not the {b.info.splits[split].num_examples} of its dataset_info.json; {remedy}")
+    expected = b.info.splits[split].num_examples
+    if len(labels) != expected:
+        raise DataError(f"{name} has {len(labels)} examples in {split}, not {expected}; {remedy}")
     return Split(images, labels, tuple(features["label"].names))
 
 

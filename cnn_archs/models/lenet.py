@@ -11,6 +11,7 @@ pooling, softmax. 61,706 parameters.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -185,7 +186,7 @@ class LeNet5_1998(nn.Module):
     squash = staticmethod(squash)
 
     def setup(self):
-        def init(fan_in: int) -> dict[str, Callable[..., jax.Array]]:
+        def init(fan_in: int) -> dict[str, Any]:
             return dict.fromkeys(("kernel_init", "bias_init"), uniform(fan_in, self.init_exponent))
 
         self.C1 = nn.Conv(6, (5, 5), padding="VALID", **init(25))

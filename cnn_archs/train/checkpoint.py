@@ -54,7 +54,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, items: dict[str, Any], notes: dict[str, Any]) -> None:
-        """Writes `items` and `notes` as `step`, if it is not there. DataError: no room, no right."""
+        """Writes `items` and `notes` as `step`, if it is not there; DataError where it cannot."""
         if step in self._manager.all_steps():
             return
         digests = {name: digest(tree) for name, tree in items.items()}

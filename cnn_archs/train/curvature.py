@@ -46,12 +46,11 @@ def gauss_newton_diagonal(model: Any, loss: Loss) -> Callable[..., Any]:
         for layer, a, x in reversed(list(zip(model.LAYERS, sums, states, strict=True))):
             slope = jax.jvp(model.squash, (a,), (jnp.ones_like(a),))[1]
             h_sum = slope**2 * h_state
-            w = params[layer]
-            at_squared_inputs = jax.vjp(lambda w, x=x, f=partial(affine, layer): f(w, x**2), w)[1]
-            h[layer] = jax.tree.map(lambda s: s / len(label), at_squared_inputs(h_sum)[0])
-            squared = jax.tree.map(jnp.square, w)
-            at_squared_weights = jax.vjp(partial(affine, layer, squared), x)[1]
-            h_state = at_squared_weights(h_sum)[0]
+            run = partial(affine, layer)
+            squared = jax.tree.map(jnp.square, params[layer])
+            of_weights, _ = jax.vjp(run, params[layer], x**2)[1](h_sum)
+            _, h_state = jax.vjp(run, squared, x)[1](h_sum)
+            h[layer] = jax.tree.map(lambda s: s / len(label), of_weights)
         return h
 
     return curvature
@@ -61,7 +60,7 @@ def output_curvature(model: nn.Module, loss: Loss, x: jax.Array, label: jax.Arra
     """d2E/dx^2 of each example's loss at the last layer's states x: exact, 2 for the mean loss."""
 
     def energy(state: jax.Array, label: jax.Array) -> jax.Array:
-        heads = model.apply({}, state.reshape(1, *x.shape[1:]), method="output")
+        heads: Any = model.apply({}, state.reshape(1, *x.shape[1:]), method="output")
         return loss(heads["logits"], label[None])[0]
 
     flat = x.reshape(len(x), -1)

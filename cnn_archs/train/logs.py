@@ -18,7 +18,7 @@ class MetricsLog:
         path = workdir / "metrics.jsonl"
         kept = [line for line in read(path) if line["step"] <= keep]
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = open(path, "a")  # noqa: SIM115: open for as long as the run
+        self._file = open(path, "a")  # noqa: SIM115 (open for as long as the run)
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=keep + 1)
 
     def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ class MetricsLog:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; [] where there is none. A last line cut by a kill is left out."""
+    """The lines of a metrics.jsonl, but for one that a kill cut; [] where there is none."""
     lines = []
     for text in path.read_text().splitlines() if path.exists() else []:
         try:

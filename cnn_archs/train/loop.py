@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from cnn_archs import config as configs
 from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.environment import environment
-from cnn_archs.errors import ConfigError, NotFinite, Stopped
+from cnn_archs.errors import ConfigError, Stopped
+from cnn_archs.evaluate.run import columns
 from cnn_archs.setup import network
 from cnn_archs.train import run as runs
 from cnn_archs.train.checkpoint import Checkpoints
@@ -141,7 +142,7 @@ def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
     net = network(config)
     run.data["train_eval"] = run.data["train"]
     splits = [s for s in ("test", "val", "train_eval") if s in run.data]
-    final = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in splits}
+    final: dict[str, Any] = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in splits}
     final["train"] = run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
     return {
@@ -159,12 +160,6 @@ def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
         "deterministic": config.deterministic,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
-
-
-def columns(reports: list[dict[str, float]]) -> dict[str, Any]:
-    """Reports of seeds -> a list for each value; `examples` is the same for all."""
-    keys = ("top1_error", "top5_error", "loss")
-    return {**{k: [r[k] for r in reports] for k in keys}, "examples": reports[0]["examples"]}
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:

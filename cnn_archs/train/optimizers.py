@@ -27,9 +27,9 @@ def adam(
 
 
 class SDLMState(NamedTuple):
-    """count: i32[], steps made; curvature: h_kk, a tree like the parameters."""
+    """step: i32[], steps made; curvature: h_kk, a tree like the parameters."""
 
-    count: jax.Array
+    step: jax.Array
     curvature: optax.Updates
 
 
@@ -50,9 +50,9 @@ def sdlm(
     def update(updates, state, params=None, *, curvature=None, **extra):
         del params, extra
         h = state.curvature if curvature is None else curvature
-        eta = schedule(state.count)
+        eta = schedule(state.step)
         updates = jax.tree.map(lambda g, h: -eta / (mu + h) * g, updates, h)
-        return updates, SDLMState(state.count + 1, h)
+        return updates, SDLMState(state.step + 1, h)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

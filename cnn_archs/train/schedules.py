@@ -49,7 +49,7 @@ def exponential(
     unit: str,
     staircase: bool,
 ) -> optax.Schedule:
-    """learning_rate * factor^(t / every), t in `unit`; `staircase` takes the whole part of t/every."""
+    """learning_rate * factor^(t / every), t in `unit`; `staircase`: the whole part of t / every."""
     period = every * per_unit(unit, steps_per_epoch)
     return optax.exponential_decay(
         learning_rate, transition_steps=period, decay_rate=factor, staircase=staircase

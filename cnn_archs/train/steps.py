@@ -21,8 +21,7 @@ from cnn_archs.train.losses import Loss
 Prepare = Callable[[jax.Array | None, jax.Array], jax.Array]  # (key, u8 images) -> f32 images
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """All that a run is at a step, for one seed.
 
     step: i32[], optimizer steps made. window, epoch: what was counted since the last line of the
@@ -107,11 +106,12 @@ def train_step_of(
 
 
 def eval_step_of(model: nn.Module, loss: Loss, prepare: Prepare) -> Callable[..., Counts]:
-    """step(variables, images, labels, index i32[B], mask bool[B]) -> Counts of what is not masked."""
+    """step(variables, images, labels, index i32[B], mask bool[B]) -> Counts where mask is True."""
 
     def eval_step(variables, images, labels, index, mask):
         image, label = prepare(None, images[index]), labels[index]
-        logits = model.apply(variables, image, train=False)["logits"].astype(jnp.float32)
+        heads: Any = model.apply(variables, image, train=False)
+        logits = heads["logits"].astype(jnp.float32)
         return Counts.of(logits, label, loss(logits, label), mask)
 
     return eval_step

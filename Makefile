@@ -1,0 +1,37 @@
+# Two commands from a fresh clone: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: install demo test test-slow lint bench clean
+
+install: $(STAMP)
+
+# constraints.txt holds the exact versions; pyproject.toml only what is needed.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+demo: install
+	$(BIN)/python launch.py train --config=experiments/lenet5_digits.py --workdir=runs/demo
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,prepare]'
+	$(BIN)/pytest -m slow
+
+bench: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python benchmarks/lenet_cpu.py
+
+clean:
+	rm -rf .venv runs build dist

@@ -1,0 +1,33 @@
+"""Downloading and preparing a tfds dataset as array_record: the one thing that needs TensorFlow."""
+
+import importlib.util
+from typing import Any
+
+from cnn_archs.data import sources
+from cnn_archs.errors import ConfigError, DataError
+
+
+def prepare(name: str, data_dir: str) -> dict[str, Any]:
+    """Prepares `name` in `data_dir`, if it is not there -> {"name", "path", "splits"}.
+
+    ConfigError without TensorFlow or for an unknown name; DataError when the download fails.
+    tfds writes to a temporary folder and renames it, so that a half prepared dataset never looks
+    like a whole one.
+    """
+    if name == "digits":
+        raise ConfigError("digits comes with scikit-learn: there is nothing to prepare")
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ConfigError(
+            "preparing a dataset needs TensorFlow (training never does): "
+            "pip install 'cnn-archs[prepare]'"
+        )
+    where = sources.folder(data_dir)
+    where.mkdir(parents=True, exist_ok=True)
+    builder = sources.builder(name, str(where))
+    try:
+        builder.download_and_prepare()
+    except Exception as e:
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise DataError(f"cannot prepare {name} in {where}: {reason}") from e
+    splits = {split: info.num_examples for split, info in builder.info.splits.items()}
+    return {"name": name, "path": str(builder.data_path), "splits": splits}

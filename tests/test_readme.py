@@ -1,0 +1,85 @@
+"""The README is true: its commands run, its numbers are those of results/."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cnn_archs import cli
+from cnn_archs import config as configs
+from cnn_archs.analysis import report
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+SHELL = [
+    line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()
+]
+
+# Not run here, and why. Those of ours are parsed and their config is resolved.
+NOT_RUN = {
+    "make demo": "make test sets up the same way; run by hand before a release",
+    "make test": "this is it",
+    "cnn-archs prepare mnist": "network",
+    "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
+    "cnn-archs train --config=lenet5_1998_mnist:map": "data and an hour",
+    "pip install '.[cuda13]'": "hardware",
+    "pip install '.[tpu]'": "hardware",
+}
+
+
+def test_every_command_is_run_or_stands_in_the_list():
+    run_here = [line for line in SHELL if line not in NOT_RUN]
+    assert len(run_here) >= 5 and set(NOT_RUN) <= set(SHELL)
+    assert all(line.startswith("cnn-archs ") for line in run_here)
+
+
+@pytest.mark.parametrize("line", NOT_RUN)
+def test_what_is_not_run_is_well_formed(line):
+    words = shlex.split(line)
+    if words[0] == "make":
+        subprocess.run(["make", "-n", words[1]], cwd=ROOT, check=True, capture_output=True)
+    elif words[0] == "pip":
+        extra = re.fullmatch(r"\.\[(\w+)\]", words[2])
+        assert extra and re.search(
+            rf"^{extra[1]} = \[", (ROOT / "pyproject.toml").read_text(), re.M
+        )
+    else:
+        arguments, overrides = cli.parse(words[1:])
+        if hasattr(arguments, "config"):
+            configs.load(arguments.config, overrides)
+
+
+def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (20, 20), 255).save("digit.png")
+    for line in SHELL:
+        if line not in NOT_RUN:
+            words = shlex.split(line)[1:]
+            short = ["--config.steps=3"] if words[0] == "train" else []
+            assert cli.main([*words, *short]) == 0, line
+    for block in re.findall(r"```python\n(.*?)```", README, re.S):
+        names: dict = {}
+        exec(block, names)
+        assert names["loaded"].step == 3 and names["net"].activation == "relu"
+    assert "multiply-adds" in capsys.readouterr().out
+
+
+def test_the_table_is_that_of_the_results():
+    table = README.split("<!-- results -->\n")[1].split("<!-- /results -->")[0]
+    assert table == report.results_table(ROOT / "results" / "mnist")
+
+
+def test_each_result_says_what_made_it():
+    found = sorted((ROOT / "results").rglob("*.json"))
+    assert found
+    for path in found:
+        result = json.loads(path.read_text())
+        made = result["made"]
+        assert result["seeds"] and result["device"] and result["protocol"], path
+        assert made["command"] and made["packages"]["jax"] and made["config"], path
+        assert len(result["test"]["top1_error"]) == len(result["seeds"])
