@@ -8,6 +8,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 # Split -> (label, line style): dashed for training, bold for testing, as in the ResNet paper.
 SPLITS = {"train": ("train", "--"), "val": ("held out", ":"), "test": ("test", "-")}
@@ -27,7 +28,7 @@ def curves(workdir: Path) -> Path:
         for axis, key, factor in ((axes[0], "top1_error", 100), (axes[1], "loss", 1)):
             axis.plot(
                 epochs,
-                [factor * p[key] for p in points],
+                [factor * p[key] or float("nan") for p in points],  # no 0 on a log axis
                 style,
                 color=colours[seed],
                 linewidth=0.8 if split == "train" else 1.8,
@@ -37,6 +38,7 @@ def curves(workdir: Path) -> Path:
     name = json.loads((workdir / "result.json").read_text())
     for axis, what in zip(axes, ("error, %", "loss"), strict=True):
         axis.set(xlabel="epoch", ylabel=what, yscale="log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3, which="both")
         axis.legend()
     seeds = len(colours)

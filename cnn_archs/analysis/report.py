@@ -102,6 +102,7 @@ def keep(workdir: Path, path: Path) -> None:
     environment = json.loads((workdir / "environment.json").read_text())
     kept = ("command", "python", "packages", "backend", "devices", "cpus", "git_commit")
     made = {key: environment[key] for key in kept}
+    made["command"] = [a for a in made["command"] if not a.startswith("--workdir")]
     config = json.loads((workdir / "config.json").read_text())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**result, "made": {**made, "config": config}}, indent=1) + "\n")

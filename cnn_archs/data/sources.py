@@ -73,6 +73,8 @@ def digits(split: str) -> Split:
 
     The split is stratified and fixed. Values 0..16 become 0..255.
     """
+    if split not in ("train", "test"):
+        raise ConfigError(f"digits has no split {split!r}, only train, test")
     from PIL import Image
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

@@ -88,6 +88,11 @@ class LeNet5(nn.Module):
         x = AvgPool(2, 2, name="S2")(x)  # 14x14x6
         x = act(conv(self.widths[1], 0, "C3")(x))  # 10x10x16
         x = AvgPool(2, 2, name="S4")(x)  # 5x5x16
+        if min(x.shape[1:3]) < 5:
+            raise ValueError(
+                f"lenet5 takes images of 32x32 or more after its padding, not {image.shape[1]}x"
+                f"{image.shape[2]} with padding {self.padding}"
+            )
         x = act(conv(self.widths[2], 0, "C5")(x))  # 1x1x120
         x = act(dense(self.widths[3], "F6")(x.reshape(x.shape[0], -1)))  # 84
         return {"logits": dense(self.num_classes, "OUT7")(x)}
@@ -100,10 +105,11 @@ def squash(a: jax.Array) -> jax.Array:
 
 def uniform(fan_in: int | np.ndarray, exponent: float = 1.0) -> Callable[..., jax.Array]:
     """Initialiser: uniform in +-2.4 / F_i^exponent, F_i the inputs of the unit, bias apart."""
-    bound = 2.4 / np.asarray(fan_in, np.float32) ** exponent
+    bound = 2.4 / np.asarray(fan_in, np.float32) ** exponent  # of all weights, or by last axis
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * jnp.asarray(bound, dtype)
+        scale = jnp.broadcast_to(jnp.asarray(bound, dtype), shape)
+        return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * scale
 
     return init
 

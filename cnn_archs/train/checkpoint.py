@@ -1,12 +1,14 @@
 """Checkpoints: what orbax writes, plus a digest of every leaf, verified on the way back.
 
 No checkpoint format notices a flipped bit in array data, so a SHA-256 of each leaf is saved with
-the step and compared at restore. A damaged step is set aside and the one before it is used.
+the step and compared at restore, as is one of each file. A damaged step is set aside and the one
+before it is used.
 This is the only file that knows orbax.
 """
 
 import dataclasses
 import hashlib
+import json
 import logging
 import shutil
 import sys
@@ -18,8 +20,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.train.guard import write_json
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each of its saves there
+
+FILES = "sha256.json"  # of a step: the digests of its files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +68,8 @@ class Checkpoints:
         try:
             self._manager.save(step, args=ocp.args.Composite(**args), force=True)
             self._manager.wait_until_finished()
+            if jax.process_index() == 0:
+                write_json(self.folder / str(step) / FILES, file_digests(self.folder / str(step)))
         except Exception as e:  # tensorstore has exception types of its own for a full disk
             reason = str(e).strip().splitlines()[0]
             raise DataError(f"cannot save step {step} in {self.folder}: {reason[:300]}") from e
@@ -89,6 +96,7 @@ class Checkpoints:
         return None
 
     def _restore_step(self, step: int, targets: dict[str, Any]) -> Restored:
+        check_files(self.folder / str(step), {*targets, "notes"})
         manager = self._manager
         try:
             notes = manager.restore(step, args=ocp.args.Composite(notes=ocp.args.JsonRestore()))
@@ -131,7 +139,7 @@ def digest(tree: Any) -> dict[str, dict[str, Any]]:
     """{leaf path: {shape, dtype, sha256 of its bytes}} of a tree of arrays."""
     entries = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        value = np.ascontiguousarray(jax.device_get(leaf))
+        value = np.asarray(jax.device_get(leaf))  # tobytes() is in C order
         sha = hashlib.sha256(value.tobytes()).hexdigest()
         entries[jax.tree_util.keystr(path)] = {
             "shape": list(value.shape),
@@ -139,6 +147,35 @@ def digest(tree: Any) -> dict[str, dict[str, Any]]:
             "sha256": sha,
         }
     return entries
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """{path in `folder`: SHA-256} of its files, but for the list of them itself."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILES)
+    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in files}
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def check_files(folder: Path, items: set[str]) -> None:
+    """Damaged with the first file of `items` that is not as `save` left it.
+
+    It keeps orbax from reading damaged files, which it reports in many lines. Where there is no
+    list of the files, since the save was killed just before, the digests of the leaves remain.
+    """
+    try:
+        listed = json.loads((folder / FILES).read_text())
+        for name, sha256 in listed.items():
+            if name.partition("/")[0] in items and file_sha256(folder / name) != sha256:
+                raise Damaged(f"{name} is not as it was written")
+    except FileNotFoundError as e:
+        if Path(e.filename).name != FILES:
+            raise Damaged(f"{e.filename} is missing") from e
+    except (OSError, ValueError, AttributeError) as e:
+        raise Damaged(f"{FILES}: {e}") from e
 
 
 def compare(where: Path, name: str, saved: dict[str, Any], target: Any) -> None:

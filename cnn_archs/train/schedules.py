@@ -1,5 +1,6 @@
 """Learning rates: step (i32, from 0) -> rate. In epochs, step k is at epoch k B / N."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -82,8 +83,8 @@ def per_unit(unit: str, steps_per_epoch: float) -> float:
 
 
 def first_step(t: float, unit: str, steps_per_epoch: float) -> int:
-    """The first step that starts at `t` or later."""
-    return int(-(-t * per_unit(unit, steps_per_epoch) // 1))
+    """The first step that starts at `t` or later, to a millionth of a step: 1.1 epochs of 100."""
+    return math.ceil(round(t * per_unit(unit, steps_per_epoch), 6))
 
 
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
