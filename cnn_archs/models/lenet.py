@@ -10,7 +10,6 @@ pooling, softmax. 61,706 parameters.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -103,9 +102,9 @@ def squash(a: jax.Array) -> jax.Array:
     return 1.7159 * jnp.tanh(2.0 / 3.0 * a)
 
 
-def uniform(fan_in: int | np.ndarray, exponent: float = 1.0) -> Callable[..., jax.Array]:
-    """Initialiser: uniform in +-2.4 / F_i^exponent, F_i the inputs of the unit, bias apart."""
-    bound = 2.4 / np.asarray(fan_in, np.float32) ** exponent  # of all weights, or by last axis
+def uniform(fan_in: int | np.ndarray) -> Callable[..., jax.Array]:
+    """Initialiser: uniform in +-2.4 / F_i, F_i the inputs of the unit, bias apart (III.B)."""
+    bound = 2.4 / np.asarray(fan_in, np.float32)  # of all weights, or by last axis
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
         scale = jnp.broadcast_to(jnp.asarray(bound, dtype), shape)
@@ -137,7 +136,6 @@ class TableConv(nn.Module):
     together from them, with zeros where nothing is connected.
     """
 
-    init_exponent: float
     window = 5
 
     @nn.compact
@@ -145,9 +143,9 @@ class TableConv(nn.Module):
         """x: f32[N, H, W, 6] -> f32[N, H-4, W-4, 16]."""
         fan_in = 25 * C3_MASK.sum(0)  # 75, 100 or 150
         connections = np.argwhere(C3_MASK)  # int[60, 2]: input map, output map
-        init = partial(uniform, exponent=self.init_exponent)
-        weights = self.param("kernel", init(fan_in[connections[:, 1]]), (5, 5, len(connections)))
-        bias = self.param("bias", init(fan_in), (16,))
+        init = uniform(fan_in[connections[:, 1]])
+        weights = self.param("kernel", init, (5, 5, len(connections)))
+        bias = self.param("bias", uniform(fan_in), (16,))
         place = np.zeros((len(connections), *C3_MASK.shape), np.float32)
         place[np.arange(len(connections)), connections[:, 0], connections[:, 1]] = 1.0
         kernel = jnp.einsum("hwk,kio->hwio", weights, place, precision="highest")
@@ -180,24 +178,18 @@ class LeNet5_1998(nn.Module):
     The network is a chain of layers that are linear in their weights and in their input, each
     followed by `squash`. `affine` and `output` give out the links one by one, for the paper's
     second-order method (`train/curvature.py`).
-
-    init_exponent: the weights of C1, C3, C5 and F6 start uniform in +-2.4 / F_i^init_exponent, F_i
-    the unit's inputs. The paper prints 1. With the inputs, rates and mu that it prints, that leaves
-    every signal near 0 and training stuck at chance; 0.5 trains.
     """
-
-    init_exponent: float = 1.0
 
     LAYERS = ("C1", "S2", "C3", "S4", "C5", "F6")
     squash = staticmethod(squash)
 
     def setup(self):
         def init(fan_in: int) -> dict[str, Any]:
-            return dict.fromkeys(("kernel_init", "bias_init"), uniform(fan_in, self.init_exponent))
+            return dict.fromkeys(("kernel_init", "bias_init"), uniform(fan_in))
 
         self.C1 = nn.Conv(6, (5, 5), padding="VALID", **init(25))
         self.S2 = Subsample()
-        self.C3 = TableConv(self.init_exponent)
+        self.C3 = TableConv()
         self.S4 = Subsample()
         self.C5 = nn.Conv(120, (5, 5), padding="VALID", **init(400))
         self.F6 = nn.Dense(84, **init(120))
