@@ -20,7 +20,7 @@ finite; 75 stopped by a signal and saved: run the same command again to go on"""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
         arguments.run(arguments, overrides)
@@ -105,10 +105,11 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     workdir = Path(arguments.workdir or default_workdir(arguments.config))
 
     from cnn_archs.analysis import figures, report
-    from cnn_archs.train import loop
+    from cnn_archs.train import guard, loop
 
-    result = loop.train(config, workdir)
-    figures.curves(workdir)
+    with guard.writing(workdir):
+        result = loop.train(config, workdir)
+        figures.curves(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
 
 

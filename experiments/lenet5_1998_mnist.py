@@ -10,6 +10,8 @@ value with the energy divided by 20, trains.
 
 from experiments import base
 
+ARGUMENTS = ("map", "mean")
+
 
 def get_config(criterion="map"):
     return base.config(

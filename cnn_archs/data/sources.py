@@ -115,7 +115,7 @@ def builder(name: str, data_dir: str) -> Any:
     """tfds' builder of `name`, reading array_record, which needs no TensorFlow."""
     import tensorflow_datasets as tfds
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # its advice to install OpenCV
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # its advice to install OpenCV
     where = folder(data_dir)
     if data_dir and not where.is_dir():
         raise ConfigError(f"data.data_dir: there is no folder {where}")

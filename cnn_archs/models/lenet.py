@@ -10,6 +10,7 @@ pooling, softmax. 61,706 parameters.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_archs.models.layers import AvgPool, activation
+from cnn_archs.models.layers import AvgPool, activation, convolve
 
 # fmt: off
 C3_TABLE = (             # Table I: an X where the S2 map (row) feeds the C3 map (column)
@@ -56,6 +57,8 @@ RBF_CENTRES = np.array(  # f32[10, 84], +1 for ink, -1 for paper
     np.float32,
 )
 
+Conv5x5 = partial(nn.Conv, kernel_size=(5, 5), conv_general_dilated=convolve)
+
 
 class LeNet5(nn.Module):
     """LeNet-5 as taught: conv, activation, average pool; logits for a softmax.
@@ -76,9 +79,7 @@ class LeNet5(nn.Module):
         act = activation(self.activation)
 
         def conv(width: int, padding: int, name: str) -> nn.Conv:
-            return nn.Conv(
-                width, (5, 5), padding=padding, kernel_init=init, dtype=self.dtype, name=name
-            )
+            return Conv5x5(width, padding=padding, kernel_init=init, dtype=self.dtype, name=name)
 
         def dense(width: int, name: str) -> nn.Dense:
             return nn.Dense(width, kernel_init=init, dtype=self.dtype, name=name)
@@ -149,10 +150,7 @@ class TableConv(nn.Module):
         place = np.zeros((len(connections), *C3_MASK.shape), np.float32)
         place[np.arange(len(connections)), connections[:, 0], connections[:, 1]] = 1.0
         kernel = jnp.einsum("hwk,kio->hwio", weights, place, precision="highest")
-        y = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return y + bias.reshape(1, 1, 1, -1)
+        return convolve(x, kernel) + bias.reshape(1, 1, 1, -1)
 
     def macs(self, out: tuple[int, ...]) -> int:
         """Multiplications for one image: only what Table I connects."""
@@ -187,11 +185,11 @@ class LeNet5_1998(nn.Module):
         def init(fan_in: int) -> dict[str, Any]:
             return dict.fromkeys(("kernel_init", "bias_init"), uniform(fan_in))
 
-        self.C1 = nn.Conv(6, (5, 5), padding="VALID", **init(25))
+        self.C1 = Conv5x5(6, padding=0, **init(25))
         self.S2 = Subsample()
         self.C3 = TableConv()
         self.S4 = Subsample()
-        self.C5 = nn.Conv(120, (5, 5), padding="VALID", **init(400))
+        self.C5 = Conv5x5(120, padding=0, **init(400))
         self.F6 = nn.Dense(84, **init(120))
         self.RBF = RBF()
 

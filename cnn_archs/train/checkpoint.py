@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ import orbax.checkpoint as ocp
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.train.guard import write_json
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each of its saves there
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports there
 
 FILES = "sha256.json"  # of a step: the digests of its files
 
@@ -62,6 +63,11 @@ class Checkpoints:
         """Writes `items` and `notes` as `step`, if it is not there; DataError where it cannot."""
         if step in self._manager.all_steps():
             return
+        what = f"cannot save step {step} in {self.folder}"
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
+        free = shutil.disk_usage(self.folder).free
+        if size > free:  # orbax would find out in the middle, and say so in many lines
+            raise DataError(f"{what}: {size / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free")
         digests = {name: digest(tree) for name, tree in items.items()}
         args = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         args["notes"] = ocp.args.JsonSave({"digests": digests, **notes})
@@ -71,8 +77,7 @@ class Checkpoints:
             if jax.process_index() == 0:
                 write_json(self.folder / str(step) / FILES, file_digests(self.folder / str(step)))
         except Exception as e:  # tensorstore has exception types of its own for a full disk
-            reason = str(e).strip().splitlines()[0]
-            raise DataError(f"cannot save step {step} in {self.folder}: {reason[:300]}") from e
+            raise DataError(f"{what}: {reason(e)}") from e
 
     def restore(self, targets: dict[str, Any]) -> Restored | None:
         """The newest sound step in the shape of `targets`; None where nothing was ever saved.
@@ -110,7 +115,7 @@ class Checkpoints:
         try:
             items = dict(manager.restore(step, args=ocp.args.Composite(**args)).items())
         except Exception as e:
-            raise Damaged(str(e).strip().splitlines()[0][:200] or type(e).__name__) from e
+            raise Damaged(reason(e)) from e
         for name, tree in items.items():
             for leaf, entry in digest(tree).items():
                 if entry != saved[name][leaf]:
@@ -129,6 +134,13 @@ class Checkpoints:
         """Removes what a save that was killed left behind."""
         for litter in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(litter, ignore_errors=True)
+
+
+def reason(e: Exception) -> str:
+    """One line; the system's own words where they are at the end of tensorstore's many."""
+    line = (str(e).strip() or type(e).__name__).splitlines()[0]
+    system = re.search(r": ([^:]+) \[os_error_code", line)
+    return system[1] if system else line[:200]
 
 
 class Damaged(Exception):

@@ -1,5 +1,6 @@
 """What keeps a run safe from outside: the lock on its folder, and the signals that end it."""
 
+import errno
 import fcntl
 import json
 import os
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, DataError
 
 
 @contextmanager
@@ -63,14 +64,31 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What the system refuses inside, as one line: no right to write in `folder`, or no room."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+        kind = DataError if full else ConfigError
+        raise kind(f"cannot write {e.filename or folder}: {e.strerror or e}") from e
+
+
 def write_atomically(path: Path, text: str) -> None:
     """`path` holds the old text or the new one, whatever happens in between."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: object) -> None:

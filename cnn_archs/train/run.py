@@ -161,6 +161,12 @@ class Run:
         one = [jax.tree.map(lambda x, i=i: x[i], state) for i in range(k)]
         self.states = [state] if self.together else jax.device_put(one, whole)
         self.step, self.seconds = restored.step, restored.notes["seconds"]
+        if self.step > self.total:
+            raise ConfigError(
+                f"the run in {checkpoints.folder.parent} is at step {self.step} already, and this "
+                f"config ends at step {self.total}: raise --config.epochs or --config.steps, or use "
+                "another --workdir"
+            )
         self.settled = restored.notes["settled"]
         return True
 
@@ -202,13 +208,13 @@ def create(config: ConfigDict, together: bool | None = None) -> Run:
     data = {name: Resident(split, mesh) for name, split in splits.items()}
 
     period = Fraction(data["train"].examples, config.data.batch_size)
-    total = config.steps or ceil(Fraction(config.epochs) * period)
+    total = config.steps or ceil(Fraction(str(config.epochs)) * period)  # 1.1 is 11/10
     if total < 1:
         raise ConfigError("nothing to train: set --config.epochs or --config.steps")
     periods = {
         "log": Fraction(config.log_every),
-        "evaluate": Fraction(config.eval_every) * period,
-        "checkpoint": Fraction(config.checkpoint_every) * period,
+        "evaluate": Fraction(str(config.eval_every)) * period,
+        "checkpoint": Fraction(str(config.checkpoint_every)) * period,
         "epoch": period,
     }
     schedule = schedules.create(steps_per_epoch=float(period), **config.schedule.to_dict())
