@@ -164,6 +164,8 @@ def check(config: ConfigDict) -> None:
             raise ConfigError(f"--config.{key}={config[key]}: must be more than 0")
     if config.epochs < 0 or config.steps < 0 or config.seed < 0:
         raise ConfigError("epochs, steps and seed cannot be negative")
+    if not config.epochs and not config.steps:
+        raise ConfigError("nothing to train: set --config.epochs or --config.steps")
     if len(config.data.pixel_range) != 2:
         raise ConfigError("data.pixel_range: what pixels 0 and 255 become, like (0.0, 1.0)")
     if config.matmul_precision not in ("default", "high", "highest"):

@@ -164,8 +164,7 @@ class Run:
         if self.step > self.total:
             raise ConfigError(
                 f"the run in {checkpoints.folder.parent} is at step {self.step} already, and this "
-                f"config ends at step {self.total}: raise --config.epochs or --config.steps, or use "
-                "another --workdir"
+                f"config ends at step {self.total}: raise --config.epochs or --config.steps"
             )
         self.settled = restored.notes["settled"]
         return True

@@ -1,0 +1,50 @@
+"""What all tests share: the devices that they see, real data where there is some, real runs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    """The folder of tfds datasets, with MNIST in it."""
+    folder = os.environ.get("TFDS_DATA_DIR")
+    if not folder or not (Path(folder) / "mnist").is_dir():
+        pytest.skip("no MNIST: set TFDS_DATA_DIR to a folder of prepared tfds datasets")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_compilation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment variables with which processes share what they compile."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compilation_cache")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+@pytest.fixture(scope="session")
+def launch(shared_compilation: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
+    """launch(*arguments, **environment): `launch.py` in a process of its own, its output piped."""
+
+    def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **shared_compilation, **environment},
+        )
+
+    return start

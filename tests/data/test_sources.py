@@ -1,0 +1,276 @@
+"""Datasets: the embedded digits, what is held out, MNIST and CIFAR-10 where they are, damage."""
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.model_selection import StratifiedShuffleSplit
+
+from cnn_archs.data import sources
+from cnn_archs.errors import ConfigError, DataError
+
+PREPARED = Path(os.environ.get("TFDS_DATA_DIR") or "/nowhere")
+
+
+def needs(name):
+    there = (PREPARED / name).is_dir()
+    return pytest.mark.skipif(not there, reason=f"no {name} in TFDS_DATA_DIR={PREPARED}")
+
+
+def each(images):
+    return [image.tobytes() for image in images]
+
+
+# --- The embedded digits -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return {split: sources.load("digits", split) for split in ("train", "test")}
+
+
+def test_digits_are_1437_and_360_images_of_32x32(digits):
+    for split, count in (("train", 1_437), ("test", 360)):
+        d = digits[split]
+        assert d.images.shape == (count, 32, 32, 1) and d.images.dtype == np.uint8
+        assert d.labels.shape == (count,) and d.labels.dtype == np.int32
+        assert len(d) == count and d.classes == tuple("0123456789")
+    assert 1_437 + 360 == 1_797 == len(load_digits().target)
+
+
+def test_digits_are_all_of_scikit_learns_each_once(digits):
+    small, labels = load_digits(return_X_y=True)
+    large = [
+        np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR))
+        for pixels in np.round(small.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
+    ]
+    everything = Counter(zip(each(large), labels.tolist(), strict=True))
+    parts = [Counter(zip(each(d.images), d.labels.tolist(), strict=True)) for d in digits.values()]
+    assert not parts[0] & parts[1]
+    assert parts[0] + parts[1] == everything
+
+
+def test_digits_use_the_whole_range_of_pixels(digits):
+    assert digits["train"].images.min() == 0 and digits["train"].images.max() == 255
+
+
+def test_the_split_of_digits_is_fixed_and_stratified(digits):
+    labels = load_digits().target
+    splitter = StratifiedShuffleSplit(n_splits=1, test_size=360, random_state=0)
+    train, test = next(splitter.split(labels, labels))
+    assert digits["train"].labels.tolist() == labels[train].tolist()
+    assert digits["test"].labels.tolist() == labels[test].tolist()
+    share = np.bincount(labels) * 360 / 1_797
+    assert np.abs(np.bincount(digits["test"].labels) - share).max() < 1
+
+
+def test_digits_have_no_other_split():
+    with pytest.raises(ConfigError, match="'validation'"):
+        sources.load("digits", "validation")
+
+
+@pytest.mark.parametrize("name", ["digits"])
+def test_what_is_known_of_a_dataset_is_so(name, digits):
+    shape, classes = sources.describe(name)
+    assert digits["train"].images.shape[1:] == shape
+    assert len(digits["train"].classes) == classes == len(sources.class_names(name))
+
+
+# --- Held out ----------------------------------------------------------------------------------
+
+
+def numbered(per_class=(50, 30, 20)):
+    """A split of one-pixel images, each with a number of its own."""
+    labels = np.repeat(np.arange(len(per_class)), per_class).astype(np.int32)
+    images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    return sources.Split(images, labels, tuple("abc"))
+
+
+def test_hold_out_is_stratified_and_disjoint():
+    whole = numbered()
+    rest, held = sources.hold_out(whole, 10, seed=0)
+    assert np.bincount(held.labels).tolist() == [5, 3, 2]
+    assert np.bincount(rest.labels).tolist() == [45, 27, 18]
+    together = np.concatenate([rest.images.reshape(-1), held.images.reshape(-1)])
+    assert sorted(together.tolist()) == list(range(100))
+    for part in (rest, held):
+        assert (whole.labels[part.images.reshape(-1)] == part.labels).all()
+        assert part.classes == whole.classes
+
+
+def test_hold_out_is_fixed_by_its_seed():
+    def held(seed):
+        return sources.hold_out(numbered(), 10, seed)[1].images.reshape(-1).tolist()
+
+    assert held(0) == held(0)
+    assert held(0) != held(1)
+
+
+@pytest.mark.parametrize("count", [-1, 1, 2, 98, 100, 1_000])
+def test_hold_out_leaves_an_image_of_each_class_on_both_sides(count):
+    with pytest.raises(ConfigError, match="data.holdout"):
+        sources.hold_out(numbered(), count, seed=0)
+
+
+def test_hold_out_at_its_limits():
+    for count in (3, 97):
+        rest, held = sources.hold_out(numbered((34, 33, 33)), count, seed=0)
+        assert (len(rest), len(held)) == (100 - count, count)
+        assert set(rest.labels) == set(held.labels) == {0, 1, 2}
+
+
+# --- Errors ------------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_is_one_line_with_the_nearest():
+    with pytest.raises(ConfigError, match="no dataset 'mnsit'; did you mean 'mnist'") as e:
+        sources.load("mnsit", "train")
+    assert "\n" not in str(e.value)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="there is no folder .*nowhere"):
+        sources.load("mnist", "train", str(tmp_path / "nowhere"))
+
+
+def test_data_that_is_not_prepared_says_how_to_prepare_it(tmp_path):
+    with pytest.raises(DataError, match="prepare it: cnn-archs prepare mnist") as e:
+        sources.load("mnist", "train", str(tmp_path))
+    assert "\n" not in str(e.value) and str(tmp_path) in str(e.value)
+
+
+def test_the_known_datasets_need_no_files_to_be_described(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert sources.describe("mnist") == ((28, 28, 1), 10)
+    assert sources.describe("cifar10") == ((32, 32, 3), 10)
+
+
+def test_the_folder_is_the_flag_then_the_variable_then_tfds_own(monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", "/from/variable")
+    assert sources.folder("/from/flag") == Path("/from/flag")
+    assert sources.folder("") == Path("/from/variable")
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    assert sources.folder("") == Path.home() / "tensorflow_datasets"
+
+
+# --- The real thing ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def mnist_splits():
+    """MNIST, read once."""
+    return {split: sources.load("mnist", split) for split in ("train", "test")}
+
+
+@needs("mnist")
+def test_mnist_is_60000_and_10000_images(mnist_splits):
+    for split, count in (("train", 60_000), ("test", 10_000)):
+        d = mnist_splits[split]
+        assert d.images.shape == (count, 28, 28, 1) and d.images.dtype == np.uint8
+        assert d.labels.shape == (count,) and d.labels.dtype == np.int32
+        assert d.classes == tuple("0123456789")
+
+
+@needs("mnist")
+def test_mnist_has_the_published_numbers_of_each_digit(mnist_splits):
+    """Counts of LeCun's label files."""
+    train = [5_923, 6_742, 5_958, 6_131, 5_842, 5_421, 5_918, 6_265, 5_851, 5_949]
+    test = [980, 1_135, 1_032, 1_010, 982, 892, 958, 1_028, 974, 1_009]
+    assert np.bincount(mnist_splits["train"].labels).tolist() == train
+    assert np.bincount(mnist_splits["test"].labels).tolist() == test
+
+
+@needs("mnist")
+def test_mnist_is_in_the_order_of_tfds(mnist_splits):
+    """The first labels of `tfds.load("mnist")`, version 3.0.1, unshuffled."""
+    assert mnist_splits["train"].labels[:10].tolist() == [4, 1, 0, 7, 8, 1, 2, 7, 1, 6]
+    assert mnist_splits["test"].labels[:10].tolist() == [2, 0, 4, 8, 7, 6, 0, 6, 3, 1]
+
+
+@needs("mnist")
+def test_mnist_pixels_have_mean_0_1307_and_deviation_0_3081(mnist_splits):
+    """The constants that everybody normalises with."""
+    pixels = np.bincount(mnist_splits["train"].images.reshape(-1), minlength=256)
+    values = np.arange(256) / 255
+    mean = (pixels * values).sum() / pixels.sum()
+    variance = (pixels * (values - mean) ** 2).sum() / pixels.sum()
+    assert mean == pytest.approx(0.1307, abs=5e-5)
+    assert variance**0.5 == pytest.approx(0.3081, abs=5e-5)
+
+
+@needs("mnist")
+def test_images_and_labels_of_mnist_belong_together(mnist_splits):
+    """The nearest class mean, a linear classifier, is right for 82 % (chance: 10 %)."""
+    train, test = mnist_splits["train"], mnist_splits["test"]
+    means = np.stack([train.images[train.labels == k].mean(0).reshape(-1) for k in range(10)])
+    x = test.images[:1_000].reshape(1_000, -1).astype(np.float64)
+    nearest = (((x[:, None] - means[None]) ** 2).sum(-1)).argmin(-1)
+    assert (nearest == test.labels[:1_000]).mean() > 0.75
+
+
+@needs("mnist")
+def test_a_split_that_the_dataset_does_not_have_is_refused():
+    with pytest.raises(ConfigError, match="mnist has no split 'validation', only train, test"):
+        sources.load("mnist", "validation")
+
+
+@needs("cifar10")
+def test_cifar10_is_32x32_in_colour():
+    test = sources.load("cifar10", "test")
+    assert test.images.shape == (10_000, 32, 32, 3) and test.images.dtype == np.uint8
+    assert np.bincount(test.labels).tolist() == [1_000] * 10
+    assert test.classes[:2] == ("airplane", "automobile")
+    assert sources.describe("cifar10") == (test.images.shape[1:], len(test.classes))
+    assert (test.images[..., 0] != test.images[..., 2]).any()
+
+
+# --- Damage ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of MNIST's test split, and the path of its records."""
+    (source,) = (PREPARED / "mnist").iterdir()
+    target = tmp_path / "mnist" / source.name
+    target.mkdir(parents=True)
+    for path in source.iterdir():
+        if "train" not in path.name:
+            shutil.copyfile(path, target / path.name)
+    (records,) = target.glob("*test.array_record*")
+    return tmp_path, records
+
+
+@needs("mnist")
+def test_missing_records_are_named(copy):
+    folder, records = copy
+    records.unlink()
+    with pytest.raises(DataError, match=f"mnist is incomplete: .*{records.name} is missing"):
+        sources.load("mnist", "test", str(folder))
+
+
+@needs("mnist")
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.999])
+def test_truncated_records_are_damaged_data(copy, part):
+    folder, records = copy
+    whole = records.read_bytes()
+    records.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(DataError, match="mnist") as e:
+        sources.load("mnist", "test", str(folder))
+    assert "\n" not in str(e.value)
+
+
+@needs("mnist")
+def test_overwritten_records_are_damaged_data(copy):
+    folder, records = copy
+    data = bytearray(records.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4_096] = bytes(4_096)
+    records.write_bytes(data)
+    with pytest.raises(DataError, match="damaged data: mnist, split test") as e:
+        sources.load("mnist", "test", str(folder))
+    assert "\n" not in str(e.value)

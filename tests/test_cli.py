@@ -1,0 +1,238 @@
+"""What a user can get wrong is one line that names the thing and the remedy, and an exit code."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnn_archs import cli
+from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.train.guard import lock
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A current folder of its own: a run without --workdir lands there."""
+    monkeypatch.chdir(tmp_path)
+
+
+def error_of(capsys: pytest.CaptureFixture[str], code: int, *argv: str) -> str:
+    """The one line that `argv` prints on stderr, ending with `code`."""
+    assert cli.main(argv) == code
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, err
+    assert out == ""
+    return err.removeprefix("error: ").rstrip("\n")
+
+
+# Wrong command lines, and what their error says.
+WRONG: dict[str, tuple[str, ...]] = {
+    "": ("COMMAND", "--help"),
+    "trian": ("'trian'", "train"),
+    "train --workdri=x": ("--workdri=x", "--help"),
+    "train --format=xml": ("--format", "'xml'", "json"),
+    "train surplus": ("surplus",),
+    "train --config.epoch=3": ("'epoch'", "did you mean 'epochs'?"),
+    "train --config.schedule.learning_rat=3": ("did you mean 'schedule.learning_rate'?",),
+    "train --config.learning_rate=3": ("did you mean 'schedule.learning_rate'?",),
+    "train --config.epochs": ("--config.epochs", "--config.key=value"),
+    "train --config.epochs 3": ("3",),
+    "train --config.epochs=many": ("--config.epochs=many", "float"),
+    "train --config.steps=1.5": ("--config.steps=1.5", "int"),
+    "train --config.deterministic=perhaps": ("--config.deterministic=perhaps", "bool"),
+    "train --config.data.pixel_range=(0,'a')": ("--config.data.pixel_range", "tuple"),
+    "train --config.data=digits": ("--config.data", "section"),
+    "train --config.model.name=lenet": ("'lenet'", "did you mean 'lenet5'?"),
+    "train --config.model.depth=3": ("'model.depth'",),
+    "train --config.optimizer.name=momentun": ("'momentun'", "did you mean 'momentum'?"),
+    "train --config.schedule.name=constnat": ("'constnat'", "did you mean 'constant'?"),
+    "train --config.data.name=digit": ("'digit'", "did you mean 'digits'?"),
+    "train --config.data.name=fashion_mnits": ("did you mean 'fashion_mnist'?",),
+    "train --config.data.batch_size=0": ("--config.data.batch_size=0", "at least 1"),
+    "train --config.model.num_classes=11": ("num_classes", "11", "=10"),
+    "train --config.steps=-1": ("negative",),
+    "train --config.epochs=0": ("--config.epochs",),
+    "train --config.schedule.boundaries=(1,2)": ("boundaries", "factors"),
+    "train --config.schedule.unit=day": ("day", "epoch"),
+    "train --config.matmul_precision=hi": ("matmul_precision", "did you mean 'high'?"),
+    "train --config=experiments/none.py": ("there is no file experiments/none.py",),
+    "train --config=lenet5_digit": ("did you mean 'lenet5_digits'?",),
+    "train --config=lenet5_digits:x": ("'x'", "lenet5_digits"),
+    "train --workdir=/proc/none": ("/proc/none",),
+    "train --workdir=file/run": ("file",),
+    "evaluate": ("--workdir",),
+    "evaluate --workdir=none": ("none", "config.json"),
+    "evaluate --workdir=none --config.epochs=3": ("--config.epochs",),
+    "predict --workdir=none a.png": ("a.png",),
+    "summarize --config.model.nmae=x": ("did you mean 'model.name'?",),
+    "prepare": ("DATASET",),
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(line, capsys):
+    Path("file").write_text("not a folder")
+    started = time.monotonic()
+    message = error_of(capsys, 2, *line.split())
+    assert all(word in message for word in WRONG[line]), message
+    assert time.monotonic() - started < 15
+    assert {p.name for p in Path().iterdir()} <= {"file", "runs"}
+
+
+def test_an_experiment_that_is_broken_is_named(capsys):
+    Path("mine.py").write_text("from nowhere import base\n")
+    message = error_of(capsys, 2, "train", "--config=mine.py")
+    assert "mine.py" in message and "nowhere" in message
+    Path("mine.py").write_text("def get_config():\n    return 1 / 0\n")
+    assert "mine.py" in error_of(capsys, 2, "train", "--config=mine.py")
+    Path("mine.py").write_text("")
+    assert "get_config" in error_of(capsys, 2, "train", "--config=mine.py")
+
+
+def test_a_run_that_is_in_use_is_named_with_its_holder(capsys):
+    Path("run").mkdir()
+    with lock(Path("run")):
+        message = error_of(capsys, 2, "train", "--workdir=run")
+    assert re.search(r"run is in use by process \d+ on \S+", message)
+
+
+SMALL = ("--config.model.name=mlp", "--config.model.hidden=(4,)", "--config.steps=2")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a finished run."""
+    workdir = tmp_path_factory.mktemp("finished")
+    assert cli.main(["train", f"--workdir={workdir}", *SMALL]) == 0
+    return workdir
+
+
+def test_a_workdir_with_another_run_names_what_differs(finished, capsys):
+    shutil.copytree(finished, "run")
+    message = error_of(capsys, 2, "train", "--workdir=run", *SMALL, "--config.seed=1")
+    assert "run holds a run with another config (seed)" in message
+
+
+def test_a_checkpoint_of_another_network_names_the_leaf(finished, capsys):
+    shutil.copytree(finished, "run")
+    Path("run/config.json").unlink()
+    more = ("--config.model.hidden=(5,)",)
+    message = error_of(capsys, 2, "train", "--workdir=run", *SMALL, *more)
+    assert re.search(r"\['fc1'\]\['bias'\] is saved as float32\[1, 4\], wanted as .*5\]", message)
+
+
+def test_damaged_checkpoints_are_exit_code_3(finished, capsys):
+    shutil.copytree(finished, "run")
+    for file in Path("run/checkpoints").rglob("metadata"):
+        file.write_text("")
+    assert cli.main(["train", "--workdir=run", *SMALL]) == 3
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: every checkpoint in ") and "run/checkpoints" in last
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_unsaved(capsys):
+    settings = ["--config.steps=40", "--config.log_every=4", "--config.checkpoint_every=0.1"]
+    settings += ["--config.schedule.learning_rate=1e38"]
+    assert cli.main(["train", "--workdir=run", *SMALL, *settings]) == 4
+    last = capsys.readouterr().err.splitlines()[-1]
+    pattern = r"error: .* not finite at step (\d+): learning rate 1e\+38, gradient norm \S+;"
+    bad = int(re.search(pattern, last)[1])
+    saved = [int(p.name) for p in Path("run/checkpoints").iterdir()]
+    assert all(step < bad for step in saved)
+    assert not Path("run/result.json").exists()
+
+
+# Data.
+
+MNIST = ("train", "--config=lenet5_1998_mnist", "--config.seeds=1", "--workdir=run")
+
+
+def test_a_missing_dataset_is_exit_code_3_with_the_command_that_prepares_it(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    message = error_of(capsys, 3, *MNIST)
+    assert f"mnist is not in {tmp_path}" in message
+    assert f"cnn-archs prepare mnist --data_dir={tmp_path}" in message
+
+
+def test_a_data_dir_that_is_not_there_is_exit_code_2(capsys):
+    assert "there is no folder" in error_of(capsys, 2, *MNIST, "--config.data.data_dir=none")
+
+
+@pytest.fixture
+def copy_of_mnist(mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder with the files of a copy of MNIST, to which $TFDS_DATA_DIR leads."""
+    shutil.copytree(mnist / "mnist", tmp_path / "data" / "mnist")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    return next((tmp_path / "data" / "mnist").glob("*"))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_missing_shard_is_named(split, copy_of_mnist, capsys):
+    shard = next(copy_of_mnist.glob(f"mnist-{split}.array_record*"))
+    shard.unlink()
+    message = error_of(capsys, 3, *MNIST)
+    assert str(shard) in message and "cnn-archs prepare mnist" in message
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9999])
+def test_a_cut_shard_is_named(kept, copy_of_mnist, capsys):
+    shard = next(copy_of_mnist.glob("mnist-train.array_record*"))
+    content = shard.read_bytes()
+    shard.write_bytes(content[: int(kept * len(content))])
+    message = error_of(capsys, 3, *MNIST)
+    assert str(copy_of_mnist) in message and "train" in message
+
+
+def test_a_damaged_dataset_info_is_named(copy_of_mnist, capsys):
+    (copy_of_mnist / "dataset_info.json").write_text("{")
+    assert "mnist" in error_of(capsys, 3, *MNIST)
+
+
+# From outside.
+
+
+def launch(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *argv],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+
+
+def test_help_is_quick_and_names_every_command_and_exit_code():
+    started = time.monotonic()
+    done = launch("--help")
+    assert time.monotonic() - started < 3 and done.returncode == 0 and done.stderr == ""
+    for word in ("train", "evaluate", "summarize", "predict", "prepare", "75 stopped by a signal"):
+        assert word in done.stdout
+
+
+def test_a_wrong_flag_is_quick():
+    started = time.monotonic()
+    done = launch("train", "--wrong")
+    assert time.monotonic() - started < 3 and done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_batch_must_divide_over_the_devices():
+    flags = "--xla_force_host_platform_device_count=8"
+    done = launch("train", "--config.data.batch_size=20", "--workdir=run", XLA_FLAGS=flags)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "data.batch_size=20 does not split evenly over 8 devices; use 16 or 24" in done.stderr
+
+
+def test_errors_have_the_exit_codes_of_the_manual():
+    codes: Any = {e: e.code for e in (ConfigError, DataError)}
+    assert codes == {ConfigError: 2, DataError: 3}

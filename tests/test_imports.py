@@ -1,0 +1,180 @@
+"""Who may import whom: the imports of every file, found in its syntax tree.
+
+Nothing below imports what stands above it. A new file of cnn_archs gets a line in MAY_IMPORT or
+stands in a room that has one.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted([*ROOT.glob("cnn_archs/**/*.py"), *ROOT.glob("experiments/**/*.py")])
+NAMES = [str(path.relative_to(ROOT)) for path in FILES]
+
+# Room, or file in it -> what of cnn_archs it may import. The nearest line counts.
+MAY_IMPORT = {
+    "cnn_archs": {"models", "evaluate.run"},  # the two names of its door, __init__.py
+    "cnn_archs.errors": set(),
+    "cnn_archs.metrics": set(),
+    "cnn_archs.environment": set(),
+    "cnn_archs.models": {"models"},
+    "cnn_archs.cluster": {"errors"},
+    "cnn_archs.data": {"data", "errors"},
+    "cnn_archs.config": {"models", "errors"},
+    "cnn_archs.setup": {"models", "data", "errors"},
+    "cnn_archs.analysis": {"analysis"},
+    "cnn_archs.train": set(),  # and one line for each file, as for evaluate
+    "cnn_archs.train.losses": set(),
+    "cnn_archs.train.schedules": set(),
+    "cnn_archs.train.optimizers": set(),
+    "cnn_archs.train.progress": set(),
+    "cnn_archs.train.curvature": {"train.losses"},
+    "cnn_archs.train.steps": {"metrics", "train.losses"},
+    "cnn_archs.train.guard": {"errors"},
+    "cnn_archs.train.logs": {"train.guard"},
+    "cnn_archs.train.checkpoint": {"errors", "train.guard"},
+    "cnn_archs.evaluate": set(),
+    "cnn_archs.evaluate.counting": {"data", "metrics"},
+    "cnn_archs.evaluate.run": {
+        *("cluster", "config", "data", "errors", "evaluate.counting", "metrics", "models"),
+        *("setup", "train.checkpoint", "train.losses", "train.steps"),
+    },
+    "cnn_archs.train.run": {
+        *("cluster", "data", "errors", "evaluate.counting", "metrics", "setup"),
+        *("train.checkpoint", "train.curvature", "train.losses", "train.optimizers"),
+        *("train.schedules", "train.steps"),
+    },
+    "cnn_archs.train.loop": {
+        *("analysis.ledger", "cluster", "config", "environment", "errors", "evaluate.run"),
+        *("setup", "train.checkpoint", "train.guard", "train.logs", "train.progress"),
+        *("train.run",),
+    },
+    "cnn_archs.cli": {
+        *("analysis", "cluster", "config", "data.prepare", "errors", "evaluate.run", "setup"),
+        *("train.guard", "train.loop"),
+    },
+}
+HOLDERS = {  # package -> the only files that may import it
+    "orbax": {"cnn_archs/train/checkpoint.py"},
+    "tensorflow": {"cnn_archs/data/prepare.py"},
+    "tensorflow_datasets": {"cnn_archs/data/prepare.py", "cnn_archs/data/sources.py"},
+    "tensorboardX": {"cnn_archs/train/logs.py"},
+    "matplotlib": {"cnn_archs/analysis/figures.py"},
+    "ml_collections": {
+        *("cnn_archs/config.py", "cnn_archs/setup.py", "cnn_archs/evaluate/run.py"),
+        *("cnn_archs/train/loop.py", "cnn_archs/train/run.py", "experiments/base.py"),
+    },
+    **dict.fromkeys(("torch", "torchvision", "keras", "pickle", "clu", "hydra"), set()),
+}
+
+
+def imports(source):
+    """Every module, or name of a module, that `source` imports, at any depth: dotted."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            assert isinstance(node.args[0], ast.Constant), "what is imported is written out"
+            found.add(node.args[0].value)
+    return found
+
+
+def within(name, rooms):
+    """Is dotted `name` one of `rooms`, or inside one?"""
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def module_of(path):
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def external(path):
+    """The packages that a file imports: neither Python's own nor ours."""
+    packages = {name.split(".")[0] for name in imports((ROOT / path).read_text())}
+    return packages - sys.stdlib_module_names - {"cnn_archs", "experiments"}
+
+
+def test_an_import_is_found_wherever_it_hides():
+    source = """
+import a.b
+from c import d as e
+def f():
+    if g:
+        from h.i import j
+    importlib.import_module("k.l")
+"""
+    assert imports(source) == {"a.b", "c.d", "h.i.j", "k.l"}
+    assert within("train.run.Run", {"train.run"}) and within("train", {"train"})
+    assert not within("train.runner", {"train.run"}) and not within("train", {"train.run"})
+
+
+def test_there_are_files():
+    assert len(NAMES) > 30 and "cnn_archs/models/lenet.py" in NAMES
+
+
+@pytest.mark.parametrize("path", [n for n in NAMES if n.startswith("cnn_archs")])
+def test_nothing_imports_what_stands_above_it(path):
+    module = module_of(path)
+    rooms = [room for room in MAY_IMPORT if within(module, {room})]
+    room = max(rooms, key=len)
+    assert room != "cnn_archs" or module == "cnn_archs", f"{path} has no line in MAY_IMPORT"
+    ours = {name for name in imports((ROOT / path).read_text()) if within(name, {"cnn_archs"})}
+    allowed = {f"cnn_archs.{name}" for name in MAY_IMPORT[room]}
+    assert not {name for name in ours if not within(name, allowed)}
+    assert not {n for n in imports((ROOT / path).read_text()) if within(n, {"experiments"})}
+
+
+def test_the_arrows_have_no_circle():
+    """In any two rooms, at most one may import the other."""
+    for a, of_a in MAY_IMPORT.items():
+        for b, of_b in MAY_IMPORT.items():
+            if a != b and "cnn_archs" not in (a, b):
+                up = within(a, {f"cnn_archs.{n}" for n in of_b})
+                down = within(b, {f"cnn_archs.{n}" for n in of_a})
+                assert not (up and down), (a, b)
+
+
+@pytest.mark.parametrize("path", [n for n in NAMES if n.startswith("cnn_archs/models")])
+def test_models_know_flax_jax_and_numpy_only(path):
+    assert external(path) <= {"flax", "jax", "numpy"}
+
+
+@pytest.mark.parametrize("path", [n for n in NAMES if n.startswith("experiments")])
+def test_experiments_know_ml_collections_and_each_other_only(path):
+    found = imports((ROOT / path).read_text())
+    assert external(path) <= {"ml_collections"}
+    assert not {name for name in found if within(name, {"cnn_archs"})}
+
+
+@pytest.mark.parametrize("path", ["cnn_archs/analysis/report.py", "cnn_archs/analysis/figures.py"])
+def test_reports_and_figures_read_files_and_never_touch_a_device(path):
+    assert not external(path) & {"jax", "flax", "optax", "orbax"}
+
+
+@pytest.mark.parametrize("package", HOLDERS)
+def test_a_package_is_imported_only_where_it_belongs(package):
+    found = {n for n in NAMES if within_any(imports((ROOT / n).read_text()), package)}
+    assert found <= HOLDERS[package]
+
+
+def within_any(names, package):
+    return any(within(name, {package}) for name in names)
+
+
+def test_launch_is_the_door_to_the_command_line_and_nothing_else():
+    assert imports((ROOT / "launch.py").read_text()) == {"sys", "cnn_archs.cli.main"}
+
+
+def test_the_command_line_answers_without_jax():
+    """What a command needs is imported inside it: no import of `cli` at the top reaches jax."""
+    tree = ast.parse((ROOT / "cnn_archs/cli.py").read_text())
+    top = ast.Module([n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)], [])
+    ours = {n for n in imports(ast.unparse(top)) if n.split(".")[0] not in sys.stdlib_module_names}
+    assert all(within(name, {"cnn_archs.errors"}) for name in ours)

@@ -1,0 +1,96 @@
+"""Training is the same on 1, 2 and 8 devices: the batch is split, the sums are not.
+
+Run as a script, this file is the process that the tests start for each number of devices.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+DEVICES = (1, 2, 8)
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """What the processes printed, by number of devices; they run side by side."""
+    processes = {}
+    for devices in DEVICES:
+        environment = dict(os.environ, JAX_PLATFORMS="cpu")
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+        processes[devices] = subprocess.Popen(
+            [sys.executable, __file__],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    found = {}
+    try:
+        for devices, process in processes.items():
+            out, errors = process.communicate(timeout=600)
+            assert process.returncode == 0, errors[-2_000:]
+            found[devices] = json.loads(out.splitlines()[-1])
+    finally:
+        for process in processes.values():
+            process.kill()
+    return found
+
+
+def test_each_process_had_its_devices(runs):
+    for devices, run in runs.items():
+        assert run["devices"] == devices
+        assert run["parts_of_the_batch"] == devices
+
+
+def test_the_network_learns(runs):
+    """Otherwise equal losses would say little."""
+    losses = runs[1]["losses"]
+    assert len(losses) == STEPS
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("devices", DEVICES[1:])
+def test_losses_and_weights_are_those_of_one_device(runs, devices):
+    np.testing.assert_allclose(runs[devices]["losses"], runs[1]["losses"], rtol=1e-5)
+    assert runs[devices]["errors"] == runs[1]["errors"]
+    np.testing.assert_allclose(runs[devices]["weights"], runs[1]["weights"], rtol=1e-4, atol=1e-5)
+
+
+def train():
+    """20 steps of lenet5 on the digits in batches of 32, on all devices of this process."""
+    import jax
+
+    from cnn_archs import config
+    from cnn_archs.train import run as runs
+
+    overrides = ["log_every=1", f"steps={STEPS}", "seed=3"]
+    run = runs.create(config.load("lenet5_digits", overrides))
+    data = run.data["train"]
+    index = np.zeros(32, np.int32)
+    step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
+    run.train_step = compiled = step.compile()
+    losses, errors = [], []
+    for _ in range(STEPS):
+        run.advance()
+        (report,) = run.counts("window")
+        losses.append(report["loss"])
+        errors.append(report["top1_error"])
+        run.end_window()
+    kernel = run.states[0].params["C5"]["kernel"]
+    batch = compiled.input_shardings[0][-1]
+    return {
+        "devices": jax.device_count(),
+        "parts_of_the_batch": 32 // batch.shard_shape((32,))[0],
+        "losses": losses,
+        "errors": errors,
+        "weights": np.asarray(kernel).reshape(-1)[:100].tolist(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(train()))
