@@ -10,7 +10,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 DEFAULTS: dict[str, Any] = dict(
-    name="",                 # of the run, in tables and figures; empty: the network's name
     seed=0,                  # the first seed; the run trains seed, seed + 1, ..., seed + seeds - 1
     seeds=1,                 # how many networks to train, equal in all but their random numbers
     epochs=20.0,             # passes over the training images

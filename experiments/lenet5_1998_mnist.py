@@ -15,7 +15,6 @@ ARGUMENTS = ("map", "mean")
 
 def get_config(criterion="map"):
     return base.config(
-        name=f"lenet5_1998_{criterion}",
         model=dict(name="lenet5_1998"),
         data=dict(
             name="mnist",

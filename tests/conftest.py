@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported
@@ -34,17 +34,23 @@ def shared_compilation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
     }
 
 
-@pytest.fixture(scope="session")
-def launch(shared_compilation: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
+@pytest.fixture
+def launch(shared_compilation: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """launch(*arguments, **environment): `launch.py` in a process of its own, its output piped."""
+    started = []
 
     def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **shared_compilation, **environment},
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:  # none outlives its test
+        process.kill()
+        process.communicate()

@@ -97,7 +97,7 @@ def evaluate(workdir: Path, protocol: str, split: str) -> dict[str, Any]:
         counts = count(eval_step, variables, data, config.eval_batch_size, mesh)
         reports.append(counts.report())
     return {
-        "name": config.name or config.model.name,
+        "name": config.model.name,
         "dataset": config.data.name,
         "protocol": protocol,
         "views": 1,

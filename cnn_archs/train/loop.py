@@ -146,7 +146,7 @@ def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
     final["train"] = run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
     return {
-        "name": config.name or config.model.name,
+        "name": config.model.name,
         "dataset": config.data.name,
         "protocol": "single",
         "seeds": list(run.seeds),

@@ -14,7 +14,7 @@ from scipy.signal import correlate2d
 
 from cnn_archs import models
 from cnn_archs.analysis import ledger
-from cnn_archs.models import lenet
+from cnn_archs.models import layers, lenet
 
 # fmt: off
 TABLE_I = (  # the S2 maps that feed C3 map 0, 1, ..., 15
@@ -212,6 +212,33 @@ def convolve(x, kernel, bias):
         for o in range(kernel.shape[-1])
     ]
     return np.stack(maps, -1) + bias
+
+
+@pytest.mark.parametrize(
+    "n, side, channels, features, size, padding",
+    [
+        (1, (9, 8), 3, 6, (5, 5), ((0, 0), (0, 0))),  # one image: a matrix product
+        (3, (5, 5), 4, 7, (5, 5), ((0, 0), (0, 0))),  # a window as large as the image: too
+        (2, (9, 8), 3, 6, (5, 5), ((2, 2), (2, 2))),  # 4 columns folded, 8 = 2 groups
+        (2, (7, 10), 2, 16, (3, 2), ((1, 0), (0, 3))),  # 2 columns folded, 12 = 6 groups
+        (2, (6, 9), 2, 5, (3, 4), ((0, 0), (0, 0))),  # 5 columns folded, 6 = 2 groups, cut
+        (2, (6, 9), 2, 30, (3, 3), ((0, 0), (0, 0))),  # 30 maps: nothing folded
+    ],
+)
+def test_convolve_is_scipys_correlation(n, side, channels, features, size, padding):
+    x = images((n, *side, channels))
+    kernel = images((*size, channels, features), seed=1)
+    padded = np.pad(x, ((0, 0), *padding, (0, 0))).astype(np.float64)
+    expected = [convolve(image, kernel.astype(np.float64), 0.0) for image in padded]
+    found = jax.jit(layers.convolve, static_argnames="padding")(x, kernel, padding=padding)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_convolve_refuses_what_it_does_not_do():
+    x, kernel = images((2, 6, 6, 1)), images((3, 3, 1, 4))
+    for other in ({"strides": (2, 2)}, {"rhs_dilation": (2, 2)}, {"feature_group_count": 2}):
+        with pytest.raises(ValueError, match="stride 1, no dilation and one group only"):
+            layers.convolve(x, kernel, **other)
 
 
 def squares(x):

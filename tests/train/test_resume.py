@@ -124,7 +124,7 @@ def references(
 
 def wait_for(process: subprocess.Popen[str], happened: Callable[[], bool]) -> bool:
     """Waits until something happened, or the process has ended (False)."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not happened():
         if process.poll() is not None:
             return False
@@ -140,7 +140,7 @@ def reached(workdir: Path, step: int) -> Callable[[], bool]:
 
 def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
     """(exit code, stderr) of a process that ends by itself."""
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=300)
     return process.returncode, stderr
 
 
