@@ -126,6 +126,8 @@ def builder(name: str, data_dir: str) -> Any:
         raise ConfigError(
             f"data.name: there is no dataset {name!r}{nearest(name, names)}"
         ) from None
+    except Exception as e:
+        raise damaged(f"the description of {name}, in {where}", e) from e
 
 
 def from_tfds(name: str, split: str, data_dir: str) -> Split:
@@ -165,12 +167,17 @@ def decode(source: Any, chunk: int = 1000) -> tuple[np.ndarray, np.ndarray]:
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Whatever a reader raises here means damaged data: one line that names it."""
+    """Whatever a reader raises here means damaged data."""
     try:
         yield
     except Exception as e:
-        reason = str(e).strip().splitlines()
-        raise DataError(f"damaged data: {what}: {reason[0] if reason else type(e).__name__}") from e
+        raise damaged(what, e) from e
+
+
+def damaged(what: str, e: Exception) -> DataError:
+    """One line that names `what`, with the first line of the reader's own."""
+    reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+    return DataError(f"damaged data: {what}: {reason}")
 
 
 def nearest(word: str, words: list[str]) -> str:
