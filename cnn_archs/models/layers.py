@@ -46,13 +46,13 @@ def convolve(
     if {*strides, *lhs_dilation, *rhs_dilation, feature_group_count} != {1}:
         raise ValueError("convolve: stride 1, no dilation and one group only")
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    if len(x) == 1 or x.shape[1:3] == kernel.shape[:2]:
+    if len(x) == 1 or x.shape[1:3] == kernel.shape[:2] or kernel.shape[-1] >= 24:
         return convolve_patches(x, kernel, precision)
     return convolve_folded(x, kernel, precision)
 
 
 def convolve_patches(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """As one matrix product: for a single image, or a window as large as the image."""
+    """As one matrix product: for many maps, one image, or a window as large as the image."""
     kh, kw, _, features = kernel.shape
     h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
     patches = [x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)]

@@ -8,7 +8,7 @@ Dropout(0.25); the widths are those of the textbook that the notes' slides follo
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.layers import MaxPool, activation
+from cnn_archs.models.layers import MaxPool, activation, convolve
 
 
 class MLP(nn.Module):
@@ -49,7 +49,8 @@ class CNN(nn.Module):
             conv = nn.Conv(
                 width,
                 (3, 3),
-                padding="VALID",
+                padding=0,
+                conv_general_dilated=convolve,
                 kernel_init=nn.initializers.glorot_uniform(),
                 dtype=self.dtype,
                 name=f"conv{i}",
