@@ -34,7 +34,7 @@ def shared_compilation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def launch(shared_compilation: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """launch(*arguments, **environment): `launch.py` in a process of its own, its output piped."""
     started = []
@@ -51,6 +51,6 @@ def launch(shared_compilation: dict[str, str]) -> Iterator[Callable[..., subproc
         return process
 
     yield start
-    for process in started:  # none outlives its test
+    for process in started:  # none outlives its tests
         process.kill()
         process.communicate()

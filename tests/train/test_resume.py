@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,59 +145,35 @@ def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, stderr
 
 
-def test_two_kills_change_no_bit(references, launch, tmp_path):
+def two_kills(launch: Launch, workdir: Path) -> None:
+    """A run killed twice on its way, and then left alone."""
     dice = random.Random(0)
     for step in (9, 36):
-        process = launch("train", f"--workdir={tmp_path}", *flags("lenet5"))
-        assert wait_for(process, reached(tmp_path, step))
+        process = launch("train", f"--workdir={workdir}", *flags("lenet5"))
+        assert wait_for(process, reached(workdir, step))
         time.sleep(dice.uniform(0, 0.2))
         process.kill()
         assert end_of(process)[0] == -signal.SIGKILL
-    code, stderr = end_of(launch("train", f"--workdir={tmp_path}", *flags("lenet5")))
-    assert code == 0, stderr
-    check_same(tmp_path, references("lenet5"))
-    assert all(p.name.isdigit() for p in (tmp_path / "checkpoints").iterdir())
-
-
-@pytest.mark.slow
-def test_twenty_kills_at_random_times_change_no_bit(references, launch, tmp_path):
-    dice, kills, runs = random.Random(1), 0, 0
-    started = time.monotonic()
-    assert end_of(launch("train", f"--workdir={tmp_path / '0'}", *flags("lenet5")))[0] == 0
-    whole = time.monotonic() - started
-    while kills < 20:
-        workdir = tmp_path / str(runs + 1)
-        process = launch("train", f"--workdir={workdir}", *flags("lenet5"))
-        try:
-            process.wait(dice.uniform(0, 1.1 * whole))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            kills += 1
-        code, stderr = end_of(process)
-        assert code in (0, -signal.SIGKILL), stderr
-        if code == 0:
-            check_same(workdir, references("lenet5"))
-            runs += 1
     code, stderr = end_of(launch("train", f"--workdir={workdir}", *flags("lenet5")))
     assert code == 0, stderr
-    check_same(workdir, references("lenet5"))
+    assert all(p.name.isdigit() for p in (workdir / "checkpoints").iterdir())
 
 
-def test_signals_at_the_start_twice_at_once_and_in_the_last_evaluation(
-    references, launch, tmp_path
-):
+def three_signals(launch: Launch, workdir: Path) -> None:
+    """A run stopped at its start, by two signals at once, and in its last evaluation."""
+
     def start() -> subprocess.Popen[str]:
-        return launch("train", f"--workdir={tmp_path}", *flags("mlp"))
+        return launch("train", f"--workdir={workdir}", *flags("mlp"))
 
     process = start()  # which still compiles when the signal comes
-    assert wait_for(process, (tmp_path / "environment.json").exists)
+    assert wait_for(process, (workdir / "environment.json").exists)
     process.terminate()
     code, stderr = end_of(process)
     assert code == 75 and stderr.startswith("error: stopped by a signal at step 0 of 60; saved")
-    assert saved_steps(tmp_path) == [0]
+    assert saved_steps(workdir) == [0]
 
     process = start()  # two signals at once: the second ends it without a save
-    assert wait_for(process, reached(tmp_path, 9))
+    assert wait_for(process, reached(workdir, 9))
     for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
         process.send_signal(number)
     assert end_of(process)[0] in (128 + signal.SIGTERM, 128 + signal.SIGINT)
@@ -208,10 +185,27 @@ def test_signals_at_the_start_twice_at_once_and_in_the_last_evaluation(
     process.terminate()
     code, stderr = end_of(process)
     assert code == 75 and "at step 60 of 60; saved" in stderr
-    assert not (tmp_path / "result.json").exists()
+    assert not (workdir / "result.json").exists()
 
     assert end_of(start())[0] == 0
-    check_same(tmp_path, references("mlp"))
+
+
+CHAINS = {two_kills: "lenet5", three_signals: "mlp"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def chains(
+    request: pytest.FixtureRequest, launch: Launch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Callable[..., None], tuple[Path, Future[None]]]]:
+    """The CHAINS, if they are to be tested: they go on beside the other tests of this file."""
+    with ThreadPoolExecutor(1) as pool:
+        started: dict[Callable[..., None], tuple[Path, Future[None]]] = {}
+        names = {getattr(item, "originalname", "") for item in request.session.items}
+        if "test_signals_from_outside_change_no_bit" in names:
+            for chain in CHAINS:
+                workdir = tmp_path_factory.mktemp(chain.__name__)
+                started[chain] = workdir, pool.submit(chain, launch, workdir)
+        yield started
 
 
 # Stopped at an exact place: a real signal, raised in this process.
@@ -382,3 +376,37 @@ def test_vmapped_seeds_train_like_single_ones():
         losses.append([report["loss"] for report in r.counts("window")])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     assert losses[0][0] != losses[0][1]
+
+
+# The chains have had the time of the tests above.
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_signals_from_outside_change_no_bit(chain, chains, references):
+    workdir, future = chains[chain]
+    future.result()
+    check_same(workdir, references(CHAINS[chain]))
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_times_change_no_bit(references, launch, tmp_path):
+    dice, kills, runs = random.Random(1), 0, 0
+    started = time.monotonic()
+    assert end_of(launch("train", f"--workdir={tmp_path / '0'}", *flags("lenet5")))[0] == 0
+    whole = time.monotonic() - started
+    while kills < 20:
+        workdir = tmp_path / str(runs + 1)
+        process = launch("train", f"--workdir={workdir}", *flags("lenet5"))
+        try:
+            process.wait(dice.uniform(0, 1.1 * whole))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        code, stderr = end_of(process)
+        assert code in (0, -signal.SIGKILL), stderr
+        if code == 0:
+            check_same(workdir, references("lenet5"))
+            runs += 1
+    code, stderr = end_of(launch("train", f"--workdir={workdir}", *flags("lenet5")))
+    assert code == 0, stderr
+    check_same(workdir, references("lenet5"))
