@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install demo test test-slow lint bench clean
+.PHONY: install demo test test-slow lint bench
 
 install: $(STAMP)
 
@@ -32,6 +32,3 @@ test-slow: install
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/lenet_cpu.py
-
-clean:
-	rm -rf .venv runs build dist

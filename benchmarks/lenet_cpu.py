@@ -45,12 +45,12 @@ class Ours:
     def __init__(self, images: int):
         from cnn_archs import config
         from cnn_archs.data import sources
-        from cnn_archs.train import run
+        from cnn_archs.train.assemble import assemble
 
         self.config = config.load("lenet5_mnist", ["seeds=1"])
         self.split, self.data = training_images(images)
         with mock.patch.object(sources, "load", lambda *_: self.split):
-            self.run = run.create(self.config)
+            self.run = assemble(self.config)
 
     def train(self, until: int) -> Turn:
         """The steps up to step `until`."""

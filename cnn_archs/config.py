@@ -6,8 +6,8 @@ that section afresh from its own defaults. Every mistake is a ConfigError of one
 """
 
 import ast
-import difflib
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,10 +15,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, DataError, first_line, nearest
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
-DEFAULT = "lenet5_digits"
 
 
 def load(experiment: str, overrides: list[str]) -> ConfigDict:
@@ -58,6 +57,17 @@ def load(experiment: str, overrides: list[str]) -> ConfigDict:
     config.lock()
     check(config)
     return config
+
+
+def read(workdir: Path) -> ConfigDict:
+    """The config.json of a run, locked. ConfigError without one, DataError if it is damaged."""
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise ConfigError(f"there is no run in {workdir} (no config.json)")
+    try:
+        return ConfigDict(json.loads(path.read_text())).lock()
+    except (ValueError, TypeError) as e:
+        raise DataError(f"{path} is damaged: {first_line(e)}") from e
 
 
 def locate(experiment: str) -> tuple[Path, str | None]:
@@ -197,12 +207,7 @@ def leaves(config: ConfigDict, prefix: str = "") -> list[str]:
 
 def unknown(where: str, word: str, words: list[str], what: str = "value") -> str:
     """One line: `where` has no `word`; the nearest of `words`, or all of them."""
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    if not near:  # a right leaf in the wrong section
-        near = [w for w in words if w.split(".")[-1] == word.split(".")[-1]][:1]
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(words)}"
+    elsewhere = (w for w in words if w.split(".")[-1] == word.split(".")[-1])
+    near = nearest(word, words) or next(elsewhere, None)  # a right leaf in the wrong section
+    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(words)}"
     return f"{where}: no {what} {word!r}; {hint}"
-
-
-def first_line(e: BaseException) -> str:
-    return (str(e).strip().splitlines() or [type(e).__name__])[0]

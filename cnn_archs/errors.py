@@ -1,5 +1,8 @@
 """What a user can run into: each is one line on stderr and an exit code of its own."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """The message names the thing and the remedy."""
@@ -27,3 +30,13 @@ class Stopped(UserError):
     """A signal came; the run is saved and goes on when it is started again."""
 
     code = 75
+
+
+def first_line(e: BaseException) -> str:
+    """The first line of what `e` says; its type where it says nothing."""
+    return (str(e).strip() or type(e).__name__).splitlines()[0]
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The one of `words` that `word` was probably meant to be, if any."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)

@@ -1,6 +1,7 @@
 """Metrics are sums over examples: add them, divide once."""
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import flax.struct
 import jax
@@ -51,3 +52,9 @@ class Counts(flax.struct.PyTreeNode):
             "top5_error": 1 - int(counts.top5) / n,
             "examples": n,
         }
+
+
+def columns(reports: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Reports of seeds -> a list for each value; `examples` is the same for all."""
+    keys = ("top1_error", "top5_error", "loss")
+    return {**{k: [r[k] for r in reports] for k in keys}, "examples": reports[0]["examples"]}

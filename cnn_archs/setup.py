@@ -1,5 +1,6 @@
 """From a config to the network it names and the images that the network sees."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 from cnn_archs import models
 from cnn_archs.data import augment, sources
 from cnn_archs.data.resident import prepare_with
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, first_line
 
 
 class Network(NamedTuple):
@@ -60,5 +61,12 @@ def user_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, ZeroDivisionError) as e:
-        line = (str(e).strip().splitlines() or [type(e).__name__])[0]
-        raise ConfigError(f"{what}: {line}") from e
+        raise ConfigError(f"{what}: {first_line(e)}") from e
+
+
+def devices(config: ConfigDict) -> None:
+    """What must be said before the first device is used."""
+    jax.config.update("jax_default_matmul_precision", config.matmul_precision)
+    if config.deterministic:
+        flag = "--xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()

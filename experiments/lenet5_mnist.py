@@ -4,8 +4,8 @@ python launch.py train --config=experiments/lenet5_mnist.py
 Expected: at most 0.95 % test error, the figure of LeCun et al. 1998, section III.B.
 
 The notes' own schedule (`--config.schedule.name=lenet5_notes`) is the paper's for a second-order
-method; with plain SGD it stays far above 1 %. The recipe here was chosen on 5,000 held-out
-training images (`--config.data.holdout=5000`).
+method; with plain SGD it stays far above 1 %. Of two learning rates, 0.05 and 0.1, this one
+had the lower error on 5,000 held-out training images (`--config.data.holdout=5000`).
 """
 
 from experiments import base

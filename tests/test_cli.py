@@ -115,6 +115,13 @@ def test_a_workdir_with_another_run_names_what_differs(finished, capsys):
     assert "run holds a run with another config (seed)" in message
 
 
+def test_a_damaged_config_is_named(finished, capsys):
+    shutil.copytree(finished, "run")
+    Path("run/config.json").write_text("{")
+    for command in (("train", "--workdir=run", *SMALL), ("evaluate", "--workdir=run")):
+        assert "run/config.json is damaged" in error_of(capsys, 3, *command)
+
+
 def test_a_checkpoint_of_another_network_names_the_leaf(finished, capsys):
     shutil.copytree(finished, "run")
     Path("run/config.json").unlink()

@@ -43,14 +43,17 @@ MAY_IMPORT = {
         *("setup", "train.checkpoint", "train.losses", "train.steps"),
     },
     "cnn_archs.train.run": {
-        *("cluster", "data", "errors", "evaluate.counting", "metrics", "setup"),
-        *("train.checkpoint", "train.curvature", "train.losses", "train.optimizers"),
-        *("train.schedules", "train.steps"),
+        *("data", "errors", "evaluate.counting", "metrics", "setup"),
+        *("train.checkpoint", "train.steps"),
+    },
+    "cnn_archs.train.assemble": {
+        *("cluster", "data", "errors", "setup", "train.curvature", "train.losses"),
+        *("train.optimizers", "train.run", "train.schedules", "train.steps"),
     },
     "cnn_archs.train.loop": {
-        *("analysis.ledger", "cluster", "config", "environment", "errors", "evaluate.run"),
-        *("setup", "train.checkpoint", "train.guard", "train.logs", "train.progress"),
-        *("train.run",),
+        *("analysis.ledger", "config", "environment", "errors", "metrics", "setup"),
+        *("train.assemble", "train.checkpoint", "train.guard", "train.logs"),
+        *("train.progress", "train.run"),
     },
     "cnn_archs.cli": {
         *("analysis", "cluster", "config", "data.prepare", "errors", "evaluate.run", "setup"),
@@ -65,7 +68,7 @@ HOLDERS = {  # package -> the only files that may import it
     "matplotlib": {"cnn_archs/analysis/figures.py"},
     "ml_collections": {
         *("cnn_archs/config.py", "cnn_archs/setup.py", "cnn_archs/evaluate/run.py"),
-        *("cnn_archs/train/loop.py", "cnn_archs/train/run.py", "experiments/base.py"),
+        *("cnn_archs/train/loop.py", "cnn_archs/train/assemble.py", "experiments/base.py"),
     },
     **dict.fromkeys(("torch", "torchvision", "keras", "pickle", "clu", "hydra"), set()),
 }

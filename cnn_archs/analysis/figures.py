@@ -35,14 +35,15 @@ def curves(workdir: Path) -> Path:
                 alpha=0.5 if split == "train" else 1.0,
                 label=label if seed == min(colours) else None,
             )
-    name = json.loads((workdir / "result.json").read_text())
+    result = json.loads((workdir / "result.json").read_text())
     for axis, what in zip(axes, ("error, %", "loss"), strict=True):
         axis.set(xlabel="epoch", ylabel=what, yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3, which="both")
         axis.legend()
     seeds = len(colours)
-    figure.suptitle(f"{name['name']} on {name['dataset']}, {seeds} seed{'s' if seeds > 1 else ''}")
+    title = f"{result['name']} on {result['dataset']}"
+    figure.suptitle(f"{title}, {seeds} seed{'s' if seeds > 1 else ''}")
     path = workdir / "curves.png"
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -13,6 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_archs.analysis.report import aligned
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -130,12 +132,4 @@ def table(rows: list[Row]) -> str:
     ]
     sums = totals(rows)
     body.append(("total", "", "", f"{sums['params']:,}", f"{sums['macs']:,}", ""))
-    widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            c.ljust(w) if i < 2 else c.rjust(w)
-            for i, (c, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in (head, *body)
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    return aligned([head, *body], left=2)

@@ -26,6 +26,19 @@ def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> s
     return f"{mean:.{digits}f} ± {statistics.stdev(scaled):.{digits}f} ({len(scaled)})"
 
 
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """`rows` as text: the first `left` columns flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        (
+            c.ljust(w) if i < left else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
 def result_table(result: dict[str, Any]) -> str:
     """The splits of a result.json, a line each."""
     rows = [("", "images", "top-1 error, %", "top-5 error, %", "loss")]
@@ -40,14 +53,6 @@ def result_table(result: dict[str, Any]) -> str:
             r = result[split]
             errors = (mean_sd(r["top1_error"]), mean_sd(r["top5_error"]))
             rows.append((label, f"{r['examples']:,}", *errors, mean_sd(r["loss"], 1, 4)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    table = "\n".join(
-        "  ".join(
-            c.ljust(w) if i == 0 else c.rjust(w)
-            for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
     head = f"{result['name']} on {result['dataset']}, protocol {result['protocol']}"
     if "params" in result:
         head += (
@@ -55,7 +60,7 @@ def result_table(result: dict[str, Any]) -> str:
             f"{result['steps']:,} steps in {result['seconds']:.0f} s, "
             f"{result['images_per_second']:,.0f} images/s on {result['device']}"
         )
-    return f"{head}\n\n{table}"
+    return f"{head}\n\n{aligned(rows)}"
 
 
 def files_table(workdir: Path) -> str:
@@ -63,8 +68,7 @@ def files_table(workdir: Path) -> str:
     there = [
         (str(workdir / name), what) for name, what in FILES.items() if (workdir / name).exists()
     ]
-    width = max(len(path) for path, _ in there)
-    return "\n".join(f"{path.ljust(width)}  {what}" for path, what in there)
+    return aligned(there, left=2)
 
 
 # Network -> (source, what it prints as test error in percent), in the order of the README's table.

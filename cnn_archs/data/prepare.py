@@ -4,7 +4,7 @@ import importlib.util
 from typing import Any
 
 from cnn_archs.data import sources
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError, DataError, first_line
 
 
 def prepare(name: str, data_dir: str) -> dict[str, Any]:
@@ -27,7 +27,6 @@ def prepare(name: str, data_dir: str) -> dict[str, Any]:
     try:
         builder.download_and_prepare()
     except Exception as e:
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
-        raise DataError(f"cannot prepare {name} in {where}: {reason}") from e
+        raise DataError(f"cannot prepare {name} in {where}: {first_line(e)}") from e
     splits = {split: info.num_examples for split, info in builder.info.splits.items()}
     return {"name": name, "path": str(builder.data_path), "splits": splits}

@@ -1,7 +1,6 @@
 """Where images come from: `load(name, split)` reads a whole small dataset into memory."""
 
 import dataclasses
-import difflib
 import logging
 import os
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError, DataError, first_line, nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +47,18 @@ def describe(name: str, data_dir: str = "") -> tuple[tuple[int, int, int], int]:
     """((H, W, C), number of classes) of the dataset `name`, without reading its images."""
     if name in KNOWN:
         return KNOWN[name]
-    features = builder(name, data_dir).info.features
-    image, label = features["image"], features["label"]
-    return tuple(image.shape), label.num_classes
+    features = features_of(name, builder(name, data_dir))
+    shape = tuple(features["image"].shape)
+    if None in shape:
+        raise ConfigError(f"data.name: the images of {name} differ in size; they must be of one")
+    return shape, features["label"].num_classes
 
 
 def class_names(name: str, data_dir: str = "") -> tuple[str, ...]:
     """The names of the classes of the dataset `name`, in the order of the labels."""
     if name == "digits":
         return DIGITS
-    return tuple(builder(name, data_dir).info.features["label"].names)
+    return tuple(features_of(name, builder(name, data_dir))["label"].names)
 
 
 def load(name: str, split: str, data_dir: str = "") -> Split:
@@ -122,12 +123,19 @@ def builder(name: str, data_dir: str) -> Any:
     try:
         return tfds.builder(name, data_dir=str(where), file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError:
-        names = [*KNOWN, *tfds.list_builders(with_community_datasets=False)]
-        raise ConfigError(
-            f"data.name: there is no dataset {name!r}{nearest(name, names)}"
-        ) from None
+        near = nearest(name, [*KNOWN, *tfds.list_builders(with_community_datasets=False)])
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise ConfigError(f"data.name: there is no dataset {name!r}{hint}") from None
     except Exception as e:
         raise damaged(f"the description of {name}, in {where}", e) from e
+
+
+def features_of(name: str, builder: Any) -> Any:
+    """tfds' features of a dataset with `image` and `label`; ConfigError if it has none such."""
+    features = builder.info.features
+    if not {"image", "label"} <= set(features or ()):
+        raise ConfigError(f"data.name: {name} is not an image-classification dataset")
+    return features
 
 
 def from_tfds(name: str, split: str, data_dir: str) -> Split:
@@ -144,9 +152,7 @@ def from_tfds(name: str, split: str, data_dir: str) -> Split:
     missing = [f for f in b.info.splits[split].filepaths if not Path(f).is_file()]
     if missing:
         raise DataError(f"{name} is incomplete: {missing[0]} is missing; {remedy}")
-    features = b.info.features
-    if not {"image", "label"} <= set(features):
-        raise ConfigError(f"data.name: {name} is not an image-classification dataset")
+    features = features_of(name, b)
     with reading(f"{name}, split {split}, in {b.data_path}"):
         images, labels = decode(b.as_data_source(split=split))
     expected = b.info.splits[split].num_examples
@@ -176,11 +182,4 @@ def reading(what: str) -> Iterator[None]:
 
 def damaged(what: str, e: Exception) -> DataError:
     """One line that names `what`, with the first line of the reader's own."""
-    reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
-    return DataError(f"damaged data: {what}: {reason}")
-
-
-def nearest(word: str, words: list[str]) -> str:
-    """`; did you mean 'x'?` with the word of `words` that is nearest to `word`, or nothing."""
-    found = difflib.get_close_matches(word, words, n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    return DataError(f"damaged data: {what}: {first_line(e)}")

@@ -1,7 +1,6 @@
 """From a workdir to numbers: a saved network under a test protocol, and on image files."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +12,14 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
+from cnn_archs import config as configs
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.data import sources
 from cnn_archs.data.resident import Resident
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.evaluate.counting import count
-from cnn_archs.setup import network
+from cnn_archs.metrics import columns
+from cnn_archs.setup import Network, devices, network
 from cnn_archs.train import losses, steps
 from cnn_archs.train.checkpoint import Checkpoints
 
@@ -34,33 +35,33 @@ class Loaded(NamedTuple):
     step: int
 
 
+class Saved(NamedTuple):
+    """A checkpoint, read. variables: of all seeds, with a leading axis."""
+
+    net: Network
+    variables: dict[str, Any]
+    step: int
+
+    def of_seed(self, i: int) -> dict[str, Any]:
+        """The variables of the seed number `i`, from 0."""
+        return jax.tree.map(lambda x: x[i], self.variables)
+
+
 def load(workdir: str | Path, seed: int = 0) -> Loaded:
     """The network that was trained in `workdir`, at its newest sound checkpoint.
 
     seed: which of the run's seeds, counted from 0. ConfigError where there is no such run or
     seed, DataError where nothing sound was saved.
     """
-    config = read_config(Path(workdir))
-    stacked, step = restore(Path(workdir), config)
+    config = configs.read(Path(workdir))
     if not 0 <= seed < config.seeds:
         raise ConfigError(f"{workdir} has seeds 0 to {config.seeds - 1}, not {seed}")
-    variables = jax.tree.map(lambda x: x[seed], stacked)
-    return Loaded(network(config).model, variables, config, step)
+    saved = restore(Path(workdir), config)
+    return Loaded(saved.net.model, saved.of_seed(seed), config, saved.step)
 
 
-def read_config(workdir: Path) -> ConfigDict:
-    """The config.json of a run, locked."""
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise ConfigError(f"there is no run in {workdir} (no config.json)")
-    try:
-        return ConfigDict(json.loads(path.read_text())).lock()
-    except (ValueError, TypeError) as e:
-        raise DataError(f"{path} is damaged: {e}") from e
-
-
-def restore(workdir: Path, config: ConfigDict) -> tuple[dict[str, Any], int]:
-    """(variables of all seeds, with a leading axis; step) of the newest sound checkpoint."""
+def restore(workdir: Path, config: ConfigDict) -> Saved:
+    """The newest sound checkpoint of `workdir`, whose config is `config`."""
     net = network(config)
 
     def first(key: jax.Array) -> dict[str, Any]:
@@ -76,32 +77,32 @@ def restore(workdir: Path, config: ConfigDict) -> tuple[dict[str, Any], int]:
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
     if not found:
         raise DataError(f"{workdir} holds no checkpoint yet: train it first")
-    return found.items["variables"], found.step
+    return Saved(net, found.items["variables"], found.step)
 
 
 def evaluate(workdir: Path, protocol: str, split: str) -> dict[str, Any]:
     """The errors of a run's networks on `split` under `protocol`, in result.json's form."""
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol={protocol}: there are {', '.join(PROTOCOLS)}")
-    config = read_config(workdir)
-    stacked, step = restore(workdir, config)
-    net, mesh = network(config), meshes.data_parallel()
+    config = configs.read(workdir)
+    devices(config)
+    saved = restore(workdir, config)
+    net, mesh = saved.net, meshes.data_parallel()
     data = Resident(load_split(config, split), mesh)
     loss = losses.create(**config.loss.to_dict())
     eval_step = steps.compile_eval(
         steps.eval_step_of(net.model, loss, net.prepare), mesh, together=False
     )
-    reports = []
-    for i in range(config.seeds):
-        variables = jax.tree.map(lambda x, i=i: x[i], stacked)
-        counts = count(eval_step, variables, data, config.eval_batch_size, mesh)
-        reports.append(counts.report())
+    size = config.eval_batch_size
+    reports = [
+        count(eval_step, saved.of_seed(i), data, size, mesh).report() for i in range(config.seeds)
+    ]
     return {
         "name": config.model.name,
         "dataset": config.data.name,
         "protocol": protocol,
         "views": 1,
-        "step": step,
+        "step": saved.step,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         split: columns(reports),
     }
@@ -122,43 +123,31 @@ def load_split(config: ConfigDict, split: str) -> sources.Split:
     return rest if split == "train" else held
 
 
-def columns(reports: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Reports of seeds -> a list for each value; `examples` is the same for all."""
-    keys = ("top1_error", "top5_error", "loss")
-    return {**{k: [r[k] for r in reports] for k in keys}, "examples": reports[0]["examples"]}
-
-
 def predict(workdir: Path, files: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
     """The `top` most probable classes of each image file, by the run's first seed.
 
     An image is brought to the size and the channels of the training images (Pillow's bilinear
     resize of the whole image). ConfigError for a file that is not an image.
     """
-    model, variables, config, _ = load(workdir)
-    net = network(config)
+    config = configs.read(workdir)
+    devices(config)
+    saved = restore(workdir, config)
+    net, variables = saved.net, saved.of_seed(0)
     (h, w, c), _ = sources.describe(config.data.name, config.data.data_dir)
     names = sources.class_names(config.data.name, config.data.data_dir)
     images = np.stack([read_image(f, h, w, c) for f in files])
-    logits = apply_to(model, variables, net.prepare)(images)
-    probabilities = np.asarray(jax.nn.softmax(logits.astype(jnp.float32)))
+
+    def logits_of(images: jax.Array) -> jax.Array:
+        heads: Any = net.model.apply(variables, net.prepare(None, images), train=False)
+        return heads["logits"].astype(jnp.float32)
+
+    probabilities = np.asarray(jax.nn.softmax(jax.jit(logits_of)(images)))
     predictions = []
     for file, p in zip(files, probabilities, strict=True):
         best = np.argsort(-p, kind="stable")[:top]
         rows = [{"class": names[i], "label": int(i), "probability": float(p[i])} for i in best]
         predictions.append({"file": str(file), "top": rows})
     return predictions
-
-
-def apply_to(
-    model: nn.Module, variables: dict[str, Any], prepare: Callable[..., jax.Array]
-) -> Callable[[np.ndarray], jax.Array]:
-    """u8 images [N, H, W, C] -> logits [N, K] of the network in evaluation."""
-
-    def apply(images: jax.Array) -> jax.Array:
-        heads: Any = model.apply(variables, prepare(None, images), train=False)
-        return heads["logits"]
-
-    return jax.jit(apply)
 
 
 def read_image(path: Path, height: int, width: int, channels: int) -> np.ndarray:

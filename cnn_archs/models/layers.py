@@ -18,6 +18,9 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
+NHWC = ("NHWC", "HWIO", "NHWC")  # of image, kernel, output
+
+
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     """The elementwise function `name` of ACTIVATIONS; ValueError for any other name."""
     if name not in ACTIVATIONS:
@@ -39,12 +42,16 @@ def convolve(
 ) -> jax.Array:
     """x: f32[N, H, W, C], kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
 
-    The sums of `lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=...)`, in the order
-    that a CPU is fast at where there are few channels, as in LeNet. Stride 1 only.
+    The sums of `lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=...)`, on a CPU in
+    the order that it is fast at where there are few channels, as in LeNet. Stride 1 only.
     """
     del dimension_numbers  # flax's own: NHWC, HWIO, NHWC
     if {*strides, *lhs_dilation, *rhs_dilation, feature_group_count} != {1}:
         raise ValueError("convolve: stride 1, no dilation and one group only")
+    if jax.default_backend() != "cpu":
+        return lax.conv_general_dilated(
+            x, kernel, strides, padding, dimension_numbers=NHWC, precision=precision
+        )
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     if len(x) == 1 or x.shape[1:3] == kernel.shape[:2] or kernel.shape[-1] >= 24:
         return convolve_patches(x, kernel, precision)
@@ -80,7 +87,7 @@ def convolve_folded(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLik
         jnp.stack(copies, axis=3).reshape(kh, seen, fold * channels, fold * features),
         window_strides=(1, 1),
         padding="VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=NHWC,
         precision=precision,
     )
     return y.reshape(n, h - kh + 1, groups * fold, features)[:, :, : w - kw + 1]

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.train.guard import write_json
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports there
@@ -138,7 +138,7 @@ class Checkpoints:
 
 def reason(e: Exception) -> str:
     """One line; the system's own words where they are at the end of tensorstore's many."""
-    line = (str(e).strip() or type(e).__name__).splitlines()[0]
+    line = first_line(e)
     system = re.search(r": ([^:]+) \[os_error_code", line)
     return system[1] if system else line[:200]
 

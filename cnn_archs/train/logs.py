@@ -22,7 +22,7 @@ class MetricsLog:
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=keep + 1)
 
     def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:
-        """One line, and its values as scalars `split/name` (`split/name/seed` beyond the first)."""
+        """One line, and its values as TensorBoard's scalars `split/name/seedN`."""
         line = {"step": step, "split": split, "seed": seed, **values}
         self._file.write(json.dumps(line) + "\n")
         for name, value in values.items():

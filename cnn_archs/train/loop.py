@@ -1,7 +1,6 @@
 """The loop: it schedules, and every verb it calls lives elsewhere."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from cnn_archs import config as configs
 from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.environment import environment
 from cnn_archs.errors import ConfigError, Stopped
-from cnn_archs.evaluate.run import columns
-from cnn_archs.setup import network
-from cnn_archs.train import run as runs
+from cnn_archs.metrics import columns
+from cnn_archs.setup import devices
+from cnn_archs.train.assemble import assemble
 from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
 from cnn_archs.train.logs import MetricsLog
@@ -41,13 +40,14 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     Raises ConfigError, DataError, NotFinite, and Stopped after a signal, with the run saved.
     """
     with stop_requests() as stop:
-        set_up_devices(config)
+        devices(config)
         workdir.mkdir(parents=True, exist_ok=True)
         with lock(workdir):
             claim(workdir, config)
-            run = runs.create(config)
+            run = assemble(config)
             checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep)
             run.restore(checkpoints)
+            write_json(workdir / "config.json", json.loads(config.to_json()))
             log = MetricsLog(workdir, keep=run.step if run.settled else run.step - 1)
             try:
                 go_on(run, checkpoints, log, stop)
@@ -139,11 +139,8 @@ def mean(reports: list[dict[str, float]], key: str) -> float:
 
 def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
     """The full evaluation at the end: the result.json of the run."""
-    net = network(config)
-    run.data["train_eval"] = run.data["train"]
-    splits = [s for s in ("test", "val", "train_eval") if s in run.data]
-    final: dict[str, Any] = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in splits}
-    final["train"] = run.counts("epoch")
+    final = {split: run.evaluate(split, lambda: interrupt_if(stop)) for split in run.data}
+    final["train_eval"], final["train"] = final["train"], run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
     return {
         "name": config.model.name,
@@ -155,7 +152,7 @@ def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
         "epochs": float(run.step / run.periods["epoch"]),
         "seconds": run.seconds,
         "images_per_second": images / run.seconds,
-        **totals(ledger(net.model, net.image_shape)),
+        **totals(ledger(run.net.model, run.net.image_shape)),
         "matmul_precision": config.matmul_precision,
         "deterministic": config.deterministic,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
@@ -163,22 +160,13 @@ def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json and environment.json; ConfigError if another run lives here."""
-    path, new = workdir / "config.json", json.loads(config.to_json())
-    if path.exists() and any((workdir / "checkpoints").glob("*")):
-        changed = set(configs.differences(json.loads(path.read_text()), new)) - FREE
+    """Writes environment.json; ConfigError if a run with another config lives here."""
+    if (workdir / "config.json").exists() and any((workdir / "checkpoints").glob("*")):
+        old, new = (json.loads(c.to_json()) for c in (configs.read(workdir), config))
+        changed = set(configs.differences(old, new)) - FREE
         if changed:
             raise ConfigError(
                 f"{workdir} holds a run with another config ({', '.join(sorted(changed))}); use "
                 "another --workdir or remove that one"
             )
-    write_json(path, new)
     write_json(workdir / "environment.json", environment())
-
-
-def set_up_devices(config: ConfigDict) -> None:
-    """What must be said before the first device is used."""
-    jax.config.update("jax_default_matmul_precision", config.matmul_precision)
-    if config.deterministic:
-        flag = "--xla_gpu_deterministic_ops=true"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()

@@ -1,4 +1,4 @@
-"""A run: everything that `loop.py` schedules, put together from a config."""
+"""A run: the states of its seeds, and every move that `loop.py` schedules."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,16 +12,14 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from ml_collections import ConfigDict
 
-from cnn_archs.cluster import mesh as meshes
-from cnn_archs.data import order, sources
+from cnn_archs.data import order
 from cnn_archs.data.resident import Resident
 from cnn_archs.errors import ConfigError, NotFinite
 from cnn_archs.evaluate.counting import count
 from cnn_archs.metrics import Counts
-from cnn_archs.setup import Network, network, user_errors
-from cnn_archs.train import curvature, losses, optimizers, schedules, steps
+from cnn_archs.setup import Network
+from cnn_archs.train import steps
 from cnn_archs.train.checkpoint import Checkpoints
 
 EVENTS = ("log", "evaluate", "checkpoint", "epoch")
@@ -34,9 +32,11 @@ class Run:
     together: they are one vmapped program, and `states` is one state with a leading axis of k;
     otherwise `states` are k states, stepped one after another. loop: steps in one dispatch.
     periods: steps between events of each kind. What changes while it runs: `states`, `step`
-    (steps made), `seconds` (spent on them), `settled` (what was due at `step` has been done).
+    (steps made), `seconds` (spent on them), `settled` (what was due at `step` has been done),
+    `evaluated` (the reports of the splits at `step`, so that no split is evaluated twice).
     """
 
+    net: Network
     seeds: tuple[int, ...]
     together: bool
     loop: int
@@ -56,6 +56,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     settled: bool = True
+    evaluated: dict[str, list[dict[str, float]]] = dataclasses.field(default_factory=dict)
 
     def next_due(self, event: str, after: int) -> int:
         """The first step after `after` at which `event` is due: the next of ceil(j period)."""
@@ -89,6 +90,7 @@ class Run:
             )
         jax.block_until_ready([s.step for s in self.states])
         self.step += made
+        self.evaluated = {}
         self.settled = not self.due("log", "evaluate", "checkpoint")
 
     def begin_epoch(self) -> None:
@@ -119,10 +121,12 @@ class Run:
 
     def evaluate(self, split: str, poll: Callable[[], None]) -> list[dict[str, float]]:
         """A report of `split` for each seed."""
-        size, data = self.eval_batch_size, self.data[split]
-        return self.reports(
-            [count(self.eval_step, s.variables, data, size, self.mesh, poll) for s in self.states]
-        )
+        if split not in self.evaluated:
+            size, data, mesh = self.eval_batch_size, self.data[split], self.mesh
+            self.evaluated[split] = self.reports(
+                [count(self.eval_step, s.variables, data, size, mesh, poll) for s in self.states]
+            )
+        return self.evaluated[split]
 
     def check_finite(self) -> None:
         """NotFinite, with the step and what it was like, once a loss or gradient was not finite."""
@@ -161,6 +165,7 @@ class Run:
         one = [jax.tree.map(lambda x, i=i: x[i], state) for i in range(k)]
         self.states = [state] if self.together else jax.device_put(one, whole)
         self.step, self.seconds = restored.step, restored.notes["seconds"]
+        self.evaluated = {}
         if self.step > self.total:
             raise ConfigError(
                 f"the run in {checkpoints.folder.parent} is at step {self.step} already, and this "
@@ -188,105 +193,3 @@ def zeros(counts: Counts) -> Counts:
 
 def stack(*leaves: jax.Array) -> jax.Array:
     return jnp.stack(leaves)
-
-
-def create(config: ConfigDict, together: bool | None = None) -> Run:
-    """The run of `config` at step 0, with its data on the devices and nothing compiled yet.
-
-    together: None chooses: on an accelerator, where it is faster, and not on a CPU.
-    """
-    net = network(config)
-    mesh = meshes.data_parallel()
-    meshes.check_batch(mesh, config.data.batch_size)
-    with user_errors("config"):
-        loss = losses.create(**config.loss.to_dict())
-        schedules.create(steps_per_epoch=1.0, **config.schedule.to_dict())
-        if config.optimizer.name == "sdlm":
-            curvature.gauss_newton_diagonal(net.model, loss)
-    splits = load_splits(config, net)
-    data = {name: Resident(split, mesh) for name, split in splits.items()}
-
-    period = Fraction(data["train"].examples, config.data.batch_size)
-    total = config.steps or ceil(Fraction(str(config.epochs)) * period)  # 1.1 is 11/10
-    if total < 1:
-        raise ConfigError("nothing to train: set --config.epochs or --config.steps")
-    periods = {
-        "log": Fraction(config.log_every),
-        "evaluate": Fraction(str(config.eval_every)) * period,
-        "checkpoint": Fraction(str(config.checkpoint_every)) * period,
-        "epoch": period,
-    }
-    schedule = schedules.create(steps_per_epoch=float(period), **config.schedule.to_dict())
-    optimizer = optimizers.create(schedule=schedule, **config.optimizer.to_dict())
-    on_cpu = jax.default_backend() == "cpu"
-    together = not on_cpu if together is None else together
-    # On a CPU a convolution inside a loop body is several times slower than outside, but for
-    # single images; there, and on accelerators, it is the dispatch that costs.
-    loop = (1000 if config.data.batch_size == 1 else 1) if on_cpu else 100
-    seeds = tuple(range(config.seed, config.seed + config.seeds))
-    keys, states = begin(net, optimizer, seeds, together, mesh)
-    train_step = steps.train_step_of(net.model, loss, optimizer, net.prepare)
-    eval_step = steps.eval_step_of(net.model, loss, net.prepare)
-    samples = config.optimizer.get("samples", 0)
-    return Run(
-        seeds=seeds,
-        together=together,
-        loop=loop,
-        total=total,
-        batch_size=config.data.batch_size,
-        eval_batch_size=config.eval_batch_size,
-        periods=periods,
-        schedule=schedule,
-        mesh=mesh,
-        data=data,
-        keys=keys,
-        train_step=steps.compile_train(train_step, mesh, together=together, looped=loop > 1),
-        eval_step=steps.compile_eval(eval_step, mesh, together=together),
-        refresh=refresher(net, loss, together) if samples else None,
-        samples=min(samples, data["train"].examples),
-        states=states,
-    )
-
-
-def load_splits(config: ConfigDict, net: Network) -> dict[str, sources.Split]:
-    """train, test, and val where data.holdout sets some of train aside."""
-    load = {s: sources.load(config.data.name, s, config.data.data_dir) for s in ("train", "test")}
-    if config.data.holdout:
-        load["train"], load["val"] = sources.hold_out(
-            load["train"], config.data.holdout, config.seed
-        )
-    return load
-
-
-def begin(
-    net: Network,
-    optimizer: optax.GradientTransformation,
-    seeds: tuple[int, ...],
-    together: bool,
-    mesh: Mesh,
-) -> tuple[list[jax.Array], list[steps.TrainState]]:
-    """(key of the steps, state) for each seed, or one of each for all of them together.
-
-    A seed's numbers do not depend on which other seeds there are.
-    """
-    whole = NamedSharding(mesh, P())
-
-    def first(seed: jax.Array) -> tuple[jax.Array, steps.TrainState]:
-        init_key, step_key = jax.random.split(jax.random.key(seed))
-        return step_key, steps.init_state(net.model, optimizer, init_key, net.image_shape)
-
-    make = jax.jit(jax.vmap(first) if together else first, out_shardings=whole)
-    arguments = [jnp.asarray(seeds)] if together else [jnp.asarray(s) for s in seeds]
-    made = [make(a) for a in arguments]
-    return [key for key, _ in made], [state for _, state in made]
-
-
-def refresher(net: Network, loss: losses.Loss, together: bool) -> Callable[..., steps.TrainState]:
-    """(state, images, labels, index) -> the state with the curvature of those examples."""
-    diagonal = curvature.gauss_newton_diagonal(net.model, loss)
-
-    def refresh(state, images, labels, index):
-        h = diagonal(state.params, net.prepare(None, images[index]), labels[index])
-        return state.replace(opt_state=optimizers.refresh(state.opt_state, h))
-
-    return jax.jit(jax.vmap(refresh, in_axes=(0, None, None, 0)) if together else refresh)

@@ -133,6 +133,18 @@ def test_an_unknown_name_is_one_line_with_the_nearest():
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("imdb_reviews", "is not an image-classification dataset"),
+        ("cats_vs_dogs", "differ in size"),
+    ],
+)
+def test_what_is_no_set_of_equal_images_is_refused_unread(name, reason, tmp_path):
+    with pytest.raises(ConfigError, match=reason):
+        sources.describe(name, str(tmp_path))
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="there is no folder .*nowhere"):
         sources.load("mnist", "train", str(tmp_path / "nowhere"))

@@ -222,15 +222,19 @@ def convolve(x, kernel, bias):
         (2, (9, 8), 3, 6, (5, 5), ((2, 2), (2, 2))),  # 4 columns folded, 8 = 2 groups
         (2, (7, 10), 2, 16, (3, 2), ((1, 0), (0, 3))),  # 2 columns folded, 12 = 6 groups
         (2, (6, 9), 2, 5, (3, 4), ((0, 0), (0, 0))),  # 5 columns folded, 6 = 2 groups, cut
-        (2, (6, 9), 2, 30, (3, 3), ((0, 0), (0, 0))),  # 30 maps: nothing folded
+        (2, (6, 9), 2, 30, (3, 3), ((0, 0), (0, 0))),  # 24 maps or more: a matrix product
     ],
 )
-def test_convolve_is_scipys_correlation(n, side, channels, features, size, padding):
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # elsewhere than on a CPU: lax's own
+def test_convolve_is_scipys_correlation(
+    n, side, channels, features, size, padding, backend, monkeypatch
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     x = images((n, *side, channels))
     kernel = images((*size, channels, features), seed=1)
     padded = np.pad(x, ((0, 0), *padding, (0, 0))).astype(np.float64)
     expected = [convolve(image, kernel.astype(np.float64), 0.0) for image in padded]
-    found = jax.jit(layers.convolve, static_argnames="padding")(x, kernel, padding=padding)
+    found = layers.convolve(x, kernel, padding=padding)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 

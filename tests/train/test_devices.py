@@ -66,10 +66,10 @@ def train():
     import jax
 
     from cnn_archs import config
-    from cnn_archs.train import run as runs
+    from cnn_archs.train.assemble import assemble
 
     overrides = ["log_every=1", f"steps={STEPS}", "seed=3"]
-    run = runs.create(config.load("lenet5_digits", overrides))
+    run = assemble(config.load("lenet5_digits", overrides))
     data = run.data["train"]
     index = np.zeros(32, np.int32)
     step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)

@@ -19,6 +19,7 @@ from cnn_archs import cli, config
 from cnn_archs.data import order
 from cnn_archs.errors import ConfigError
 from cnn_archs.train import loop, run
+from cnn_archs.train.assemble import assemble
 from cnn_archs.train.checkpoint import Checkpoints
 
 Launch = Callable[..., subprocess.Popen[str]]
@@ -291,12 +292,26 @@ def test_a_run_cannot_end_before_the_step_it_is_at(references, capsys):
     assert train(reference, "mlp", "--config.steps=50") == 2
     assert f"the run in {reference} is at step 60 already" in capsys.readouterr().err
     assert saved_steps(reference)[-1] == STEPS
+    assert json.loads((reference / "config.json").read_text())["steps"] == STEPS
+
+
+def test_no_split_is_evaluated_twice_at_a_step(tmp_path, monkeypatch):
+    counted = []
+
+    def count(step, variables, data, *more):
+        counted.append(data.examples)
+        return original(step, variables, data, *more)
+
+    original = run.count
+    monkeypatch.setattr(run, "count", count)
+    loop.train(configured("steps=3", "eval_batch_size=360"), tmp_path)
+    assert sorted(counted) == [360, 1437]  # test, of the log and of the result; train
 
 
 def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_path):
     more = [f.removeprefix("--config.") for f in NETWORKS["lenet5_1998"]]
     few = ("data.batch_size=360", "steps=9", "optimizer.samples=5")  # an epoch is 3.99 steps
-    r = run.create(config.load("lenet5_digits", [*more, *few]))
+    r = assemble(config.load("lenet5_digits", [*more, *few]))
     while r.step < 6:
         if r.step in (3, 4, 5):
             r.save(Checkpoints(tmp_path / str(r.step)))
@@ -326,7 +341,7 @@ def check_equal(a: Any, b: Any) -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, tmp_path):
-    first = run.create(configured("seeds=2"), together=together)
+    first = assemble(configured("seeds=2"), together=together)
     while first.step < 5:
         first.advance()
     folder = tmp_path / "checkpoints"
@@ -334,19 +349,19 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, 
     shapes = [entry["shape"] for item in digests(tmp_path, 5).values() for entry in item.values()]
     assert all(shape[0] == 2 for shape in shapes)
     for form in (together, not together):
-        other = run.create(configured("seeds=2"), together=form)
+        other = assemble(configured("seeds=2"), together=form)
         assert other.restore(Checkpoints(folder, read_only=True))
         assert other.step == 5 and len(other.states) == (1 if form else 2)
         check_equal(other.stacked(), first.stacked())
         other.advance()  # and it goes on
     with pytest.raises(ConfigError, match=r"saved as \w+\[2.*wanted as \w+\[3"):
-        run.create(configured("seeds=3")).restore(Checkpoints(folder, read_only=True))
+        assemble(configured("seeds=3")).restore(Checkpoints(folder, read_only=True))
 
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_seed_begins_the_same_whatever_other_seeds_there_are(together):
-    alone = run.create(configured("seed=1"), together=False)
-    among = run.create(configured("seeds=2"), together=together)
+    alone = assemble(configured("seed=1"), together=False)
+    among = assemble(configured("seeds=2"), together=together)
     second = among.stacked() if together else among.states[1]
     key = among.keys[0] if together else among.keys[1]
     if together:
@@ -370,7 +385,7 @@ def test_seeds_have_orders_of_their_own():
 def test_vmapped_seeds_train_like_single_ones():
     losses = []
     for together in (False, True):
-        r = run.create(configured("seeds=2", "log_every=1000", "eval_every=100"), together=together)
+        r = assemble(configured("seeds=2", "log_every=1000", "eval_every=100"), together=together)
         while r.step < 50:
             r.advance()
         losses.append([report["loss"] for report in r.counts("window")])
