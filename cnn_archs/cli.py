@@ -42,12 +42,18 @@ class Parser(argparse.ArgumentParser):
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """(arguments, overrides `a.b=value`)."""
-    overrides = [a.removeprefix("--config.") for a in argv if a.startswith("--config.")]
-    rest = [a for a in argv if not a.startswith("--config.")]
+    keys: dict[str, list[str]] = {"config": [], "compare": []}
+    rest: list[str] = []
+    for a in argv:
+        kind, dot, override = a.removeprefix("--").partition(".")
+        is_key = a.startswith("--") and dot and kind in keys
+        (keys[kind] if is_key else rest).append(override if is_key else a)
     arguments = parser().parse_args(rest)
-    if overrides and not hasattr(arguments, "config"):
-        raise ConfigError(f"{arguments.command} takes no --config.{overrides[0]}")
-    return arguments, overrides
+    for kind, overrides in keys.items():
+        if overrides and not hasattr(arguments, kind):
+            raise ConfigError(f"{arguments.command} takes no --{kind}.{overrides[0]}")
+    arguments.compare_overrides = keys["compare"]
+    return arguments, keys["config"]
 
 
 def parser() -> Parser:
@@ -81,14 +87,21 @@ def parser() -> Parser:
             )
         if "workdir" in flags:
             c.add_argument("--workdir", metavar="DIR", help="folder of the run")
-        c.add_argument("--format", choices=("text", "json"), default="text", help="of stdout")
+        forms = ("text", "json", "markdown") if run is summarize else ("text", "json")
+        c.add_argument("--format", choices=forms, default="text", help="of stdout")
         return c
 
     command(train, "config", "workdir")
     c = command(evaluate, "workdir")
     c.add_argument("--protocol", default="single", help="views of each image (default: single)")
     c.add_argument("--split", default="test", help="test, train or val (default: test)")
-    command(summarize, "config")
+    c = command(summarize, "config")
+    c.add_argument("--train", action="store_true", help="count what only training needs")
+    c.add_argument(
+        "--compare",
+        metavar="EXPERIMENT",
+        help="a second network beside it; or the same one with --compare.key=value",
+    )
     c = command(predict, "workdir")
     c.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
     c = command(prepare)
@@ -126,15 +139,32 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Prints the ledger of an experiment's network: sizes, parameters, multiply-adds."""
     from cnn_archs import config as configs
 
-    config = configs.load(arguments.config, overrides)
+    choices = [(arguments.config, overrides)]
+    if arguments.compare or arguments.compare_overrides:
+        shared = [] if arguments.compare else overrides
+        experiment = arguments.compare or arguments.config
+        choices.append((experiment, [*shared, *arguments.compare_overrides]))
+    configurations = [configs.load(experiment, keys) for experiment, keys in choices]
 
-    from cnn_archs.analysis import ledger
-    from cnn_archs.setup import network
+    from cnn_archs.analysis import ledger, summary
+    from cnn_archs.setup import described, user_errors
 
-    net = network(config)
-    rows = ledger.ledger(net.model, net.image_shape)
-    summary = ledger.summary(config.model.name, net.image_shape, rows)
-    emit(arguments, summary, ledger.table(rows))
+    documents, ledgers = [], []
+    for config in configurations:
+        model, image_shape = described(config)
+        with user_errors(f"model {config.model.name}"):
+            ledgers.append(ledger.ledger(model, image_shape, arguments.train))
+        documents.append(summary.document(config.model.name, image_shape, ledgers[-1]))
+    if len(ledgers) == 1:
+        tables = summary.tables(ledgers[0])
+        emit(arguments, documents[0], summary.text(tables, arguments.format))
+    else:
+        a, b = (config.to_dict() for config in configurations)
+        heads = (f"A: {a['model']['name']}", f"B: {b['model']['name']}")
+        changed = ", ".join(configs.differences(a, b))
+        tables = [summary.side_by_side(*ledgers)]
+        text = f"{heads[0]}\n{heads[1]}, which differs in {changed or 'nothing'}\n\n"
+        emit(arguments, documents, text + summary.text(tables, arguments.format))
 
 
 def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:

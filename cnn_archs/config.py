@@ -34,7 +34,7 @@ def load(experiment: str, overrides: list[str]) -> ConfigDict:
     for key in stated.keys() - fields.keys() - {"name"}:
         raise ConfigError(unknown(f"model {stated['name']}", key, list(fields), what="field"))
     with config.unlocked():
-        config.model = ConfigDict({**fields, **stated})
+        config.model = ConfigDict(with_parts(fields, stated))
 
     pairs = [split_override(o) for o in overrides]
     kinds = ("model", *base.CHOICES)
@@ -57,6 +57,19 @@ def load(experiment: str, overrides: list[str]) -> ConfigDict:
     config.lock()
     check(config)
     return config
+
+
+def with_parts(fields: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
+    """`fields` with what is `stated`; of a field that is a table, with its stated rows."""
+    parts = dict(fields)
+    for key, value in stated.items():
+        rows = fields.get(key)
+        if isinstance(rows, dict):
+            for row in value.keys() - rows.keys():
+                raise ConfigError(unknown(f"model.{key}", row, list(rows), what="row"))
+            value = {**rows, **value}
+        parts[key] = value
+    return parts
 
 
 def read(workdir: Path) -> ConfigDict:
@@ -178,6 +191,8 @@ def check(config: ConfigDict) -> None:
         raise ConfigError("nothing to train: set --config.epochs or --config.steps")
     if len(config.data.pixel_range) != 2:
         raise ConfigError("data.pixel_range: what pixels 0 and 255 become, like (0.0, 1.0)")
+    if len(config.data.image_shape) != 3 or min(config.data.image_shape) < 0:
+        raise ConfigError("data.image_shape: height, width, channels, like (224, 224, 3)")
     if config.matmul_precision not in ("default", "high", "highest"):
         raise ConfigError(
             unknown("matmul_precision", config.matmul_precision, ["default", "high", "highest"])

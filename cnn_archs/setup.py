@@ -30,9 +30,14 @@ def network(config: ConfigDict) -> Network:
 
     ConfigError where they do not fit: no image is read for that.
     """
-    (h, w, c), classes = sources.describe(config.data.name, config.data.data_dir)
+    own, classes = sources.describe(config.data.name, config.data.data_dir)
     pad = config.data.pad
-    shape = (h + 2 * pad, w + 2 * pad, c)
+    padded = (own[0] + 2 * pad, own[1] + 2 * pad, own[2])
+    model, shape = described(config)
+    if shape != padded and 0 not in own:
+        raise ConfigError(
+            f"data.image_shape is {shape}, but the images of {config.data.name} are {padded}"
+        )
     fields = config.model.to_dict()
     if fields.get("num_classes", classes) != classes:
         raise ConfigError(
@@ -40,7 +45,6 @@ def network(config: ConfigDict) -> Network:
             f"classes: --config.model.num_classes={classes}"
         )
     with user_errors(f"model {fields['name']}"):
-        model = models.create(**fields)
         augmentation = augment.create(**config.augment.to_dict())
         out = jax.eval_shape(
             lambda key: model.init_with_output(key, jnp.zeros((1, *shape)), train=False),
@@ -53,6 +57,22 @@ def network(config: ConfigDict) -> Network:
         )
     prepare = prepare_with(augmentation, config.data.pixel_range, pad)
     return Network(model, shape, classes, prepare)
+
+
+def described(config: ConfigDict) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The module of `config` and the (H, W, C) of the images it sees; no dataset need be there."""
+    shape = tuple(config.data.image_shape)
+    if not all(shape):
+        (h, w, c), _ = sources.describe(config.data.name, config.data.data_dir)
+        if not h or not w:
+            raise ConfigError(
+                f"the images of {config.data.name} differ in size: say what the network sees, "
+                f"--config.data.image_shape=(224,224,{c})"
+            )
+        shape = (h + 2 * config.data.pad, w + 2 * config.data.pad, c)
+    fields = config.model.to_dict()
+    with user_errors(f"model {fields['name']}"):
+        return models.create(**fields), shape
 
 
 @contextmanager

@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = dict(
         holdout=0,           # training images set aside for selection, stratified; 0 for figures
         pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become
         pad=0,               # pixels of value 0 put around each image
+        image_shape=(0, 0, 0),   # height, width, channels that the network sees; 0: the dataset's
     ),
 )  # fmt: skip
 

@@ -52,7 +52,7 @@ def test_there_is_no_golden_config_of_nothing():
 
 @pytest.mark.parametrize("name", [n for n, m in MODULES.items() if hasattr(m, "ARGUMENTS")])
 def test_without_its_argument_an_experiment_is_one_of_its_variants(name):
-    assert as_json(name) in {as_json(e) for e in EXPERIMENTS if e.startswith(f"{name}:")}
+    assert as_json(name) in {as_json(e) for e in EXPERIMENTS if e.split(":")[0] == name}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -66,12 +66,15 @@ def test_the_header_has_the_command_and_the_expected_result(name):
 def test_one_training_step_fits_together(experiment):
     """init, the curvature where there is one, and a step, as shapes: nothing runs, no data."""
     config = configs.load(experiment, [])
+    if "scan_blocks" in config.model:  # the same units, traced once
+        config = configs.load(experiment, ["model.scan_blocks=true"])
     net = network(config)
     loss = losses.create(**config.loss.to_dict())
     schedule = schedules.create(steps_per_epoch=100.0, **config.schedule.to_dict())
     optimizer = optimizers.create(schedule=schedule, **config.optimizer.to_dict())
     step = steps.train_step_of(net.model, loss, optimizer, net.prepare)
     of_data, classes = sources.describe(config.data.name)
+    of_data = of_data if all(of_data) else net.image_shape  # where they differ: as after cropping
     images = jax.ShapeDtypeStruct((1_000, *of_data), jnp.uint8)
     labels = jax.ShapeDtypeStruct((1_000,), jnp.int32)
     index = jax.ShapeDtypeStruct((config.data.batch_size,), jnp.int32)

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "cnn_archs.train.optimizers": set(),
     "cnn_archs.train.progress": set(),
     "cnn_archs.train.curvature": {"train.losses"},
-    "cnn_archs.train.steps": {"metrics", "train.losses"},
+    "cnn_archs.train.steps": {"metrics", "models", "train.losses"},
     "cnn_archs.train.guard": {"errors"},
     "cnn_archs.train.logs": {"train.guard"},
     "cnn_archs.train.checkpoint": {"errors", "train.guard"},

@@ -39,6 +39,12 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
+def markdown(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """`rows`, the first of them the heads, as a table in Markdown."""
+    rule = ["---" if i < left else "---:" for i in range(len(rows[0]))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
+
+
 def result_table(result: dict[str, Any]) -> str:
     """The splits of a result.json, a line each."""
     rows = [("", "images", "top-1 error, %", "top-5 error, %", "loss")]
@@ -83,21 +89,25 @@ PRINTED = {
 
 def results_table(folder: Path) -> str:
     """The README's table of results/mnist, in Markdown: paper | ours."""
-    lines = [
-        "| network | parameters | source | printed | ours | epochs | seconds a seed, device |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "network",
+        "parameters",
+        "source",
+        "printed",
+        "ours",
+        "epochs",
+        "seconds a seed, device",
+    )
+    rows: list[Sequence[str]] = [heads]
     for name, (source, printed) in PRINTED.items():
         path = folder / f"{name}.json"
         if path.exists():
             r = json.loads(path.read_text())
             ours = mean_sd(r["test"]["top1_error"])
             seconds = f"{r['seconds'] / len(r['seeds']):,.0f}, {r['device']}"
-            lines.append(
-                f"| [{name}](results/mnist/{name}.json) | {r['params']:,} | {source} | {printed} "
-                f"| {ours} | {r['epochs']:g} | {seconds} |"
-            )
-    return "\n".join(lines) + "\n"
+            link, params = f"[{name}](results/mnist/{name}.json)", f"{r['params']:,}"
+            rows.append((link, params, source, printed, ours, f"{r['epochs']:g}", seconds))
+    return markdown(rows, left=len(heads)) + "\n"
 
 
 def keep(workdir: Path, path: Path) -> None:

@@ -32,7 +32,7 @@ class Split:
 DIGITS = tuple(str(i) for i in range(10))
 
 # (H, W, C) and number of classes of the datasets that the experiments use, so that a network can
-# be described, and a mistake in a config found, before any data is there.
+# be described, and a mistake in a config found, before any data is there. 0: images differ in it.
 KNOWN = {
     "digits": ((32, 32, 1), 10),
     "mnist": ((28, 28, 1), 10),
@@ -40,18 +40,20 @@ KNOWN = {
     "kmnist": ((28, 28, 1), 10),
     "cifar10": ((32, 32, 3), 10),
     "cifar100": ((32, 32, 3), 100),
+    "imagenet2012": ((0, 0, 3), 1000),
 }
 
 
 def describe(name: str, data_dir: str = "") -> tuple[tuple[int, int, int], int]:
-    """((H, W, C), number of classes) of the dataset `name`, without reading its images."""
+    """((H, W, C), number of classes) of the dataset `name`, without reading its images.
+
+    0 in place of a size in which the images differ.
+    """
     if name in KNOWN:
         return KNOWN[name]
     features = features_of(name, builder(name, data_dir))
-    shape = tuple(features["image"].shape)
-    if None in shape:
-        raise ConfigError(f"data.name: the images of {name} differ in size; they must be of one")
-    return shape, features["label"].num_classes
+    h, w, c = (side or 0 for side in features["image"].shape)
+    return (h, w, c), features["label"].num_classes
 
 
 def class_names(name: str, data_dir: str = "") -> tuple[str, ...]:
@@ -64,8 +66,11 @@ def class_names(name: str, data_dir: str = "") -> tuple[str, ...]:
 def load(name: str, split: str, data_dir: str = "") -> Split:
     """The split `train` or `test` of `digits` or of a tfds dataset with `image` and `label`.
 
-    Raises ConfigError for an unknown name, DataError for data that is missing or damaged.
+    Raises ConfigError for an unknown name and for images that differ in size, DataError for data
+    that is missing or damaged.
     """
+    if 0 in describe(name, data_dir)[0]:
+        raise ConfigError(f"data.name: the images of {name} differ in size; they must be of one")
     return digits(split) if name == "digits" else from_tfds(name, split, data_dir)
 
 

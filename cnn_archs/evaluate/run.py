@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
+from cnn_archs import models
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.data import sources
 from cnn_archs.data.resident import Resident
@@ -64,14 +65,10 @@ def restore(workdir: Path, config: ConfigDict) -> Saved:
     """The newest sound checkpoint of `workdir`, whose config is `config`."""
     net = network(config)
 
-    def first(key: jax.Array) -> dict[str, Any]:
-        v = net.model.init(key, jnp.zeros((1, *net.image_shape)), train=False)
-        return {"params": v.get("params", {}), "batch_stats": v.get("batch_stats", {})}
-
     whole = NamedSharding(meshes.data_parallel(), P())
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((config.seeds, *x.shape), x.dtype, sharding=whole),
-        jax.eval_shape(first, jax.random.key(0)),
+        jax.eval_shape(lambda key: models.init(net.model, key, net.image_shape), jax.random.key(0)),
     )
     folder = workdir / "checkpoints"
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})

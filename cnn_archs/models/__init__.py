@@ -5,12 +5,15 @@ of which `"logits": f32[N, num_classes]` is the classifier. Its fields are its a
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
+from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
 from cnn_archs.models.lenet import LeNet5, LeNet5_1998
 from cnn_archs.models.mlp import CNN, MLP
 
@@ -19,12 +22,29 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN,
     "lenet5": LeNet5,
     "lenet5_1998": LeNet5_1998,
+    **alexnet.VARIANTS,
+    **vgg.VARIANTS,
+    **googlenet.VARIANTS,
+    **inception_v3.VARIANTS,
+    **resnet.VARIANTS,
 }
 
 
 def create(name: str, **fields: Any) -> nn.Module:
     """The module `name`. KeyError for an unknown name, TypeError for an unknown field."""
-    return MODELS[name](**fields)
+    return MODELS[name](**{key: hashable(value) for key, value in fields.items()})
+
+
+def init(
+    model: nn.Module, key: jax.Array, image_shape: tuple[int, int, int]
+) -> dict[str, dict[str, Any]]:
+    """{"params", "batch_stats"} of `model` for images of (H, W, C), with its auxiliary heads.
+
+    Either is empty where the model has none.
+    """
+    rngs = {"params": key, "dropout": key}
+    variables = model.init(rngs, jnp.zeros((1, *image_shape)), train=True)
+    return {name: variables.get(name, {}) for name in ("params", "batch_stats")}
 
 
 def fields(name: str) -> dict[str, Any]:
@@ -32,8 +52,16 @@ def fields(name: str) -> dict[str, Any]:
     constructor = MODELS[name]
     preset = constructor.keywords if isinstance(constructor, partial) else {}
     module = constructor.func if isinstance(constructor, partial) else constructor
-    return {
+    values = {
         f.name: preset.get(f.name, f.default)
         for f in dataclasses.fields(module)  # type: ignore[arg-type]
         if f.name not in ("parent", "name")
     }
+    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+
+
+def hashable(value: Any) -> Any:
+    """`value` as a field of a module must be; JSON gives lists for tuples."""
+    if isinstance(value, Mapping):
+        return nn.FrozenDict({k: hashable(v) for k, v in value.items()})
+    return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value

@@ -1,14 +1,24 @@
 """Layers that two papers share, or that flax lacks.
 
-Pooling stands here as a module only so that it has a name, and therefore a row in the ledger.
+A module with an attribute `row` is a layer in the ledger (`analysis/ledger.py`), of that type.
+Pooling stands here as a module only so that it has a name, and therefore a row.
+Padding, stride and window are always written out; maps are [N, H, W, C] throughout.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+from cnn_archs.models.convolution import NHWC
+
+T = TypeVar("T")
+Initializer = Callable[..., jax.Array]
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "identity": lambda x: x,
@@ -17,101 +27,252 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": nn.sigmoid,
 }
 
-
-NHWC = ("NHWC", "HWIO", "NHWC")  # of image, kernel, output
+INITIALIZERS: dict[str, Initializer] = {
+    "glorot": nn.initializers.glorot_uniform(),  # Glorot & Bengio 2010, equation 16
+    "he": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),  # He et al. 2015, equation 10
+}
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     """The elementwise function `name` of ACTIVATIONS; ValueError for any other name."""
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation {name!r} is not one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+    return chosen("activation", name, ACTIVATIONS)
 
 
-def convolve(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: Sequence[int] = (1, 1),
-    padding: Sequence[tuple[int, int]] = ((0, 0), (0, 0)),
-    *,
-    lhs_dilation: Sequence[int] = (1, 1),
-    rhs_dilation: Sequence[int] = (1, 1),
-    dimension_numbers: lax.ConvDimensionNumbers | None = None,
-    feature_group_count: int = 1,
-    precision: lax.PrecisionLike = None,
+def chosen(kind: str, name: str, choices: Mapping[str, T]) -> T:
+    """choices[name]; ValueError, with the names that there are, for any other."""
+    if name not in choices:
+        raise ValueError(f"{kind} {name!r} is not one of {', '.join(choices)}")
+    return choices[name]
+
+
+def scaled(width: int, factor: float, multiple: int = 1) -> int:
+    """`width` times `factor`, as the nearest positive multiple of `multiple`."""
+    return multiple * max(1, round(width * factor / multiple))
+
+
+def local_response_norm(
+    a: jax.Array, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: float = 0.75
 ) -> jax.Array:
-    """x: f32[N, H, W, C], kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
+    """b_i = a_i / (k + alpha sum_j a_j^2)^beta, the sum over n neighbouring maps around i.
 
-    The sums of `lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=...)`, on a CPU in
-    the order that it is fast at where there are few channels, as in LeNet. Stride 1 only.
+    AlexNet section 3.3, symbols and constants as printed: alpha is not divided by n (as in Caffe,
+    torch and the authors' later code), k is 2 (1 in Caffe); at the edges the sum has fewer terms.
+    a: f32[N, H, W, C] -> the same shape and dtype, computed in float32 or better.
     """
-    del dimension_numbers  # flax's own: NHWC, HWIO, NHWC
-    if {*strides, *lhs_dilation, *rhs_dilation, feature_group_count} != {1}:
-        raise ValueError("convolve: stride 1, no dilation and one group only")
-    if jax.default_backend() != "cpu":
-        return lax.conv_general_dilated(
-            x, kernel, strides, padding, dimension_numbers=NHWC, precision=precision
-        )
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    if len(x) == 1 or x.shape[1:3] == kernel.shape[:2] or kernel.shape[-1] >= 24:
-        return convolve_patches(x, kernel, precision)
-    return convolve_folded(x, kernel, precision)
+    wide = a.astype(jnp.promote_types(a.dtype, jnp.float32))
+    window, pad = (1, 1, 1, n), ((0, 0), (0, 0), (0, 0), (n // 2, (n - 1) // 2))
+    squares = lax.reduce_window(wide**2, 0.0, lax.add, window, (1, 1, 1, 1), pad)
+    return (wide * (k + alpha * squares) ** -beta).astype(a.dtype)
 
 
-def convolve_patches(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """As one matrix product: for many maps, one image, or a window as large as the image."""
-    kh, kw, _, features = kernel.shape
-    h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
-    patches = [x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)]
-    kernel = kernel.reshape(-1, features)
-    return jnp.matmul(jnp.concatenate(patches, axis=-1), kernel, precision=precision)
+class LRN(nn.Module):
+    """`local_response_norm` with the paper's constants, as a layer."""
 
-
-def convolve_folded(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """With `fold` neighbouring columns taken as channels, so that there are 24 maps or more.
-
-    24 is what the CPU's matrix product takes at a time. A column group of the output sees `seen`
-    groups of the input, through `fold` copies of the kernel, each one column further right.
-    """
-    kh, kw, channels, features = kernel.shape
-    n, h, w, _ = x.shape
-    fold = -(-24 // features)
-    groups = -(-(w - kw + 1) // fold)
-    seen = -(-(fold + kw - 1) // fold)
-    x = jnp.pad(x, ((0, 0), (0, 0), (0, (groups + seen - 1) * fold - w), (0, 0)))
-    copies = [
-        jnp.pad(kernel, ((0, 0), (i, seen * fold - kw - i), (0, 0), (0, 0))) for i in range(fold)
-    ]
-    y = lax.conv_general_dilated(
-        x.reshape(n, h, -1, fold * channels),
-        jnp.stack(copies, axis=3).reshape(kh, seen, fold * channels, fold * features),
-        window_strides=(1, 1),
-        padding="VALID",
-        dimension_numbers=NHWC,
-        precision=precision,
-    )
-    return y.reshape(n, h - kh + 1, groups * fold, features)[:, :, : w - kw + 1]
-
-
-class AvgPool(nn.Module):
-    """Mean over `window` x `window`, every `stride` pixels, no padding, floor."""
-
-    window: int
-    stride: int
+    row = "lrn"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, (H-window)//stride+1, (W-window)//stride+1, C]."""
-        return nn.avg_pool(x, (self.window,) * 2, (self.stride,) * 2, padding="VALID")
+        """x: f32[N, H, W, C] -> the same shape."""
+        return local_response_norm(x)
 
 
-class MaxPool(nn.Module):
-    """Maximum over `window` x `window`, every `stride` pixels, no padding, floor."""
+def pool_padding(size: int, window: int, stride: int, padding: int, ceil: bool) -> tuple[int, int]:
+    """(before, after) along an axis of `size`, for a window that is placed in floor or ceil mode.
+
+    Ceil mode, as in Caffe and torch: a last window that hangs over the end counts, unless it
+    would start in the padding.
+    """
+    if not ceil:
+        return padding, padding
+    out = math.ceil((size + 2 * padding - window) / stride) + 1
+    out -= (out - 1) * stride >= size + padding
+    return padding, max(padding, (out - 1) * stride + window - size - padding)
+
+
+class Pool(nn.Module):
+    """A window of `window` x `window` every `stride` pixels, on each map."""
 
     window: int
     stride: int
+    padding: int = 0
+    ceil: bool = False
+
+    def around(self, x: jax.Array) -> list[tuple[int, int]]:
+        """What is put around x: f32[N, H, W, C]: ((top, bottom), (left, right))."""
+        return [
+            pool_padding(size, self.window, self.stride, self.padding, self.ceil)
+            for size in x.shape[1:3]
+        ]
+
+
+class AvgPool(Pool):
+    """The mean; zeros of the padding count."""
+
+    row = "avgpool"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, (H-window)//stride+1, (W-window)//stride+1, C]."""
-        return nn.max_pool(x, (self.window,) * 2, (self.stride,) * 2, padding="VALID")
+        """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) / stride + 1."""
+        return nn.avg_pool(x, (self.window,) * 2, (self.stride,) * 2, padding=self.around(x))
+
+
+class MaxPool(Pool):
+    """The maximum; the padding never wins."""
+
+    row = "maxpool"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) / stride + 1."""
+        return nn.max_pool(x, (self.window,) * 2, (self.stride,) * 2, padding=self.around(x))
+
+
+class AdaptiveAvgPool(nn.Module):
+    """torch's: the mean over windows that divide a map into `size` x `size` as evenly as can be."""
+
+    row = "avgpool"
+    size: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, size, size, C]."""
+        rows, columns = (self.means(n).astype(x.dtype) for n in x.shape[1:3])
+        return jnp.einsum("ph,qw,nhwc->npqc", rows, columns, x)
+
+    def means(self, n: int) -> np.ndarray:
+        """f64[size, n]: along one axis, what each output takes of each input."""
+        at = np.arange(self.size)[:, None]
+        first, end = at * n // self.size, -(-(at + 1) * n // self.size)
+        inside = (first <= np.arange(n)) & (np.arange(n) < end)
+        return inside / (end - first)
+
+
+class GlobalAvgPool(nn.Module):
+    """The mean over each map."""
+
+    row = "gap"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, C]."""
+        return x.mean((1, 2))
+
+
+class FullyConnected(nn.Module):
+    """A dense layer over a whole map; on a larger map, the same weights as a convolution.
+
+    The kernel is f32[H, W, C, features], with the H and W of the map at initialisation. So a
+    classifier that ends in these, and in a mean over what is left of the map, is at the same
+    time the fully convolutional network of VGG's section 3.2.
+    """
+
+    row = "dense"
+    features: int
+    kernel_init: Initializer
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H', W', C] -> f32[N, H'-H+1, W'-W+1, features]. ValueError if H' < H."""
+
+        def init(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+            flat = self.kernel_init(key, (math.prod(shape[:3]), shape[3]), dtype)
+            return flat.reshape(shape)  # fans are those of a dense layer
+
+        window = x.shape[1:3]
+        if self.has_variable("params", "kernel"):
+            window = self.get_variable("params", "kernel").shape[:2]
+        kernel = self.param("kernel", init, (*window, x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        if window == x.shape[1:3]:
+            y = x.reshape(x.shape[0], 1, 1, -1) @ kernel.reshape(-1, self.features)
+        elif min(a - b for a, b in zip(x.shape[1:3], window, strict=True)) < 0:
+            raise ValueError(
+                f"the image is too small: {self.name} takes maps of {window[0]}x{window[1]} or "
+                f"larger, not {x.shape[1]}x{x.shape[2]}"
+            )
+        else:
+            y = lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=NHWC)
+        return y + bias.reshape(1, 1, 1, -1)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015), with statistics over all or groups of the batch.
+
+    group: in training each `group` consecutive images are normalised by their own mean and
+    variance, as on one device of those that a paper used; 0 is the whole batch. The running
+    statistics take the mean of the groups': running <- momentum running + (1 - momentum) batch,
+    with the biased variance. Parameters and statistics are float32, as is the arithmetic.
+    """
+
+    row = "bn"
+    group: int = 0
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """x: f32[N, H, W, C] -> the same shape. ValueError where `group` does not divide N."""
+        channels = (x.shape[-1],)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        if train and not self.is_initializing():
+            groups = self.groups(len(x))
+            split = wide.reshape(groups, -1, *channels)
+            m = split.mean(1)
+            # One pass over the map instead of two; the difference can round to less than 0.
+            v = jnp.maximum(jnp.square(split).mean(1) - jnp.square(m), 0.0)
+            old = self.momentum
+            mean.value = old * mean.value + (1 - old) * m.mean(0)
+            var.value = old * var.value + (1 - old) * v.mean(0)
+        else:
+            groups, m, v = 1, mean.value[None], var.value[None]
+        factor = scale[None] * lax.rsqrt(v + self.epsilon)
+        apart = (groups, 1, *channels)
+        y = (wide.reshape(groups, -1, *channels) - m.reshape(apart)) * factor.reshape(apart)
+        return (y.reshape(x.shape) + bias.reshape(1, 1, 1, -1)).astype(self.dtype)
+
+    def groups(self, images: int) -> int:
+        """The number of groups of a batch."""
+        if not self.group:
+            return 1
+        if images % self.group:
+            raise ValueError(f"bn_group={self.group} does not divide the batch of {images}")
+        return images // self.group
+
+
+class ConvNorm(nn.Module):
+    """A convolution and the batch normalisation of its sums."""
+
+    row = "conv"
+    features: int
+    kernel_size: tuple[int, int]
+    kernel_init: Initializer
+    strides: int = 1
+    padding: int | tuple[tuple[int, int], tuple[int, int]] = 0
+    use_bias: bool = False
+    epsilon: float = 1e-5
+    bn_group: int = 0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, H', W', features]."""
+        x = nn.Conv(
+            self.features,
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            use_bias=self.use_bias,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        norm = BatchNorm(self.bn_group, epsilon=self.epsilon, dtype=self.dtype, name="norm")
+        return norm(x, train=train)

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_archs.models.layers import AvgPool, activation, convolve
+from cnn_archs.models.convolution import convolve
+from cnn_archs.models.layers import AvgPool, activation
 
 # fmt: off
 C3_TABLE = (             # Table I: an X where the S2 map (row) feeds the C3 map (column)
@@ -117,6 +118,7 @@ def uniform(fan_in: int | np.ndarray) -> Callable[..., jax.Array]:
 class Subsample(nn.Module):
     """S2, S4: the sum of each 2x2 square, times a trainable coefficient, plus a trainable bias."""
 
+    row = "subsampling"
     window = stride = 2
 
     @nn.compact
@@ -137,7 +139,8 @@ class TableConv(nn.Module):
     together from them, with zeros where nothing is connected.
     """
 
-    window = 5
+    row = "conv"
+    window, stride = 5, 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -152,13 +155,11 @@ class TableConv(nn.Module):
         kernel = jnp.einsum("hwk,kio->hwio", weights, place, precision="highest")
         return convolve(x, kernel) + bias.reshape(1, 1, 1, -1)
 
-    def macs(self, out: tuple[int, ...]) -> int:
-        """Multiplications for one image: only what Table I connects."""
-        return 25 * int(C3_MASK.sum()) * out[0] * out[1]
-
 
 class RBF(nn.Module):
     """The output layer: y_i = sum_j (x_j - w_ij)^2, with fixed centres w (section II.B)."""
+
+    row = "rbf"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -142,6 +142,7 @@ def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
     final = {split: run.evaluate(split, lambda: interrupt_if(stop)) for split in run.data}
     final["train_eval"], final["train"] = final["train"], run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
+    size = totals(ledger(run.net.model, run.net.image_shape))
     return {
         "name": config.model.name,
         "dataset": config.data.name,
@@ -152,7 +153,8 @@ def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
         "epochs": float(run.step / run.periods["epoch"]),
         "seconds": run.seconds,
         "images_per_second": images / run.seconds,
-        **totals(ledger(run.net.model, run.net.image_shape)),
+        "params": size["params"],
+        "macs": size["macs"],
         "matmul_precision": config.matmul_precision,
         "deterministic": config.deterministic,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",

@@ -15,6 +15,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from cnn_archs import models
 from cnn_archs.metrics import Counts
 from cnn_archs.train.losses import Loss
 
@@ -50,13 +51,11 @@ def init_state(
     image_shape: tuple[int, int, int],
 ) -> TrainState:
     """The state before the first step. image_shape: (H, W, C) as the network sees it."""
-    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
-    params = variables.get("params", {})
+    variables = models.init(model, key, image_shape)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=optimizer.init(params),
+        **variables,
+        opt_state=optimizer.init(variables["params"]),
         window=Counts.zero(),
         epoch=Counts.zero(),
         bad_step=jnp.full((), -1, jnp.int32),

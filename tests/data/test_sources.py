@@ -141,8 +141,9 @@ def test_an_unknown_name_is_one_line_with_the_nearest():
     ],
 )
 def test_what_is_no_set_of_equal_images_is_refused_unread(name, reason, tmp_path):
+    """ImageNet and its like: a network can be described for them, at the size that it sees."""
     with pytest.raises(ConfigError, match=reason):
-        sources.describe(name, str(tmp_path))
+        sources.load(name, "train", str(tmp_path))
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

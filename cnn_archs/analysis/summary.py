@@ -1,0 +1,99 @@
+"""The ledger as it is read: text, Markdown, JSON; one network, or two side by side."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cnn_archs.analysis.ledger import Row, totals
+from cnn_archs.analysis.report import aligned, markdown
+
+Table = list[tuple[str, ...]]
+LEFT = 2  # columns of words; the others are numbers
+
+
+def document(name: str, image_shape: tuple[int, int, int], rows: Sequence[Row]) -> dict[str, Any]:
+    """For `summarize --format=json`."""
+    layers = [
+        {k: v for k, v in dataclasses.asdict(r).items() if (k, v) != ("branches", None)}
+        for r in rows
+    ]
+    return {"name": name, "input": list(image_shape), **totals(rows), "layers": layers}
+
+
+def text(tables: Sequence[Table], form: str) -> str:
+    """`tables` as aligned text, or as Markdown."""
+    written: Callable[..., str] = markdown if form == "markdown" else aligned
+    return "\n\n".join(written(t, left=LEFT) for t in tables)
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """A row a layer; and of modules with branches, what each branch costs."""
+    head = ("layer", "type", "window", "output", "parameters", "multiply-adds", "bytes")
+    layers: Table = [(*head, "sees", "stride", "offset")]
+    layers += [
+        (
+            *(r.name, r.type, r.window, size(r.out)),
+            *(f"{r.params:,}", f"{r.macs:,}", f"{r.memory:,}"),
+            *("?" if n is None else str(n) for n in (r.receptive_field, r.stride, r.offset)),
+        )
+        for r in rows
+    ]
+    sums = [f"{n:,}" for n in totals(rows).values()]
+    layers.append(("total", "", "", "", *sums, "", "", ""))
+    modules = [r for r in rows if r.branches]
+    return [layers, branches(modules)] if modules else [layers]
+
+
+def branches(modules: Sequence[Row]) -> Table:
+    """Modules with branches: parameters and multiply-adds of each branch, a line for each."""
+    names = list(dict.fromkeys(name for r in modules for name in r.branches or {}))
+    table: Table = [("module", "", "output", *names, "sum")]
+    for r in modules:
+        parts = r.branches or {}
+        for i, what in enumerate(("parameters", "multiply-adds")):
+            each = [parts.get(name, (0, 0))[i] for name in names]
+            first = (r.name, what, size(r.out)) if i == 0 else ("", what, "")
+            table.append((*first, *(f"{n:,}" for n in (*each, sum(each)))))
+    return table
+
+
+def side_by_side(a: Sequence[Row], b: Sequence[Row]) -> Table:
+    """Networks A and B, layers of the same name in one line; ratio: B's multiply-adds in A's."""
+    heads = (f"{c} {name}" for name in "AB" for c in ("output", "parameters", "multiply-adds"))
+    table: Table = [("layer", "type", *heads, "ratio")]
+    for x, y in matched(a, b):
+        row = x or y
+        assert row
+        table.append((row.name, row.type, *cells(x), *cells(y), ratio(x, y)))
+    x, y = (
+        Row("total", "", (0, 0, 0), sums["params"], sums["macs"], memory=sums["memory"])
+        for sums in (totals(a), totals(b))
+    )
+    table.append(("total", "", "", *cells(x)[1:], "", *cells(y)[1:], ratio(x, y)))
+    return table
+
+
+def matched(a: Sequence[Row], b: Sequence[Row]) -> list[tuple[Row | None, Row | None]]:
+    """Rows of the same name together, the others alone, in the order of both."""
+    pairs: list[tuple[Row | None, Row | None]] = []
+    matcher = difflib.SequenceMatcher(None, [r.name for r in a], [r.name for r in b], False)
+    for tag, a0, a1, b0, b1 in matcher.get_opcodes():
+        if tag == "equal":
+            pairs += zip(a[a0:a1], b[b0:b1], strict=True)
+        else:
+            pairs += [(x, None) for x in a[a0:a1]] + [(None, y) for y in b[b0:b1]]
+    return pairs
+
+
+def cells(row: Row | None) -> tuple[str, str, str]:
+    return (size(row.out), f"{row.params:,}", f"{row.macs:,}") if row else ("", "", "")
+
+
+def ratio(x: Row | None, y: Row | None) -> str:
+    """Of the multiply-adds: the second's in parts of the first's."""
+    return f"{y.macs / x.macs:.2f}" if x and y and x.macs else ""
+
+
+def size(out: Sequence[int]) -> str:
+    return "x".join(map(str, out))

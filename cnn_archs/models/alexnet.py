@@ -1,0 +1,153 @@
+"""AlexNet (Krizhevsky, Sutskever & Hinton 2012; figure 2, sections 3 to 5).
+
+    conv1 11x11/4  LRN  pool1  conv2 5x5  LRN  pool2  conv3  conv4  conv5  pool5  fc6  fc7  fc8
+    55x55x96            27x27  27x27x256       13x13  x384   x384   x256   6x6    4096 4096 1000
+
+`alexnet` is the network as printed: two towers, which meet in conv3 and in the dense layers (conv2,
+4 and 5 in two groups), response normalisation and then overlapping pooling after conv1 and conv2,
+ReLU everywhere, half of fc6's and fc7's outputs dropped. Initialisation of section 5: N(0, 0.01^2),
+biases 1 in conv2, conv4, conv5, fc6, fc7 and 0 elsewhere. 60,965,224 parameters.
+
+Each gain that the paper claims is one override: `activation=tanh`, `lrn=false`, `pool=(2,2)`,
+`dropout=0.0`, and `alexnet_one_gpu`, the paper's smaller net for one GPU.
+
+Deviations: the input is 227x227, since with the printed 224 conv1 cannot have 55x55 outputs.
+            One device holds both towers, and the normalisation runs across both (the paper does
+            not say).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnn_archs.models.layers import (
+    INITIALIZERS,
+    LRN,
+    FullyConnected,
+    Initializer,
+    MaxPool,
+    activation,
+    chosen,
+    scaled,
+)
+
+
+class AlexNet(nn.Module):
+    """conv, activation, LRN, pool; three dense layers. `stem` is conv1's window, stride, padding.
+
+    groups: of conv2, conv4 and conv5. pool: window and stride. dropout: the part of the `outputs`
+    of fc6 and fc7 that is dropped, or of their `inputs` (`dropout_on`). initializer: `normal` as
+    printed; `glorot` or `he`, with zero biases; `torch`, weights and biases uniform in
+    +-1/sqrt(fan-in). width: what all widths but the number of classes are multiplied by.
+    """
+
+    num_classes: int = 1000
+    widths: tuple[int, ...] = (96, 256, 384, 384, 256)
+    hidden: tuple[int, int] = (4096, 4096)
+    groups: int = 2
+    stem: tuple[int, int, int] = (11, 4, 0)
+    pool: tuple[int, int] = (3, 2)
+    activation: str = "relu"
+    lrn: bool = True
+    dropout: float = 0.5
+    dropout_on: str = "outputs"
+    initializer: str = "normal"
+    width: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 227x227 in the comments.
+
+        On a larger image than at initialisation: the mean of the logits over all positions.
+        """
+        act = activation(self.activation)
+        widths = [scaled(w, self.width, self.groups) for w in self.widths]
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        before = chosen("dropout_on", self.dropout_on, {"inputs": True, "outputs": False})
+
+        def conv(x, number, window, stride=1, groups=1):
+            kernel_init, bias_init = self.initializers(f"conv{number}", window**2, x, groups)
+            padding = self.stem[2] if number == 1 else window // 2
+            layer = nn.Conv(
+                widths[number - 1],
+                (window, window),
+                stride,
+                padding,
+                feature_group_count=groups,
+                kernel_init=kernel_init,
+                bias_init=bias_init,
+                dtype=self.dtype,
+                name=f"conv{number}",
+            )
+            return act(layer(x))
+
+        def dense(x, width, name):
+            kernel_init, bias_init = self.initializers(name, x.shape[1] * x.shape[2], x)
+            return FullyConnected(width, kernel_init, bias_init, self.dtype, name=name)(x)
+
+        def norm(x, name):
+            return LRN(name=name)(x) if self.lrn else x
+
+        def pool(x, name):
+            return MaxPool(*self.pool, name=name)(x)
+
+        window, stride, _ = self.stem
+        x = pool(norm(conv(image, 1, window, stride), "lrn1"), "pool1")  # 27x27x96
+        x = pool(norm(conv(x, 2, 5, groups=self.groups), "lrn2"), "pool2")  # 13x13x256
+        x = conv(x, 3, 3)  # 13x13x384
+        x = conv(x, 4, 3, groups=self.groups)  # 13x13x384
+        x = pool(conv(x, 5, 3, groups=self.groups), "pool5")  # 6x6x256
+        for name, hidden in zip(("fc6", "fc7"), self.hidden, strict=True):
+            x = drop(x) if before else x
+            x = act(dense(x, scaled(hidden, self.width), name))
+            x = x if before else drop(x)
+        return {"logits": dense(x, self.num_classes, "fc8").mean((1, 2))}
+
+    def initializers(
+        self, layer: str, positions: int, x: jax.Array, groups: int = 1
+    ) -> tuple[Initializer, Initializer]:
+        """Of the weights and the biases of `layer`, whose units see `positions` of x."""
+        bound = (positions * x.shape[-1] // groups) ** -0.5
+        one = layer in ("conv2", "conv4", "conv5", "fc6", "fc7")
+        own = {
+            "normal": (nn.initializers.normal(0.01), nn.initializers.constant(float(one))),
+            "torch": (uniform(bound), uniform(bound)),
+        }
+        known = {name: (init, nn.initializers.zeros) for name, init in INITIALIZERS.items()}
+        return chosen("initializer", self.initializer, own | known)
+
+
+def uniform(bound: float) -> Initializer:
+    """Uniform in +-bound."""
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+one_tower = partial(AlexNet, groups=1)
+VARIANTS: dict[str, Callable[..., AlexNet]] = {
+    "alexnet": AlexNet,
+    # As textbooks draw it: 62,378,344 parameters.
+    "alexnet_one_tower": one_tower,
+    # Section 3.2 and its footnote: half the kernels but in the last convolution, dense layers full.
+    "alexnet_one_gpu": partial(one_tower, widths=(48, 128, 192, 192, 256)),
+    # "One weird trick" (Krizhevsky 2014) as torchvision has it: 224x224, padded by 2, no LRN.
+    "alexnet_owt": partial(
+        one_tower,
+        widths=(64, 192, 384, 256, 256),
+        stem=(11, 4, 2),
+        lrn=False,
+        dropout_on="inputs",
+        initializer="torch",
+    ),
+    # Ours, for 32x32: conv1 3x3/1 padded by 1, the rest as printed (maps 32, 15, 7, 3), dense 1024.
+    # Convolutions: 2,688 + 307,456 + 885,120 + 663,936 + 442,624 = 2,301,824 parameters; dense:
+    # (3*3*256 + 1)*1024 + (1024 + 1)*1024 + (1024 + 1)*10 = 3,420,170; 5,721,994 in all.
+    "alexnet_cifar": partial(AlexNet, num_classes=10, hidden=(1024, 1024), stem=(3, 1, 1)),
+}

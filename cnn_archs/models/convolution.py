@@ -1,0 +1,74 @@
+"""The sums of a convolution in the order that a CPU is fast at, where there are few channels."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+NHWC = ("NHWC", "HWIO", "NHWC")  # of image, kernel, output
+
+
+def convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int] = (1, 1),
+    padding: Sequence[tuple[int, int]] = ((0, 0), (0, 0)),
+    *,
+    lhs_dilation: Sequence[int] = (1, 1),
+    rhs_dilation: Sequence[int] = (1, 1),
+    dimension_numbers: lax.ConvDimensionNumbers | None = None,
+    feature_group_count: int = 1,
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """x: f32[N, H, W, C], kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
+
+    The sums of `lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=...)`, on a CPU in
+    the order that it is fast at where there are few channels, as in LeNet. Stride 1 only.
+    """
+    del dimension_numbers  # flax's own: NHWC, HWIO, NHWC
+    if {*strides, *lhs_dilation, *rhs_dilation, feature_group_count} != {1}:
+        raise ValueError("convolve: stride 1, no dilation and one group only")
+    if jax.default_backend() != "cpu":
+        return lax.conv_general_dilated(
+            x, kernel, strides, padding, dimension_numbers=NHWC, precision=precision
+        )
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    if len(x) == 1 or x.shape[1:3] == kernel.shape[:2] or kernel.shape[-1] >= 24:
+        return convolve_patches(x, kernel, precision)
+    return convolve_folded(x, kernel, precision)
+
+
+def convolve_patches(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
+    """As one matrix product: for many maps, one image, or a window as large as the image."""
+    kh, kw, _, features = kernel.shape
+    h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
+    patches = [x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)]
+    kernel = kernel.reshape(-1, features)
+    return jnp.matmul(jnp.concatenate(patches, axis=-1), kernel, precision=precision)
+
+
+def convolve_folded(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
+    """With `fold` neighbouring columns taken as channels, so that there are 24 maps or more.
+
+    24 is what the CPU's matrix product takes at a time. A column group of the output sees `seen`
+    groups of the input, through `fold` copies of the kernel, each one column further right.
+    """
+    kh, kw, channels, features = kernel.shape
+    n, h, w, _ = x.shape
+    fold = -(-24 // features)
+    groups = -(-(w - kw + 1) // fold)
+    seen = -(-(fold + kw - 1) // fold)
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, (groups + seen - 1) * fold - w), (0, 0)))
+    copies = [
+        jnp.pad(kernel, ((0, 0), (i, seen * fold - kw - i), (0, 0), (0, 0))) for i in range(fold)
+    ]
+    y = lax.conv_general_dilated(
+        x.reshape(n, h, -1, fold * channels),
+        jnp.stack(copies, axis=3).reshape(kh, seen, fold * channels, fold * features),
+        window_strides=(1, 1),
+        padding="VALID",
+        dimension_numbers=NHWC,
+        precision=precision,
+    )
+    return y.reshape(n, h - kh + 1, groups * fold, features)[:, :, : w - kw + 1]

@@ -1,0 +1,300 @@
+"""GoogLeNet (Szegedy et al. 2014; table 1, figures 2 and 3, section 5).
+
+`googlenet` is the network as printed: ReLU after every convolution, 3x3/2 max-pools that may hang
+over the edge (112 -> 56 -> 28 -> 14 -> 7), response normalisation before and after conv2 (figure
+3), auxiliary classifiers after 4a and 4d in training. 6,998,552 parameters, 13,378,280 with them.
+
+Initialisation (the paper is silent): Glorot's, biases 0.2, as in the Caffe release.
+
+Deviations: the constants of the normalisation, which the paper does not give, are AlexNet's.
+            `googlenet_bn` has batch normalisation for the biases and no response normalisation;
+            `googlenet_torchvision` is torchvision's form of that: 3x3 where the paper has 5x5,
+            a 2x2 pool before 5a, another auxiliary pool, dropout 0.2.
+            `googlenet_separable` has a separable first convolution of multiplier 8, with which
+            its row of table 1 comes out as printed (2.7K parameters, 34M operations).
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnn_archs.models.layers import (
+    INITIALIZERS,
+    LRN,
+    AdaptiveAvgPool,
+    AvgPool,
+    ConvNorm,
+    FullyConnected,
+    GlobalAvgPool,
+    MaxPool,
+    chosen,
+    scaled,
+)
+
+Widths = tuple[int, int, int, int, int, int]
+# fmt: off
+INCEPTION: dict[str, Widths] = {  # Table 1: output channels
+    #      1x1  3x3r  3x3  5x5r  5x5  pool
+    "3a": ( 64,   96, 128,   16,  32,   32),
+    "3b": (128,  128, 192,   32,  96,   64),
+    "4a": (192,   96, 208,   16,  48,   64),
+    "4b": (160,  112, 224,   24,  64,   64),
+    "4c": (128,  128, 256,   24,  64,   64),
+    "4d": (112,  144, 288,   32,  64,   64),
+    "4e": (256,  160, 320,   32, 128,  128),
+    "5a": (256,  160, 320,   32, 128,  128),
+    "5b": (384,  192, 384,   48, 128,  128),
+}
+# fmt: on
+AUXILIARY = ("4a", "4d")  # the modules with a classifier of their own
+# Makes a layer and applies it: (x, width, window, name) of a convolution, ReLU included, or
+# (x, width, name) of a dense layer. So the modules below need not know how layers are made.
+Layer = Callable[..., jax.Array]
+
+
+class Inception(nn.Module):
+    """Figure 2: four branches on the same maps, side by side in the output.
+
+    widths: a row of table 1; a branch of width 0 is left out. module: `reduced` is figure 2b, with
+    1x1 convolutions before the 3x3 and the 5x5 and after the pool; `naive` is figure 2a, without.
+    window: of the 5x5 branch.
+    """
+
+    row = "concat"
+    widths: Widths
+    module: str
+    window: int
+    conv: Layer
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, H, W, sum of the branches]."""
+        reduced = chosen("module", self.module, {"reduced": True, "naive": False})
+        one, reduce3, three, reduce5, five, project = self.widths
+        branches = []
+        if one:
+            branches.append(self.conv(x, one, 1, "1x1"))
+        for name, reduce, width, window in (
+            ("3x3", reduce3, three, 3),
+            ("5x5", reduce5, five, self.window),
+        ):
+            if width:
+                y = self.conv(x, reduce, 1, f"{name}_reduce") if reduced else x
+                branches.append(self.conv(y, width, window, name))
+        if project:
+            y = MaxPool(3, 1, padding=1, name="pool")(x)
+            branches.append(self.conv(y, project, 1, "pool_proj") if reduced else y)
+        if not branches:
+            raise ValueError(f"inception {self.name}: no branch is left")
+        return jnp.concatenate(branches, axis=-1)
+
+
+class Auxiliary(nn.Module):
+    """A classifier on inner maps (section 5): 5x5/3 mean, 1x1 conv 128, dense 1024, 70 % dropout.
+
+    pool: `5x5/3`, or `adaptive` to 4x4, which is torchvision's.
+    """
+
+    num_classes: int
+    pool: str
+    dropout: float
+    width: float
+    conv: Layer
+    dense: Layer
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """x: f32[N, H, W, C] -> logits: f32[N, num_classes]. 14x14 in the comments."""
+        pools: dict[str, Any] = {
+            "5x5/3": partial(AvgPool, 5, 3),
+            "adaptive": partial(AdaptiveAvgPool, 4),
+        }
+        if min(x.shape[1:3]) < 5:
+            raise ValueError(f"auxiliary classifiers need maps of 5x5, not {x.shape[1:3]}")
+        x = chosen("aux_pool", self.pool, pools)(name="pool")(x)  # 4x4
+        x = self.conv(x, scaled(128, self.width), 1, "conv")  # 4x4x128
+        x = nn.relu(self.dense(x, scaled(1024, self.width), "fc1"))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return self.dense(x, self.num_classes, "fc2").mean((1, 2))
+
+
+class GoogLeNet(nn.Module):
+    """Table 1, row by row.
+
+    modules: INCEPTION, a row each. scale_...: what all modules' widths of that branch are
+    multiplied by; 0 removes it. width: the same for every width of the network but the number of
+    classes. module, window: see `Inception`. stem: the first convolution, `7x7`, `separable` 7x7,
+    or `3x3` with stride 1 and no pool before 3a, for 32x32 images. initializer: `glorot` or `he`
+    with biases of 0.2, or torchvision's `truncated` with biases of 0.
+    """
+
+    num_classes: int = 1000
+    modules: Mapping[str, Widths] = nn.FrozenDict(INCEPTION)
+    module: str = "reduced"
+    window: int = 5
+    scale_1x1: float = 1.0
+    scale_3x3: float = 1.0
+    scale_5x5: float = 1.0
+    scale_pool: float = 1.0
+    stem: str = "7x7"
+    lrn: bool = True
+    pool4: tuple[int, int] = (3, 2)
+    aux: bool = True
+    aux_pool: str = "5x5/3"
+    dropout: float = 0.4
+    aux_dropout: float = 0.7
+    batch_norm: bool = False
+    bn_group: int = 0
+    epsilon: float = 1e-5
+    initializer: str = "glorot"
+    width: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 224x224 in the comments.
+
+        In training, unless aux is False, also `aux_4a` and `aux_4d`, logits of the same shape.
+        """
+        truncated = nn.initializers.truncated_normal(0.01)
+        init = chosen("initializer", self.initializer, {"truncated": truncated, **INITIALIZERS})
+        bias = nn.initializers.constant(0.0 if self.initializer == "truncated" else 0.2)
+
+        def conv(x, width, window, name, stride=1):
+            options: Any = dict(strides=stride, padding=window // 2, dtype=self.dtype)
+            options |= dict(kernel_init=init, name=name)
+            if self.batch_norm:
+                options |= dict(epsilon=self.epsilon, bn_group=self.bn_group)
+                return nn.relu(ConvNorm(width, (window, window), **options)(x, train=train))
+            return nn.relu(nn.Conv(width, (window, window), bias_init=bias, **options)(x))
+
+        def dense(x, width, name):
+            bias_init = nn.initializers.zeros if name == "fc2" else bias
+            return FullyConnected(width, init, bias_init, self.dtype, name=name)(x)
+
+        def norm(x, name):
+            return LRN(name=name)(x) if self.lrn else x
+
+        def inception(x, name):
+            widths = self.branches(name)
+            return Inception(widths, self.module, self.window, conv, name=name)(x)
+
+        def pool(x, name, window=3, stride=2):
+            return MaxPool(window, stride, ceil=True, name=name)(x)
+
+        heads = {}
+        x = self.first(image, conv)  # 112x112x64
+        x = norm(pool(x, "pool1"), "lrn1")  # 56x56x64
+        if self.stem != "3x3":
+            x = conv(x, scaled(64, self.width), 1, "conv2_reduce")
+        x = norm(conv(x, scaled(192, self.width), 3, "conv2"), "lrn2")  # 56x56x192
+        if self.stem != "3x3":
+            x = pool(x, "pool2")  # 28x28x192
+        for name in self.modules:
+            if name == "4a":
+                x = pool(x, "pool3")  # 14x14x480
+            if name == "5a":
+                x = pool(x, "pool4", *self.pool4)  # 7x7x832
+            x = inception(x, name)
+            if name in AUXILIARY and self.aux and train:
+                head = Auxiliary(
+                    self.num_classes,
+                    self.aux_pool,
+                    self.aux_dropout,
+                    self.width,
+                    conv,
+                    dense,
+                    name=f"aux_{name}",
+                )
+                heads[f"aux_{name}"] = head(x, train=train)
+        x = GlobalAvgPool(name="pool5")(x)  # 1024
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        fc = nn.Dense(self.num_classes, kernel_init=init, dtype=self.dtype, name="fc")
+        return {"logits": fc(x), **heads}
+
+    def first(self, image: jax.Array, conv: Layer) -> jax.Array:
+        """The first convolution: f32[N, H, W, C] -> f32[N, H/2, W/2, 64]."""
+        width = scaled(64, self.width)
+        window, stride = chosen("stem", self.stem, STEMS)
+        if self.stem == "separable":
+            each = image.shape[-1]
+            depthwise = nn.Conv(
+                8 * each,
+                (window, window),
+                stride,
+                padding=window // 2,
+                feature_group_count=each,
+                use_bias=False,
+                kernel_init=INITIALIZERS["he"],
+                dtype=self.dtype,
+                name="conv1_depthwise",
+            )
+            return conv(depthwise(image), width, 1, "conv1_pointwise")
+        return conv(image, width, window, "conv1", stride)
+
+    def branches(self, name: str) -> Widths:
+        """The widths of the module `name`, after all scaling."""
+        if len(self.modules[name]) != 6:
+            raise ValueError(f"modules.{name} has {len(self.modules[name])} widths, not 6")
+        one, three, five, pool = (
+            scale * self.width
+            for scale in (self.scale_1x1, self.scale_3x3, self.scale_5x5, self.scale_pool)
+        )
+        factors = (one, three, three, five, five, pool)
+        return tuple(  # type: ignore[return-value]
+            scaled(w, f) if w and f else 0 for w, f in zip(self.modules[name], factors, strict=True)
+        )
+
+
+STEMS = {"7x7": (7, 2), "separable": (7, 2), "3x3": (3, 1)}  # window, stride
+
+
+class InceptionModule(nn.Module):
+    """One module and nothing else, for its costs; as logits it gives the means of its maps.
+
+    E.g. the 28x28x192 example that is 3a, or a single branch: widths (0, 0, 0, 16, 32, 0).
+    """
+
+    widths: Widths = INCEPTION["3a"]
+    module: str = "reduced"
+    window: int = 5
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """image: f32[N, H, W, C] -> logits: f32[N, sum of the branches]."""
+
+        def conv(x, width, window, name):
+            size, pad = (window, window), window // 2
+            return nn.relu(nn.Conv(width, size, 1, pad, dtype=self.dtype, name=name)(x))
+
+        x = Inception(self.widths, self.module, self.window, conv, name="inception")(image)
+        return {"logits": GlobalAvgPool(name="pool")(x)}
+
+
+VARIANTS: dict[str, Callable[..., nn.Module]] = {
+    "googlenet": GoogLeNet,
+    "googlenet_separable": partial(GoogLeNet, stem="separable"),
+    "googlenet_bn": partial(GoogLeNet, batch_norm=True, lrn=False),
+    "googlenet_torchvision": partial(
+        GoogLeNet,
+        batch_norm=True,
+        lrn=False,
+        epsilon=1e-3,
+        window=3,
+        pool4=(2, 2),
+        aux_pool="adaptive",
+        dropout=0.2,
+        initializer="truncated",
+    ),
+    # Ours, for 32x32: conv1 3x3/1 64, pool, conv2 3x3 192, then 3a on 16x16, 4a on 8x8 (whose
+    # auxiliary pool gives 2x2), 5a on 4x4. Against googlenet conv1 has 1,792 parameters for 9,472,
+    # conv2_reduce's 4,160 are gone, and the classifier of 10 has 10,250 for 1,025,000:
+    # 6,998,552 - 7,680 - 4,160 - 1,014,750 = 5,971,962.
+    "googlenet_cifar": partial(GoogLeNet, num_classes=10, stem="3x3"),
+    "inception_module": InceptionModule,
+}

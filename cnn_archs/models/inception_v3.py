@@ -1,0 +1,159 @@
+"""Inception-v3 (Szegedy et al. 2015, "Rethinking the Inception Architecture"), as torchvision's.
+
+The paper's: the plan (table 1; figures 5, 6, 7, 10); padding only in the third convolution and
+where a module keeps the size; batch normalisation after each convolution; in training a classifier
+on the last 17x17 maps (figure 8). 23,834,568 parameters, 27,161,264 with it.
+torchvision's, after the released weights: names; widths in modules, which the paper does not give;
+1x1 of 80, 3x3 of 192, max-pool where table 1 has 3x3 of 80, 3x3/2 of 192, 3x3 of 288; a 5x5 in
+figure 5; 768 maps, not 1024, in figure 8; epsilon 1e-3. Its own: zeros that count in averages.
+
+Initialisation, the release's: N(0, 0.1^2), cut at two deviations and not corrected for it; 0.01 and
+            0.001 in the auxiliary classifier's last two layers; biases 0, scales 1.
+Deviations: torchvision cuts at -2 and 2, which is nowhere, and draws dense biases uniformly.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnn_archs.models.layers import AvgPool, ConvNorm, GlobalAvgPool, MaxPool, scaled
+
+INIT = {s: nn.initializers.truncated_normal(s) for s in (0.1, 0.01, 0.001)}  # at two deviations
+# A layer: (patch, maps or pool). `3x3/2` has its stride and no padding; `1x7`, height x width, has
+# stride 1 and keeps the size. A branch: layers in turn, numbered; {end of name: layer} abreast.
+
+
+# fmt: off
+def figure_5(pool: int) -> dict[str, Any]:
+    return {
+        "branch1x1":    [("1x1", 64)],
+        "branch5x5":    [("1x1", 48), ("5x5", 64)],
+        "branch3x3dbl": [("1x1", 64), ("3x3", 96), ("3x3", 96)],
+        "branch_pool":  [("3x3", AvgPool), {"": ("1x1", pool)}],
+    }
+def figure_6(c: int) -> dict[str, Any]:
+    return {
+        "branch1x1":    [("1x1", 192)],
+        "branch7x7":    [("1x1", c), ("1x7", c), ("7x1", 192)],
+        "branch7x7dbl": [("1x1", c), ("7x1", c), ("1x7", c), ("7x1", c), ("1x7", 192)],
+        "branch_pool":  [("3x3", AvgPool), {"": ("1x1", 192)}],
+    }
+FIGURE_7 = {
+    "branch1x1":    [("1x1", 320)],
+    "branch3x3":    [("1x1", 384), {"_2a": ("1x3", 384), "_2b": ("3x1", 384)}],
+    "branch3x3dbl": [("1x1", 448), ("3x3", 384), {"_3a": ("1x3", 384), "_3b": ("3x1", 384)}],
+    "branch_pool":  [("3x3", AvgPool), {"": ("1x1", 192)}],
+}
+FIGURE_10_35 = {
+    "branch3x3":    [("3x3/2", 384)],
+    "branch3x3dbl": [("1x1", 64), ("3x3", 96), ("3x3/2", 96)],
+    "branch_pool":  [("3x3/2", MaxPool)],
+}
+FIGURE_10_17 = {
+    "branch3x3":    [("1x1", 192), ("3x3/2", 320)],
+    "branch7x7x3":  [("1x1", 192), ("1x7", 192), ("7x1", 192), ("3x3/2", 192)],
+    "branch_pool":  [("3x3/2", MaxPool)],
+}
+TABLE_1: dict[str, Any] = {           # outputs
+    "Conv2d_1a_3x3": ("3x3/2", 32),   # 149x149
+    "Conv2d_2a_3x3": ("3x3/1", 32),   # 147x147
+    "Conv2d_2b_3x3": ("3x3", 64),     # 147x147: "conv padded"
+    "maxpool1": ("3x3/2", MaxPool),   # 73x73
+    "Conv2d_3b_1x1": ("1x1/1", 80),   # 73x73
+    "Conv2d_4a_3x3": ("3x3/1", 192),  # 71x71
+    "maxpool2": ("3x3/2", MaxPool),   # 35x35x192
+    "Mixed_5b": figure_5(pool=32),    # 35x35x256
+    "Mixed_5c": figure_5(pool=64),    # 35x35x288
+    "Mixed_5d": figure_5(pool=64),    # 35x35x288
+    "Mixed_6a": FIGURE_10_35,         # 17x17x768
+    "Mixed_6b": figure_6(c=128),      # 17x17x768
+    "Mixed_6c": figure_6(c=160),      # 17x17x768
+    "Mixed_6d": figure_6(c=160),      # 17x17x768
+    "Mixed_6e": figure_6(c=192),      # 17x17x768
+    "Mixed_7a": FIGURE_10_17,         # 8x8x1280
+    "Mixed_7b": FIGURE_7,             # 8x8x2048
+    "Mixed_7c": FIGURE_7,             # 8x8x2048
+}
+# fmt: on
+
+
+class Mixed(nn.Module):
+    """Branches on the same maps, side by side in the output."""
+
+    row = "concat"
+    branches: Mapping[str, Any]
+    layer: Callable[..., jax.Array]  # (x, patch, maps, name)
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, H', W', sum of the branches]."""
+        outputs = []
+        for branch, layers in self.branches.items():
+            ends = [x]
+            for i, step in enumerate(layers, start=1):
+                number = f"_{i}" if len(layers) > 1 else ""
+                sides = step if isinstance(step, Mapping) else {number: step}
+                ends = [self.layer(ends[0], *one, name=branch + end) for end, one in sides.items()]
+            outputs += ends
+        return jnp.concatenate(outputs, axis=-1)
+
+
+class Auxiliary(nn.Module):
+    """Figure 8."""
+
+    layer: Callable[..., jax.Array]
+    classify: Callable[..., jax.Array]  # (x, std)
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H, W, C] -> logits: f32[N, num_classes]."""
+        x = self.layer(x, "5x5/3", AvgPool, name="pool")  # 5x5x768
+        x = self.layer(x, "1x1", 128, name="conv0")  # 5x5x128
+        x = self.layer(x, "5x5/1", 768, name="conv1", std=0.01)  # 1x1x768
+        return self.classify(x, std=0.001)
+
+
+class InceptionV3(nn.Module):
+    """Table 1; with `aux` a second classifier in training, for images of 299x299 or larger."""
+
+    num_classes: int = 1000
+    aux: bool = True
+    dropout: float = 0.5
+    bn_group: int = 0  # images that share batch statistics, 0 for all
+    width: float = 1.0  # what all widths but the number of classes are multiplied by
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]; in training also `aux_6e`."""
+        if min(image.shape[1:3]) < (least := 299 if self.aux and train else 75):
+            raise ValueError(f"inception_v3 takes {least}x{least} or more, not {image.shape[1:3]}")
+        norm: Any = dict(epsilon=1e-3, bn_group=self.bn_group, dtype=self.dtype)
+
+        def layer(x, patch, maps, *, name, std=0.1):
+            size, _, stride = patch.partition("/")
+            strides, (h, w) = int(stride or 1), map(int, size.split("x"))
+            down, across = (0, 0) if stride else (h // 2, w // 2)
+            if maps in (AvgPool, MaxPool):
+                return maps(h, strides, down, name=name)(x)
+            width, padding = scaled(maps, self.width), ((down, down), (across, across))
+            conv = ConvNorm(width, (h, w), INIT[std], strides, padding, name=name, **norm)
+            return nn.relu(conv(x, train=train))
+
+        def classify(x, std=0.1, dropout=0.0):
+            x = nn.Dropout(dropout, deterministic=not train)(GlobalAvgPool(name="avgpool")(x))
+            return nn.Dense(self.num_classes, kernel_init=INIT[std], dtype=self.dtype, name="fc")(x)
+
+        x, heads = image, dict[str, jax.Array]()
+        for name, entry in TABLE_1.items():
+            mixed = isinstance(entry, Mapping)
+            x = Mixed(entry, layer, name=name)(x) if mixed else layer(x, *entry, name=name)
+            if name == "Mixed_6e" and self.aux and train:
+                heads["aux_6e"] = Auxiliary(layer, classify, name="AuxLogits")(x)
+        return {"logits": classify(x, dropout=self.dropout), **heads}
+
+
+VARIANTS: dict[str, Callable[..., nn.Module]] = {"inception_v3": InceptionV3}

@@ -1,0 +1,323 @@
+"""Residual networks (He, Zhang, Ren & Sun 2015) and their pre-activation form (He et al. 2016).
+
+`resnet50` and its like are table 1 of the first paper: every convolution with batch normalisation,
+ReLU after the addition, stride 2 in the first convolution of conv3_1, conv4_1, conv5_1. Shortcuts
+where a unit changes the shape: `_a` zero channels, a projection (the plain names), or `_c`
+projections everywhere; `plain34` has none. `_v1_5` has the stride in the 3x3 convolution, as is
+usual since; `_v2` is the second paper. `resnet20` to `resnet1202` are the CIFAR-10 nets of section
+4.2: three stages of n units, option A; `_b`, `_c`, `_v2` and `plain20` as above.
+
+Initialisation: N(0, 2 / fan-in) (He et al. 2015, equation 10), biases 0, scales 1.
+
+Deviations: none known. The papers do not say that a projection is batch-normalised (theirs is),
+            nor the pool's padding (1 on each side), nor epsilon 1e-5 and momentum 0.9.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnn_archs.models.layers import (
+    INITIALIZERS,
+    BatchNorm,
+    ConvNorm,
+    GlobalAvgPool,
+    MaxPool,
+    chosen,
+    scaled,
+)
+
+# fmt: off
+TABLE_1 = {  # units in conv2_x to conv5_x: two 3x3 layers, or 1x1, 3x3, 1x1
+    18:  ((2, 2,  2, 2), "basic"),
+    34:  ((3, 4,  6, 3), "basic"),
+    50:  ((3, 4,  6, 3), "bottleneck"),
+    101: ((3, 4, 23, 3), "bottleneck"),
+    152: ((3, 8, 36, 3), "bottleneck"),
+    200: ((3, 24, 36, 3), "bottleneck"),  # of the second paper
+}
+# fmt: on
+
+
+class PaddedShortcut(nn.Module):
+    """Shortcut A: every `stride`-th pixel, and maps of zeros after the real ones."""
+
+    row = "shortcut"
+    window = 1
+    features: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, H/stride, W/stride, features]."""
+        x = x[:, :: self.stride, :: self.stride]
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.features - x.shape[-1])))
+
+
+class Unit(nn.Module):
+    """Figure 5: two 3x3 convolutions, or 1x1, 3x3, 1x1 of 4 times the width, and a shortcut.
+
+    width: maps of the first convolution. kind: `basic` or `bottleneck`. stride_in: the
+    convolution of a bottleneck that has the stride, `1x1` (the first) or `3x3`.
+    """
+
+    width: int
+    stride: int
+    kind: str
+    shortcut: str
+    stride_in: str
+    bn_group: int
+    dtype: str
+
+    def layers(self) -> list[tuple[str, int, int, int]]:
+        """(name, window, maps, stride) of each convolution."""
+        chosen("shortcut", self.shortcut, dict.fromkeys(("A", "B", "C", "none")))
+        first, second = chosen("stride_in", self.stride_in, {"1x1": (1, 0), "3x3": (0, 1)})
+        w, s = self.width, self.stride
+        kinds = {
+            "basic": [("3x3a", 3, w, s), ("3x3b", 3, w, 1)],
+            "bottleneck": [
+                ("1x1a", 1, w, s if first else 1),
+                ("3x3", 3, w, s if second else 1),
+                ("1x1b", 1, 4 * w, 1),
+            ],
+        }
+        return chosen("unit", self.kind, kinds)
+
+    def changes(self, x: jax.Array) -> bool:
+        """Is the output of another shape than x? By the stride, since a 1x1 map keeps its own."""
+        return self.stride != 1 or x.shape[-1] != self.layers()[-1][2]
+
+    def projects(self, x: jax.Array) -> bool:
+        return self.shortcut == "C" or (self.shortcut == "B" and self.changes(x))
+
+    def options(self, window: int, stride: int) -> dict[str, Any]:
+        """Of a convolution."""
+        return dict(
+            kernel_size=(window, window),
+            strides=stride,
+            padding=window // 2,
+            kernel_init=INITIALIZERS["he"],
+            dtype=self.dtype,
+        )
+
+    def identity(self, x: jax.Array) -> jax.Array:
+        """The shortcut without parameters: x, or x in the shape of the output."""
+        if not self.changes(x):
+            return x
+        return PaddedShortcut(self.layers()[-1][2], self.stride, name="shortcut")(x)
+
+
+class ResidualUnit(Unit):
+    """The first paper's: ReLU after the addition."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, H/stride, W/stride, maps of the last convolution]."""
+
+        def conv_norm(x, width, window, stride, name):
+            options = self.options(window, stride)
+            return ConvNorm(width, **options, bn_group=self.bn_group, name=name)(x, train=train)
+
+        y = x
+        for i, (name, window, width, stride) in enumerate(self.layers()):
+            y = conv_norm(y if i == 0 else nn.relu(y), width, window, stride, name)
+        if self.projects(x):
+            y += conv_norm(x, y.shape[-1], 1, self.stride, "shortcut")
+        elif self.shortcut != "none":
+            y += self.identity(x)
+        return nn.relu(y)
+
+
+class PreActivationUnit(Unit):
+    """The second paper's: normalise, ReLU, convolve; nothing after the addition.
+
+    activated: x is so already (after ImageNet's stem). Both paths take the activated x in the
+    `first` unit and where the unit changes the shape; elsewhere the shortcut takes x as it is.
+    """
+
+    activated: bool = False
+    first: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, H/stride, W/stride, maps of the last convolution]."""
+
+        def conv(x, width, window, stride, name):
+            options = self.options(window, stride)
+            return nn.Conv(width, **options, use_bias=False, name=name)(x)
+
+        def norm_relu(x, name):
+            norm = BatchNorm(self.bn_group, dtype=self.dtype, name=name)
+            return nn.relu(norm(x, train=train))
+
+        y = active = x if self.activated else norm_relu(x, "bn1")
+        for i, (name, window, width, stride) in enumerate(self.layers(), start=1):
+            y = conv(y if i == 1 else norm_relu(y, f"bn{i}"), width, window, stride, name)
+        x = active if self.first or self.changes(x) else x
+        if self.projects(x):
+            y += conv(x, y.shape[-1], 1, self.stride, "shortcut")
+        elif self.shortcut != "none":
+            y += self.identity(x)
+        return y
+
+
+UNITS = {"residual": ResidualUnit, "preactivation": PreActivationUnit}
+
+
+class ResNet(nn.Module):
+    """A first convolution, stages of units, the mean over each map, one dense layer.
+
+    blocks, widths: units in each stage, and their maps (of the 3x3). stem: `7x7` stride 2 and a
+    pool, or `3x3`. bn_group: images that share batch statistics, 0 for all. width: what all widths
+    are multiplied by. scan_blocks: all units of a stage but the first in one `lax.scan`, so that
+    the time to trace and compile does not grow with depth; `stack` and `unstack` convert the
+    parameters. Not for training on a CPU, where convolutions in a loop are slow.
+    """
+
+    num_classes: int = 1000
+    blocks: tuple[int, ...] = (3, 4, 6, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    kind: str = "bottleneck"
+    unit: str = "residual"
+    shortcut: str = "B"
+    stride_in: str = "1x1"
+    stem: str = "7x7"
+    scan_blocks: bool = False
+    bn_group: int = 0
+    width: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]."""
+        unit_of = partial(
+            chosen("unit", self.unit, UNITS),
+            kind=self.kind,
+            shortcut=self.shortcut,
+            stride_in=self.stride_in,
+            bn_group=self.bn_group,
+            dtype=self.dtype,
+        )
+        x = self.begin(image, train)  # ImageNet: 56x56; CIFAR: 32x32
+        for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
+            unit = partial(unit_of, width=scaled(width, self.width))
+            opening: dict[str, Any] = {}
+            if stage == 0 and self.unit == "preactivation":
+                opening = dict(first=True, activated=self.stem == "7x7")
+            name = f"conv{stage + 2}"
+            x = unit(stride=2 if stage else 1, **opening, name=f"{name}_1")(x, train=train)
+            if self.scan_blocks and count > 1:
+                x = scan(unit(stride=1, name=f"{name}_rest"), x, count - 1, train)
+            else:
+                for i in range(2, count + 1):
+                    x = unit(stride=1, name=f"{name}_{i}")(x, train=train)
+        if self.unit == "preactivation":
+            norm = BatchNorm(self.bn_group, dtype=self.dtype, name="final_bn")
+            x = nn.relu(norm(x, train=train))
+        x = GlobalAvgPool(name="pool")(x)
+        fc = nn.Dense(self.num_classes, kernel_init=INITIALIZERS["he"], dtype=self.dtype, name="fc")
+        return {"logits": fc(x)}
+
+    def begin(self, image: jax.Array, train: bool) -> jax.Array:
+        """conv1: f32[N, H, W, C] -> f32[N, H/4, W/4, 64], or f32[N, H, W, 16] for CIFAR."""
+        window, stride = chosen("stem", self.stem, {"7x7": (7, 2), "3x3": (3, 1)})
+        options: dict[str, Any] = dict(
+            features=scaled(self.widths[0], self.width),
+            kernel_size=(window, window),
+            strides=stride,
+            padding=window // 2,
+            kernel_init=INITIALIZERS["he"],
+            dtype=self.dtype,
+            name="conv1",
+        )
+        if self.stem == "3x3" and self.unit == "preactivation":  # conv2_1 begins with the norm
+            return nn.Conv(use_bias=False, **options)(image)
+        x = nn.relu(ConvNorm(bn_group=self.bn_group, **options)(image, train=train))
+        return x if self.stem == "3x3" else MaxPool(3, 2, padding=1, name="pool1")(x)
+
+
+def scan(unit: nn.Module, x: jax.Array, count: int, train: bool) -> jax.Array:
+    """`count` units like `unit`, one after another in one loop; parameters: f32[count, ...]."""
+
+    def body(unit, x, _):
+        return unit(x, train=train), None
+
+    axes: dict[Any, int] = {"params": 0, "batch_stats": 0}
+    loop = nn.scan(body, variable_axes=axes, split_rngs={"params": True}, length=count)
+    return loop(unit, x, None)[0]
+
+
+def stack(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables of an unrolled net (collection -> layer -> ...) as its `scan_blocks` form has them.
+
+    Units 2 to n of a stage, `conv3_2`, `conv3_3`, ..., become one `conv3_rest` with a leading axis.
+    """
+    stacked: dict[str, Any] = {}
+    for collection, layers in variables.items():
+        stages: dict[str, dict[int, Any]] = {}
+        stacked[collection] = {}
+        for name, layer in layers.items():
+            stage, _, number = name.partition("_")
+            if number.isdigit() and int(number) > 1:
+                stages.setdefault(stage, {})[int(number)] = layer
+            else:
+                stacked[collection][name] = layer
+        for stage, units in stages.items():
+            rest = [units[i] for i in sorted(units)]
+            stacked[collection][f"{stage}_rest"] = jax.tree.map(lambda *x: jnp.stack(x), *rest)
+    return stacked
+
+
+def unstack(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `stack`."""
+    unrolled: dict[str, Any] = {}
+    for collection, layers in variables.items():
+        unrolled[collection] = {}
+        for name, layer in layers.items():
+            stage, _, rest = name.partition("_")
+            if rest != "rest":
+                unrolled[collection][name] = layer
+                continue
+            for i in range(len(jax.tree.leaves(layer)[0])):
+                unit = jax.tree.map(lambda x, i=i: x[i], layer)
+                unrolled[collection][f"{stage}_{i + 2}"] = unit
+    return unrolled
+
+
+def imagenet(depth: int, **fields: Any) -> partial[ResNet]:
+    blocks, kind = TABLE_1[depth]
+    return partial(ResNet, blocks=blocks, kind=kind, **fields)
+
+
+def cifar(depth: int, **fields: Any) -> partial[ResNet]:
+    """Section 4.2: 6n + 2 layers of 16, 32, 64 maps; with bottlenecks 9n + 2."""
+    layers = 9 if fields.get("kind") == "bottleneck" else 6
+    n, rest = divmod(depth - 2, layers)
+    assert rest == 0, depth
+    small: dict[str, Any] = dict(num_classes=10, widths=(16, 32, 64), stem="3x3", kind="basic")
+    return partial(ResNet, blocks=(n, n, n), **{**small, "shortcut": "A", **fields})
+
+
+V2: dict[str, Any] = dict(unit="preactivation")
+DEPTHS = (18, 34, 50, 101, 152)
+CIFAR_DEPTHS = (20, 32, 44, 56, 110, 1202)
+VARIANTS: dict[str, partial[ResNet]] = {
+    **{f"resnet{d}": imagenet(d) for d in DEPTHS},
+    **{f"resnet{d}_a": imagenet(d, shortcut="A") for d in DEPTHS},
+    **{f"resnet{d}_c": imagenet(d, shortcut="C") for d in DEPTHS},
+    **{f"resnet{d}_v1_5": imagenet(d, stride_in="3x3") for d in (50, 101, 152)},
+    **{f"resnet{d}_v2": imagenet(d, stride_in="3x3", **V2) for d in (*DEPTHS, 200)},
+    **{f"plain{d}": imagenet(d, shortcut="none") for d in (18, 34)},
+    **{f"resnet{d}": cifar(d) for d in CIFAR_DEPTHS},
+    **{f"resnet{d}_b": cifar(d, shortcut="B") for d in CIFAR_DEPTHS},
+    **{f"resnet{d}_c": cifar(d, shortcut="C") for d in CIFAR_DEPTHS},
+    **{f"plain{d}": cifar(d, shortcut="none") for d in CIFAR_DEPTHS},
+    "resnet110_v2": cifar(110, **V2),
+    "resnet164_v2": cifar(164, kind="bottleneck", shortcut="B", **V2),
+    "resnet1001_v2": cifar(1001, kind="bottleneck", shortcut="B", **V2),
+}

@@ -1,0 +1,115 @@
+"""VGG (Simonyan & Zisserman 2014; table 1, sections 2, 3.1 and 3.2).
+
+All convolutions are 3x3, stride 1, padding 1 (column C has 1x1 ones too), each followed by ReLU;
+after each block a 2x2/2 max-pool. The dense layers are fully convolutional: on an image larger
+than those of training they give a map of class scores, which is averaged (section 3.2).
+
+Initialisation: `normal` is section 3.1's for net A, N(0, variance 10^-2), biases 0. The deeper nets
+started from a trained A; without one, the paper's own later advice is `glorot` (footnote to 3.1).
+
+Deviations: the `_bn` variants, with batch normalisation between convolution and ReLU, are not in
+            the paper. They keep the convolutions' biases, as torchvision's do.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+
+from cnn_archs.models.layers import (
+    INITIALIZERS,
+    LRN,
+    ConvNorm,
+    FullyConnected,
+    MaxPool,
+    chosen,
+    scaled,
+)
+
+# fmt: off
+TABLE_1 = {  # maps of each 3x3 convolution, or window-maps; a pool after each block, at each bar
+    #         224x224    112x112    56x56               28x28               14x14
+    "A":     "64       | 128     | 256 256           | 512 512           | 512 512",
+    "A-LRN": "64 LRN   | 128     | 256 256           | 512 512           | 512 512",
+    "B":     "64 64    | 128 128 | 256 256           | 512 512           | 512 512",
+    "C":     "64 64    | 128 128 | 256 256 1-256     | 512 512 1-512     | 512 512 1-512",
+    "D":     "64 64    | 128 128 | 256 256 256       | 512 512 512       | 512 512 512",
+    "E":     "64 64    | 128 128 | 256 256 256 256   | 512 512 512 512   | 512 512 512 512",
+    # Section 4.1's comparison: B with one 5x5 layer for each two 3x3 layers.
+    "B-5x5": "5-64     | 5-128   | 5-256             | 5-512             | 5-512",
+}
+# fmt: on
+
+
+class VGG(nn.Module):
+    """A column of table 1, then fc6, fc7 with dropout, fc8.
+
+    initializer: `normal`, `glorot` or `he`. width: what all widths but the number of classes are
+    multiplied by. bn_group: images that share batch statistics, 0 for all.
+    """
+
+    num_classes: int = 1000
+    column: str = "D"
+    hidden: tuple[int, int] = (4096, 4096)
+    dropout: float = 0.5
+    batch_norm: bool = False
+    bn_group: int = 0
+    initializer: str = "glorot"
+    width: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 224x224 in the comments.
+
+        On a larger image than at initialisation: the mean of the logits over all positions.
+        """
+        normal = nn.initializers.normal(0.1)
+        init = chosen("initializer", self.initializer, {"normal": normal, **INITIALIZERS})
+        column = chosen("column", self.column, TABLE_1)
+
+        def conv(x, window, width, name):
+            shape = (scaled(width, self.width), (window, window))
+            options = dict(strides=1, padding=window // 2, kernel_init=init, dtype=self.dtype)
+            if not self.batch_norm:
+                return nn.relu(nn.Conv(*shape, name=name, **options)(x))
+            layer = ConvNorm(*shape, use_bias=True, bn_group=self.bn_group, name=name, **options)
+            return nn.relu(layer(x, train=train))
+
+        x = image
+        for block, layers in enumerate(column.split("|"), start=1):
+            for i, layer in enumerate(layers.split(), start=1):
+                if layer == "LRN":
+                    x = LRN(name=f"lrn{block}")(x)
+                else:
+                    window, _, width = layer.rpartition("-")
+                    x = conv(x, int(window or 3), int(width), f"conv{block}_{i}")
+            x = MaxPool(2, 2, name=f"pool{block}")(x)  # 112x112, 56x56, 28x28, 14x14, 7x7
+        for name, hidden in zip(("fc6", "fc7"), self.hidden, strict=True):
+            dense = FullyConnected(scaled(hidden, self.width), init, dtype=self.dtype, name=name)
+            x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(x)))
+        x = FullyConnected(self.num_classes, init, dtype=self.dtype, name="fc8")(x)
+        return {"logits": x.mean((1, 2))}
+
+
+IMAGENET = {
+    "vgg_a": partial(VGG, column="A", initializer="normal"),
+    "vgg_a_lrn": partial(VGG, column="A-LRN", initializer="normal"),
+    "vgg_b": partial(VGG, column="B"),
+    "vgg_b_5x5": partial(VGG, column="B-5x5"),
+    "vgg_c": partial(VGG, column="C"),
+    "vgg_d": partial(VGG, column="D"),
+    "vgg_e": partial(VGG, column="E"),
+    "vgg_a_bn": partial(VGG, column="A", batch_norm=True),
+    "vgg_b_bn": partial(VGG, column="B", batch_norm=True),
+    "vgg_d_bn": partial(VGG, column="D", batch_norm=True),
+    "vgg_e_bn": partial(VGG, column="E", batch_norm=True),
+}
+# Ours, for 32x32: the same columns and five pools, which leave 1x1x512, and a 512-512-10 head of
+# 512*512 + 512, 512*512 + 512 and 512*10 + 10 = 530,442 parameters in place of 123,642,856.
+# A: 9,220,480 + 530,442 = 9,750,922; D: 14,714,688 + 530,442 = 15,245,130.
+CIFAR = {
+    f"{name}_cifar": partial(net, num_classes=10, hidden=(512, 512))
+    for name, net in IMAGENET.items()
+}
+VARIANTS = IMAGENET | CIFAR
