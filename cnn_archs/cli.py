@@ -67,7 +67,7 @@ def parser() -> Parser:
     commands = p.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(run: Any, *flags: str) -> argparse.ArgumentParser:
-        name, description = run.__name__, (run.__doc__ or "").split("\n")[0]
+        name, description = run.__name__.rstrip("_"), (run.__doc__ or "").split("\n")[0]
         c = commands.add_parser(
             name,
             help=description,
@@ -102,6 +102,11 @@ def parser() -> Parser:
         metavar="EXPERIMENT",
         help="a second network beside it; or the same one with --compare.key=value",
     )
+    c = command(export, "config", "workdir")
+    c.set_defaults(config=None)
+    c.add_argument("--output", required=True, metavar="FILE", help="the .safetensors to write")
+    c = command(import_, "config", "workdir")
+    c.add_argument("file", metavar="FILE", help="a .safetensors of torchvision or of `export`")
     c = command(predict, "workdir")
     c.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
     c = command(prepare)
@@ -189,6 +194,49 @@ def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     done = prepare.prepare(arguments.dataset, arguments.data_dir)
     emit(arguments, done, f"{done['name']} is in {done['path']}")
+
+
+def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Writes a run's weights, or an experiment's initial ones, as torch knows them."""
+    from cnn_archs import config as configs
+
+    if bool(arguments.workdir) == bool(arguments.config):
+        raise ConfigError("export: what? --workdir=DIR of a run, or --config=EXPERIMENT")
+    if overrides and not arguments.config:
+        raise ConfigError(f"export: the run's config is fixed; no --config.{overrides[0]}")
+    config = configs.load(arguments.config, overrides) if arguments.config else None
+    workdir = workdir_of(arguments) if arguments.workdir else None
+
+    from cnn_archs.train import guard
+    from cnn_archs.weights import run
+
+    output = Path(arguments.output)
+    if not output.resolve().parent.is_dir():
+        raise ConfigError(f"--output: there is no folder {output.resolve().parent}")
+    with guard.writing(output.parent):
+        done = run.export(output, config, workdir)
+    text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
+    emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
+
+
+def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Makes a run from weights in torch's names, to be evaluated or trained on."""
+    from cnn_archs import config as configs
+
+    if not arguments.workdir:
+        raise ConfigError("import: where to? --workdir=DIR")
+    if not Path(arguments.file).is_file():
+        raise ConfigError(f"there is no file {arguments.file}")
+    config = configs.load(arguments.config, overrides)
+
+    from cnn_archs.train import guard
+    from cnn_archs.weights import run
+
+    workdir = Path(arguments.workdir)
+    with guard.writing(workdir):
+        done = run.import_(Path(arguments.file), config, workdir)
+    text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
+    emit(arguments, done, text)
 
 
 def workdir_of(arguments: argparse.Namespace) -> Path:

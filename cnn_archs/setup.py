@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -82,6 +82,13 @@ def user_errors(what: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, ZeroDivisionError) as e:
         raise ConfigError(f"{what}: {first_line(e)}") from e
+
+
+def once() -> dict[str, Any] | None:
+    """Compiler options for a program that runs once: on a CPU, quick to compile."""
+    if jax.default_backend() != "cpu":
+        return None
+    return {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def devices(config: ConfigDict) -> None:

@@ -55,9 +55,17 @@ MAY_IMPORT = {
         *("train.assemble", "train.checkpoint", "train.guard", "train.logs"),
         *("train.progress", "train.run"),
     },
+    "cnn_archs.weights": set(),
+    "cnn_archs.weights.names": {"models"},
+    "cnn_archs.weights.torch_layout": {"models", "weights.names"},
+    "cnn_archs.weights.run": {
+        *("config", "environment", "errors", "evaluate.run", "models", "setup"),
+        *("train.checkpoint", "train.guard", "train.optimizers", "train.run", "train.schedules"),
+        *("train.steps", "weights.torch_layout"),
+    },
     "cnn_archs.cli": {
         *("analysis", "cluster", "config", "data.prepare", "errors", "evaluate.run", "setup"),
-        *("train.guard", "train.loop"),
+        *("train.guard", "train.loop", "weights.run"),
     },
 }
 HOLDERS = {  # package -> the only files that may import it
@@ -69,7 +77,9 @@ HOLDERS = {  # package -> the only files that may import it
     "ml_collections": {
         *("cnn_archs/config.py", "cnn_archs/setup.py", "cnn_archs/evaluate/run.py"),
         *("cnn_archs/train/loop.py", "cnn_archs/train/assemble.py", "experiments/base.py"),
+        "cnn_archs/weights/run.py",
     },
+    "safetensors": {"cnn_archs/weights/run.py"},
     **dict.fromkeys(("torch", "torchvision", "keras", "pickle", "clu", "hydra"), set()),
 }
 

@@ -52,9 +52,9 @@ def branches(modules: Sequence[Row]) -> Table:
     for r in modules:
         parts = r.branches or {}
         for i, what in enumerate(("parameters", "multiply-adds")):
-            each = [parts.get(name, (0, 0))[i] for name in names]
+            each = [f"{parts[name][i]:,}" if name in parts else "" for name in names]
             first = (r.name, what, size(r.out)) if i == 0 else ("", what, "")
-            table.append((*first, *(f"{n:,}" for n in (*each, sum(each)))))
+            table.append((*first, *each, f"{sum(part[i] for part in parts.values()):,}"))
     return table
 
 

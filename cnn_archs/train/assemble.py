@@ -15,7 +15,7 @@ from cnn_archs.cluster import mesh as meshes
 from cnn_archs.data import sources
 from cnn_archs.data.resident import Resident
 from cnn_archs.errors import ConfigError
-from cnn_archs.setup import Network, network, user_errors
+from cnn_archs.setup import Network, network, once, user_errors
 from cnn_archs.train import curvature, losses, optimizers, schedules, steps
 from cnn_archs.train.run import Run
 
@@ -104,7 +104,9 @@ def begin(
         init_key, step_key = jax.random.split(jax.random.key(seed))
         return step_key, steps.init_state(net.model, optimizer, init_key, net.image_shape)
 
-    make = jax.jit(jax.vmap(first) if together else first, out_shardings=whole)
+    make = jax.jit(
+        jax.vmap(first) if together else first, out_shardings=whole, compiler_options=once()
+    )
     arguments = [jnp.asarray(seeds)] if together else [jnp.asarray(s) for s in seeds]
     made = [make(a) for a in arguments]
     return [key for key, _ in made], [state for _, state in made]

@@ -51,10 +51,15 @@ def init_state(
     image_shape: tuple[int, int, int],
 ) -> TrainState:
     """The state before the first step. image_shape: (H, W, C) as the network sees it."""
-    variables = models.init(model, key, image_shape)
+    return begin(models.init(model, key, image_shape), optimizer)
+
+
+def begin(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step from `variables`: params and batch_stats."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        **variables,
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
         opt_state=optimizer.init(variables["params"]),
         window=Counts.zero(),
         epoch=Counts.zero(),

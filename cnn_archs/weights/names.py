@@ -1,0 +1,112 @@
+"""The names that torch models give to our modules.
+
+torchvision's for AlexNet, VGG, GoogLeNet, Inception-v3 and the ImageNet residual nets; those of
+akamaster's `pytorch_resnet_cifar10` for the CIFAR nets. What they lack is named in their manner:
+pre-activation nets have `layer1.0.bn1` before `layer1.0.conv1` and end in `bn_final`; a separable
+first convolution is `conv1.depthwise` and `conv1.pointwise`; LRN takes no number.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+
+from cnn_archs.models.alexnet import AlexNet
+from cnn_archs.models.googlenet import GoogLeNet
+from cnn_archs.models.inception_v3 import InceptionV3
+from cnn_archs.models.resnet import ResNet
+from cnn_archs.models.vgg import TABLE_1, VGG
+
+Path = tuple[str, ...]  # of a module: the names on the way to it
+Names = Callable[[Path], str]
+
+
+def names(model: nn.Module) -> Names | None:
+    """path of a module of `model` -> its name in torch. None if torch has no such model."""
+    rule = RULES.get(type(model))
+    return rule(model) if rule else None
+
+
+def alexnet(model: AlexNet) -> Names:
+    """By position; ReLU, pooling and dropout count too."""
+    features = {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10}
+    table: dict[Path, str] = {(layer,): f"features.{i}" for layer, i in features.items()}
+    table |= {("fc6",): "classifier.1", ("fc7",): "classifier.4", ("fc8",): "classifier.6"}
+    return table.__getitem__
+
+
+def vgg(model: VGG) -> Names:
+    """By position; ReLU, pooling and dropout count too."""
+    table: dict[Path, str] = {
+        ("fc6",): "classifier.0",
+        ("fc7",): "classifier.3",
+        ("fc8",): "classifier.6",
+    }
+    at = 0
+    for block, layers in enumerate(TABLE_1[model.column].split("|"), start=1):
+        for i, layer in enumerate(layers.split(), start=1):
+            if layer != "LRN":
+                name = f"conv{block}_{i}"
+                table[(name,)] = table[name, "conv"] = f"features.{at}"
+                table[name, "norm"] = f"features.{at + 1}"
+                at += 3 if model.batch_norm else 2
+        at += 1
+    return table.__getitem__
+
+
+def googlenet(model: GoogLeNet) -> Names:
+    """A convolution is called `conv` inside its block, and its norm `bn`."""
+    blocks: dict[Path, str] = {("conv1",): "conv1", ("conv2_reduce",): "conv2", ("conv2",): "conv3"}
+    table: dict[Path, str] = {
+        **{("fc",): "fc", ("conv1_depthwise",): "conv1.depthwise"},
+        **{("conv1_pointwise",): "conv1.pointwise", ("conv1_pointwise", "norm"): "conv1.bn"},
+        ("conv1_pointwise", "conv"): "conv1.pointwise",
+    }
+    for module in model.modules:
+        for ours, theirs in (
+            *(("1x1", "branch1"), ("3x3_reduce", "branch2.0"), ("3x3", "branch2.1")),
+            *(("5x5_reduce", "branch3.0"), ("5x5", "branch3.1"), ("pool_proj", "branch4.1")),
+        ):
+            blocks[module, ours] = f"inception{module}.{theirs}"
+    for ours, theirs in (("aux_4a", "aux1"), ("aux_4d", "aux2")):
+        blocks[ours, "conv"] = f"{theirs}.conv"
+        table |= {(ours, "fc1"): f"{theirs}.fc1", (ours, "fc2"): f"{theirs}.fc2"}
+    for block, name in blocks.items():
+        if model.batch_norm:
+            table |= {(*block, "conv"): f"{name}.conv", (*block, "norm"): f"{name}.bn"}
+        else:
+            table[block] = f"{name}.conv"
+    return table.__getitem__
+
+
+def inception_v3(model: InceptionV3) -> Names:
+    """Our names are torchvision's."""
+    return lambda path: ".".join("bn" if part == "norm" else part for part in path)
+
+
+def resnet(model: ResNet) -> Names:
+    """Stages and units count from 1 and 0, layers of a unit from 1."""
+    cifar = model.stem == "3x3"
+    shortcut = "shortcut" if cifar else "downsample"
+    layers = ("3x3a", "3x3b") if model.kind == "basic" else ("1x1a", "3x3", "1x1b")
+    table: dict[Path, str] = {
+        **{("conv1",): "conv1", ("conv1", "conv"): "conv1", ("conv1", "norm"): "bn1"},
+        **{("final_bn",): "bn_final", ("fc",): "linear" if cifar else "fc"},
+    }
+    for stage, units in enumerate(model.blocks, start=1):
+        for unit in range(units):
+            ours, theirs = f"conv{stage + 1}_{unit + 1}", f"layer{stage}.{unit}"
+            for i, layer in enumerate(layers, start=1):
+                table[ours, layer] = table[ours, layer, "conv"] = f"{theirs}.conv{i}"
+                table[ours, layer, "norm"] = table[ours, f"bn{i}"] = f"{theirs}.bn{i}"
+            table[ours, "shortcut"] = table[ours, "shortcut", "conv"] = f"{theirs}.{shortcut}.0"
+            table[ours, "shortcut", "norm"] = f"{theirs}.{shortcut}.1"
+    return table.__getitem__
+
+
+RULES: dict[type[nn.Module], Callable[..., Names]] = {
+    AlexNet: alexnet,
+    VGG: vgg,
+    GoogLeNet: googlenet,
+    InceptionV3: inception_v3,
+    ResNet: resnet,
+}

@@ -1,0 +1,297 @@
+"""export and import: torch's names and layouts, both ways, bit for bit; misfits in one line."""
+
+import json
+import re
+import struct
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+import torch
+import torch_reference as reference
+from flax.traverse_util import flatten_dict
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_torch
+
+import cnn_archs
+from cnn_archs import cli, models
+from cnn_archs.models import resnet
+from cnn_archs.setup import once
+from cnn_archs.weights import torch_layout
+
+# torchvision's and akamaster's own names, from their sources: (model, image side, some of them).
+NAMES = {
+    ("alexnet_owt", 224): {
+        "features.0.weight": [64, 3, 11, 11],
+        "features.3.bias": [192],
+        "features.10.weight": [256, 256, 3, 3],
+        "classifier.1.weight": [4096, 9216],
+        "classifier.6.bias": [1000],
+    },
+    ("vgg_d", 224): {
+        "features.0.weight": [64, 3, 3, 3],
+        "features.28.weight": [512, 512, 3, 3],
+        "classifier.0.weight": [4096, 25088],
+        "classifier.6.weight": [1000, 4096],
+    },
+    ("vgg_e_bn", 224): {
+        "features.49.weight": [512, 512, 3, 3],
+        "features.49.bias": [512],
+        "features.50.running_mean": [512],
+        "features.50.num_batches_tracked": [],
+        "classifier.3.weight": [4096, 4096],
+    },
+    ("googlenet_torchvision", 224): {
+        "conv1.conv.weight": [64, 3, 7, 7],
+        "conv1.bn.running_var": [64],
+        "conv3.conv.weight": [192, 64, 3, 3],
+        "inception3a.branch1.conv.weight": [64, 192, 1, 1],
+        "inception4b.branch2.0.bn.bias": [112],
+        "inception5b.branch3.1.conv.weight": [128, 48, 3, 3],
+        "inception4e.branch4.1.conv.weight": [128, 528, 1, 1],
+        "aux1.conv.conv.weight": [128, 512, 1, 1],
+        "aux1.fc1.weight": [1024, 2048],
+        "aux2.fc2.bias": [1000],
+        "fc.weight": [1000, 1024],
+    },
+    ("resnet18", 224): {
+        "conv1.weight": [64, 3, 7, 7],
+        "bn1.running_mean": [64],
+        "layer1.0.conv2.weight": [64, 64, 3, 3],
+        "layer2.0.downsample.0.weight": [128, 64, 1, 1],
+        "layer2.0.downsample.1.num_batches_tracked": [],
+        "layer4.1.bn2.weight": [512],
+        "fc.bias": [1000],
+    },
+    ("resnet50_v1_5", 224): {
+        "layer1.0.downsample.0.weight": [256, 64, 1, 1],
+        "layer3.5.conv3.weight": [1024, 256, 1, 1],
+        "layer4.2.bn3.running_var": [2048],
+    },
+    ("resnet20", 32): {
+        "conv1.weight": [16, 3, 3, 3],
+        "bn1.bias": [16],
+        "layer3.2.bn2.weight": [64],
+        "linear.weight": [10, 64],
+    },
+    ("resnet20_b", 32): {
+        "layer2.0.shortcut.0.weight": [32, 16, 1, 1],
+        "layer2.0.shortcut.1.running_mean": [32],
+    },
+    ("inception_v3", 299): {
+        "Conv2d_1a_3x3.conv.weight": [32, 3, 3, 3],
+        "Mixed_5b.branch5x5_2.bn.running_mean": [64],
+        "Mixed_6b.branch7x7_2.conv.weight": [128, 128, 1, 7],
+        "AuxLogits.fc.weight": [1000, 768],
+    },
+}
+# Tensors in torchvision's own state dicts, counters included; parameters of the same.
+TENSORS = {
+    "alexnet_owt": 16,
+    "vgg_d": 32,
+    "vgg_e_bn": 2 * 19 + 5 * 16,
+    "resnet18": 122,
+    "resnet50_v1_5": 320,
+}
+
+
+def listed(name, side):
+    found = torch_layout.tensors(models.create(name), (side, side, 3))
+    shapes = {t.name: list(t.torch_shape) for t in found}
+    counters = {n.replace("running_mean", torch_layout.COUNTER) for n in shapes if "mean" in n}
+    return shapes | {n: [] for n in counters}
+
+
+@pytest.mark.parametrize("name, side", NAMES)
+def test_the_names_and_shapes_are_torchs(name, side):
+    found = listed(name, side)
+    assert NAMES[name, side].items() <= found.items()
+    assert TENSORS.get(name, len(found)) == len(found)
+
+
+SMALL = {  # one of each kind, narrow: (model, fields, image side)
+    "alexnet": ("alexnet", dict(width=0.05), 99),
+    "vgg_c": ("vgg_c", dict(width=0.05), 64),
+    "vgg_a_bn": ("vgg_a_bn", dict(width=0.05), 64),
+    "googlenet": ("googlenet", dict(width=0.1), 64 + 32),
+    "googlenet_naive": ("googlenet", dict(width=0.1, module="naive"), 64 + 32),
+    "googlenet_separable_bn": ("googlenet_separable", dict(width=0.1, batch_norm=True), 96),
+    "resnet50": ("resnet50", dict(width=0.1), 64),
+    "resnet50_v2": ("resnet50_v2", dict(width=0.1, scan_blocks=True), 64),
+    "plain20": ("plain20", dict(width=0.5), 32),
+    "resnet110_v2": ("resnet110_v2", dict(width=0.5, scan_blocks=True), 32),
+    "inception_v3": ("inception_v3", dict(width=0.1), 299),
+}
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_there_and_back_keeps_every_bit(kind, tmp_path):
+    name, fields, side = SMALL[kind]
+    model, image = models.create(name, **fields), (side, side, 3)
+    shapes = jax.eval_shape(lambda key: models.init(model, key, image), jax.random.key(0))
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(lambda s: random.normal(size=s.shape).astype(s.dtype), shapes)
+    state = torch_layout.to_state_dict(model, image, variables, step=7)
+    save_file(state, tmp_path / "x.safetensors")
+    back = torch_layout.from_state_dict(model, image, load_file(tmp_path / "x.safetensors"))
+    expected = {path: v.tobytes() for path, v in flatten_dict(variables).items()}
+    assert {path: np.asarray(v).tobytes() for path, v in flatten_dict(back).items()} == expected
+    counters = {int(v) for n, v in state.items() if n.endswith(torch_layout.COUNTER)}
+    assert counters == ({7} if variables["batch_stats"] else set())
+
+
+def test_stack_is_the_inverse_of_unstack():
+    model, image = models.create("resnet20", scan_blocks=True), (32, 32, 3)
+    shapes = jax.eval_shape(lambda key: models.init(model, key, image), jax.random.key(0))
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(lambda s: random.normal(size=s.shape).astype(s.dtype), shapes)
+    unrolled = resnet.unstack(variables)
+    assert {"conv3_2", "conv3_3"} <= set(unrolled["params"])
+    jax.tree.map(np.testing.assert_array_equal, resnet.stack(unrolled), variables)
+
+
+# --- The commands --------------------------------------------------------------------------------
+
+RESNET = (
+    *("--config=lenet5_digits", "--config.model.name=resnet20", "--config.model.width=0.25"),
+    *("--config.model.blocks=(1,2,1)", "--config.data.batch_size=8"),
+)
+
+
+def run(*arguments):
+    assert cli.main([str(a) for a in arguments]) == 0
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A file of random weights, and a run that was made of it."""
+    folder = tmp_path_factory.mktemp("weights")
+    run("export", *RESNET, f"--output={folder / 'a.safetensors'}")
+    run("import", folder / "a.safetensors", *RESNET, f"--workdir={folder / 'run'}")
+    return folder
+
+
+def test_an_experiment_is_exported_with_the_weights_it_would_begin_with(exported):
+    state = load_file(exported / "a.safetensors")
+    key, _ = jax.random.split(jax.random.key(0))
+    model = models.create("resnet20", width=0.25, blocks=(1, 2, 1))
+    init = partial(models.init, model, image_shape=(32, 32, 1))
+    variables = jax.jit(init, compiler_options=once())(key)
+    conv1 = np.asarray(variables["params"]["conv1"]["conv"]["kernel"])
+    np.testing.assert_array_equal(state["conv1.weight"], conv1.transpose(3, 2, 0, 1))
+
+
+def test_what_is_imported_is_exported_again_byte_for_byte(exported):
+    run("export", f"--workdir={exported / 'run'}", f"--output={exported / 'b.safetensors'}")
+    files = [(exported / f"{name}.safetensors").read_bytes() for name in "ab"]
+    assert files[0] == files[1]
+
+
+def test_torch_computes_the_same_from_the_file(exported):
+    loaded = cnn_archs.load(exported / "run")
+    weights = load_torch(exported / "a.safetensors")
+    images = np.random.default_rng(0).uniform(size=(4, 32, 32, 1)).astype(np.float32)
+    ours = loaded.model.apply(loaded.variables, images, train=False)["logits"]
+    theirs, _ = reference.cifar_resnet(
+        weights, torch.tensor(images).movedim(3, 1), train=False, blocks=(1, 2, 1)
+    )
+    np.testing.assert_allclose(ours, theirs["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_an_imported_network_is_evaluated_and_trained_on(exported, capsys):
+    workdir = exported / "run"
+    run("evaluate", f"--workdir={workdir}", "--format=json")
+    result = json.loads(capsys.readouterr().out)
+    assert result["step"] == 0 and result["test"]["examples"] == 360
+    before = cnn_archs.load(workdir).variables["params"]["conv1"]["conv"]["kernel"]
+    run("train", *RESNET, f"--workdir={workdir}", "--config.steps=2")
+    after = cnn_archs.load(workdir)
+    assert after.step == 2
+    distance = np.abs(np.asarray(after.variables["params"]["conv1"]["conv"]["kernel"]) - before)
+    assert 0 < distance.max() < 0.1  # from there on, not from new random weights
+    run("export", f"--workdir={workdir}", f"--output={exported / 'c.safetensors'}")
+    assert load_file(exported / "c.safetensors")["bn1.num_batches_tracked"] == 2
+
+
+def edit(state, what):
+    """`state` with one thing wrong with it."""
+    state = dict(state)
+    if what == "missing":
+        del state["layer2.1.conv2.weight"]
+    elif what == "more":
+        state["layer2.9.conv1.weight"] = state["layer2.1.conv1.weight"]
+    elif what == "shape":
+        state["linear.weight"] = state["linear.weight"].T.copy()
+    elif what == "dtype":
+        state["layer1.0.bn1.bias"] = state["layer1.0.bn1.bias"].astype(np.float16)
+    elif what == "nan":
+        state["bn1.running_var"] = np.full_like(state["bn1.running_var"], np.nan)
+    return state
+
+
+@pytest.mark.parametrize(
+    "what, message",
+    [
+        ("missing", r"layer2.1.conv2.weight is missing: wanted float32\[8, 8, 3, 3\]"),
+        ("more", r"layer2.9.conv1.weight, float32\[8, 8, 3, 3\], is no tensor of this network"),
+        ("shape", r"linear.weight is float32\[16, 10\], wanted float32\[10, 16\]"),
+        ("dtype", r"layer1.0.bn1.bias is float16\[4\], wanted float32\[4\]"),
+        ("nan", "bn1.running_var has values that are not finite"),
+    ],
+)
+def test_a_misfit_is_one_line_that_names_the_first_tensor(
+    what, message, exported, tmp_path, capsys
+):
+    path = tmp_path / "x.safetensors"
+    save_file(edit(load_file(exported / "a.safetensors"), what), path)
+    assert cli.main(["import", str(path), *RESNET, f"--workdir={tmp_path / 'run'}"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and re.search(message, err), err
+    assert not (tmp_path / "run").exists()
+
+
+def damaged(sound):
+    """Files that are no sound safetensors."""
+    header = struct.unpack("<Q", sound[:8])[0]
+    yield b""
+    yield b"PK" + bytes(100)  # a zip, as torch.save writes
+    yield sound[:-1]
+    yield sound + b"x"
+    yield sound[: 8 + header // 2]
+    yield struct.pack("<Q", 1 << 60) + sound[8:]
+    yield sound[:8] + b"[" + sound[9:]
+    yield sound.replace(b'"F32"', b'"F99"', 1)
+
+
+def test_a_damaged_file_is_one_line_and_exit_3(exported, tmp_path, capsys):
+    for content in damaged((exported / "a.safetensors").read_bytes()):
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(content)
+        assert cli.main(["import", str(path), *RESNET, f"--workdir={tmp_path / 'run'}"]) == 3
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "not a sound safetensors file" in err, err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("export", "--output=x"), "--workdir=DIR of a run, or --config=EXPERIMENT"),
+        (("export", *RESNET, "--workdir=run", "--output=x"), "export: what?"),
+        (("export", "--workdir=run", "--config.seed=1", "--output=x"), "the run's config is fixed"),
+        (("export", "--workdir=nowhere", "--output=x"), "there is no run in nowhere"),
+        (("export", *RESNET, "--output=no/x"), "there is no folder"),
+        (("export", "--config=lenet5_digits", "--output=x"), "LeNet5 has no counterpart"),
+        (("import", "nowhere", *RESNET, "--workdir=w"), "there is no file nowhere"),
+        (("import", "a.safetensors", *RESNET), "import: where to?"),
+        (("import", "a.safetensors", *RESNET, "--workdir=run"), "run holds a run already"),
+        (("import", "a.safetensors", *RESNET, "--workdir=w", "--config.seeds=2"), "one network"),
+        (("import", "a.safetensors", "--config=lenet5_digits", "--workdir=w"), "no counterpart"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(arguments, message, exported, monkeypatch, capsys):
+    monkeypatch.chdir(exported)
+    assert cli.main(list(arguments)) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and message in err, err
+    assert not (exported / "x").exists() and not (exported / "w").exists()
