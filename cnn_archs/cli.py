@@ -59,7 +59,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def parser() -> Parser:
     p = Parser(
         prog="cnn-archs",
-        description="The classic CNN papers in JAX: LeNet-5, and what follows.",
+        description="The classic CNN papers in JAX: LeNet-5, AlexNet, VGG, GoogLeNet, ResNet.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

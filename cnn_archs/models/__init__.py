@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
 from cnn_archs.models.lenet import LeNet5, LeNet5_1998
 from cnn_archs.models.mlp import CNN, MLP
+from cnn_archs.models.zfnet import ZFNet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
@@ -23,6 +24,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": LeNet5,
     "lenet5_1998": LeNet5_1998,
     **alexnet.VARIANTS,
+    "zfnet": ZFNet,
     **vgg.VARIANTS,
     **googlenet.VARIANTS,
     **inception_v3.VARIANTS,

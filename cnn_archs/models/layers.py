@@ -98,11 +98,18 @@ class Pool(nn.Module):
     ceil: bool = False
 
     def around(self, x: jax.Array) -> list[tuple[int, int]]:
-        """What is put around x: f32[N, H, W, C]: ((top, bottom), (left, right))."""
-        return [
+        """What is put around x: f32[N, H, W, C]: ((top, bottom), (left, right)).
+
+        ValueError for a map that the window does not fit on.
+        """
+        pads = [
             pool_padding(size, self.window, self.stride, self.padding, self.ceil)
             for size in x.shape[1:3]
         ]
+        if min(n + sum(p) for n, p in zip(x.shape[1:3], pads, strict=True)) < self.window:
+            window, maps = f"{self.window}x{self.window}", f"{x.shape[1]}x{x.shape[2]}"
+            raise ValueError(f"the image is too small: {self.name} takes {window} of {maps} maps")
+        return pads
 
 
 class AvgPool(Pool):
