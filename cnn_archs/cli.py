@@ -80,10 +80,10 @@ def parser() -> Parser:
         if "config" in flags:
             c.add_argument(
                 "--config",
-                default="lenet5_digits",
+                default=None if run in (export, import_) else "lenet5_digits",
                 metavar="EXPERIMENT",
-                help="experiments/x.py[:argument], or the name of an installed one "
-                "(default: %(default)s)",
+                help="experiments/x.py[:argument], or the name of an installed one"
+                + ("" if run in (export, import_) else " (default: %(default)s)"),
             )
         if "workdir" in flags:
             c.add_argument("--workdir", metavar="DIR", help="folder of the run")
@@ -103,7 +103,6 @@ def parser() -> Parser:
         help="a second network beside it; or the same one with --compare.key=value",
     )
     c = command(export, "config", "workdir")
-    c.set_defaults(config=None)
     c.add_argument("--output", required=True, metavar="FILE", help="the .safetensors to write")
     c = command(import_, "config", "workdir")
     c.add_argument("file", metavar="FILE", help="a .safetensors of torchvision or of `export`")
@@ -213,6 +212,8 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
     output = Path(arguments.output)
     if not output.resolve().parent.is_dir():
         raise ConfigError(f"--output: there is no folder {output.resolve().parent}")
+    if output.is_dir():
+        raise ConfigError(f"--output={output} is a folder: name a file")
     with guard.writing(output.parent):
         done = run.export(output, config, workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
@@ -223,6 +224,8 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Makes a run from weights in torch's names, to be evaluated or trained on."""
     from cnn_archs import config as configs
 
+    if not arguments.config:
+        raise ConfigError("import: of which network? --config=EXPERIMENT")
     if not arguments.workdir:
         raise ConfigError("import: where to? --workdir=DIR")
     if not Path(arguments.file).is_file():

@@ -65,6 +65,8 @@ def with_parts(fields: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]
     for key, value in stated.items():
         rows = fields.get(key)
         if isinstance(rows, dict):
+            if not isinstance(value, dict):
+                raise ConfigError(f"model.{key} is a table: {{row: values}}, not {value!r}")
             for row in value.keys() - rows.keys():
                 raise ConfigError(unknown(f"model.{key}", row, list(rows), what="row"))
             value = {**rows, **value}
@@ -78,8 +80,11 @@ def read(workdir: Path) -> ConfigDict:
     if not path.is_file():
         raise ConfigError(f"there is no run in {workdir} (no config.json)")
     try:
-        return ConfigDict(json.loads(path.read_text())).lock()
-    except (ValueError, TypeError) as e:
+        saved = ConfigDict(module_at(EXPERIMENTS / "base.py").DEFAULTS)  # keys newer than the run
+        del saved.model
+        saved.update(json.loads(path.read_text()))
+        return saved.lock()
+    except (ValueError, TypeError, AttributeError) as e:
         raise DataError(f"{path} is damaged: {first_line(e)}") from e
 
 
@@ -193,6 +198,8 @@ def check(config: ConfigDict) -> None:
         raise ConfigError("data.pixel_range: what pixels 0 and 255 become, like (0.0, 1.0)")
     if len(config.data.image_shape) != 3 or min(config.data.image_shape) < 0:
         raise ConfigError("data.image_shape: height, width, channels, like (224, 224, 3)")
+    if any(config.data.image_shape) and not all(config.data.image_shape):
+        raise ConfigError("data.image_shape: all three, or (0, 0, 0) for the dataset's")
     if config.matmul_precision not in ("default", "high", "highest"):
         raise ConfigError(
             unknown("matmul_precision", config.matmul_precision, ["default", "high", "highest"])

@@ -47,9 +47,17 @@ def network(config: ConfigDict) -> Network:
     with user_errors(f"model {fields['name']}"):
         augmentation = augment.create(**config.augment.to_dict())
         out = jax.eval_shape(
-            lambda key: model.init_with_output(key, jnp.zeros((1, *shape)), train=False),
+            lambda key: model.init_with_output(
+                {"params": key, "dropout": key}, jnp.zeros((1, *shape)), train=True
+            ),
             jax.random.key(0),
         )[0]["logits"]
+        group = fields.get("bn_group", 0)
+        if group and config.data.batch_size % group:
+            raise ValueError(
+                f"bn_group={group} does not divide the batch: --config.data.batch_size="
+                f"{config.data.batch_size}"
+            )
     if out.shape != (1, classes):
         raise ConfigError(
             f"model {fields['name']} has {out.shape[-1]} outputs, but {config.data.name} has "
@@ -80,7 +88,7 @@ def user_errors(what: str) -> Iterator[None]:
     """Whatever a constructor or a trace refuses here is the config's fault: one line."""
     try:
         yield
-    except (ValueError, TypeError, ZeroDivisionError) as e:
+    except (ValueError, TypeError, ArithmeticError, LookupError) as e:
         raise ConfigError(f"{what}: {first_line(e)}") from e
 
 

@@ -8,6 +8,7 @@ Expected: 269,722 parameters for 20 (table 6: 0.27 million); its error there, 8.
 from experiments import base
 
 DEPTHS = (20, 32, 44, 56, 110, 1202)
+BOTTLENECKS = (164, 1001)
 ARGUMENTS = (
     *(f"{d}" for d in DEPTHS),
     *(f"plain{d}" for d in DEPTHS),
@@ -16,6 +17,8 @@ ARGUMENTS = (
 
 
 def get_config(variant="20"):
+    if variant.removeprefix("plain").split("_")[0] not in map(str, DEPTHS + BOTTLENECKS):
+        raise ValueError(f"there are depths {', '.join(map(str, DEPTHS + BOTTLENECKS))}")
     return base.config(
         model=dict(name=variant if variant.startswith("plain") else f"resnet{variant}"),
         data=dict(name="cifar10", batch_size=128),                # section 4.2

@@ -13,7 +13,12 @@ ARGUMENTS = (
 )
 
 
+DEPTHS = ("18", "34", "50", "101", "152", "200")
+
+
 def get_config(variant="50"):
+    if variant.removeprefix("plain").split("_")[0] not in DEPTHS:
+        raise ValueError(f"there are depths {', '.join(DEPTHS)}")
     return base.config(
         model=dict(name=variant if variant.startswith("plain") else f"resnet{variant}"),
         data=dict(

@@ -1,5 +1,6 @@
 """What a user can get wrong is one line that names the thing and the remedy, and an exit code."""
 
+import json
 import re
 import resource
 import shutil
@@ -113,6 +114,31 @@ def test_a_workdir_with_another_run_names_what_differs(finished, capsys):
     shutil.copytree(finished, "run")
     message = error_of(capsys, 2, "train", "--workdir=run", *SMALL, "--config.seed=1")
     assert "run holds a run with another config (seed)" in message
+
+
+def test_a_run_from_before_a_key_was_there_has_its_default(finished, capsys):
+    config = json.loads((finished / "config.json").read_text())
+    del config["data"]["image_shape"]
+    (finished / "config.json").write_text(json.dumps(config))
+    assert cli.main(["evaluate", f"--workdir={finished}", "--format=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test"]["examples"] == 360
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("resnet20", "--config.model.bn_group=3"), "bn_group=3 does not divide the batch"),
+        (("googlenet", "--config.model.num_classes=10"), "auxiliary classifiers need maps of 5x5"),
+    ],
+)
+def test_what_only_training_refuses_leaves_no_run_behind(arguments, message, tmp_path, capsys):
+    name, override = arguments
+    workdir = tmp_path / "run"
+    command = ["train", f"--config.model.name={name}", override, f"--workdir={workdir}"]
+    assert cli.main(command) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and message in err, err
+    assert not (workdir / "config.json").exists()
 
 
 def test_a_damaged_config_is_named(finished, capsys):

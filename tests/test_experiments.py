@@ -62,7 +62,16 @@ def test_the_header_has_the_command_and_the_expected_result(name):
     assert "Expected:" in header
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def variants():
+    """The first and the last variant of each experiment; the others are slow."""
+    for name in MODULES:
+        of_name = [e for e in EXPERIMENTS if e.split(":")[0] == name]
+        for e in of_name:
+            mark = () if e in (of_name[0], of_name[-1]) else pytest.mark.slow
+            yield pytest.param(e, marks=mark)
+
+
+@pytest.mark.parametrize("experiment", variants())
 def test_one_training_step_fits_together(experiment):
     """init, the curvature where there is one, and a step, as shapes: nothing runs, no data."""
     config = configs.load(experiment, [])

@@ -74,7 +74,10 @@ def ledger(model: nn.Module, image_shape: tuple[int, int, int], train: bool = Fa
         else:
             inside = True
             alone = module.clone(parent=None, name=None)
-            out, params = shapes(alone, x.shape, x.dtype, tuple(kwargs.items()))
+            try:
+                out, params = shapes(alone, x.shape, x.dtype, tuple(kwargs.items()))
+            except ValueError as e:
+                raise ValueError(f"{'/'.join(module.path)}: {e}") from e
             inside = False
             seen = windows_of(module, kind, x.shape, out.shape)
         shape = (1,) * (4 - out.ndim) + tuple(out.shape[1:])
@@ -187,5 +190,5 @@ def reaching(row: Row, field: Field) -> Row:
 
 
 def totals(rows: Sequence[Row]) -> dict[str, int]:
-    """params, macs and memory (of all outputs, one image) of the whole network."""
+    """params, macs and memory (of all outputs, concatenations too) of the whole network."""
     return {key: sum(getattr(r, key) for r in rows) for key in ("params", "macs", "memory")}

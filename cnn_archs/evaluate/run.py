@@ -130,7 +130,8 @@ def predict(workdir: Path, files: Sequence[Path], top: int = 5) -> list[dict[str
     devices(config)
     saved = restore(workdir, config)
     net, variables = saved.net, saved.of_seed(0)
-    (h, w, c), _ = sources.describe(config.data.name, config.data.data_dir)
+    h, w, c = net.image_shape
+    h, w = h - 2 * config.data.pad, w - 2 * config.data.pad
     names = sources.class_names(config.data.name, config.data.data_dir)
     images = np.stack([read_image(f, h, w, c) for f in files])
 

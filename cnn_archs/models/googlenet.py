@@ -9,7 +9,8 @@ Initialisation (the paper is silent): Glorot's, biases 0.2, as in the Caffe rele
 Deviations: the constants of the normalisation, which the paper does not give, are AlexNet's.
             `googlenet_bn` has batch normalisation for the biases and no response normalisation;
             `googlenet_torchvision` is torchvision's form of that: 3x3 where the paper has 5x5,
-            a 2x2 pool before 5a, another auxiliary pool, dropout 0.2.
+            a 2x2 pool before 5a, another auxiliary pool, dropout 0.2, and weights N(0, 0.01^2) cut
+            at two deviations (its biases of dense layers are torch's uniform ones; ours are 0).
             `googlenet_separable` has a separable first convolution of multiplier 8, with which
             its row of table 1 comes out as printed (2.7K parameters, 34M operations).
 """
@@ -59,9 +60,9 @@ Layer = Callable[..., jax.Array]
 class Inception(nn.Module):
     """Figure 2: four branches on the same maps, side by side in the output.
 
-    widths: a row of table 1; a branch of width 0 is left out. module: `reduced` is figure 2b, with
-    1x1 convolutions before the 3x3 and the 5x5 and after the pool; `naive` is figure 2a, without.
-    window: of the 5x5 branch.
+    widths: a row of table 1; a branch or reduction of width 0 is left out. module: `reduced` is
+    figure 2b, with 1x1 convolutions before the 3x3 and the 5x5 and after the pool; `naive` is
+    figure 2a, without. window: of the 5x5 branch.
     """
 
     row = "concat"
@@ -83,7 +84,7 @@ class Inception(nn.Module):
             ("5x5", reduce5, five, self.window),
         ):
             if width:
-                y = self.conv(x, reduce, 1, f"{name}_reduce") if reduced else x
+                y = self.conv(x, reduce, 1, f"{name}_reduce") if reduced and reduce else x
                 branches.append(self.conv(y, width, window, name))
         if project:
             y = MaxPool(3, 1, padding=1, name="pool")(x)

@@ -47,6 +47,8 @@ def chosen(kind: str, name: str, choices: Mapping[str, T]) -> T:
 
 def scaled(width: int, factor: float, multiple: int = 1) -> int:
     """`width` times `factor`, as the nearest positive multiple of `multiple`."""
+    if width <= 0 or factor <= 0:
+        raise ValueError(f"a width of {width} times {factor:g}: must be more than 0")
     return multiple * max(1, round(width * factor / multiple))
 
 
@@ -89,13 +91,22 @@ def pool_padding(size: int, window: int, stride: int, padding: int, ceil: bool) 
     return padding, max(padding, (out - 1) * stride + window - size - padding)
 
 
-class Pool(nn.Module):
-    """A window of `window` x `window` every `stride` pixels, on each map."""
+class MaxPool(nn.Module):
+    """The maximum over `window` x `window`, every `stride` pixels; the padding never wins.
 
+    ceil: a last window that hangs over the edge counts (see `pool_padding`).
+    """
+
+    row = "maxpool"
     window: int
     stride: int
     padding: int = 0
     ceil: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) / stride + 1."""
+        return nn.max_pool(x, (self.window,) * 2, (self.stride,) * 2, padding=self.around(x))
 
     def around(self, x: jax.Array) -> list[tuple[int, int]]:
         """What is put around x: f32[N, H, W, C]: ((top, bottom), (left, right)).
@@ -107,31 +118,24 @@ class Pool(nn.Module):
             for size in x.shape[1:3]
         ]
         if min(n + sum(p) for n, p in zip(x.shape[1:3], pads, strict=True)) < self.window:
-            window, maps = f"{self.window}x{self.window}", f"{x.shape[1]}x{x.shape[2]}"
-            raise ValueError(f"the image is too small: {self.name} takes {window} of {maps} maps")
+            window, map_ = f"{self.window}x{self.window}", f"{x.shape[1]}x{x.shape[2]}"
+            raise ValueError(f"the image is too small: a pool of {window} on a map of {map_}")
         return pads
 
 
-class AvgPool(Pool):
-    """The mean; zeros of the padding count."""
+class AvgPool(nn.Module):
+    """The mean over `window` x `window`, every `stride` pixels; zeros of the padding count."""
 
     row = "avgpool"
+    window: int
+    stride: int
+    padding: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) / stride + 1."""
-        return nn.avg_pool(x, (self.window,) * 2, (self.stride,) * 2, padding=self.around(x))
-
-
-class MaxPool(Pool):
-    """The maximum; the padding never wins."""
-
-    row = "maxpool"
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) / stride + 1."""
-        return nn.max_pool(x, (self.window,) * 2, (self.stride,) * 2, padding=self.around(x))
+        """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) // stride + 1."""
+        around = ((self.padding, self.padding),) * 2
+        return nn.avg_pool(x, (self.window,) * 2, (self.stride,) * 2, padding=around)
 
 
 class AdaptiveAvgPool(nn.Module):
@@ -197,8 +201,8 @@ class FullyConnected(nn.Module):
             y = x.reshape(x.shape[0], 1, 1, -1) @ kernel.reshape(-1, self.features)
         elif min(a - b for a, b in zip(x.shape[1:3], window, strict=True)) < 0:
             raise ValueError(
-                f"the image is too small: {self.name} takes maps of {window[0]}x{window[1]} or "
-                f"larger, not {x.shape[1]}x{x.shape[2]}"
+                "the image is too small: a dense layer takes maps of "
+                f"{window[0]}x{window[1]} or larger, not {x.shape[1]}x{x.shape[2]}"
             )
         else:
             y = lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=NHWC)
@@ -231,10 +235,12 @@ class BatchNorm(nn.Module):
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if train and not self.is_initializing():
             groups = self.groups(len(x))
-            split = wide.reshape(groups, -1, *channels)
+            # One pass over the map instead of two. Around the running mean, so that the difference
+            # of the squares is not one of large numbers; it can still round to less than 0.
+            split = wide.reshape(groups, -1, *channels) - mean.value.reshape(1, 1, *channels)
             m = split.mean(1)
-            # One pass over the map instead of two; the difference can round to less than 0.
             v = jnp.maximum(jnp.square(split).mean(1) - jnp.square(m), 0.0)
+            m += mean.value[None]
             old = self.momentum
             mean.value = old * mean.value + (1 - old) * m.mean(0)
             var.value = old * var.value + (1 - old) * v.mean(0)

@@ -203,6 +203,8 @@ class ResNet(nn.Module):
             bn_group=self.bn_group,
             dtype=self.dtype,
         )
+        if min(self.blocks) < 1:
+            raise ValueError(f"blocks={self.blocks}: each stage has at least one unit")
         x = self.begin(image, train)  # ImageNet: 56x56; CIFAR: 32x32
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             unit = partial(unit_of, width=scaled(width, self.width))

@@ -4,6 +4,11 @@ torchvision's for AlexNet, VGG, GoogLeNet, Inception-v3 and the ImageNet residua
 akamaster's `pytorch_resnet_cifar10` for the CIFAR nets. What they lack is named in their manner:
 pre-activation nets have `layer1.0.bn1` before `layer1.0.conv1` and end in `bn_final`; a separable
 first convolution is `conv1.depthwise` and `conv1.pointwise`; LRN takes no number.
+
+Names and shapes are not all of a network: torchvision's resnet50, 101 and 152 have their strides
+as our `_v1_5`, and akamaster's option A puts half of its zero maps before the real ones, where
+ours (as the first ResNet code in torch) puts all behind. Weights of option B and of plain nets
+compute the same in both.
 """
 
 from collections.abc import Callable
@@ -13,6 +18,7 @@ import flax.linen as nn
 from cnn_archs.models.alexnet import AlexNet
 from cnn_archs.models.googlenet import GoogLeNet
 from cnn_archs.models.inception_v3 import InceptionV3
+from cnn_archs.models.layers import chosen
 from cnn_archs.models.resnet import ResNet
 from cnn_archs.models.vgg import TABLE_1, VGG
 
@@ -42,7 +48,8 @@ def vgg(model: VGG) -> Names:
         ("fc8",): "classifier.6",
     }
     at = 0
-    for block, layers in enumerate(TABLE_1[model.column].split("|"), start=1):
+    column = chosen("column", model.column, TABLE_1)
+    for block, layers in enumerate(column.split("|"), start=1):
         for i, layer in enumerate(layers.split(), start=1):
             if layer != "LRN":
                 name = f"conv{block}_{i}"

@@ -77,12 +77,13 @@ def import_(path: Path, config: ConfigDict, workdir: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not a sound safetensors file: {first_line(e)}") from e
     with user_errors(f"{path} does not fit model {config.model.name}"):
         variables = from_state_dict(model, image_shape, state)
-    workdir.mkdir(parents=True, exist_ok=True)
-    with lock(workdir):
-        if (workdir / "config.json").exists():
-            raise ConfigError(f"{workdir} holds a run already; use another --workdir")
+    with user_errors("config"):
         schedule = schedules.create(steps_per_epoch=1.0, **config.schedule.to_dict())
         optimizer = optimizers.create(schedule=schedule, **config.optimizer.to_dict())
+    workdir.mkdir(parents=True, exist_ok=True)
+    with lock(workdir):
+        if (workdir / "config.json").exists() or any((workdir / "checkpoints").glob("*")):
+            raise ConfigError(f"{workdir} holds a run already; use another --workdir")
         first = steps.begin(jax.tree.map(jnp.asarray, variables), optimizer)
         one_seed = jax.tree.map(lambda x: x[None], first)
         checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep)

@@ -289,13 +289,18 @@ def test_train_counts_the_auxiliary_heads(capsys):
     [
         (("--config=cnn_mnist", "--config.model.dtype=float3"), "model cnn: .*float3"),
         (("--config=vgg_imagenet", "--config.model.column=F"), "column 'F' is not one of A, A-LRN"),
-        (("--config=vgg_imagenet", "--config.data.image_shape=(16,16,3)"), "model vgg_d: "),
-        (("--config=vgg_imagenet", "--config.data.image_shape=(0,0,3)"), "differ in size"),
+        (("--config=vgg_imagenet", "--config.data.image_shape=(16,16,3)"), "vgg_d: pool5: .*2x2"),
+        (("--config=vgg_imagenet", "--config.data.image_shape=(0,0,0)"), "differ in size"),
         (("--config=googlenet_imagenet", "--config.model.modules.3c=(1,)"), "no key"),
         (("--config=googlenet_imagenet", "--config.model.modules.3a=(1,2)"), "has 2 widths"),
-        (("--config=resnet_imagenet:51",), "no value 'resnet51'; did you mean"),
+        (("--config=resnet_imagenet:50_x",), "no value 'resnet50_x'; did you mean"),
         (("--config=resnet_imagenet", "--config.model.shortcut=D"), "not one of A, B, C, none"),
         (("--config=alexnet_imagenet", "--compare.model.colour=1"), "no key 'model.colour'"),
+        (("--config=alexnet_imagenet", "--config.model.widths=(96,256)"), "model alexnet: "),
+        (("--config=alexnet_imagenet", "--config.model.width=-1"), "must be more than 0"),
+        (("--config=resnet_imagenet", "--config.model.blocks=(0,1,1,1)"), "at least one unit"),
+        (("--config=resnet_imagenet:20",), "there are depths 18, 34"),
+        (("--config=cnn_mnist", "--config.data.image_shape=(64,0,1)"), "all three"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, capsys):

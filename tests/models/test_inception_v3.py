@@ -326,6 +326,7 @@ def test_inference_computes_what_torch_computes():
     assert_same(heads, Reference(weights, train=False)(torch.tensor(images).movedim(3, 1)))
 
 
+@pytest.mark.slow
 def test_training_computes_what_torch_computes():
     """299x347: on the auxiliary classifier's last maps, of 1x2, there is something to average."""
     model, variables, weights, images = case(True, (299, 347, 3))

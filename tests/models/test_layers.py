@@ -7,7 +7,7 @@ import pytest
 import torch
 from jax.test_util import check_grads
 
-from cnn_archs.models import layers
+from cnn_archs.models import layers, lenet, resnet
 from cnn_archs.models.layers import (
     LRN,
     AdaptiveAvgPool,
@@ -18,6 +18,7 @@ from cnn_archs.models.layers import (
     GlobalAvgPool,
     MaxPool,
 )
+from cnn_archs.train import losses
 
 F = torch.nn.functional
 
@@ -211,6 +212,20 @@ def test_bfloat16_maps_have_float32_statistics():
     np.testing.assert_array_equal(found, wide.astype(jnp.bfloat16))
 
 
+def test_the_variance_of_maps_far_from_0_is_not_lost():
+    """Mean 1000, deviation 1: the squares differ in the seventh digit, which float32 has not."""
+    x = 1e3 + images((8, 8, 8, 5))
+    norm = BatchNorm()
+    stats = {"mean": np.full(5, 1e3, np.float32), "var": np.ones(5, np.float32)}
+    variables = {"params": {"scale": np.ones(5), "bias": np.zeros(5)}, "batch_stats": stats}
+    found, updates = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+    wide = x.astype(np.float64)
+    expected = (wide - wide.mean((0, 1, 2))) / np.sqrt(wide.var((0, 1, 2)) + 1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    batch = 0.9 * 1e3 + 0.1 * wide.mean((0, 1, 2))
+    np.testing.assert_allclose(updates["batch_stats"]["mean"], batch, rtol=1e-6)
+
+
 def test_a_map_without_variance_does_not_divide_by_nothing():
     x = np.full((4, 2, 2, 1), 1e3, np.float32)
     norm, variables = variables_of(x)
@@ -221,25 +236,30 @@ def test_a_map_without_variance_does_not_divide_by_nothing():
 # --- Gradients -----------------------------------------------------------------------------------
 
 HE = layers.INITIALIZERS["he"]
+MAPS = (4, 5, 6, 7)
 LAYERS = {
-    "LRN": (LRN(), {}),
-    "MaxPool": (MaxPool(3, 2, ceil=True), {}),
-    "AvgPool": (AvgPool(3, 2, padding=1), {}),
-    "AdaptiveAvgPool": (AdaptiveAvgPool(3), {}),
-    "GlobalAvgPool": (GlobalAvgPool(), {}),
-    "FullyConnected": (FullyConnected(3, HE, dtype="float64"), {}),
-    "BatchNorm": (BatchNorm(group=2, dtype="float64"), {"train": True}),
-    "BatchNorm, tested": (BatchNorm(dtype="float64"), {"train": False}),
-    "ConvNorm": (ConvNorm(3, (3, 3), HE, 2, 1, dtype="float64"), {"train": True}),
+    "LRN": (LRN(), MAPS, {}),
+    "MaxPool": (MaxPool(3, 2, ceil=True), MAPS, {}),
+    "AvgPool": (AvgPool(3, 2, padding=1), MAPS, {}),
+    "AdaptiveAvgPool": (AdaptiveAvgPool(3), MAPS, {}),
+    "GlobalAvgPool": (GlobalAvgPool(), MAPS, {}),
+    "FullyConnected": (FullyConnected(3, HE, dtype="float64"), MAPS, {}),
+    "BatchNorm": (BatchNorm(group=2, dtype="float64"), MAPS, {"train": True}),
+    "BatchNorm, tested": (BatchNorm(dtype="float64"), MAPS, {"train": False}),
+    "ConvNorm": (ConvNorm(3, (3, 3), HE, 2, 1, dtype="float64"), MAPS, {"train": True}),
+    "PaddedShortcut": (resnet.PaddedShortcut(9, 2), MAPS, {}),
+    "Subsample": (lenet.Subsample(), (2, 4, 6, 3), {}),
+    "TableConv": (lenet.TableConv(), (2, 6, 7, 6), {}),
+    "RBF": (lenet.RBF(), (3, 84), {}),
 }
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_gradients_are_those_of_differences(name):
-    layer, options = LAYERS[name]
+    layer, shape, options = LAYERS[name]
     with jax.enable_x64(True):
-        x = jnp.asarray(3 * np.random.default_rng(0).normal(size=(4, 5, 6, 7)))
-        variables = layer.init(jax.random.key(0), x, **options)
+        x = jnp.asarray(3 * np.random.default_rng(0).normal(size=shape))
+        variables = layer.init(jax.random.key(0), x.astype(jnp.float32), **options)
         variables = jax.tree.map(lambda v: v.astype(jnp.float64), variables)
         stats = {k: v for k, v in variables.items() if k != "params"}
 
@@ -248,6 +268,17 @@ def test_gradients_are_those_of_differences(name):
             return layer.apply(v, x, mutable=["batch_stats"], **options)[0]
 
         check_grads(output, (variables.get("params", {}), x), order=1, modes=("fwd", "rev"))
+
+
+@pytest.mark.parametrize("function", [lenet.squash, *losses.LOSSES])
+def test_gradients_of_functions_are_those_of_differences(function):
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 10)))
+        if isinstance(function, str):
+            loss = losses.create(function, **({"j": 1.0} if function == "rbf_map" else {}))
+            check_grads(lambda x: loss(x, jnp.arange(5)), (x,), order=1, modes=("fwd", "rev"))
+        else:
+            check_grads(function, (x,), order=1, modes=("fwd", "rev"))
 
 
 # --- Helpers -------------------------------------------------------------------------------------
