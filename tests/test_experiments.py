@@ -71,7 +71,7 @@ def variants():
             yield pytest.param(e, marks=mark)
 
 
-@pytest.mark.parametrize("experiment", variants())
+@pytest.mark.parametrize("experiment", list(variants()))
 def test_one_training_step_fits_together(experiment):
     """init, the curvature where there is one, and a step, as shapes: nothing runs, no data."""
     config = configs.load(experiment, [])
