@@ -54,20 +54,20 @@ def googlenet(name, variant, side=128, **fields):
 deep = partial(imagenet, scan_blocks=True)  # the same units, compiled once
 CASES = [
     alexnet("alexnet"),
-    alexnet("alexnet_owt", groups=1, lrn=False, padding=2),
     vgg("vgg_a_lrn", "A", lrn=True),
-    vgg("vgg_b_5x5", "B_5x5"),
     vgg("vgg_c", "C"),
     vgg("vgg_e_bn", "E", norm=True),
     googlenet("googlenet", "paper"),
-    googlenet("googlenet_cifar", "cifar", 32),
     imagenet("resnet18"),
     imagenet("resnet20"),
-    imagenet("plain20"),
-    deep("resnet110"),
     deep("resnet164_v2"),
 ]
 SLOW_CASES = [
+    deep("resnet110"),
+    imagenet("plain20"),
+    googlenet("googlenet_cifar", "cifar", 32),
+    vgg("vgg_b_5x5", "B_5x5"),
+    alexnet("alexnet_owt", groups=1, lrn=False, padding=2),
     deep("resnet50_v2"),
     imagenet("resnet50"),
     googlenet("googlenet_torchvision", "torchvision"),
