@@ -52,12 +52,12 @@ def network(config: ConfigDict) -> Network:
             ),
             jax.random.key(0),
         )[0]["logits"]
-        group = fields.get("bn_group", 0)
-        if group and config.data.batch_size % group:
-            raise ValueError(
-                f"bn_group={group} does not divide the batch: --config.data.batch_size="
-                f"{config.data.batch_size}"
-            )
+    group = fields.get("bn_group", 0)
+    if group and config.data.batch_size % group:
+        raise ConfigError(
+            f"model.bn_group={group} does not divide the batch, data.batch_size="
+            f"{config.data.batch_size}"
+        )
     if out.shape != (1, classes):
         raise ConfigError(
             f"model {fields['name']} has {out.shape[-1]} outputs, but {config.data.name} has "

@@ -80,18 +80,9 @@ def ledger(model: nn.Module, image_shape: tuple[int, int, int], train: bool = Fa
                 raise ValueError(f"{'/'.join(module.path)}: {e}") from e
             inside = False
             seen = windows_of(module, kind, x.shape, out.shape)
-        shape = (1,) * (4 - out.ndim) + tuple(out.shape[1:])
-        row = Row(
-            name="/".join(module.path),
-            type=kind,
-            out=(shape[0], shape[1], shape[2]),
-            params=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
-            macs=macs_of(module, params, shape),
-            memory=math.prod(shape) * out.dtype.itemsize,
-            window=written(seen) if kind in WINDOWED else "",
-            branches=parts,
-        )
-        rows.append(row)
+        row = row_of(module, kind, out, params)
+        window = written(seen) if kind in WINDOWED else ""
+        rows.append(dataclasses.replace(row, window=window, branches=parts))
         windows.append(seen)
         return layer.bind(x, row=len(rows) - 1, shape=out.shape, dtype=out.dtype)
 
@@ -113,6 +104,19 @@ def ledger(model: nn.Module, image_shape: tuple[int, int, int], train: bool = Fa
 def kind_of(module: nn.Module) -> str | None:
     """The type of the module's row, None if it is no layer."""
     return getattr(module, "row", None) or FLAX.get(type(module))
+
+
+def row_of(module: nn.Module, kind: str, out: Any, params: Mapping[str, Any]) -> Row:
+    """What a layer gives out and costs; `out` and `params` as shapes."""
+    h, w, c = (1,) * (4 - out.ndim) + tuple(out.shape[1:])
+    return Row(
+        name="/".join(module.path),
+        type=kind,
+        out=(h, w, c),
+        params=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
+        macs=macs_of(module, params, (h, w, c)),
+        memory=h * w * c * out.dtype.itemsize,
+    )
 
 
 @functools.lru_cache(maxsize=1024)

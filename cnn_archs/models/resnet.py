@@ -76,17 +76,17 @@ class Unit(nn.Module):
     def layers(self) -> list[tuple[str, int, int, int]]:
         """(name, window, maps, stride) of each convolution."""
         chosen("shortcut", self.shortcut, dict.fromkeys(("A", "B", "C", "none")))
-        first, second = chosen("stride_in", self.stride_in, {"1x1": (1, 0), "3x3": (0, 1)})
         w, s = self.width, self.stride
+        first, second = chosen("stride_in", self.stride_in, {"1x1": (s, 1), "3x3": (1, s)})
         kinds = {
             "basic": [("3x3a", 3, w, s), ("3x3b", 3, w, 1)],
             "bottleneck": [
-                ("1x1a", 1, w, s if first else 1),
-                ("3x3", 3, w, s if second else 1),
+                ("1x1a", 1, w, first),
+                ("3x3", 3, w, second),
                 ("1x1b", 1, 4 * w, 1),
             ],
         }
-        return chosen("unit", self.kind, kinds)
+        return chosen("kind", self.kind, kinds)
 
     def changes(self, x: jax.Array) -> bool:
         """Is the output of another shape than x? By the stride, since a 1x1 map keeps its own."""

@@ -6,8 +6,9 @@ A dense layer over a vector is [in, out] here. Biases and the four vectors of ba
 are the same; both running variances are taken as they are. Values keep every bit.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -59,7 +60,8 @@ class Tensor(NamedTuple):
         return np.ascontiguousarray(maps.transpose(2, 3, 1, 0))
 
 
-def tensors(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Tensor]:
+@functools.lru_cache(maxsize=1)  # export asks before it allocates, and again
+def tensors(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[Tensor, ...]:
     """The tensors of `model`, unrolled, in the order of torch's names. Nothing is allocated.
 
     ValueError for a network that torch models have no names for.
@@ -74,7 +76,7 @@ def tensors(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Tensor]
         Tensor(path, tuple(leaf.shape), f"{name(path[1:-1])}.{LEAVES[path[-1]]}")
         for path, leaf in flatten_dict(shapes).items()
     ]
-    return sorted(found, key=lambda t: t.name)
+    return tuple(sorted(found, key=lambda t: t.name))
 
 
 def unrolled(model: nn.Module) -> nn.Module:
@@ -115,7 +117,7 @@ def from_state_dict(
     return resnet.stack(variables) if getattr(model, "scan_blocks", False) else variables
 
 
-def check(wanted: list[Tensor], there: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
+def check(wanted: Sequence[Tensor], there: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
     """ValueError with the first of the tensors that is missing, too many, or of another shape."""
     by_name = {t.name: t for t in wanted}
     for name in sorted({*by_name, *there}):
