@@ -1,6 +1,7 @@
-"""What happens to a batch of images on the device: pure functions of (key, images).
+"""What happens to training images on the device: pure functions of (key, images).
 
-An augmentation takes a PRNG key and u8[N, H, W, C] images, and returns images of that kind.
+An augmentation takes a PRNG key and f32[N, H, W, C] images with pixels of 0 to 255, and returns
+images of that kind. Crops and mirroring are in `crops`, changes of colour in `colour`.
 """
 
 from collections.abc import Callable
@@ -8,6 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from cnn_archs.data import warps
+from cnn_archs.data.generator import ImageDataGenerator
+from cnn_archs.errors import ConfigError
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -17,30 +22,35 @@ def none() -> Augment:
     return lambda key, images: images
 
 
-def shift(*, pixels: int) -> Augment:
-    """Each image moved by a whole number of pixels, uniform in -pixels..pixels on each axis.
+def distortions(*, translate: float, scale: float, squeeze: float, shear: float) -> Augment:
+    """LeNet-5's planar distortions, LeCun et al. 1998, section III.B: see `warps.distort`.
 
-    What comes in at the border is 0.
+    translate: pixels; the others: fractions.
     """
-
-    def augment(key: jax.Array, images: jax.Array) -> jax.Array:
-        n, h, w, c = images.shape
-        padded = jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
-        corner = jax.random.randint(key, (n, 2), 0, 2 * pixels + 1)
-
-        def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
-            return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (h, w, c))
-
-        return jax.vmap(crop)(padded, corner)
-
-    return augment
+    knobs = {"translate": translate, "scale": scale, "squeeze": squeeze, "shear": shear}
+    for knob, value in knobs.items():
+        if value < 0:
+            raise ConfigError(f"augment.{knob}={value}: must be at least 0")
+    return lambda key, images: warps.distort(key, images, **knobs)
 
 
-AUGMENTS: dict[str, Callable[..., Augment]] = {"none": none, "shift": shift}
+def generator(**knobs: Any) -> Augment:
+    """The random part of the lecture notes' generator: see `ImageDataGenerator`."""
+    try:
+        return ImageDataGenerator(**knobs).random_transform
+    except ValueError as e:
+        raise ConfigError(f"augment.{e}") from e
+
+
+AUGMENTS: dict[str, Callable[..., Augment]] = {
+    "none": none,
+    "distortions": distortions,
+    "generator": generator,
+}
 
 
 def create(name: str, **knobs: Any) -> Augment:
-    """The augmentation `name`."""
+    """The augmentation `name`; ConfigError for a knob that is out of its range."""
     return AUGMENTS[name](**knobs)
 
 

@@ -110,19 +110,19 @@ def about_centre(matrices: jax.Array, shifts: jax.Array, height: int, width: int
     return Affine(matrices, centre[None] + shifts - moved)
 
 
-def rotation(degrees: jax.Array) -> jax.Array:
+def rotation_matrix(degrees: jax.Array) -> jax.Array:
     """f32[N] -> f32[N, 2, 2]. The content turns counterclockwise if degrees are positive."""
     cos, sin = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
     return stacked(cos, sin, -sin, cos)
 
 
-def shear(degrees: jax.Array) -> jax.Array:
+def shear_matrix(degrees: jax.Array) -> jax.Array:
     """f32[N] -> f32[N, 2, 2]. Columns move by row, as Keras does it: rows shrink by the cosine."""
     cos, sin = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
     return stacked(cos, jnp.zeros_like(cos), -sin, jnp.ones_like(cos))
 
 
-def zoom(factors: jax.Array) -> jax.Array:
+def zoom_matrix(factors: jax.Array) -> jax.Array:
     """f32[N, 2], of rows and columns -> f32[N, 2, 2]. The content shrinks by them."""
     return factors[:, :, None] * jnp.eye(2)[None]
 
@@ -135,19 +135,19 @@ def stacked(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> jax.Array
 def keras(
     theta: jax.Array,
     shifts: jax.Array,
-    shear_angle: jax.Array,
+    shear: jax.Array,
     zooms: jax.Array,
     height: int,
     width: int,
 ) -> Affine:
     """Rotation, shift, shear, zoom in the order of Keras' apply_affine_transform.
 
-    theta, shear_angle: f32[N], degrees; shifts f32[N, 2], pixels, and zooms f32[N, 2]: of rows and
+    theta, shear: f32[N], degrees; shifts f32[N, 2], pixels, and zooms f32[N, 2]: of rows and
     columns. As in Keras 3, which takes x for columns; only that there, of an image that is not
     square, the centre's row and column are exchanged.
     """
-    turn = rotation(theta)
-    matrices = multiply(multiply(turn, shear(shear_angle)), zoom(zooms))
+    turn = rotation_matrix(theta)
+    matrices = multiply(multiply(turn, shear_matrix(shear)), zoom_matrix(zooms))
     turned = multiply(turn, shifts[:, :, None])[..., 0]
     return about_centre(matrices, turned, height, width)
 
@@ -158,19 +158,19 @@ def distort(
     translate: float,
     scale: float,
     squeeze: float,
-    slant: float,
+    shear: float,
 ) -> jax.Array:
     """LeCun et al. 1998, section III.B: random planar affine distortions; what comes in is 0.
 
     Translation by up to `translate` pixels on each axis; scaling by up to 1 + scale, up or down;
     squeezing, one axis by up to 1 + squeeze and the other by its inverse; horizontal shearing by up
-    to `slant` columns a row. The paper names these four and gives no amounts.
+    to `shear` columns a row. The paper names these four and gives no amounts.
     """
     n, height, width, _ = images.shape
     u = jax.random.uniform(key, (n, 5), minval=-1.0, maxval=1.0)
     size, ratio = (1 + scale) ** u[:, 2], (1 + squeeze) ** u[:, 3]
     one, zero = jnp.ones(n), jnp.zeros(n)
-    slanted = stacked(one, zero, slant * u[:, 4], one)
-    matrices = multiply(slanted, zoom(jnp.stack([size * ratio, size / ratio], -1)))
+    slanted = stacked(one, zero, shear * u[:, 4], one)
+    matrices = multiply(slanted, zoom_matrix(jnp.stack([size * ratio, size / ratio], -1)))
     warp = about_centre(matrices, translate * u[:, :2], height, width)
     return affine(images, warp, "constant", 0.0)

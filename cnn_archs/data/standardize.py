@@ -1,0 +1,115 @@
+"""The lecture notes' standardisation of images: that of Keras' ImageDataGenerator, by its names.
+
+It computes what Keras 3 does (keras.src.legacy.preprocessing.image), with pure functions on whole
+batches. Deviation: whitening leaves out directions in which the training images do not vary.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SMALL = 1e-6  # added to a standard deviation before it divides
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standardization:
+    """Every knob as in Keras; ValueError where it has no meaning.
+
+    featurewise: by the training images' mean and standard deviation of each channel; samplewise: by
+    the image's own, over all channels. rescale: a factor, or 0 or None for none.
+    preprocessing_function: of one image, f32[H, W, C], in jax; it comes first. As in Keras, one
+    setting overrides another: a division by a standard deviation, and whitening, subtract the mean
+    too; whitening divides by no featurewise standard deviation.
+    """
+
+    featurewise_center: bool = False
+    samplewise_center: bool = False
+    featurewise_std_normalization: bool = False
+    samplewise_std_normalization: bool = False
+    zca_whitening: bool = False
+    zca_epsilon: float = 1e-6
+    rescale: float | None = None
+    preprocessing_function: Callable[[jax.Array], jax.Array] | None = None
+
+    def __post_init__(self) -> None:
+        if self.zca_epsilon < 0:
+            raise ValueError(f"zca_epsilon={self.zca_epsilon}: must be at least 0")
+        settle = partial(object.__setattr__, self)
+        if self.zca_whitening:
+            settle("featurewise_center", True)
+            settle("featurewise_std_normalization", False)
+        if self.featurewise_std_normalization:
+            settle("featurewise_center", True)
+        if self.samplewise_std_normalization:
+            settle("samplewise_center", True)
+
+    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """What `standardize` needs to know of the training images [N, H, W, C], once rescaled.
+
+        mean and std: f32[1, 1, C], over all images and places; whitening: f32[H W C, H W C]. Only
+        those that the knobs ask for. Computed in float64, a thousand images at a time.
+        """
+        statistics = {}
+        places = images.size // images.shape[-1]
+        mean = np.zeros((1, 1, images.shape[-1]))
+        if self.featurewise_center:
+            mean = sum(x.sum((0, 1, 2)) for x in self.rescaled(images))[None, None] / places
+            statistics["mean"] = mean
+        if self.featurewise_std_normalization:
+            squares = sum(((x - mean) ** 2).sum((0, 1, 2)) for x in self.rescaled(images))
+            statistics["std"] = np.sqrt(squares / places)[None, None]
+        if self.zca_whitening:
+            flat = ((x - mean).reshape(len(x), -1) for x in self.rescaled(images))
+            scatter = sum((x.T @ x for x in flat), np.zeros(()))
+            statistics["whitening"] = whitening(scatter, len(images), self.zca_epsilon)
+        return {name: value.astype(np.float32) for name, value in statistics.items()}
+
+    def rescaled(self, images: np.ndarray, size: int = 1000) -> Iterator[np.ndarray]:
+        """f64, `size` images at a time."""
+        for start in range(0, len(images), size):
+            yield images[start : start + size].astype(np.float64) * (self.rescale or 1.0)
+
+    @partial(jax.jit, static_argnums=0)
+    def standardize(self, images: jax.Array, statistics: dict[str, Any]) -> jax.Array:
+        """[N, H, W, C] -> f32[N, H, W, C], in Keras' order. statistics: those of `fit`."""
+        x = images.astype(jnp.float32)
+        if self.preprocessing_function:
+            x = jax.vmap(self.preprocessing_function)(x)
+        if self.rescale:
+            x = x * self.rescale
+        if self.samplewise_center:
+            x = x - x.mean((1, 2, 3), keepdims=True)
+        if self.samplewise_std_normalization:
+            x = x / (x.std((1, 2, 3), keepdims=True) + SMALL)
+        if self.featurewise_center:
+            x = x - fitted(statistics, "mean")[None]
+        if self.featurewise_std_normalization:
+            x = x / (fitted(statistics, "std")[None] + SMALL)
+        if self.zca_whitening:
+            flat = x.reshape(len(x), -1)
+            white = jnp.matmul(flat, fitted(statistics, "whitening"), precision="highest")
+            x = white.reshape(x.shape)
+        return x
+
+
+def whitening(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
+    """U diag(sqrt(n) / (s + epsilon)) U^T, s and U the singular values and left vectors of X^T.
+
+    scatter: X^T X, X having one of n centred images a row. Directions with s = 0, to rounding, are
+    left out.
+    """
+    squares, directions = np.linalg.eigh(scatter)
+    varies = squares > squares[-1] * len(squares) * np.finfo(np.float64).eps
+    u, s = directions[:, varies], np.sqrt(squares[varies])
+    return (u * (np.sqrt(n) / (s + epsilon))) @ u.T
+
+
+def fitted(statistics: dict[str, Any], name: str) -> jax.Array:
+    if name not in statistics:
+        raise ValueError(f"the statistics have no {name}: they must be those of this one's fit")
+    return jnp.asarray(statistics[name])
