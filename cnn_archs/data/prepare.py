@@ -3,7 +3,7 @@
 import importlib.util
 from typing import Any
 
-from cnn_archs.data import sources
+from cnn_archs.data import prepared
 from cnn_archs.errors import ConfigError, DataError, first_line
 
 
@@ -14,16 +14,17 @@ def prepare(name: str, data_dir: str) -> dict[str, Any]:
     tfds writes to a temporary folder and renames it, so that a half prepared dataset never looks
     like a whole one.
     """
-    if name == "digits":
-        raise ConfigError("digits comes with scikit-learn: there is nothing to prepare")
+    if name in prepared.OWN:
+        origin = "comes with scikit-learn" if name == "digits" else "is no dataset of tfds"
+        raise ConfigError(f"{name} {origin}: there is nothing to prepare")
     if importlib.util.find_spec("tensorflow") is None:
         raise ConfigError(
             "preparing a dataset needs TensorFlow (training never does): "
             "pip install 'cnn-archs[prepare]'"
         )
-    where = sources.folder(data_dir)
+    where = prepared.folder(data_dir)
     where.mkdir(parents=True, exist_ok=True)
-    builder = sources.builder(name, str(where))
+    builder = prepared.builder(name, str(where))
     try:
         builder.download_and_prepare()
     except Exception as e:

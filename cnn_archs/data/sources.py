@@ -1,16 +1,19 @@
-"""Where images come from: `load(name, split)` reads a whole small dataset into memory."""
+"""Where images come from.
+
+`load(name, split)` reads a whole small dataset, of images of one size, into memory;
+`records(name, split)` gives access to one whose images differ in size.
+"""
 
 import dataclasses
-import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from cnn_archs.errors import ConfigError, DataError, first_line, nearest
+from cnn_archs.data import folder, prepared, shapes
+from cnn_archs.data.damage import reading
+from cnn_archs.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,49 +32,160 @@ class Split:
         return Split(self.images[index], self.labels[index], self.classes)
 
 
-DIGITS = tuple(str(i) for i in range(10))
+class Record(NamedTuple):
+    """An image as it is stored, its label, and what to call it if it is damaged."""
 
-# (H, W, C) and number of classes of the datasets that the experiments use, so that a network can
-# be described, and a mistake in a config found, before any data is there. 0: images differ in it.
+    encoded: bytes
+    label: int
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """Images that differ in size, read one at a time, by any thread.
+
+    read: the record of one of the numbers in `index`, i64[N]; it raises DataError. labels: i32[N],
+    or None where all records would have to be read for them. classes: one name for each label.
+    """
+
+    read: Callable[[int], Record]
+    index: np.ndarray
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: int) -> Record:
+        """The record of example i; DataError if it cannot be read."""
+        return self.read(int(self.index[i]))
+
+    def take(self, index: np.ndarray) -> "Records":
+        """The examples at `index`, in its order."""
+        labels = None if self.labels is None else self.labels[index]
+        return Records(self.read, self.index[index], labels, self.classes)
+
+
+Examples = TypeVar("Examples", Split, Records)
+
+DIGITS = tuple(str(i) for i in range(10))
+OF_ANY_SIZE = (0, 0, 3)
+
+# (H, W, C) and number of classes of the datasets that the experiments use and of some others, so
+# that a network can be described, and a mistake in a config found, before any data is there.
+# 0: images differ in it.
 KNOWN = {
     "digits": ((32, 32, 1), 10),
+    "shapes": ((64, 64, 3), 3),
     "mnist": ((28, 28, 1), 10),
     "fashion_mnist": ((28, 28, 1), 10),
     "kmnist": ((28, 28, 1), 10),
     "cifar10": ((32, 32, 3), 10),
     "cifar100": ((32, 32, 3), 100),
-    "imagenet2012": ((0, 0, 3), 1000),
+    "svhn_cropped": ((32, 32, 3), 10),
+    "stl10": ((96, 96, 3), 10),
+    "cats_vs_dogs": (OF_ANY_SIZE, 2),
+    "imagenette": (OF_ANY_SIZE, 10),
+    "tf_flowers": (OF_ANY_SIZE, 5),
+    "oxford_iiit_pet": (OF_ANY_SIZE, 37),
+    "food101": (OF_ANY_SIZE, 101),
+    "oxford_flowers102": (OF_ANY_SIZE, 102),
+    "stanford_dogs": (OF_ANY_SIZE, 120),
+    "imagenet2012": (OF_ANY_SIZE, 1000),
 }
 
 
 def describe(name: str, data_dir: str = "") -> tuple[tuple[int, int, int], int]:
     """((H, W, C), number of classes) of the dataset `name`, without reading its images.
 
-    0 in place of a size in which the images differ.
+    (0, 0, 3) where images differ in size.
     """
     if name in KNOWN:
         return KNOWN[name]
-    features = features_of(name, builder(name, data_dir))
-    h, w, c = (side or 0 for side in features["image"].shape)
-    return (h, w, c), features["label"].num_classes
+    if name == "image_folder":
+        return OF_ANY_SIZE, len(folder.class_names(data_dir))
+    features = prepared.features_of(name, prepared.builder(name, data_dir))
+    h, w, c = features["image"].shape
+    return (h, w, c) if h and w else OF_ANY_SIZE, features["label"].num_classes
 
 
 def class_names(name: str, data_dir: str = "") -> tuple[str, ...]:
     """The names of the classes of the dataset `name`, in the order of the labels."""
-    if name == "digits":
-        return DIGITS
-    return tuple(features_of(name, builder(name, data_dir))["label"].names)
+    if name in ("digits", "shapes"):
+        return DIGITS if name == "digits" else shapes.CLASSES
+    if name == "image_folder":
+        return folder.class_names(data_dir)
+    return tuple(prepared.features_of(name, prepared.builder(name, data_dir))["label"].names)
 
 
 def load(name: str, split: str, data_dir: str = "") -> Split:
-    """The split `train` or `test` of `digits` or of a tfds dataset with `image` and `label`.
+    """A split of `digits`, `shapes`, or of a tfds dataset whose images are of one size.
 
-    Raises ConfigError for an unknown name and for images that differ in size, DataError for data
-    that is missing or damaged.
+    split: `train` or `test`; `challenge` of shapes; another that tfds has. A tfds dataset without
+    labelled test images is divided as by `divided`. ConfigError for an unknown name or split and
+    for images that differ in size, DataError for data that is missing or damaged.
     """
     if 0 in describe(name, data_dir)[0]:
         raise ConfigError(f"data.name: the images of {name} differ in size; they must be of one")
-    return digits(split) if name == "digits" else from_tfds(name, split, data_dir)
+    if name == "digits":
+        return digits(split)
+    if name == "shapes":
+        return Split(*shapes.draw(split), shapes.CLASSES)
+    stored, both = prepared.find(name, split, data_dir)
+    whole = Split(*stored.decoded(), stored.classes)
+    return divided(whole, whole.labels, split) if both else whole
+
+
+def records(name: str, split: str, data_dir: str = "") -> Records:
+    """A split of `image_folder`, in data_dir, or of a tfds dataset: as `load`, but not decoded."""
+    if name == "image_folder":
+        return from_folder(split, data_dir)
+    if name in prepared.OWN:
+        raise ConfigError(f"data.name: {name} is loaded whole, and not read one by one")
+    stored, both = prepared.find(name, split, data_dir)
+    stored.check_shards()
+
+    def read(i: int) -> Record:
+        what = f"{stored}, example {i}"
+        with reading(what):
+            return Record(*stored.example(i), what)
+
+    whole = Records(read, np.arange(len(stored)), None, stored.classes)
+    return divided(whole, stored.labels(), split) if both else whole
+
+
+def from_folder(split: str, data_dir: str) -> Records:
+    """The part `train` or `test` of a folder of images; the latter may be cut out of the former."""
+    if split not in ("train", "test"):
+        raise ConfigError(f"image_folder has no split {split!r}, only train, test")
+    test = folder.listing(data_dir, "test")
+    found = test if split == "test" and test else folder.listing(data_dir, "train")
+    assert found is not None
+    whole = Records(
+        partial(read_file, found), np.arange(len(found.labels)), found.labels, found.classes
+    )
+    return whole if test else divided(whole, found.labels, split)
+
+
+def read_file(found: folder.Listing, i: int) -> Record:
+    path = found.paths[i]
+    with reading(path), open(path, "rb") as file:
+        return Record(file.read(), int(found.labels[i]), path)
+
+
+def divided(whole: Examples, labels: np.ndarray, split: str) -> Examples:
+    """The part `train` or `test` of a dataset that is not divided.
+
+    A fixed fifth of each class, at random, is the test part: at least one image of two.
+    """
+    random = np.random.Generator(np.random.Philox(key=[0, 0]))
+    test = np.zeros(len(labels), bool)
+    for label in range(len(whole.classes)):
+        of_class = random.permutation(np.flatnonzero(labels == label))
+        test[of_class[: max(round(len(of_class) / 5), int(len(of_class) > 1))]] = True
+    if not test.any():
+        raise DataError("there are too few images to set some aside for a test: one a class")
+    return whole.take(np.flatnonzero(test == (split == "test")))
 
 
 def digits(split: str) -> Split:
@@ -97,8 +211,11 @@ def digits(split: str) -> Split:
     return everything.take(train if split == "train" else test)
 
 
-def hold_out(split: Split, count: int, seed: int) -> tuple[Split, Split]:
-    """`split` in two: the rest, and `count` examples, stratified by class and fixed by `seed`."""
+def hold_out(split: Examples, count: int, seed: int) -> tuple[Examples, Examples]:
+    """`split` in two: the rest, and `count` examples, stratified by class and fixed by `seed`.
+
+    Records whose labels are not known are divided at random, the classes left to chance.
+    """
     from sklearn.model_selection import train_test_split
 
     if not len(split.classes) <= count <= len(split) - len(split.classes):
@@ -110,81 +227,3 @@ def hold_out(split: Split, count: int, seed: int) -> tuple[Split, Split]:
         np.arange(len(split)), test_size=count, stratify=split.labels, random_state=seed
     )
     return split.take(np.sort(rest)), split.take(np.sort(held))
-
-
-def folder(data_dir: str) -> Path:
-    """The folder of prepared tfds datasets: `data_dir`, else $TFDS_DATA_DIR, else tfds' own."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-
-
-def builder(name: str, data_dir: str) -> Any:
-    """tfds' builder of `name`, reading array_record, which needs no TensorFlow."""
-    import tensorflow_datasets as tfds
-
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # its advice to install OpenCV
-    where = folder(data_dir)
-    if data_dir and not where.is_dir():
-        raise ConfigError(f"data.data_dir: there is no folder {where}")
-    try:
-        return tfds.builder(name, data_dir=str(where), file_format="array_record")
-    except tfds.core.registered.DatasetNotFoundError:
-        near = nearest(name, [*KNOWN, *tfds.list_builders(with_community_datasets=False)])
-        hint = f"; did you mean {near!r}?" if near else ""
-        raise ConfigError(f"data.name: there is no dataset {name!r}{hint}") from None
-    except Exception as e:
-        raise damaged(f"the description of {name}, in {where}", e) from e
-
-
-def features_of(name: str, builder: Any) -> Any:
-    """tfds' features of a dataset with `image` and `label`; ConfigError if it has none such."""
-    features = builder.info.features
-    if not {"image", "label"} <= set(features or ()):
-        raise ConfigError(f"data.name: {name} is not an image-classification dataset")
-    return features
-
-
-def from_tfds(name: str, split: str, data_dir: str) -> Split:
-    """A split of a prepared tfds dataset, decoded into memory, in the order of its files."""
-    b = builder(name, data_dir)
-    where = folder(data_dir)
-    remedy = f"prepare it: cnn-archs prepare {name} --data_dir={where}"
-    if split not in b.info.splits:
-        if b.info.splits:
-            raise ConfigError(f"{name} has no split {split!r}, only {', '.join(b.info.splits)}")
-        raise DataError(
-            f"{name} is not in {where} ({b.data_path} has no array_record data); {remedy}"
-        )
-    missing = [f for f in b.info.splits[split].filepaths if not Path(f).is_file()]
-    if missing:
-        raise DataError(f"{name} is incomplete: {missing[0]} is missing; {remedy}")
-    features = features_of(name, b)
-    with reading(f"{name}, split {split}, in {b.data_path}"):
-        images, labels = decode(b.as_data_source(split=split))
-    expected = b.info.splits[split].num_examples
-    if len(labels) != expected:
-        raise DataError(f"{name} has {len(labels)} examples in {split}, not {expected}; {remedy}")
-    return Split(images, labels, tuple(features["label"].names))
-
-
-def decode(source: Any, chunk: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """All examples of a tfds data source: u8[N, H, W, C] and i32[N]."""
-    images, labels = [], []
-    for start in range(0, len(source), chunk):
-        examples = source.__getitems__(list(range(start, min(start + chunk, len(source)))))
-        images.append(np.stack([e["image"] for e in examples]))
-        labels.append(np.array([e["label"] for e in examples], np.int32))
-    return np.concatenate(images), np.concatenate(labels)
-
-
-@contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Whatever a reader raises here means damaged data."""
-    try:
-        yield
-    except Exception as e:
-        raise damaged(what, e) from e
-
-
-def damaged(what: str, e: Exception) -> DataError:
-    """One line that names `what`, with the first line of the reader's own."""
-    return DataError(f"damaged data: {what}: {first_line(e)}")

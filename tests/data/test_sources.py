@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from cnn_archs.data import sources
+from cnn_archs.data import prepared, sources
 from cnn_archs.errors import ConfigError, DataError
 
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR") or "/nowhere")
@@ -165,10 +165,10 @@ def test_the_known_datasets_need_no_files_to_be_described(tmp_path, monkeypatch)
 
 def test_the_folder_is_the_flag_then_the_variable_then_tfds_own(monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", "/from/variable")
-    assert sources.folder("/from/flag") == Path("/from/flag")
-    assert sources.folder("") == Path("/from/variable")
+    assert prepared.folder("/from/flag") == Path("/from/flag")
+    assert prepared.folder("") == Path("/from/variable")
     monkeypatch.delenv("TFDS_DATA_DIR")
-    assert sources.folder("") == Path.home() / "tensorflow_datasets"
+    assert prepared.folder("") == Path.home() / "tensorflow_datasets"
 
 
 # --- The real thing ----------------------------------------------------------------------------

@@ -1,0 +1,22 @@
+"""Whatever goes wrong while data is read is one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cnn_archs.errors import DataError, first_line
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Whatever a reader raises here means damaged data."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as e:
+        raise damaged(what, e) from e
+
+
+def damaged(what: str, e: Exception) -> DataError:
+    """One line that names `what`, with the first line of the reader's own."""
+    return DataError(f"damaged data: {what}: {first_line(e)}")

@@ -1,0 +1,144 @@
+"""A folder of images, in one of two layouts, with classes in the order of their sorted names:
+
+    DIR/train/CLASS/*.jpg       a folder a class, at any depth below it
+    DIR/train/CLASS.NUMBER.jpg  Kaggle's: the class is what stands before the first dot
+
+The test part is DIR/test, else DIR/val or DIR/validation, in either layout; where there is none
+with labels, a fixed fifth of each class of train is set aside for it. Images are .jpg, .jpeg, .png,
+.bmp, .webp and .gif; other files, and those whose names begin with a dot, are passed over.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cnn_archs.errors import ConfigError, DataError
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+TEST = ("test", "val", "validation")
+
+
+class Listing(NamedTuple):
+    """Files of images, the label of each (i32[N]) and the names of the classes."""
+
+    paths: list[str]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+def root(data_dir: str) -> Path:
+    """The folder that `data_dir` names, with a train part. ConfigError or DataError without."""
+    if not data_dir:
+        raise ConfigError("image_folder: which folder? --config.data.data_dir=DIR")
+    where = Path(data_dir).expanduser()
+    if not where.is_dir():
+        raise ConfigError(f"data.data_dir: there is no folder {where}")
+    if not (where / "train").is_dir():
+        raise DataError(f"{where} has no folder train: put images in {where}/train/CLASS/")
+    return where
+
+
+def class_names(data_dir: str) -> tuple[str, ...]:
+    """The sorted names of the classes; the images in their folders are not looked at."""
+    train = root(data_dir) / "train"
+    names = subfolders(train) or sorted({class_of(path) for path in images_in(train)})
+    if not names:
+        raise DataError(f"{train} has neither folders, one a class, nor images")
+    if len(names) == 1:
+        raise DataError(f"{train} has one class only, {names[0]}: there must be at least two")
+    return tuple(names)
+
+
+def listing(data_dir: str, split: str) -> Listing | None:
+    """The labelled images of the part `train` or `test`; None for a test part that is not there.
+
+    DataError for a class without images, and for an image of no class of train.
+    """
+    where, classes = root(data_dir), class_names(data_dir)
+    if split == "train":
+        found = labelled(where / "train", classes)
+        empty = sorted(set(range(len(classes))) - set(found.labels.tolist()))
+        if empty:
+            raise DataError(f"{where / 'train' / classes[empty[0]]} has no images")
+        return found
+    for part in (where / name for name in TEST):
+        flat = (p.name.split(".") for p in images_in(part)) if part.is_dir() else ()
+        if part.is_dir() and (subfolders(part) or any(len(words) > 2 for words in flat)):
+            return labelled(part, classes)
+    return None
+
+
+def labelled(part: Path, classes: tuple[str, ...]) -> Listing:
+    """The images of one part, sorted by class and then by name."""
+    label_of = {name: label for label, name in enumerate(classes)}
+    folders = subfolders(part)
+    loose = list(images_in(part))
+    if folders and loose:
+        raise DataError(f"{loose[0]} is in no folder of a class, as the others of {part} are")
+    of_class: dict[str, list[str]] = {}
+    for name in folders:
+        of_class[name] = sorted(walk(part / name))
+    for path in loose:
+        of_class.setdefault(class_of(path), []).append(str(path))
+    for name, paths in of_class.items():
+        if name not in label_of and paths:
+            raise DataError(f"{paths[0]}: train has no class {name!r}")
+    of_class = {name: of_class[name] for name in classes if name in of_class}
+    counts = [len(paths) for paths in of_class.values()]
+    if not sum(counts):
+        raise DataError(f"{part} has no images")
+    labels = np.repeat([label_of[name] for name in of_class], counts).astype(np.int32)
+    return Listing([path for paths in of_class.values() for path in paths], labels, classes)
+
+
+def unlabelled(directory: str) -> list[tuple[str, str]]:
+    """(id, path) of each image in `directory`; id: its name up to the first dot.
+
+    In the order of numbers where all names are such, as Kaggle's are; else of names.
+    """
+    where = Path(directory).expanduser()
+    if not where.is_dir():
+        raise ConfigError(f"there is no folder {where}")
+    found = [(path.name.split(".")[0], str(path)) for path in images_in(where)]
+    if not found:
+        raise DataError(f"{where} has no images")
+    if all(name.isdecimal() for name, _ in found):
+        found.sort(key=lambda item: int(item[0]))
+    return found
+
+
+def class_of(path: Path) -> str:
+    """`cat` of cat.0.jpg."""
+    name, *number = path.name.split(".")[:-1]
+    if not number:
+        raise DataError(
+            f"of which class is {path}? name it CLASS.NUMBER{path.suffix}, or put it in a folder "
+            "that is named as its class"
+        )
+    return name
+
+
+def subfolders(part: Path) -> list[str]:
+    with os.scandir(part) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def images_in(part: Path) -> Iterator[Path]:
+    """The images directly in `part`, sorted by name."""
+    with os.scandir(part) as entries:
+        names = sorted(e.name for e in entries if is_image(e.name) and e.is_file())
+    return (part / name for name in names)
+
+
+def walk(where: Path) -> Iterator[str]:
+    """The images at any depth below `where`, unsorted."""
+    for folder, folders, names in os.walk(where):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (os.path.join(folder, name) for name in names if is_image(name))
+
+
+def is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGES) and not name.startswith(".")
