@@ -11,18 +11,18 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cnn_archs import models
-from cnn_archs.data import augment, sources
-from cnn_archs.data.resident import prepare_with
+from cnn_archs.data import augment, colour, crops, generator, sources
+from cnn_archs.data.inputs import MEANS, Inputs
 from cnn_archs.errors import ConfigError, first_line
 
 
 class Network(NamedTuple):
-    """image_shape: (H, W, C) that `model` sees; prepare: (key or None, u8 images) -> f32 images."""
+    """image_shape: (H, W, C) that `model` sees; inputs: how images come to be that."""
 
     model: nn.Module
     image_shape: tuple[int, int, int]
     classes: int
-    prepare: Callable[[jax.Array | None, jax.Array], jax.Array]
+    inputs: Inputs
 
 
 def network(config: ConfigDict) -> Network:
@@ -31,40 +31,82 @@ def network(config: ConfigDict) -> Network:
     ConfigError where they do not fit: no image is read for that.
     """
     own, classes = sources.describe(config.data.name, config.data.data_dir)
-    pad = config.data.pad
-    padded = (own[0] + 2 * pad, own[1] + 2 * pad, own[2])
     model, shape = described(config)
-    if shape != padded and 0 not in own:
-        raise ConfigError(
-            f"data.image_shape is {shape}, but the images of {config.data.name} are {padded}"
-        )
+    inputs = inputs_of(config, shape, resident=0 not in own)
     fields = config.model.to_dict()
     if fields.get("num_classes", classes) != classes:
         raise ConfigError(
             f"model.num_classes is {fields['num_classes']}, but {config.data.name} has {classes} "
             f"classes: --config.model.num_classes={classes}"
         )
+    if inputs.resident:
+        check_shape(config, inputs, own, shape)
     with user_errors(f"model {fields['name']}"):
-        augmentation = augment.create(**config.augment.to_dict())
         out = jax.eval_shape(
             lambda key: model.init_with_output(
                 {"params": key, "dropout": key}, jnp.zeros((1, *shape)), train=True
             ),
             jax.random.key(0),
         )[0]["logits"]
-    group = fields.get("bn_group", 0)
-    if group and config.data.batch_size % group:
-        raise ConfigError(
-            f"model.bn_group={group} does not divide the batch, data.batch_size="
-            f"{config.data.batch_size}"
-        )
+    check_batch(config)
     if out.shape != (1, classes):
         raise ConfigError(
             f"model {fields['name']} has {out.shape[-1]} outputs, but {config.data.name} has "
             f"{classes} classes"
         )
-    prepare = prepare_with(augmentation, config.data.pixel_range, pad)
-    return Network(model, shape, classes, prepare)
+    return Network(model, shape, classes, inputs)
+
+
+def inputs_of(config: ConfigDict, shape: tuple[int, int, int], *, resident: bool) -> Inputs:
+    """The Inputs of `config` for a network that sees images of `shape`."""
+    pad = config.data.pad
+    if config.data.mean not in MEANS:
+        raise ConfigError(f"data.mean is {config.data.mean!r}, not one of {', '.join(MEANS)}")
+    standard = config.standardize.to_dict()
+    with user_errors("config"):
+        standardize = None
+        if standard.pop("name") != "none":
+            standardize = generator.ImageDataGenerator(**standard).standardize
+        return Inputs(
+            crop=crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **config.crop),
+            resident=resident,
+            mirror=config.mirror,
+            colour=colour.create(**config.colour.to_dict()),
+            augment=augment.create(**config.augment.to_dict()),
+            mean=config.data.mean,
+            standardize=standardize,
+            pixel_range=config.data.pixel_range,
+            pad=pad,
+        )
+
+
+def check_shape(
+    config: ConfigDict, inputs: Inputs, own: tuple[int, int, int], shape: tuple[int, int, int]
+) -> None:
+    """ConfigError where images of the shape `own` do not become `shape`."""
+    made = own
+    with user_errors(f"the images of {config.data.name} are {own}"):
+        images = jax.ShapeDtypeStruct((1, *own), jnp.float32)
+        made = jax.eval_shape(lambda x: inputs.crop.resident(None, x), images).shape[1:]
+    pad = config.data.pad
+    padded = (made[0] + 2 * pad, made[1] + 2 * pad, made[2])
+    if shape != padded:
+        raise ConfigError(
+            f"data.image_shape is {shape}, but the images of {config.data.name} are {padded}"
+        )
+
+
+def check_batch(config: ConfigDict) -> None:
+    """ConfigError where the parts of a batch do not divide it."""
+    batch, micro = config.data.batch_size, config.data.micro_batch
+    if micro and batch % micro:
+        raise ConfigError(
+            f"data.micro_batch={micro} does not divide the batch, data.batch_size={batch}"
+        )
+    group, at_once = config.model.get("bn_group", 0), micro or batch
+    if group and at_once % group:
+        what = "data.micro_batch" if micro else "data.batch_size"
+        raise ConfigError(f"model.bn_group={group} does not divide the batch, {what}={at_once}")
 
 
 def described(config: ConfigDict) -> tuple[nn.Module, tuple[int, int, int]]:

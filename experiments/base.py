@@ -21,13 +21,24 @@ DEFAULTS: dict[str, Any] = dict(
     keep=2,                  # checkpoints kept
     deterministic=False,     # XLA's deterministic operations on a GPU: slower, same bits each run
     matmul_precision="default",  # of float32 products: default (TF32 on a GPU), high, highest
+    auxiliary=0.3,           # weight of each auxiliary classifier's loss, where there are any
+    mirror=False,            # in training, left and right exchanged in half of the images
+    warm_start=dict(
+        workdir="",          # another run, whose newest weights this one starts from; empty: none
+        layers="",           # which layers: a,b or ours=theirs where names differ; empty: all
+    ),
     model=dict(name="lenet5"),
     data=dict(
-        name="digits",       # digits, or an image-classification dataset of tfds
-        data_dir="",         # where tfds keeps its datasets; empty: $TFDS_DATA_DIR, else tfds' own
+        name="digits",       # digits, shapes, image_folder, or an image-classification one of tfds
+        data_dir="",         # where tfds keeps its datasets; empty: $TFDS_DATA_DIR, else tfds' own;
+                             # of image_folder, the folder
         batch_size=128,      # images in one optimizer step, over all devices
+        micro_batch=0,       # images whose gradients are computed at once; 0: the whole batch
         holdout=0,           # training images set aside for selection, stratified; 0 for figures
-        pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become
+        damaged="raise",     # an image that cannot be read: raise, or skip to the next sound one
+        threads=0,           # that read and decode images which differ in size; 0: one a core
+        mean="none",         # what is taken off: the training images' mean, by pixel or channel
+        pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become, before a mean is taken off
         pad=0,               # pixels of value 0 put around each image
         image_shape=(0, 0, 0),   # height, width, channels that the network sees; 0: the dataset's
     ),
@@ -35,23 +46,69 @@ DEFAULTS: dict[str, Any] = dict(
 
 # fmt: off
 CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
+    crop=dict(                                      # how an image comes to the network's size
+        none=dict(),                                # as it is; if images differ in size, warped
+        pad=dict(pixels=4),                         # padded, and a random part of the old size
+        square=dict(side=256, resize="shorter"),    # a part of the central square, resized; or warp
+        shorter_side=dict(smallest=256, largest=256, evaluate=256),   # resized to, in pixels
+        inception=dict(area=(0.08, 1.0), aspect=(0.75, 4 / 3), evaluate=256),
+    ),
+    colour=dict(
+        none=dict(),
+        pca=dict(sigma=0.1),                        # AlexNet, section 4.1
+        jitter=dict(brightness=0.4, contrast=0.4, saturation=0.4),
+    ),
     augment=dict(
         none=dict(),
-        shift=dict(pixels=2),                       # moved by up to so many pixels each way
+        distortions=dict(translate=2.0, scale=0.15, squeeze=0.15, shear=0.2),  # LeNet-5; ours
+        generator=dict(                             # the notes', by Keras' names
+            rotation_range=0.0, width_shift_range=0.0, height_shift_range=0.0, shear_range=0.0,
+            zoom_range=0.0, channel_shift_range=0.0, brightness_range=(1.0, 1.0),
+            horizontal_flip=False, vertical_flip=False, fill_mode="nearest", cval=0.0,
+        ),
+    ),
+    standardize=dict(
+        none=dict(),
+        keras=dict(                                 # the notes' generator's other half
+            rescale=0.0, samplewise_center=False, samplewise_std_normalization=False,
+            featurewise_center=False, featurewise_std_normalization=False,
+            zca_whitening=False, zca_epsilon=1e-6,
+        ),
     ),
     loss=dict(
-        cross_entropy=dict(),
+        cross_entropy=dict(smoothing=0.0),          # of labels: 0.1 of the mass to all classes
         rbf_mean=dict(),                            # LeNet-5 1998, equation 8
         rbf_map=dict(j=1.0),                        # equation 9; the paper does not give its j
     ),
-    optimizer=dict(
-        momentum=dict(momentum=0.9, weight_decay=0.0),  # rate inside the velocity (Caffe, AlexNet)
+    optimizer=dict(                                 # decayed: all parameters, or weights only
+        momentum=dict(                              # rate inside the velocity (Caffe, AlexNet, He)
+            momentum=0.9, weight_decay=0.0, decayed="all", bias_rate=1.0,
+        ),
+        torch_momentum=dict(                        # rate outside
+            momentum=0.9, weight_decay=0.0, decayed="all", bias_rate=1.0, nesterov=False,
+        ),
         adam=dict(b1=0.9, b2=0.999, eps=1e-8),
+        rmsprop=dict(
+            decay=0.9, eps=1.0, momentum=0.9, weight_decay=0.0, decayed="all", clip=0.0,
+        ),
         sdlm=dict(mu=0.02, samples=500),            # LeNet-5 1998, appendix C
+    ),
+    average=dict(                                   # of the weights, evaluated beside them
+        none=dict(),
+        ema=dict(decay=0.9999),
+        polyak=dict(start=0.0),                     # epoch
+    ),
+    warmup=dict(
+        none=dict(),
+        linear=dict(start=0.0, length=5.0, unit="epoch"),
+        error=dict(learning_rate=0.01, error=0.8, window=100),  # ResNet-110; window in steps
     ),
     schedule=dict(
         constant=dict(learning_rate=0.01),
         piecewise=dict(learning_rate=0.01, factors=(1.0, 0.1), boundaries=(10.0,), unit="epoch"),
+        plateau=dict(                               # of the held-out error: needs data.holdout
+            learning_rate=0.01, factor=0.1, drops=3, patience=5, improvement=0.0,
+        ),
         exponential=dict(learning_rate=0.01, factor=0.96, every=1.0, unit="epoch", staircase=False),
         lenet5_paper1998=dict(),                    # the three that are printed for LeNet-5:
         lenet5_notes=dict(),                        # they are whole, and have no knobs
@@ -59,7 +116,17 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
     ),
 )
 # fmt: on
-FIRST = dict(augment="none", loss="cross_entropy", optimizer="momentum", schedule="constant")
+FIRST = dict(
+    crop="none",
+    colour="none",
+    augment="none",
+    standardize="none",
+    loss="cross_entropy",
+    optimizer="momentum",
+    average="none",
+    warmup="none",
+    schedule="constant",
+)  # fmt: skip
 
 
 def section(kind: str, name: str) -> dict[str, Any]:

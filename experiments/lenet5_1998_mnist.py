@@ -1,7 +1,9 @@
-"""LeNet-5 as printed (LeCun et al. 1998), on MNIST, trained as printed. Argument: mean or map.
+"""LeNet-5 as printed (LeCun et al. 1998), on MNIST, trained as printed. Arguments: map, mean.
 
 python launch.py train --config=experiments/lenet5_1998_mnist.py:map
-Expected: 0.95 % test error (section III.B, figure 5, without distortions).
+Expected: 0.95 % test error (section III.B, figure 5), 0.8 % for map_distorted (same section).
+`map_distorted` is the criterion map with nine of ten images distorted, as 540,000 of the paper's
+600,000 were; it drew them once, we draw anew each pass. The amounts are ours.
 Deviation: mu. The paper prints 0.02, but not how its energy is scaled, on which mu depends. With
 equations 7 and 8 to the letter and the printed initial weights, 0.02 drives every unit into
 saturation within a few hundred steps and the network stays at chance. 0.4, which is the printed
@@ -10,10 +12,11 @@ value with the energy divided by 20, trains.
 
 from experiments import base
 
-ARGUMENTS = ("map", "mean")
+ARGUMENTS = ("map", "mean", "map_distorted")
 
 
-def get_config(criterion="map"):
+def get_config(variant="map"):
+    criterion, _, distorted = variant.partition("_")
     return base.config(
         model=dict(name="lenet5_1998"),
         data=dict(
@@ -22,6 +25,7 @@ def get_config(criterion="map"):
             pad=2,                              # section II.B: 28x28 extended to 32x32
             pixel_range=(-0.1, 1.175),          # section II.B
         ),
+        augment=dict(name="distortions" if distorted else "none"),    # section III.B
         loss=dict(name=f"rbf_{criterion}"),     # section II.C, equations 8 and 9
         optimizer=dict(name="sdlm", mu=0.4, samples=500),  # section III.B, but for mu
         schedule=dict(name="lenet5_paper1998"),             # section III.B

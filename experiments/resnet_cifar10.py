@@ -1,8 +1,13 @@
 """Residual and plain nets on CIFAR-10 (He et al. 2015, section 4.2). Argument: 20, plain56, ...
 
 python launch.py train --config=experiments/resnet_cifar10.py:20
-Expected: 269,722 parameters for 20 (table 6: 0.27 million); its error there, 8.75 %, is of a recipe
-    with mirrored and shifted images, which are not here yet.
+Expected: 8.75 % test error for 20, 7.51 for 32, 7.17 for 44, 6.97 for 56, 6.61 +- 0.16 for 110 and
+    7.93 for 1202, the image as it is (table 6); 5.46 for 164_v2 and 4.92 for 1001_v2 (2016, table
+    4). 269,722 parameters for 20 (table 6: 0.27 million).
+Batch normalisation over 64, as on each of the paper's two GPUs. The whole of train is trained on;
+    the paper chose its schedule on 45,000 and 5,000 (`--config.data.holdout=5000`).
+Deviations: the paper says that 110 warms up; we let 1202 and plain nets as deep do so too. A border
+    of the mean around the image, which it does not say.
 """
 
 from experiments import base
@@ -17,18 +22,35 @@ ARGUMENTS = (
 
 
 def get_config(variant="20"):
-    if variant.removeprefix("plain").split("_")[0] not in map(str, DEPTHS + BOTTLENECKS):
+    depth, _, form = variant.removeprefix("plain").partition("_")
+    if depth not in map(str, DEPTHS + BOTTLENECKS):
         raise ValueError(f"there are depths {', '.join(map(str, DEPTHS + BOTTLENECKS))}")
+    # 2016, appendix: 0.01 for the first 400 steps, at every depth
+    first = form == "v2"
+    factors = (*(0.1,) * first, 1.0, 0.1, 0.01)                       # section 4.2
+    boundaries = (*(400.0,) * first, 32_000.0, 48_000.0)              # section 4.2
+    warms_up = int(depth) >= 110 and form != "v2"
     return base.config(
-        model=dict(name=variant if variant.startswith("plain") else f"resnet{variant}"),
-        data=dict(name="cifar10", batch_size=128),                # section 4.2
-        optimizer=dict(momentum=0.9, weight_decay=1e-4),          # section 4.2
+        model=dict(
+            name=variant if variant.startswith("plain") else f"resnet{variant}",
+            bn_group=64,
+        ),
+        data=dict(
+            name="cifar10",
+            batch_size=128,                                           # section 4.2
+            mean="pixel",                                             # section 4.2
+        ),
+        crop=dict(name="pad", pixels=4),                              # section 4.2
+        mirror=True,                                                  # section 4.2
+        optimizer=dict(momentum=0.9, weight_decay=1e-4),              # section 4.2
         schedule=dict(
             name="piecewise",
-            learning_rate=0.1,                                    # section 4.2
-            factors=(1.0, 0.1, 0.01),
-            boundaries=(32_000.0, 48_000.0),                      # section 4.2
+            learning_rate=0.1,                                        # section 4.2
+            factors=factors,
+            boundaries=boundaries,
             unit="step",
         ),
-        steps=64_000,                                             # section 4.2
+        # section 4.2: "0.01 to warm up the training until the training error is below 80%"
+        warmup=dict(name="error" if warms_up else "none"),
+        steps=64_000,                                                 # section 4.2
     )  # fmt: skip

@@ -3,8 +3,9 @@
 python launch.py train --config=experiments/zfnet_imagenet.py
 Expected: 62,357,608 parameters and 1,168,032,896 multiply-adds, which the paper does not print;
     38.4 % top-1 and 16.5 % top-5 error on the validation images (table 2).
-Input of this size, and of the recipe the crops, the annealing by hand and the limit on the filters'
-RMS, are not here yet: `summarize` is.
+Deviations: the rate was annealed by hand: here it falls tenfold, three times, after five epochs
+    without a lower error on images held out of train. Crops are random, not the centre and the four
+    corners. The limit on the RMS of first-layer filters is not here.
 """
 
 from experiments import base
@@ -17,8 +18,16 @@ def get_config():
             name="imagenet2012",
             image_shape=(224, 224, 3),     # figure 3
             batch_size=128,                # section 3
+            holdout=10_000,
+            mean="pixel",                  # section 3
+            pixel_range=(0.0, 255.0),
         ),
+        crop=dict(name="square", side=256),    # section 3
+        mirror=True,                       # section 3
         optimizer=dict(momentum=0.9),      # section 3
-        schedule=dict(learning_rate=1e-2), # section 3: at first
+        schedule=dict(
+            name="plateau", learning_rate=1e-2, factor=0.1, drops=3,    # section 3
+        ),
         epochs=70.0,                       # section 3
+        eval_batch_size=250,
     )  # fmt: skip

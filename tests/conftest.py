@@ -6,7 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported
+# Before jax is imported. Tests compile much and run little: quick to compile, slower code.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 import jax
 import pytest
@@ -14,6 +18,19 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Callable[[int], dict[str, str]]:
+    """The environment of a process with so many devices, which may be slow to meet."""
+    patient = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+
+    def environment(devices: int) -> dict[str, str]:
+        count = f"--xla_force_host_platform_device_count={devices}"
+        flags = f"{os.environ['XLA_FLAGS']} {count} {patient}"
+        return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+
+    return environment
 
 
 @pytest.fixture(scope="session")

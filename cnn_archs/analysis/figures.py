@@ -11,7 +11,13 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 # Split -> (label, line style): dashed for training, bold for testing, as in the ResNet paper.
-SPLITS = {"train": ("train", "--"), "val": ("held out", ":"), "test": ("test", "-")}
+SPLITS = {
+    "train": ("train", "--"),
+    "val": ("held out", ":"),
+    "val_average": ("held out, averaged weights", (0, (1, 3))),
+    "test": ("test", "-"),
+    "test_average": ("test, averaged weights", "-."),
+}
 
 
 def curves(workdir: Path) -> Path:
@@ -29,7 +35,7 @@ def curves(workdir: Path) -> Path:
             axis.plot(
                 epochs,
                 [factor * p[key] or float("nan") for p in points],  # no 0 on a log axis
-                style,
+                linestyle=style,
                 color=colours[seed],
                 linewidth=0.8 if split == "train" else 1.8,
                 alpha=0.5 if split == "train" else 1.0,

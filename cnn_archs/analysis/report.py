@@ -52,7 +52,9 @@ def result_table(result: dict[str, Any]) -> str:
         "train": "train, running average",
         "train_eval": "train",
         "val": "held out",
+        "val_average": "held out, averaged weights",
         "test": "test",
+        "test_average": "test, averaged weights",
     }
     for split, label in labels.items():
         if split in result:

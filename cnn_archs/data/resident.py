@@ -1,13 +1,13 @@
 """Small data: a whole split on the devices as uint8; batches are gathered inside the step."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnn_archs.data import augment, order
+from cnn_archs.data import order
 from cnn_archs.data.sources import Split
 
 
@@ -20,18 +20,12 @@ class Resident:
         self.labels = jax.device_put(split.labels, whole)
         self.examples = len(split)
 
-    def evaluation(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(index i32[B], mask bool[B]) of each batch: every example counts once."""
-        yield from zip(*order.evaluation(self.examples, batch_size), strict=True)
+    def evaluation(
+        self, batch_size: int, put: Callable[[Any], Any]
+    ) -> Iterator[tuple[jax.Array, ...]]:
+        """(images, labels, index, mask) for each batch: every example counts once.
 
-
-def prepare_with(
-    augmentation: augment.Augment, pixel_range: tuple[float, float], pad: int
-) -> Callable[[jax.Array | None, jax.Array], jax.Array]:
-    """(key, u8 images) -> the network's f32 images; augmented only where there is a key."""
-
-    def prepare(key: jax.Array | None, images: jax.Array) -> jax.Array:
-        images = images if key is None else augmentation(key, images)
-        return augment.to_input(images, pixel_range=pixel_range, pad=pad)
-
-    return prepare
+        put: moves what differs between batches, index i32[B] and mask bool[B], to the devices.
+        """
+        for index, mask in zip(*order.evaluation(self.examples, batch_size), strict=True):
+            yield (self.images, self.labels, *put((index, mask)))

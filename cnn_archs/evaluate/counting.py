@@ -1,21 +1,29 @@
 """Exact evaluation: every example counts once, for any batch size and any number of devices."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import jax
-import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnn_archs.data.resident import Resident
 from cnn_archs.metrics import Counts
+
+
+class Examples(Protocol):
+    """A split, wherever its images are. evaluation: the arguments of the evaluation step after the
+    variables, for each batch."""
+
+    examples: int
+
+    def evaluation(self, batch_size: int, put: Callable[[Any], Any]) -> Any: ...
 
 
 def count(
     eval_step: Callable[..., Counts],
     variables: Any,
-    data: Resident,
+    data: Examples,
     batch_size: int,
     mesh: Mesh,
     poll: Callable[[], None] = lambda: None,
@@ -26,12 +34,11 @@ def count(
     """
     devices = mesh.shape["data"]
     size = -(-min(batch_size, data.examples) // devices) * devices
-    split = NamedSharding(mesh, P("data"))
+    put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
     total = None
-    for index, mask in data.evaluation(size):
+    for arguments in data.evaluation(size, put):
         poll()
-        where: tuple[np.ndarray, ...] = (index, mask)
-        counts = eval_step(variables, data.images, data.labels, *jax.device_put(where, split))
+        counts = eval_step(variables, *arguments)
         total = counts if total is None else total + counts
     assert total is not None, "no examples"
     return total

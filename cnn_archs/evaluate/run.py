@@ -16,12 +16,14 @@ from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.data import sources
+from cnn_archs.data.decode import decode_and_crop
 from cnn_archs.data.resident import Resident
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.evaluate.counting import count
 from cnn_archs.metrics import columns
 from cnn_archs.setup import Network, devices, network
-from cnn_archs.train import losses, steps
+from cnn_archs.splits import load_split, statistics_of
+from cnn_archs.train import averages, losses, steps
 from cnn_archs.train.checkpoint import Checkpoints
 
 PROTOCOLS = ("single",)  # the whole image, once
@@ -37,15 +39,16 @@ class Loaded(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """A checkpoint, read. variables: of all seeds, with a leading axis."""
+    """A checkpoint, read. variables: of all seeds, with a leading axis; average: the same, or {}."""
 
     net: Network
     variables: dict[str, Any]
+    average: dict[str, Any]
     step: int
 
-    def of_seed(self, i: int) -> dict[str, Any]:
-        """The variables of the seed number `i`, from 0."""
-        return jax.tree.map(lambda x: x[i], self.variables)
+    def of_seed(self, i: int, averaged: bool = False) -> dict[str, Any]:
+        """The variables of the seed number `i`, from 0, or their average."""
+        return jax.tree.map(lambda x: x[i], self.average if averaged else self.variables)
 
 
 def load(workdir: str | Path, seed: int = 0) -> Loaded:
@@ -65,16 +68,23 @@ def restore(workdir: Path, config: ConfigDict) -> Saved:
     """The newest sound checkpoint of `workdir`, whose config is `config`."""
     net = network(config)
 
+    average = averages.create(steps_per_epoch=1.0, **config.average)
+
+    def saved(key: jax.Array) -> dict[str, Any]:
+        variables = models.init(net.model, key, net.image_shape)
+        return {**variables, "average": average.init(variables)}
+
     whole = NamedSharding(meshes.data_parallel(), P())
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((config.seeds, *x.shape), x.dtype, sharding=whole),
-        jax.eval_shape(lambda key: models.init(net.model, key, net.image_shape), jax.random.key(0)),
+        jax.eval_shape(saved, jax.random.key(0)),
     )
     folder = workdir / "checkpoints"
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
     if not found:
         raise DataError(f"{workdir} holds no checkpoint yet: train it first")
-    return Saved(net, found.items["variables"], found.step)
+    variables = found.items["variables"]
+    return Saved(net, variables, variables.pop("average"), found.step)
 
 
 def evaluate(workdir: Path, protocol: str, split: str) -> dict[str, Any]:
@@ -85,15 +95,20 @@ def evaluate(workdir: Path, protocol: str, split: str) -> dict[str, Any]:
     devices(config)
     saved = restore(workdir, config)
     net, mesh = saved.net, meshes.data_parallel()
-    data = Resident(load_split(config, split), mesh)
-    loss = losses.create(**config.loss.to_dict())
+    images = load_split(config, net, split)
+    resident = net.inputs.resident
+    data = Resident(images, mesh) if isinstance(images, sources.Split) else images
+    loss = losses.create(**config.loss)
+    prepare = prepare_of(workdir, config, net)
     eval_step = steps.compile_eval(
-        steps.eval_step_of(net.model, loss, net.prepare), mesh, together=False
+        steps.eval_step_of(net.model, loss, prepare), mesh, together=False, resident=resident
     )
-    size = config.eval_batch_size
-    reports = [
-        count(eval_step, saved.of_seed(i), data, size, mesh).report() for i in range(config.seeds)
-    ]
+
+    def reports(averaged: bool) -> dict[str, Any]:
+        variables = [saved.of_seed(i, averaged) for i in range(config.seeds)]
+        size = config.eval_batch_size
+        return columns([count(eval_step, v, data, size, mesh).report() for v in variables])
+
     return {
         "name": config.model.name,
         "dataset": config.data.name,
@@ -101,57 +116,56 @@ def evaluate(workdir: Path, protocol: str, split: str) -> dict[str, Any]:
         "views": 1,
         "step": saved.step,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
-        split: columns(reports),
+        split: reports(averaged=False),
+        **({f"{split}_average": reports(averaged=True)} if saved.average else {}),
     }
 
 
-def load_split(config: ConfigDict, split: str) -> sources.Split:
-    """`test`; or `train` and `val` as the run divided them."""
-    if split == "test":
-        return sources.load(config.data.name, "test", config.data.data_dir)
-    if split not in ("train", "val"):
-        raise ConfigError(f"--split={split}: there are test, train, val")
-    train = sources.load(config.data.name, "train", config.data.data_dir)
-    if not config.data.holdout:
-        if split == "val":
-            raise ConfigError("--split=val: this run held nothing out (data.holdout=0)")
-        return train
-    rest, held = sources.hold_out(train, config.data.holdout, config.seed)
-    return rest if split == "train" else held
+def prepare_of(workdir: Path, config: ConfigDict, net: Network) -> steps.Prepare:
+    """How a run's images become input, with what it knows of its training images."""
+
+    statistics = statistics_of(config, net, workdir, lambda: load_split(config, net, "train"))
+    return net.inputs.prepare(statistics)
 
 
 def predict(workdir: Path, files: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
     """The `top` most probable classes of each image file, by the run's first seed.
 
-    An image is brought to the size and the channels of the training images (Pillow's bilinear
-    resize of the whole image). ConfigError for a file that is not an image.
+    An image is cropped as in evaluation; where all images of the dataset are of one size it is
+    brought to that first, and to its channels. ConfigError for a file that is not an image,
+    DataError for one that is damaged.
     """
     config = configs.read(workdir)
     devices(config)
     saved = restore(workdir, config)
     net, variables = saved.net, saved.of_seed(0)
-    h, w, c = net.image_shape
-    h, w = h - 2 * config.data.pad, w - 2 * config.data.pad
+    prepare = prepare_of(workdir, config, net)
     names = sources.class_names(config.data.name, config.data.data_dir)
-    images = np.stack([read_image(f, h, w, c) for f in files])
 
-    def logits_of(images: jax.Array) -> jax.Array:
-        heads: Any = net.model.apply(variables, net.prepare(None, images), train=False)
-        return heads["logits"].astype(jnp.float32)
+    @jax.jit
+    def probabilities_of(images: jax.Array) -> jax.Array:
+        heads: Any = net.model.apply(variables, prepare(None, images), train=False)
+        return jax.nn.softmax(heads["logits"].astype(jnp.float32))
 
-    probabilities = np.asarray(jax.nn.softmax(jax.jit(logits_of)(images)))
     predictions = []
-    for file, p in zip(files, probabilities, strict=True):
-        best = np.argsort(-p, kind="stable")[:top]
-        rows = [{"class": names[i], "label": int(i), "probability": float(p[i])} for i in best]
-        predictions.append({"file": str(file), "top": rows})
+    for start in range(0, len(files), config.eval_batch_size):
+        some = files[start : start + config.eval_batch_size]
+        images = np.stack([read_image(f, config, net) for f in some])
+        for file, p in zip(some, np.asarray(probabilities_of(images)), strict=True):
+            best = np.argsort(-p, kind="stable")[:top]
+            rows = [{"class": names[i], "label": int(i), "probability": float(p[i])} for i in best]
+            predictions.append({"file": str(file), "top": rows})
     return predictions
 
 
-def read_image(path: Path, height: int, width: int, channels: int) -> np.ndarray:
-    """An image file as u8[height, width, channels]."""
+def read_image(path: Path, config: ConfigDict, net: Network) -> np.ndarray:
+    """An image file as u8[H, W, C], as the evaluation of `net` would get it."""
     from PIL import Image, UnidentifiedImageError
 
+    if not net.inputs.resident:
+        crop = net.inputs.crop
+        return decode_and_crop(path.read_bytes(), crop.evaluation, crop.delivered, str(path))
+    (height, width, channels), _ = sources.describe(config.data.name, config.data.data_dir)
     try:
         with Image.open(path) as image:
             mode = {1: "L", 3: "RGB"}[channels]

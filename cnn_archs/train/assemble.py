@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from math import ceil
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,50 +15,85 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from cnn_archs.cluster import mesh as meshes
-from cnn_archs.data import sources
+from cnn_archs.data.feeds import ResidentFeed, StreamedFeed
 from cnn_archs.data.resident import Resident
+from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError
 from cnn_archs.setup import Network, network, once, user_errors
-from cnn_archs.train import curvature, losses, optimizers, schedules, steps
+from cnn_archs.splits import load_splits, statistics_of
+from cnn_archs.train import averages, curvature, losses, optimizers, schedules, steps
+from cnn_archs.train.averages import Average
 from cnn_archs.train.run import Run
+from cnn_archs.train.schedules import Schedule
 
 
-def assemble(config: ConfigDict, together: bool | None = None) -> Run:
+class Rules(NamedTuple):
+    """What a config says of training, but for the network and its images."""
+
+    loss: losses.Loss
+    schedule: Schedule
+    optimizer: optax.GradientTransformationExtraArgs
+    average: Average
+
+
+def rules(config: ConfigDict, steps_per_epoch: float) -> Rules:
+    """The rules of `config`; ConfigError where knobs do not fit together."""
+    with user_errors("config"):
+        loss = losses.create(**config.loss)
+        schedule = schedules.create(steps_per_epoch=steps_per_epoch, **config.schedule)
+        schedule = schedules.warm_up(schedule, steps_per_epoch=steps_per_epoch, **config.warmup)
+        optimizer = optimizers.create(schedule=schedule, **config.optimizer)
+        average = averages.create(steps_per_epoch=steps_per_epoch, **config.average)
+    if schedule.evaluated and not config.data.holdout:
+        raise ConfigError(
+            f"schedule {config.schedule.name} follows the error on held-out images: "
+            "set --config.data.holdout"
+        )
+    return Rules(loss, schedule, optimizer, average)
+
+
+def assemble(config: ConfigDict, workdir: Path | None = None, together: bool | None = None) -> Run:
     """The run of `config` at step 0, with its data on the devices and nothing compiled yet.
 
-    together: None chooses: on an accelerator, where it is faster, and not on a CPU.
+    workdir: where the statistics of the images are kept; None: nowhere. together: None chooses: on an accelerator,
+    where it is faster, and not on a CPU; never for images that are streamed.
     """
     net = network(config)
+    resident = net.inputs.resident
     mesh = meshes.data_parallel()
-    meshes.check_batch(mesh, config.data.batch_size)
+    meshes.check_batch(mesh, config.data.micro_batch or config.data.batch_size)
     on_cpu = jax.default_backend() == "cpu"
-    together = not on_cpu if together is None else together
+    together = resident and (not on_cpu if together is None else together)
+    rules(config, steps_per_epoch=1.0)  # before any data is read
     second_order = config.optimizer.name == "sdlm"
-    with user_errors("config"):  # before any data is read: hence a schedule of no use but that
-        loss = losses.create(**config.loss.to_dict())
-        schedules.create(steps_per_epoch=1.0, **config.schedule.to_dict())
-        refresh = refresher(net, loss, together) if second_order else None
-    data = {name: Resident(split, mesh) for name, split in load_splits(config).items()}
-
-    period = Fraction(data["train"].examples, config.data.batch_size)
-    total = config.steps or ceil(Fraction(str(config.epochs)) * period)  # 1.1 is 11/10
-    if total < 1:
-        raise ConfigError("nothing to train: set --config.epochs or --config.steps")
-    periods = {
-        "log": Fraction(config.log_every),
-        "evaluate": Fraction(str(config.eval_every)) * period,
-        "checkpoint": Fraction(str(config.checkpoint_every)) * period,
-        "epoch": period,
+    splits = load_splits(config, net)
+    prepare = net.inputs.prepare(statistics_of(config, net, workdir, lambda: splits["train"]))
+    data = {
+        name: split if isinstance(split, Streamed) else Resident(split, mesh)
+        for name, split in splits.items()
     }
-    schedule = schedules.create(steps_per_epoch=float(period), **config.schedule.to_dict())
-    optimizer = optimizers.create(schedule=schedule, **config.optimizer.to_dict())
+    period = Fraction(data["train"].examples, config.data.batch_size)
+    loss, schedule, optimizer, average = rules(config, steps_per_epoch=float(period))
+    refresh = refresher(net, prepare, loss, together) if second_order else None
     # On a CPU a convolution inside a loop body is several times slower than outside, but for
     # single images; there, and on accelerators, it is the dispatch that costs.
     loop = (1000 if config.data.batch_size == 1 else 1) if on_cpu else 100
+    loop = loop if resident else 1
+    total = config.steps or ceil(Fraction(str(config.epochs)) * period)  # 1.1 is 11/10
+    if total < 1:
+        raise ConfigError("nothing to train: set --config.epochs or --config.steps")
     seeds = tuple(range(config.seed, config.seed + config.seeds))
-    keys, states = begin(net, optimizer, seeds, together, mesh)
-    train_step = steps.train_step_of(net.model, loss, optimizer, net.prepare)
-    eval_step = steps.eval_step_of(net.model, loss, net.prepare)
+    keys, states = begin(net, optimizer, average, seeds, together, mesh)
+    train_step = steps.train_step_of(
+        net.model,
+        loss,
+        optimizer,
+        average,
+        prepare,
+        auxiliary=config.auxiliary,
+        micro_batch=config.data.micro_batch,
+    )
+    options: Any = dict(together=together, resident=resident)
     return Run(
         net=net,
         seeds=seeds,
@@ -64,32 +102,53 @@ def assemble(config: ConfigDict, together: bool | None = None) -> Run:
         total=total,
         batch_size=config.data.batch_size,
         eval_batch_size=config.eval_batch_size,
-        periods=periods,
+        periods=periods(config, period),
         schedule=schedule,
+        average=average,
         mesh=mesh,
         data=data,
+        feeds=feeds(config, data["train"], seeds, mesh, loop, total, together),
         keys=keys,
-        train_step=steps.compile_train(train_step, mesh, together=together, looped=loop > 1),
-        eval_step=steps.compile_eval(eval_step, mesh, together=together),
+        train_step=steps.compile_train(train_step, mesh, looped=loop > 1, **options),
+        eval_step=steps.compile_eval(steps.eval_step_of(net.model, loss, prepare), mesh, **options),
         refresh=refresh,
         samples=min(config.optimizer.samples, data["train"].examples) if second_order else 0,
         states=states,
     )
 
 
-def load_splits(config: ConfigDict) -> dict[str, sources.Split]:
-    """train, test, and val where data.holdout sets some of train aside."""
-    load = {s: sources.load(config.data.name, s, config.data.data_dir) for s in ("train", "test")}
-    if config.data.holdout:
-        load["train"], load["val"] = sources.hold_out(
-            load["train"], config.data.holdout, config.seed
-        )
-    return load
+def periods(config: ConfigDict, epoch: Fraction) -> dict[str, Fraction]:
+    """Steps between events of each kind; `epoch`: those between passes over the images."""
+    return {
+        "log": Fraction(config.log_every),
+        "evaluate": Fraction(str(config.eval_every)) * epoch,
+        "checkpoint": Fraction(str(config.checkpoint_every)) * epoch,
+        "epoch": epoch,
+    }
+
+
+def feeds(
+    config: ConfigDict,
+    train: Resident | Streamed,
+    seeds: tuple[int, ...],
+    mesh: Mesh,
+    loop: int,
+    total: int,
+    together: bool,
+) -> list[ResidentFeed | StreamedFeed]:
+    """Where the batches come from: one for each seed, or one for all of them together."""
+    size = config.data.batch_size
+    if isinstance(train, Resident):
+        groups = [seeds] if together else [(s,) for s in seeds]
+        return [ResidentFeed(train, g, size, loop, together) for g in groups]
+    put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
+    return [StreamedFeed(train, s, size, total, put) for s in seeds]
 
 
 def begin(
     net: Network,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
+    average: Average,
     seeds: tuple[int, ...],
     together: bool,
     mesh: Mesh,
@@ -102,7 +161,8 @@ def begin(
 
     def first(seed: jax.Array) -> tuple[jax.Array, steps.TrainState]:
         init_key, step_key = jax.random.split(jax.random.key(seed))
-        return step_key, steps.init_state(net.model, optimizer, init_key, net.image_shape)
+        state = steps.init_state(net.model, optimizer, average, init_key, net.image_shape)
+        return step_key, state
 
     make = jax.jit(
         jax.vmap(first) if together else first, out_shardings=whole, compiler_options=once()
@@ -112,12 +172,17 @@ def begin(
     return [key for key, _ in made], [state for _, state in made]
 
 
-def refresher(net: Network, loss: losses.Loss, together: bool) -> Callable[..., steps.TrainState]:
+def refresher(
+    net: Network, prepare: steps.Prepare, loss: losses.Loss, together: bool
+) -> Callable[..., steps.TrainState]:
     """(state, images, labels, index) -> the state with the curvature of those examples."""
-    diagonal = curvature.gauss_newton_diagonal(net.model, loss)
+    if not net.inputs.resident:
+        raise ConfigError("optimizer sdlm needs a dataset whose images are of one size")
+    with user_errors("config"):
+        diagonal = curvature.gauss_newton_diagonal(net.model, loss)
 
     def refresh(state, images, labels, index):
-        h = diagonal(state.params, net.prepare(None, images[index]), labels[index])
+        h = diagonal(state.params, prepare(None, images[index]), labels[index])
         return state.replace(opt_state=optimizers.refresh(state.opt_state, h))
 
     return jax.jit(jax.vmap(refresh, in_axes=(0, None, None, 0)) if together else refresh)

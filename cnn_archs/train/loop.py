@@ -14,6 +14,7 @@ from cnn_archs.environment import environment
 from cnn_archs.errors import ConfigError, Stopped
 from cnn_archs.metrics import columns
 from cnn_archs.setup import devices
+from cnn_archs.train import warm_start
 from cnn_archs.train.assemble import assemble
 from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
@@ -44,9 +45,10 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         workdir.mkdir(parents=True, exist_ok=True)
         with lock(workdir):
             claim(workdir, config)
-            run = assemble(config)
+            run = assemble(config, workdir)
             checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep)
-            run.restore(checkpoints)
+            if not run.restore(checkpoints) and config.warm_start.workdir:
+                run.start_from(warm_start.variables(run, **config.warm_start))
             write_json(workdir / "config.json", json.loads(config.to_json()))
             log = MetricsLog(workdir, keep=run.step if run.settled else run.step - 1)
             try:
@@ -93,22 +95,22 @@ def go_on(run: Run, checkpoints: Checkpoints, log: MetricsLog, stop: StopRequest
 def settle(run: Run, log: MetricsLog, line: ProgressLine, stop: StopRequest) -> None:
     """What is due at this step: all or, if a signal comes in between, nothing of it."""
     run.check_finite()
-    rate = float(run.schedule(run.step - 1))
     epoch = float(run.step / run.periods["epoch"])
     reports = {"train": run.counts("window")}
     if run.due("evaluate"):
-        for split in ("val", "test"):
-            if split in run.data:
-                reports[split] = run.evaluate(split, lambda: interrupt_if(stop))
+        for split in run.splits("val", "test"):
+            reports[split] = run.evaluate(split, lambda: interrupt_if(stop))
         line.say(f"epoch {epoch:g}: " + summary({"train": run.counts("epoch"), **reports}))
     else:
         show(run, line)
     for split, of_seeds in reports.items():
-        for seed, report in zip(run.seeds, of_seeds, strict=True):
+        for seed, report, rate in zip(run.seeds, of_seeds, run.learning_rates(), strict=True):
             values = {"epoch": epoch, **report}
             if split == "train":
                 values["learning_rate"] = rate
             log.write(run.step, split, seed, values)
+    if "val" in reports and run.falls("evaluate"):  # not at an end that a longer run does not have
+        run.observe(reports["val"])
     run.end_window()
     run.settled = True
 
@@ -122,7 +124,8 @@ def show(run: Run, line: ProgressLine) -> None:
     """The progress line, with the mean of the seeds."""
     reports = run.counts("window")
     loss, error = mean(reports, "loss"), mean(reports, "top1_error")
-    line.show(run.step, loss, error, float(run.schedule(run.step - 1)))
+    rates = run.learning_rates()
+    line.show(run.step, loss, error, sum(rates) / len(rates))
 
 
 def summary(reports: dict[str, list[dict[str, float]]]) -> str:
@@ -139,7 +142,7 @@ def mean(reports: list[dict[str, float]], key: str) -> float:
 
 def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
     """The full evaluation at the end: the result.json of the run."""
-    final = {split: run.evaluate(split, lambda: interrupt_if(stop)) for split in run.data}
+    final = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in run.splits(*run.data)}
     final["train_eval"], final["train"] = final["train"], run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
     size = totals(ledger(run.net.model, run.net.image_shape))

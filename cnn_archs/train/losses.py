@@ -10,9 +10,16 @@ import optax
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def cross_entropy() -> Loss:
-    """-log softmax(logits)[label]."""
-    return optax.softmax_cross_entropy_with_integer_labels
+def cross_entropy(*, smoothing: float) -> Loss:
+    """-log softmax(logits)[label]; `smoothing` of the label's mass is spread over all classes."""
+    if not smoothing:
+        return optax.softmax_cross_entropy_with_integer_labels
+
+    def loss(logits: jax.Array, label: jax.Array) -> jax.Array:
+        target = optax.smooth_labels(jax.nn.one_hot(label, logits.shape[-1]), smoothing)
+        return optax.softmax_cross_entropy(logits, target)
+
+    return loss
 
 
 def rbf_mean() -> Loss:

@@ -1,28 +1,31 @@
 """A run: the states of its seeds, and every move that `loop.py` schedules."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from math import ceil, floor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cnn_archs.data import order
 from cnn_archs.data.resident import Resident
 from cnn_archs.errors import ConfigError, NotFinite
-from cnn_archs.evaluate.counting import count
+from cnn_archs.evaluate.counting import Examples, count
 from cnn_archs.metrics import Counts
 from cnn_archs.setup import Network
-from cnn_archs.train import steps
+from cnn_archs.train import optimizers, steps
+from cnn_archs.train.averages import Average
 from cnn_archs.train.checkpoint import Checkpoints
+from cnn_archs.train.schedules import Schedule
 
 EVENTS = ("log", "evaluate", "checkpoint", "epoch")
+AVERAGE = "_average"  # after the name of a split: evaluated with the averaged weights
 
 
 @dataclasses.dataclass
@@ -31,7 +34,8 @@ class Run:
 
     together: they are one vmapped program, and `states` is one state with a leading axis of k;
     otherwise `states` are k states, stepped one after another. loop: steps in one dispatch.
-    periods: steps between events of each kind. What changes while it runs: `states`, `step`
+    periods: steps between events of each kind. feeds: one for each of `states`: (step, count) ->
+    the compiled step's arguments that follow the key. What changes while it runs: `states`, `step`
     (steps made), `seconds` (spent on them), `settled` (what was due at `step` has been done),
     `evaluated` (the reports of the splits at `step`, so that no split is evaluated twice).
     """
@@ -44,9 +48,11 @@ class Run:
     batch_size: int
     eval_batch_size: int
     periods: dict[str, Fraction]
-    schedule: optax.Schedule
+    schedule: Schedule
+    average: Average
     mesh: Mesh
-    data: dict[str, Resident]
+    data: dict[str, Examples]
+    feeds: Sequence[Callable[[int, int], tuple[Any, ...]]]
     keys: list[jax.Array]
     train_step: Callable[..., steps.TrainState]
     eval_step: Callable[..., Counts]
@@ -65,29 +71,21 @@ class Run:
 
     def due(self, *events: str) -> bool:
         """Is one of `events` due at `step`? All of them are at the end, none at the start."""
-        at = any(self.next_due(e, self.step - 1) == self.step for e in events)
+        at = any(self.falls(e) for e in events)
         return self.step > 0 and (at or self.step == self.total)
+
+    def falls(self, event: str) -> bool:
+        """Is `step` one of `event`'s own, wherever the run ends?"""
+        return self.next_due(event, self.step - 1) == self.step
 
     def advance(self) -> None:
         """The steps to the next event, or one dispatch of them."""
-        if self.step == 0 or self.next_due("epoch", self.step - 1) == self.step:
+        if self.step == 0 or self.falls("epoch"):
             self.begin_epoch()
         until = min(self.total, *(self.next_due(e, self.step) for e in EVENTS))
         made = min(self.loop, until - self.step)
-        train = self.data["train"]
-        batches = np.stack(  # [seeds, steps, batch]
-            [order.batches(train.examples, s, self.step, made, self.batch_size) for s in self.seeds]
-        )
-        if self.loop > 1:
-            batches = np.pad(batches, ((0, 0), (0, self.loop - made), (0, 0)))
-            extra: tuple[Any, ...] = (jnp.int32(made),)
-        else:
-            batches, extra = batches[:, 0], ()
-        per_state = [np.moveaxis(batches, 0, -2)] if self.together else list(batches)
-        for i, index in enumerate(per_state):
-            self.states[i] = self.train_step(
-                self.states[i], self.keys[i], train.images, train.labels, index, *extra
-            )
+        for i, feed in enumerate(self.feeds):
+            self.states[i] = self.train_step(self.states[i], self.keys[i], *feed(self.step, made))
         jax.block_until_ready([s.step for s in self.states])
         self.step += made
         self.evaluated = {}
@@ -99,6 +97,7 @@ class Run:
         if not self.refresh:
             return
         train = self.data["train"]
+        assert isinstance(train, Resident)
         first = self.step * self.batch_size
         index = [order.indices(train.examples, s, first, self.samples) for s in self.seeds]
         per_state = [np.stack(index)] if self.together else index
@@ -119,14 +118,51 @@ class Run:
             counts = [jax.tree.map(lambda x, i=i: x[i], counts[0]) for i in range(len(self.seeds))]
         return [c.report() for c in counts]
 
+    def learning_rates(self) -> list[float]:
+        """The rate of the last step, one for each seed."""
+        rates = np.stack([s.opt_state.learning_rate for s in self.states])
+        return [float(r) for r in rates.reshape(-1)]
+
+    def splits(self, *names: str) -> list[str]:
+        """Those of `names` that there are, and again where there is an average to evaluate."""
+        there = [name for name in names if name in self.data]
+        averaged = [name + AVERAGE for name in there] if self.states[0].average else []
+        return there + averaged
+
     def evaluate(self, split: str, poll: Callable[[], None]) -> list[dict[str, float]]:
-        """A report of `split` for each seed."""
+        """A report of `split`, or of `split` + AVERAGE with the averaged weights, for each seed."""
         if split not in self.evaluated:
-            size, data, mesh = self.eval_batch_size, self.data[split], self.mesh
+            data = self.data[split.removesuffix(AVERAGE)]
+            averaged = split.endswith(AVERAGE)
+            of_states = [s.average if averaged else s.variables for s in self.states]
+            size, mesh = self.eval_batch_size, self.mesh
             self.evaluated[split] = self.reports(
-                [count(self.eval_step, s.variables, data, size, mesh, poll) for s in self.states]
+                [count(self.eval_step, v, data, size, mesh, poll) for v in of_states]
             )
         return self.evaluated[split]
+
+    def observe(self, reports: list[dict[str, float]]) -> None:
+        """Lets the schedule know the held-out error of each seed."""
+        errors = np.array([r["top1_error"] for r in reports], np.float32)
+        for i, state in enumerate(self.states):
+            observe = partial(optimizers.observe, self.schedule)
+            observe = jax.vmap(observe) if self.together else observe
+            error = jnp.asarray(errors if self.together else errors[i])
+            self.states[i] = state.replace(opt_state=observe(state.opt_state, error))
+
+    def variables(self) -> list[dict[str, Any]]:
+        """params and batch_stats as they are, one of each for each seed."""
+        if not self.together:
+            return [s.variables for s in self.states]
+        every = self.states[0].variables
+        return [jax.tree.map(lambda x, i=i: x[i], every) for i in range(len(self.seeds))]
+
+    def start_from(self, variables: list[dict[str, Any]]) -> None:
+        """Takes `variables` (params, batch_stats; one for each seed) in place of the initial ones."""
+        of_states = [jax.tree.map(stack, *variables)] if self.together else variables
+        for i, v in enumerate(of_states):
+            v = jax.device_put(v, NamedSharding(self.mesh, P()))
+            self.states[i] = self.states[i].replace(average=self.average.init(v), **v)
 
     def check_finite(self) -> None:
         """NotFinite, with the step and what it was like, once a loss or gradient was not finite."""
@@ -134,7 +170,7 @@ class Run:
             bad = np.atleast_1d(state.bad_step)
             norm = np.atleast_1d(state.bad_norm)
             for i in np.flatnonzero(bad >= 0):
-                rate = float(self.schedule(int(bad[i])))
+                rate = np.atleast_1d(state.bad_rate)[i]
                 raise NotFinite(
                     f"the loss or its gradient is not finite at step {bad[i] + 1}: learning rate "
                     f"{rate:.3g}, gradient norm {norm[i]:.3g}; nothing since then is saved"
@@ -178,7 +214,7 @@ class Run:
 def items_of(state: steps.TrainState) -> dict[str, Any]:
     """A state as the items of a checkpoint: what a network is, and what only training needs."""
     training = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
-    variables = {name: training.pop(name) for name in ("params", "batch_stats")}
+    variables = {name: training.pop(name) for name in ("params", "batch_stats", "average")}
     return {"variables": variables, "training": training}
 
 

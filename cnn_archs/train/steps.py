@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from cnn_archs import models
 from cnn_archs.metrics import Counts
+from cnn_archs.train.averages import Average
 from cnn_archs.train.losses import Loss
 
 Prepare = Callable[[jax.Array | None, jax.Array], jax.Array]  # (key, u8 images) -> f32 images
@@ -25,19 +26,22 @@ Prepare = Callable[[jax.Array | None, jax.Array], jax.Array]  # (key, u8 images)
 class TrainState(flax.struct.PyTreeNode):
     """All that a run is at a step, for one seed.
 
-    step: i32[], optimizer steps made. window, epoch: what was counted since the last line of the
-    log and since the epoch began. bad_step: i32[], the first step whose loss or gradient was not
-    finite, else -1; bad_norm: f32[], the norm of its gradient.
+    step: i32[], optimizer steps made. average: of params and batch_stats, or {}. window, epoch:
+    what was counted since the last line of the log and since the epoch began. bad_step: i32[], the
+    first step whose loss or gradient was not finite, else -1; bad_norm, bad_rate: f32[], the norm
+    of its gradient and its learning rate.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
+    average: Any
     opt_state: Any
     window: Counts
     epoch: Counts
     bad_step: jax.Array
     bad_norm: jax.Array
+    bad_rate: jax.Array
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -47,76 +51,136 @@ class TrainState(flax.struct.PyTreeNode):
 def init_state(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
+    average: Average,
     key: jax.Array,
     image_shape: tuple[int, int, int],
 ) -> TrainState:
     """The state before the first step. image_shape: (H, W, C) as the network sees it."""
-    return begin(models.init(model, key, image_shape), optimizer)
+    return begin(models.init(model, key, image_shape), optimizer, average)
 
 
-def begin(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+def begin(
+    variables: dict[str, Any], optimizer: optax.GradientTransformation, average: Average
+) -> TrainState:
     """The state before the first step from `variables`: params and batch_stats."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
+        average=average.init(variables),
         opt_state=optimizer.init(variables["params"]),
         window=Counts.zero(),
         epoch=Counts.zero(),
         bad_step=jnp.full((), -1, jnp.int32),
         bad_norm=jnp.zeros((), jnp.float32),
+        bad_rate=jnp.zeros((), jnp.float32),
     )
 
 
 def train_step_of(
-    model: nn.Module, loss: Loss, optimizer: optax.GradientTransformation, prepare: Prepare
+    model: nn.Module,
+    loss: Loss,
+    optimizer: optax.GradientTransformationExtraArgs,
+    average: Average,
+    prepare: Prepare,
+    *,
+    auxiliary: float,
+    micro_batch: int,
 ) -> Callable[..., TrainState]:
-    """step(state, key, images u8[N, ...], labels i32[N], index i32[B]) -> the next state."""
+    """step(state, key, images u8[B, ...], labels i32[B]) -> the next state.
 
-    def train_step(state, key, images, labels, index):
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        image, label = prepare(augment_key, images[index]), labels[index]
+    auxiliary: the weight of each auxiliary head's loss. micro_batch: see `accumulated`; 0: B.
+    """
 
+    def gradient(state, images, labels, dropout_key):
         def objective(params):
             heads, updates = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
-                image,
+                images,
                 train=True,
                 mutable=["batch_stats"],
                 rngs={"dropout": dropout_key},
             )
-            logits = heads["logits"].astype(jnp.float32)
-            each = loss(logits, label)
-            return each.mean(), (each, logits, updates.get("batch_stats", {}))
+            heads = {name: head.astype(jnp.float32) for name, head in heads.items()}
+            logits = heads.pop("logits")
+            each = loss(logits, labels)
+            total = each.mean() + auxiliary * sum(loss(h, labels).mean() for h in heads.values())
+            return total, (each, logits, updates.get("batch_stats", {}))
 
-        gradient = jax.value_and_grad(objective, has_aux=True)
-        (mean, (each, logits, batch_stats)), grads = gradient(state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        counts = Counts.of(logits, label, each, jnp.ones_like(label, bool))
+        (total, (each, logits, batch_stats)), grads = jax.value_and_grad(objective, has_aux=True)(
+            state.params
+        )
+        counts = Counts.of(logits, labels, each, jnp.ones_like(labels, bool))
+        return (grads, batch_stats, total), counts
+
+    def train_step(state, key, images, labels):
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+        images = prepare(augment_key, images)
+        size = micro_batch or len(labels)
+        (grads, batch_stats, total), counts = accumulated(
+            gradient, state, images, labels, dropout_key, len(labels) // size
+        )
+        error = 1 - counts.top1 / counts.examples
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, error=error)
+        params = optax.apply_updates(state.params, updates)
+        variables = {"params": params, "batch_stats": batch_stats}
         norm = optax.tree.norm(grads)
-        bad = (state.bad_step < 0) & ~jnp.isfinite(mean + norm)
+        bad = (state.bad_step < 0) & ~jnp.isfinite(total + norm)
         return TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
+            **variables,
+            average=average.update(state.average, variables, state.step),
             opt_state=opt_state,
             window=state.window + counts,
             epoch=state.epoch + counts,
             bad_step=jnp.where(bad, state.step, state.bad_step),
             bad_norm=jnp.where(bad, norm, state.bad_norm),
+            bad_rate=jnp.where(bad, opt_state.learning_rate, state.bad_rate),
         )
 
     return train_step
 
 
-def eval_step_of(model: nn.Module, loss: Loss, prepare: Prepare) -> Callable[..., Counts]:
-    """step(variables, images, labels, index i32[B], mask bool[B]) -> Counts where mask is True."""
+def accumulated(gradient, state, images, labels, key, parts):
+    """`gradient` of the batch, computed for one of `parts` equal parts at a time, in order.
 
-    def eval_step(variables, images, labels, index, mask):
-        image, label = prepare(None, images[index]), labels[index]
-        heads: Any = model.apply(variables, image, train=False)
+    The mean over the parts of (gradients, batch statistics, loss), and the sum of their Counts:
+    what the whole batch gives at once where examples do not depend on each other, that is without
+    batch norm, or with its groups within the parts; but for the draws of dropout.
+    """
+    if parts == 1:
+        return gradient(state, images, labels, key)
+    split = [x.reshape(parts, -1, *x.shape[1:]) for x in (images, labels)]
+    keys = jax.random.split(key, parts)
+
+    def add(sums, part):
+        # The barrier keeps a compiler that sees all parts from starting a part before the last
+        # one is done: their activations would be in memory together.
+        sums, part = jax.lax.optimization_barrier((sums, part))
+        return jax.tree.map(jnp.add, sums, gradient(state, *part)), None
+
+    shapes = jax.eval_shape(gradient, state, *(x[0] for x in (*split, keys)))
+    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    # On a CPU convolutions are several times slower inside a loop.
+    unroll = jax.default_backend() == "cpu"
+    (means, counts), _ = jax.lax.scan(add, zero, (*split, keys), unroll=unroll)
+    return jax.tree.map(lambda x: x / parts, means), counts
+
+
+def gathered(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]:
+    """step(state, key, images, labels, index i32[B]): a batch of a split that is on the devices."""
+    return lambda state, key, images, labels, index: train_step(
+        state, key, images[index], labels[index]
+    )
+
+
+def eval_step_of(model: nn.Module, loss: Loss, prepare: Prepare) -> Callable[..., Counts]:
+    """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where it is True."""
+
+    def eval_step(variables, images, labels, mask):
+        heads: Any = model.apply(variables, prepare(None, images), train=False)
         logits = heads["logits"].astype(jnp.float32)
-        return Counts.of(logits, label, loss(logits, label), mask)
+        return Counts.of(logits, labels, loss(logits, labels), mask)
 
     return eval_step
 
@@ -138,25 +202,46 @@ def repeated(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]
 
 
 def compile_train(
-    train_step: Callable[..., TrainState], mesh: Mesh, *, together: bool, looped: bool
+    train_step: Callable[..., TrainState],
+    mesh: Mesh,
+    *,
+    together: bool,
+    looped: bool,
+    resident: bool,
 ) -> Callable[..., TrainState]:
     """`train_step` jitted over `mesh`: the batch split along "data", the state donated, whole.
 
+    resident: batches are `gathered` from a split on the devices; else they are arguments.
     together: state, key and index have a leading axis of seeds, vmapped. looped: `repeated`.
     """
-    step = jax.vmap(train_step, in_axes=(0, 0, None, None, 0)) if together else train_step
-    step = repeated(step) if looped else step
     whole = NamedSharding(mesh, P())
-    leading = (None,) * (together + looped)
-    split = NamedSharding(mesh, P(*leading, "data"))
+    if not resident:
+        split = NamedSharding(mesh, P("data"))
+        shardings: tuple[NamedSharding, ...] = (whole, whole, split, split)
+        return jax.jit(train_step, donate_argnums=0, in_shardings=shardings, out_shardings=whole)
+    step = gathered(train_step)
+    step = jax.vmap(step, in_axes=(0, 0, None, None, 0)) if together else step
+    step = repeated(step) if looped else step
+    split = NamedSharding(mesh, P(*(None,) * (together + looped), "data"))
     shardings = (whole, whole, whole, whole, split) + ((whole,) if looped else ())
     return jax.jit(step, donate_argnums=0, in_shardings=shardings, out_shardings=whole)
 
 
 def compile_eval(
-    eval_step: Callable[..., Counts], mesh: Mesh, *, together: bool
+    eval_step: Callable[..., Counts], mesh: Mesh, *, together: bool, resident: bool
 ) -> Callable[..., Counts]:
-    """`eval_step` jitted over `mesh`. together: variables and Counts have an axis of seeds."""
-    step = jax.vmap(eval_step, in_axes=(0, None, None, None, None)) if together else eval_step
+    """`eval_step` jitted over `mesh`; resident as for `compile_train`.
+
+    together: variables and Counts have an axis of seeds.
+    """
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-    return jax.jit(step, in_shardings=(whole, whole, whole, split, split), out_shardings=whole)
+    if not resident:
+        shardings: tuple[NamedSharding, ...] = (whole, split, split, split)
+        return jax.jit(eval_step, in_shardings=shardings, out_shardings=whole)
+
+    def step(variables, images, labels, index, mask):
+        return eval_step(variables, images[index], labels[index], mask)
+
+    step = jax.vmap(step, in_axes=(0, None, None, None, None)) if together else step
+    shardings = (whole, whole, whole, split, split)
+    return jax.jit(step, in_shardings=shardings, out_shardings=whole)

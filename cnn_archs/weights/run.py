@@ -18,7 +18,8 @@ from cnn_archs.environment import environment
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.evaluate.run import load
 from cnn_archs.setup import described, once, user_errors
-from cnn_archs.train import optimizers, schedules, steps
+from cnn_archs.train import steps
+from cnn_archs.train.assemble import rules
 from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.guard import lock, write_json
 from cnn_archs.train.run import items_of
@@ -77,14 +78,12 @@ def import_(path: Path, config: ConfigDict, workdir: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not a sound safetensors file: {first_line(e)}") from e
     with user_errors(f"{path} does not fit model {config.model.name}"):
         variables = from_state_dict(model, image_shape, state)
-    with user_errors("config"):
-        schedule = schedules.create(steps_per_epoch=1.0, **config.schedule.to_dict())
-        optimizer = optimizers.create(schedule=schedule, **config.optimizer.to_dict())
+    _, _, optimizer, average = rules(config, steps_per_epoch=1.0)
     workdir.mkdir(parents=True, exist_ok=True)
     with lock(workdir):
         if (workdir / "config.json").exists() or any((workdir / "checkpoints").glob("*")):
             raise ConfigError(f"{workdir} holds a run already; use another --workdir")
-        first = steps.begin(jax.tree.map(jnp.asarray, variables), optimizer)
+        first = steps.begin(jax.tree.map(jnp.asarray, variables), optimizer, average)
         one_seed = jax.tree.map(lambda x: x[None], first)
         checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep)
         checkpoints.save(0, items_of(one_seed), {"seconds": 0.0, "settled": True})

@@ -4,7 +4,6 @@ Run as a script, this file is the process with eight simulated devices that the 
 """
 
 import json
-import os
 import subprocess
 import sys
 
@@ -52,9 +51,9 @@ def quarters(logits, label):
     return 0.25 * label
 
 
-def tally(variables, images, labels, index, mask):
+def tally(variables, images, labels, mask):
     """How often each example was counted."""
-    pixels = images[index].reshape(len(index), 2).astype(jnp.int32)
+    pixels = images.reshape(len(mask), 2).astype(jnp.int32)
     number = pixels[:, 0] * 100 + pixels[:, 1]
     return jnp.zeros(EXAMPLES, jnp.int32).at[number].add(mask)
 
@@ -78,10 +77,10 @@ def measure(devices, batch_size):
     )
     data = Resident(split(), mesh)
     variables = {"bias": jnp.zeros((1, 10))}
-    once = steps.compile_eval(tally, mesh, together=False)
+    once = steps.compile_eval(tally, mesh, together=False, resident=True)
     times = np.asarray(count(once, variables, data, batch_size, mesh))
     evaluate = steps.eval_step_of(Fake(), quarters, lambda key, x: x.astype(jnp.float32))
-    evaluate = steps.compile_eval(evaluate, mesh, together=False)
+    evaluate = steps.compile_eval(evaluate, mesh, together=False, resident=True)
     report = count(evaluate, variables, data, batch_size, mesh).report()
     values, how_many = np.unique(times, return_counts=True)
     return dict(zip(values.tolist(), how_many.tolist(), strict=True)), report
@@ -94,11 +93,9 @@ def test_every_example_counts_once(batch_size):
     assert report == pytest.approx(expected(), abs=1e-12)
 
 
-def test_every_example_counts_once_on_several_devices():
-    environment = dict(os.environ, JAX_PLATFORMS="cpu")
-    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+def test_every_example_counts_once_on_several_devices(simulated):
     out = subprocess.run(
-        [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, __file__], env=simulated(8), capture_output=True, text=True, timeout=600
     )
     assert out.returncode == 0, out.stderr[-2_000:]
     found = json.loads(out.stdout)
@@ -117,7 +114,7 @@ def test_a_signal_is_looked_for_before_each_batch():
             raise KeyboardInterrupt
 
     mesh = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
-    once = steps.compile_eval(tally, mesh, together=False)
+    once = steps.compile_eval(tally, mesh, together=False, resident=True)
     with pytest.raises(KeyboardInterrupt):
         count(once, {"bias": jnp.zeros((1, 10))}, Resident(split(), mesh), 128, mesh, poll)
     assert seen == [0, 1, 2]
@@ -126,7 +123,7 @@ def test_a_signal_is_looked_for_before_each_batch():
 def test_a_network_that_gives_no_numbers_is_wrong_everywhere():
     mesh = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
     evaluate = steps.eval_step_of(Fake(), quarters, lambda key, x: x.astype(jnp.float32))
-    evaluate = steps.compile_eval(evaluate, mesh, together=False)
+    evaluate = steps.compile_eval(evaluate, mesh, together=False, resident=True)
     nan = {"bias": jnp.full((1, 10), jnp.nan)}
     counts = count(evaluate, nan, Resident(split(), mesh), 999, mesh)
     assert isinstance(counts, Counts)

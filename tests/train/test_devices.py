@@ -4,7 +4,6 @@ Run as a script, this file is the process that the tests start for each number o
 """
 
 import json
-import os
 import subprocess
 import sys
 
@@ -16,15 +15,13 @@ STEPS = 20
 
 
 @pytest.fixture(scope="module")
-def runs():
+def runs(simulated):
     """What the processes printed, by number of devices; they run side by side."""
     processes = {}
     for devices in DEVICES:
-        environment = dict(os.environ, JAX_PLATFORMS="cpu")
-        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
         processes[devices] = subprocess.Popen(
             [sys.executable, __file__],
-            env=environment,
+            env=simulated(devices),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -4,12 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from cnn_archs.train import losses
 
 RNG = np.random.default_rng(0)
 LABELS = np.array([0, 9, 3, 3, 7], np.int32)
 PENALTIES = RNG.uniform(0.0, 12.0, (5, 10)).astype(np.float32)  # y, which are minus the logits
+
+
+def cross_entropy(smoothing=0.0):
+    return losses.create("cross_entropy", smoothing=smoothing)
 
 
 def of_right(y):
@@ -20,12 +25,24 @@ def test_cross_entropy_is_minus_the_log_of_the_softmax():
     logits = RNG.normal(0, 3, (5, 10)).astype(np.float32)
     e = np.exp(logits.astype(np.float64))
     expected = -np.log(of_right(e / e.sum(-1, keepdims=True)))
-    np.testing.assert_allclose(losses.create("cross_entropy")(logits, LABELS), expected, rtol=1e-5)
+    np.testing.assert_allclose(cross_entropy()(logits, LABELS), expected, rtol=1e-5)
 
 
 def test_cross_entropy_of_equal_scores_is_log_10():
-    loss = losses.create("cross_entropy")(jnp.zeros((5, 10)), LABELS)
+    loss = cross_entropy()(jnp.zeros((5, 10)), LABELS)
     np.testing.assert_allclose(loss, [np.log(10)] * 5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_smoothed_labels_are_torchs(smoothing):
+    logits = RNG.normal(0, 3, (5, 10)).astype(np.float32)
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor(logits),
+        torch.tensor(LABELS).long(),
+        label_smoothing=smoothing,
+        reduction="none",
+    )
+    np.testing.assert_allclose(cross_entropy(smoothing)(logits, LABELS), expected, rtol=1e-5)
 
 
 def test_rbf_mean_is_equation_8():
@@ -45,7 +62,7 @@ def test_rbf_map_is_equation_9(j):
 def test_without_the_rubbish_class_equation_9_is_a_softmax_over_minus_the_penalties():
     """e^-j -> 0 leaves -log(e^-y_D / sum_i e^-y_i)."""
     loss = losses.create("rbf_map", j=1e4)(-PENALTIES, LABELS)
-    expected = losses.create("cross_entropy")(-PENALTIES, LABELS)
+    expected = cross_entropy()(-PENALTIES, LABELS)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 

@@ -49,6 +49,24 @@ NETWORKS = {
         "--config.schedule.name=constant",
         "--config.eval_batch_size=360",
     ),
+    # All that remembers: a plateau, which drops at steps 27, 41 and 54, the warm-up by error, an
+    # average of the weights; and what is kept beside the checkpoints.
+    "feedback": (
+        "--config.model.name=mlp",
+        "--config.model.hidden=(16,)",
+        "--config.schedule.name=plateau",
+        "--config.schedule.learning_rate=0.1",
+        "--config.schedule.patience=1",
+        "--config.schedule.improvement=1.0",  # nothing after the first evaluation is one
+        "--config.warmup.name=error",
+        "--config.warmup.window=20",
+        "--config.warmup.error=0.85",
+        "--config.average.name=ema",
+        "--config.data.holdout=137",
+        "--config.data.mean=pixel",
+        "--config.crop.name=pad",
+        "--config.mirror=true",
+    ),
 }
 
 
@@ -146,16 +164,16 @@ def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, stderr
 
 
-def two_kills(launch: Launch, workdir: Path) -> None:
+def two_kills(launch: Launch, workdir: Path, network: str = "lenet5") -> None:
     """A run killed twice on its way, and then left alone."""
     dice = random.Random(0)
     for step in (9, 36):
-        process = launch("train", f"--workdir={workdir}", *flags("lenet5"))
+        process = launch("train", f"--workdir={workdir}", *flags(network))
         assert wait_for(process, reached(workdir, step))
         time.sleep(dice.uniform(0, 0.2))
         process.kill()
         assert end_of(process)[0] == -signal.SIGKILL
-    code, stderr = end_of(launch("train", f"--workdir={workdir}", *flags("lenet5")))
+    code, stderr = end_of(launch("train", f"--workdir={workdir}", *flags(network)))
     assert code == 0, stderr
     assert all(p.name.isdigit() for p in (workdir / "checkpoints").iterdir())
 
@@ -191,7 +209,16 @@ def three_signals(launch: Launch, workdir: Path) -> None:
     assert end_of(start())[0] == 0
 
 
-CHAINS = {two_kills: "lenet5", three_signals: "mlp"}
+def two_kills_that_leave_a_memory(launch: Launch, workdir: Path) -> None:
+    """In the warm-up, and between two drops of the rate."""
+    two_kills(launch, workdir, "feedback")
+
+
+CHAINS = {
+    two_kills: "lenet5",
+    three_signals: "mlp",
+    two_kills_that_leave_a_memory: "feedback",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -235,12 +262,16 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, place: str, step: int) -> None:
 PLACES = [("restore", 0), ("advance", 1), ("evaluate", 14), ("save", 18), ("advance", 44)]
 PLACES += [("advance", 45), ("advance", 46), ("evaluate", 54), ("advance", 59), ("advance", 60)]
 PLACES += [("evaluate", 60), ("finish", 60)]
+# In the warm-up's window; in the evaluation before each drop, and right after one.
+OF_MEMORY = [("advance", 10), ("save", 18), ("advance", 21), ("evaluate", 27), ("advance", 28)]
+OF_MEMORY += [("advance", 40), ("evaluate", 41), ("evaluate", 54), ("evaluate", 60)]
 
 
 @pytest.mark.parametrize(
     "network, places",
     [
         ("mlp", PLACES),
+        ("feedback", OF_MEMORY),
         pytest.param("lenet5_1998", PLACES, marks=pytest.mark.slow),
         pytest.param("lenet5", PLACES, marks=pytest.mark.slow),
     ],
@@ -258,6 +289,21 @@ def test_a_run_stopped_in_many_places_ends_as_one_that_was_not(
         assert saved_steps(tmp_path)[-1] == stopped
     assert train(tmp_path, network) == 0
     check_same(tmp_path, references(network))
+
+
+def test_the_run_with_a_memory_warms_up_and_drops(references):
+    lines = (references("feedback") / "metrics.jsonl").read_text().splitlines()
+    rate = {}
+    for line in map(json.loads, lines):
+        if line["split"] == "train":
+            rate[line["step"]] = line["learning_rate"]
+    assert rate[14] == rate[18] == pytest.approx(0.01)  # warming up: the window is 20 steps
+    after = {step: r for step, r in rate.items() if r != rate[14]}
+    expected = {step: 0.1 ** (1 + sum(step > drop for drop in (27, 41, 54))) for step in after}
+    assert after == pytest.approx(expected) and len(set(after.values())) >= 3
+    test, average = (result(references("feedback"))[k] for k in ("test", "test_average"))
+    assert test["examples"] == average["examples"] == 360
+    assert test["loss"] != average["loss"]
 
 
 def test_a_finished_run_is_only_evaluated_again(references, tmp_path, monkeypatch):

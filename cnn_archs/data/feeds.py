@@ -1,0 +1,62 @@
+"""What the compiled training step takes of the data: (step, count) -> arguments after the key."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_archs.data import order
+from cnn_archs.data.resident import Resident
+from cnn_archs.data.streaming import Streamed
+
+
+class ResidentFeed:
+    """images, labels and index of a split that is on the devices.
+
+    seeds: one, or all of those that are trained together. loop: the steps that one dispatch has
+    room for; if there are several, the count is an argument too.
+    """
+
+    def __init__(
+        self, data: Resident, seeds: tuple[int, ...], batch_size: int, loop: int, together: bool
+    ):
+        self.data, self.seeds, self.batch_size = data, seeds, batch_size
+        self.loop, self.together = loop, together
+
+    def __call__(self, step: int, count: int) -> tuple[Any, ...]:
+        """Of the `count` batches from that of `step` on."""
+        examples, size = self.data.examples, self.batch_size
+        index = np.stack(  # [seeds, steps, batch]
+            [order.batches(examples, seed, step, count, size) for seed in self.seeds]
+        )
+        if self.loop > 1:
+            index = np.pad(index, ((0, 0), (0, self.loop - count), (0, 0)))
+            extra: tuple[Any, ...] = (jnp.int32(count),)
+        else:
+            index, extra = index[:, 0], ()
+        index = np.moveaxis(index, 0, -2) if self.together else index[0]
+        return (self.data.images, self.data.labels, index, *extra)
+
+
+class StreamedFeed:
+    """images and labels of one batch at a time; those to come are read meanwhile.
+
+    total: the step at which the run ends. put: moves a batch to the devices.
+    """
+
+    def __init__(
+        self, data: Streamed, seed: int, batch_size: int, total: int, put: Callable[[Any], Any]
+    ):
+        self.data, self.seed, self.batch_size = data, seed, batch_size
+        self.total, self.put = total, put
+        self.step = -1  # of the batch that is next in `batches`
+        self.batches: Iterator[tuple[Any, ...]] = iter(())
+
+    def __call__(self, step: int, count: int) -> tuple[Any, ...]:
+        """The batch of `step`; count is 1."""
+        assert count == 1
+        if step != self.step:
+            self.batches = self.data.batches(self.seed, step, self.total, self.batch_size, self.put)
+        self.step = step + 1
+        return next(self.batches)

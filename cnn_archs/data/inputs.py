@@ -1,0 +1,63 @@
+"""From uint8 images to what a network sees: the order in which the parts are applied."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cnn_archs.data import crops
+from cnn_archs.data.augment import Augment
+
+Prepare = Callable[[jax.Array | None, jax.Array], jax.Array]
+MEANS = ("none", "pixel", "channel")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """How images become input, in training and in evaluation.
+
+    resident: the crop is made on the device altogether, of images of one size; else the host has
+    made its part of it. mean: what is taken off, `pixel`: the training images' mean at each place,
+    `channel`: over all places, or `none`. standardize: None, or (images, statistics) -> images.
+    pixel_range: what 0 and 255 become; the differences from a mean are scaled alike. pad: zeros put
+    around the image in the end.
+    """
+
+    crop: crops.Crop
+    resident: bool
+    mirror: bool
+    colour: Augment
+    augment: Augment
+    mean: str
+    standardize: Callable[[jax.Array, dict[str, Any]], jax.Array] | None
+    pixel_range: tuple[float, float]
+    pad: int
+
+    def prepare(self, statistics: dict[str, Any]) -> Prepare:
+        """(key, images u8[N, H, W, C]) -> f32[N, H', W', C]; without a key, as for evaluation.
+
+        Colours change first, on raw pixels; then the mean is taken off, so that what comes in at a
+        border is the mean; then the geometry; last the scale.
+        """
+        geometry = self.crop.resident if self.resident else self.crop.on_device
+
+        def prepare(key: jax.Array | None, images: jax.Array) -> jax.Array:
+            x = images.astype(jnp.float32)
+            keys = (None,) * 4 if key is None else tuple(jax.random.split(key, 4))
+            if key is not None:
+                x = self.colour(keys[0], x)
+            if self.mean != "none":
+                x = x - jnp.asarray(statistics["mean"])[None]
+            x = geometry(keys[1], x)
+            if key is not None:
+                x = crops.mirror(keys[2], x) if self.mirror else x
+                x = self.augment(keys[3], x)
+            if self.standardize:
+                x = self.standardize(x, statistics)
+            low, high = self.pixel_range
+            around = ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0))
+            return jnp.pad(x, around) * ((high - low) / 255) + low
+
+        return prepare

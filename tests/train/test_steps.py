@@ -1,0 +1,152 @@
+"""The training step: accumulated gradients, auxiliary losses, averages, bfloat16."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnn_archs import models
+from cnn_archs.models.layers import BatchNorm
+from cnn_archs.train import averages, losses, optimizers, schedules, steps
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (12, 16, 16, 3)).astype(np.uint8)
+LABELS = RNG.integers(0, 10, 12).astype(np.int32)
+
+
+class Small(nn.Module):
+    """A convolution, batch norm over groups where `norm`, and two classifiers."""
+
+    norm: bool = False
+    bn_group: int = 0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        x = nn.Conv(4, (3, 3), 2, padding=1, dtype=self.dtype, name="conv")(image)
+        if self.norm:
+            x = BatchNorm(self.bn_group, dtype=self.dtype, name="norm")(x, train=train)
+        x = nn.relu(x).mean((1, 2))
+        heads = {"logits": nn.Dense(10, dtype=self.dtype, name="fc")(x)}
+        if train:
+            heads["aux_a"] = nn.Dense(10, dtype=self.dtype, name="fc_a")(x)
+            heads["aux_b"] = nn.Dense(10, dtype=self.dtype, name="fc_b")(x)
+        return heads
+
+
+def plain_sgd():
+    schedule = schedules.create("constant", 1.0, learning_rate=0.5)
+    knobs = dict(momentum=0.9, weight_decay=1e-3, decayed="all", bias_rate=1.0)
+    return optimizers.create("momentum", schedule, **knobs)
+
+
+def scaled(key, images):
+    return images.astype(jnp.float32) / 255 - 0.5
+
+
+def trained(model, micro_batch=0, count=3, auxiliary=0.3, average=averages.none(1.0), start=None):
+    """The state after `count` steps on the whole batch."""
+    loss = losses.create("cross_entropy", smoothing=0.0)
+    step = steps.train_step_of(
+        model, loss, plain_sgd(), average, scaled, auxiliary=auxiliary, micro_batch=micro_batch
+    )
+    state = start or steps.init_state(
+        model, plain_sgd(), average, jax.random.key(0), IMAGES.shape[1:]
+    )
+    step = jax.jit(step)
+    for _ in range(count):
+        state = step(state, jax.random.key(1), IMAGES, LABELS)
+    return state
+
+
+def distance(a, b):
+    """The largest difference of two states' parameters and batch statistics, relative to b's."""
+    x, y = (np.concatenate([np.ravel(v) for v in jax.tree.leaves(s.variables)]) for s in (a, b))
+    return np.abs(x - y).max() / np.abs(y).max()
+
+
+@pytest.mark.parametrize("micro_batch", [1, 4, 6])
+def test_accumulated_gradients_are_those_of_the_batch_without_batch_norm(micro_batch):
+    whole, parts = trained(Small()), trained(Small(), micro_batch)
+    assert distance(parts, whole) < 1e-6
+    assert parts.window.report() == pytest.approx(whole.window.report(), rel=1e-5)
+    assert parts.window.examples == 3 * len(LABELS)
+
+
+@pytest.mark.parametrize("micro_batch", [2, 4, 6])
+def test_and_with_it_where_its_groups_are_the_micro_batches(micro_batch):
+    whole = trained(Small(norm=True, bn_group=micro_batch))
+    parts = trained(Small(norm=True, bn_group=micro_batch), micro_batch)
+    assert distance(parts, whole) < 1e-5
+
+
+def test_but_not_where_they_are_larger():
+    """The statistics of 4 images are not those of 12: what `bn_group` says so that one can."""
+    whole, parts = trained(Small(norm=True)), trained(Small(norm=True), 4)
+    assert distance(parts, whole) > 1e-3
+
+
+def test_a_residual_net_with_groups_of_the_micro_batch():
+    model = models.create("resnet20", bn_group=4, width=0.25, blocks=(1, 1, 1))
+    assert distance(trained(model, 4, count=2), trained(model, count=2)) < 1e-4
+
+
+@pytest.mark.parametrize("unit", ["loop", "unrolled"])
+def test_accumulation_is_the_same_unrolled_and_as_a_loop(unit, monkeypatch):
+    """On accelerators it is a loop, on a CPU it is not."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu" if unit == "loop" else "cpu")
+    assert distance(trained(Small(), 4), trained(Small())) < 1e-6
+
+
+def test_the_objective_is_the_loss_and_a_share_of_each_auxiliary_loss():
+    """GoogLeNet, section 5: main + 0.3 first + 0.3 second, here by hand."""
+    model = Small()
+    start = trained(model, count=0)
+    label = jnp.asarray(LABELS)
+
+    def objective(params):
+        heads = model.apply({"params": params}, scaled(None, IMAGES), train=True)
+        rows = [heads[h] - jax.nn.logsumexp(heads[h], -1, keepdims=True) for h in sorted(heads)]
+        first, second, main = (-r[jnp.arange(12), label].mean() for r in rows)
+        return main + 0.25 * (first + second)
+
+    optimizer = plain_sgd()
+    grads = jax.grad(objective)(start.params)
+    updates, _ = optimizer.update(grads, start.opt_state, start.params, error=0.0)
+    expected = start.replace(params=optax.apply_updates(start.params, updates))
+    assert distance(trained(model, count=1, auxiliary=0.25), expected) < 1e-6
+    assert distance(trained(model, count=1, auxiliary=0.3), expected) > 1e-4
+
+
+def test_the_loss_that_is_logged_is_the_main_classifiers():
+    state = trained(Small(), count=1, auxiliary=100.0)
+    heads = Small().apply(trained(Small(), count=0).variables, scaled(None, IMAGES), train=False)
+    main = optax.softmax_cross_entropy_with_integer_labels(heads["logits"], LABELS).mean()
+    assert state.window.report()["loss"] == pytest.approx(float(main), rel=1e-5)
+
+
+def test_an_average_follows_the_weights_and_the_statistics():
+    average, model = averages.create("polyak", 1.0, start=0.0), Small(norm=True)
+    states = [trained(model, count=k) for k in (1, 2, 3)]
+    mean = jax.tree.map(lambda *x: sum(x) / 3, *(s.variables for s in states))
+    found = trained(model, average=average).average
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(mean), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert jax.tree.structure(found) == jax.tree.structure(mean)
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32():
+    half, full = trained(Small(norm=True, dtype="bfloat16")), trained(Small(norm=True))
+    assert {x.dtype for x in jax.tree.leaves(half.variables)} == {jnp.dtype("float32")}
+    assert 1e-6 < distance(half, full) < 0.05
+    loss = half.window.report()["loss"]
+    assert loss == pytest.approx(full.window.report()["loss"], rel=0.02)
+
+
+def test_the_first_loss_that_is_not_finite_is_kept_with_its_rate():
+    start = trained(Small(), count=0)
+    broken = jax.tree.map(lambda x: jnp.full_like(x, jnp.inf), start.params)
+    state = trained(Small(), count=2, start=start.replace(params=broken))
+    assert state.bad_step == 0 and state.bad_rate == 0.5
