@@ -150,8 +150,9 @@ def records(name: str, split: str, data_dir: str = "") -> Records:
         with reading(what):
             return Record(*stored.example(i), what)
 
-    whole = Records(read, np.arange(len(stored)), None, stored.classes)
-    return divided(whole, stored.labels(), split) if both else whole
+    labels = stored.labels() if both else None
+    whole = Records(read, np.arange(len(stored)), labels, stored.classes)
+    return whole if labels is None else divided(whole, labels, split)
 
 
 def from_folder(split: str, data_dir: str) -> Records:

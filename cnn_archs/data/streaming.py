@@ -243,11 +243,19 @@ def in_order(
 
     finished: set[int] = set()
     workers: set[threading.Thread] = set()
+    all_of_them = min(threads, count)
     news = threading.Condition()
 
-    def job(k: int) -> int:
+    def begin() -> None:
+        """The first jobs wait for each other: so all threads have one, and are known."""
         with news:
-            workers.add(threading.current_thread())
+            if threading.current_thread() not in workers:
+                workers.add(threading.current_thread())
+                news.notify_all()
+                news.wait_for(lambda: len(workers) == all_of_them)
+
+    def job(k: int) -> int:
+        begin()
         try:
             work(k)
         except Exception:
@@ -257,7 +265,7 @@ def in_order(
         finally:
             with news:
                 finished.add(k)
-                news.notify()
+                news.notify_all()
         return k
 
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead + 2 * threads)

@@ -1,4 +1,4 @@
-"""Datasets: the embedded digits, what is held out, MNIST and CIFAR-10 where they are, damage."""
+"""Datasets: the embedded digits, what is held out, tfds' of any size, what is there, damage."""
 
 import os
 import shutil
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_dataset
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from cnn_archs.data import prepared, sources
+from cnn_archs.data import decode, prepared, sources
 from cnn_archs.errors import ConfigError, DataError
 
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR") or "/nowhere")
@@ -122,6 +123,145 @@ def test_hold_out_at_its_limits():
         rest, held = sources.hold_out(numbered((34, 33, 33)), count, seed=0)
         assert (len(rest), len(held)) == (100 - count, count)
         assert set(rest.labels) == set(held.labels) == {0, 1, 2}
+
+
+def test_hold_out_of_records_is_as_that_of_a_split():
+    whole = numbered()
+    records = sources.Records(lambda i: None, np.arange(100), whole.labels, whole.classes)
+    for ours, theirs in zip(
+        sources.hold_out(records, 10, 0), sources.hold_out(whole, 10, 0), strict=True
+    ):
+        assert ours.index.tolist() == theirs.images.reshape(-1).tolist()
+        assert ours.labels.tolist() == theirs.labels.tolist()
+    unknown = sources.Records(lambda i: None, np.arange(100), None, whole.classes)
+    rest, held = sources.hold_out(unknown, 10, 0)
+    assert held.labels is None and len(held) == 10
+    assert sorted([*rest.index, *held.index]) == list(range(100))
+    assert held.index.tolist() == sources.hold_out(unknown, 10, 0)[1].index.tolist()
+    assert held.index.tolist() != sources.hold_out(unknown, 10, 1)[1].index.tolist()
+
+
+# --- Datasets of tfds, of images that differ in size -------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A folder with the datasets of tiny_dataset.py."""
+    folder = tmp_path_factory.mktemp("tensorflow_datasets")
+    for name in ("mixed_undivided", "mixed_unlabelled", "mixed_validated", "tiny_undivided"):
+        tiny_dataset.prepare(name, folder)
+    return folder
+
+
+def numbers(records):
+    """Which examples they are: number i has an image of (20 + i) x (30 + i) pixels."""
+    images = [decode.decode(records[i].encoded, "x") for i in range(len(records))]
+    found = [len(image) - 20 for image in images]
+    assert all(image.shape == (20 + i, 30 + i, 3) for i, image in zip(found, images, strict=True))
+    assert all((image == 5 * i).all() for i, image in zip(found, images, strict=True))
+    return found
+
+
+def test_an_undivided_dataset_is_divided_by_class(tiny):
+    """Of 20 and 10 images a fifth each."""
+    train, test = (sources.records("mixed_undivided", s, str(tiny)) for s in ("train", "test"))
+    assert np.bincount(train.labels).tolist() == [16, 8]
+    assert np.bincount(test.labels).tolist() == [4, 2]
+    assert sorted(numbers(train) + numbers(test)) == list(range(30))
+    for part in (train, test):
+        assert part.classes == ("zero", "ten")
+        assert [part[i].label for i in range(len(part))] == part.labels.tolist()
+        assert [int(i % 3 == 2) for i in numbers(part)] == part.labels.tolist()
+
+
+def test_it_is_divided_alike_every_time(tiny):
+    found = [numbers(sources.records("mixed_undivided", "test", str(tiny))) for _ in range(2)]
+    assert found[0] == found[1] == sorted(found[0])
+
+
+def test_one_of_equal_images_is_divided_too(tiny):
+    train, test = (sources.load("tiny_undivided", s, str(tiny)) for s in ("train", "test"))
+    assert np.bincount(train.labels).tolist() == [24, 8]
+    assert np.bincount(test.labels).tolist() == [6, 2]
+    assert (test.images == 10 * test.labels[:, None, None, None]).all()
+
+
+def test_where_the_test_part_has_no_labels_the_validation_part_is_the_test(tiny):
+    found = sources.records("mixed_unlabelled", "test", str(tiny))
+    assert [found[i].label for i in range(len(found))] == [1, 0, 0, 1, 1]
+    assert found.labels is None  # all of ImageNet would have to be read for them
+
+
+@pytest.mark.parametrize("split, count", [("train", 12), ("test", 2), ("validation", 2)])
+def test_where_there_is_no_test_part_the_validation_part_is_it(tiny, split, count):
+    assert len(sources.records("mixed_validated", split, str(tiny))) == count
+
+
+def test_records_have_names_to_be_found_by(tiny):
+    found = sources.records("mixed_undivided", "train", str(tiny))
+    assert found[0].name.startswith("mixed_undivided, split train, in ")
+    assert found[0].name.endswith(f"example {found.index[0]}")
+
+
+def test_mixed_datasets_are_described_without_their_images(tiny):
+    assert sources.describe("mixed_undivided", str(tiny)) == ((0, 0, 3), 2)
+    assert sources.class_names("mixed_undivided", str(tiny)) == ("zero", "ten")
+
+
+def test_a_split_that_they_do_not_have_is_refused(tiny):
+    with pytest.raises(ConfigError, match="has no split 'x', only train"):
+        sources.records("mixed_undivided", "x", str(tiny))
+
+
+@pytest.mark.parametrize("name", ["digits", "shapes"])
+def test_what_is_drawn_or_embedded_is_not_read_one_by_one(name):
+    with pytest.raises(ConfigError, match="is loaded whole"):
+        sources.records(name, "train")
+
+
+@pytest.mark.parametrize("name", sorted({*sources.KNOWN} - {*prepared.OWN}))
+def test_what_is_known_is_what_tfds_says(name, tmp_path):
+    features = prepared.features_of(name, prepared.builder(name, str(tmp_path)))
+    h, w, c = features["image"].shape
+    assert sources.KNOWN[name] == ((h or 0, w or 0, c), features["label"].num_classes)
+
+
+@pytest.fixture
+def cut(tiny, tmp_path):
+    """A copy of mixed_undivided, and its file of records."""
+    shutil.copytree(tiny / "mixed_undivided", tmp_path / "mixed_undivided")
+    (records,) = tmp_path.glob("mixed_undivided/1.0.0/*.array_record*")
+    return tmp_path, records
+
+
+@pytest.mark.parametrize("part", [0.0, 0.2, 0.5, 0.99])
+def test_a_truncated_shard_is_noticed_before_the_first_step(cut, part):
+    folder, records = cut
+    whole = records.read_bytes()
+    records.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(DataError, match=records.name) as e:
+        sources.records("mixed_undivided", "train", str(folder))
+    assert "\n" not in str(e.value)
+
+
+def test_a_missing_shard_is_named(cut):
+    folder, records = cut
+    records.unlink()
+    with pytest.raises(DataError, match=f"mixed_undivided is incomplete: .*{records.name}"):
+        sources.records("mixed_undivided", "train", str(folder))
+
+
+def test_overwritten_records_are_noticed_when_they_are_read(tiny, tmp_path):
+    shutil.copytree(tiny / "mixed_validated", tmp_path / "mixed_validated")
+    (records,) = tmp_path.glob("mixed_validated/1.0.0/*train.array_record*")
+    found = sources.records("mixed_validated", "train", str(tmp_path))
+    data = bytearray(records.read_bytes())
+    data[:2_000] = bytes(2_000)
+    records.write_bytes(data)
+    with pytest.raises(DataError, match="damaged data: mixed_validated, split train") as e:
+        for i in range(len(found)):
+            found[i]
+    assert "\n" not in str(e.value)
 
 
 # --- Errors ------------------------------------------------------------------------------------

@@ -1,0 +1,34 @@
+"""The benchmark of the input runs, and says what it should."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "input.py"
+
+
+def test_a_small_run_prints_one_json_object_with_the_ratio(tmp_path):
+    for i in range(20):
+        path = tmp_path / "train" / "ab"[i % 2] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (50 + i, 60), (10 * i, 0, 0)).save(path)
+    flags = ["--rounds=1", "--steps=1", "--threads=2", "--batches=100", "--format=json"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARK), str(tmp_path), *flags], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    speed = result["images_per_second"]
+    expected = 2 * speed["bare_on_one_core"] / speed["ours"]
+    assert (
+        result["ratio"] == pytest.approx(expected) == pytest.approx(1 / result["fraction_of_bare"])
+    )
+    assert result["ratio_to_pillow"] > 0 and result["cpu_ratio"] > 0
+    assert result["machine"]["threads"] == 2
+    memory = result["memory"]
+    assert memory["batches"] == 100
+    assert memory["first_mb"] <= memory["most_mb"] >= memory["last_mb"]
