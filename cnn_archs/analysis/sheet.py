@@ -20,8 +20,8 @@ def sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None:
     columns = variants.shape[1] + 1
     room = max((WIDTH - GAP) // columns - GAP, 1)
     height, width = np.maximum(originals.shape[1:3], variants.shape[2:4])
-    longest = max(height, width)
-    factor = max(min(CELL, room) // longest, 1) if longest <= room else room / longest
+    whole = max(min(CELL // max(height, width), room // width), 1)
+    factor = whole if width <= room else room / width
     cell_h, cell_w = round(height * factor), round(width * factor)
     size = (columns * (cell_w + GAP) + GAP, len(originals) * (cell_h + GAP) + TOP + GAP)
     page = Image.new("L" if originals.shape[-1] == 1 else "RGB", size, tint(originals, BACKGROUND))

@@ -1,105 +1,85 @@
-"""Augmentation and scaling against numpy."""
+"""The augmentations by name: what they are made of, and that the experiments' knobs fit them."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_archs.data import augment, resident
+from cnn_archs.data import augment, colour, crops, warps
+from cnn_archs.data.generator import ImageDataGenerator
+from cnn_archs.data.standardize import Standardization
+from cnn_archs.errors import ConfigError
+from experiments import base
 
-IMAGES = np.random.default_rng(0).integers(1, 256, (64, 6, 7, 2), np.uint8)  # no pixel is 0
-
-
-def moved(image, down, right):
-    """`image` moved by whole pixels; what comes in is 0: np.roll with what wrapped around cut."""
-    rolled = np.roll(image, (down, right), (0, 1))
-    h, w = image.shape[:2]
-    rows, columns = np.arange(h)[:, None], np.arange(w)[None, :]
-    from_inside = (rows - down >= 0) & (rows - down < h)
-    from_inside = from_inside & (columns - right >= 0) & (columns - right < w)
-    return np.where(from_inside[:, :, None], rolled, 0)
-
-
-def moves(pixels, seed=0):
-    """{(down, right) of each image}, found by trying all; each must be exactly one of them."""
-    out = np.asarray(augment.create("shift", pixels=pixels)(jax.random.key(seed), IMAGES))
-    assert out.dtype == np.uint8 and out.shape == IMAGES.shape
-    found, span = [], range(-pixels, pixels + 1)
-    for before, after in zip(IMAGES, out, strict=True):
-        fits = [(d, r) for d in span for r in span if (moved(before, d, r) == after).all()]
-        assert len(fits) == 1
-        found += fits
-    return found
-
-
-@pytest.mark.parametrize("pixels", [1, 2])
-def test_shift_moves_each_image_by_whole_pixels(pixels):
-    found = moves(pixels)
-    assert {d for d, _ in found} == {r for _, r in found} == set(range(-pixels, pixels + 1))
-
-
-def test_shift_is_uniform_on_both_axes():
-    """One white pixel in 5,000 images: 200 at each of 5x5 places, +-5 standard deviations of 14."""
-    dot = np.zeros((5_000, 7, 7, 1), np.uint8)
-    dot[:, 3, 3] = 255
-    out = np.asarray(augment.create("shift", pixels=2)(jax.random.key(0), dot))[..., 0]
-    assert (out.sum((1, 2), dtype=int) == 255).all()
-    places = (out == 255).sum(0)
-    assert places[1:6, 1:6].sum() == 5_000
-    assert np.abs(places[1:6, 1:6] - 200).max() < 5 * np.sqrt(5_000 / 25 * 24 / 25)
-
-
-def test_shift_by_0_pixels_is_the_image():
-    out = augment.create("shift", pixels=0)(jax.random.key(0), IMAGES)
-    assert (np.asarray(out) == IMAGES).all()
-
-
-def test_shift_is_a_function_of_its_key():
-    shift = augment.create("shift", pixels=2)
-    a, b, other = (np.asarray(shift(jax.random.key(seed), IMAGES)) for seed in (1, 1, 2))
-    assert (a == b).all() and (a != other).any()
-    assert (np.asarray(jax.jit(shift)(jax.random.key(1), IMAGES)) == a).all()
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.float32)
+AMOUNTS = {"translate": 2.0, "scale": 0.15, "squeeze": 0.1, "shear": 0.2}
+MOVES = {"rotation_range": 20.0, "zoom_range": 0.2, "horizontal_flip": True}
 
 
 def test_none_is_the_images():
     assert augment.create("none")(jax.random.key(0), IMAGES) is IMAGES
 
 
+def test_distortions_and_generator_are_what_they_are_named_after():
+    key = jax.random.key(3)
+    distorted = augment.create("distortions", **AMOUNTS)(key, IMAGES)
+    assert (distorted == warps.distort(key, IMAGES, *AMOUNTS.values())).all()
+    generated = augment.create("generator", **MOVES)(key, IMAGES)
+    assert (generated == ImageDataGenerator(**MOVES).random_transform(key, IMAGES)).all()
+    assert (distorted != IMAGES).any() and (generated != IMAGES).any()
+
+
+@pytest.mark.parametrize("name, knobs", [("distortions", AMOUNTS), ("generator", MOVES)])
+def test_an_augmentation_is_a_function_of_its_key(name, knobs):
+    change = jax.jit(augment.create(name, **knobs))
+    a, b, other = (np.asarray(change(jax.random.key(k), IMAGES)) for k in (1, 1, 2))
+    assert a.shape == IMAGES.shape and a.dtype == np.float32
+    assert (a == b).all() and (a != other).any()
+
+
+def test_many_runs_at_once_are_each_as_alone():
+    """Several seeds are trained in one program, by vmap."""
+    knobs = {**MOVES, "channel_shift_range": 20.0, "brightness_range": (0.5, 1.5)}
+    change = augment.create("generator", **knobs)
+    keys = jax.random.split(jax.random.key(0), 3)
+    together = jax.vmap(change, in_axes=(0, None))(keys, IMAGES)
+    for key, out in zip(keys, together, strict=True):
+        np.testing.assert_allclose(out, change(key, IMAGES), atol=1e-2)
+
+
 def test_names_and_knobs_are_checked():
     with pytest.raises(KeyError):
         augment.create("cutout")
     with pytest.raises(TypeError):
-        augment.create("shift")
-    with pytest.raises(TypeError):
-        augment.create("none", pixels=2)
+        augment.create("distortions", translate=2.0)
+    with pytest.raises(ConfigError, match=r"augment\.squeeze=-0.1: must be at least 0"):
+        augment.create("distortions", **{**AMOUNTS, "squeeze": -0.1})
+    with pytest.raises(ConfigError, match=r"augment\.fill_mode=mirror: must be one of nearest,"):
+        augment.create("generator", fill_mode="mirror")
 
 
-def test_lenet5_pixels_run_from_minus_0_1_to_1_175():
-    """LeCun et al. 1998, section II.A: background -0.1, foreground 1.175; 1.275 apart."""
-    image = np.array([0, 255, 51, 128], np.uint8).reshape(1, 2, 2, 1)
-    out = augment.to_input(image, pixel_range=(-0.1, 1.175), pad=0)
-    assert out.dtype == jnp.float32
-    expected = [-0.1, 1.175, -0.1 + 1.275 / 5, -0.1 + 1.275 * 128 / 255]
-    np.testing.assert_allclose(out.reshape(-1), expected, atol=2e-7)
+@pytest.mark.parametrize("name", base.CHOICES["augment"])
+def test_the_experiments_know_the_knobs_of_augment(name):
+    assert base.CHOICES["augment"].keys() == augment.AUGMENTS.keys()
+    change = augment.create(name, **base.CHOICES["augment"][name])
+    out = change(jax.random.key(0), jnp.asarray(IMAGES))
+    assert (name == "distortions") == bool((out != IMAGES).any())  # the generator's are all at 0
 
 
-def test_padding_has_the_value_of_pixel_0():
-    """28x28 in the middle of 32x32."""
-    images = np.full((2, 28, 28, 1), 255, np.uint8)
-    out = np.asarray(augment.to_input(images, pixel_range=(-0.1, 1.175), pad=2))
-    assert out.shape == (2, 32, 32, 1)
-    np.testing.assert_allclose(out[:, 2:30, 2:30], 1.175, rtol=1e-6)
-    border = np.pad(np.zeros((28, 28), bool), 2, constant_values=True)
-    np.testing.assert_allclose(out[:, border], -0.1, rtol=1e-6)
+@pytest.mark.parametrize("name", base.CHOICES["crop"])
+def test_the_experiments_know_the_knobs_of_crop(name):
+    assert base.CHOICES["crop"].keys() == crops.CROPS.keys()
+    crop = crops.create(name, (224, 224), **base.CHOICES["crop"][name])
+    assert crop.on_host(300, 400, None).height > 0
 
 
-def test_prepare_augments_only_where_there_is_a_key():
-    shift = augment.create("shift", pixels=2)
-    prepare = resident.prepare_with(shift, (0.0, 1.0), 1)
-    clean = np.asarray(prepare(None, IMAGES))
-    padded = np.pad(IMAGES, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    np.testing.assert_allclose(clean, padded / 255, atol=1e-7)
-    key = jax.random.key(3)
-    first_moved = augment.to_input(shift(key, IMAGES), pixel_range=(0.0, 1.0), pad=1)
-    assert (np.asarray(prepare(key, IMAGES)) == np.asarray(first_moved)).all()
-    assert (np.asarray(first_moved) != clean).any()
+@pytest.mark.parametrize("name", base.CHOICES["colour"])
+def test_the_experiments_know_the_knobs_of_colour(name):
+    assert base.CHOICES["colour"].keys() == colour.COLOURS.keys()
+    colour.create(name, **base.CHOICES["colour"][name])
+
+
+def test_the_experiments_know_the_knobs_of_standardize():
+    images = IMAGES.astype(np.uint8)
+    standardization = Standardization(**base.CHOICES["standardize"]["keras"])
+    assert (standardization.standardize(images, standardization.fit(images)) == images).all()
