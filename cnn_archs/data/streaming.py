@@ -245,6 +245,7 @@ def in_order(
     workers: set[threading.Thread] = set()
     all_of_them = min(threads, count)
     news = threading.Condition()
+    closed = threading.Event()
 
     def begin() -> None:
         """The first jobs wait for each other: so all threads have one, and are known."""
@@ -252,7 +253,7 @@ def in_order(
             if threading.current_thread() not in workers:
                 workers.add(threading.current_thread())
                 news.notify_all()
-                news.wait_for(lambda: len(workers) == all_of_them)
+                news.wait_for(lambda: len(workers) == all_of_them or closed.is_set())
 
     def job(k: int) -> int:
         begin()
@@ -282,6 +283,9 @@ def in_order(
             next(jobs)
             yield
     finally:
+        closed.set()
+        with news:
+            news.notify_all()
         jobs.close()
         for thread in workers:
             thread.join()

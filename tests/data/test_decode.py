@@ -133,6 +133,9 @@ BOXES = [
     Box(0, 0, 75, 100),
     Box(3.25, 10.5, 40.5, 33.75),
     Box(74, 99, 1, 1),
+    Box(30.0, 5.0, 20.0, 90.0),
+    Box(0.7, 0.0, 70.0, 3.0),
+    Box(33.3, 0.0, 0.5, 100.0),
     Box(0, 0, 75.0000001, 100.0000001),  # of rounding
 ]
 
@@ -152,6 +155,20 @@ def test_a_box_is_resized_as_by_pillow(box, kind):
     expected = Image.fromarray(by_pillow(data)).resize((48, 64), BILINEAR, box=corners)
     assert found.shape == (64, 48, 3) and (found == np.asarray(expected)).all()
     assert seen == [(75, 100)]
+
+
+def test_any_box_is_resized_as_by_pillow():
+    data, random = encoded(picture(), quality=90), np.random.default_rng(0)
+    for _ in range(200):
+        out = tuple(int(n) for n in random.integers(1, 120, 2))
+        height, width = random.uniform(0.5, (75, 100))
+        box = Box(random.uniform(0, 75 - height), random.uniform(0, 100 - width), height, width)
+        if min(height / out[0], width / out[1]) >= 2:
+            continue  # it is decoded smaller
+        found = decode_and_crop(data, lambda h, w, box=box: box, out, "x")
+        corners = (box.left, box.top, box.left + width, box.top + height)
+        expected = Image.fromarray(by_pillow(data)).resize(out[::-1], BILINEAR, box=corners)
+        assert (found == np.asarray(expected)).all()
 
 
 @pytest.mark.parametrize("height, width", [(1, 500), (500, 1), (1, 1), (7, 501)])
@@ -290,6 +307,27 @@ def test_bombs_are_refused_before_they_are_decoded(side):
     data = png_of_zeros(side)
     assert len(data) < 20_000
     assert f"{side}x{side} pixels" in refused(data)
+
+
+def claiming(kind, side):
+    """A small image whose head says that it is side x side."""
+    data = bytearray(encoded(picture(), kind))
+    if kind == "JPEG":
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = struct.pack(">HH", side, side)
+    elif kind == "GIF":
+        data[6:10] = struct.pack("<HH", side, side)
+        at = data.index(b"\x2c" + bytes(4)) + 5
+        data[at : at + 4] = struct.pack("<HH", side, side)
+    else:
+        data[18:26] = struct.pack("<ii", side, side)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "GIF", "BMP"])
+@pytest.mark.parametrize("side", [5_000, 20_000, 32_000])
+def test_what_claims_to_be_huge_is_refused(kind, side):
+    assert f"{side}x{side} pixels" in refused(claiming(kind, side))
 
 
 def test_a_large_jpeg_that_is_as_long_as_it_should_be_is_none():

@@ -126,6 +126,12 @@ def test_seeds_and_positions_have_crops_of_their_own():
     assert len({image.tobytes() for image in images}) == 60
 
 
+def test_there_may_be_more_threads_than_work():
+    stream = Streamed(records(), INCEPTION, threads=7)
+    (batch,) = stream.batches(0, 4, 5, 3, whole)
+    same(batch, stream.batch(0, 4, 3))
+
+
 def test_a_stream_of_no_steps_is_empty():
     assert list(Streamed(records(), INCEPTION).batches(0, 5, 5, 10, whole)) == []
 
@@ -272,6 +278,21 @@ def test_a_closed_stream_leaves_no_thread(taken):
     assert no_thread_is_left()
 
 
+def test_threads_that_cannot_be_started_are_an_error(monkeypatch):
+    """Those that were started end, though they wait for the others."""
+    start, started = threading.Thread.start, []
+
+    def refuse(thread):
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        next(Streamed(records(), INCEPTION, threads=7).batches(0, 0, 1_000, 20, whole))
+
+
 def test_a_forgotten_stream_leaves_no_thread():
     batches = Streamed(records(), INCEPTION, threads=3).batches(0, 0, 1_000, 20, whole)
     next(batches)
@@ -348,7 +369,7 @@ def start(then):
     return process
 
 
-@pytest.mark.parametrize("then", ["raise ValueError", "sys.exit(1)", "import os; os._exit(1)"])
+@pytest.mark.parametrize("then", ["raise ValueError", "import os; os._exit(1)"])
 def test_a_process_that_fails_ends(then):
     with start(then) as process:
         assert process.wait(timeout=10) == 1
