@@ -87,7 +87,7 @@ def parser() -> Parser:
             )
         if "workdir" in flags:
             c.add_argument("--workdir", metavar="DIR", help="folder of the run")
-        forms = ("text", "json", "markdown") if run is summarize else ("text", "json")
+        forms = ("text", "json", *{summarize: ("markdown",), predict: ("csv",)}.get(run, ()))
         c.add_argument("--format", choices=forms, default="text", help="of stdout")
         return c
 
@@ -107,7 +107,11 @@ def parser() -> Parser:
     c = command(import_, "config", "workdir")
     c.add_argument("file", metavar="FILE", help="a .safetensors of torchvision or of `export`")
     c = command(predict, "workdir")
-    c.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    c.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    c = command(augment, "config")
+    c.add_argument("--output", default="augment.png", metavar="FILE", help="(default: %(default)s)")
+    c.add_argument("--images", type=int, default=8, help="rows (default: %(default)s)")
+    c.add_argument("--variants", type=int, default=7, help="of each (default: %(default)s)")
     c = command(prepare)
     c.add_argument("dataset", metavar="DATASET", help="a tfds dataset, like mnist")
     c.add_argument("--data_dir", default="", help="default: $TFDS_DATA_DIR, else tfds' own")
@@ -173,18 +177,45 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Prints the most probable classes of image files."""
-    missing = [f for f in arguments.images if not Path(f).is_file()]
+    missing = [f for f in arguments.images if not Path(f).exists()]
     if missing:
         raise ConfigError(f"there is no file {missing[0]}")
+    from cnn_archs.data import folder
     from cnn_archs.evaluate import run
 
-    predictions = run.predict(workdir_of(arguments), [Path(f) for f in arguments.images])
+    found: list[tuple[str, str]] = []
+    for f in arguments.images:
+        found += folder.unlabelled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
+    predictions = run.predict(workdir_of(arguments), [Path(path) for _, path in found])
+    if arguments.format == "csv":  # as Kaggle's competitions take it
+        rows = zip((name for name, _ in found), predictions, strict=True)
+        print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
+        return
     lines = [
         f"{p['file']}: "
         + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
         for p in predictions
     ]
     emit(arguments, predictions, "\n".join(lines))
+
+
+def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Draws training images beside what an experiment's augmentation makes of them."""
+    from cnn_archs import config as configs
+
+    config = configs.load(arguments.config, overrides)
+    output = Path(arguments.output)
+    check_output(output)
+    if min(arguments.images, arguments.variants) < 1:
+        raise ConfigError("augment: --images and --variants must be at least 1")
+
+    from cnn_archs import pictures
+    from cnn_archs.train import guard
+
+    with guard.writing(output.parent):
+        done = pictures.variants(config, output, arguments.images, arguments.variants)
+    text = f"{done['file']}: {done['images']} images and {done['variants']} variants of each"
+    emit(arguments, done, text)
 
 
 def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -210,10 +241,7 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.weights import run
 
     output = Path(arguments.output)
-    if not output.resolve().parent.is_dir():
-        raise ConfigError(f"--output: there is no folder {output.resolve().parent}")
-    if output.is_dir():
-        raise ConfigError(f"--output={output} is a folder: name a file")
+    check_output(output)
     with guard.writing(output.parent):
         done = run.export(output, config, workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
@@ -240,6 +268,14 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
         done = run.import_(Path(arguments.file), config, workdir)
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, text)
+
+
+def check_output(output: Path) -> None:
+    """ConfigError where a file `output` cannot be."""
+    if not output.resolve().parent.is_dir():
+        raise ConfigError(f"--output: there is no folder {output.resolve().parent}")
+    if output.is_dir():
+        raise ConfigError(f"--output={output} is a folder: name a file")
 
 
 def workdir_of(arguments: argparse.Namespace) -> Path:

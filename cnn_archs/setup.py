@@ -1,7 +1,7 @@
 """From a config to the network it names and the images that the network sees."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cnn_archs import models
-from cnn_archs.data import augment, colour, crops, generator, sources
+from cnn_archs.data import augment, colour, crops, sources
 from cnn_archs.data.inputs import MEANS, Inputs
+from cnn_archs.data.standardize import Standardization
 from cnn_archs.errors import ConfigError, first_line
 
 
@@ -66,7 +67,9 @@ def inputs_of(config: ConfigDict, shape: tuple[int, int, int], *, resident: bool
     with user_errors("config"):
         standardize = None
         if standard.pop("name") != "none":
-            standardize = generator.ImageDataGenerator(**standard).standardize
+            if config.data.mean != "none":
+                raise ConfigError("data.mean and standardize both take a mean off: use one")
+            standardize = Standardization(**standard).standardize
         return Inputs(
             crop=crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **config.crop),
             resident=resident,

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from cnn_archs.data import generator, sources, statistics
+from cnn_archs.data import sources, statistics
 from cnn_archs.data.sources import Split
+from cnn_archs.data.standardize import Standardization
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError
 from cnn_archs.setup import Network, user_errors
@@ -81,7 +82,7 @@ def statistics_of(
             images = train()
             if isinstance(images, Streamed):
                 raise ConfigError("standardize needs a dataset whose images are of one size")
-            found |= generator.ImageDataGenerator(**standard).fit(images.images)
+            found |= Standardization(**standard).fit(images.images)
         return found
 
     return statistics.kept(workdir, compute) if workdir else compute()

@@ -16,7 +16,7 @@ ARGUMENTS = ("", "one_tower", "one_gpu", "owt", "notes")
 
 def get_config(variant=""):
     side = 224 if variant == "owt" else 227  # 224 is printed, with which conv1 cannot give 55x55
-    schedule = dict(name="plateau", learning_rate=0.01, factor=0.1, drops=3)   # section 5
+    schedule = dict(name="plateau", learning_rate=0.01, factor=0.1, drops=3)  # section 5
     if variant == "owt":
         factors = tuple(250.0 ** (-i / 3) for i in range(4))
         schedule = dict(

@@ -27,8 +27,8 @@ def get_config(variant="20"):
         raise ValueError(f"there are depths {', '.join(map(str, DEPTHS + BOTTLENECKS))}")
     # 2016, appendix: 0.01 for the first 400 steps, at every depth
     first = form == "v2"
-    factors = (*(0.1,) * first, 1.0, 0.1, 0.01)                       # section 4.2
-    boundaries = (*(400.0,) * first, 32_000.0, 48_000.0)              # section 4.2
+    factors = (*(0.1,) * first, 1.0, 0.1, 0.01)  # section 4.2
+    boundaries = (*(400.0,) * first, 32_000.0, 48_000.0)  # section 4.2
     warms_up = int(depth) >= 110 and form != "v2"
     return base.config(
         model=dict(

@@ -5,7 +5,8 @@ Expected: 22.85 % top-1 and 6.71 % top-5 error for 50, 25.03 and 7.76 for 34_a, 
     plain34, ten crops (tables 2 and 3); table 1's 1.8, 3.6, 3.8, 7.6 and 11.3 billion multiply-adds
     for 18, 34, 50, 101 and 152.
 `_v1_5` has the recipe that is usual for it, fb.resnet.torch's without its PCA noise: 90 epochs,
-crops and colours as in GoogLeNet's paper, Nesterov's momentum. `_v2` is the second paper: the rate at epochs 30 and 60.
+crops and colours as in GoogLeNet's paper, Nesterov's momentum. `_v2` is the second paper, whose
+rate falls at epochs 30 and 60.
 Deviations: five epochs without a lower error on images held out of train are the plateau; three
     drops at most, which the paper does not say; 90 epochs for `_v2`, neither. Batch normalisation
     over 32, as on each of the papers' eight GPUs.

@@ -19,7 +19,7 @@ ARGUMENTS = (
     *(f"{c}_from_A" for c in DEEPER),
     *(f"{c}_{s}" for c in ("C", "D", "E") for s in ("384", "jitter")),
 )
-FROM_A = "conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8"       # the first four and the last three
+FROM_A = "conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8"  # the first four and the last three
 START = {"": "", "from_A": "A", "384": "{}", "jitter": "{}_384"}
 SCALES = {"384": (384, 384, 384), "jitter": (256, 512, 384)}  # S from, to; Q in evaluation
 

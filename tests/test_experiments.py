@@ -14,7 +14,8 @@ import pytest
 from cnn_archs import config as configs
 from cnn_archs.data import sources
 from cnn_archs.setup import network
-from cnn_archs.train import curvature, losses, optimizers, schedules, steps
+from cnn_archs.train import curvature, steps
+from cnn_archs.train.assemble import rules
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = os.environ.get("CNN_ARCHS_UPDATE_GOLDEN") == "1"
@@ -78,25 +79,25 @@ def test_one_training_step_fits_together(experiment):
     if "scan_blocks" in config.model:  # the same units, traced once
         config = configs.load(experiment, ["model.scan_blocks=true"])
     net = network(config)
-    loss = losses.create(**config.loss.to_dict())
-    schedule = schedules.create(steps_per_epoch=100.0, **config.schedule.to_dict())
-    optimizer = optimizers.create(schedule=schedule, **config.optimizer.to_dict())
-    step = steps.train_step_of(net.model, loss, optimizer, net.prepare)
-    of_data, classes = sources.describe(config.data.name)
-    of_data = of_data if all(of_data) else net.image_shape  # where they differ: as after cropping
-    images = jax.ShapeDtypeStruct((1_000, *of_data), jnp.uint8)
-    labels = jax.ShapeDtypeStruct((1_000,), jnp.int32)
-    index = jax.ShapeDtypeStruct((config.data.batch_size,), jnp.int32)
+    loss, _, optimizer, average = rules(config, steps_per_epoch=100.0)
+    (h, w, c), classes = sources.describe(config.data.name)
+    delivered = (h, w) if net.inputs.resident else net.inputs.crop.delivered
+    mean = jnp.zeros((1, 1, c)) if config.data.mean == "channel" else jnp.zeros((*delivered, c))
+    prepare = net.inputs.prepare({"mean": mean})
+    knobs = dict(auxiliary=config.auxiliary, micro_batch=config.data.micro_batch)
+    step = steps.train_step_of(net.model, loss, optimizer, average, prepare, **knobs)
+    images = jax.ShapeDtypeStruct((config.data.batch_size, *delivered, c), jnp.uint8)
+    labels = jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
 
     def first(key):
-        return steps.init_state(net.model, optimizer, key, net.image_shape)
+        return steps.init_state(net.model, optimizer, average, key, net.image_shape)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(first, key)
-    assert jax.eval_shape(step, state, key, images, labels, index) == state
-    evaluate = steps.eval_step_of(net.model, loss, net.prepare)
-    mask = jax.ShapeDtypeStruct(index.shape, bool)
-    counts = jax.eval_shape(evaluate, state.variables, images, labels, index, mask)
+    assert jax.eval_shape(step, state, key, images, labels) == state
+    evaluate = steps.eval_step_of(net.model, loss, prepare)
+    mask = jax.ShapeDtypeStruct(labels.shape, bool)
+    counts = jax.eval_shape(evaluate, state.variables, images, labels, mask)
     assert counts == state.window
     assert net.classes == classes
     if config.optimizer.name == "sdlm":

@@ -19,6 +19,7 @@ class Resident:
         self.images = jax.device_put(split.images, whole)
         self.labels = jax.device_put(split.labels, whole)
         self.examples = len(split)
+        self.damaged = 0
 
     def evaluation(
         self, batch_size: int, put: Callable[[Any], Any]

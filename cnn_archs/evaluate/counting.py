@@ -13,9 +13,12 @@ from cnn_archs.metrics import Counts
 
 class Examples(Protocol):
     """A split, wherever its images are. evaluation: the arguments of the evaluation step after the
-    variables, for each batch."""
+    variables, for each batch. damaged: how many examples could not be read so far."""
 
     examples: int
+
+    @property
+    def damaged(self) -> int: ...
 
     def evaluation(self, batch_size: int, put: Callable[[Any], Any]) -> Any: ...
 

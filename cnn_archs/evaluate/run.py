@@ -39,7 +39,7 @@ class Loaded(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """A checkpoint, read. variables: of all seeds, with a leading axis; average: the same, or {}."""
+    """A checkpoint, read. variables, average (or {}): of all seeds, with a leading axis."""
 
     net: Network
     variables: dict[str, Any]

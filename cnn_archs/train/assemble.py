@@ -55,8 +55,8 @@ def rules(config: ConfigDict, steps_per_epoch: float) -> Rules:
 def assemble(config: ConfigDict, workdir: Path | None = None, together: bool | None = None) -> Run:
     """The run of `config` at step 0, with its data on the devices and nothing compiled yet.
 
-    workdir: where the statistics of the images are kept; None: nowhere. together: None chooses: on an accelerator,
-    where it is faster, and not on a CPU; never for images that are streamed.
+    workdir: where the statistics of the images are kept; None: nowhere. together: None chooses: on
+    an accelerator, where it is faster, and not on a CPU; never for images that are streamed.
     """
     net = network(config)
     resident = net.inputs.resident

@@ -152,6 +152,7 @@ def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
         "protocol": "single",
         "seeds": list(run.seeds),
         **{split: columns(reports) for split, reports in final.items()},
+        "damaged": sum(data.damaged for data in run.data.values()),
         "steps": run.step,
         "epochs": float(run.step / run.periods["epoch"]),
         "seconds": run.seconds,

@@ -1,7 +1,7 @@
 """A run: the states of its seeds, and every move that `loop.py` schedules."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from math import ceil, floor
@@ -51,7 +51,7 @@ class Run:
     schedule: Schedule
     average: Average
     mesh: Mesh
-    data: dict[str, Examples]
+    data: Mapping[str, Examples]
     feeds: Sequence[Callable[[int, int], tuple[Any, ...]]]
     keys: list[jax.Array]
     train_step: Callable[..., steps.TrainState]
@@ -158,7 +158,7 @@ class Run:
         return [jax.tree.map(lambda x, i=i: x[i], every) for i in range(len(self.seeds))]
 
     def start_from(self, variables: list[dict[str, Any]]) -> None:
-        """Takes `variables` (params, batch_stats; one for each seed) in place of the initial ones."""
+        """Takes `variables` (params and batch_stats, for each seed) for the initial ones."""
         of_states = [jax.tree.map(stack, *variables)] if self.together else variables
         for i, v in enumerate(of_states):
             v = jax.device_put(v, NamedSharding(self.mesh, P()))

@@ -175,7 +175,7 @@ def gathered(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]
 
 
 def eval_step_of(model: nn.Module, loss: Loss, prepare: Prepare) -> Callable[..., Counts]:
-    """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where it is True."""
+    """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where True."""
 
     def eval_step(variables, images, labels, mask):
         heads: Any = model.apply(variables, prepare(None, images), train=False)

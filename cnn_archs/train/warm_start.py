@@ -1,4 +1,4 @@
-"""Starting from another run's weights: VGG's deeper columns from A, one image scale from another."""
+"""Starting from another run's weights: VGG's deeper columns from A, a scale from another."""
 
 import sys
 from pathlib import Path

@@ -22,8 +22,9 @@ def test_none_is_the_images():
 
 def test_distortions_and_generator_are_what_they_are_named_after():
     key = jax.random.key(3)
-    distorted = augment.create("distortions", **AMOUNTS)(key, IMAGES)
-    assert (distorted == warps.distort(key, IMAGES, *AMOUNTS.values())).all()
+    distorted = jax.jit(augment.create("distortions", **AMOUNTS))(key, IMAGES)
+    expected = jax.jit(warps.distort)(key, IMAGES, *AMOUNTS.values())
+    np.testing.assert_allclose(distorted, expected, atol=1e-2)
     generated = augment.create("generator", **MOVES)(key, IMAGES)
     assert (generated == ImageDataGenerator(**MOVES).random_transform(key, IMAGES)).all()
     assert (distorted != IMAGES).any() and (generated != IMAGES).any()
@@ -62,7 +63,7 @@ def test_names_and_knobs_are_checked():
 def test_the_experiments_know_the_knobs_of_augment(name):
     assert base.CHOICES["augment"].keys() == augment.AUGMENTS.keys()
     change = augment.create(name, **base.CHOICES["augment"][name])
-    out = change(jax.random.key(0), jnp.asarray(IMAGES))
+    out = jax.jit(change)(jax.random.key(0), jnp.asarray(IMAGES))
     assert (name == "distortions") == bool((out != IMAGES).any())  # the generator's are all at 0
 
 

@@ -49,7 +49,7 @@ NETWORKS = {
         "--config.schedule.name=constant",
         "--config.eval_batch_size=360",
     ),
-    # All that remembers: a plateau, which drops at steps 27, 41 and 54, the warm-up by error, an
+    # All that remembers: a plateau, which drops at steps 25, 37 and 49, the warm-up by error, an
     # average of the weights; and what is kept beside the checkpoints.
     "feedback": (
         "--config.model.name=mlp",
@@ -263,8 +263,8 @@ PLACES = [("restore", 0), ("advance", 1), ("evaluate", 14), ("save", 18), ("adva
 PLACES += [("advance", 45), ("advance", 46), ("evaluate", 54), ("advance", 59), ("advance", 60)]
 PLACES += [("evaluate", 60), ("finish", 60)]
 # In the warm-up's window; in the evaluation before each drop, and right after one.
-OF_MEMORY = [("advance", 10), ("save", 18), ("advance", 21), ("evaluate", 27), ("advance", 28)]
-OF_MEMORY += [("advance", 40), ("evaluate", 41), ("evaluate", 54), ("evaluate", 60)]
+OF_MEMORY = [("advance", 10), ("save", 17), ("advance", 20), ("evaluate", 25), ("advance", 26)]
+OF_MEMORY += [("advance", 36), ("evaluate", 37), ("evaluate", 49), ("evaluate", 60)]
 
 
 @pytest.mark.parametrize(
@@ -297,9 +297,9 @@ def test_the_run_with_a_memory_warms_up_and_drops(references):
     for line in map(json.loads, lines):
         if line["split"] == "train":
             rate[line["step"]] = line["learning_rate"]
-    assert rate[14] == rate[18] == pytest.approx(0.01)  # warming up: the window is 20 steps
+    assert rate[13] == rate[14] == pytest.approx(0.01)  # warming up: the window is 20 steps
     after = {step: r for step, r in rate.items() if r != rate[14]}
-    expected = {step: 0.1 ** (1 + sum(step > drop for drop in (27, 41, 54))) for step in after}
+    expected = {step: 0.1 ** (1 + sum(step > drop for drop in (25, 37, 49))) for step in after}
     assert after == pytest.approx(expected) and len(set(after.values())) >= 3
     test, average = (result(references("feedback"))[k] for k in ("test", "test_average"))
     assert test["examples"] == average["examples"] == 360

@@ -46,7 +46,10 @@ def scaled(key, images):
     return images.astype(jnp.float32) / 255 - 0.5
 
 
-def trained(model, micro_batch=0, count=3, auxiliary=0.3, average=averages.none(1.0), start=None):
+NO_AVERAGE = averages.create("none", 1.0)
+
+
+def trained(model, micro_batch=0, count=3, auxiliary=0.3, average=NO_AVERAGE, start=None):
     """The state after `count` steps on the whole batch."""
     loss = losses.create("cross_entropy", smoothing=0.0)
     step = steps.train_step_of(
