@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from cnn_archs.data import warps
 from cnn_archs.data.generator import ImageDataGenerator
@@ -52,13 +51,3 @@ AUGMENTS: dict[str, Callable[..., Augment]] = {
 def create(name: str, **knobs: Any) -> Augment:
     """The augmentation `name`; ConfigError for a knob that is out of its range."""
     return AUGMENTS[name](**knobs)
-
-
-def to_input(images: jax.Array, *, pixel_range: tuple[float, float], pad: int) -> jax.Array:
-    """u8[N, H, W, C] -> f32[N, H+2 pad, W+2 pad, C], pixels 0 and 255 at `pixel_range`.
-
-    The border has pixel value 0. LeNet-5 1998 (section II.B): pad 2, range (-0.1, 1.175).
-    """
-    low, high = pixel_range
-    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    return padded.astype(jnp.float32) * ((high - low) / 255) + low
