@@ -30,7 +30,8 @@ import psutil
 import simplejpeg
 from PIL import Image
 
-from cnn_archs.data import crops, sources, streaming
+from cnn_archs.data import crops, order, sources, streaming
+from cnn_archs.data.threads import cores
 from cnn_archs.environment import commit, version
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -85,14 +86,17 @@ def pillow(data: bytes, box: Any) -> np.ndarray:
     return np.asarray(image.resize(OUT[::-1], BILINEAR, box=box))
 
 
-def regions(stream: streaming.Streamed, encoded: list[bytes]) -> list[Any]:
-    """A region of each image, drawn as the stream draws them."""
-    random, found = np.random.default_rng(0), []
-    for data in encoded:
+def first(stream: streaming.Streamed, count: int) -> tuple[list[bytes], list[Any]]:
+    """The first images of the stream with seed 0, encoded, and its regions of them."""
+    encoded, boxes = [], []
+    for position, example in enumerate(order.indices(len(stream), 0, 0, count)):
+        data = stream.records[int(example)].encoded
+        random = np.random.Generator(np.random.Philox(key=[0, position]))
         with Image.open(io.BytesIO(data)) as image:
             box = stream.crop.on_host(image.height, image.width, random)
-        found.append((box.left, box.top, box.left + box.width, box.top + box.height))
-    return found
+        encoded.append(data)
+        boxes.append((box.left, box.top, box.left + box.width, box.top + box.height))
+    return encoded, boxes
 
 
 def measure(stream: streaming.Streamed, steps: int, rounds: int) -> dict[str, Any]:
@@ -102,9 +106,7 @@ def measure(stream: streaming.Streamed, steps: int, rounds: int) -> dict[str, An
         batches = stream.batches(0, 0, steps, BATCH, lambda batch: batch)
         return sum(len(labels) for _, labels in batches)
 
-    records = [stream.records[i % len(stream)] for i in range(steps * BATCH // stream.threads)]
-    encoded = [record.encoded for record in records]
-    boxes = regions(stream, encoded)
+    encoded, boxes = first(stream, steps * BATCH)
     ways = {
         "ours": Measured(ours),
         "bare": Measured(lambda: loop(bare, encoded, boxes)),
@@ -186,7 +188,7 @@ def main() -> None:
     result["images"] = len(records)
     result["folder"] = arguments.folder or "drawn, 500x375"
     result["machine"] = {
-        "cores": streaming.cores(),
+        "cores": cores(),
         "threads": stream.threads,
         "load_average": os.getloadavg()[0],
         "platform": platform.platform(),

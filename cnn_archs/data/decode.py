@@ -102,24 +102,38 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
         return np.asarray(opened(encoded).image(1))
 
 
+class Region:
+    """A part of an image, chosen by choose_box(height, width), that is still to be decoded.
+
+    DataError, which says `name`, where the image is no image or a bomb.
+    """
+
+    def __init__(self, encoded: bytes, choose_box: Callable[[int, int], Box], name: str):
+        self.name = name
+        with reading(name):
+            self.source = opened(encoded)
+        self.box = choose_box(self.source.height, self.source.width)
+
+    def resized(self, out: tuple[int, int]) -> np.ndarray:
+        """u8[*out, 3], as Pillow resizes: bilinear, antialiased, what is just outside taking part.
+
+        A JPEG of which at least 2, 4 or 8 times as many pixels as needed would be decoded is
+        decoded to half, a quarter, an eighth of its size, by its cosine transform. DataError,
+        which says the name, where it is damaged.
+        """
+        box, source = self.box, self.source
+        enough = min(box.height / out[0], box.width / out[1])
+        factor = next((f for f in source.factors if f <= enough), 1)
+        with reading(self.name):
+            image = source.image(factor)
+            right = min((box.left + box.width) / factor, image.width)
+            bottom = min((box.top + box.height) / factor, image.height)
+            region = (box.left / factor, box.top / factor, right, bottom)
+            return np.asarray(image.resize(out[::-1], Image.Resampling.BILINEAR, box=region))
+
+
 def decode_and_crop(
     encoded: bytes, choose_box: Callable[[int, int], Box], out: tuple[int, int], name: str
 ) -> np.ndarray:
-    """The region choose_box(height, width) of an image, resized to `out`: u8[*out, 3].
-
-    Resized as by Pillow: bilinear, antialiased, what is just outside of the box taking part. A
-    JPEG of which at least 2, 4 or 8 times as many pixels as needed would be decoded is decoded to
-    half, a quarter, an eighth of its size: by its cosine transform, about 3 times as quick.
-    DataError, which says `name`, where it is damaged.
-    """
-    with reading(name):
-        source = opened(encoded)
-    box = choose_box(source.height, source.width)
-    enough = min(box.height / out[0], box.width / out[1])
-    factor = next((f for f in source.factors if f <= enough), 1)
-    with reading(name):
-        image = source.image(factor)
-        right = min((box.left + box.width) / factor, image.width)
-        bottom = min((box.top + box.height) / factor, image.height)
-        region = (box.left / factor, box.top / factor, right, bottom)
-        return np.asarray(image.resize(out[::-1], Image.Resampling.BILINEAR, box=region))
+    """The region choose_box(height, width) of an image, resized to `out`: u8[*out, 3]."""
+    return Region(encoded, choose_box, name).resized(out)

@@ -218,12 +218,13 @@ def test_in_evaluation_a_damaged_image_is_not_counted():
 
 def test_more_than_one_in_a_hundred_is_too_many():
     stream = Streamed(damaged_at(3, 100, 200, count=250), INCEPTION, damaged="skip", threads=2)
-    with pytest.raises(DataError, match="more than one in 100 of 250 images are damaged"):
+    with pytest.raises(DataError, match="3 of 250 images are damaged, more than one in 100"):
         list(stream.batches(0, 0, 25, 10, whole))
 
 
-def test_all_damaged_ends_at_once():
-    stream = Streamed(damaged_at(*range(COUNT)), INCEPTION, damaged="skip", threads=2)
+@pytest.mark.parametrize("count", [1, 2, COUNT])
+def test_all_damaged_ends_at_once(count):
+    stream = Streamed(damaged_at(*range(count), count=count), INCEPTION, damaged="skip", threads=2)
     with pytest.raises(DataError):
         next(stream.batches(0, 0, 10, 10, whole))
 
@@ -332,9 +333,8 @@ def test_whatever_goes_wrong_in_a_thread_reaches_the_caller(error):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_dies_is_noticed(monkeypatch):
+def test_a_thread_that_dies_is_noticed():
     """Killed while it waits for work: what it takes next is lost without a trace."""
-    monkeypatch.setattr(streaming, "cores", lambda: 1)
     batches = Streamed(records(), INCEPTION, threads=1).batches(0, 0, 1_000, 4, whole)
     next(batches)
     time.sleep(0.5)  # until all that is ahead is done
