@@ -70,6 +70,13 @@ def inputs_of(config: ConfigDict, shape: tuple[int, int, int], *, resident: bool
             if config.data.mean != "none":
                 raise ConfigError("data.mean and standardize both take a mean off: use one")
             standardize = Standardization(**standard).standardize
+        if config.augment.name == "generator" and config.data.mean != "none":
+            brightness, channels = (
+                config.augment.brightness_range,
+                config.augment.channel_shift_range,
+            )
+            if tuple(brightness) != (1.0, 1.0) or channels:
+                raise ConfigError("augment's brightness and channel shift need data.mean=none")
         return Inputs(
             crop=crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **config.crop),
             resident=resident,

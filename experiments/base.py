@@ -38,7 +38,7 @@ DEFAULTS: dict[str, Any] = dict(
         damaged="raise",     # an image that cannot be read: raise, or skip to the next sound one
         threads=0,           # that read and decode images which differ in size; 0: one a core
         mean="none",         # what is taken off: the training images' mean, by pixel or channel
-        pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become, before a mean is taken off
+        pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become; not with standardize
         pad=0,               # pixels of value 0 put around each image
         image_shape=(0, 0, 0),   # height, width, channels that the network sees; 0: the dataset's
     ),
@@ -60,7 +60,9 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
     ),
     augment=dict(
         none=dict(),
-        distortions=dict(translate=2.0, scale=0.15, squeeze=0.15, shear=0.2),  # LeNet-5; ours
+        distortions=dict(                           # LeNet-5 1998, section III.B; share: of images
+            translate=2.0, scale=0.15, squeeze=0.15, shear=0.2, share=1.0,
+        ),
         generator=dict(                             # the notes', by Keras' names
             rotation_range=0.0, width_shift_range=0.0, height_shift_range=0.0, shear_range=0.0,
             zoom_range=0.0, channel_shift_range=0.0, brightness_range=(1.0, 1.0),

@@ -25,7 +25,9 @@ def get_config(variant="map"):
             pad=2,                              # section II.B: 28x28 extended to 32x32
             pixel_range=(-0.1, 1.175),          # section II.B
         ),
-        augment=dict(name="distortions" if distorted else "none"),    # section III.B
+        augment=(
+            dict(name="distortions", share=0.9) if distorted else dict(name="none")
+        ),                                      # section III.B
         loss=dict(name=f"rbf_{criterion}"),     # section II.C, equations 8 and 9
         optimizer=dict(name="sdlm", mu=0.4, samples=500),  # section III.B, but for mu
         schedule=dict(name="lenet5_paper1998"),             # section III.B

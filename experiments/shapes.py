@@ -17,7 +17,7 @@ def get_config(variant="augmented"):
         zoom_range=0.3, horizontal_flip=True, vertical_flip=True, fill_mode="nearest",
     )  # fmt: skip
     return base.config(
-        model=dict(name="cnn", num_classes=3),
+        model=dict(name="cnn", widths=(16, 32), hidden=64, num_classes=3),
         data=dict(name="shapes", batch_size=9),
         augment=generator if variant == "augmented" else dict(name="none"),
         optimizer=dict(name="adam"),

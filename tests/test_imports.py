@@ -77,7 +77,7 @@ HOLDERS = {  # package -> the only files that may import it
     "tensorflow": {"cnn_archs/data/prepare.py"},
     "tensorflow_datasets": {"cnn_archs/data/prepared.py"},
     "array_record": {"cnn_archs/data/prepared.py"},
-    "grain": {"cnn_archs/data/streaming.py"},
+    "grain": {"cnn_archs/data/threads.py"},
     "simplejpeg": {"cnn_archs/data/decode.py"},
     "tensorboardX": {"cnn_archs/train/logs.py"},
     "matplotlib": {"cnn_archs/analysis/figures.py"},

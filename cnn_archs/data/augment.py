@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from cnn_archs.data import warps
 from cnn_archs.data.generator import ImageDataGenerator
@@ -21,16 +22,27 @@ def none() -> Augment:
     return lambda key, images: images
 
 
-def distortions(*, translate: float, scale: float, squeeze: float, shear: float) -> Augment:
+def distortions(
+    *, translate: float, scale: float, squeeze: float, shear: float, share: float
+) -> Augment:
     """LeNet-5's planar distortions, LeCun et al. 1998, section III.B: see `warps.distort`.
 
-    translate: pixels; the others: fractions.
+    translate: pixels; the others: fractions. share: of the images that are distorted; nine of ten
+    of the paper's were.
     """
     knobs = {"translate": translate, "scale": scale, "squeeze": squeeze, "shear": shear}
     for knob, value in knobs.items():
         if value < 0:
             raise ConfigError(f"augment.{knob}={value}: must be at least 0")
-    return lambda key, images: warps.distort(key, images, **knobs)
+    if not 0 <= share <= 1:
+        raise ConfigError(f"augment.share={share}: must be from 0 to 1")
+
+    def augment(key: jax.Array, images: jax.Array) -> jax.Array:
+        warp_key, share_key = jax.random.split(key)
+        chosen = jax.random.bernoulli(share_key, share, (len(images), 1, 1, 1))
+        return jnp.where(chosen, warps.distort(warp_key, images, **knobs), images)
+
+    return augment
 
 
 def generator(**knobs: Any) -> Augment:

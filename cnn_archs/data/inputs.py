@@ -20,8 +20,8 @@ class Inputs:
 
     resident: the crop is made on the device altogether, of images of one size; else the host has
     made its part of it. mean: what is taken off, `pixel`: the training images' mean at each place,
-    `channel`: over all places, or `none`. standardize: None, or (images, statistics) -> images.
-    pixel_range: what 0 and 255 become; the differences from a mean are scaled alike. pad: zeros put
+    `channel`: over all places, or `none`. pixel_range: what 0 and 255 become; the differences from
+    a mean are scaled alike. standardize: in its place, (images, statistics) -> images, or None. pad: zeros put
     around the image in the end.
     """
 
@@ -54,10 +54,11 @@ class Inputs:
             if key is not None:
                 x = crops.mirror(keys[2], x) if self.mirror else x
                 x = self.augment(keys[3], x)
-            if self.standardize:
-                x = self.standardize(x, statistics)
-            low, high = self.pixel_range
             around = ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0))
-            return jnp.pad(x, around) * ((high - low) / 255) + low
+            x = jnp.pad(x, around)
+            if self.standardize:
+                return self.standardize(x, statistics)
+            low, high = self.pixel_range
+            return x * ((high - low) / 255) + low
 
         return prepare

@@ -1,13 +1,12 @@
 """What an input needs to know of the training images: computed once, kept in the workdir."""
 
 import os
-import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from cnn_archs.errors import DataError, first_line
+from cnn_archs.data.damage import reading
 
 FILE = "statistics.npz"
 
@@ -21,13 +20,9 @@ def kept(workdir: Path, compute: Callable[[], Statistics]) -> Statistics:
     """
     path = workdir / FILE
     if path.exists():
-        try:
-            with np.load(path) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
-            raise DataError(
-                f"{path} is damaged ({first_line(e)}); remove it, and it is computed again"
-            ) from e
+        what = f"{path} (remove it, and it is computed again)"
+        with reading(what), open(path, "rb") as f, np.load(f) as arrays:
+            return dict(arrays)
     statistics = compute()
     if statistics:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")

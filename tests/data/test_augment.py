@@ -12,7 +12,8 @@ from cnn_archs.errors import ConfigError
 from experiments import base
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.float32)
-AMOUNTS = {"translate": 2.0, "scale": 0.15, "squeeze": 0.1, "shear": 0.2}
+WARP = {"translate": 2.0, "scale": 0.15, "squeeze": 0.1, "shear": 0.2}
+AMOUNTS = {**WARP, "share": 1.0}
 MOVES = {"rotation_range": 20.0, "zoom_range": 0.2, "horizontal_flip": True}
 
 
@@ -23,11 +24,20 @@ def test_none_is_the_images():
 def test_distortions_and_generator_are_what_they_are_named_after():
     key = jax.random.key(3)
     distorted = jax.jit(augment.create("distortions", **AMOUNTS))(key, IMAGES)
-    expected = jax.jit(warps.distort)(key, IMAGES, *AMOUNTS.values())
+    expected = jax.jit(warps.distort)(jax.random.split(key)[0], IMAGES, *WARP.values())
     np.testing.assert_allclose(distorted, expected, atol=1e-2)
     generated = augment.create("generator", **MOVES)(key, IMAGES)
     assert (generated == ImageDataGenerator(**MOVES).random_transform(key, IMAGES)).all()
     assert (distorted != IMAGES).any() and (generated != IMAGES).any()
+
+
+def test_a_share_of_the_images_is_distorted():
+    """LeCun et al. 1998, section III.B: 540,000 of 600,000 patterns."""
+    images = jnp.tile(IMAGES[:1], (1000, 1, 1, 1))
+    change = augment.create("distortions", **{**WARP, "share": 0.9})
+    out = np.asarray(jax.jit(change)(jax.random.key(0), images))
+    same = (out == IMAGES[:1]).all((1, 2, 3)).mean()
+    assert 0.07 < same < 0.13  # 0.1, give or take three deviations of 0.0095
 
 
 @pytest.mark.parametrize("name, knobs", [("distortions", AMOUNTS), ("generator", MOVES)])
