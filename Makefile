@@ -32,3 +32,5 @@ test-slow: install
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/lenet_cpu.py
+	$(BIN)/python benchmarks/augment.py
+	$(BIN)/python benchmarks/input.py

@@ -15,7 +15,9 @@ from cnn_archs.analysis import report
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 SHELL = [
-    line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()
+    line
+    for block in re.findall(r"```sh\n(.*?)```", README, re.S)
+    for line in re.sub(r"\\\n *", "", block).splitlines()
 ]
 
 # Not run here, and why. Those of ours are parsed and their config is resolved.
@@ -25,6 +27,13 @@ NOT_RUN = {
     "cnn-archs prepare mnist": "network",
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
     "cnn-archs train --config=lenet5_1998_mnist:map": "data and an hour",
+    "cnn-archs train --config=resnet_cifar10:56": "data and a day",
+    "cnn-archs train --config=vgg_imagenet:A": "data and weeks",
+    "cnn-archs train --config=vgg_imagenet:D_from_A "
+    "--config.warm_start.workdir=runs/vgg_imagenet_A": "data and weeks",
+    "cnn-archs train --config=resnet_imagenet:18 --config.data.name=image_folder "
+    "--config.data.data_dir=photos --config.model.num_classes=10 --config.data.holdout=500": "data",
+    "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv": "data",
     "pip install '.[cuda13]'": "hardware",
     "pip install '.[tpu]'": "hardware",
 }

@@ -56,9 +56,10 @@ def result_table(result: dict[str, Any]) -> str:
         "test": "test",
         "test_average": "test, averaged weights",
     }
-    for split, label in labels.items():
+    others = [k for k, v in result.items() if isinstance(v, dict) and k not in labels]
+    for split in (*labels, *others):
         if split in result:
-            r = result[split]
+            r, label = result[split], labels.get(split, split)
             errors = (mean_sd(r["top1_error"]), mean_sd(r["top5_error"]))
             rows.append((label, f"{r['examples']:,}", *errors, mean_sd(r["loss"], 1, 4)))
     head = f"{result['name']} on {result['dataset']}, protocol {result['protocol']}"

@@ -21,8 +21,8 @@ class Inputs:
     resident: the crop is made on the device altogether, of images of one size; else the host has
     made its part of it. mean: what is taken off, `pixel`: the training images' mean at each place,
     `channel`: over all places, or `none`. pixel_range: what 0 and 255 become; the differences from
-    a mean are scaled alike. standardize: in its place, (images, statistics) -> images, or None. pad: zeros put
-    around the image in the end.
+    a mean are scaled alike. standardize: in its place, (images, statistics) -> images, or None.
+    pad: zeros put around the image in the end.
     """
 
     crop: crops.Crop

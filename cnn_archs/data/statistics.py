@@ -26,8 +26,8 @@ def kept(workdir: Path, compute: Callable[[], Statistics]) -> Statistics:
     statistics = compute()
     if statistics:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(temporary, "wb") as f:
-            np.savez(f, allow_pickle=False, **statistics)
+        with open(temporary, "wb") as file:
+            np.savez(file, allow_pickle=False, **statistics)
         os.replace(temporary, path)
     return statistics
 

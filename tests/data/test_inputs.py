@@ -28,6 +28,9 @@ PLAIN = Inputs(
 )
 
 
+DISTORTIONS = ("translate", "scale", "squeeze", "shear")
+
+
 def prepared(key=None, statistics=(), images=IMAGES, **changes):
     inputs = dataclasses.replace(PLAIN, **changes)
     return np.asarray(jax.jit(inputs.prepare(dict(statistics)))(key, images))
@@ -59,8 +62,8 @@ def test_without_a_key_nothing_is_random():
         crop=crops.create("pad", out=(8, 8), pixels=2),
         mirror=True,
         colour=colour.create("jitter", brightness=0.4, contrast=0.4, saturation=0.4),
-        augment=augment.create("distortions", translate=2.0, scale=0.1, squeeze=0.1, shear=0.1, share=1.0),
-    )  # fmt: skip
+        augment=augment.create("distortions", **dict.fromkeys(DISTORTIONS, 0.1), share=1.0),
+    )
     np.testing.assert_allclose(prepared(**everything), IMAGES / 255, atol=1e-6)
     keys = [jax.random.key(k) for k in (0, 0, 1)]
     a, b, c = (prepared(key, **everything) for key in keys)
@@ -125,4 +128,4 @@ def test_standardisation_takes_the_place_of_the_scale():
 @pytest.mark.parametrize("size", [(12, 12), (5, 9)])
 def test_resident_images_of_another_size_are_warped(size):
     out = prepared(crop=crops.create("none", out=size))
-    assert out.shape == (6, *size, 3) and 0 <= out.min() and out.max() <= 1
+    assert out.shape == (6, *size, 3) and out.min() >= 0 and out.max() <= 1
