@@ -18,7 +18,7 @@ import simplejpeg
 from PIL import BmpImagePlugin, GifImagePlugin, Image, PngImagePlugin, WebPImagePlugin
 
 from cnn_archs.data.crops import Box
-from cnn_archs.data.damage import reading
+from cnn_archs.data.damage import damaged, reading
 
 PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
 PIXELS_A_BYTE = 256  # a large image of more than so many is a bomb; JPEG reaches 60
@@ -110,8 +110,10 @@ class Region:
 
     def __init__(self, encoded: bytes, choose_box: Callable[[int, int], Box], name: str):
         self.name = name
-        with reading(name):
+        try:
             self.source = opened(encoded)
+        except Exception as e:
+            raise damaged(name, e) from e
         self.box = choose_box(self.source.height, self.source.width)
 
     def resized(self, out: tuple[int, int]) -> np.ndarray:
@@ -124,12 +126,14 @@ class Region:
         box, source = self.box, self.source
         enough = min(box.height / out[0], box.width / out[1])
         factor = next((f for f in source.factors if f <= enough), 1)
-        with reading(self.name):
+        try:
             image = source.image(factor)
             right = min((box.left + box.width) / factor, image.width)
             bottom = min((box.top + box.height) / factor, image.height)
             region = (box.left / factor, box.top / factor, right, bottom)
             return np.asarray(image.resize(out[::-1], Image.Resampling.BILINEAR, box=region))
+        except Exception as e:
+            raise damaged(self.name, e) from e
 
 
 def decode_and_crop(

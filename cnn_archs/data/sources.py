@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from cnn_archs.data import folder, prepared, shapes
-from cnn_archs.data.damage import reading
+from cnn_archs.data.damage import damaged, reading
 from cnn_archs.errors import ConfigError, DataError
 
 
@@ -170,8 +170,11 @@ def from_folder(split: str, data_dir: str) -> Records:
 
 def read_file(found: folder.Listing, i: int) -> Record:
     path = found.paths[i]
-    with reading(path), open(path, "rb") as file:
-        return Record(file.read(), int(found.labels[i]), path)
+    try:
+        with open(path, "rb") as file:
+            return Record(file.read(), int(found.labels[i]), path)
+    except OSError as e:
+        raise damaged(path, e) from e
 
 
 def divided(whole: Examples, labels: np.ndarray, split: str) -> Examples:
@@ -212,7 +215,7 @@ def digits(split: str) -> Split:
     return everything.take(train if split == "train" else test)
 
 
-def hold_out(split: Examples, count: int, seed: int) -> tuple[Examples, Examples]:
+def hold_out(split: Examples, count: int) -> tuple[Examples, Examples]:
     """`split` in two: the rest, and `count` examples, stratified by class and fixed by `seed`.
 
     Records whose labels are not known are divided at random, the classes left to chance.

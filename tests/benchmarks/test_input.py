@@ -27,6 +27,8 @@ def test_a_small_run_prints_one_json_object_with_the_ratio(tmp_path):
     assert (
         result["ratio"] == pytest.approx(expected) == pytest.approx(1 / result["fraction_of_bare"])
     )
+    everywhere = speed["bare_on_all_cores"] / speed["ours"]
+    assert result["ratio_to_bare_everywhere"] == pytest.approx(everywhere)
     assert result["ratio_to_pillow"] > 0 and result["cpu_ratio"] > 0
     assert result["machine"]["threads"] == 2
     memory = result["memory"]
