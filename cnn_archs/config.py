@@ -54,6 +54,9 @@ def load(experiment: str, overrides: list[str]) -> ConfigDict:
     for key, text in pairs:
         if key not in {f"{kind}.name" for kind in kinds}:
             override(config, key, text)
+    lengths = {"epochs", "steps"} & {key for key, _ in pairs}
+    if len(lengths) == 1:  # how long it is, said in one way, is not said in the other
+        config["epochs" if "steps" in lengths else "steps"] = 0.0 if "steps" in lengths else 0
     config.lock()
     check(config)
     return config
@@ -194,6 +197,8 @@ def check(config: ConfigDict) -> None:
         raise ConfigError("epochs, steps and seed cannot be negative")
     if not config.epochs and not config.steps:
         raise ConfigError("nothing to train: set --config.epochs or --config.steps")
+    if config.epochs and config.steps:
+        raise ConfigError("epochs and steps both say how long to train: one of them must be 0")
     if len(config.data.pixel_range) != 2:
         raise ConfigError("data.pixel_range: what pixels 0 and 255 become, like (0.0, 1.0)")
     if len(config.data.image_shape) != 3 or min(config.data.image_shape) < 0:

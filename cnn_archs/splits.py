@@ -50,7 +50,7 @@ def parts(config: ConfigDict, train: sources.Examples) -> dict[str, sources.Exam
     """The training images as the run divides them."""
     if not config.data.holdout:
         return {"train": train}
-    rest, held = sources.hold_out(train, config.data.holdout, config.seed)
+    rest, held = sources.hold_out(train, config.data.holdout)
     return {"train": rest, "val": held}
 
 

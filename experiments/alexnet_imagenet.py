@@ -4,9 +4,12 @@ python launch.py train --config=experiments/alexnet_imagenet.py
 Expected: 40.7 % top-1 and 18.2 % top-5 error, the mean of ten crops (table 2, 1 CNN); 60,965,224
     parameters (the abstract: 60 million) and 724,406,816 multiply-adds.
 Deviations: the rate was divided by hand, when the validation error stopped improving: here after
-    five epochs without, on images held out of train. Mean image and crops are of 227x227. Of weight
-    decay the equation says "w": weights, not biases. `owt` follows "One weird trick" (Krizhevsky
-    2014), but for its 1000 logistic units. `notes` has the lecture notes' weight decay.
+    five evaluations without, one an epoch, on 10,000 images held out of train at random. Crops are
+    227x227, so that there are 30 x 30 x 2 of an image, not 2048. The principal components are those
+    printed in fb.resnet.torch, for pixels in [0, 1], on any dataset. Of weight decay the equation
+    says "w": weights, not biases.
+`owt` is torchvision's net (256 maps in conv4, no LRN, torch's initialisation, no logistic units)
+with the schedule of "One weird trick" (Krizhevsky 2014). `notes` has the notes' weight decay.
 """
 
 from experiments import base

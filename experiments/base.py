@@ -12,11 +12,13 @@ from ml_collections import ConfigDict
 DEFAULTS: dict[str, Any] = dict(
     seed=0,                  # the first seed; the run trains seed, seed + 1, ..., seed + seeds - 1
     seeds=1,                 # how many networks to train, equal in all but their random numbers
-    epochs=20.0,             # passes over the training images
-    steps=0,                 # optimizer steps; 0: from epochs
+    epochs=20.0,             # passes over the training images; or 0, and
+    steps=0,                 # optimizer steps; one of the two is 0: naming one makes the other so
     eval_batch_size=1000,    # images
+    test_scales=(),          # pixels of the shorter side, for multi_scale, and for grid_150 if they
+                             # are three; empty: VGG's rule
     log_every=100,           # steps between lines of metrics.jsonl
-    eval_every=1.0,          # epochs between evaluations
+    eval_every=1.0,          # epochs between evaluations, which a plateau's patience counts
     checkpoint_every=1.0,    # epochs between checkpoints; there is one at the end in any case
     keep=2,                  # checkpoints kept
     deterministic=False,     # XLA's deterministic operations on a GPU: slower, same bits each run
@@ -24,7 +26,8 @@ DEFAULTS: dict[str, Any] = dict(
     auxiliary=0.3,           # weight of each auxiliary classifier's loss, where there are any
     mirror=False,            # in training, left and right exchanged in half of the images
     warm_start=dict(
-        workdir="",          # another run, whose newest weights this one starts from; empty: none
+        workdir="",          # another run, whose newest weights (not their average) this one has
+                             # at the start; empty: none
         layers="",           # which layers: a,b or ours=theirs where names differ; empty: all
     ),
     model=dict(name="lenet5"),
@@ -34,11 +37,14 @@ DEFAULTS: dict[str, Any] = dict(
                              # of image_folder, the folder
         batch_size=128,      # images in one optimizer step, over all devices
         micro_batch=0,       # images whose gradients are computed at once; 0: the whole batch
-        holdout=0,           # training images set aside for selection, stratified; 0 for figures
+        holdout=0,           # training images set aside, by class where labels are known at once:
+                             # to select by, or for a plateau; 0 for figures
         damaged="raise",     # an image that cannot be read: raise, or skip to the next sound one
         threads=0,           # that read and decode images which differ in size; 0: one a core
-        mean="none",         # what is taken off: the training images' mean, by pixel or channel
-        pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become; not with standardize
+        mean="none",         # what is taken off: the training images' mean, by pixel or channel;
+                             # of images that differ in size, that of evaluation's crops
+        pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become; with a mean, only its width
+                             # counts; not with standardize
         pad=0,               # pixels of value 0 put around each image
         image_shape=(0, 0, 0),   # height, width, channels that the network sees; 0: the dataset's
     ),
@@ -49,7 +55,8 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
     crop=dict(                                      # how an image comes to the network's size
         none=dict(),                                # as it is; if images differ in size, warped
         pad=dict(pixels=4),                         # padded, and a random part of the old size
-        square=dict(side=256, resize="shorter"),    # a part of the central square, resized; or warp
+        square=dict(side=256, resize="shorter"),    # a part of the central square once the shorter
+                                                    # side is `side`; warp: of all made square
         shorter_side=dict(smallest=256, largest=256, evaluate=256),   # resized to, in pixels
         inception=dict(area=(0.08, 1.0), aspect=(0.75, 4 / 3), evaluate=256),
     ),
@@ -60,7 +67,8 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
     ),
     augment=dict(
         none=dict(),
-        distortions=dict(                           # LeNet-5 1998, section III.B; share: of images
+        distortions=dict(                           # LeNet-5 1998, section III.B; share: of images;
+            # translate: pixels; the others: fractions
             translate=2.0, scale=0.15, squeeze=0.15, shear=0.2, share=1.0,
         ),
         generator=dict(                             # the notes', by Keras' names
@@ -78,7 +86,7 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
         ),
     ),
     loss=dict(
-        cross_entropy=dict(smoothing=0.0),          # of labels: 0.1 of the mass to all classes
+        cross_entropy=dict(smoothing=0.0),          # share of a label spread over all classes
         rbf_mean=dict(),                            # LeNet-5 1998, equation 8
         rbf_map=dict(j=1.0),                        # equation 9; the paper does not give its j
     ),
@@ -93,9 +101,9 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
         rmsprop=dict(
             decay=0.9, eps=1.0, momentum=0.9, weight_decay=0.0, decayed="all", clip=0.0,
         ),
-        sdlm=dict(mu=0.02, samples=500),            # LeNet-5 1998, appendix C
+        sdlm=dict(mu=0.02, samples=500),            # LeNet-5 1998, section III.B
     ),
-    average=dict(                                   # of the weights, evaluated beside them
+    average=dict(                                   # of weights and batch statistics, evaluated too
         none=dict(),
         ema=dict(decay=0.9999),
         polyak=dict(start=0.0),                     # epoch
@@ -108,7 +116,8 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
     schedule=dict(
         constant=dict(learning_rate=0.01),
         piecewise=dict(learning_rate=0.01, factors=(1.0, 0.1), boundaries=(10.0,), unit="epoch"),
-        plateau=dict(                               # of the held-out error: needs data.holdout
+        plateau=dict(                               # of the held-out error: needs data.holdout;
+            # patience: evaluations; improvement: of the error, a fraction of 1
             learning_rate=0.01, factor=0.1, drops=3, patience=5, improvement=0.0,
         ),
         exponential=dict(learning_rate=0.01, factor=0.96, every=1.0, unit="epoch", staircase=False),
@@ -139,6 +148,8 @@ def section(kind: str, name: str) -> dict[str, Any]:
 def config(**overrides: Any) -> ConfigDict:
     """DEFAULTS and the first CHOICES with `overrides`, locked; an unknown key is an error."""
     tree = {**DEFAULTS}
+    if "steps" in overrides:
+        tree["epochs"] = 0.0
     for kind, first in FIRST.items():
         name = overrides.get(kind, {}).get("name", first)
         if name not in CHOICES[kind]:

@@ -2,8 +2,9 @@
 
 python launch.py train --config=experiments/cnn_mnist.py
 Expected: 99.01 % accuracy, that is 0.99 % test error (lecture notes).
-The notes give MaxPooling2D(2), Dropout(0.25) and the accuracy; the rest is the textbook's that
-they follow, which trains for up to 30 epochs and stops early. Here: 6 epochs, none chosen.
+Deviations: the notes give MaxPooling2D(2), Dropout(0.25) and the accuracy; the rest is the
+    textbook's that they follow, which trains for up to 30 epochs and stops early. Here: 6 epochs,
+    none chosen, and Adam's own epsilon, not Keras'.
 """
 
 from experiments import base

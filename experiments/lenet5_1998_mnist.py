@@ -3,11 +3,14 @@
 python launch.py train --config=experiments/lenet5_1998_mnist.py:map
 Expected: 0.95 % test error (section III.B, figure 5), 0.8 % for map_distorted (same section).
 `map_distorted` is the criterion map with nine of ten images distorted, as 540,000 of the paper's
-600,000 were; it drew them once, we draw anew each pass. The amounts are ours.
-Deviation: mu. The paper prints 0.02, but not how its energy is scaled, on which mu depends. With
-equations 7 and 8 to the letter and the printed initial weights, 0.02 drives every unit into
-saturation within a few hundred steps and the network stays at chance. 0.4, which is the printed
-value with the energy divided by 20, trains.
+600,000 were; it drew them once, we draw anew each pass, and take the curvature of images that are
+not distorted. The amounts are ours, as is j.
+Deviations: the order is drawn anew for each pass; the paper's is the same in each (appendix C).
+    mu: the paper prints 0.02, but not how its energy is scaled, on which mu depends. With equations
+    7 and 8 to the letter and the printed initial weights, 0.02 drives every unit into saturation
+    within a few hundred steps and the network stays at chance. 0.4, which is the printed value with
+    the energy divided by 20, trains. The steps of the first pass are then at most 0.00125, the
+    paper's up to 0.016.
 """
 
 from experiments import base
@@ -22,7 +25,7 @@ def get_config(variant="map"):
         data=dict(
             name="mnist",
             batch_size=1,                       # appendix C: stochastic
-            pad=2,                              # section II.B: 28x28 extended to 32x32
+            pad=2,                              # section III.A: 28x28 extended to 32x32
             pixel_range=(-0.1, 1.175),          # section II.B
         ),
         augment=(

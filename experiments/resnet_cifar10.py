@@ -6,8 +6,9 @@ Expected: 8.75 % test error for 20, 7.51 for 32, 7.17 for 44, 6.97 for 56, 6.61 
     4). 269,722 parameters for 20 (table 6: 0.27 million).
 Batch normalisation over 64, as on each of the paper's two GPUs. The whole of train is trained on;
     the paper chose its schedule on 45,000 and 5,000 (`--config.data.holdout=5000`).
-Deviations: the paper says that 110 warms up; we let 1202 and plain nets as deep do so too. A border
-    of the mean around the image, which it does not say.
+Deviations: the paper says that 110 warms up; we let 1202 and plain nets as deep do so too, by the
+    error of the last 100 steps, our window. The border around the image is of the mean, and all
+    parameters decay, which it does not say.
 """
 
 from experiments import base

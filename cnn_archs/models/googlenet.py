@@ -4,7 +4,8 @@
 over the edge (112 -> 56 -> 28 -> 14 -> 7), response normalisation before and after conv2 (figure
 3), auxiliary classifiers after 4a and 4d in training. 6,998,552 parameters, 13,378,280 with them.
 
-Initialisation (the paper is silent): Glorot's, biases 0.2, as in the Caffe release.
+Initialisation (the paper is silent): Glorot's (Caffe's filler of that name has the fan-in
+alone), biases 0.2 but in the last layers, as in the Caffe release.
 
 Deviations: the constants of the normalisation, which the paper does not give, are AlexNet's.
             `googlenet_bn` has batch normalisation for the biases and no response normalisation;

@@ -9,8 +9,14 @@ usual since; `_v2` is the second paper. `resnet20` to `resnet1202` are the CIFAR
 
 Initialisation: N(0, 2 / fan-in) (He et al. 2015, equation 10), biases 0, scales 1.
 
-Deviations: none known. The papers do not say that a projection is batch-normalised (theirs is),
-            nor the pool's padding (1 on each side), nor epsilon 1e-5 and momentum 0.9.
+The lecture notes write ResNet-512 where the paper has 152, and a ReLU before the addition, which
+the paper has after it.
+
+Deviations: evaluation uses moving averages of the batch statistics; the released models have those
+            of many training images, computed in the end. `_v2` on ImageNet has its strides in the
+            3x3, the released ones in the first 1x1. The papers do not say that a projection is
+            batch-normalised (theirs is), nor the pool's padding (1 on each side), nor epsilon 1e-5
+            and momentum 0.9.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,9 @@ after each block a 2x2/2 max-pool. The dense layers are fully convolutional: on 
 than those of training they give a map of class scores, which is averaged (section 3.2).
 
 Initialisation: `normal` is section 3.1's for net A, N(0, variance 10^-2), biases 0. The deeper nets
-started from a trained A; without one, the paper's own later advice is `glorot` (footnote to 3.1).
+started from a trained A; without one, the paper's own later advice is `glorot` (section 3.1).
+
+The lecture notes print column C once with 3x3 where the paper has 1x1: that would be D.
 
 Deviations: the `_bn` variants, with batch normalisation between convolution and ReLU, are not in
             the paper. They keep the convolutions' biases, as torchvision's do.

@@ -56,14 +56,17 @@ def assemble(config: ConfigDict, workdir: Path | None = None, together: bool | N
     """The run of `config` at step 0, with its data on the devices and nothing compiled yet.
 
     workdir: where the statistics of the images are kept; None: nowhere. together: None chooses: on
-    an accelerator, where it is faster, and not on a CPU; never for images that are streamed.
+    one accelerator, where it is faster. Not on a CPU; and not on several devices, over which XLA
+    does not split the grouped convolutions that the seeds' kernels become. Never for images that
+    are streamed.
     """
     net = network(config)
     resident = net.inputs.resident
     mesh = meshes.data_parallel()
     meshes.check_batch(mesh, config.data.micro_batch or config.data.batch_size)
     on_cpu = jax.default_backend() == "cpu"
-    together = resident and (not on_cpu if together is None else together)
+    alone = mesh.size == 1 and not on_cpu
+    together = resident and (alone if together is None else together)
     rules(config, steps_per_epoch=1.0)  # before any data is read
     second_order = config.optimizer.name == "sdlm"
     splits = load_splits(config, net)
@@ -92,6 +95,7 @@ def assemble(config: ConfigDict, workdir: Path | None = None, together: bool | N
         prepare,
         auxiliary=config.auxiliary,
         micro_batch=config.data.micro_batch,
+        mesh=mesh,
     )
     options: Any = dict(together=together, resident=resident)
     return Run(

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cnn_archs.train.schedules import first_step
+
 
 class Average(NamedTuple):
     """init(variables) -> the average before the first step; update(average, variables, step) -> the
@@ -37,7 +39,7 @@ def ema(steps_per_epoch: float, *, decay: float) -> Average:
 
 def polyak(steps_per_epoch: float, *, start: float) -> Average:
     """The mean of all w after epoch `start` (Polyak & Juditsky 1992); before it, w itself."""
-    first = round(start * steps_per_epoch)
+    first = first_step(start, "epoch", steps_per_epoch)
 
     def share(step: jax.Array) -> jax.Array:
         return 1 / (jnp.maximum(step - first, 0) + 1)

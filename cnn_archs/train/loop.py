@@ -10,12 +10,13 @@ from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
 from cnn_archs.analysis.ledger import ledger, totals
+from cnn_archs.data import statistics
 from cnn_archs.environment import environment
 from cnn_archs.errors import ConfigError, Stopped
 from cnn_archs.metrics import columns
 from cnn_archs.setup import devices
 from cnn_archs.train import warm_start
-from cnn_archs.train.assemble import assemble
+from cnn_archs.train.assemble import assemble, rules
 from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
 from cnn_archs.train.logs import MetricsLog
@@ -32,6 +33,7 @@ FREE = {
     "checkpoint_every",
     "keep",
     "data.data_dir",
+    "data.threads",
 }
 
 
@@ -50,6 +52,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             if not run.restore(checkpoints) and config.warm_start.workdir:
                 run.start_from(warm_start.variables(run, **config.warm_start))
             write_json(workdir / "config.json", json.loads(config.to_json()))
+            if run.step < run.total:
+                (workdir / "result.json").unlink(missing_ok=True)  # of a shorter run
             log = MetricsLog(workdir, keep=run.step if run.settled else run.step - 1)
             try:
                 go_on(run, checkpoints, log, stop)
@@ -167,9 +171,14 @@ def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
 
 def claim(workdir: Path, config: ConfigDict) -> None:
     """Writes environment.json; ConfigError if a run with another config lives here."""
-    if (workdir / "config.json").exists() and any((workdir / "checkpoints").glob("*")):
+    if not any((workdir / "checkpoints").glob("*")):
+        (workdir / statistics.FILE).unlink(missing_ok=True)  # of a run that was never saved
+    elif (workdir / "config.json").exists():
         old, new = (json.loads(c.to_json()) for c in (configs.read(workdir), config))
-        changed = set(configs.differences(old, new)) - FREE
+        free = FREE
+        if rules(config, steps_per_epoch=1.0).schedule.evaluated:
+            free = FREE - {"eval_every"}  # it counts evaluations
+        changed = set(configs.differences(old, new)) - free
         if changed:
             raise ConfigError(
                 f"{workdir} holds a run with another config ({', '.join(sorted(changed))}); use "

@@ -86,10 +86,12 @@ def train_step_of(
     *,
     auxiliary: float,
     micro_batch: int,
+    mesh: Mesh | None = None,
 ) -> Callable[..., TrainState]:
     """step(state, key, images u8[B, ...], labels i32[B]) -> the next state.
 
     auxiliary: the weight of each auxiliary head's loss. micro_batch: see `accumulated`; 0: B.
+    mesh: over which each part of a batch is split.
     """
 
     def gradient(state, images, labels, dropout_key):
@@ -118,7 +120,7 @@ def train_step_of(
         images = prepare(augment_key, images)
         size = micro_batch or len(labels)
         (grads, batch_stats, total), counts = accumulated(
-            gradient, state, images, labels, dropout_key, len(labels) // size
+            gradient, state, images, labels, dropout_key, len(labels) // size, mesh
         )
         error = 1 - counts.top1 / counts.examples
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, error=error)
@@ -141,7 +143,7 @@ def train_step_of(
     return train_step
 
 
-def accumulated(gradient, state, images, labels, key, parts):
+def accumulated(gradient, state, images, labels, key, parts, mesh):
     """`gradient` of the batch, computed for one of `parts` equal parts at a time, in order.
 
     The mean over the parts of (gradients, batch statistics, loss), and the sum of their Counts:
@@ -151,6 +153,9 @@ def accumulated(gradient, state, images, labels, key, parts):
     if parts == 1:
         return gradient(state, images, labels, key)
     split = [x.reshape(parts, -1, *x.shape[1:]) for x in (images, labels)]
+    if mesh is not None:  # else consecutive images, a part's, are all on one device
+        over_devices = NamedSharding(mesh, P(None, "data"))
+        split = [jax.lax.with_sharding_constraint(x, over_devices) for x in split]
     keys = jax.random.split(key, parts)
 
     def add(sums, part):

@@ -167,7 +167,7 @@ def test_googlenet_falls_by_4_percent_every_8_epochs():
 
 @pytest.mark.parametrize("variant", ["110_v2", "164_v2", "1001_v2"])
 def test_pre_activation_nets_warm_up_for_400_steps(variant):
-    """He et al. 2016, section 3.1 of its appendix: 0.01, then 0.1."""
+    """He et al. 2016, appendix: 0.01, then 0.1."""
     schedule, _ = of_experiment(f"resnet_cifar10:{variant}", 50_000)
     found = rates(schedule, [0, 399, 400, 31_999, 32_000, 48_000])
     np.testing.assert_allclose(found, [0.01, 0.01, 0.1, 0.1, 0.01, 0.001], rtol=1e-6)
