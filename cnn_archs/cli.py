@@ -92,9 +92,22 @@ def parser() -> Parser:
         return c
 
     command(train, "config", "workdir")
-    c = command(evaluate, "workdir")
-    c.add_argument("--protocol", default="single", help="views of each image (default: single)")
+    c = command(evaluate)
+    c.add_argument("--workdir", metavar="DIR[,DIR]", help="folder of the run; several: an ensemble")
+    c.add_argument(
+        "--protocol",
+        default="single",
+        help="views of each image: single (default), mirror, ten_crop, grid_50, grid_150, "
+        "grid_144, dense, multi_scale, dense+grid_150",
+    )
     c.add_argument("--split", default="test", help="test, train or val (default: test)")
+    c.add_argument(
+        "--precise_stats",
+        type=int,
+        default=0,
+        metavar="N",
+        help="first recompute batch statistics over N training images",
+    )
     c = command(summarize, "config")
     c.add_argument("--train", action="store_true", help="count what only training needs")
     c.add_argument(
@@ -135,11 +148,15 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Evaluates the network of a workdir under a named protocol."""
+    """Evaluates the networks of workdirs, alone or as an ensemble, under a named protocol."""
+    workdirs = workdirs_of(arguments)
+    if arguments.precise_stats < 0:
+        raise ConfigError(f"--precise_stats={arguments.precise_stats}: must be at least 1")
+
     from cnn_archs.analysis import report
     from cnn_archs.evaluate import run
 
-    result = run.evaluate(workdir_of(arguments), arguments.protocol, arguments.split)
+    result = run.evaluate(workdirs, arguments.protocol, arguments.split, arguments.precise_stats)
     emit(arguments, result, report.result_table(result))
 
 
@@ -181,12 +198,12 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if missing:
         raise ConfigError(f"there is no file {missing[0]}")
     from cnn_archs.data import folder
-    from cnn_archs.evaluate import run
+    from cnn_archs.evaluate import predict
 
     found: list[tuple[str, str]] = []
     for f in arguments.images:
         found += folder.unlabelled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
-    predictions = run.predict(workdir_of(arguments), [Path(path) for _, path in found])
+    predictions = predict.predict(workdir_of(arguments), [Path(path) for _, path in found])
     if arguments.format == "csv":  # as Kaggle's competitions take it
         rows = zip((name for name, _ in found), predictions, strict=True)
         print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
@@ -282,7 +299,18 @@ def workdir_of(arguments: argparse.Namespace) -> Path:
     """The --workdir that must be there, with a run in it."""
     if not arguments.workdir:
         raise ConfigError(f"{arguments.command}: which run? --workdir=DIR")
-    workdir = Path(arguments.workdir)
+    return run_in(Path(arguments.workdir))
+
+
+def workdirs_of(arguments: argparse.Namespace) -> list[Path]:
+    """Those of --workdir=A[,B,...], each with a run in it."""
+    if not arguments.workdir:
+        raise ConfigError(f"{arguments.command}: which run? --workdir=DIR")
+    return [run_in(Path(workdir)) for workdir in arguments.workdir.split(",")]
+
+
+def run_in(workdir: Path) -> Path:
+    """`workdir`, if there is a run in it."""
     if not (workdir / "config.json").is_file():
         raise ConfigError(f"there is no run in {workdir} (no config.json)")
     return workdir

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "cnn_archs.train.losses": set(),
     "cnn_archs.train.schedules": set(),
     "cnn_archs.train.optimizers": {"train.schedules"},
-    "cnn_archs.train.averages": set(),
+    "cnn_archs.train.averages": {"train.schedules"},
     "cnn_archs.train.progress": set(),
     "cnn_archs.train.curvature": {"train.losses"},
     "cnn_archs.train.steps": {"metrics", "models", "train.averages", "train.losses"},
@@ -41,8 +41,16 @@ MAY_IMPORT = {
     "cnn_archs.train.checkpoint": {"errors", "train.guard"},
     "cnn_archs.evaluate": set(),
     "cnn_archs.evaluate.counting": {"metrics"},
+    "cnn_archs.evaluate.views": {"data.crops", "errors"},
+    "cnn_archs.evaluate.protocols": {"data", "errors", "evaluate.views", "metrics", "setup"},
+    "cnn_archs.evaluate.precise": {"data", "errors", "models.layers", "setup", "train.steps"},
+    "cnn_archs.evaluate.ensemble": {"data.sources", "errors", "evaluate.protocols", "metrics"},
+    "cnn_archs.evaluate.predict": {
+        *("config", "data", "errors", "evaluate.run", "setup", "splits"),
+    },
     "cnn_archs.evaluate.run": {
-        *("cluster", "config", "data", "errors", "evaluate.counting", "metrics", "models"),
+        *("cluster", "config", "data", "errors", "evaluate.counting", "evaluate.ensemble"),
+        *("evaluate.precise", "evaluate.protocols", "evaluate.views", "metrics", "models"),
         *("setup", "splits", "train.averages", "train.checkpoint", "train.losses", "train.steps"),
     },
     "cnn_archs.train.run": {
@@ -55,7 +63,8 @@ MAY_IMPORT = {
         *("train.losses", "train.optimizers", "train.run", "train.schedules", "train.steps"),
     },
     "cnn_archs.train.loop": {
-        *("analysis.ledger", "config", "environment", "errors", "metrics", "setup"),
+        *("analysis.ledger", "config", "data.statistics", "environment", "errors", "metrics"),
+        "setup",
         *("train.assemble", "train.checkpoint", "train.guard", "train.logs"),
         *("train.progress", "train.run", "train.warm_start"),
     },
@@ -69,7 +78,8 @@ MAY_IMPORT = {
     },
     "cnn_archs.cli": {
         *("analysis", "cluster", "config", "data.folder", "data.prepare", "errors"),
-        *("evaluate.run", "pictures", "setup", "train.guard", "train.loop", "weights.run"),
+        *("evaluate.predict", "evaluate.run", "pictures", "setup", "train.guard", "train.loop"),
+        "weights.run",
     },
 }
 HOLDERS = {  # package -> the only files that may import it
@@ -83,6 +93,7 @@ HOLDERS = {  # package -> the only files that may import it
     "matplotlib": {"cnn_archs/analysis/figures.py"},
     "ml_collections": {
         *("cnn_archs/config.py", "cnn_archs/setup.py", "cnn_archs/splits.py"),
+        *("cnn_archs/evaluate/ensemble.py", "cnn_archs/evaluate/predict.py"),
         *("cnn_archs/evaluate/run.py", "cnn_archs/pictures.py"),
         *("cnn_archs/train/loop.py", "cnn_archs/train/assemble.py", "experiments/base.py"),
         "cnn_archs/weights/run.py",

@@ -56,13 +56,19 @@ def result_table(result: dict[str, Any]) -> str:
         "test": "test",
         "test_average": "test, averaged weights",
     }
-    others = [k for k, v in result.items() if isinstance(v, dict) and k not in labels]
+    networks = result.get("members", [])
+    others = [k for k, v in result.items() if is_columns(v) and k not in labels]
     for split in (*labels, *others):
         if split in result:
-            r, label = result[split], labels.get(split, split)
-            errors = (mean_sd(r["top1_error"]), mean_sd(r["top5_error"]))
-            rows.append((label, f"{r['examples']:,}", *errors, mean_sd(r["loss"], 1, 4)))
-    head = f"{result['name']} on {result['dataset']}, protocol {result['protocol']}"
+            label = labels.get(split, split)
+            if networks:
+                label += f", ensemble of {len(networks)}"
+            rows.append(row_of(label, result[split]))
+            rows += [
+                row_of(f"  {m['name']}, seed {m['seed']}, {m['workdir']}", m[split])
+                for m in networks
+            ]
+    head = f"{result['name']} on {result['dataset']}, {protocol_of(result)}"
     if "params" in result:
         head += (
             f": {result['params']:,} parameters, {result['macs']:,} multiply-adds\n"
@@ -70,6 +76,30 @@ def result_table(result: dict[str, Any]) -> str:
             f"{result['images_per_second']:,.0f} images/s on {result['device']}"
         )
     return f"{head}\n\n{aligned(rows)}"
+
+
+def is_columns(value: Any) -> bool:
+    """Is it a split's part of a result?"""
+    return isinstance(value, dict) and "top1_error" in value
+
+
+def row_of(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
+    """A line of `result_table`. r: of several networks, lists; of one, numbers."""
+    values = {k: v if isinstance(v, list) else [v] for k, v in r.items() if k != "examples"}
+    errors = (mean_sd(values["top1_error"]), mean_sd(values["top5_error"]))
+    return (label, f"{r['examples']:,}", *errors, mean_sd(values["loss"], 1, 4))
+
+
+def protocol_of(result: dict[str, Any]) -> str:
+    """How the networks were tested: what all numbers of a result_table have in common."""
+    said = f"protocol {result['protocol']}"
+    if result["protocol"] != "single":
+        said += f", {result['views']} views of each image"
+    if "scales" in result:
+        said += f", shorter side {', '.join(map(str, result['scales']))}"
+    if "precise_stats" in result:
+        said += f", batch statistics of {result['precise_stats']:,} training images"
+    return said
 
 
 def files_table(workdir: Path) -> str:

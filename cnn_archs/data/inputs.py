@@ -54,11 +54,16 @@ class Inputs:
             if key is not None:
                 x = crops.mirror(keys[2], x) if self.mirror else x
                 x = self.augment(keys[3], x)
-            around = ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0))
-            x = jnp.pad(x, around)
-            if self.standardize:
-                return self.standardize(x, statistics)
-            low, high = self.pixel_range
-            return x * ((high - low) / 255) + low
+            return self.finish(x, statistics)
 
         return prepare
+
+    def finish(self, images: jax.Array, statistics: dict[str, Any]) -> jax.Array:
+        """What comes last: f32[N, H, W, C], the mean off -> the border, and the scale."""
+        around = ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0))
+        x = jnp.pad(images, around)
+        if self.standardize:
+            return self.standardize(x, statistics)
+        low, high = self.pixel_range
+        scaled = x * ((high - low) / 255)
+        return scaled + low if self.mean == "none" else scaled

@@ -1,4 +1,4 @@
-"""From a workdir to numbers: a saved network under a test protocol, and on image files."""
+"""From workdirs to numbers: saved networks under a test protocol."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
@@ -16,17 +14,16 @@ from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.data import sources
-from cnn_archs.data.decode import decode_and_crop
 from cnn_archs.data.resident import Resident
 from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.evaluate import ensemble, precise, protocols, views
 from cnn_archs.evaluate.counting import count
+from cnn_archs.evaluate.ensemble import Member
 from cnn_archs.metrics import columns
 from cnn_archs.setup import Network, devices, network
 from cnn_archs.splits import load_split, statistics_of
 from cnn_archs.train import averages, losses, steps
 from cnn_archs.train.checkpoint import Checkpoints
-
-PROTOCOLS = ("single",)  # the whole image, once
 
 
 class Loaded(NamedTuple):
@@ -87,89 +84,122 @@ def restore(workdir: Path, config: ConfigDict) -> Saved:
     return Saved(net, variables, variables.pop("average"), found.step)
 
 
-def evaluate(workdir: Path, protocol: str, split: str) -> dict[str, Any]:
-    """The errors of a run's networks on `split` under `protocol`, in result.json's form."""
-    if protocol not in PROTOCOLS:
-        raise ConfigError(f"--protocol={protocol}: there are {', '.join(PROTOCOLS)}")
-    config = configs.read(workdir)
-    devices(config)
+def evaluate(
+    workdirs: Sequence[Path], protocol: str, split: str, precise_stats: int = 0
+) -> dict[str, Any]:
+    """The errors of runs on `split` under `protocol`, in result.json's form.
+
+    Several runs are an ensemble, of all their networks: see `ensemble.together`. precise_stats:
+    training images over which batch statistics are computed anew first; 0: they are not.
+    """
+    if protocol not in views.PROTOCOLS:
+        raise ConfigError(configs.unknown("--protocol", protocol, list(views.PROTOCOLS)))
+    configurations = [configs.read(workdir) for workdir in workdirs]
+    ensemble.check(workdirs, configurations, split)
+    for config in configurations:
+        devices(config)
+    alone = len(workdirs) == 1
+    if alone and protocol == "single":
+        return single(workdirs[0], configurations[0], split, precise_stats)
+    members = [
+        member(workdir, config, protocol, split, precise_stats)
+        for workdir, config in zip(workdirs, configurations, strict=True)
+    ]
+    return members[0].row if alone else ensemble.together(members, split)
+
+
+def single(workdir: Path, config: ConfigDict, split: str, precise_stats: int) -> dict[str, Any]:
+    """A run's result as evaluation in training counts it: with the loss that it was trained by."""
     saved = restore(workdir, config)
     net, mesh = saved.net, meshes.data_parallel()
     images = load_split(config, net, split)
-    resident = net.inputs.resident
     data = Resident(images, mesh) if isinstance(images, sources.Split) else images
     loss = losses.create(**config.loss)
-    prepare = prepare_of(workdir, config, net)
+    prepare = net.inputs.prepare(known(workdir, config, net))
     eval_step = steps.compile_eval(
-        steps.eval_step_of(net.model, loss, prepare), mesh, together=False, resident=resident
+        steps.eval_step_of(net.model, loss, prepare),
+        mesh,
+        together=False,
+        resident=net.inputs.resident,
     )
+    networks, used = networks_of(workdir, config, saved, split, precise_stats)
+    found = {
+        name: columns(
+            [count(eval_step, v, data, config.eval_batch_size, mesh).report() for v in of_seeds]
+        )
+        for name, of_seeds in networks.items()
+    }
+    return {**row(config, saved, "single", 1, []), **used, **found}
 
-    def reports(averaged: bool) -> dict[str, Any]:
-        variables = [saved.of_seed(i, averaged) for i in range(config.seeds)]
-        size = config.eval_batch_size
-        return columns([count(eval_step, v, data, size, mesh).report() for v in variables])
 
+def member(
+    workdir: Path, config: ConfigDict, protocol: str, split: str, precise_stats: int
+) -> Member:
+    """A run's networks under `protocol`."""
+    saved = restore(workdir, config)
+    net = saved.net
+    passes = views.passes(protocol, net.inputs.crop, config.test_scales)
+    protocols.check(net, protocol, passes)
+    networks, used = networks_of(workdir, config, saved, split, precise_stats)
+    found = protocols.probabilities(
+        net,
+        [v for of_seeds in networks.values() for v in of_seeds],
+        load_split(config, net, split),
+        passes,
+        known(workdir, config, net),
+        config.eval_batch_size,
+        meshes.data_parallel(),
+    )
+    by_seed = found.of.reshape(len(networks), config.seeds, *found.of.shape[1:])
+    of = dict(zip(networks, by_seed, strict=True))
+    reports = {
+        name: columns([protocols.counted(p, found.labels, found.seen) for p in of_seeds])
+        for name, of_seeds in of.items()
+    }
+    number = views.count(passes, net.inputs.crop.out)
+    scales = list(dict.fromkeys(one.scale for one in passes if one.scale))
+    result = {**row(config, saved, protocol, number, scales), **used, **reports}
+    return Member(workdir, result, of, found.labels, found.seen)
+
+
+def row(
+    config: ConfigDict, saved: Saved, protocol: str, number: int, scales: list[int]
+) -> dict[str, Any]:
+    """What a result says besides errors. scales: shorter sides, where images were resized."""
     return {
         "name": config.model.name,
         "dataset": config.data.name,
         "protocol": protocol,
-        "views": 1,
+        "views": number,
+        **({"scales": scales} if scales else {}),
         "step": saved.step,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
-        split: reports(averaged=False),
-        **({f"{split}_average": reports(averaged=True)} if saved.average else {}),
     }
 
 
-def prepare_of(workdir: Path, config: ConfigDict, net: Network) -> steps.Prepare:
-    """How a run's images become input, with what it knows of its training images."""
+def networks_of(
+    workdir: Path, config: ConfigDict, saved: Saved, split: str, precise_stats: int
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
+    """({split, or its name with averaged weights: variables for each seed}, the images used).
 
-    statistics = statistics_of(config, net, workdir, lambda: load_split(config, net, "train"))
-    return net.inputs.prepare(statistics)
-
-
-def predict(workdir: Path, files: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
-    """The `top` most probable classes of each image file, by the run's first seed.
-
-    An image is cropped as in evaluation; where all images of the dataset are of one size it is
-    brought to that first, and to its channels. ConfigError for a file that is not an image,
-    DataError for one that is damaged.
+    precise_stats: see `precise.recomputed`; what the second says is for the result.
     """
-    config = configs.read(workdir)
-    devices(config)
-    saved = restore(workdir, config)
-    net, variables = saved.net, saved.of_seed(0)
-    prepare = prepare_of(workdir, config, net)
-    names = sources.class_names(config.data.name, config.data.data_dir)
-
-    @jax.jit
-    def probabilities_of(images: jax.Array) -> jax.Array:
-        heads: Any = net.model.apply(variables, prepare(None, images), train=False)
-        return jax.nn.softmax(heads["logits"].astype(jnp.float32))
-
-    predictions = []
-    for start in range(0, len(files), config.eval_batch_size):
-        some = files[start : start + config.eval_batch_size]
-        images = np.stack([read_image(f, config, net) for f in some])
-        for file, p in zip(some, np.asarray(probabilities_of(images)), strict=True):
-            best = np.argsort(-p, kind="stable")[:top]
-            rows = [{"class": names[i], "label": int(i), "probability": float(p[i])} for i in best]
-            predictions.append({"file": str(file), "top": rows})
-    return predictions
+    names = {split: False, **({f"{split}_average": True} if saved.average else {})}
+    found = {
+        name: [saved.of_seed(i, averaged) for i in range(config.seeds)]
+        for name, averaged in names.items()
+    }
+    if not precise_stats:
+        return found, {}
+    mesh, train = meshes.data_parallel(), load_split(config, saved.net, "train")
+    batches = precise.batches_of(precise_stats, len(train), config.eval_batch_size, mesh)
+    prepare = saved.net.inputs.prepare(known(workdir, config, saved.net))
+    every = [v for of_seeds in found.values() for v in of_seeds]
+    made = iter(precise.recomputed(saved.net, every, train, prepare, batches, config.seed, mesh))
+    used = {"precise_stats": batches[0] * batches[1]}
+    return {name: [next(made) for _ in of_seeds] for name, of_seeds in found.items()}, used
 
 
-def read_image(path: Path, config: ConfigDict, net: Network) -> np.ndarray:
-    """An image file as u8[H, W, C], as the evaluation of `net` would get it."""
-    from PIL import Image, UnidentifiedImageError
-
-    if not net.inputs.resident:
-        crop = net.inputs.crop
-        return decode_and_crop(path.read_bytes(), crop.evaluation, crop.delivered, str(path))
-    (height, width, channels), _ = sources.describe(config.data.name, config.data.data_dir)
-    try:
-        with Image.open(path) as image:
-            mode = {1: "L", 3: "RGB"}[channels]
-            resized = image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as e:
-        raise ConfigError(f"{path} is not an image that can be read: {e}") from e
-    return np.asarray(resized, np.uint8).reshape(height, width, channels)
+def known(workdir: Path, config: ConfigDict, net: Network) -> dict[str, Any]:
+    """What a run's inputs need to know of its training images."""
+    return statistics_of(config, net, workdir, lambda: load_split(config, net, "train"))

@@ -1,0 +1,66 @@
+"""A trained network on image files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from cnn_archs import config as configs
+from cnn_archs.data import sources
+from cnn_archs.data.decode import decode_and_crop
+from cnn_archs.errors import ConfigError
+from cnn_archs.evaluate.run import restore
+from cnn_archs.setup import Network, devices
+from cnn_archs.splits import load_split, statistics_of
+
+
+def predict(workdir: Path, files: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
+    """The `top` most probable classes of each image file, by the run's first seed.
+
+    An image is cropped as in evaluation; where all images of the dataset are of one size it is
+    brought to that first, and to its channels. ConfigError for a file that is not an image,
+    DataError for one that is damaged.
+    """
+    config = configs.read(workdir)
+    devices(config)
+    saved = restore(workdir, config)
+    net, variables = saved.net, saved.of_seed(0)
+    statistics = statistics_of(config, net, workdir, lambda: load_split(config, net, "train"))
+    prepare = net.inputs.prepare(statistics)
+    names = sources.class_names(config.data.name, config.data.data_dir)
+
+    @jax.jit
+    def probabilities_of(images: jax.Array) -> jax.Array:
+        heads: Any = net.model.apply(variables, prepare(None, images), train=False)
+        return jax.nn.softmax(heads["logits"].astype(jnp.float32))
+
+    predictions = []
+    for start in range(0, len(files), config.eval_batch_size):
+        some = files[start : start + config.eval_batch_size]
+        images = np.stack([read_image(f, config, net) for f in some])
+        for file, p in zip(some, np.asarray(probabilities_of(images)), strict=True):
+            best = np.argsort(-p, kind="stable")[:top]
+            rows = [{"class": names[i], "label": int(i), "probability": float(p[i])} for i in best]
+            predictions.append({"file": str(file), "top": rows})
+    return predictions
+
+
+def read_image(path: Path, config: ConfigDict, net: Network) -> np.ndarray:
+    """An image file as u8[H, W, C], as the evaluation of `net` would get it."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not net.inputs.resident:
+        crop = net.inputs.crop
+        return decode_and_crop(path.read_bytes(), crop.evaluation, crop.delivered, str(path))
+    (height, width, channels), _ = sources.describe(config.data.name, config.data.data_dir)
+    try:
+        with Image.open(path) as image:
+            mode = {1: "L", 3: "RGB"}[channels]
+            resized = image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as e:
+        raise ConfigError(f"{path} is not an image that can be read: {e}") from e
+    return np.asarray(resized, np.uint8).reshape(height, width, channels)

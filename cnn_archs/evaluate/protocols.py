@@ -1,0 +1,243 @@
+"""Networks under a test protocol: the views of each image, cut on the devices, and their mean.
+
+The images of a batch are put on the devices once for all networks and views; one view of the
+batch is cut, shown and added up at a time, so that memory grows with the number of neither.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.errors
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from cnn_archs.data import canvases, crops, order
+from cnn_archs.data.canvases import Canvases, Fit
+from cnn_archs.data.crops import Size
+from cnn_archs.data.inputs import Inputs
+from cnn_archs.data.sources import Split
+from cnn_archs.data.streaming import Streamed
+from cnn_archs.errors import ConfigError, first_line
+from cnn_archs.evaluate.views import Pass, View, pixels
+from cnn_archs.metrics import Counts
+from cnn_archs.setup import Network
+
+DENSE_PIXELS = 2**20  # on a device at a time: VGG's first maps take a quarter of a gigabyte of them
+AT_ONCE = 1000  # examples whose probabilities are counted at a time
+
+
+class Probabilities(NamedTuple):
+    """of: f32[networks, N, K], mean probabilities of each example under each network; labels:
+    i32[N]; seen: bool[N], False for an example that could not be read."""
+
+    of: np.ndarray
+    labels: np.ndarray
+    seen: np.ndarray
+
+
+def probabilities(
+    net: Network,
+    networks: Sequence[dict[str, Any]],
+    data: Split | Streamed,
+    passes: Sequence[Pass],
+    statistics: dict[str, Any],
+    batch_size: int,
+    mesh: Mesh,
+) -> Probabilities:
+    """The mean of softmax(logits) over the views of `passes`, of all examples of `data`.
+
+    networks: variables of `net.model`, params and batch_stats. statistics: of the training images,
+    for `net.inputs`. batch_size: images at a time, as large as the network sees in training.
+    """
+    n = len(data)
+    of = np.zeros((len(networks), n, net.classes), np.float32)
+    labels, seen = np.zeros(n, np.int32), np.zeros(n, bool)
+    put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
+    add = compile_add(net.model, mesh)
+    cut = compile_cut(net.inputs, statistics, isinstance(data, Split), mesh)
+    for one in passes:
+        for batch in batches(net.inputs, data, one, statistics, batch_size, mesh):
+            rows, shape = batch.examples[batch.mask], (len(batch.mask), net.classes)
+            labels[rows], seen[rows] = batch.labels[batch.mask], True
+            totals = [put(np.zeros(shape, np.float32)) for _ in networks]
+            shown = put(batch.images)
+            views = views_of(one, batch.sizes, net.inputs.crop.out)
+            for view in views:
+                size = (view[0].height, view[0].width)
+                out = size if one.dense else net.inputs.crop.out
+                corners = np.array([(v.top, v.left) for v in view], np.int32)
+                x = cut(shown, put(corners), put(batch.sizes), view[0].mirrored, size, out)
+                totals = [add(v, x, t) for v, t in zip(networks, totals, strict=True)]
+            for k, total in enumerate(totals):
+                of[k, rows] += one.share / len(views) * np.asarray(total)[batch.mask]
+    return Probabilities(of, labels, seen)
+
+
+def views_of(one: Pass, sizes: np.ndarray, out: Size) -> list[tuple[View, ...]]:
+    """For each view of a pass, where it is in each image of a batch. sizes: i32[B, 2]."""
+    pairs = [(int(height), int(width)) for height, width in sizes]
+    layouts = {size: one.layout(*size, out) for size in set(pairs)}
+    return list(zip(*(layouts[size] for size in pairs), strict=True))
+
+
+def batches(
+    inputs: Inputs,
+    data: Split | Streamed,
+    one: Pass,
+    statistics: dict[str, Any],
+    batch_size: int,
+    mesh: Mesh,
+) -> Iterator[Canvases]:
+    """The images of `data` as the pass `one` resizes them."""
+    out, devices = inputs.crop.out, mesh.shape["data"]
+
+    def rows(shape: Size) -> int:
+        """How many images of a shape are shown at a time: a multiple of the devices."""
+        whole = -(-min(batch_size, len(data)) // devices)
+        if not one.dense:
+            return whole * devices
+        at_once = min(batch_size * out[0] * out[1], DENSE_PIXELS * devices)
+        return min(max(at_once // (shape[0] * shape[1] * devices), 1), whole) * devices
+
+    if isinstance(data, Split):
+        fit = canvases.resized_whole(one.scale) if one.scale else canvases.delivered(inputs.crop)
+        return resident(inputs, data, fit, statistics, rows, mesh)
+    if not one.scale:
+        return canvases.streamed(data, canvases.delivered(inputs.crop), 1, rows)
+    if one.dense:
+        return canvases.streamed(data, canvases.trimmed(one.scale, pixels(32, out)), 1, rows)
+    return canvases.streamed(data, canvases.resized_whole(one.scale), pixels(64, out), rows)
+
+
+def resident(
+    inputs: Inputs,
+    data: Split,
+    fit: Fit,
+    statistics: dict[str, Any],
+    rows: Callable[[Size], int],
+    mesh: Mesh,
+) -> Iterator[Canvases]:
+    """Images of one size: on the devices, the mean is taken off and all are resized by `fit`."""
+    box, size = fit(*data.images.shape[1:3])
+    split, everything = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+
+    @partial(jax.jit, in_shardings=(everything, split), out_shardings=split)
+    def made(images: jax.Array, index: jax.Array) -> jax.Array:
+        x = images[index].astype(jnp.float32)
+        if inputs.mean != "none":
+            x = x - jnp.asarray(statistics["mean"])[None]
+        return crops.resized(x, box, size)
+
+    images = jax.device_put(data.images, everything)
+    for index, mask in zip(*order.evaluation(len(data), rows(size)), strict=True):
+        sizes = np.tile(np.array(size, np.int32), (len(index), 1))
+        yield Canvases(made(images, index), sizes, index, data.labels[index], mask)
+
+
+def compile_cut(
+    inputs: Inputs, statistics: dict[str, Any], centred: bool, mesh: Mesh
+) -> Callable[..., jax.Array]:
+    """cut(images [B, H, W, C], corners i32[B, 2], sizes i32[B, 2], mirrored, region, out), jitted:
+    the views of size `region` at `corners`, resized to `out`, as input f32[B, *out', C].
+
+    sizes: see `Canvases`. centred: the mean is off already; else it is taken off here.
+    """
+    mean = None if centred or inputs.mean == "none" else jnp.asarray(statistics["mean"])
+    split = NamedSharding(mesh, P("data"))
+
+    @partial(jax.jit, static_argnums=(4, 5), out_shardings=split)
+    def cut(images, corners, sizes, mirrored, region, out):
+        x = sliced(images, corners, region).astype(jnp.float32)
+        x = crops.resized(x, crops.Box(0.0, 0.0, *map(float, region)), out)
+        if mean is not None:
+            x = x - mean_at(mean, corners, sizes, region, out)
+        x = jnp.where(mirrored, x[:, :, ::-1], x)
+        return inputs.finish(x, statistics)
+
+    return cut
+
+
+def sliced(images: jax.Array, corners: jax.Array, size: Size) -> jax.Array:
+    """Of each of [B, H, W, C] the part of `size` at its own corner."""
+    channels = images.shape[-1]
+    return jax.vmap(
+        lambda image, corner: jax.lax.dynamic_slice(
+            image, (corner[0], corner[1], 0), (*size, channels)
+        )
+    )(images, corners)
+
+
+def mean_at(
+    mean: jax.Array, corners: jax.Array, sizes: jax.Array, region: Size, out: Size
+) -> jax.Array:
+    """What is taken off views that are `out`, once resized: f32[B or 1, h, w, C].
+
+    mean: f32[H, W, C] of the size in which training images are delivered, thought of as in the
+    middle of the image. A view gets the part of it where it is, or the nearest one. One that is
+    larger gets its mean over all places, and so does every view where `mean` is f32[1, 1, C].
+    """
+    if min(of - size for of, size in zip(mean.shape[:2], out, strict=True)) < 0:
+        return mean.mean((0, 1))[None, None, None]
+    inside = jnp.array([(r - n) // 2 for r, n in zip(region, out, strict=True)])[None]
+    middles = (sizes - jnp.array(mean.shape[:2])[None]) / 2
+    last = jnp.array([of - n for of, n in zip(mean.shape[:2], out, strict=True)])[None]
+    places = jnp.clip(corners + inside - jnp.round(middles).astype(jnp.int32), 0, last)
+    return jax.vmap(lambda place: sliced(mean[None], place[None], out)[0])(places)
+
+
+def compile_add(model: nn.Module, mesh: Mesh) -> Callable[..., jax.Array]:
+    """add(variables, images f32[B, H, W, C], total f32[B, K]), jitted: total + softmax(logits)."""
+    split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+
+    @partial(jax.jit, in_shardings=(whole, split, split), out_shardings=split)
+    def add(variables, images, total):
+        heads: Any = model.apply(variables, images, train=False)
+        return total + jax.nn.softmax(heads["logits"].astype(jnp.float32))
+
+    return add
+
+
+def check(net: Network, protocol: str, passes: Sequence[Pass]) -> None:
+    """ConfigError where the network cannot be shown what `passes` show."""
+
+    def logits(size: Size) -> jax.Array:
+        key = jax.random.key(0)
+        made = net.model.init({"params": key, "dropout": key}, image(net.image_shape), train=True)
+        pad = 2 * net.inputs.pad
+        large = image((size[0] + pad, size[1] + pad, net.image_shape[2]))
+        heads: Any = net.model.apply(made, large, train=False)
+        return heads["logits"]
+
+    for scale in (one.scale for one in passes if one.dense):
+        try:
+            found = jax.eval_shape(partial(logits, (scale, 2 * scale))).shape
+        except (flax.errors.FlaxError, ValueError, TypeError) as e:
+            raise ConfigError(
+                f"--protocol={protocol}: the network takes no images of another size, here "
+                f"{scale}x{2 * scale}: {first_line(e)}"
+            ) from e
+        assert found == (1, net.classes), found
+
+
+def image(shape: tuple[int, int, int]) -> jax.Array:
+    return jnp.zeros((1, *shape))
+
+
+def counted(of: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, float]:
+    """The report of the examples that were `seen`, from probabilities f32[N, K].
+
+    The loss is -log of the right class' probability, of which the smallest that float32 has is
+    the least.
+    """
+    total = Counts.zero()
+    for start in range(0, len(of), AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        right = np.take_along_axis(of[some], labels[some, None], axis=1)[:, 0]
+        loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
+        total += Counts.of(*map(jnp.asarray, (of[some], labels[some], loss, seen[some])))
+    return total.report()
