@@ -7,6 +7,7 @@ image, takes part. Images are f32[N, H, W, C]; on the device all of this can be 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -182,6 +183,27 @@ class Inception(Crop):
     def evaluation(self, height: int, width: int) -> Box:
         return central(height, width, self.evaluate, self.out)
 
+    def on_host(self, height: int, width: int, rng: np.random.Generator | None) -> Box:
+        """As `training`, one try after the other: of single numbers that is 5 times as quick."""
+        if rng is None:
+            return self.evaluation(height, width)
+        *u, down, right = rng.random(self.draws).tolist()
+        (small, large), (low, high) = self.area, self.aspect
+        for share, turn in zip(u[:TRIES], u[TRIES:], strict=True):
+            area = height * width * (small + (large - small) * share)
+            aspect = low * (high / low) ** turn
+            h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+            if 0 < h <= height and 0 < w <= width:
+                top, left = int(down * (height - h + 1)), int(right * (width - w + 1))
+                return Box(float(top), float(left), float(h), float(w))
+        h, w = self.largest(height, width)
+        return Box(float((height - h) // 2), float((width - w) // 2), float(h), float(w))
+
+    def largest(self, height: int, width: int) -> Size:
+        """Of the regions whose aspect ratio is in the range."""
+        low, high = self.aspect
+        return min(height, round(width / low)), min(width, round(height * high))
+
     def training(self, u: Any, height: int, width: int) -> Box:
         xp = u.__array_namespace__()
         low, high = self.aspect
@@ -190,8 +212,7 @@ class Inception(Crop):
         h, w = xp.round(xp.sqrt(area / aspect)), xp.round(xp.sqrt(area * aspect))
         fits = (h > 0) & (h <= height) & (w > 0) & (w <= width)
         first, found = xp.argmax(fits), xp.any(fits)
-        largest_h = min(height, round(width / low))
-        largest_w = min(width, round(height * high))
+        largest_h, largest_w = self.largest(height, width)
         h, w = xp.where(found, h[first], largest_h), xp.where(found, w[first], largest_w)
         top = xp.where(found, below(u[-2], height - h + 1), (height - largest_h) // 2)
         left = xp.where(found, below(u[-1], width - w + 1), (width - largest_w) // 2)
