@@ -58,19 +58,48 @@ def test_losses_and_weights_are_those_of_one_device(runs, devices):
     np.testing.assert_allclose(runs[devices]["weights"], runs[1]["weights"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("devices", DEVICES[1:])
+def test_each_device_computes_its_part_and_no_more(runs, devices):
+    """A batch in parts too: each part is split over all devices."""
+    for kind in ("flops", "flops_in_parts"):
+        assert runs[devices][kind] < 1.3 * runs[1][kind] / devices
+
+
+def test_seeds_are_trained_together_on_one_accelerator_only(runs):
+    """XLA does not split what a vmapped convolution becomes: each device would compute it all."""
+    assert [runs[d]["together"] for d in DEVICES] == [True, False, False]
+
+
+def compiled_step(*more):
+    """The run of lenet5 on the digits in batches of 32, and its compiled step."""
+    from cnn_archs import config
+    from cnn_archs.train.assemble import assemble
+
+    overrides = ["log_every=1", f"steps={STEPS}", "seed=3", *more]
+    run = assemble(config.load("lenet5_digits", overrides), together=False)
+    data = run.data["train"]
+    index = np.zeros(32, np.int32)
+    step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
+    return run, step.compile()
+
+
+def chosen_together():
+    """Are two seeds trained together on an accelerator? (It is a CPU that says it is one.)"""
+    import jax
+
+    from cnn_archs import config
+    from cnn_archs.train import assemble
+
+    jax.default_backend = lambda: "gpu"
+    return assemble.assemble(config.load("lenet5_digits", ["seeds=2"])).together
+
+
 def train():
     """20 steps of lenet5 on the digits in batches of 32, on all devices of this process."""
     import jax
 
-    from cnn_archs import config
-    from cnn_archs.train.assemble import assemble
-
-    overrides = ["log_every=1", f"steps={STEPS}", "seed=3"]
-    run = assemble(config.load("lenet5_digits", overrides))
-    data = run.data["train"]
-    index = np.zeros(32, np.int32)
-    step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
-    run.train_step = compiled = step.compile()
+    run, compiled = compiled_step()
+    run.train_step = compiled
     losses, errors = [], []
     for _ in range(STEPS):
         run.advance()
@@ -78,6 +107,7 @@ def train():
         losses.append(report["loss"])
         errors.append(report["top1_error"])
         run.end_window()
+    _, in_parts = compiled_step("data.micro_batch=16")
     kernel = run.states[0].params["C5"]["kernel"]
     batch = compiled.input_shardings[0][-1]
     return {
@@ -85,6 +115,9 @@ def train():
         "parts_of_the_batch": 32 // batch.shard_shape((32,))[0],
         "losses": losses,
         "errors": errors,
+        "flops": compiled.cost_analysis()["flops"],
+        "flops_in_parts": in_parts.cost_analysis()["flops"],
+        "together": chosen_together(),
         "weights": np.asarray(kernel).reshape(-1)[:100].tolist(),
     }
 
