@@ -30,14 +30,18 @@ class Member(NamedTuple):
 
 def check(workdirs: Sequence[Path], configurations: Sequence[ConfigDict], split: str) -> None:
     """ConfigError, which names two runs, where not all can be tested on the same examples."""
+    twice = [
+        w for i, w in enumerate(workdirs) if w.resolve() in {v.resolve() for v in workdirs[:i]}
+    ]
+    if twice:
+        raise ConfigError(f"--workdir names {twice[0]} twice")
     first = examples_of(configurations[0], split)
     for workdir, config in zip(workdirs, configurations, strict=True):
-        for (what, theirs), ours in zip(
-            examples_of(config, split).items(), first.values(), strict=True
-        ):
-            if theirs != ours:
+        for what, theirs in examples_of(config, split).items():
+            if theirs != first[what]:
                 raise ConfigError(
-                    f"an ensemble is of one {what}: {workdirs[0]} has {ours}, {workdir} {theirs}"
+                    f"an ensemble has one {what}: that of {workdirs[0]} is {first[what]}, of "
+                    f"{workdir} {theirs}"
                 )
 
 
@@ -45,11 +49,10 @@ def examples_of(config: ConfigDict, split: str) -> dict[str, Any]:
     """What must be the same for examples and classes to be so."""
     data = config.data
     folder = data.name == "image_folder"
-    held_out = (data.holdout, config.seed if data.holdout else 0)
     return {
-        "dataset": f"{data.name} of {Path(data.data_dir).resolve()}" if folder else data.name,
+        "dataset": f"{data.name} in {Path(data.data_dir).resolve()}" if folder else data.name,
         "number of classes": sources.describe(data.name, data.data_dir)[1],
-        "division of train (holdout, seed)": held_out if split in ("train", "val") else (),
+        "data.holdout": data.holdout if split in ("train", "val") else 0,
     }
 
 

@@ -45,9 +45,10 @@ class Pass(NamedTuple):
 
 
 class Scales(NamedTuple):
-    """Shorter sides, pixels. one: of protocols at one scale; three: VGG's rule; several: those of
-    multi_scale; googlenet: section 7's."""
+    """Shorter sides, pixels. square: of ten_crop, one: of the other protocols at one scale; three:
+    VGG's rule; several: those of multi_scale; googlenet: section 7's."""
 
+    square: int
     one: int
     three: tuple[int, ...]
     several: tuple[int, ...]
@@ -119,7 +120,7 @@ def dense_passes(scales: Sequence[int], share: float = 1.0) -> list[Pass]:
 PROTOCOLS: dict[str, Callable[[Scales], list[Pass]]] = {
     "single": lambda scales: [Pass(0, central, 1.0)],
     "mirror": lambda scales: crop_passes(central, [0]),
-    "ten_crop": lambda scales: crop_passes(five, [scales.one]),
+    "ten_crop": lambda scales: crop_passes(five, [scales.square]),
     "grid_50": lambda scales: crop_passes(grid, [scales.one]),
     "grid_150": lambda scales: crop_passes(grid, scales.three),
     "grid_144": lambda scales: crop_passes(squares, scales.googlenet),
@@ -156,8 +157,9 @@ def count(passes: Sequence[Pass], out: Size) -> int:
 def scales_of(crop: Crop, test_scales: Sequence[float]) -> Scales:
     """The scales for a network that was trained with `crop`.
 
-    one: the shorter side that `crop` has in evaluation, else 8/7 of what the network sees, as 256
-    of 224. three: `test_scales` if they are three, else VGG's rule.
+    one, square: the shorter side that `crop` has in evaluation, else 8/7 of what the network sees,
+    as 256 of 224; but where the whole image is warped to a square, ten_crop takes that. three:
+    `test_scales` if they are three, else VGG's rule.
     """
     if any(s != int(s) or s < 1 for s in test_scales):
         raise ConfigError(f"test_scales={tuple(test_scales)}: must be whole pixels, at least 1")
@@ -170,6 +172,7 @@ def scales_of(crop: Crop, test_scales: Sequence[float]) -> Scales:
         one = crop.evaluate
     rule = tuple(max(scale, side) for scale in vgg_rule(crop, one))
     return Scales(
+        square=0 if isinstance(crop, crops.Square) and crop.resize == "warp" else one,
         one=one,
         three=stated if len(stated) == 3 else rule,
         several=stated or rule,
