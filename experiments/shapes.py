@@ -3,7 +3,10 @@
 python launch.py train --config=experiments/shapes.py:augmented
 Expected: on `challenge`, drawings turned, moved and distorted beyond what the augmentation does, an
     accuracy at least 10 points higher than `plain` has (lecture notes; the drawings are ours).
-The ranges of `augmented` are those of the notes' demonstration of their generator.
+    See it with `evaluate --split=challenge`.
+The ranges of `augmented` are those of the notes' demonstration of their generator. The network is
+VGG's column A at an eighth of its widths, with batch normalisation; its five pools make it care
+little where a shape is. Both variants make 1,500 steps.
 """
 
 from experiments import base
@@ -17,13 +20,15 @@ def get_config(variant="augmented"):
         zoom_range=0.3, horizontal_flip=True, vertical_flip=True, fill_mode="nearest",
     )  # fmt: skip
     return base.config(
-        model=dict(name="cnn", widths=(16, 32), hidden=64, num_classes=3),
-        data=dict(name="shapes", batch_size=9),
+        model=dict(name="vgg_a_bn_cifar", num_classes=3, width=0.125),
+        data=dict(name="shapes", image_shape=(32, 32, 3), batch_size=15),
         augment=generator if variant == "augmented" else dict(name="none"),
         optimizer=dict(name="adam"),
-        schedule=dict(learning_rate=1e-3),
-        epochs=100.0,
-        eval_every=20.0,
-        checkpoint_every=50.0,
+        schedule=dict(
+            name="piecewise", learning_rate=1e-3, factors=(1.0, 0.1), boundaries=(350.0,)
+        ),
+        epochs=500.0,
+        eval_every=250.0,
+        checkpoint_every=250.0,
         seeds=5,
     )
