@@ -42,7 +42,10 @@ MAY_IMPORT = {
     "cnn_archs.evaluate": set(),
     "cnn_archs.evaluate.counting": {"metrics"},
     "cnn_archs.evaluate.views": {"data.crops", "errors"},
-    "cnn_archs.evaluate.protocols": {"data", "errors", "evaluate.views", "metrics", "setup"},
+    "cnn_archs.evaluate.cutting": {"data"},
+    "cnn_archs.evaluate.protocols": {
+        *("data", "errors", "evaluate.cutting", "evaluate.views", "metrics", "setup"),
+    },
     "cnn_archs.evaluate.precise": {"data", "errors", "models.layers", "setup", "train.steps"},
     "cnn_archs.evaluate.ensemble": {"data.sources", "errors", "evaluate.protocols", "metrics"},
     "cnn_archs.evaluate.predict": {

@@ -23,6 +23,7 @@ from cnn_archs.data.inputs import Inputs
 from cnn_archs.data.sources import Split
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError, first_line
+from cnn_archs.evaluate.cutting import compile_cut
 from cnn_archs.evaluate.views import Pass, View, pixels
 from cnn_archs.metrics import Counts
 from cnn_archs.setup import Network
@@ -72,7 +73,9 @@ def probabilities(
                 out = size if one.dense else net.inputs.crop.out
                 corners = np.array([(v.top, v.left) for v in view], np.int32)
                 x = cut(shown, put(corners), put(batch.sizes), view[0].mirrored, size, out)
-                totals = [add(v, x, t) for v, t in zip(networks, totals, strict=True)]
+                before = totals
+                totals = [add(v, x, t) for v, t in zip(networks, before, strict=True)]
+                jax.block_until_ready(before)  # or the images of all views could be waiting
             for k, total in enumerate(totals):
                 of[k, rows] += one.share / len(views) * np.asarray(total)[batch.mask]
     return Probabilities(of, labels, seen)
@@ -139,57 +142,6 @@ def resident(
         yield Canvases(made(images, index), sizes, index, data.labels[index], mask)
 
 
-def compile_cut(
-    inputs: Inputs, statistics: dict[str, Any], centred: bool, mesh: Mesh
-) -> Callable[..., jax.Array]:
-    """cut(images [B, H, W, C], corners i32[B, 2], sizes i32[B, 2], mirrored, region, out), jitted:
-    the views of size `region` at `corners`, resized to `out`, as input f32[B, *out', C].
-
-    sizes: see `Canvases`. centred: the mean is off already; else it is taken off here.
-    """
-    mean = None if centred or inputs.mean == "none" else jnp.asarray(statistics["mean"])
-    split = NamedSharding(mesh, P("data"))
-
-    @partial(jax.jit, static_argnums=(4, 5), out_shardings=split)
-    def cut(images, corners, sizes, mirrored, region, out):
-        x = sliced(images, corners, region).astype(jnp.float32)
-        x = crops.resized(x, crops.Box(0.0, 0.0, *map(float, region)), out)
-        if mean is not None:
-            x = x - mean_at(mean, corners, sizes, region, out)
-        x = jnp.where(mirrored, x[:, :, ::-1], x)
-        return inputs.finish(x, statistics)
-
-    return cut
-
-
-def sliced(images: jax.Array, corners: jax.Array, size: Size) -> jax.Array:
-    """Of each of [B, H, W, C] the part of `size` at its own corner."""
-    channels = images.shape[-1]
-    return jax.vmap(
-        lambda image, corner: jax.lax.dynamic_slice(
-            image, (corner[0], corner[1], 0), (*size, channels)
-        )
-    )(images, corners)
-
-
-def mean_at(
-    mean: jax.Array, corners: jax.Array, sizes: jax.Array, region: Size, out: Size
-) -> jax.Array:
-    """What is taken off views that are `out`, once resized: f32[B or 1, h, w, C].
-
-    mean: f32[H, W, C] of the size in which training images are delivered, thought of as in the
-    middle of the image. A view gets the part of it where it is, or the nearest one. One that is
-    larger gets its mean over all places, and so does every view where `mean` is f32[1, 1, C].
-    """
-    if min(of - size for of, size in zip(mean.shape[:2], out, strict=True)) < 0:
-        return mean.mean((0, 1))[None, None, None]
-    inside = jnp.array([(r - n) // 2 for r, n in zip(region, out, strict=True)])[None]
-    middles = (sizes - jnp.array(mean.shape[:2])[None]) / 2
-    last = jnp.array([of - n for of, n in zip(mean.shape[:2], out, strict=True)])[None]
-    places = jnp.clip(corners + inside - jnp.round(middles).astype(jnp.int32), 0, last)
-    return jax.vmap(lambda place: sliced(mean[None], place[None], out)[0])(places)
-
-
 def compile_add(model: nn.Module, mesh: Mesh) -> Callable[..., jax.Array]:
     """add(variables, images f32[B, H, W, C], total f32[B, K]), jitted: total + softmax(logits)."""
     split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
@@ -217,9 +169,11 @@ def check(net: Network, protocol: str, passes: Sequence[Pass]) -> None:
         try:
             found = jax.eval_shape(partial(logits, (scale, 2 * scale))).shape
         except (flax.errors.FlaxError, ValueError, TypeError) as e:
+            flattens = isinstance(e, flax.errors.FlaxError)
+            why = "its dense layers are for one size" if flattens else first_line(e)
             raise ConfigError(
-                f"--protocol={protocol}: the network takes no images of another size, here "
-                f"{scale}x{2 * scale}: {first_line(e)}"
+                f"--protocol={protocol}: the network takes no images of {scale}x{2 * scale} "
+                f"({why}); ten_crop and the grids show it images of its own size"
             ) from e
         assert found == (1, net.classes), found
 

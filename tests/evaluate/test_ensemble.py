@@ -134,8 +134,8 @@ def test_images_of_any_size_and_held_out_ones(folders, capsys):
     [
         ("ten_crops", "did you mean 'ten_crop'?"),
         ("grid", "did you mean 'grid_"),
-        ("dense", "takes no images of another size, here 37x74"),
-        ("dense+grid_150", "takes no images of another size"),
+        ("dense", "takes no images of 37x74 (its dense layers are for one size); ten_crop"),
+        ("dense+grid_150", "takes no images of 32x64"),
     ],
 )
 def test_protocols_that_cannot_be(mlp, capsys, protocol, said):

@@ -275,7 +275,7 @@ def test_a_network_that_cannot_be_dense_is_refused(name, side):
     model = models.create(name, num_classes=len(drawn.CLASSES), **fields)
     net = drawn.network(crop, resident=True, model=model)
     small = (32,) if name == "vgg_a" else ()
-    with pytest.raises(ConfigError, match="--protocol=multi_scale: .* size"):
+    with pytest.raises(ConfigError, match="--protocol=multi_scale: .* ten_crop"):
         protocols.check(net, "multi_scale", views.passes("multi_scale", crop, small))
     protocols.check(net, "grid_144", views.passes("grid_144", crop, ()))
 
