@@ -4,18 +4,28 @@ A changed default shows as a diff in the golden files of the experiments that it
 CNN_ARCHS_UPDATE_GOLDEN=1 pytest tests/test_experiments.py writes them anew.
 """
 
+import json
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
+from cnn_archs import models
 from cnn_archs.data import sources
-from cnn_archs.setup import network
+from cnn_archs.data.inputs import Prepare
+from cnn_archs.metrics import Counts
+from cnn_archs.setup import Network, network
 from cnn_archs.train import curvature, steps
-from cnn_archs.train.assemble import rules
+from cnn_archs.train.assemble import Rules
+from cnn_archs.train.assemble import rules as rules_of
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = os.environ.get("CNN_ARCHS_UPDATE_GOLDEN") == "1"
@@ -63,45 +73,128 @@ def test_the_header_has_the_command_and_the_expected_result(name):
     assert "Expected:" in header
 
 
-def variants():
-    """The first and the last variant of each experiment; the others are slow."""
-    for name in MODULES:
-        of_name = [e for e in EXPERIMENTS if e.split(":")[0] == name]
-        for e in of_name:
-            mark = () if e in (of_name[0], of_name[-1]) else pytest.mark.slow
-            yield pytest.param(e, marks=mark)
+class Parts(NamedTuple):
+    """What a config trains: made, and not yet traced. shape: (H, W, C) of the delivered images."""
+
+    net: Network
+    rules: Rules
+    prepare: Prepare
+    step: Callable[..., steps.TrainState]
+    evaluate: Callable[..., Counts]
+    shape: tuple[int, int, int]
+
+    def first(self, key):
+        _, _, optimizer, average = self.rules
+        return steps.init_state(self.net.model, optimizer, average, key, self.net.image_shape)
 
 
-@pytest.mark.parametrize("experiment", list(variants()))
-def test_one_training_step_fits_together(experiment):
-    """init, the curvature where there is one, and a step, as shapes: nothing runs, no data."""
-    config = configs.load(experiment, [])
-    if "scan_blocks" in config.model:  # the same units, traced once
-        config = configs.load(experiment, ["model.scan_blocks=true"])
-    net = network(config)
-    loss, _, optimizer, average = rules(config, steps_per_epoch=100.0)
-    (h, w, c), classes = sources.describe(config.data.name)
+def parts(config, net):
+    loss, _, optimizer, average = rules = rules_of(config, steps_per_epoch=100.0)
+    (h, w, c), _ = sources.describe(config.data.name)
     delivered = (h, w) if net.inputs.resident else net.inputs.crop.delivered
-    mean = jnp.zeros((1, 1, c)) if config.data.mean == "channel" else jnp.zeros((*delivered, c))
+    mean = jnp.full((1, 1, c) if config.data.mean == "channel" else (*delivered, c), 127.0)
     prepare = net.inputs.prepare({"mean": mean})
     knobs = dict(auxiliary=config.auxiliary, micro_batch=config.data.micro_batch)
     step = steps.train_step_of(net.model, loss, optimizer, average, prepare, **knobs)
-    images = jax.ShapeDtypeStruct((config.data.batch_size, *delivered, c), jnp.uint8)
-    labels = jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
-
-    def first(key):
-        return steps.init_state(net.model, optimizer, average, key, net.image_shape)
-
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(first, key)
-    assert jax.eval_shape(step, state, key, images, labels) == state
     evaluate = steps.eval_step_of(net.model, loss, prepare)
+    return Parts(net, rules, prepare, step, evaluate, (*delivered, c))
+
+
+# These take longer to compile than all the others together.
+COSTLY = {"googlenet_cifar10", "googlenet_imagenet", "inception_v3_imagenet", "resnet_imagenet:18"}
+
+
+def run_here():
+    """One variant of each experiment; the others are slow, and only traced in `make test`."""
+    for name in MODULES:
+        for i, e in enumerate(e for e in EXPERIMENTS if e.split(":")[0] == name):
+            yield pytest.param(e, marks=pytest.mark.slow if i or e in COSTLY else ())
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_one_training_step_fits_together(experiment):
+    """init, the curvature where there is one, and a step, as shapes: nothing runs, no data."""
+    config = configs.load(experiment, [])
+    rules_of(config, steps_per_epoch=100.0)
+    if "scan_blocks" in config.model:  # the same units, traced once
+        config = configs.load(experiment, ["model.scan_blocks=true"])
+    net = network(config)
+    assert net.classes == sources.describe(config.data.name)[1]
+    traced(like(config))
+
+
+def like(config):
+    """`config` as JSON, with what makes no other program at one value: most are traced once.
+
+    The name of a network whose fields all stand there is that, numbers of the schedule and of the
+    crops, and how many equal units a stage has.
+    """
+    tree = json.loads(config.to_json())
+    for key in ("seeds", "epochs", "steps", "eval_batch_size", "warm_start", "test_scales"):
+        tree.pop(key, None)
+    module = type(models.create(**tree["model"]))
+    tree["model"]["name"] = next(n for n, m in models.MODELS.items() if class_of(m) is module)
+    tree["data"]["batch_size"] = 2 * (tree["model"].get("bn_group") or 2)
+    if tree["crop"]["name"] == "shorter_side":
+        tree["crop"] |= {"smallest": 256, "largest": 256, "evaluate": 256}
+    if tree["schedule"]["name"] in ("piecewise", "plateau"):
+        tree["schedule"]["learning_rate"] = 0.1
+        if "factors" in tree["schedule"]:
+            tree["schedule"] |= {"factors": [1.0, 0.1], "boundaries": [1.0], "unit": "epoch"}
+    if "scan_blocks" in tree["model"]:
+        tree["model"]["blocks"] = [min(n, 2) for n in tree["model"]["blocks"]]
+    return json.dumps(tree, sort_keys=True)
+
+
+def class_of(constructor):
+    return getattr(constructor, "func", constructor)
+
+
+@cache
+def traced(text):
+    """Traces a step of the config `text`, and what comes before and after it."""
+    base = configs.module_at(configs.EXPERIMENTS / "base.py")
+    config = ConfigDict({**base.DEFAULTS, **json.loads(text)})
+    made = parts(config, network(config))
+    images = jax.ShapeDtypeStruct((config.data.batch_size, *made.shape), jnp.uint8)
+    labels = jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(made.first, key)
+    assert jax.eval_shape(made.step, state, key, images, labels) == state
     mask = jax.ShapeDtypeStruct(labels.shape, bool)
-    counts = jax.eval_shape(evaluate, state.variables, images, labels, mask)
+    counts = jax.eval_shape(made.evaluate, state.variables, images, labels, mask)
     assert counts == state.window
-    assert net.classes == classes
     if config.optimizer.name == "sdlm":
+        net, loss = made.net, made.rules.loss
         diagonal = curvature.gauss_newton_diagonal(net.model, loss)
         image = jax.ShapeDtypeStruct((config.optimizer.samples, *net.image_shape), jnp.float32)
         label = jax.ShapeDtypeStruct((config.optimizer.samples,), jnp.int32)
         assert jax.eval_shape(diagonal, state.params, image, label) == state.params
+
+
+@pytest.mark.parametrize("experiment", list(run_here()))
+def test_two_steps_of_a_narrow_network_run(experiment):
+    fields = configs.load(experiment, []).model
+    narrow = dict(width=1 / 16, bn_group=2, scan_blocks=True)
+    overrides = [f"model.{k}={v}" for k, v in narrow.items() if k in fields]
+    config = configs.load(experiment, [*overrides, "data.batch_size=4", "data.micro_batch=0"])
+    made = parts(config, network(config))
+    random = np.random.default_rng(0)
+
+    def draw(x):  # an initialisation takes as long to compile as a step
+        return np.float32(random.normal(0, 2 * np.prod(x.shape[:-1]) ** -0.5, x.shape))
+
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(made.first, key)
+    params = jax.tree.map(draw, shapes.params)
+    stats = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes.batch_stats)
+    state = steps.begin({"params": params, "batch_stats": stats}, *made.rules[2:])
+    images = random.integers(0, 256, (4, *made.shape), dtype=np.uint8)
+    labels = random.integers(0, made.net.classes, 4, dtype=np.int32)
+    step = jax.jit(made.step)
+    for _ in range(2):
+        state = step(state, key, images, labels)
+    assert (state.step, state.bad_step, state.window.examples) == (2, -1, 8)
+    assert np.isfinite(state.window.loss)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), params, state.params)
+    assert np.mean(jax.tree.leaves(moved)) > 0.5  # all units of a narrow layer can be 0

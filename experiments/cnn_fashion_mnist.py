@@ -1,0 +1,18 @@
+"""The notes' exercise: their convolutional network on Fashion-MNIST, in the place of MNIST.
+
+python launch.py train --config=experiments/cnn_fashion_mnist.py
+Expected: the notes give no figure. 1,199,882 parameters, as on MNIST.
+The recipe is that of cnn_mnist, for twice as long.
+"""
+
+from experiments import base
+
+
+def get_config():
+    return base.config(
+        model=dict(name="cnn"),
+        data=dict(name="fashion_mnist", batch_size=200),
+        optimizer=dict(name="adam"),
+        schedule=dict(name="constant", learning_rate=1e-3),
+        epochs=12.0,
+    )
