@@ -121,6 +121,9 @@ def parser() -> Parser:
     c.add_argument("file", metavar="FILE", help="a .safetensors of torchvision or of `export`")
     c = command(predict, "workdir")
     c.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    c.add_argument("--sheet", metavar="FILE", help="a PNG of the images with their classes")
+    c = command(figures, "workdir")
+    c.add_argument("--image", metavar="FILE", help="whose feature maps (default: a test image)")
     c = command(augment, "config")
     c.add_argument("--output", default="augment.png", metavar="FILE", help="(default: %(default)s)")
     c.add_argument("--images", type=int, default=8, help="rows (default: %(default)s)")
@@ -197,6 +200,8 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     missing = [f for f in arguments.images if not Path(f).exists()]
     if missing:
         raise ConfigError(f"there is no file {missing[0]}")
+    if arguments.sheet:
+        check_output(Path(arguments.sheet), "--sheet")
     from cnn_archs.data import folder
     from cnn_archs.evaluate import predict
 
@@ -204,6 +209,13 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     for f in arguments.images:
         found += folder.unlabelled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
     predictions = predict.predict(workdir_of(arguments), [Path(path) for _, path in found])
+    if arguments.sheet:
+        from cnn_archs import pictures
+        from cnn_archs.train import guard
+
+        sheet = Path(arguments.sheet)
+        with guard.writing(sheet.parent):
+            pictures.predictions(workdir_of(arguments), predictions, sheet)
     if arguments.format == "csv":  # as Kaggle's competitions take it
         rows = zip((name for name, _ in found), predictions, strict=True)
         print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
@@ -214,6 +226,21 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
         for p in predictions
     ]
     emit(arguments, predictions, "\n".join(lines))
+
+
+def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Draws a run's filters, confusions, mistakes and feature maps."""
+    workdir = workdir_of(arguments)
+    if arguments.image and not Path(arguments.image).is_file():
+        raise ConfigError(f"there is no file {arguments.image}")
+
+    from cnn_archs import pictures
+    from cnn_archs.analysis import report
+    from cnn_archs.train import guard
+
+    with guard.writing(workdir):
+        done = pictures.of_run(workdir, Path(arguments.image) if arguments.image else None)
+    emit(arguments, done, report.aligned(list(done.items()), left=2))
 
 
 def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -287,12 +314,12 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     emit(arguments, done, text)
 
 
-def check_output(output: Path) -> None:
-    """ConfigError where a file `output` cannot be."""
+def check_output(output: Path, flag: str = "--output") -> None:
+    """ConfigError where a file `output`, which `flag` names, cannot be."""
     if not output.resolve().parent.is_dir():
-        raise ConfigError(f"--output: there is no folder {output.resolve().parent}")
+        raise ConfigError(f"{flag}: there is no folder {output.resolve().parent}")
     if output.is_dir():
-        raise ConfigError(f"--output={output} is a folder: name a file")
+        raise ConfigError(f"{flag}={output} is a folder: name a file")
 
 
 def workdir_of(arguments: argparse.Namespace) -> Path:

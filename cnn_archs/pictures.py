@@ -1,20 +1,32 @@
-"""From a config to pictures to look at."""
+"""From a config, or a run, to pictures to look at."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from cnn_archs import config as configs
+from cnn_archs.analysis import figures
+from cnn_archs.analysis.figures import HIT, MISS, Shown, short
 from cnn_archs.analysis.sheet import sheet
-from cnn_archs.data import order
+from cnn_archs.data import order, sources
 from cnn_archs.data.decode import decode_and_crop
 from cnn_archs.data.sources import Split
 from cnn_archs.data.streaming import Streamed
-from cnn_archs.setup import devices, network
-from cnn_archs.splits import load_split
+from cnn_archs.evaluate.predict import read_image
+from cnn_archs.evaluate.run import restore
+from cnn_archs.setup import Network, devices, network
+from cnn_archs.splits import load_split, statistics_of
+
+MISTAKES = 40  # images in mistakes.png
+SHEET = 500  # images in a sheet of predictions
+LAYERS = 24  # rows of features.png
+MAPS = 12  # of a layer
 
 
 def variants(config: ConfigDict, output: Path, images: int, count: int) -> dict[str, Any]:
@@ -63,3 +75,168 @@ def delivered(
 def as_pixels(images: jax.Array) -> np.ndarray:
     """f32 -> u8, rounded and cut."""
     return np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8)
+
+
+class Mistake(NamedTuple):
+    """probability: of the class that it was taken for."""
+
+    probability: float
+    image: np.ndarray
+    label: int
+    predicted: int
+
+
+def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
+    """{file: what it shows} of the pictures of a run's first network, in `workdir`/figures.
+
+    image: a file whose feature maps are drawn; None: the first test image. ConfigError or DataError
+    where it is none, or where there is no run.
+    """
+    config = configs.read(workdir)
+    devices(config)
+    saved = restore(workdir, config)
+    net, variables = saved.net, saved.of_seed(0)
+    statistics = statistics_of(config, net, workdir, lambda: load_split(config, net, "train"))
+    prepare = net.inputs.prepare(statistics)
+    test = load_split(config, net, "test")
+    chosen = read_image(image, config, net) if image else next(batches(test, 1))[0][0]
+    names = sources.class_names(config.data.name, config.data.data_dir)
+    what = f"{config.model.name} on {config.data.name}"
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+
+    @jax.jit
+    def probabilities_of(images: jax.Array) -> jax.Array:
+        heads: Any = net.model.apply(variables, prepare(None, images), train=False)
+        return jax.nn.softmax(heads["logits"].astype(jnp.float32))
+
+    first, layers = looked_into(net, variables, prepare(None, jnp.asarray(chosen[None])))
+    written = {}
+    layer, kernel = first
+    if kernel.shape[2] in (1, 3):
+        h, w, channels, count = kernel.shape
+        title = f"{layer} of {what}: {count} filters of {h}x{w}x{channels}"
+        figures.filters(kernel, title, folder / "filters.png")
+        written["filters.png"] = "the first layer's weights"
+    counts, mistakes = judged(probabilities_of, test, len(names), config.eval_batch_size)
+    error = 100 * (1 - np.trace(counts) / counts.sum())
+    title = f"{what}: {error:.2f} % error on {counts.sum():,} test images"
+    figures.confusion(counts, names, title, folder / "confusion.png")
+    written["confusion.png"] = "how many of each class are taken for which"
+    shown = [Shown(m.image, caption_of(m, names), MISS) for m in mistakes]
+    title = (
+        f"{what}: the {len(shown)} most confident mistakes of {round(error / 100 * counts.sum())}"
+    )
+    figures.gallery(shown, title, folder / "mistakes.png")
+    written["mistakes.png"] = "the most confident mistakes on test images"
+    p = np.asarray(probabilities_of(jnp.asarray(chosen[None])))[0]
+    source = short(image.name, 40) if image else "the first test image"
+    title = f"{what}: maps of {source}, taken for {names[p.argmax()]} ({100 * p.max():.1f} %)"
+    figures.features(chosen, layers, title, folder / "features.png")
+    written["features.png"] = f"maps of {source}, layer by layer"
+    return {str(folder / name): shows for name, shows in written.items()}
+
+
+def looked_into(
+    net: Network, variables: dict[str, Any], image: jax.Array
+) -> tuple[tuple[str, np.ndarray], list[tuple[str, np.ndarray]]]:
+    """Of the network on image f32[1, H, W, C]: the first layer, and some of what layers give out.
+
+    The former as (name, f32[h, w, channels, filters]), a dense layer's weights over the whole
+    image; the latter as (name, f32[H', W', up to MAPS of C']), in the order of computation.
+    """
+    called: list[tuple[str, ...]] = []
+
+    def capture(module: Any, method: str) -> bool:
+        if method == "__call__" and module.path:
+            called.append(module.path)
+        return method == "__call__" and len(module.path) == 1
+
+    def run(image: jax.Array) -> Any:
+        options: Any = dict(capture_intermediates=capture, mutable=["intermediates"])
+        _, kept = net.model.apply(variables, image, train=False, **options)
+        return {name: inner["__call__"][0] for name, inner in kept["intermediates"].items()}
+
+    outputs = jax.jit(run)(image)
+    kernels = ((path, at(variables["params"], path)) for path in called)
+    path, kernel = next((path, node["kernel"]) for path, node in kernels if "kernel" in node)
+    if kernel.ndim == 2:
+        kernel = kernel.reshape(*net.image_shape, -1)
+    names = [path[0] for path in dict.fromkeys(called) if len(path) == 1]
+    maps = [(n, outputs[n]) for n in names if getattr(outputs[n], "ndim", 0) == 4]
+    maps = [(n, np.asarray(m[0], np.float32)) for n, m in maps if max(m.shape[1:3]) > 1]
+    some = np.unique(np.linspace(0, len(maps) - 1, min(LAYERS, len(maps))).round().astype(int))
+    return ("/".join(path), np.asarray(kernel, np.float32)), [maps[i] for i in some]
+
+
+def at(tree: Any, path: Sequence[str]) -> Any:
+    """What stands in nested dicts at `path`; {} where there is nothing."""
+    for key in path:
+        tree = tree.get(key, {})
+    return tree
+
+
+def batches(data: Split | Streamed, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(images u8[N, H, W, C], labels i32[N]) of all of `data`, at most `size` at a time."""
+    if isinstance(data, Split):
+        for i in range(0, len(data), size):
+            yield data.images[i : i + size], data.labels[i : i + size]
+    else:
+        for images, labels, mask in data.evaluation(size, put=lambda batch: batch):
+            yield images[mask], labels[mask]
+
+
+def judged(
+    probabilities_of: Any, data: Split | Streamed, classes: int, size: int
+) -> tuple[np.ndarray, list[Mistake]]:
+    """Counts i64[true, predicted] of all of `data`, and its most confident mistakes."""
+    counts = np.zeros((classes, classes), np.int64)
+    mistakes: list[Mistake] = []
+    for images, labels in batches(data, size):
+        p = np.asarray(probabilities_of(images))
+        predicted = p.argmax(-1)
+        np.add.at(counts, (labels, predicted), 1)
+        for i in np.flatnonzero(predicted != labels):
+            best = int(predicted[i])
+            mistakes.append(Mistake(float(p[i, best]), images[i], int(labels[i]), best))
+        mistakes = sorted(mistakes, key=lambda m: -m.probability)[:MISTAKES]
+    return counts, mistakes
+
+
+def caption_of(mistake: Mistake, names: Sequence[str]) -> str:
+    true, predicted = (short(names[i], 18) for i in (mistake.label, mistake.predicted))
+    return f"{true}\nnot {predicted} ({100 * mistake.probability:.1f} %)"
+
+
+def predictions(workdir: Path, found: Sequence[dict[str, Any]], output: Path) -> None:
+    """Writes the PNG `output`: the images of `evaluate.predict`, as the network sees them.
+
+    Each has its first class and that one's probability; its frame says whether that is the class
+    that its folder, or what stands in its name before the first dot, is named after.
+    """
+    config = configs.read(workdir)
+    net = network(config)
+    names = sources.class_names(config.data.name, config.data.data_dir)
+    shown, hits, known = [], 0, 0
+    for p in found[:SHEET]:
+        path, best = Path(p["file"]), p["top"][0]
+        true = named_by(path, names)
+        caption = f"{short(best['class'], 16)} {100 * best['probability']:.1f} %"
+        frame = "none" if true is None else HIT if true == best["class"] else MISS
+        if frame == MISS:
+            caption += f"\nnot {short(str(true), 18)}"
+        known, hits = known + (true is not None), hits + (frame == HIT)
+        shown.append(
+            Shown(read_image(path, config, net), f"{short(path.name, 20)}\n{caption}", frame)
+        )
+    title = f"{config.model.name} on {len(shown):,} of {len(found):,} images"
+    title += f": right on {hits:,} of the {known:,} whose class is known" if known else ""
+    figures.gallery(shown, title, output)
+
+
+def named_by(path: Path, names: Sequence[str]) -> str | None:
+    """The class of an image by its folder, the nearest first, or by its name: cat.0.jpg."""
+    words = [path.resolve().parent.name, *(p.name for p in path.resolve().parent.parents)]
+    if path.name.count(".") > 1:
+        words.append(path.name.split(".")[0])
+    return next((word for word in words if word in names), None)

@@ -9,9 +9,11 @@ halved.
 Deviations: He's weights; the rate falls faster than the printed 4 % every 8 epochs, in fewer.
 """
 
+from typing import Any
+
 from experiments import base
 
-MODEL = {
+MODEL: dict[str, dict[str, Any]] = {
     "": {},
     "bn": dict(batch_norm=True, lrn=False),
     "naive": dict(module="naive"),  # figure 2a

@@ -26,7 +26,10 @@ MAY_IMPORT = {
     "cnn_archs.config": {"models", "errors"},
     "cnn_archs.setup": {"models", "data", "errors"},
     "cnn_archs.splits": {"data", "errors", "setup"},
-    "cnn_archs.pictures": {"analysis.sheet", "data", "setup", "splits"},
+    "cnn_archs.pictures": {
+        *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
+        *("evaluate.run", "setup", "splits"),
+    },
     "cnn_archs.analysis": {"analysis"},
     "cnn_archs.train": set(),  # and one line for each file, as for evaluate
     "cnn_archs.train.losses": set(),

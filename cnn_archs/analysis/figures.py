@@ -1,13 +1,19 @@
-"""Pictures of runs, from the files that they left."""
+"""Pictures of runs, from the files that they left and from arrays that their networks gave."""
 
 import json
+import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.colors import PowerNorm
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 # Split -> (label, line style): dashed for training, bold for testing, as in the ResNet paper.
@@ -54,3 +60,134 @@ def curves(workdir: Path) -> Path:
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path
+
+
+class Shown(NamedTuple):
+    """An image u8[H, W, 1 or 3], what to write below it, and of which colour its frame is."""
+
+    image: np.ndarray
+    caption: str
+    frame: str = "none"
+
+
+HIT, MISS = "tab:green", "tab:red"
+CELL = 1.35  # inches
+LINE = 0.17  # inches of a line of caption
+CAPTION: dict[str, Any] = dict(ha="center", va="top", fontsize=7.5, parse_math=False)
+
+
+def filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None:
+    """A PNG of the first `most` filters of kernel f32[h, w, 1 or 3, F], as AlexNet's figure 3.
+
+    Each has a scale of its own: its largest weight is white or black, and 0 is grey.
+    """
+    count = min(kernel.shape[-1], most)
+    across = min(max(round(math.sqrt(2 * count)), 4), count)
+    down = -(-count // across)
+    h, w, channels, _ = kernel.shape
+    page = np.ones((down * (h + 1) + 1, across * (w + 1) + 1, channels))
+    for i in range(count):
+        one = kernel[..., i]
+        top, left = 1 + i // across * (h + 1), 1 + i % across * (w + 1)
+        page[top : top + h, left : left + w] = 0.5 + 0.5 * one / max(abs(one).max(), 1e-12)
+    width = 9.0
+    figure = plt.figure(figsize=(width, max(width * page.shape[0] / page.shape[1], 0.6) + 0.4))
+    axis = figure.add_subplot()
+    axis.imshow(page if channels == 3 else page[..., 0], cmap="gray", vmin=0, vmax=1)
+    axis.set_axis_off()
+    if count < kernel.shape[-1]:
+        title += f", the first {count}"
+    write(figure, title, path)
+
+
+def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
+    """A PNG of counts i64[K, K]: how many of each true class (row) are taken for which (column).
+
+    Colours are parts of a row; the root makes few mistakes visible. Numbers and names where there
+    is room.
+    """
+    k = len(classes)
+    side = min(max(0.52 * k, 3.5), 14.0)
+    figure = plt.figure(figsize=(side + 2.2, side + 1.4))
+    axis = figure.add_subplot()
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    drawn = axis.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+    figure.colorbar(drawn, shrink=0.8, label="part of the true class")
+    axis.set(xlabel="predicted", ylabel="true")
+    if k <= 40:
+        names = [short(name, 16) for name in classes]
+        axis.set_xticks(range(k), names, rotation=90 if k > 2 else 0, parse_math=False)
+        axis.set_yticks(range(k), names, parse_math=False)
+    if k <= 25:
+        for (i, j), n in np.ndenumerate(counts):
+            if n:
+                colour = "white" if share[i, j] > 0.4 else "black"
+                axis.text(j, i, str(n), ha="center", va="center", fontsize=8, color=colour)
+    write(figure, title, path)
+
+
+def gallery(shown: Sequence[Shown], title: str, path: Path, across: int = 8) -> None:
+    """A PNG of images, each with its caption of one line or more below it."""
+    across = min(across, max(len(shown), 1))
+    down = max(-(-len(shown) // across), 1)
+    lines = max((s.caption.count("\n") + 1 for s in shown), default=1)
+    high = CELL + lines * LINE + 0.1
+    size = max(across * (CELL + 0.15), 4.0), down * high + 0.5
+    figure = plt.figure(figsize=size)
+    axis = figure.add_axes((0, 0, 1, down * high / size[1]))
+    axis.set(xlim=(0, size[0]), ylim=(down * high, 0))
+    axis.set_axis_off()
+    for i, (image, caption, frame) in enumerate(shown):
+        h, w = (n * CELL / max(image.shape[:2]) for n in image.shape[:2])
+        left = i % across * (CELL + 0.15) + 0.075 + (CELL - w) / 2
+        bottom = i // across * high + CELL
+        pixels = image if image.shape[-1] == 3 else image.repeat(3, -1)
+        axis.imshow(pixels, extent=(left, left + w, bottom, bottom - h), aspect="auto")
+        border = Rectangle((left, bottom - h), w, h, fill=False, edgecolor=frame, linewidth=2.5)
+        axis.add_patch(border)
+        middle = left + w / 2
+        axis.text(middle, bottom + 0.05, caption, **CAPTION)
+    figure.text(0.5, 1 - 0.12 / size[1], title, ha="center", va="top", parse_math=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def features(
+    image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], title: str, path: Path
+) -> None:
+    """A PNG of an image u8[H, W, C] and, a row a layer, of the first maps of layers f32[H, W, C].
+
+    Each map has a scale of its own, from its smallest value to its largest.
+    """
+    across = 12
+    rows = len(layers) + 1
+    figure, axes = plt.subplots(
+        rows, across, figsize=(across + 1.6, rows * 1.05 + 0.5), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    axes[0, 0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray")
+    label(axes[0, 0], "image")
+    for row, (name, maps) in zip(axes[1:], layers, strict=True):
+        h, w, channels = maps.shape
+        label(row[0], f"{name}\n{h}x{w}x{channels}")
+        for axis, one in zip(row, np.moveaxis(maps, -1, 0), strict=False):
+            axis.imshow(one, cmap="viridis")
+    write(figure, title, path)
+
+
+def label(axis: Any, text: str) -> None:
+    """To the left of a picture."""
+    axis.text(-0.12, 0.5, text, ha="right", va="center", fontsize=8, transform=axis.transAxes)
+
+
+def write(figure: Any, title: str, path: Path) -> None:
+    figure.suptitle(title, parse_math=False, fontsize=11)
+    figure.set_layout_engine("constrained")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def short(text: str, length: int) -> str:
+    """`text`, its end left out where it is longer."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -43,5 +43,13 @@ def count(
         poll()
         counts = eval_step(variables, *arguments)
         total = counts if total is None else total + counts
+        one_at_a_time(total)
     assert total is not None, "no examples"
     return total
+
+
+def one_at_a_time(result: Any) -> None:
+    """Waits for `result` on a CPU, whose simulated devices meet in an all-reduce: with several
+    steps under way at once, their threads can wait for each other for ever."""
+    if jax.default_backend() == "cpu":
+        jax.block_until_ready(result)
