@@ -205,7 +205,7 @@ def judged(
 
 def caption_of(mistake: Mistake, names: Sequence[str]) -> str:
     true, predicted = (short(names[i], 18) for i in (mistake.label, mistake.predicted))
-    return f"{true}\nnot {predicted} ({100 * mistake.probability:.1f} %)"
+    return f"{true}\nas {predicted} {100 * mistake.probability:.1f} %"
 
 
 def predictions(workdir: Path, found: Sequence[dict[str, Any]], output: Path) -> None:
@@ -224,7 +224,7 @@ def predictions(workdir: Path, found: Sequence[dict[str, Any]], output: Path) ->
         caption = f"{short(best['class'], 16)} {100 * best['probability']:.1f} %"
         frame = "none" if true is None else HIT if true == best["class"] else MISS
         if frame == MISS:
-            caption += f"\nnot {short(str(true), 18)}"
+            caption += f"\nis {short(str(true), 18)}"
         known, hits = known + (true is not None), hits + (frame == HIT)
         shown.append(
             Shown(read_image(path, config, net), f"{short(path.name, 20)}\n{caption}", frame)

@@ -25,6 +25,7 @@ def get_config(column="D_bn"):
             name=f"vgg_{name}_cifar".lower().replace("-", "_"),
             initializer="he",
             width=0.5 if quick else 1.0,
+            dropout=0.0 if quick else 0.5,                   # section 3.1: 0.5
         ),
         data=dict(
             name="cifar10",

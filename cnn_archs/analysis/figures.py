@@ -85,19 +85,19 @@ def filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None
     across = min(max(round(math.sqrt(2 * count)), 4), count)
     down = -(-count // across)
     h, w, channels, _ = kernel.shape
-    page = np.ones((down * (h + 1) + 1, across * (w + 1) + 1, channels))
-    for i in range(count):
-        one = kernel[..., i]
-        top, left = 1 + i // across * (h + 1), 1 + i % across * (w + 1)
-        page[top : top + h, left : left + w] = 0.5 + 0.5 * one / max(abs(one).max(), 1e-12)
-    width = 9.0
-    figure = plt.figure(figsize=(width, max(width * page.shape[0] / page.shape[1], 0.6) + 0.4))
-    axis = figure.add_subplot()
-    axis.imshow(page if channels == 3 else page[..., 0], cmap="gray", vmin=0, vmax=1)
+    gap = 1 / 8  # of a filter's width
+    figure = plt.figure(figsize=(min(0.9 * across, 10.0), min(0.9 * across, 10.0) * down / across))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(0, across * (1 + gap)), ylim=(down * (1 + gap) * h / w, 0), aspect="equal")
     axis.set_axis_off()
+    for i in range(count):
+        one = kernel[..., i] / max(abs(kernel[..., i]).max(), 1e-12)
+        top, left = i // across * (1 + gap) * h / w, i % across * (1 + gap)
+        pixels = np.broadcast_to(0.5 + 0.5 * one, (h, w, 3))
+        axis.imshow(pixels, extent=(left, left + 1, top + h / w, top))
     if count < kernel.shape[-1]:
         title += f", the first {count}"
-    write(figure, title, path)
+    write(figure, axis, title, path)
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
@@ -108,11 +108,11 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
     """
     k = len(classes)
     side = min(max(0.52 * k, 3.5), 14.0)
-    figure = plt.figure(figsize=(side + 2.2, side + 1.4))
+    figure = plt.figure(figsize=(side + 0.8, side))
     axis = figure.add_subplot()
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     drawn = axis.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
-    figure.colorbar(drawn, shrink=0.8, label="part of the true class")
+    figure.colorbar(drawn, fraction=0.045, pad=0.03, label="part of the true class")
     axis.set(xlabel="predicted", ylabel="true")
     if k <= 40:
         names = [short(name, 16) for name in classes]
@@ -123,7 +123,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
             if n:
                 colour = "white" if share[i, j] > 0.4 else "black"
                 axis.text(j, i, str(n), ha="center", va="center", fontsize=8, color=colour)
-    write(figure, title, path)
+    write(figure, axis, title, path)
 
 
 def gallery(shown: Sequence[Shown], title: str, path: Path, across: int = 8) -> None:
@@ -161,19 +161,20 @@ def features(
     """
     across = 12
     rows = len(layers) + 1
-    figure, axes = plt.subplots(
-        rows, across, figsize=(across + 1.6, rows * 1.05 + 0.5), squeeze=False
-    )
+    tight = dict(left=0, right=1, bottom=0, top=1, wspace=0.06, hspace=0.06)
+    size = (across, rows)
+    figure, axes = plt.subplots(rows, across, figsize=size, gridspec_kw=tight, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     axes[0, 0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray")
     label(axes[0, 0], "image")
+    axes[0, 1].text(0, 0.5, title, va="center", transform=axes[0, 1].transAxes, parse_math=False)
     for row, (name, maps) in zip(axes[1:], layers, strict=True):
         h, w, channels = maps.shape
         label(row[0], f"{name}\n{h}x{w}x{channels}")
         for axis, one in zip(row, np.moveaxis(maps, -1, 0), strict=False):
             axis.imshow(one, cmap="viridis")
-    write(figure, title, path)
+    write(figure, axes[0, 0], "", path)
 
 
 def label(axis: Any, text: str) -> None:
@@ -181,10 +182,10 @@ def label(axis: Any, text: str) -> None:
     axis.text(-0.12, 0.5, text, ha="right", va="center", fontsize=8, transform=axis.transAxes)
 
 
-def write(figure: Any, title: str, path: Path) -> None:
-    figure.suptitle(title, parse_math=False, fontsize=11)
-    figure.set_layout_engine("constrained")
-    figure.savefig(path, dpi=110)
+def write(figure: Any, axis: Any, title: str, path: Path) -> None:
+    """The figure as a file, cut to what is drawn, with a title over an axis."""
+    axis.set_title(title, parse_math=False, fontsize=11)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 

@@ -220,8 +220,8 @@ def test_an_imported_network_is_evaluated_and_trained_on(exported, capsys):
 
 
 def test_an_imported_imagenet_network_tells_classes(tmp_path, capsys):
-    """No ImageNet is there: the size of its images is the network's."""
-    narrow = ("--config=resnet_imagenet:18", "--config.model.width=0.1")
+    """No ImageNet is there: the size of its images is the network's, and no mean is taken off."""
+    narrow = ("--config=resnet_imagenet:18", "--config.model.width=0.1", "--config.data.mean=none")
     run("export", *narrow, f"--output={tmp_path / 'a.safetensors'}")
     run("import", tmp_path / "a.safetensors", *narrow, f"--workdir={tmp_path / 'run'}")
     Image.new("RGB", (300, 200), (200, 30, 30)).save(tmp_path / "red.png")
