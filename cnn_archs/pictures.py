@@ -1,7 +1,7 @@
 """From a config, or a run, to pictures to look at."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from cnn_archs.analysis.figures import HIT, MISS, Shown, short
 from cnn_archs.analysis.sheet import sheet
 from cnn_archs.data import order, sources
 from cnn_archs.data.decode import decode_and_crop
+from cnn_archs.data.inputs import Prepare
 from cnn_archs.data.sources import Split
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.evaluate.predict import read_image
@@ -26,7 +27,6 @@ from cnn_archs.splits import load_split, statistics_of
 MISTAKES = 40  # images in mistakes.png
 SHEET = 500  # images in a sheet of predictions
 LAYERS = 24  # rows of features.png
-MAPS = 12  # of a layer
 
 
 def variants(config: ConfigDict, output: Path, images: int, count: int) -> dict[str, Any]:
@@ -86,64 +86,95 @@ class Mistake(NamedTuple):
     predicted: int
 
 
+class Run(NamedTuple):
+    """A run's first network, to be asked. probabilities: u8[N, H, W, C] -> f32[N, K]."""
+
+    config: ConfigDict
+    net: Network
+    variables: dict[str, Any]
+    prepare: Prepare
+    probabilities: Callable[[np.ndarray], jax.Array]
+    names: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.config.model.name} on {self.config.data.name}"
+
+
 def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
     """{file: what it shows} of the pictures of a run's first network, in `workdir`/figures.
 
     image: a file whose feature maps are drawn; None: the first test image. ConfigError or DataError
     where it is none, or where there is no run.
     """
+    run = opened(workdir)
+    test = load_split(run.config, run.net, "test")
+    if image:
+        chosen, source = read_image(image, run.config, run.net), short(image.name, 40)
+    else:
+        chosen, source = next(batches(test, 1))[0][0], "the first test image"
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    shows = {**inside(run, chosen, source, folder), **outside(run, test, folder)}
+    return {str(folder / name): what for name, what in shows.items()}
+
+
+def opened(workdir: Path) -> Run:
     config = configs.read(workdir)
     devices(config)
     saved = restore(workdir, config)
     net, variables = saved.net, saved.of_seed(0)
     statistics = statistics_of(config, net, workdir, lambda: load_split(config, net, "train"))
     prepare = net.inputs.prepare(statistics)
-    test = load_split(config, net, "test")
-    chosen = read_image(image, config, net) if image else next(batches(test, 1))[0][0]
-    names = sources.class_names(config.data.name, config.data.data_dir)
-    what = f"{config.model.name} on {config.data.name}"
-    folder = workdir / "figures"
-    folder.mkdir(exist_ok=True)
 
     @jax.jit
-    def probabilities_of(images: jax.Array) -> jax.Array:
+    def probabilities(images: jax.Array) -> jax.Array:
         heads: Any = net.model.apply(variables, prepare(None, images), train=False)
         return jax.nn.softmax(heads["logits"].astype(jnp.float32))
 
-    first, layers = looked_into(net, variables, prepare(None, jnp.asarray(chosen[None])))
+    names = sources.class_names(config.data.name, config.data.data_dir)
+    return Run(config, net, variables, prepare, probabilities, names)
+
+
+def inside(run: Run, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
+    """filters.png, where the first layer has 1 or 3 channels, and features.png of u8[H, W, C]."""
+    (layer, kernel), layers = looked_into(run, image)
     written = {}
-    layer, kernel = first
-    if kernel.shape[2] in (1, 3):
-        h, w, channels, count = kernel.shape
-        title = f"{layer} of {what}: {count} filters of {h}x{w}x{channels}"
+    h, w, channels, count = kernel.shape
+    if channels in (1, 3):
+        title = f"{layer} of {run.title}: {count} filters of {h}x{w}x{channels}"
         figures.filters(kernel, title, folder / "filters.png")
         written["filters.png"] = "the first layer's weights"
-    counts, mistakes = judged(probabilities_of, test, len(names), config.eval_batch_size)
-    error = 100 * (1 - np.trace(counts) / counts.sum())
-    title = f"{what}: {error:.2f} % error on {counts.sum():,} test images"
-    figures.confusion(counts, names, title, folder / "confusion.png")
-    written["confusion.png"] = "how many of each class are taken for which"
-    shown = [Shown(m.image, caption_of(m, names), MISS) for m in mistakes]
+    p = np.asarray(run.probabilities(image[None]))[0]
+    title = f"{run.title}: {source}, taken for {run.names[p.argmax()]} ({100 * p.max():.1f} %)"
+    figures.features(image, layers, title, folder / "features.png")
+    return {**written, "features.png": f"maps of {source}, layer by layer"}
+
+
+def outside(run: Run, test: Split | Streamed, folder: Path) -> dict[str, str]:
+    """confusion.png and mistakes.png of the test images."""
+    counts, mistakes = judged(run.probabilities, test, len(run.names), run.config.eval_batch_size)
+    images, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
+    title = f"{run.title}: {100 * wrong / images:.2f} % error on {images:,} test images"
+    figures.confusion(counts, run.names, title, folder / "confusion.png")
+    shown = [Shown(m.image, caption_of(m, run.names), MISS) for m in mistakes]
     title = (
-        f"{what}: the {len(shown)} most confident mistakes of {round(error / 100 * counts.sum())}"
+        f"{run.title}: the most confident of {wrong:,} mistakes (true class, as what it was taken)"
     )
     figures.gallery(shown, title, folder / "mistakes.png")
-    written["mistakes.png"] = "the most confident mistakes on test images"
-    p = np.asarray(probabilities_of(jnp.asarray(chosen[None])))[0]
-    source = short(image.name, 40) if image else "the first test image"
-    title = f"{what}: maps of {source}, taken for {names[p.argmax()]} ({100 * p.max():.1f} %)"
-    figures.features(chosen, layers, title, folder / "features.png")
-    written["features.png"] = f"maps of {source}, layer by layer"
-    return {str(folder / name): shows for name, shows in written.items()}
+    return {
+        "confusion.png": "how many of each class are taken for which",
+        "mistakes.png": "the most confident mistakes on test images",
+    }
 
 
 def looked_into(
-    net: Network, variables: dict[str, Any], image: jax.Array
+    run: Run, image: np.ndarray
 ) -> tuple[tuple[str, np.ndarray], list[tuple[str, np.ndarray]]]:
-    """Of the network on image f32[1, H, W, C]: the first layer, and some of what layers give out.
+    """Of the network on an image u8[H, W, C]: the first layer, and what layers give out.
 
     The former as (name, f32[h, w, channels, filters]), a dense layer's weights over the whole
-    image; the latter as (name, f32[H', W', up to MAPS of C']), in the order of computation.
+    image; the latter as (name, f32[H', W', C']) of at most LAYERS, in the order of computation.
     """
     called: list[tuple[str, ...]] = []
 
@@ -152,16 +183,18 @@ def looked_into(
             called.append(module.path)
         return method == "__call__" and len(module.path) == 1
 
-    def run(image: jax.Array) -> Any:
+    @jax.jit
+    def outputs_of(images: jax.Array) -> Any:
         options: Any = dict(capture_intermediates=capture, mutable=["intermediates"])
-        _, kept = net.model.apply(variables, image, train=False, **options)
+        x = run.prepare(None, images)
+        _, kept = run.net.model.apply(run.variables, x, train=False, **options)
         return {name: inner["__call__"][0] for name, inner in kept["intermediates"].items()}
 
-    outputs = jax.jit(run)(image)
-    kernels = ((path, at(variables["params"], path)) for path in called)
+    outputs = outputs_of(image[None])
+    kernels = ((path, at(run.variables["params"], path)) for path in called)
     path, kernel = next((path, node["kernel"]) for path, node in kernels if "kernel" in node)
     if kernel.ndim == 2:
-        kernel = kernel.reshape(*net.image_shape, -1)
+        kernel = kernel.reshape(*run.net.image_shape, -1)
     names = [path[0] for path in dict.fromkeys(called) if len(path) == 1]
     maps = [(n, outputs[n]) for n in names if getattr(outputs[n], "ndim", 0) == 4]
     maps = [(n, np.asarray(m[0], np.float32)) for n, m in maps if max(m.shape[1:3]) > 1]
@@ -187,7 +220,10 @@ def batches(data: Split | Streamed, size: int) -> Iterator[tuple[np.ndarray, np.
 
 
 def judged(
-    probabilities_of: Any, data: Split | Streamed, classes: int, size: int
+    probabilities_of: Callable[[np.ndarray], jax.Array],
+    data: Split | Streamed,
+    classes: int,
+    size: int,
 ) -> tuple[np.ndarray, list[Mistake]]:
     """Counts i64[true, predicted] of all of `data`, and its most confident mistakes."""
     counts = np.zeros((classes, classes), np.int64)
