@@ -14,14 +14,14 @@ from cnn_archs import config as configs
 from cnn_archs.analysis import figures
 from cnn_archs.analysis.figures import HIT, MISS, Shown, short
 from cnn_archs.analysis.sheet import sheet
-from cnn_archs.data import order, sources
+from cnn_archs.data import order
 from cnn_archs.data.decode import decode_and_crop
 from cnn_archs.data.inputs import Prepare
 from cnn_archs.data.sources import Split
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.evaluate.predict import read_image
 from cnn_archs.evaluate.run import restore
-from cnn_archs.setup import Network, devices, network
+from cnn_archs.setup import Network, class_names, devices, network
 from cnn_archs.splits import load_split, statistics_of
 
 MISTAKES = 40  # images in mistakes.png
@@ -132,7 +132,7 @@ def opened(workdir: Path) -> Run:
         heads: Any = net.model.apply(variables, prepare(None, images), train=False)
         return jax.nn.softmax(heads["logits"].astype(jnp.float32))
 
-    names = sources.class_names(config.data.name, config.data.data_dir)
+    names = class_names(config, net)
     return Run(config, net, variables, prepare, probabilities, names)
 
 
@@ -156,7 +156,9 @@ def outside(run: Run, test: Split | Streamed, folder: Path) -> dict[str, str]:
     counts, mistakes = judged(run.probabilities, test, len(run.names), run.config.eval_batch_size)
     images, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
     title = f"{run.title}: {100 * wrong / images:.2f} % error on {images:,} test images"
-    figures.confusion(counts, run.names, title, folder / "confusion.png")
+    there = np.flatnonzero(counts.any(0) | counts.any(1))
+    names = [run.names[i] for i in there]
+    figures.confusion(counts[np.ix_(there, there)], names, title, folder / "confusion.png")
     shown = [Shown(m.image, caption_of(m, run.names), MISS) for m in mistakes]
     title = (
         f"{run.title}: the most confident of {wrong:,} mistakes (true class, as what it was taken)"
@@ -252,7 +254,7 @@ def predictions(workdir: Path, found: Sequence[dict[str, Any]], output: Path) ->
     """
     config = configs.read(workdir)
     net = network(config)
-    names = sources.class_names(config.data.name, config.data.data_dir)
+    names = class_names(config, net)
     shown, hits, known = [], 0, 0
     for p in found[:SHEET]:
         path, best = Path(p["file"]), p["top"][0]

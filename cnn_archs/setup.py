@@ -18,7 +18,8 @@ from cnn_archs.errors import ConfigError, first_line
 
 
 class Network(NamedTuple):
-    """image_shape: (H, W, C) that `model` sees; inputs: how images come to be that."""
+    """image_shape: (H, W, C) that `model` sees; classes: of its outputs, at least those of the
+    dataset; inputs: how images come to be image_shape."""
 
     model: nn.Module
     image_shape: tuple[int, int, int]
@@ -35,9 +36,10 @@ def network(config: ConfigDict) -> Network:
     model, shape = described(config)
     inputs = inputs_of(config, shape, resident=0 not in own)
     fields = config.model.to_dict()
-    if fields.get("num_classes", classes) != classes:
+    outputs = outputs_of(config)
+    if outputs < classes:
         raise ConfigError(
-            f"model.num_classes is {fields['num_classes']}, but {config.data.name} has {classes} "
+            f"model {fields['name']} has {outputs} outputs, but {config.data.name} has {classes} "
             f"classes: --config.model.num_classes={classes}"
         )
     if inputs.resident:
@@ -50,12 +52,19 @@ def network(config: ConfigDict) -> Network:
             jax.random.key(0),
         )[0]["logits"]
     check_batch(config)
-    if out.shape != (1, classes):
-        raise ConfigError(
-            f"model {fields['name']} has {out.shape[-1]} outputs, but {config.data.name} has "
-            f"{classes} classes"
-        )
-    return Network(model, shape, classes, inputs)
+    assert out.shape == (1, outputs), out.shape
+    return Network(model, shape, outputs, inputs)
+
+
+def outputs_of(config: ConfigDict) -> int:
+    """How many classes the network of `config` tells apart."""
+    return config.model.get("num_classes", 10)  # lenet5_1998 has bitmaps of ten digits
+
+
+def class_names(config: ConfigDict, net: Network) -> tuple[str, ...]:
+    """A name for each output: the dataset's, and `class 10`, ... where the network has more."""
+    names = sources.class_names(config.data.name, config.data.data_dir)
+    return names + tuple(f"class {i}" for i in range(len(names), net.classes))
 
 
 def inputs_of(config: ConfigDict, shape: tuple[int, int, int], *, resident: bool) -> Inputs:

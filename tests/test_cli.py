@@ -52,7 +52,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "train --config.data.name=digit": ("'digit'", "did you mean 'digits'?"),
     "train --config.data.name=fashion_mnits": ("did you mean 'fashion_mnist'?",),
     "train --config.data.batch_size=0": ("--config.data.batch_size=0", "at least 1"),
-    "train --config.model.num_classes=11": ("num_classes", "11", "=10"),
+    "train --config.model.num_classes=9": ("num_classes", "9 outputs", "=10"),
     "train --config.steps=-1": ("negative",),
     "train --config.epochs=0": ("--config.epochs",),
     "train --config.schedule.boundaries=(1,2)": ("boundaries", "factors"),

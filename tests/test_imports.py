@@ -50,7 +50,7 @@ MAY_IMPORT = {
         *("data", "errors", "evaluate.cutting", "evaluate.views", "metrics", "setup"),
     },
     "cnn_archs.evaluate.precise": {"data", "errors", "models.layers", "setup", "train.steps"},
-    "cnn_archs.evaluate.ensemble": {"data.sources", "errors", "evaluate.protocols", "metrics"},
+    "cnn_archs.evaluate.ensemble": {"errors", "evaluate.protocols", "metrics", "setup"},
     "cnn_archs.evaluate.predict": {
         *("config", "data", "errors", "evaluate.run", "setup", "splits"),
     },

@@ -18,6 +18,7 @@ from cnn_archs.data.threads import in_order
 from cnn_archs.errors import DataError
 
 Fit = Callable[[int, int], tuple[Box, Size]]
+Rows = Callable[[Size, int], int]
 
 
 class Canvases(NamedTuple):
@@ -75,24 +76,22 @@ def trimmed(scale: int, multiple: int) -> Fit:
     return fit
 
 
-def streamed(
-    data: Streamed, fit: Fit, multiple: int, rows: Callable[[Size], int]
-) -> Iterator[Canvases]:
+def streamed(data: Streamed, fit: Fit, multiple: int, rows: Rows) -> Iterator[Canvases]:
     """All examples of `data` as `fit` resizes them, but for damaged ones where those are skipped.
 
-    A longer side is padded to a multiple of `multiple`. rows: the size of
-    a batch of images of such a shape; the last one of each shape is filled up.
+    A longer side is padded to a multiple of `multiple`. rows(shape, n): the size of a batch where n
+    images of a shape are left; the last one of each shape is filled up.
     """
     waiting: dict[Size, list[Read]] = defaultdict(list)
-    ahead = -(-rows(fit(1, 1)[1]) // PIECE)
+    ahead = -(-rows(fit(1, 1)[1], data.examples) // PIECE)
     with closing(read(data, fit, ahead)) as examples:
         for example in examples:
             shape = padded(example.image.shape[:2], multiple)
             waiting[shape].append(example)
-            if len(waiting[shape]) == rows(shape):
-                yield stacked(waiting.pop(shape), shape, rows(shape))
+            if len(waiting[shape]) == rows(shape, data.examples):
+                yield stacked(waiting.pop(shape), shape)
     for shape, some in waiting.items():
-        yield stacked(some, shape, rows(shape))
+        yield stacked(some, shape, rows(shape, len(some)))
 
 
 def padded(size: Size, multiple: int) -> Size:
@@ -101,11 +100,11 @@ def padded(size: Size, multiple: int) -> Size:
     return height, width
 
 
-def stacked(some: list[Read], shape: Size, rows: int) -> Canvases:
-    """A batch of `rows` examples; what is missing of it repeats the last one, masked."""
-    position = np.arange(rows)
+def stacked(some: list[Read], shape: Size, rows: int = 0) -> Canvases:
+    """A batch of `some`, or of `rows`; what is missing of it repeats the last one, masked."""
+    position = np.arange(rows or len(some))
     which = np.minimum(position, len(some) - 1)
-    images = np.zeros((rows, *shape, 3), np.uint8)
+    images = np.zeros((len(position), *shape, 3), np.uint8)
     for row, i in enumerate(which):
         height, width = some[i].image.shape[:2]
         images[row, :height, :width] = some[i].image

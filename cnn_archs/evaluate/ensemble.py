@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from cnn_archs.data import sources
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.protocols import counted
 from cnn_archs.metrics import columns
+from cnn_archs.setup import outputs_of
 
 
 class Member(NamedTuple):
@@ -51,7 +51,7 @@ def examples_of(config: ConfigDict, split: str) -> dict[str, Any]:
     folder = data.name == "image_folder"
     return {
         "dataset": f"{data.name} in {Path(data.data_dir).resolve()}" if folder else data.name,
-        "number of classes": sources.describe(data.name, data.data_dir)[1],
+        "number of classes": outputs_of(config),
         "data.holdout": data.holdout if split in ("train", "val") else 0,
     }
 

@@ -14,7 +14,7 @@ from cnn_archs.data import sources
 from cnn_archs.data.decode import decode_and_crop
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.run import restore
-from cnn_archs.setup import Network, devices
+from cnn_archs.setup import Network, class_names, devices
 from cnn_archs.splits import load_split, statistics_of
 
 
@@ -31,7 +31,7 @@ def predict(workdir: Path, files: Sequence[Path], top: int = 5) -> list[dict[str
     net, variables = saved.net, saved.of_seed(0)
     statistics = statistics_of(config, net, workdir, lambda: load_split(config, net, "train"))
     prepare = net.inputs.prepare(statistics)
-    names = sources.class_names(config.data.name, config.data.data_dir)
+    names = class_names(config, net)
 
     @jax.jit
     def probabilities_of(images: jax.Array) -> jax.Array:

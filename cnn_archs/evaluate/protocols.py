@@ -99,13 +99,18 @@ def batches(
     """The images of `data` as the pass `one` resizes them."""
     out, devices = inputs.crop.out, mesh.shape["data"]
 
-    def rows(shape: Size) -> int:
-        """How many images of a shape are shown at a time: a multiple of the devices."""
-        whole = -(-min(batch_size, len(data)) // devices)
-        if not one.dense:
-            return whole * devices
-        at_once = min(batch_size * out[0] * out[1], DENSE_PIXELS * devices)
-        return min(max(at_once // (shape[0] * shape[1] * devices), 1), whole) * devices
+    def rows(shape: Size, examples: int) -> int:
+        """How large a batch is where so many images of a shape are left: a multiple of the devices.
+
+        Of few it is a power of two a device, so that little of it is empty and few programs are
+        compiled.
+        """
+        most = -(-min(batch_size, len(data)) // devices)
+        if one.dense:
+            at_once = min(batch_size * out[0] * out[1], DENSE_PIXELS * devices)
+            most = min(max(at_once // (shape[0] * shape[1] * devices), 1), most)
+        enough = 1 << (-(-examples // devices) - 1).bit_length()
+        return min(most, enough) * devices
 
     if isinstance(data, Split):
         fit = canvases.resized_whole(one.scale) if one.scale else canvases.delivered(inputs.crop)
@@ -122,7 +127,7 @@ def resident(
     data: Split,
     fit: Fit,
     statistics: dict[str, Any],
-    rows: Callable[[Size], int],
+    rows: canvases.Rows,
     mesh: Mesh,
 ) -> Iterator[Canvases]:
     """Images of one size: on the devices, the mean is taken off and all are resized by `fit`."""
@@ -137,7 +142,7 @@ def resident(
         return crops.resized(x, box, size)
 
     images = jax.device_put(data.images, everything)
-    for index, mask in zip(*order.evaluation(len(data), rows(size)), strict=True):
+    for index, mask in zip(*order.evaluation(len(data), rows(size, len(data))), strict=True):
         sizes = np.tile(np.array(size, np.int32), (len(index), 1))
         yield Canvases(made(images, index), sizes, index, data.labels[index], mask)
 

@@ -153,6 +153,18 @@ def test_runs_that_are_no_ensemble(lenet, folders, capsys):
     assert "no run in" in evaluate(capsys, f"--workdir={one},", code=2)
 
 
+def test_networks_that_tell_other_classes_apart_are_no_ensemble(folders, tmp_path, capsys):
+    """A network may have more outputs than the dataset has classes."""
+    config = json.loads((folders[0] / "config.json").read_text())
+    data = (f"--config.data.data_dir={config['data']['data_dir']}",)
+    data += ("--config.data.name=image_folder", "--config.data.image_shape=(12,12,3)")
+    more = ("--config.model.name=mlp", "--config.model.num_classes=7", "--config.data.batch_size=4")
+    assert cli.main(["train", f"--workdir={tmp_path}", *QUICK, *data, *more]) == 0
+    assert evaluate(capsys, f"--workdir={tmp_path}")["test"]["examples"] == 6
+    error = evaluate(capsys, f"--workdir={folders[0]},{tmp_path}", code=2)
+    assert "number of classes" in error and "is 2, of" in error and error.endswith(" 7\n")
+
+
 def test_runs_that_held_out_other_images_are_no_ensemble_on_the_rest(folders, tmp_path, capsys):
     config = json.loads((folders[0] / "config.json").read_text())
     more = tmp_path / "run"
