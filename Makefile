@@ -23,7 +23,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "not slow" --numprocesses=2 --dist=loadfile
+	$(BIN)/pytest -m "not slow" --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 test-slow: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,prepare]'

@@ -20,6 +20,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# The files that take longest. They are begun first, since the last to end decides how long two
+# processes take.
+LONGEST = ("test_readme", "test_resume", "test_experiments", "test_photographs", "test_parity")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files in the order of LONGEST, then as they are."""
+    places = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @pytest.fixture(scope="session")
 def simulated() -> Callable[[int], dict[str, str]]:
     """The environment of a process with so many devices, which may be slow to meet."""

@@ -14,6 +14,8 @@ from cnn_archs.analysis import report
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+CIFAR10 = ROOT / "results" / "cifar10"
+PROTOCOLS = ("single", "mirror", "ten_crop")
 SHELL = [
     line
     for block in re.findall(r"```sh\n(.*?)```", README, re.S)
@@ -31,6 +33,11 @@ NOT_RUN = {
     "cnn-archs train --config=vgg_imagenet:A": "data and weeks",
     "cnn-archs train --config=vgg_imagenet:D_from_A "
     "--config.warm_start.workdir=runs/vgg_imagenet_A": "data and weeks",
+    "cnn-archs train --config=resnet_cifar10:20_quick --workdir=resnet": "data and 20 minutes",
+    "cnn-archs train --config=vgg_cifar10:quick --workdir=vgg": "data and 20 minutes",
+    "cnn-archs train --config=alexnet_cifar10:quick --workdir=alexnet": "data and 20 minutes",
+    "cnn-archs train --config=googlenet_cifar10:quick --workdir=googlenet": "data and 20 minutes",
+    "cnn-archs evaluate --workdir=resnet,vgg,alexnet,googlenet --protocol=ten_crop": "these",
     "cnn-archs train --config=resnet_imagenet:18 --config.data.name=image_folder "
     "--config.data.data_dir=photos --config.model.num_classes=10 --config.data.holdout=500": "data",
     "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv": "data",
@@ -78,9 +85,27 @@ def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
     assert "multiply-adds" in capsys.readouterr().out
 
 
-def test_the_table_is_that_of_the_results():
-    table = README.split("<!-- results -->\n")[1].split("<!-- /results -->")[0]
-    assert table == report.results_table(ROOT / "results" / "mnist")
+def table(name):
+    return README.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
+
+
+def test_the_tables_are_those_of_the_results():
+    assert table("results") == report.results_table(ROOT / "results" / "mnist")
+    of_protocols = report.protocols_table(CIFAR10, PROTOCOLS)
+    assert table("protocols") == of_protocols
+
+
+def test_the_short_runs_reach_what_their_experiments_say():
+    errors = {
+        name: json.loads((CIFAR10 / f"{name}.json").read_text())["test"]["top1_error"][0]
+        for name in ("alexnet", "vgg", "googlenet", "resnet")
+    }
+    assert max(errors["alexnet"], errors["googlenet"]) <= 0.65
+    assert max(errors["vgg"], errors["resnet"]) <= 0.45
+    for protocol in PROTOCOLS:
+        found = json.loads((CIFAR10 / f"{protocol}.json").read_text())
+        assert found["networks"] == 4 and found["test"]["examples"] == 10_000
+        assert found["test"]["top1_error"][0] < found["members_mean"]["test"]["top1_error"]
 
 
 def test_each_result_says_what_made_it():
@@ -89,6 +114,9 @@ def test_each_result_says_what_made_it():
     for path in found:
         result = json.loads(path.read_text())
         made = result["made"]
+        assert made["command"] and made["packages"]["jax"], path
+        if "members" in result:
+            continue
         assert result["seeds"] and result["device"] and result["protocol"], path
-        assert made["command"] and made["packages"]["jax"] and made["config"], path
+        assert made["config"], path
         assert len(result["test"]["top1_error"]) == len(result["seeds"])

@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import PowerNorm
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 # Split -> (label, line style): dashed for training, bold for testing, as in the ResNet paper.
 SPLITS = {
@@ -50,6 +50,7 @@ def curves(workdir: Path) -> Path:
     result = json.loads((workdir / "result.json").read_text())
     for axis, what in zip(axes, ("error, %", "loss"), strict=True):
         axis.set(xlabel="epoch", ylabel=what, yscale="log")
+        axis.yaxis.set(major_formatter=LogFormatter(), minor_formatter=LogFormatter())
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3, which="both")
         axis.legend()

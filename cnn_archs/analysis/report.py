@@ -143,6 +143,29 @@ def results_table(folder: Path) -> str:
     return markdown(rows, left=len(heads)) + "\n"
 
 
+def protocols_table(folder: Path, protocols: Sequence[str]) -> str:
+    """The README's table of an ensemble and its members, in Markdown: a column a protocol.
+
+    folder: of what `evaluate --format=json` gave for each of `protocols`, and of each member's
+    result.json, under the name of its workdir.
+    """
+    tested = [json.loads((folder / f"{protocol}.json").read_text()) for protocol in protocols]
+    heads = [f"{p}, {t['members'][0]['views']}" for p, t in zip(protocols, tested, strict=True)]
+    rows: list[Sequence[str]] = [("network", "parameters", "epochs", "seconds", *heads)]
+    for i, member in enumerate(tested[0]["members"]):
+        path = folder / f"{member['workdir']}.json"
+        r = json.loads(path.read_text())
+        errors = (mean_sd([t["members"][i]["test"]["top1_error"]]) for t in tested)
+        made = (f"{r['params']:,}", f"{r['epochs']:.1f}", f"{r['seconds']:,.0f}")
+        rows.append((f"[{member['name']}]({path.relative_to(folder.parents[1])})", *made, *errors))
+    for label, of in (
+        ("mean of these", lambda t: [t["members_mean"]["test"]["top1_error"]]),
+        ("ensemble of these", lambda t: t["test"]["top1_error"]),
+    ):
+        rows.append((label, "", "", "", *(mean_sd(of(t)) for t in tested)))
+    return markdown(rows) + "\n"
+
+
 def keep(workdir: Path, path: Path) -> None:
     """Copies a run's result.json to `path`, with what made it: command, versions, config."""
     result = json.loads((workdir / "result.json").read_text())

@@ -175,6 +175,16 @@ def test_runs_that_held_out_other_images_are_no_ensemble_on_the_rest(folders, tm
     assert "data.holdout" in error and str(more) in error
 
 
+def test_a_run_whose_config_is_of_images_of_another_shape(lenet, tmp_path, capsys):
+    config = json.loads((lenet / "config.json").read_text())
+    config["data"]["name"] = "shapes"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "checkpoints").symlink_to(lenet / "checkpoints")
+    for protocol in ("single", "ten_crop"):
+        error = evaluate(capsys, f"--workdir={tmp_path}", f"--protocol={protocol}", code=3)
+        assert "conv1" in error or "shape" in error, error
+
+
 def test_precise_statistics_need_batch_normalisation_and_images(lenet, capsys):
     error = evaluate(capsys, f"--workdir={lenet}", "--precise_stats=100", code=2)
     assert "no batch normalisation" in error

@@ -60,9 +60,9 @@ CASES = [
     googlenet("googlenet", "paper"),
     imagenet("resnet18"),
     imagenet("resnet20"),
-    deep("resnet164_v2"),
 ]
 SLOW_CASES = [
+    deep("resnet164_v2"),
     deep("resnet110"),
     imagenet("plain20"),
     googlenet("googlenet_cifar", "cifar", 32),
