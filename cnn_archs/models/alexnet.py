@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from cnn_archs.models.layers import (
     INITIALIZERS,
     LRN,
+    Conv,
     FullyConnected,
     Initializer,
     MaxPool,
@@ -72,7 +73,7 @@ class AlexNet(nn.Module):
         def conv(x, number, window, stride=1, groups=1):
             kernel_init, bias_init = self.initializers(f"conv{number}", window**2, x, groups)
             padding = self.stem[2] if number == 1 else window // 2
-            layer = nn.Conv(
+            layer = Conv(
                 widths[number - 1],
                 (window, window),
                 stride,

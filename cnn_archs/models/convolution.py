@@ -1,12 +1,45 @@
-"""The sums of a convolution in the order that a CPU is fast at, where there are few channels."""
+"""The sums of a convolution in the order that a CPU is fast at: few channels, or small maps.
+
+For `nn.Conv(conv_general_dilated=...)`; elsewhere than on a CPU both are lax's own.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 NHWC = ("NHWC", "HWIO", "NHWC")  # of image, kernel, output
+SMALL = 16  # positions of a map
+
+
+def convolve_small_maps(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    *,
+    feature_group_count: int = 1,
+    precision: lax.PrecisionLike = None,
+    **options: Any,
+) -> jax.Array:
+    """x: f32[N, H, W, C], kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
+
+    The sums of `lax.conv_general_dilated`; on a CPU as one matrix product where the output has at
+    most SMALL positions. There XLA's gradients take up to a hundred times as long otherwise.
+    """
+
+    def output(side: int) -> int:
+        return (x.shape[1 + side] + sum(padding[side]) - kernel.shape[side]) // strides[side] + 1
+
+    dilated = {*options["lhs_dilation"], *options["rhs_dilation"]} != {1}
+    plain = feature_group_count == 1 and not dilated and kernel.shape[:2] != (1, 1)
+    if jax.default_backend() == "cpu" and plain and output(0) * output(1) <= SMALL:
+        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+        return convolve_patches(x, kernel, precision, strides)
+    options |= dict(feature_group_count=feature_group_count, precision=precision)
+    return lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
 
 def convolve(
@@ -23,8 +56,8 @@ def convolve(
 ) -> jax.Array:
     """x: f32[N, H, W, C], kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
 
-    The sums of `lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=...)`, on a CPU in
-    the order that it is fast at where there are few channels, as in LeNet. Stride 1 only.
+    The sums of `lax.conv_general_dilated`, on a CPU in the order that it is fast at where there
+    are few channels, as in LeNet. Stride 1 only.
     """
     del dimension_numbers  # flax's own: NHWC, HWIO, NHWC
     if {*strides, *lhs_dilation, *rhs_dilation, feature_group_count} != {1}:
@@ -39,11 +72,16 @@ def convolve(
     return convolve_folded(x, kernel, precision)
 
 
-def convolve_patches(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """As one matrix product: for many maps, one image, or a window as large as the image."""
+def convolve_patches(
+    x: jax.Array,
+    kernel: jax.Array,
+    precision: lax.PrecisionLike,
+    strides: Sequence[int] = (1, 1),
+) -> jax.Array:
+    """As one matrix product: for many or small maps, one image, or a window as large as it."""
     kh, kw, _, features = kernel.shape
-    h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
-    patches = [x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)]
+    (down, across), (h, w) = strides, (x.shape[1] - kh + 1, x.shape[2] - kw + 1)
+    patches = [x[:, i : i + h : down, j : j + w : across] for i in range(kh) for j in range(kw)]
     kernel = kernel.reshape(-1, features)
     return jnp.matmul(jnp.concatenate(patches, axis=-1), kernel, precision=precision)
 

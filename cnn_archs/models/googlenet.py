@@ -29,6 +29,7 @@ from cnn_archs.models.layers import (
     LRN,
     AdaptiveAvgPool,
     AvgPool,
+    Conv,
     ConvNorm,
     FullyConnected,
     GlobalAvgPool,
@@ -172,7 +173,7 @@ class GoogLeNet(nn.Module):
             if self.batch_norm:
                 options |= dict(epsilon=self.epsilon, bn_group=self.bn_group)
                 return nn.relu(ConvNorm(width, (window, window), **options)(x, train=train))
-            return nn.relu(nn.Conv(width, (window, window), bias_init=bias, **options)(x))
+            return nn.relu(Conv(width, (window, window), bias_init=bias, **options)(x))
 
         def dense(x, width, name):
             bias_init = nn.initializers.zeros if name == "fc2" else bias
@@ -224,7 +225,7 @@ class GoogLeNet(nn.Module):
         window, stride = chosen("stem", self.stem, STEMS)
         if self.stem == "separable":
             each = image.shape[-1]
-            depthwise = nn.Conv(
+            depthwise = Conv(
                 8 * each,
                 (window, window),
                 stride,
@@ -272,7 +273,7 @@ class InceptionModule(nn.Module):
 
         def conv(x, width, window, name):
             size, pad = (window, window), window // 2
-            return nn.relu(nn.Conv(width, size, 1, pad, dtype=self.dtype, name=name)(x))
+            return nn.relu(Conv(width, size, 1, pad, dtype=self.dtype, name=name)(x))
 
         x = Inception(self.widths, self.module, self.window, conv, name="inception")(image)
         return {"logits": GlobalAvgPool(name="pool")(x)}

@@ -7,6 +7,7 @@ Padding, stride and window are always written out; maps are [N, H, W, C] through
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import flax.linen as nn
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_archs.models.convolution import NHWC
+from cnn_archs.models.convolution import NHWC, convolve_small_maps
 
 T = TypeVar("T")
 Initializer = Callable[..., jax.Array]
@@ -260,6 +261,9 @@ class BatchNorm(nn.Module):
         return images // self.group
 
 
+Conv = partial(nn.Conv, conv_general_dilated=convolve_small_maps)
+
+
 class ConvNorm(nn.Module):
     """A convolution and the batch normalisation of its sums."""
 
@@ -277,7 +281,7 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """x: f32[N, H, W, C] -> f32[N, H', W', features]."""
-        x = nn.Conv(
+        x = Conv(
             self.features,
             self.kernel_size,
             self.strides,

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 from cnn_archs.models.layers import (
     INITIALIZERS,
     BatchNorm,
+    Conv,
     ConvNorm,
     GlobalAvgPool,
     MaxPool,
@@ -155,7 +156,7 @@ class PreActivationUnit(Unit):
 
         def conv(x, width, window, stride, name):
             options = self.options(window, stride)
-            return nn.Conv(width, **options, use_bias=False, name=name)(x)
+            return Conv(width, **options, use_bias=False, name=name)(x)
 
         def norm_relu(x, name):
             norm = BatchNorm(self.bn_group, dtype=self.dtype, name=name)
@@ -244,7 +245,7 @@ class ResNet(nn.Module):
             name="conv1",
         )
         if self.stem == "3x3" and self.unit == "preactivation":  # conv2_1 begins with the norm
-            return nn.Conv(use_bias=False, **options)(image)
+            return Conv(use_bias=False, **options)(image)
         x = nn.relu(ConvNorm(bn_group=self.bn_group, **options)(image, train=train))
         return x if self.stem == "3x3" else MaxPool(3, 2, padding=1, name="pool1")(x)
 

@@ -21,6 +21,7 @@ import jax
 from cnn_archs.models.layers import (
     INITIALIZERS,
     LRN,
+    Conv,
     ConvNorm,
     FullyConnected,
     MaxPool,
@@ -74,7 +75,7 @@ class VGG(nn.Module):
             shape = (scaled(width, self.width), (window, window))
             options = dict(strides=1, padding=window // 2, kernel_init=init, dtype=self.dtype)
             if not self.batch_norm:
-                return nn.relu(nn.Conv(*shape, name=name, **options)(x))
+                return nn.relu(Conv(*shape, name=name, **options)(x))
             layer = ConvNorm(*shape, use_bias=True, bn_group=self.bn_group, name=name, **options)
             return nn.relu(layer(x, train=train))
 

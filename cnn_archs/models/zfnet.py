@@ -25,7 +25,7 @@ Deviations: no padding is printed. These give the maps of figure 3: conv1 1, con
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.layers import LRN, FullyConnected, MaxPool, scaled
+from cnn_archs.models.layers import LRN, Conv, FullyConnected, MaxPool, scaled
 
 
 class ZFNet(nn.Module):
@@ -52,7 +52,7 @@ class ZFNet(nn.Module):
         drop = nn.Dropout(self.dropout, deterministic=not train)
 
         def conv(x, number, window, stride, padding):
-            layer = nn.Conv(
+            layer = Conv(
                 scaled(self.widths[number - 1], self.width),
                 (window, window),
                 stride,
