@@ -26,9 +26,9 @@ def get_config():
         colour=dict(name="jitter"),
         optimizer=dict(momentum=0.9, weight_decay=5e-4),     # section 3.4: 1e-4, of more images
         schedule=dict(
-            name="piecewise", learning_rate=0.05, factors=(1.0, 0.1, 0.01), boundaries=(36.0, 48.0),
+            name="piecewise", learning_rate=0.02, factors=(1.0, 0.1, 0.01), boundaries=(20.0, 27.0),
         ),
-        epochs=54.0,
-        eval_every=6.0,
+        epochs=30.0,
+        eval_every=5.0,
         eval_batch_size=200,
     )  # fmt: skip
