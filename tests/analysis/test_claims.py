@@ -312,6 +312,8 @@ def test_a_printed_difference(tmp_path):
     assert verdict_of(tmp_path, pairs, value=1.5, **fields)["status"] == "reproduced"
     v = verdict_of(tmp_path, pairs, value=1.6, **fields)
     assert v["status"] == "missed" and math.isclose(v["missed_by"], -0.6)
+    unsure = pair((0.020, 0.021, 0.040), (0.019, 0.021, 0.022))  # 0.63 higher on average
+    assert verdict_of(tmp_path, unsure, value=0.6, **fields)["status"] == "missed"
 
 
 @pytest.mark.parametrize("freedom", [1.0, 2.0, 3.7, 8.0, 60.0, 200.0])
