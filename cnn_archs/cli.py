@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cnn_archs.errors import ConfigError, UserError
+from cnn_archs.errors import ClaimMissed, ConfigError, UserError
 
 # What a command needs is imported inside it: `--help` and a wrong flag answer without jax.
 
 EPILOG = """\
 any key of the experiment is a flag too:  --config.epochs=2 --config.schedule.learning_rate=0.05
-exit codes: 0 done; 2 usage or config; 3 data or checkpoint damaged or missing; 4 the loss is not
-finite; 75 stopped by a signal and saved: run the same command again to go on"""
+exit codes: 0 done; 1 an exact claim is not met; 2 usage or config; 3 data or checkpoint damaged or
+missing; 4 the loss is not finite; 75 stopped by a signal and saved: run the same command again to
+go on"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,6 +129,8 @@ def parser() -> Parser:
     c.add_argument("--output", default="augment.png", metavar="FILE", help="(default: %(default)s)")
     c.add_argument("--images", type=int, default=8, help="rows (default: %(default)s)")
     c.add_argument("--variants", type=int, default=7, help="of each (default: %(default)s)")
+    c = command(claims)
+    c.add_argument("--results", metavar="DIR", help="what was run (default: the repository's own)")
     c = command(prepare)
     c.add_argument("dataset", metavar="DATASET", help="a tfds dataset, like mnist")
     c.add_argument("--data_dir", default="", help="default: $TFDS_DATA_DIR, else tfds' own")
@@ -260,6 +263,21 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
         done = pictures.variants(config, output, arguments.images, arguments.variants)
     text = f"{done['file']}: {done['images']} images and {done['variants']} variants of each"
     emit(arguments, done, text)
+
+
+def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Checks what the papers state: exactly where it can be computed, else by what was run."""
+    if arguments.results and not Path(arguments.results).is_dir():
+        raise ConfigError(f"--results: there is no folder {arguments.results}")
+
+    from cnn_archs.analysis import claims, statements
+
+    stated = statements.load()
+    results = Path(arguments.results) if arguments.results else claims.RESULTS
+    found = claims.evaluate(stated, results)
+    emit(arguments, found, claims.text(stated, found))
+    if failed := claims.failures(found):
+        raise ClaimMissed(f"exact claims are not met: {', '.join(failed)}")
 
 
 def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:

@@ -10,6 +10,12 @@ class UserError(Exception):
     code = 2
 
 
+class ClaimMissed(UserError):
+    """An exact claim of the papers is not what our code computes."""
+
+    code = 1
+
+
 class ConfigError(UserError):
     """A wrong flag, key, type, name or path."""
 

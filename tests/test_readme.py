@@ -27,6 +27,7 @@ NOT_RUN = {
     "make demo": "make test sets up the same way; run by hand before a release",
     "make test": "this is it",
     "cnn-archs prepare mnist": "network",
+    "cnn-archs claims": "half a minute; tests/analysis/test_claims.py has every claim",
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
     "cnn-archs train --config=lenet5_1998_mnist:map": "data and an hour",
     "cnn-archs train --config=resnet_cifar10:56": "data and a day",

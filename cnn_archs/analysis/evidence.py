@@ -1,0 +1,130 @@
+"""What the files of results/ say about a claim: means, deviations, differences of two networks.
+
+A result counts only if its config is that of the experiment that the claim names, but for what
+changes no number (`FREE`), if it was run to its end and tested as the claim says.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnn_archs import config as configs
+from cnn_archs import models
+from cnn_archs.analysis.exact import recipes
+from cnn_archs.errors import DataError, UserError, first_line
+
+SEEDS = 3  # networks that a mean is of, at least
+LEVEL = 0.05  # of the test that one network's error is above another's
+FREE = (  # keys that may differ from the experiment's
+    *("seed", "seeds", "eval_batch_size", "log_every", "eval_every", "checkpoint_every", "keep"),
+    *("deterministic", "matmul_precision", "data.data_dir", "data.threads"),
+    "name",  # the experiment's, in old configs
+)
+
+
+class Refused(Exception):
+    """Why a file is no evidence, or not enough."""
+
+
+class Welch(NamedTuple):
+    """difference: of the means; p: of one so large or larger, were the means the same."""
+
+    difference: float
+    p: float
+
+
+def values(source: Mapping[str, str], metric: str, protocol: str, folder: Path) -> list[float]:
+    """One value a seed. source: {experiment, result: a file in `folder`}; metric: `test.loss`.
+
+    Refused where the file is not there, is of another config, or of fewer than SEEDS networks;
+    DataError where it is damaged.
+    """
+    path = folder / source["result"]
+    if not path.is_file():
+        raise Refused(f"there is no {source['result']}")
+    try:
+        result = json.loads(path.read_text())
+        check(result, source["experiment"], protocol)
+        split, _, name = metric.partition(".")
+        if split not in result:
+            raise Refused(f"it has no {split}")
+        found = [float(v) for v in result[split][name]]
+    except Refused as e:
+        raise Refused(f"{source['result']}: {e}") from e
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise DataError(f"{path} is damaged: {type(e).__name__}: {first_line(e)}") from e
+    if len(found) < SEEDS:
+        raise Refused(f"{source['result']}: {len(found)} of the {SEEDS} networks that are needed")
+    return found
+
+
+def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
+    """Refused unless `result` is of that experiment, complete, under that protocol."""
+    made = result.get("made", {}).get("config")
+    if made is None:
+        raise Refused("it does not say with which config it was made")
+    try:
+        expected = json.loads(recipes.config(experiment).to_json())
+        complete = completed(made)
+    except (KeyError, UserError) as e:
+        raise Refused(f"its config is of another version ({first_line(e)})") from e
+    free = set(FREE) - ({"eval_every"} if expected["schedule"]["name"] == "plateau" else set())
+    other = [key for key in configs.differences(expected, complete) if key not in free]
+    if other:
+        raise Refused(f"its config is not that of {experiment}: {', '.join(other)}")
+    if expected["steps"] and result["steps"] != expected["steps"]:
+        raise Refused(f"{result['steps']:,} of {expected['steps']:,} steps")
+    if expected["epochs"] and result["epochs"] != expected["epochs"]:
+        raise Refused(f"{result['epochs']:g} of {expected['epochs']:g} epochs")
+    if result["name"] != expected["model"]["name"]:
+        raise Refused(f"it is of {result['name']}")
+    if result["protocol"] != protocol:
+        raise Refused(f"its protocol is {result['protocol']}, not {protocol}")
+    if len(set(result["seeds"])) != len(result["seeds"]):
+        raise Refused("a seed counts twice")
+
+
+def completed(made: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as it was made, with the keys that are newer than the run at their defaults."""
+    base = configs.module_at(configs.EXPERIMENTS / "base.py")
+    defaults = json.loads(base.config().to_json())
+    full = {**defaults, **made}
+    for section in ("data", "warm_start"):
+        full[section] = {**defaults[section], **made.get(section, {})}
+    for kind in base.CHOICES:
+        stated = made.get(kind, {"name": defaults[kind]["name"]})
+        full[kind] = {**base.section(kind, stated["name"]), **stated}
+    full["model"] = {**models.fields(made["model"]["name"]), **made["model"]}
+    return json.loads(json.dumps(full))
+
+
+def deviation(sample: Sequence[float]) -> float:
+    """Standard deviation, with n - 1."""
+    return statistics.stdev(sample)
+
+
+def welch(a: Sequence[float], b: Sequence[float]) -> Welch:
+    """Welch's test that the mean of `a` is above that of `b`; each of two values or more."""
+    difference = statistics.fmean(a) - statistics.fmean(b)
+    u, v = (statistics.variance(x) / len(x) for x in (a, b))
+    if u + v == 0.0:
+        return Welch(difference, 0.0 if difference > 0 else 1.0)
+    freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1))
+    return Welch(difference, student_tail(difference / math.sqrt(u + v), freedom))
+
+
+def student_tail(t: float, freedom: float, parts: int = 2000) -> float:
+    """P(T > t) of Student's distribution, to 1e-9 for 1 to 200 degrees of freedom.
+
+    With t = sqrt(freedom) tan(x) its density is proportional to cos(x)^(freedom - 1): Simpson's
+    rule over that, from 0 on.
+    """
+    end = math.atan(t / math.sqrt(freedom))
+    width = end / parts
+    weights = [1, *(4 if i % 2 else 2 for i in range(1, parts)), 1]
+    total = sum(w * math.cos(i * width) ** (freedom - 1) for i, w in enumerate(weights))
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
+    return 0.5 - scale / math.sqrt(math.pi) * total * width / 3

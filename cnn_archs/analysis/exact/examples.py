@@ -1,0 +1,126 @@
+"""Checks by computing: worked examples, functions with printed values, initial weights."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_archs import models
+from cnn_archs.data import sources
+from cnn_archs.models import lenet, resnet
+from cnn_archs.models.convolution import convolve
+from cnn_archs.models.layers import local_response_norm
+
+
+def convolution(image: Sequence[Sequence[float]], kernel: Sequence[Sequence[float]]) -> Any:
+    """Rows of the convolution of one map, stride 1, no padding: [H][W] -> [H'][W']."""
+    x, k = jnp.asarray(image, jnp.float32), jnp.asarray(kernel, jnp.float32)
+    return convolve(x[None, :, :, None], k[:, :, None, None])[0, :, :, 0].tolist()
+
+
+def squash(x: float) -> float:
+    """LeNet-5's scaled hyperbolic tangent."""
+    return float(lenet.squash(jnp.float32(x)))
+
+
+def lrn(maps: Sequence[float]) -> list[float]:
+    """AlexNet's response normalisation of one pixel, a value for each map."""
+    return local_response_norm(jnp.asarray(maps, jnp.float32).reshape(1, 1, 1, -1)).ravel().tolist()
+
+
+def c3_table() -> list[list[int]]:
+    """For each of C3's 16 maps, the maps of S2 that feed it."""
+    return [np.flatnonzero(column).tolist() for column in lenet.C3_MASK.T]
+
+
+def c3_uses() -> list[int]:
+    """For each of S2's 6 maps, how many maps of C3 it feeds."""
+    return lenet.C3_MASK.sum(1).tolist()
+
+
+def stack_weights(windows: Sequence[int], maps: int) -> int:
+    """Weights of convolutions one after another, each from `maps` to `maps` maps."""
+
+    def run(key: jax.Array) -> Any:
+        x = jnp.zeros((1, 9, 9, maps))
+        convs = [nn.Conv(maps, (w, w), padding=w // 2, use_bias=False) for w in windows]
+        return nn.Sequential(convs).init(key, x)
+
+    shapes = jax.tree.leaves(jax.eval_shape(run, jax.random.key(0)))
+    return sum(math.prod(s.shape) for s in shapes)
+
+
+def zeroed_unit(form: str, kind: str, x: float) -> float:
+    """What a residual unit whose weights are all 0 makes of a map of `x`; NaN if it varies.
+
+    form: `residual` or `preactivation`; kind: `basic` or `bottleneck`.
+    """
+    options: Any = dict(shortcut="B", stride_in="1x1", bn_group=0, dtype="float32")
+    module = resnet.UNITS[form](width=4, stride=1, kind=kind, **options)
+
+    @jax.jit
+    def run(image: jax.Array) -> Any:
+        zeros = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: jnp.zeros_like(leaf) if path[-1].key == "kernel" else leaf,
+            module.init(jax.random.key(0), image, train=False),
+        )
+        return module.apply(zeros, image, train=False)
+
+    y = run(jnp.full((2, 5, 5, 16 if kind == "bottleneck" else 4), x))
+    return float(y[0, 0, 0, 0]) if bool((y == y[0, 0, 0, 0]).all()) else math.nan
+
+
+def drawings(split: str) -> int:
+    """How many drawings of shapes there are of each class, in train, test or challenge."""
+    labels = sources.load("shapes", split).labels
+    (number,) = set(np.bincount(labels).tolist())
+    return number
+
+
+def initial(
+    model: str, image: Sequence[int], layers: Sequence[str], fields: Mapping[str, Any]
+) -> list[dict[str, np.ndarray]]:
+    """Weights and biases of these layers before training, from the seed 0."""
+    height, width, channels = image
+
+    @jax.jit  # of all the network only what these layers need is computed
+    def run(key: jax.Array) -> Any:
+        net = models.create(model, **fields)
+        params = models.init(net, key, (height, width, channels))["params"]
+        return [inside(params, layer) for layer in layers]
+
+    def inside(params: Any, layer: str) -> Any:
+        for part in layer.split("/"):
+            params = params[part]
+        return params.get("conv", params)
+
+    return jax.tree.map(np.asarray, run(jax.random.key(0)))
+
+
+def initial_biases(
+    model: str, image: Sequence[int], layers: Sequence[str], fields: Mapping[str, Any]
+) -> list[float]:
+    """The value that all biases of a layer have before training, for each layer."""
+    found = []
+    for layer in initial(model, image, layers, fields):
+        (value,) = set(layer["bias"].tolist())
+        found.append(value)
+    return found
+
+
+def initial_deviation(
+    model: str, image: Sequence[int], layer: str, fields: Mapping[str, Any]
+) -> float:
+    """The standard deviation of a layer's weights before training."""
+    (of,) = initial(model, image, [layer], fields)
+    return float(of["kernel"].std())
+
+
+def initial_bound(model: str, image: Sequence[int], layer: str, fields: Mapping[str, Any]) -> float:
+    """The largest absolute value of a layer's weights before training."""
+    (of,) = initial(model, image, [layer], fields)
+    return float(np.abs(of["kernel"]).max())

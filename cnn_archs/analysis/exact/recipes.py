@@ -1,0 +1,107 @@
+"""Checks of a recipe: what an experiment's config says, and what follows from it.
+
+experiment: as on the command line, with overrides behind it where there are any,
+`alexnet_imagenet --config.model.lrn=false`. images: how many there are to train on.
+"""
+
+import functools
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import jax.numpy as jnp
+
+from cnn_archs import config as configs
+from cnn_archs.data import crops
+from cnn_archs.evaluate import views as protocols
+from cnn_archs.train import optimizers, schedules
+
+
+@functools.cache
+def config(experiment: str) -> Any:
+    """The config, complete and locked."""
+    name, *overrides = experiment.split()
+    return configs.load(name, [o.removeprefix("--config.") for o in overrides])
+
+
+def setting(experiment: str, key: str) -> Any:
+    """The value of `section.key`; a tuple as a list."""
+    value: Any = json.loads(config(experiment).to_json())
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def schedule_of(experiment: str, images: int) -> schedules.Schedule:
+    """Its learning rates, warm-up included."""
+    c = config(experiment)
+    period = images / c.data.batch_size
+    schedule = schedules.create(steps_per_epoch=period, **c.schedule)
+    return schedules.warm_up(schedule, steps_per_epoch=period, **c.warmup)
+
+
+def rates(
+    experiment: str,
+    at: Sequence[float],
+    by: str,
+    images: int,
+    error: float = 1.0,
+    relative: bool = False,
+) -> list[float]:
+    """The learning rates at these steps or epochs, as `by` says: step, epoch; both from 0.
+
+    error: the training error, a fraction, of all steps before the first of them, where a warm-up
+    goes by it. relative: in parts of the first.
+    """
+    c, schedule = config(experiment), schedule_of(experiment, images)
+    memory = schedule.init()
+    for _ in range(c.warmup.window if c.warmup.name == "error" else 0):
+        memory = schedule.after_step(memory, jnp.float32(error))
+    period = images / c.data.batch_size
+    first = [schedules.first_step(t, by, period) for t in at]
+    found = [float(schedule.rate(memory, jnp.int32(step))) for step in first]
+    return [rate / found[0] for rate in found] if relative else found
+
+
+def steps(experiment: str, images: int) -> int:
+    """Updates of the whole training."""
+    c = config(experiment)
+    return c.steps or ceil(Fraction(str(c.epochs)) * images / c.data.batch_size)
+
+
+def epochs(experiment: str, images: int) -> float:
+    """Passes over the images of the whole training."""
+    c = config(experiment)
+    return c.epochs or c.steps * c.data.batch_size / images
+
+
+def passes(experiment: str, protocol: str) -> tuple[list[protocols.Pass], crops.Size]:
+    c = config(experiment)
+    shape, pad = c.data.image_shape, c.data.pad
+    crop = crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **c.crop)
+    return protocols.passes(protocol, crop, c.test_scales), crop.out
+
+
+def views(experiment: str, protocol: str) -> int:
+    """How many views of an image a test protocol shows the experiment's network."""
+    return protocols.count(*passes(experiment, protocol))
+
+
+def scales(experiment: str, protocol: str) -> list[int]:
+    """The shorter sides to which the protocol resizes an image, in pixels."""
+    return [one.scale for one in passes(experiment, protocol)[0]]
+
+
+def update(experiment: str, weight: float, gradients: Sequence[float]) -> list[float]:
+    """[velocity, weight] of one weight after updates with these gradients."""
+    c = config(experiment)
+    optimizer = optimizers.create(schedule=schedule_of(experiment, images=1), **c.optimizer)
+    params = {"layer": {"kernel": jnp.float32(weight)}}
+    state, moved = optimizer.init(params), params
+    for gradient in gradients:
+        gradients_of = {"layer": {"kernel": jnp.float32(gradient)}}
+        moved, state = optimizer.update(gradients_of, state, params, error=jnp.float32(1.0))
+        params = {"layer": {"kernel": params["layer"]["kernel"] + moved["layer"]["kernel"]}}
+    return [float(moved["layer"]["kernel"]), float(params["layer"]["kernel"])]
