@@ -4,8 +4,8 @@ He et al. 2015, table 1, on Imagenette (Howard 2019) or a folder of photographs;
 python launch.py train --config=experiments/resnet_imagenette.py
 Of a folder of train/<class>/ and val/<class>/ with ten classes:
     --config.data.name=image_folder --config.data.data_dir=FOLDER
-Expected: no figure of the paper's. Ours: results/photographs, 1,200 photographs, one view of each
-    of another 400. 11,181,642 parameters.
+Expected: no figure of the paper's. Ours: 40.75 % test error after 1,200 photographs, one view of
+    each of another 400 (results/photographs). 11,181,642 parameters.
 Deviations: images of 64x64, so the last maps are 2x2; batch normalisation over the whole batch.
 """
 

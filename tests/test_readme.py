@@ -109,6 +109,14 @@ def test_the_short_runs_reach_what_their_experiments_say():
         assert found["test"]["top1_error"][0] < found["members_mean"]["test"]["top1_error"]
 
 
+def test_the_photographs_are_told_apart_far_better_than_by_chance():
+    found = json.loads((ROOT / "results" / "photographs" / "resnet18.json").read_text())
+    (error,) = found["test"]["top1_error"]
+    assert (
+        found["test"]["examples"] == 400 and error < 0.6 and f"{100 * error:.2f} % error" in README
+    )
+
+
 def test_each_result_says_what_made_it():
     found = sorted((ROOT / "results").rglob("*.json"))
     assert found
