@@ -102,7 +102,7 @@ def test_filters_and_maps_are_those_of_the_network(workdir, drawn):
     np.testing.assert_array_equal(kernel, params["kernel"])
     x = image[..., 0] / 255
     want = [signal.correlate2d(x, k, "valid") for k in np.moveaxis(kernel[:, :, 0], -1, 0)]
-    np.testing.assert_allclose(maps, np.stack(want, -1) + params["bias"], atol=1e-5)
+    np.testing.assert_allclose(maps, np.stack(want, -1) + np.asarray(params["bias"]), atol=1e-5)
     sizes = [maps.shape[0] for _, maps in layers]
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] > 1
 

@@ -241,7 +241,7 @@ class BatchNorm(nn.Module):
             split = wide.reshape(groups, -1, *channels) - mean.value.reshape(1, 1, *channels)
             m = split.mean(1)
             v = jnp.maximum(jnp.square(split).mean(1) - jnp.square(m), 0.0)
-            m += mean.value[None]
+            m = m + mean.value[None]  # not +=: outside of jit m can be numpy's, still to be read
             old = self.momentum
             mean.value = old * mean.value + (1 - old) * m.mean(0)
             var.value = old * var.value + (1 - old) * v.mean(0)

@@ -181,8 +181,8 @@ def test_a_run_whose_config_is_of_images_of_another_shape(lenet, tmp_path, capsy
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "checkpoints").symlink_to(lenet / "checkpoints")
     for protocol in ("single", "ten_crop"):
-        error = evaluate(capsys, f"--workdir={tmp_path}", f"--protocol={protocol}", code=3)
-        assert "conv1" in error or "shape" in error, error
+        error = evaluate(capsys, f"--workdir={tmp_path}", f"--protocol={protocol}", code=2)
+        assert "of another network" in error and "[2, 5, 5, 3, 6]" in error
 
 
 def test_precise_statistics_need_batch_normalisation_and_images(lenet, capsys):
