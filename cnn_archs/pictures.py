@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -16,13 +15,11 @@ from cnn_archs.analysis.figures import HIT, MISS, Shown, short
 from cnn_archs.analysis.sheet import sheet
 from cnn_archs.data import order
 from cnn_archs.data.decode import decode_and_crop
-from cnn_archs.data.inputs import Prepare
 from cnn_archs.data.sources import Split
 from cnn_archs.data.streaming import Streamed
-from cnn_archs.evaluate.predict import read_image
-from cnn_archs.evaluate.run import restore
-from cnn_archs.setup import Network, class_names, devices, network
-from cnn_archs.splits import load_split, statistics_of
+from cnn_archs.evaluate.predict import Run, opened, read_image
+from cnn_archs.setup import class_names, devices, network
+from cnn_archs.splits import load_split
 
 MISTAKES = 40  # images in mistakes.png
 SHEET = 500  # images in a sheet of predictions
@@ -86,21 +83,6 @@ class Mistake(NamedTuple):
     predicted: int
 
 
-class Run(NamedTuple):
-    """A run's first network, to be asked. probabilities: u8[N, H, W, C] -> f32[N, K]."""
-
-    config: ConfigDict
-    net: Network
-    variables: dict[str, Any]
-    prepare: Prepare
-    probabilities: Callable[[np.ndarray], jax.Array]
-    names: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        return f"{self.config.model.name} on {self.config.data.name}"
-
-
 def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
     """{file: what it shows} of the pictures of a run's first network, in `workdir`/figures.
 
@@ -117,23 +99,6 @@ def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
     folder.mkdir(exist_ok=True)
     shows = {**inside(run, chosen, source, folder), **outside(run, test, folder)}
     return {str(folder / name): what for name, what in shows.items()}
-
-
-def opened(workdir: Path) -> Run:
-    config = configs.read(workdir)
-    devices(config)
-    saved = restore(workdir, config)
-    net, variables = saved.net, saved.of_seed(0)
-    statistics = statistics_of(config, net, workdir, lambda: load_split(config, net, "train"))
-    prepare = net.inputs.prepare(statistics)
-
-    @jax.jit
-    def probabilities(images: jax.Array) -> jax.Array:
-        heads: Any = net.model.apply(variables, prepare(None, images), train=False)
-        return jax.nn.softmax(heads["logits"].astype(jnp.float32))
-
-    names = class_names(config, net)
-    return Run(config, net, variables, prepare, probabilities, names)
 
 
 def inside(run: Run, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:

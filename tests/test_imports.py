@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "cnn_archs.splits": {"data", "errors", "setup"},
     "cnn_archs.pictures": {
         *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
-        *("evaluate.run", "setup", "splits"),
+        *("setup", "splits"),
     },
     "cnn_archs.analysis": {"analysis"},
     "cnn_archs.analysis.exact": {

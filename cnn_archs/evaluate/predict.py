@@ -1,8 +1,8 @@
-"""A trained network on image files."""
+"""A trained network to be asked, and what it says of image files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,44 @@ from ml_collections import ConfigDict
 from cnn_archs import config as configs
 from cnn_archs.data import sources
 from cnn_archs.data.decode import decode_and_crop
+from cnn_archs.data.inputs import Prepare
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.run import restore
 from cnn_archs.setup import Network, class_names, devices
 from cnn_archs.splits import load_split, statistics_of
+
+
+class Run(NamedTuple):
+    """A run's first network, to be asked. probabilities: u8[N, H, W, C] -> f32[N, K]."""
+
+    config: ConfigDict
+    net: Network
+    variables: dict[str, Any]
+    prepare: Prepare
+    probabilities: Callable[[np.ndarray], jax.Array]
+    names: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.config.model.name} on {self.config.data.name}"
+
+
+def opened(workdir: Path) -> Run:
+    """The run in `workdir`, at its newest sound checkpoint."""
+    config = configs.read(workdir)
+    devices(config)
+    saved = restore(workdir, config)
+    net, variables = saved.net, saved.of_seed(0)
+    statistics = statistics_of(config, net, workdir, lambda: load_split(config, net, "train"))
+    prepare = net.inputs.prepare(statistics)
+
+    @jax.jit
+    def probabilities(images: jax.Array) -> jax.Array:
+        heads: Any = net.model.apply(variables, prepare(None, images), train=False)
+        return jax.nn.softmax(heads["logits"].astype(jnp.float32))
+
+    names = class_names(config, net)
+    return Run(config, net, variables, prepare, probabilities, names)
 
 
 def predict(workdir: Path, files: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
@@ -25,26 +59,17 @@ def predict(workdir: Path, files: Sequence[Path], top: int = 5) -> list[dict[str
     brought to that first, and to its channels. ConfigError for a file that is not an image,
     DataError for one that is damaged.
     """
-    config = configs.read(workdir)
-    devices(config)
-    saved = restore(workdir, config)
-    net, variables = saved.net, saved.of_seed(0)
-    statistics = statistics_of(config, net, workdir, lambda: load_split(config, net, "train"))
-    prepare = net.inputs.prepare(statistics)
-    names = class_names(config, net)
-
-    @jax.jit
-    def probabilities_of(images: jax.Array) -> jax.Array:
-        heads: Any = net.model.apply(variables, prepare(None, images), train=False)
-        return jax.nn.softmax(heads["logits"].astype(jnp.float32))
-
+    run = opened(workdir)
+    config, net = run.config, run.net
     predictions = []
     for start in range(0, len(files), config.eval_batch_size):
         some = files[start : start + config.eval_batch_size]
         images = np.stack([read_image(f, config, net) for f in some])
-        for file, p in zip(some, np.asarray(probabilities_of(images)), strict=True):
+        for file, p in zip(some, np.asarray(run.probabilities(images)), strict=True):
             best = np.argsort(-p, kind="stable")[:top]
-            rows = [{"class": names[i], "label": int(i), "probability": float(p[i])} for i in best]
+            rows = [
+                {"class": run.names[i], "label": int(i), "probability": float(p[i])} for i in best
+            ]
             predictions.append({"file": str(file), "top": rows})
     return predictions
 
