@@ -32,6 +32,18 @@ def environment() -> dict[str, Any]:
     }
 
 
+def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]:
+    """What a result says of how it was made: out of an `environment`, with the config or configs.
+
+    No name of a machine and no place on it.
+    """
+    kept = ("python", "packages", "backend", "devices", "cpus", "git_commit")
+    program, *arguments = made["command"]
+    command = [Path(program).name, *(a for a in arguments if not a.startswith("--workdir"))]
+    with_config = {"config": configs[0]} if len(configs) == 1 else {"configs": list(configs)}
+    return {"command": command, **{key: made[key] for key in kept}, **with_config}
+
+
 def version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

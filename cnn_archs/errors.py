@@ -1,7 +1,7 @@
 """What a user can run into: each is one line on stderr and an exit code of its own."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -27,9 +27,13 @@ class DataError(UserError):
 
 
 class NotFinite(UserError):
-    """The loss is infinite or not a number."""
+    """The loss is infinite or not a number. parts: the run's parts in which it is, from 0."""
 
     code = 4
+
+    def __init__(self, message: str, parts: Sequence[int] = (0,)):
+        super().__init__(message)
+        self.parts = tuple(parts)
 
 
 class Stopped(UserError):

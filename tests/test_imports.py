@@ -65,8 +65,9 @@ MAY_IMPORT = {
         *("config", "data", "errors", "evaluate.run", "setup", "splits"),
     },
     "cnn_archs.evaluate.run": {
-        *("cluster", "config", "data", "errors", "evaluate.counting", "evaluate.ensemble"),
-        *("evaluate.precise", "evaluate.protocols", "evaluate.views", "metrics", "models"),
+        *("cluster", "config", "data", "environment", "errors", "evaluate.counting"),
+        *("evaluate.ensemble", "evaluate.precise", "evaluate.protocols", "evaluate.views"),
+        *("metrics", "models"),
         *("setup", "splits", "train.averages", "train.checkpoint", "train.losses", "train.steps"),
     },
     "cnn_archs.train.run": {
@@ -75,7 +76,8 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.warm_start": {"config", "errors", "evaluate.run", "train.run"},
     "cnn_archs.train.assemble": {
-        *("cluster", "data", "errors", "setup", "splits", "train.averages", "train.curvature"),
+        *("cluster", "config", "data", "errors", "setup", "splits"),
+        *("train.averages", "train.curvature"),
         *("train.losses", "train.optimizers", "train.run", "train.schedules", "train.steps"),
     },
     "cnn_archs.train.loop": {

@@ -77,6 +77,8 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
         raise Refused(f"its config is not that of {experiment}: {', '.join(other)}")
     if expected["steps"] and result["steps"] != expected["steps"]:
         raise Refused(f"{result['steps']:,} of {expected['steps']:,} steps")
+    if expected["epochs"] and "epochs" not in result:
+        raise Refused("it does not say how many epochs")
     if expected["epochs"] and result["epochs"] != expected["epochs"]:
         raise Refused(f"{result['epochs']:g} of {expected['epochs']:g} epochs")
     if result["name"] != expected["model"]["name"]:

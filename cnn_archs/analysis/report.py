@@ -164,15 +164,3 @@ def protocols_table(folder: Path, protocols: Sequence[str]) -> str:
     ):
         rows.append((label, "", "", "", *(mean_sd(of(t)) for t in tested)))
     return markdown(rows) + "\n"
-
-
-def keep(workdir: Path, path: Path) -> None:
-    """Copies a run's result.json to `path`, with what made it: command, versions, config."""
-    result = json.loads((workdir / "result.json").read_text())
-    environment = json.loads((workdir / "environment.json").read_text())
-    kept = ("command", "python", "packages", "backend", "devices", "cpus", "git_commit")
-    made = {key: environment[key] for key in kept}
-    made["command"] = [a for a in made["command"] if not a.startswith("--workdir")]
-    config = json.loads((workdir / "config.json").read_text())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**result, "made": {**made, "config": config}}, indent=1) + "\n")

@@ -88,7 +88,7 @@ def together(members: Sequence[Member], split: str) -> dict[str, Any]:
 def entries(member: Member) -> list[dict[str, Any]]:
     """One for each network of a run."""
     row = member.row
-    same: dict[str, Any] = {k: row[k] for k in ("name", "step", "views", "scales") if k in row}
+    same: dict[str, Any] = {k: row[k] for k in ("name", "steps", "views", "scales") if k in row}
     same["workdir"] = str(member.workdir)
     return [
         {**same, "seed": seed, **{name: of_seed(row[name], i) for name in member.of}}

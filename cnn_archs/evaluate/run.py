@@ -1,5 +1,6 @@
 """From workdirs to numbers: saved networks under a test protocol."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from cnn_archs import models
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.data import sources
 from cnn_archs.data.resident import Resident
+from cnn_archs.environment import environment, provenance
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.evaluate import ensemble, precise, protocols, views
 from cnn_archs.evaluate.counting import count
@@ -100,12 +102,15 @@ def evaluate(
         devices(config)
     alone = len(workdirs) == 1
     if alone and protocol == "single":
-        return single(workdirs[0], configurations[0], split, precise_stats)
-    members = [
-        member(workdir, config, protocol, split, precise_stats)
-        for workdir, config in zip(workdirs, configurations, strict=True)
-    ]
-    return members[0].row if alone else ensemble.together(members, split)
+        found = single(workdirs[0], configurations[0], split, precise_stats)
+    else:
+        members = [
+            member(workdir, config, protocol, split, precise_stats)
+            for workdir, config in zip(workdirs, configurations, strict=True)
+        ]
+        found = members[0].row if alone else ensemble.together(members, split)
+    made = [json.loads(config.to_json()) for config in configurations]
+    return {**found, "made": provenance(environment(), *made)}
 
 
 def single(workdir: Path, config: ConfigDict, split: str, precise_stats: int) -> dict[str, Any]:
@@ -172,7 +177,7 @@ def row(
         "protocol": protocol,
         "views": number,
         **({"scales": scales} if scales else {}),
-        "step": saved.step,
+        "steps": saved.step,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
     }
 

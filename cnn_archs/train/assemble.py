@@ -1,6 +1,6 @@
 """From a config to a `Run`: data on the devices, first states, compiled steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import partial
 from math import ceil
@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
+from cnn_archs import config as configs
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.data.feeds import ResidentFeed, StreamedFeed
 from cnn_archs.data.resident import Resident
@@ -23,8 +24,19 @@ from cnn_archs.setup import Network, network, once, user_errors
 from cnn_archs.splits import load_splits, statistics_of
 from cnn_archs.train import averages, curvature, losses, optimizers, schedules, steps
 from cnn_archs.train.averages import Average
-from cnn_archs.train.run import Run
+from cnn_archs.train.run import Run, stack
 from cnn_archs.train.schedules import Schedule
+
+
+class Part(NamedTuple):
+    """An experiment and its folder, where the statistics of its images are kept; None: nowhere."""
+
+    config: ConfigDict
+    workdir: Path | None = None
+
+
+# Keys in which the parts of a run may differ: none of them is in the compiled program.
+OWN = {"seed", "seeds", "schedule.learning_rate"}
 
 
 class Rules(NamedTuple):
@@ -52,14 +64,16 @@ def rules(config: ConfigDict, steps_per_epoch: float) -> Rules:
     return Rules(loss, schedule, optimizer, average)
 
 
-def assemble(config: ConfigDict, workdir: Path | None = None, together: bool | None = None) -> Run:
-    """The run of `config` at step 0, with its data on the devices and nothing compiled yet.
+def assemble(*parts: Part, together: bool | None = None) -> Run:
+    """The run of `parts` at step 0, with its data on the devices and nothing compiled yet.
 
-    workdir: where the statistics of the images are kept; None: nowhere. together: None chooses: on
-    one accelerator, where it is faster. Not on a CPU; and not on several devices, over which XLA
-    does not split the grouped convolutions that the seeds' kernels become. Never for images that
-    are streamed.
+    Their configs differ in OWN keys only; ConfigError else. together: are all seeds of all parts
+    one vmapped program? None chooses: on one accelerator, where it is faster. Not on a CPU; and not
+    on several devices, over which XLA does not split the grouped convolutions that the seeds'
+    kernels become. Never for images that are streamed.
     """
+    config = parts[0].config
+    check_alike([part.config for part in parts])
     net = network(config)
     resident = net.inputs.resident
     mesh = meshes.data_parallel()
@@ -70,7 +84,8 @@ def assemble(config: ConfigDict, workdir: Path | None = None, together: bool | N
     rules(config, steps_per_epoch=1.0)  # before any data is read
     second_order = config.optimizer.name == "sdlm"
     splits = load_splits(config, net)
-    prepare = net.inputs.prepare(statistics_of(config, net, workdir, lambda: splits["train"]))
+    known = [statistics_of(config, net, p.workdir, lambda: splits["train"]) for p in parts]
+    prepare = net.inputs.prepare(known[0])
     data = {
         name: split if isinstance(split, Streamed) else Resident(split, mesh)
         for name, split in splits.items()
@@ -85,8 +100,14 @@ def assemble(config: ConfigDict, workdir: Path | None = None, together: bool | N
     total = config.steps or ceil(Fraction(str(config.epochs)) * period)  # 1.1 is 11/10
     if total < 1:
         raise ConfigError("nothing to train: set --config.epochs or --config.steps")
-    seeds = tuple(range(config.seed, config.seed + config.seeds))
-    keys, states = begin(net, optimizer, average, seeds, together, mesh)
+    seeds: list[int] = []
+    shares, memories = [], []
+    for c in (part.config for part in parts):
+        shares.append(slice(len(seeds), len(seeds) + c.seeds))
+        seeds += range(c.seed, c.seed + c.seeds)
+        own = rules(c, steps_per_epoch=float(period)).schedule
+        memories += [own.init() for _ in range(c.seeds)]
+    keys, states = begin(net, optimizer, average, seeds, memories, together, mesh)
     train_step = steps.train_step_of(
         net.model,
         loss,
@@ -100,7 +121,8 @@ def assemble(config: ConfigDict, workdir: Path | None = None, together: bool | N
     options: Any = dict(together=together, resident=resident)
     return Run(
         net=net,
-        seeds=seeds,
+        seeds=tuple(seeds),
+        shares=tuple(shares),
         together=together,
         loop=loop,
         total=total,
@@ -111,7 +133,7 @@ def assemble(config: ConfigDict, workdir: Path | None = None, together: bool | N
         average=average,
         mesh=mesh,
         data=data,
-        feeds=feeds(config, data["train"], seeds, mesh, loop, total, together),
+        feeds=feeds(config, data["train"], tuple(seeds), mesh, loop, total, together),
         keys=keys,
         train_step=steps.compile_train(train_step, mesh, looped=loop > 1, **options),
         eval_step=steps.compile_eval(steps.eval_step_of(net.model, loss, prepare), mesh, **options),
@@ -119,6 +141,15 @@ def assemble(config: ConfigDict, workdir: Path | None = None, together: bool | N
         samples=min(config.optimizer.samples, data["train"].examples) if second_order else 0,
         states=states,
     )
+
+
+def check_alike(configurations: Sequence[ConfigDict]) -> None:
+    """ConfigError where they differ in more than OWN keys."""
+    first, *others = (c.to_dict() for c in configurations)
+    for other in others:
+        differ = sorted(set(configs.differences(first, other)) - OWN)
+        if differ:
+            raise ConfigError(f"these cannot be trained together: they differ in {differ[0]}")
 
 
 def periods(config: ConfigDict, epoch: Fraction) -> dict[str, Fraction]:
@@ -153,26 +184,28 @@ def begin(
     net: Network,
     optimizer: optax.GradientTransformationExtraArgs,
     average: Average,
-    seeds: tuple[int, ...],
+    seeds: Sequence[int],
+    memories: Sequence[schedules.Memory],
     together: bool,
     mesh: Mesh,
 ) -> tuple[list[jax.Array], list[steps.TrainState]]:
     """(key of the steps, state) for each seed, or one of each for all of them together.
 
-    A seed's numbers do not depend on which other seeds there are.
+    memories: of each seed's schedule. A seed's numbers do not depend on which others there are.
     """
     whole = NamedSharding(mesh, P())
 
-    def first(seed: jax.Array) -> tuple[jax.Array, steps.TrainState]:
+    def first(seed: jax.Array, memory: Any) -> tuple[jax.Array, steps.TrainState]:
         init_key, step_key = jax.random.split(jax.random.key(seed))
         state = steps.init_state(net.model, optimizer, average, init_key, net.image_shape)
-        return step_key, state
+        return step_key, state.replace(opt_state=state.opt_state._replace(memory=memory))
 
     make = jax.jit(
         jax.vmap(first) if together else first, out_shardings=whole, compiler_options=once()
     )
-    arguments = [jnp.asarray(seeds)] if together else [jnp.asarray(s) for s in seeds]
-    made = [make(a) for a in arguments]
+    each = [(jnp.asarray(s), memory) for s, memory in zip(seeds, memories, strict=True)]
+    arguments = [jax.tree.map(stack, *each)] if together else each
+    made = [make(*a) for a in arguments]
     return [key for key, _ in made], [state for _, state in made]
 
 

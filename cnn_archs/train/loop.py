@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,12 @@ from ml_collections import ConfigDict
 from cnn_archs import config as configs
 from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.data import statistics
-from cnn_archs.environment import environment
+from cnn_archs.environment import environment, provenance
 from cnn_archs.errors import ConfigError, Stopped
 from cnn_archs.metrics import columns
 from cnn_archs.setup import devices
 from cnn_archs.train import warm_start
-from cnn_archs.train.assemble import assemble, rules
+from cnn_archs.train.assemble import Part, assemble, rules
 from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
 from cnn_archs.train.logs import MetricsLog
@@ -42,50 +44,71 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
     Raises ConfigError, DataError, NotFinite, and Stopped after a signal, with the run saved.
     """
-    with stop_requests() as stop:
+    return train_together([(config, workdir)])[0]
+
+
+def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, Any]]:
+    """Trains `parts` step by step beside each other; what `train` says holds for each of them.
+
+    Their configs differ in seeds and learning rates alone, and they are at the same step.
+    """
+    (config, _), *_ = parts
+    with stop_requests() as stop, ExitStack() as open_:
         devices(config)
-        workdir.mkdir(parents=True, exist_ok=True)
-        with lock(workdir):
-            claim(workdir, config)
-            run = assemble(config, workdir)
-            checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep)
-            if not run.restore(checkpoints) and config.warm_start.workdir:
-                run.start_from(warm_start.variables(run, **config.warm_start))
-            write_json(workdir / "config.json", json.loads(config.to_json()))
+        made = environment()
+        for of_part, workdir in parts:
+            workdir.mkdir(parents=True, exist_ok=True)
+            open_.enter_context(lock(workdir))
+            claim(workdir, of_part, made)
+        run = assemble(*(Part(*part) for part in parts))
+        saved = [Checkpoints(w / "checkpoints", keep=config.keep) for _, w in parts]
+        if not run.restore(*saved) and config.warm_start.workdir:
+            run.start_from(warm_start.variables(run, **config.warm_start))
+        logs = []
+        for of_part, workdir in parts:
+            write_json(workdir / "config.json", json.loads(of_part.to_json()))
             if run.step < run.total:
                 (workdir / "result.json").unlink(missing_ok=True)  # of a shorter run
             log = MetricsLog(workdir, keep=run.step if run.settled else run.step - 1)
-            try:
-                go_on(run, checkpoints, log, stop)
-                result = finish(run, config, stop)
-            except Interrupted:
-                log.sync()
-                run.save(checkpoints)
-                raise Stopped(
-                    f"stopped by a signal at step {run.step} of {run.total}; saved: run the same "
-                    "command again to go on"
-                ) from None
-            finally:
-                log.close()
+            open_.callback(log.close)
+            logs += [log] * of_part.seeds
+        try:
+            go_on(run, saved, logs, stop)
+            results = finish(run, parts, made, stop)
+        except Interrupted:
+            save(run, saved, logs)
+            raise Stopped(
+                f"stopped by a signal at step {run.step} of {run.total}; saved: run the same "
+                "command again to go on"
+            ) from None
+        for (_, workdir), result in zip(parts, results, strict=True):
             write_json(workdir / "result.json", result)
-            return result
+        return results
 
 
 class Interrupted(Exception):
-    """A signal came; `train` saves and stops."""
+    """A signal came; `train_together` saves and stops."""
 
 
-def go_on(run: Run, checkpoints: Checkpoints, log: MetricsLog, stop: StopRequest) -> None:
-    """From where `run` is to its last step."""
+def save(run: Run, saved: Sequence[Checkpoints], logs: Sequence[MetricsLog]) -> None:
+    """The state as it is now, once all lines of the logs until then are on the disk."""
+    for log in logs:
+        log.sync()
+    run.save(*saved)
+
+
+def go_on(
+    run: Run, saved: Sequence[Checkpoints], logs: Sequence[MetricsLog], stop: StopRequest
+) -> None:
+    """From where `run` is to its last step. logs: one for each seed."""
     with ProgressLine(run.total, run.batch_size * len(run.seeds), run.step) as line:
         while True:
             if stop:
                 raise Interrupted
             if not run.settled:
-                settle(run, log, line, stop)
+                settle(run, logs, line, stop)
                 if run.due("checkpoint"):
-                    log.sync()
-                    run.save(checkpoints)
+                    save(run, saved, logs)
             if run.step == run.total:
                 return
             started = time.monotonic()
@@ -96,7 +119,7 @@ def go_on(run: Run, checkpoints: Checkpoints, log: MetricsLog, stop: StopRequest
                 show(run, line)
 
 
-def settle(run: Run, log: MetricsLog, line: ProgressLine, stop: StopRequest) -> None:
+def settle(run: Run, logs: Sequence[MetricsLog], line: ProgressLine, stop: StopRequest) -> None:
     """What is due at this step: all or, if a signal comes in between, nothing of it."""
     run.check_finite()
     epoch = float(run.step / run.periods["epoch"])
@@ -108,7 +131,8 @@ def settle(run: Run, log: MetricsLog, line: ProgressLine, stop: StopRequest) -> 
     else:
         show(run, line)
     for split, of_seeds in reports.items():
-        for seed, report, rate in zip(run.seeds, of_seeds, run.learning_rates(), strict=True):
+        each = zip(logs, run.seeds, of_seeds, run.learning_rates(), strict=True)
+        for log, seed, report, rate in each:
             values = {"epoch": epoch, **report}
             if split == "train":
                 values["learning_rate"] = rate
@@ -144,32 +168,39 @@ def mean(reports: list[dict[str, float]], key: str) -> float:
     return sum(r[key] for r in reports) / len(reports)
 
 
-def finish(run: Run, config: ConfigDict, stop: StopRequest) -> dict[str, Any]:
-    """The full evaluation at the end: the result.json of the run."""
+def finish(
+    run: Run, parts: Sequence[tuple[ConfigDict, Path]], made: dict[str, Any], stop: StopRequest
+) -> list[dict[str, Any]]:
+    """The full evaluation at the end: the result.json of each part."""
     final = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in run.splits(*run.data)}
     final["train_eval"], final["train"] = final["train"], run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
     size = totals(ledger(run.net.model, run.net.image_shape))
-    return {
-        "name": config.model.name,
-        "dataset": config.data.name,
-        "protocol": "single",
-        "seeds": list(run.seeds),
-        **{split: columns(reports) for split, reports in final.items()},
-        "damaged": sum(data.damaged for data in run.data.values()),
-        "steps": run.step,
-        "epochs": float(run.step / run.periods["epoch"]),
-        "seconds": run.seconds,
-        "images_per_second": images / run.seconds,
-        "params": size["params"],
-        "macs": size["macs"],
-        "matmul_precision": config.matmul_precision,
-        "deterministic": config.deterministic,
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-    }
+    return [
+        {
+            "name": config.model.name,
+            "dataset": config.data.name,
+            "protocol": "single",
+            "seeds": list(run.seeds[share]),
+            **{split: columns(reports[share]) for split, reports in final.items()},
+            "damaged": sum(data.damaged for data in run.data.values()),
+            "steps": run.step,
+            "epochs": float(run.step / run.periods["epoch"]),
+            "seconds": run.seconds_of(share),
+            "images_per_second": images / run.seconds,
+            "params": size["params"],
+            "macs": size["macs"],
+            "matmul_precision": config.matmul_precision,
+            "deterministic": config.deterministic,
+            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "together": len(run.seeds),
+            "made": provenance(made, json.loads(config.to_json())),
+        }
+        for (config, _), share in zip(parts, run.shares, strict=True)
+    ]
 
 
-def claim(workdir: Path, config: ConfigDict) -> None:
+def claim(workdir: Path, config: ConfigDict, made: dict[str, Any]) -> None:
     """Writes environment.json; ConfigError if a run with another config lives here."""
     if not any((workdir / "checkpoints").glob("*")):
         (workdir / statistics.FILE).unlink(missing_ok=True)  # of a run that was never saved
@@ -184,4 +215,4 @@ def claim(workdir: Path, config: ConfigDict) -> None:
                 f"{workdir} holds a run with another config ({', '.join(sorted(changed))}); use "
                 "another --workdir or remove that one"
             )
-    write_json(workdir / "environment.json", environment())
+    write_json(workdir / "environment.json", made)

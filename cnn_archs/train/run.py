@@ -1,4 +1,8 @@
-"""A run: the states of its seeds, and every move that `loop.py` schedules."""
+"""A run: the states of its seeds, and every move that `loop.py` schedules.
+
+Its seeds are shared out among its parts: experiments that differ in seeds and learning rates alone,
+each of which is saved by itself, and can go on by itself.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -32,16 +36,18 @@ AVERAGE = "_average"  # after the name of a split: evaluated with the averaged w
 class Run:
     """k seeds in training.
 
-    together: they are one vmapped program, and `states` is one state with a leading axis of k;
-    otherwise `states` are k states, stepped one after another. loop: steps in one dispatch.
-    periods: steps between events of each kind. feeds: one for each of `states`: (step, count) ->
-    the compiled step's arguments that follow the key. What changes while it runs: `states`, `step`
-    (steps made), `seconds` (spent on them), `settled` (what was due at `step` has been done),
-    `evaluated` (the reports of the splits at `step`, so that no split is evaluated twice).
+    shares: which of the seeds are of which part. together: they are one vmapped program, and
+    `states` is one state with a leading axis of k; otherwise `states` are k states, stepped one
+    after another. loop: steps in one dispatch. periods: steps between events of each kind. feeds:
+    one for each of `states`: (step, count) -> the compiled step's arguments that follow the key.
+    What changes while it runs: `states`, `step` (steps made), `seconds` (spent on them), `settled`
+    (what was due at `step` has been done), `evaluated` (the reports of the splits at `step`, so
+    that no split is evaluated twice).
     """
 
     net: Network
     seeds: tuple[int, ...]
+    shares: tuple[slice, ...]
     together: bool
     loop: int
     total: int
@@ -166,48 +172,70 @@ class Run:
 
     def check_finite(self) -> None:
         """NotFinite, with the step and what it was like, once a loss or gradient was not finite."""
-        for state in self.states:
-            bad = np.atleast_1d(state.bad_step)
-            norm = np.atleast_1d(state.bad_norm)
-            for i in np.flatnonzero(bad >= 0):
-                rate = np.atleast_1d(state.bad_rate)[i]
-                raise NotFinite(
-                    f"the loss or its gradient is not finite at step {bad[i] + 1}: learning rate "
-                    f"{rate:.3g}, gradient norm {norm[i]:.3g}; nothing since then is saved"
-                )
-
-    def stacked(self) -> steps.TrainState:
-        """All seeds as one state with a leading axis, the form in which it is saved."""
-        return self.states[0] if self.together else jax.tree.map(stack, *self.states)
-
-    def save(self, checkpoints: Checkpoints) -> None:
-        """The state as it is now. A state that is not finite is never saved."""
-        self.check_finite()
-        notes = {"seconds": self.seconds, "settled": self.settled}
-        checkpoints.save(self.step, items_of(self.stacked()), notes)
-
-    def restore(self, checkpoints: Checkpoints) -> bool:
-        """Goes to the newest sound checkpoint; False where there is none."""
-        whole = NamedSharding(self.mesh, P())
-        target = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
-            jax.eval_shape(self.stacked),
+        bad, norm, rate = (
+            np.concatenate([np.atleast_1d(getattr(s, name)) for s in self.states])
+            for name in ("bad_step", "bad_norm", "bad_rate")
         )
-        restored = checkpoints.restore(items_of(target))
-        if restored is None:
+        parts = [p for p, share in enumerate(self.shares) if (bad[share] >= 0).any()]
+        if parts:
+            i = np.flatnonzero(bad >= 0)[0]
+            raise NotFinite(
+                f"the loss or its gradient is not finite at step {bad[i] + 1}: learning rate "
+                f"{rate[i]:.3g}, gradient norm {norm[i]:.3g}; nothing since then is saved",
+                parts,
+            )
+
+    def stacked(self, share: slice) -> steps.TrainState:
+        """A part's seeds as one state with a leading axis, the form in which it is saved."""
+        if not self.together:
+            return jax.tree.map(stack, *self.states[share])
+        return jax.tree.map(lambda x: x[share], self.states[0])
+
+    def seconds_of(self, share: slice) -> float:
+        """What a part has of the seconds: as much as of the seeds."""
+        return self.seconds * len(self.seeds[share]) / len(self.seeds)
+
+    def save(self, *checkpoints: Checkpoints) -> None:
+        """The state as it is now, each part's to its own. One that is not finite is never saved."""
+        self.check_finite()
+        for folder, share in zip(checkpoints, self.shares, strict=True):
+            notes = {"seconds": self.seconds_of(share), "settled": self.settled}
+            folder.save(self.step, items_of(self.stacked(share)), notes)
+
+    def restore(self, *checkpoints: Checkpoints) -> bool:
+        """Goes to the newest sound checkpoint; False where there is none.
+
+        ConfigError where the parts' are of different steps.
+        """
+        whole = NamedSharding(self.mesh, P())
+        found = []
+        for folder, share in zip(checkpoints, self.shares, strict=True):
+            target = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
+                jax.eval_shape(lambda share=share: self.stacked(share)),
+            )
+            found.append(folder.restore(items_of(target)))
+        steps = {part.step if part else 0 for part in found}
+        if len(steps) > 1:
+            raise ConfigError(f"these are at different steps, {sorted(steps)}: train each alone")
+        there = [part for part in found if part]
+        if not there:
             return False
-        state = state_of(restored.items)
-        k = len(self.seeds)
-        one = [jax.tree.map(lambda x, i=i: x[i], state) for i in range(k)]
-        self.states = [state] if self.together else jax.device_put(one, whole)
-        self.step, self.seconds = restored.step, restored.notes["seconds"]
+        of_parts = [state_of(part.items) for part in there]
+        one = [
+            jax.tree.map(lambda x, i=i: x[i], state)
+            for state, share in zip(of_parts, self.shares, strict=True)
+            for i in range(len(self.seeds[share]))
+        ]
+        self.states = jax.device_put([jax.tree.map(stack, *one)] if self.together else one, whole)
+        self.step, self.seconds = there[0].step, sum(part.notes["seconds"] for part in there)
         self.evaluated = {}
         if self.step > self.total:
             raise ConfigError(
-                f"the run in {checkpoints.folder.parent} is at step {self.step} already, and this "
-                f"config ends at step {self.total}: raise --config.epochs or --config.steps"
+                f"the run in {checkpoints[0].folder.parent} is at step {self.step} already, and "
+                f"this config ends at step {self.total}: raise --config.epochs or --config.steps"
             )
-        self.settled = restored.notes["settled"]
+        self.settled = all(part.notes["settled"] for part in there)
         return True
 
 

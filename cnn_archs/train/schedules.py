@@ -1,7 +1,8 @@
 """Learning rates, by step from 0 and, where a paper says so, by what training has shown so far.
 
-In epochs, step k is at epoch k B / N. What a schedule remembers is a part of the optimizer's state:
-checkpointed, and the same on every process.
+In epochs, step k is at epoch k B / N. What a schedule remembers, its rates among it, is a part of
+the optimizer's state: checkpointed, the same on every process, and no part of the compiled program,
+so that networks that are trained together may have rates of their own.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-Memory = Any  # a tree of arrays; () where a schedule depends on the step alone
+Memory = Any  # a tree of arrays
 
 
 def as_it_was(memory: Memory, error: jax.Array) -> Memory:
@@ -25,21 +26,24 @@ def as_it_was(memory: Memory, error: jax.Array) -> Memory:
 class Schedule:
     """rate(memory, step i32[]) -> f32[], and what `memory` becomes.
 
-    init: the memory before the first step. after_step(memory, error): with the training error of
+    init: the memory before the first step, new arrays at each call; all that comes from
+    `learning_rate` is in it. after_step(memory, error): with the training error of
     the step's batch, f32[]. after_evaluation(memory, error): with the held-out error, f32[], where
     `evaluated` says that the schedule needs it. Errors are fractions.
     """
 
     rate: Callable[[Memory, jax.Array], jax.Array]
-    init: Callable[[], Memory] = tuple
+    init: Callable[[], Memory]
     after_step: Callable[[Memory, jax.Array], Memory] = as_it_was
     after_evaluation: Callable[[Memory, jax.Array], Memory] = as_it_was
     evaluated: bool = False
 
 
-def by_step(rate: optax.Schedule) -> Schedule:
-    """A schedule that depends on the step alone."""
-    return Schedule(rate=lambda memory, step: rate(step))
+def times(learning_rate: float, factor: optax.Schedule) -> Schedule:
+    """`learning_rate` times a factor that depends on the step alone."""
+    return Schedule(
+        rate=lambda memory, step: memory * factor(step), init=lambda: jnp.float32(learning_rate)
+    )
 
 
 # (pass from 1 at which the rate starts, rate)
@@ -55,7 +59,7 @@ LENET5 = {
 
 def constant(steps_per_epoch: float, *, learning_rate: float) -> Schedule:
     """Always `learning_rate`."""
-    return by_step(optax.constant_schedule(learning_rate))
+    return times(learning_rate, optax.constant_schedule(1.0))
 
 
 def piecewise(
@@ -88,9 +92,9 @@ def exponential(
     """learning_rate * factor^(t / every), t in `unit`; `staircase`: the whole part of t / every."""
     period = every * per_unit(unit, steps_per_epoch)
     decay = optax.exponential_decay(
-        learning_rate, transition_steps=period, decay_rate=factor, staircase=staircase
+        1.0, transition_steps=period, decay_rate=factor, staircase=staircase
     )
-    return by_step(decay)
+    return times(learning_rate, decay)
 
 
 def lenet5(name: str) -> Callable[[float], Schedule]:
@@ -108,13 +112,18 @@ def steps_of(rates: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedule:
     """rates[i] from step boundaries[i-1] on; the printed values themselves, not products."""
     if list(boundaries) != sorted(boundaries):
         raise ValueError(f"schedule: boundaries {boundaries} are not in order")
-    table, edges = jnp.asarray(rates, jnp.float32), jnp.asarray(boundaries, jnp.int32)
-    return by_step(lambda step: table[jnp.searchsorted(edges, step, side="right")])
+    edges = jnp.asarray(boundaries, jnp.int32)
+    return Schedule(
+        rate=lambda memory, step: memory[jnp.searchsorted(edges, step, side="right")],
+        init=lambda: jnp.asarray(rates, jnp.float32),
+    )
 
 
 class PlateauMemory(NamedTuple):
-    """best: f32[], the lowest held-out error; waited: i32[], evaluations since; drops: i32[]."""
+    """rates: f32[drops + 1]; best: f32[], the lowest held-out error; waited: i32[], evaluations
+    since; drops: i32[]."""
 
+    rates: jax.Array
     best: jax.Array
     waited: jax.Array
     drops: jax.Array
@@ -137,21 +146,23 @@ def plateau(
     """
     if drops < 0 or patience < 1 or improvement < 0:
         raise ValueError("schedule: drops and improvement cannot be negative, patience at least 1")
-    rates = jnp.asarray([learning_rate * factor**i for i in range(drops + 1)], jnp.float32)
+    rates = [learning_rate * factor**i for i in range(drops + 1)]
 
     def after_evaluation(memory: PlateauMemory, error: jax.Array) -> PlateauMemory:
         improved = error < memory.best - improvement
         waited = jnp.where(improved, 0, memory.waited + 1)
         drop = (waited >= patience) & (memory.drops < drops)
-        return PlateauMemory(
+        return memory._replace(
             best=jnp.where(improved, error, memory.best),
             waited=jnp.where(drop, 0, waited),
             drops=memory.drops + drop,
         )
 
     return Schedule(
-        rate=lambda memory, step: rates[memory.drops],
-        init=lambda: PlateauMemory(jnp.float32(jnp.inf), jnp.int32(0), jnp.int32(0)),
+        rate=lambda memory, step: memory.rates[memory.drops],
+        init=lambda: PlateauMemory(
+            jnp.asarray(rates, jnp.float32), jnp.float32(jnp.inf), jnp.int32(0), jnp.int32(0)
+        ),
         after_evaluation=after_evaluation,
         evaluated=True,
     )

@@ -24,7 +24,8 @@ def variables(run: Run, workdir: str, layers: str) -> list[dict[str, Any]]:
     pairs = [mapped(name) for name in layers.split(",")] if layers else None
     one = configs.read(Path(workdir)).seeds == 1
     started = []
-    for i, ours in enumerate(run.variables()):
+    numbers = [i for share in run.shares for i in range(len(run.seeds[share]))]  # in its part
+    for i, ours in zip(numbers, run.variables(), strict=True):
         theirs = load(workdir, 0 if one else i)
         what = f"warm_start from {workdir} ({theirs.config.model.name})"
         started.append(replaced(ours, theirs.variables, pairs, what))

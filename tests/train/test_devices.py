@@ -73,10 +73,10 @@ def test_seeds_are_trained_together_on_one_accelerator_only(runs):
 def compiled_step(*more):
     """The run of lenet5 on the digits in batches of 32, and its compiled step."""
     from cnn_archs import config
-    from cnn_archs.train.assemble import assemble
+    from cnn_archs.train.assemble import Part, assemble
 
     overrides = ["log_every=1", f"steps={STEPS}", "seed=3", *more]
-    run = assemble(config.load("lenet5_digits", overrides), together=False)
+    run = assemble(Part(config.load("lenet5_digits", overrides)), together=False)
     data = run.data["train"]
     index = np.zeros(32, np.int32)
     step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
@@ -88,10 +88,10 @@ def chosen_together():
     import jax
 
     from cnn_archs import config
-    from cnn_archs.train import assemble
+    from cnn_archs.train.assemble import Part, assemble
 
     jax.default_backend = lambda: "gpu"
-    return assemble.assemble(config.load("lenet5_digits", ["seeds=2"])).together
+    return assemble(Part(config.load("lenet5_digits", ["seeds=2"]))).together
 
 
 def train():

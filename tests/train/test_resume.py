@@ -19,7 +19,7 @@ from cnn_archs import cli, config
 from cnn_archs.data import order
 from cnn_archs.errors import ConfigError
 from cnn_archs.train import loop, run
-from cnn_archs.train.assemble import assemble
+from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
 
 Launch = Callable[..., subprocess.Popen[str]]
@@ -98,6 +98,7 @@ def digests(workdir: Path, step: int = STEPS) -> dict[str, Any]:
 def result(workdir: Path) -> dict[str, Any]:
     """result.json without what a clock has measured."""
     everything = json.loads((workdir / "result.json").read_text())
+    del everything["made"]["command"]
     return {k: v for k, v in everything.items() if k not in ("seconds", "images_per_second")}
 
 
@@ -358,17 +359,17 @@ def test_no_split_is_evaluated_twice_at_a_step(tmp_path, monkeypatch):
 def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_path):
     more = [f.removeprefix("--config.") for f in NETWORKS["lenet5_1998"]]
     few = ("data.batch_size=360", "steps=9", "optimizer.samples=5")  # an epoch is 3.99 steps
-    r = assemble(config.load("lenet5_digits", [*more, *few]))
+    r = assemble(Part(config.load("lenet5_digits", [*more, *few])))
     while r.step < 6:
         if r.step in (3, 4, 5):
             r.save(Checkpoints(tmp_path / str(r.step)))
         r.advance()
-    whole = host(r.stacked())
+    whole = host(r.stacked(slice(None)))
     for step in (3, 4, 5):
         assert r.restore(Checkpoints(tmp_path / str(step))) and r.step == step
         while r.step < 6:
             r.advance()
-        check_equal(r.stacked(), whole)
+        check_equal(r.stacked(slice(None)), whole)
 
 
 # Several seeds.
@@ -388,7 +389,7 @@ def check_equal(a: Any, b: Any) -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, tmp_path):
-    first = assemble(configured("seeds=2"), together=together)
+    first = assemble(Part(configured("seeds=2")), together=together)
     while first.step < 5:
         first.advance()
     folder = tmp_path / "checkpoints"
@@ -396,20 +397,20 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, 
     shapes = [entry["shape"] for item in digests(tmp_path, 5).values() for entry in item.values()]
     assert all(shape[0] == 2 for shape in shapes)
     for form in (together, not together):
-        other = assemble(configured("seeds=2"), together=form)
+        other = assemble(Part(configured("seeds=2")), together=form)
         assert other.restore(Checkpoints(folder, read_only=True))
         assert other.step == 5 and len(other.states) == (1 if form else 2)
-        check_equal(other.stacked(), first.stacked())
+        check_equal(other.stacked(slice(None)), first.stacked(slice(None)))
         other.advance()  # and it goes on
     with pytest.raises(ConfigError, match=r"saved as \w+\[2.*wanted as \w+\[3"):
-        assemble(configured("seeds=3")).restore(Checkpoints(folder, read_only=True))
+        assemble(Part(configured("seeds=3"))).restore(Checkpoints(folder, read_only=True))
 
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_seed_begins_the_same_whatever_other_seeds_there_are(together):
-    alone = assemble(configured("seed=1"), together=False)
-    among = assemble(configured("seeds=2"), together=together)
-    second = among.stacked() if together else among.states[1]
+    alone = assemble(Part(configured("seed=1")), together=False)
+    among = assemble(Part(configured("seeds=2")), together=together)
+    second = among.stacked(slice(None)) if together else among.states[1]
     key = among.keys[0] if together else among.keys[1]
     if together:
         second, key = jax.tree.map(lambda x: x[1], (second, key))
@@ -432,7 +433,8 @@ def test_seeds_have_orders_of_their_own():
 def test_vmapped_seeds_train_like_single_ones():
     losses = []
     for together in (False, True):
-        r = assemble(configured("seeds=2", "log_every=1000", "eval_every=100"), together=together)
+        c = configured("seeds=2", "log_every=1000", "eval_every=100")
+        r = assemble(Part(c), together=together)
         while r.step < 50:
             r.advance()
         losses.append([report["loss"] for report in r.counts("window")])

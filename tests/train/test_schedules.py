@@ -9,12 +9,12 @@ import pytest
 
 from cnn_archs import config
 from cnn_archs.train import schedules
-from cnn_archs.train.assemble import assemble
+from cnn_archs.train.assemble import Part, assemble
 
 
 def rates(schedule, steps):
     """Of a schedule that depends on the step alone."""
-    return [float(schedule.rate((), jnp.int32(step))) for step in steps]
+    return [float(schedule.rate(schedule.init(), jnp.int32(step))) for step in steps]
 
 
 # --- The tables --------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_a_run_of_decimal_epochs_is_exact():
     """1,000 of the digits in batches of 10: 1.1 epochs are 110 steps, and 0.1 are 10."""
     overrides = ["model.name=mlp", "model.hidden=(1,)", "data.batch_size=10", "data.holdout=437"]
     overrides += ["epochs=1.1", "eval_every=0.1", "checkpoint_every=0.7"]
-    run = assemble(config.load("lenet5_digits", overrides))
+    run = assemble(Part(config.load("lenet5_digits", overrides)))
     assert run.total == 110
     assert (run.periods["evaluate"], run.periods["checkpoint"]) == (10, 70)
 

@@ -10,7 +10,7 @@ import cnn_archs
 from cnn_archs import config as configs
 from cnn_archs.errors import ConfigError
 from cnn_archs.train import loop, warm_start
-from cnn_archs.train.assemble import assemble
+from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
 
 FROM_A = "conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8"  # VGG, section 3.1
@@ -26,7 +26,7 @@ def saved(workdir, *arguments):
     """A run with its initial weights saved, and not a step made."""
     c = config(*arguments)
     workdir.mkdir(exist_ok=True)
-    assemble(c, workdir).save(Checkpoints(workdir / "checkpoints"))
+    assemble(Part(c, workdir)).save(Checkpoints(workdir / "checkpoints"))
     (workdir / "config.json").write_text(c.to_json())
     return workdir
 
@@ -39,7 +39,7 @@ def net_a(tmp_path_factory):
 
 def started(workdir, model, *more):
     """A run, and the variables with which each seed of it starts."""
-    run = assemble(config(model, *more), workdir)
+    run = assemble(Part(config(model, *more), workdir))
     return run, warm_start.variables(run, **config(model, *more).warm_start)
 
 
@@ -80,7 +80,7 @@ def test_each_seed_takes_its_own_or_the_only_one(tmp_path):
         run, found = started(tmp_path / "run", "mlp", *more)
         for variables, seed in zip(found, expected, strict=True):
             assert same(variables, cnn_archs.load(source, seed).variables)
-        together = assemble(config("mlp", *more), together=True)
+        together = assemble(Part(config("mlp", *more)), together=True)
         for r in (run, together):
             r.start_from(found)
             assert all(same(a, b) for a, b in zip(r.variables(), found, strict=True))
