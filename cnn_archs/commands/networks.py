@@ -1,0 +1,97 @@
+"""Commands of networks: what one costs, and its weights from and to torch."""
+
+import argparse
+from pathlib import Path
+
+from cnn_archs.commands.shared import Declare, check_output, emit, workdir_of
+from cnn_archs.errors import ConfigError
+
+
+def declare(command: Declare) -> None:
+    c = command(summarize, "config", forms=("text", "json", "markdown"))
+    c.add_argument("--train", action="store_true", help="count what only training needs")
+    c.add_argument(
+        "--compare",
+        metavar="EXPERIMENT",
+        help="a second network beside it; or the same one with --compare.key=value",
+    )
+    c = command(export, "named_config", "workdir")
+    c.add_argument("--output", required=True, metavar="FILE", help="the .safetensors to write")
+    c = command(import_, "named_config", "workdir")
+    c.add_argument("file", metavar="FILE", help="a .safetensors of torchvision or of `export`")
+
+
+def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Prints the ledger of an experiment's network: sizes, parameters, multiply-adds."""
+    from cnn_archs import config as configs
+
+    choices = [(arguments.config, overrides)]
+    if arguments.compare or arguments.compare_overrides:
+        shared = [] if arguments.compare else overrides
+        experiment = arguments.compare or arguments.config
+        choices.append((experiment, [*shared, *arguments.compare_overrides]))
+    configurations = [configs.load(experiment, keys) for experiment, keys in choices]
+
+    from cnn_archs.analysis import ledger, summary
+    from cnn_archs.setup import described, user_errors
+
+    documents, ledgers = [], []
+    for config in configurations:
+        model, image_shape = described(config)
+        with user_errors(f"model {config.model.name}"):
+            ledgers.append(ledger.ledger(model, image_shape, arguments.train))
+        documents.append(summary.document(config.model.name, image_shape, ledgers[-1]))
+    if len(ledgers) == 1:
+        tables = summary.tables(ledgers[0])
+        emit(arguments, documents[0], summary.text(tables, arguments.format))
+    else:
+        a, b = (config.to_dict() for config in configurations)
+        heads = (f"A: {a['model']['name']}", f"B: {b['model']['name']}")
+        changed = ", ".join(configs.differences(a, b))
+        tables = [summary.side_by_side(*ledgers)]
+        text = f"{heads[0]}\n{heads[1]}, which differs in {changed or 'nothing'}\n\n"
+        emit(arguments, documents, text + summary.text(tables, arguments.format))
+
+
+def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Writes a run's weights, or an experiment's initial ones, as torch knows them."""
+    from cnn_archs import config as configs
+
+    if bool(arguments.workdir) == bool(arguments.config):
+        raise ConfigError("export: what? --workdir=DIR of a run, or --config=EXPERIMENT")
+    if overrides and not arguments.config:
+        raise ConfigError(f"export: the run's config is fixed; no --config.{overrides[0]}")
+    config = configs.load(arguments.config, overrides) if arguments.config else None
+    workdir = workdir_of(arguments) if arguments.workdir else None
+
+    from cnn_archs.train import guard
+    from cnn_archs.weights import run
+
+    output = Path(arguments.output)
+    check_output(output)
+    with guard.writing(output.parent):
+        done = run.export(output, config, workdir)
+    text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
+    emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
+
+
+def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Makes a run from weights in torch's names, to be evaluated or trained on."""
+    from cnn_archs import config as configs
+
+    if not arguments.config:
+        raise ConfigError("import: of which network? --config=EXPERIMENT")
+    if not arguments.workdir:
+        raise ConfigError("import: where to? --workdir=DIR")
+    if not Path(arguments.file).is_file():
+        raise ConfigError(f"there is no file {arguments.file}")
+    config = configs.load(arguments.config, overrides)
+
+    from cnn_archs.train import guard
+    from cnn_archs.weights import run
+
+    workdir = Path(arguments.workdir)
+    with guard.writing(workdir):
+        done = run.import_(Path(arguments.file), config, workdir)
+    text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
+    emit(arguments, done, text)

@@ -1,0 +1,122 @@
+"""Commands of runs: to make one, and to ask one."""
+
+import argparse
+from pathlib import Path
+
+from cnn_archs.commands.shared import (
+    Declare,
+    check_output,
+    emit,
+    workdir_of,
+    workdirs_of,
+)
+from cnn_archs.errors import ConfigError
+
+
+def declare(command: Declare) -> None:
+    command(train, "config", "workdir")
+    c = command(evaluate)
+    c.add_argument("--workdir", metavar="DIR[,DIR]", help="folder of the run; several: an ensemble")
+    c.add_argument(
+        "--protocol",
+        default="single",
+        help="views of each image: single (default), mirror, ten_crop, grid_50, grid_150, "
+        "grid_144, dense, multi_scale, dense+grid_150",
+    )
+    c.add_argument("--split", default="test", help="test, train or val (default: test)")
+    c.add_argument(
+        "--precise_stats",
+        type=int,
+        default=0,
+        metavar="N",
+        help="first recompute batch statistics over N training images",
+    )
+    c = command(predict, "workdir", forms=("text", "json", "csv"))
+    c.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    c.add_argument("--sheet", metavar="FILE", help="a PNG of the images with their classes")
+    c = command(figures, "workdir")
+    c.add_argument("--image", metavar="FILE", help="whose feature maps (default: a test image)")
+
+
+def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Trains an experiment, or goes on where it was stopped; ends with a full evaluation."""
+    from cnn_archs import config as configs
+
+    config = configs.load(arguments.config, overrides)
+    workdir = Path(arguments.workdir or default_workdir(arguments.config))
+
+    from cnn_archs.analysis import figures, report
+    from cnn_archs.train import guard, loop
+
+    with guard.writing(workdir):
+        result = loop.train(config, workdir)
+        figures.curves(workdir)
+    emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
+
+
+def default_workdir(experiment: str) -> str:
+    """runs/<experiment>, with its argument where it has one."""
+    path, _, argument = experiment.partition(":")
+    stem = Path(path).name.removesuffix(".py")
+    return f"runs/{stem}_{argument}" if argument else f"runs/{stem}"
+
+
+def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Evaluates the networks of workdirs, alone or as an ensemble, under a named protocol."""
+    workdirs = workdirs_of(arguments)
+    if arguments.precise_stats < 0:
+        raise ConfigError(f"--precise_stats={arguments.precise_stats}: must be at least 1")
+
+    from cnn_archs.analysis import report
+    from cnn_archs.evaluate import run
+
+    result = run.evaluate(workdirs, arguments.protocol, arguments.split, arguments.precise_stats)
+    emit(arguments, result, report.result_table(result))
+
+
+def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Prints the most probable classes of image files."""
+    missing = [f for f in arguments.images if not Path(f).exists()]
+    if missing:
+        raise ConfigError(f"there is no file {missing[0]}")
+    if arguments.sheet:
+        check_output(Path(arguments.sheet), "--sheet")
+    from cnn_archs.data import folder
+    from cnn_archs.evaluate import predict
+
+    found: list[tuple[str, str]] = []
+    for f in arguments.images:
+        found += folder.unlabelled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
+    predictions = predict.predict(workdir_of(arguments), [Path(path) for _, path in found])
+    if arguments.sheet:
+        from cnn_archs import pictures
+        from cnn_archs.train import guard
+
+        sheet = Path(arguments.sheet)
+        with guard.writing(sheet.parent):
+            pictures.predictions(workdir_of(arguments), predictions, sheet)
+    if arguments.format == "csv":  # as Kaggle's competitions take it
+        rows = zip((name for name, _ in found), predictions, strict=True)
+        print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
+        return
+    lines = [
+        f"{p['file']}: "
+        + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
+        for p in predictions
+    ]
+    emit(arguments, predictions, "\n".join(lines))
+
+
+def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Draws a run's filters, confusions, mistakes and feature maps."""
+    workdir = workdir_of(arguments)
+    if arguments.image and not Path(arguments.image).is_file():
+        raise ConfigError(f"there is no file {arguments.image}")
+
+    from cnn_archs import pictures
+    from cnn_archs.analysis import report
+    from cnn_archs.train import guard
+
+    with guard.writing(workdir):
+        done = pictures.of_run(workdir, Path(arguments.image) if arguments.image else None)
+    emit(arguments, done, report.aligned(list(done.items()), left=2))
