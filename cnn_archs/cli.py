@@ -13,9 +13,9 @@ FAMILIES = (runs, networks, papers, data)  # in the order of --help
 
 EPILOG = """\
 any key of the experiment is a flag too:  --config.epochs=2 --config.schedule.learning_rate=0.05
-exit codes: 0 done; 1 an exact claim is not met; 2 usage or config; 3 data or checkpoint damaged or
-missing; 4 the loss is not finite; 75 stopped by a signal and saved: run the same command again to
-go on"""
+exit codes: 0 done; 1 an exact claim is not met, or a cell of a sweep failed; 2 usage or config; 3
+data or checkpoint damaged or missing; 4 the loss is not finite; 75 stopped by a signal and saved:
+run the same command again to go on"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

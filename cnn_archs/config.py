@@ -91,15 +91,17 @@ def read(workdir: Path) -> ConfigDict:
         raise DataError(f"{path} is damaged: {first_line(e)}") from e
 
 
-def locate(experiment: str) -> tuple[Path, str | None]:
-    """(file, argument) of `path.py[:argument]` or `name[:argument]`."""
+def locate(
+    experiment: str, folder: Path = EXPERIMENTS, what: str = "experiment"
+) -> tuple[Path, str | None]:
+    """(file, argument) of `path.py[:argument]`, or of `name[:argument]` in `folder`."""
     where, _, argument = experiment.partition(":")
     path = Path(where)
     if path.suffix != ".py" and path.parent == Path("."):
-        path = EXPERIMENTS / f"{where}.py"
-        names = sorted(p.stem for p in EXPERIMENTS.glob("[!_]*.py") if p.stem != "base")
+        path = folder / f"{where}.py"
+        names = sorted(p.stem for p in folder.glob("[!_]*.py") if p.stem != "base")
         if where not in names:
-            raise ConfigError(unknown("--config", where, names, what="experiment"))
+            raise ConfigError(unknown("--config", where, names, what=what))
     if not path.is_file():
         raise ConfigError(f"--config: there is no file {path}")
     return path, argument or None
@@ -120,12 +122,13 @@ def module_at(path: Path) -> ModuleType:
     return module
 
 
-def call(module: ModuleType, argument: str | None) -> ConfigDict:
-    """The experiment's get_config(), or get_config(argument)."""
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"--config: {module.__file__} has no function get_config")
+def call(module: ModuleType, argument: str | None, function: str = "get_config") -> Any:
+    """The file's get_config(), or get_config(argument); or another function of that kind."""
+    if not hasattr(module, function):
+        raise ConfigError(f"--config: {module.__file__} has no function {function}")
     try:
-        return module.get_config() if argument is None else module.get_config(argument)
+        get = getattr(module, function)
+        return get() if argument is None else get(argument)
     except Exception as e:
         what = "" if argument is None else f" with argument {argument!r}"
         raise ConfigError(f"--config: {module.__file__}{what}: {first_line(e)}") from e

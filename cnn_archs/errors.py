@@ -16,6 +16,12 @@ class ClaimMissed(UserError):
     code = 1
 
 
+class CellsFailed(UserError):
+    """Some cells of a sweep could not be trained, twice."""
+
+    code = 1
+
+
 class ConfigError(UserError):
     """A wrong flag, key, type, name or path."""
 

@@ -32,7 +32,7 @@ def network(config: ConfigDict) -> Network:
 
     ConfigError where they do not fit: no image is read for that.
     """
-    own, classes = sources.describe(config.data.name, config.data.data_dir)
+    own, classes = stored(config)
     model, shape = described(config)
     inputs = inputs_of(config, shape, resident=0 not in own)
     fields = config.model.to_dict()
@@ -54,6 +54,18 @@ def network(config: ConfigDict) -> Network:
     check_batch(config)
     assert out.shape == (1, outputs), out.shape
     return Network(model, shape, outputs, inputs)
+
+
+def stored(config: ConfigDict) -> tuple[tuple[int, int, int], int]:
+    """((H, W, C), number of classes) of the images as their split has them: `sources.describe`,
+    shrunk. ConfigError where they cannot be."""
+    (h, w, c), classes = sources.describe(config.data.name, config.data.data_dir)
+    shrink = config.data.shrink
+    if shrink < 1 or h % shrink or w % shrink:
+        raise ConfigError(f"data.shrink={shrink} does not divide the images, {h} x {w} pixels")
+    if shrink > 1 and not (h and w):
+        raise ConfigError("data.shrink needs a dataset whose images are of one size")
+    return (h // shrink, w // shrink, c), classes
 
 
 def outputs_of(config: ConfigDict) -> int:
@@ -132,7 +144,7 @@ def described(config: ConfigDict) -> tuple[nn.Module, tuple[int, int, int]]:
     """The module of `config` and the (H, W, C) of the images it sees; no dataset need be there."""
     shape = tuple(config.data.image_shape)
     if not all(shape):
-        (h, w, c), _ = sources.describe(config.data.name, config.data.data_dir)
+        (h, w, c), _ = stored(config)
         if not h or not w:
             raise ConfigError(
                 f"the images of {config.data.name} differ in size: say what the network sees, "

@@ -28,8 +28,13 @@ def load_split(config: ConfigDict, net: Network, split: str) -> Split | Streamed
         return both[split]
     data = config.data
     if net.inputs.resident:
-        return sources.load(data.name, split, data.data_dir)
+        return resident(config, split)
     return streamed(config, net, sources.records(data.name, split, data.data_dir))
+
+
+def training_images(config: ConfigDict) -> int:
+    """How many images are trained on, without one being read. DataError where none are there."""
+    return sources.count(config.data.name, config.data.data_dir) - config.data.holdout
 
 
 def load_splits(config: ConfigDict, net: Network) -> dict[str, Split | Streamed]:
@@ -41,7 +46,7 @@ def divided(config: ConfigDict, net: Network) -> dict[str, Split] | dict[str, St
     """train, or train and val."""
     data = config.data
     if net.inputs.resident:
-        return parts(config, sources.load(data.name, "train", data.data_dir))
+        return parts(config, resident(config, "train"))
     every = parts(config, sources.records(data.name, "train", data.data_dir))
     return {name: streamed(config, net, part) for name, part in every.items()}
 
@@ -52,6 +57,11 @@ def parts(config: ConfigDict, train: sources.Examples) -> dict[str, sources.Exam
         return {"train": train}
     rest, held = sources.hold_out(train, config.data.holdout)
     return {"train": rest, "val": held}
+
+
+def resident(config: ConfigDict, split: str) -> Split:
+    data = config.data
+    return sources.load(data.name, split, data.data_dir).shrunk(data.shrink)
 
 
 def streamed(config: ConfigDict, net: Network, records: sources.Records) -> Streamed:

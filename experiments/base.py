@@ -45,6 +45,8 @@ DEFAULTS: dict[str, Any] = dict(
                              # of images that differ in size, that of evaluation's crops
         pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become; with a mean, only its width
                              # counts; not with standardize
+        shrink=1,            # where images are of one size: means over so many by so many pixels,
+                             # a smaller image, before all else
         pad=0,               # pixels of value 0 put around each image
         image_shape=(0, 0, 0),   # height, width, channels that the network sees; 0: the dataset's
     ),

@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,17 @@ def result_table(result: dict[str, Any]) -> str:
             f"{result['images_per_second']:,.0f} images/s on {result['device']}"
         )
     return f"{head}\n\n{aligned(rows)}"
+
+
+def cells_table(done: Mapping[str, Mapping[str, Any]]) -> str:
+    """The results of a sweep's cells, a line each: errors in percent."""
+    rows: list[tuple[str, ...]]
+    rows = [("cell", "seeds", "test error, %", "train error, %", "steps", "seconds a seed")]
+    for name, r in done.items():
+        errors = (mean_sd(r[split]["top1_error"]) for split in ("test", "train_eval"))
+        seconds = f"{r['seconds'] / len(r['seeds']):,.0f}"
+        rows.append((name, str(len(r["seeds"])), *errors, f"{r['steps']:,}", seconds))
+    return aligned(rows)
 
 
 def is_columns(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """Commands of runs: to make one, and to ask one."""
 
 import argparse
+import os
 from pathlib import Path
 
 from cnn_archs.commands.shared import (
@@ -15,6 +16,30 @@ from cnn_archs.errors import ConfigError
 
 def declare(command: Declare) -> None:
     command(train, "config", "workdir")
+    c = command(sweep, "workdir")
+    c.add_argument(
+        "--config",
+        required=True,
+        metavar="SWEEP",
+        help="experiments/sweeps/x.py[:argument], or the name of an installed one",
+    )
+    c.add_argument("--seeds", type=int, default=0, help="of each cell (default: the sweep's own)")
+    c.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="cells at once (default: one on each device or core)",
+    )
+    c.add_argument(
+        "--part",
+        default="0/1",
+        metavar="I/N",
+        help="of N machines with one --workdir, this is the Ith, from 0",
+    )
+    c.add_argument(
+        "--dry_run", action="store_true", help="print the cells and what they would cost"
+    )
     c = command(evaluate)
     c.add_argument("--workdir", metavar="DIR[,DIR]", help="folder of the run; several: an ensemble")
     c.add_argument(
@@ -52,6 +77,64 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
         result = loop.train(config, workdir)
         figures.curves(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
+
+
+def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Trains what is missing of a grid of experiments, several at once; stopped, it goes on."""
+    folder = Path(arguments.workdir or default_workdir(arguments.config))
+    if arguments.dry_run:
+        return dry_run(arguments, folder, overrides)
+
+    from cnn_archs.analysis import report
+    from cnn_archs.train import guard, sweep
+
+    with guard.writing(folder):
+        done = sweep.sweep(
+            arguments.config,
+            folder,
+            overrides=overrides,
+            seeds=arguments.seeds,
+            processes=arguments.processes,
+            part=part_of(arguments.part),
+        )
+    emit(arguments, done, report.cells_table(done))
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """(i, n) of `i/n`."""
+    i, _, n = text.partition("/")
+    if not (i.isdigit() and n.isdigit() and int(i) < int(n)):
+        raise ConfigError(f"--part={text}: wanted I/N, I from 0 to N - 1")
+    return int(i), int(n)
+
+
+def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -> None:
+    """Prints a sweep's cells: their sizes, what they would take, what is done of them."""
+    from cnn_archs.train import sweep
+
+    device = sweep.probe().device
+    os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
+    from cnn_archs.analysis import claims, estimate
+    from cnn_archs.errors import DataError
+    from cnn_archs.splits import training_images
+    from cnn_archs.train import grid
+
+    found = grid.cells(sweep.stated_by(arguments.config, arguments.seeds), folder, overrides)
+    known = estimate.speeds(
+        [*claims.RESULTS.glob("*/*.json"), *folder.glob("*/*/result.json")], device
+    )
+    by_name: dict[str, list[grid.Cell]] = {}
+    for cell in found:
+        by_name.setdefault(cell.name, []).append(cell)
+    rows = []
+    for name, cells in by_name.items():
+        try:
+            images = training_images(cells[0].config)
+        except DataError:
+            images = None
+        cost = estimate.cost(cells[0].config, images, known)
+        rows.append((name, len(cells), cost, grid.states(cells)))
+    emit(arguments, estimate.document(rows), estimate.table(rows, device))
 
 
 def default_workdir(experiment: str) -> str:

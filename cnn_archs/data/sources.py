@@ -31,6 +31,15 @@ class Split:
         """The examples at `index`, in its order."""
         return Split(self.images[index], self.labels[index], self.classes)
 
+    def shrunk(self, by: int) -> "Split":
+        """Each image by its means over squares of `by` x `by` pixels, which divide it; halves to
+        the even number."""
+        if by == 1:
+            return self
+        n, h, w, c = self.images.shape
+        sums = self.images.reshape(n, h // by, by, w // by, by, c).sum((2, 4), dtype=np.uint32)
+        return dataclasses.replace(self, images=np.rint(sums / by**2).astype(np.uint8))
+
 
 class Record(NamedTuple):
     """An image as it is stored, its label, and what to call it if it is damaged."""
@@ -153,6 +162,14 @@ def records(name: str, split: str, data_dir: str = "") -> Records:
     labels = stored.labels() if both else None
     whole = Records(read, np.arange(len(stored)), labels, stored.classes)
     return whole if labels is None else divided(whole, labels, split)
+
+
+def count(name: str, data_dir: str = "") -> int:
+    """The length of the split `train`; DataError where it is not there."""
+    if name == "image_folder" or name in prepared.OWN:
+        return len((records if name == "image_folder" else load)(name, "train", data_dir))
+    stored, both = prepared.find(name, "train", data_dir)
+    return len(records(name, "train", data_dir)) if both else len(stored)
 
 
 def from_folder(split: str, data_dir: str) -> Records:

@@ -10,12 +10,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
-from cnn_archs.data import sources
 from cnn_archs.data.decode import decode_and_crop
 from cnn_archs.data.inputs import Prepare
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.run import restore
-from cnn_archs.setup import Network, class_names, devices
+from cnn_archs.setup import Network, class_names, devices, stored
 from cnn_archs.splits import load_split, statistics_of
 
 
@@ -81,7 +80,7 @@ def read_image(path: Path, config: ConfigDict, net: Network) -> np.ndarray:
     if not net.inputs.resident:
         crop = net.inputs.crop
         return decode_and_crop(path.read_bytes(), crop.evaluation, crop.delivered, str(path))
-    (height, width, channels), _ = sources.describe(config.data.name, config.data.data_dir)
+    (height, width, channels), _ = stored(config)
     try:
         with Image.open(path) as image:
             mode = {1: "L", 3: "RGB"}[channels]

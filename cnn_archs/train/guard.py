@@ -14,12 +14,12 @@ from cnn_archs.errors import ConfigError, DataError
 
 
 @contextmanager
-def lock(workdir: Path) -> Iterator[None]:
+def lock(workdir: Path, name: str = "lock") -> Iterator[None]:
     """Holds `workdir`; ConfigError naming the holder where another process has it.
 
     An flock, so that a killed process never leaves a stale one.
     """
-    path = workdir / "lock"
+    path = workdir / name
     with open(path, "a+") as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,89 @@
+"""What cells would cost: sizes of their networks, and seconds by what such networks took before."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from cnn_archs.analysis.ledger import ledger, totals
+from cnn_archs.analysis.report import aligned
+from cnn_archs.setup import described
+
+
+class Speed(NamedTuple):
+    """Of a training that was: multiply-adds of the network, and images a second."""
+
+    macs: int
+    images_per_second: float
+
+
+class Cost(NamedTuple):
+    """steps: None where the number of images is not known; seconds: None where no speed is."""
+
+    params: int
+    macs: int
+    steps: int | None
+    seconds: float | None
+
+
+def speeds(files: Iterable[Path], device: str) -> list[Speed]:
+    """Those of the result files that were made on `device`, as a result says it."""
+    found = []
+    for path in files:
+        result = json.loads(path.read_text())
+        if result.get("device") == device and result.get("macs"):
+            found.append(Speed(result["macs"], result["images_per_second"]))
+    return found
+
+
+def cost(config: ConfigDict, images: int | None, known: Sequence[Speed]) -> Cost:
+    """Of the training that `config` says, on `images` images.
+
+    An image takes as long a multiply-add as in the known training whose network is nearest in size.
+    """
+    model, shape = described(config)
+    size = totals(ledger(model, shape))
+    per_epoch = images / config.data.batch_size if images else None
+    steps = config.steps or (math.ceil(config.epochs * per_epoch) if per_epoch else None)
+    if steps is None or not known:
+        return Cost(size["params"], size["macs"], steps, None)
+    near = min(known, key=lambda s: abs(math.log(s.macs / size["macs"])))
+    rate = near.images_per_second * near.macs / size["macs"]
+    seconds = steps * config.data.batch_size / rate
+    return Cost(size["params"], size["macs"], steps, seconds)
+
+
+def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
+    """For a person. rows: (cell, seeds, cost of one, state)."""
+    heads = ("cell", "seeds", "parameters", "multiply-adds", "steps", "about", "state")
+    lines: list[tuple[str, ...]] = [heads]
+    for name, seeds, one, state in rows:
+        steps = "?" if one.steps is None else f"{one.steps:,}"
+        seconds = None if one.seconds is None else seeds * one.seconds
+        size = (f"{one.params:,}", f"{one.macs:,}")
+        lines.append((name, str(seeds), *size, steps, clock(seconds), state))
+    every = [None if one.seconds is None else seeds * one.seconds for _, seeds, one, _ in rows]
+    whole = None if None in every else sum(filter(None, every))
+    about = f"all steps, one cell after another on {device}: about {clock(whole)}"
+    return f"{aligned(lines)}\n\n{about}, by what networks near in size took there"
+
+
+def clock(seconds: float | None) -> str:
+    """`1 h 05 min`, `12 min`, `40 s`; `?` for what is not known."""
+    if seconds is None:
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def document(rows: Sequence[tuple[str, int, Cost, str]]) -> list[dict[str, Any]]:
+    """For --format=json."""
+    return [
+        {"cell": name, "seeds": seeds, **one._asdict(), "state": state}
+        for name, seeds, one, state in rows
+    ]

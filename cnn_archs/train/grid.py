@@ -1,0 +1,181 @@
+"""A sweep as a grid: a file names its cells; the folder of each cell and seed tells its state.
+
+A sweep file has `get_sweep(argument)`, which returns a dict: `title`; `seeds`, how many of each
+cell; `cells`, {name: [experiment, key=value, ...]}; `after`, evaluations in each finished folder
+(`AFTER`); and what the report reads besides (see `experiments/sweeps/degradation.py`).
+Nothing here touches a device.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from cnn_archs import config as configs
+from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.train.guard import write_json
+from cnn_archs.train.loop import FREE
+
+SWEEPS = configs.EXPERIMENTS / "sweeps"
+AFTER = ("robustness",)
+TRIES = 2  # of a cell, before it has failed
+# Keys whose values can differ in networks that are trained together: they are not in the program.
+TRACED = ("seed", "schedule.learning_rate")
+
+
+class Cell(NamedTuple):
+    """One network to train. name: of the cell in its sweep; after: evaluations when it is trained.
+
+    experiment, overrides: what `config` comes from, the seed among them.
+    """
+
+    name: str
+    seed: int
+    experiment: str
+    overrides: tuple[str, ...]
+    config: ConfigDict
+    workdir: Path
+    after: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}/seed{self.seed}"
+
+    @property
+    def done(self) -> bool:
+        """Is it trained, as long as its config says, and evaluated? ConfigError if with another."""
+        if not all((self.workdir / f"{name}.json").is_file() for name in ("result", *self.after)):
+            return False
+        made, own = configs.read(self.workdir), self.config
+        changed = configs.differences(*(json.loads(c.to_json()) for c in (made, own)))
+        if set(changed) - FREE:
+            raise ConfigError(
+                f"{self.workdir} holds a run with another config ({', '.join(changed)}); use "
+                "another --workdir or remove that one"
+            )
+        return (made.steps, made.epochs) == (own.steps, own.epochs)
+
+    @property
+    def step(self) -> int:
+        """Of its newest checkpoint; 0 without one."""
+        names = (p.name for p in (self.workdir / "checkpoints").glob("*"))
+        return max((int(name) for name in names if name.isdigit()), default=0)
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        """{error, code, tries} of its last try, if that failed; else {}."""
+        path = self.workdir / "failed.json"
+        return read(path) if path.is_file() else {}
+
+    @property
+    def failed(self) -> bool:
+        """Has it been tried often enough?"""
+        return self.failure.get("tries", 0) >= TRIES
+
+    def fail(self, error: str, code: int) -> None:
+        """Notes that a try has failed."""
+        tries = self.failure.get("tries", 0) + 1
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        write_json(self.workdir / "failed.json", {"error": error, "code": code, "tries": tries})
+
+
+def load(file: str) -> dict[str, Any]:
+    """What the sweep `file`, NAME[:argument] or PATH.py[:argument], says, checked."""
+    path, argument = configs.locate(file, SWEEPS, what="sweep")
+    stated = configs.call(configs.module_at(path), argument, "get_sweep")
+    for key in ("title", "seeds", "cells"):
+        if key not in stated:
+            raise ConfigError(f"--config: {path} says no {key}")
+    for name in stated.get("after", ()):
+        if name not in AFTER:
+            raise ConfigError(configs.unknown(f"{path}: after", name, list(AFTER)))
+    for name in stated["cells"]:
+        if Path(name).name != name or name in (".", ".."):
+            raise ConfigError(f"--config: {path}: {name!r} cannot be the name of a folder")
+    return {**stated, "file": Path(path).stem + (f":{argument}" if argument else "")}
+
+
+def cells(sweep: Mapping[str, Any], folder: Path, overrides: Sequence[str] = ()) -> list[Cell]:
+    """All of a sweep's: its first seeds first, so that a whole picture is there early.
+
+    overrides: of every cell, after its own.
+    """
+    found = []
+    if sweep["seeds"] < 1:
+        raise ConfigError(f"--seeds={sweep['seeds']}: must be at least 1")
+    for seed in range(sweep["seeds"]):
+        for name, (experiment, *own) in sweep["cells"].items():
+            keys = (*own, *overrides, f"seed={seed}", "seeds=1")
+            try:
+                config = configs.load(experiment, list(keys))
+            except ConfigError as e:
+                raise ConfigError(f"cell {name}: {first_line(e)}") from e
+            workdir, after = folder / name / f"seed{seed}", tuple(sweep.get("after", ()))
+            found.append(Cell(name, seed, experiment, keys, config, workdir, after))
+    return found
+
+
+def states(found: Sequence[Cell]) -> str:
+    """What has been done of the seeds of a cell, for a person."""
+    done, failed = sum(c.done for c in found), sum(c.failed and not c.done for c in found)
+    begun = [f"seed {c.seed} at step {c.step:,}" for c in found if c.step and not c.done]
+    counts = [f"{n} {what}" for n, what in ((done, "done"), (failed, "failed")) if n]
+    return ", ".join([*counts, *begun]) or "to do"
+
+
+def alike(found: Iterable[Cell]) -> list[list[Cell]]:
+    """Those that can be trained together: configs that differ in TRACED keys alone, equal steps."""
+    groups: dict[tuple[str, int], list[Cell]] = {}
+    for cell in found:
+        tree = cell.config.to_dict()
+        for key in TRACED:
+            section, _, leaf = f".{key}".rpartition(".")
+            (tree[section[1:]] if section else tree).pop(leaf, None)
+        groups.setdefault((json.dumps(tree, sort_keys=True), cell.step), []).append(cell)
+    return list(groups.values())
+
+
+def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The result of all seeds of a cell, out of a result for each: lists one after another.
+
+    `made` is the first's; seconds are summed; what else differs is a mistake, and a ConfigError.
+    """
+    first, *others = results
+    whole = json.loads(json.dumps(first))
+    for other in others:
+        whole["seeds"] += other["seeds"]
+        whole["seconds"] += other["seconds"]
+        for split, columns in whole.items():
+            if isinstance(columns, dict) and "top1_error" in columns:
+                for key, values in columns.items():
+                    if isinstance(values, list):
+                        values += other[split][key]
+        for key in ("name", "dataset", "protocol", "steps", "params", "macs"):
+            if other[key] != whole[key]:
+                raise ConfigError(f"seeds of one cell differ in {key}: remove those of other runs")
+    images = sum(r["images_per_second"] * r["seconds"] for r in results)
+    whole["images_per_second"] = images / whole["seconds"]
+    whole["made"]["config"]["seeds"] = len(whole["seeds"])
+    return whole
+
+
+def merge(found: Iterable[Cell]) -> dict[str, dict[str, Any]]:
+    """Writes CELL/result.json, of all its seeds, where all are done -> {name: result}."""
+    by_name: dict[str, list[Cell]] = {}
+    for cell in found:
+        by_name.setdefault(cell.name, []).append(cell)
+    whole = {}
+    for name, seeds in by_name.items():
+        if all(cell.done for cell in seeds):
+            whole[name] = merged([read(cell.workdir / "result.json") for cell in seeds])
+            write_json(seeds[0].workdir.parent / "result.json", whole[name])
+    return whole
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON file; DataError where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as e:
+        raise DataError(f"{path} is damaged: {first_line(e)}") from e

@@ -1,0 +1,263 @@
+"""A sweep: the cells of a grid, each in a process, as many at once as there are devices or cores.
+
+Processes run `worker.py`. This one waits: it never touches a device, so that they can have them.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cnn_archs.errors import CellsFailed, ConfigError, DataError, Stopped
+from cnn_archs.train import grid
+from cnn_archs.train.grid import Cell
+from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
+
+SECONDS = 10.0  # between lines that say how far the processes are
+PATIENCE = 600.0  # seconds to save in, for processes that are told to stop
+PROBE = """
+import json, jax
+print(json.dumps({"backend": jax.default_backend(), "devices": jax.local_device_count(),
+    "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"}))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What this machine trains on. backend: cpu, gpu, tpu; devices, as jax counts them; device:
+    as a result says it."""
+
+    backend: str
+    devices: int
+    device: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A share of the machine. cpus: to run on, or all of them; environment: what shows a device."""
+
+    cpus: tuple[int, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass
+class Process:
+    """Cells in training."""
+
+    cells: list[Cell]
+    slot: Slot
+    popen: subprocess.Popen[str]
+    log: Path
+    started: float = dataclasses.field(default_factory=time.monotonic)
+
+
+def sweep(
+    file: str,
+    folder: Path,
+    *,
+    overrides: Sequence[str] = (),
+    seeds: int = 0,
+    processes: int = 0,
+    part: tuple[int, int] = (0, 1),
+) -> dict[str, dict[str, Any]]:
+    """Trains what is missing of the sweep `file` in `folder` -> {cell: result of all its seeds}.
+
+    seeds: of each cell; 0: as many as the file says. processes: at once; 0: one a device, or a
+    core. part: (i, n), every nth group of cells from the ith on, for n machines with one folder.
+    Raises ConfigError, DataError, Stopped after a signal, and CellsFailed.
+    """
+    stated = stated_by(file, seeds)
+    found = grid.cells(stated, folder, overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    with stop_requests() as stop, lock(folder, f"part{part[0]}of{part[1]}.lock"):
+        write_json(folder / "sweep.json", {**stated, "overrides": list(overrides)})
+        missing = [cell for cell in found if not cell.done and not cell.failed]
+        say(f"{stated['title']}: {len(found)} cells, {len(missing)} to train")
+        if missing:
+            machine = probe()
+            slots = slots_of(machine, processes)
+            # Seeds and rates of one network fill an accelerator. A core is full with one.
+            groups = [[c] for c in missing] if machine.backend == "cpu" else grid.alike(missing)
+            Sweep(groups[part[0] :: part[1]], slots, len(missing), folder, stop).run()
+        done = grid.merge(found)
+    failed = [cell for cell in found if cell.failed]
+    if failed:
+        errors = "; ".join(f"{cell}: {cell.failure['error']}" for cell in failed)
+        raise CellsFailed(
+            f"{len(failed)} cells failed twice; remove their failed.json to try again: {errors}"
+        )
+    return done
+
+
+def stated_by(file: str, seeds: int) -> dict[str, Any]:
+    """What a sweep file says, with so many seeds, if not 0."""
+    stated = grid.load(file)
+    return {**stated, "seeds": seeds} if seeds else stated
+
+
+def probe() -> Machine:
+    """This machine, asked by a process of its own, which gives the devices back."""
+    asked = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
+    if asked.returncode:
+        raise DataError(f"jax finds no device: {asked.stderr.strip().splitlines()[-1]}")
+    return Machine(**json.loads(asked.stdout.splitlines()[-1]))
+
+
+def slots_of(machine: Machine, processes: int) -> list[Slot]:
+    """As many as `processes` says; 0: a device each, a core each on a CPU, one on a TPU.
+
+    A core's share does not depend on how many cells are left: with other cores sums are in another
+    order, and a sweep that was stopped would end with other bits.
+    """
+    if processes < 0:
+        raise ConfigError(f"--processes={processes}: must be at least 1")
+    if machine.backend == "gpu":
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = shown.split(",") if shown else [str(i) for i in range(machine.devices)]
+        each = [Slot(environment=(("CUDA_VISIBLE_DEVICES", d),)) for d in devices]
+        return each[: processes or len(each)]
+    if machine.backend != "cpu":
+        return [Slot()]
+    if not hasattr(os, "sched_getaffinity"):
+        return [Slot()] * (processes or 1)
+    cpus = sorted(os.sched_getaffinity(0))
+    count = min(processes or len(cpus), len(cpus))
+    return [Slot(tuple(cpus[i::count])) for i in range(count)]
+
+
+class Sweep:
+    """The processes of a sweep. groups: of cells, each to be trained in one; total: cells."""
+
+    def __init__(
+        self,
+        groups: list[list[Cell]],
+        slots: Sequence[Slot],
+        total: int,
+        folder: Path,
+        stop: StopRequest,
+    ):
+        self.groups, self.free, self.total = groups, list(slots), total
+        self.folder, self.stop = folder, stop
+        self.running: list[Process] = []
+        self.ended = 0
+        self.said = time.monotonic()
+
+    def run(self) -> None:
+        """Until all groups have ended. Stopped after a signal, with what runs saved."""
+        with self.none_left_behind():
+            while self.groups or self.running:
+                while self.groups and self.free and not self.stop:
+                    self.start(self.groups.pop(0), self.free.pop(0))
+                self.collect()
+                if self.stop:
+                    self.end()
+                    raise Stopped(
+                        f"stopped by a signal, {self.ended} of {self.total} cells trained; saved: "
+                        "run the same command again to go on"
+                    )
+                self.report()
+                time.sleep(0.2)
+
+    @contextmanager
+    def none_left_behind(self) -> Iterator[None]:
+        """Whatever happens, no process outlives this one."""
+        try:
+            yield
+        finally:
+            for process in self.running:
+                process.popen.kill()
+                process.popen.wait()
+
+    def start(self, cells: list[Cell], slot: Slot) -> None:
+        log = cells[0].workdir / "log.txt"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "a") as written:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "cnn_archs.train.worker"],
+                stdin=subprocess.PIPE,
+                stdout=written,
+                stderr=written,
+                text=True,
+                start_new_session=True,  # a terminal's ^C is for us, who tell them
+                env={**os.environ, **self.cache(), **dict(slot.environment)},
+            )
+        keys = ("experiment", "overrides", "after")
+        order = {
+            "command": sys.argv,
+            "cpus": slot.cpus,
+            "cells": [
+                {**{k: getattr(c, k) for k in keys}, "workdir": str(c.workdir)} for c in cells
+            ],
+        }
+        assert popen.stdin
+        popen.stdin.write(json.dumps(order) + "\n")
+        popen.stdin.flush()
+        self.running.append(Process(cells, slot, popen, log))
+        say(f"{', '.join(map(str, cells))}: begun" + (" again" if cells[0].failure else ""))
+
+    def cache(self) -> dict[str, str]:
+        """Where programs are kept that are compiled: seeds of a cell have the same."""
+        given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+        return {"JAX_COMPILATION_CACHE_DIR": given or str(self.folder.resolve() / "compiled")}
+
+    def collect(self) -> None:
+        """Frees the slots of processes that have ended, and has failed cells tried again alone."""
+        for process in [p for p in self.running if p.popen.poll() is not None]:
+            self.running.remove(process)
+            self.free.append(process.slot)
+            code = process.popen.returncode
+            if code == Stopped.code:  # somebody stopped it: all of them, then
+                self.stop.signal = self.stop.signal or signal.SIGTERM
+                continue
+            for cell in process.cells:
+                if cell.done:
+                    self.ended += 1
+                    (cell.workdir / "failed.json").unlink(missing_ok=True)
+                    say(f"{cell}: {outcome(cell)} ({self.ended} of {self.total})")
+                    continue
+                cell.fail(last_line(process.log), code)
+                say(f"{cell}: failed: {cell.failure['error']}")
+                if not cell.failed:
+                    self.groups.append([cell])
+
+    def end(self) -> None:
+        """Tells all processes to save and stop, and waits for that."""
+        for process in self.running:
+            process.popen.terminate()
+        for process in self.running:
+            try:
+                process.popen.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.popen.kill()
+
+    def report(self) -> None:
+        """Says, now and then, how far each process is."""
+        if time.monotonic() - self.said >= SECONDS:
+            self.said = time.monotonic()
+            for process in self.running:
+                say(f"{process.cells[0]}: {last_line(process.log)}")
+
+
+def outcome(cell: Cell) -> str:
+    result = grid.read(cell.workdir / "result.json")
+    error = 100 * result["test"]["top1_error"][0]
+    return f"test error {error:.2f} %, {result['steps']:,} steps in {result['seconds']:.0f} s"
+
+
+def last_line(log: Path) -> str:
+    """Of what a process has said."""
+    with open(log, "rb") as f:
+        f.seek(max(os.path.getsize(log) - 2000, 0))
+        lines = f.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else "nothing said yet"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

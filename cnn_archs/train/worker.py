@@ -1,0 +1,73 @@
+"""A process of a sweep: trains cells together, and ends when the sweep does.
+
+The sweep writes one line of JSON to its standard input, and holds that open: {command, cpus (those
+to run on, or []), cells: [{experiment, overrides, workdir, after}]}.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnn_archs import config as configs
+from cnn_archs.errors import NotFinite, Stopped, UserError
+
+
+def main() -> int:
+    """Does what the line says; the exit code, as of `train`."""
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=end_with_the_sweep, daemon=True).start()
+    sys.argv = order["command"]  # for environment.json
+    if order["cpus"] and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order["cpus"])
+    try:
+        work(order["cells"])
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return e.code
+    return 0
+
+
+def end_with_the_sweep() -> None:
+    """Ends this process, like a kill, once nobody holds the other end of its standard input."""
+    sys.stdin.read()
+    os._exit(Stopped.code)
+
+
+def work(cells: list[Mapping[str, Any]]) -> None:
+    """Trains the cells, and evaluates them as they say. NotFinite if some were; the others went on.
+
+    A loss that is not finite ends its own cell alone: the others go on from their checkpoints.
+    """
+    from cnn_archs.analysis import figures
+    from cnn_archs.train import loop
+
+    left = [(configs.load(c["experiment"], c["overrides"]), Path(c["workdir"])) for c in cells]
+    broken: NotFinite | None = None
+    while left:
+        try:
+            loop.train_together(left)
+            break
+        except NotFinite as e:
+            broken = e
+            left = [part for i, part in enumerate(left) if i not in e.parts]
+    trained = {workdir for _, workdir in left}
+    for cell in cells:
+        if Path(cell["workdir"]) in trained:
+            figures.curves(Path(cell["workdir"]))
+            for name in cell["after"]:
+                after(name, Path(cell["workdir"]))
+    if broken:
+        raise broken
+
+
+def after(name: str, workdir: Path) -> None:
+    """Writes what an evaluation of `grid.AFTER` finds."""
+    raise NotImplementedError(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
