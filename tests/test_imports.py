@@ -86,6 +86,9 @@ MAY_IMPORT = {
         *("train.assemble", "train.checkpoint", "train.guard", "train.logs"),
         *("train.progress", "train.run", "train.warm_start"),
     },
+    "cnn_archs.train.worker": {"analysis.figures", "config", "errors", "train.loop"},
+    "cnn_archs.train.grid": {"config", "errors", "train.guard", "train.loop"},
+    "cnn_archs.train.sweep": {"errors", "train.grid", "train.guard"},
     "cnn_archs.weights": set(),
     "cnn_archs.weights.names": {"models"},
     "cnn_archs.weights.torch_layout": {"models", "weights.names"},
@@ -97,8 +100,10 @@ MAY_IMPORT = {
     "cnn_archs.commands": set(),  # and one line for each file
     "cnn_archs.commands.shared": {"errors"},
     "cnn_archs.commands.runs": {
-        *("analysis.figures", "analysis.report", "commands.shared", "config", "data.folder"),
-        *("errors", "evaluate.predict", "evaluate.run", "pictures", "train.guard", "train.loop"),
+        *("analysis.claims", "analysis.estimate", "analysis.figures", "analysis.report"),
+        *("commands.shared", "config", "data.folder", "errors", "evaluate.predict"),
+        *("evaluate.run", "pictures", "splits", "train.grid", "train.guard", "train.loop"),
+        "train.sweep",
     },
     "cnn_archs.commands.networks": {
         *("analysis.ledger", "analysis.summary", "commands.shared", "config", "errors", "setup"),

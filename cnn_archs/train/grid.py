@@ -125,14 +125,22 @@ def states(found: Sequence[Cell]) -> str:
 
 
 def alike(found: Iterable[Cell]) -> list[list[Cell]]:
-    """Those that can be trained together: configs that differ in TRACED keys alone, equal steps."""
-    groups: dict[tuple[str, int], list[Cell]] = {}
+    """Those that can be trained together: their configs differ in TRACED keys alone."""
+    groups: dict[str, list[Cell]] = {}
     for cell in found:
         tree = cell.config.to_dict()
         for key in TRACED:
             section, _, leaf = f".{key}".rpartition(".")
             (tree[section[1:]] if section else tree).pop(leaf, None)
-        groups.setdefault((json.dumps(tree, sort_keys=True), cell.step), []).append(cell)
+        groups.setdefault(json.dumps(tree, sort_keys=True), []).append(cell)
+    return list(groups.values())
+
+
+def level(found: Iterable[Cell]) -> list[list[Cell]]:
+    """Those at the same step: what is trained together goes on from one."""
+    groups: dict[int, list[Cell]] = {}
+    for cell in found:
+        groups.setdefault(cell.step, []).append(cell)
     return list(groups.values())
 
 

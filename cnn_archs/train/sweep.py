@@ -22,6 +22,7 @@ from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
 
 SECONDS = 10.0  # between lines that say how far the processes are
 PATIENCE = 600.0  # seconds to save in, for processes that are told to stop
+WORKER = (sys.executable, "-m", "cnn_archs.train.worker")
 PROBE = """
 import json, jax
 print(json.dumps({"backend": jax.default_backend(), "devices": jax.local_device_count(),
@@ -55,7 +56,11 @@ class Process:
     slot: Slot
     popen: subprocess.Popen[str]
     log: Path
-    started: float = dataclasses.field(default_factory=time.monotonic)
+
+    def ended(self) -> int:
+        """Its exit code, once it has ended."""
+        with self.popen as popen:  # closes its standard input
+            return popen.wait()
 
 
 def sweep(
@@ -78,14 +83,18 @@ def sweep(
     folder.mkdir(parents=True, exist_ok=True)
     with stop_requests() as stop, lock(folder, f"part{part[0]}of{part[1]}.lock"):
         write_json(folder / "sweep.json", {**stated, "overrides": list(overrides)})
-        missing = [cell for cell in found if not cell.done and not cell.failed]
+        missing = {str(cell) for cell in found if not cell.done and not cell.failed}
         say(f"{stated['title']}: {len(found)} cells, {len(missing)} to train")
         if missing:
             machine = probe()
-            slots = slots_of(machine, processes)
             # Seeds and rates of one network fill an accelerator. A core is full with one.
-            groups = [[c] for c in missing] if machine.backend == "cpu" else grid.alike(missing)
-            Sweep(groups[part[0] :: part[1]], slots, len(missing), folder, stop).run()
+            units = [[c] for c in found] if machine.backend == "cpu" else grid.alike(found)
+            groups = [
+                group
+                for unit in units[part[0] :: part[1]]
+                for group in grid.level(c for c in unit if str(c) in missing)
+            ]
+            Sweep(groups, slots_of(machine, processes), folder, stop).run()
         done = grid.merge(found)
     failed = [cell for cell in found if cell.failed]
     if failed:
@@ -133,17 +142,17 @@ def slots_of(machine: Machine, processes: int) -> list[Slot]:
 
 
 class Sweep:
-    """The processes of a sweep. groups: of cells, each to be trained in one; total: cells."""
+    """The processes of a sweep. groups: of cells, each to be trained in one."""
 
     def __init__(
         self,
         groups: list[list[Cell]],
         slots: Sequence[Slot],
-        total: int,
         folder: Path,
         stop: StopRequest,
     ):
-        self.groups, self.free, self.total = groups, list(slots), total
+        self.groups, self.free = groups, list(slots)
+        self.total = sum(map(len, groups))
         self.folder, self.stop = folder, stop
         self.running: list[Process] = []
         self.ended = 0
@@ -173,14 +182,14 @@ class Sweep:
         finally:
             for process in self.running:
                 process.popen.kill()
-                process.popen.wait()
+                process.ended()
 
     def start(self, cells: list[Cell], slot: Slot) -> None:
         log = cells[0].workdir / "log.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a") as written:
             popen = subprocess.Popen(
-                [sys.executable, "-m", "cnn_archs.train.worker"],
+                WORKER,
                 stdin=subprocess.PIPE,
                 stdout=written,
                 stderr=written,
@@ -212,7 +221,7 @@ class Sweep:
         for process in [p for p in self.running if p.popen.poll() is not None]:
             self.running.remove(process)
             self.free.append(process.slot)
-            code = process.popen.returncode
+            code = process.ended()
             if code == Stopped.code:  # somebody stopped it: all of them, then
                 self.stop.signal = self.stop.signal or signal.SIGTERM
                 continue
