@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs import config as configs
-from cnn_archs.analysis import evidence
+from cnn_archs.analysis import evidence, intervals
 from cnn_archs.analysis.exact import CHECKS
 from cnn_archs.analysis.report import aligned
 from cnn_archs.analysis.statements import Claim, Claims
@@ -110,7 +110,7 @@ def against(sample: Sequence[float], value: float, tolerance: float, bound: str)
     away = mean - value
     beyond = {"at most": away, "at least": -away, "": abs(away) - tolerance}[bound]
     met = beyond <= 1e-9  # of a percent: the sums of binary fractions
-    found = {"found": mean, "sd": evidence.deviation(sample), "seeds": len(sample)}
+    found = {"found": mean, "sd": intervals.deviation(sample), "seeds": len(sample)}
     return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
 
 
@@ -119,10 +119,10 @@ def between(high: Sequence[float], low: Sequence[float], value: Any, tolerance: 
 
     missed_by: what it is above the printed difference, or above 0.
     """
-    test = evidence.welch(high, low)
+    test = intervals.welch(high, low)
     away = test.difference - (0.0 if value == "higher" else value)
     as_printed = value == "higher" or abs(away) <= tolerance + 1e-9
-    met = test.difference > 0 and test.p < evidence.LEVEL and as_printed
+    met = test.difference > 0 and test.p < intervals.LEVEL and as_printed
     found = {"found": test.difference, "p": test.p, "seeds": [len(high), len(low)]}
     return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
 

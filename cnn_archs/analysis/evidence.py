@@ -1,15 +1,13 @@
-"""What the files of results/ say about a claim: means, deviations, differences of two networks.
+"""What the files of results/ say about a claim: the values of its networks.
 
 A result counts only if its config is that of the experiment that the claim names, but for what
 changes no number (`FREE`), if it was run to its end and tested as the claim says.
 """
 
 import json
-import math
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cnn_archs import config as configs
 from cnn_archs import models
@@ -17,7 +15,6 @@ from cnn_archs.analysis.exact import recipes
 from cnn_archs.errors import DataError, UserError, first_line
 
 SEEDS = 3  # networks that a mean is of, at least
-LEVEL = 0.05  # of the test that one network's error is above another's
 FREE = (  # keys that may differ from the experiment's
     *("seed", "seeds", "eval_batch_size", "log_every", "eval_every", "checkpoint_every", "keep"),
     *("deterministic", "matmul_precision", "data.data_dir", "data.threads"),
@@ -27,13 +24,6 @@ FREE = (  # keys that may differ from the experiment's
 
 class Refused(Exception):
     """Why a file is no evidence, or not enough."""
-
-
-class Welch(NamedTuple):
-    """difference: of the means; p: of one so large or larger, were the means the same."""
-
-    difference: float
-    p: float
 
 
 def values(source: Mapping[str, str], metric: str, protocol: str, folder: Path) -> list[float]:
@@ -101,32 +91,3 @@ def completed(made: Mapping[str, Any]) -> dict[str, Any]:
         full[kind] = {**base.section(kind, stated["name"]), **stated}
     full["model"] = {**models.fields(made["model"]["name"]), **made["model"]}
     return json.loads(json.dumps(full))
-
-
-def deviation(sample: Sequence[float]) -> float:
-    """Standard deviation, with n - 1."""
-    return statistics.stdev(sample)
-
-
-def welch(a: Sequence[float], b: Sequence[float]) -> Welch:
-    """Welch's test that the mean of `a` is above that of `b`; each of two values or more."""
-    difference = statistics.fmean(a) - statistics.fmean(b)
-    u, v = (statistics.variance(x) / len(x) for x in (a, b))
-    if u + v == 0.0:
-        return Welch(difference, 0.0 if difference > 0 else 1.0)
-    freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1))
-    return Welch(difference, student_tail(difference / math.sqrt(u + v), freedom))
-
-
-def student_tail(t: float, freedom: float, parts: int = 2000) -> float:
-    """P(T > t) of Student's distribution, to 1e-9 for 1 to 200 degrees of freedom.
-
-    With t = sqrt(freedom) tan(x) its density is proportional to cos(x)^(freedom - 1): Simpson's
-    rule over that, from 0 on.
-    """
-    end = math.atan(t / math.sqrt(freedom))
-    width = end / parts
-    weights = [1, *(4 if i % 2 else 2 for i in range(1, parts)), 1]
-    total = sum(w * math.cos(i * width) ** (freedom - 1) for i, w in enumerate(weights))
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
-    return 0.5 - scale / math.sqrt(math.pi) * total * width / 3

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from cnn_archs import cli
-from cnn_archs.analysis import claims, evidence, statements
+from cnn_archs.analysis import claims, statements
 from cnn_archs.analysis.exact import CHECKS, recipes
 from cnn_archs.errors import DataError
 
@@ -314,21 +314,6 @@ def test_a_printed_difference(tmp_path):
     assert v["status"] == "missed" and math.isclose(v["missed_by"], -0.6)
     unsure = pair((0.020, 0.021, 0.040), (0.019, 0.021, 0.022))  # 0.63 higher on average
     assert verdict_of(tmp_path, unsure, value=0.6, **fields)["status"] == "missed"
-
-
-@pytest.mark.parametrize("freedom", [1.0, 2.0, 3.7, 8.0, 60.0, 200.0])
-@pytest.mark.parametrize("t", [-5.0, -0.3, 0.0, 1.0, 2.5, 30.0])
-def test_the_tail_of_student_s_distribution(t, freedom):
-    assert math.isclose(evidence.student_tail(t, freedom), stats.t.sf(t, freedom), abs_tol=1e-9)
-
-
-def test_welch_and_deviation_are_scipy_s():
-    rng = np.random.default_rng(0)
-    for n, m in ((2, 3), (5, 5), (20, 7)):
-        a, b = rng.normal(0.3, 1.0, n).tolist(), rng.normal(0.0, 2.0, m).tolist()
-        expected = stats.ttest_ind(a, b, equal_var=False, alternative="greater")
-        assert math.isclose(evidence.welch(a, b).p, expected.pvalue, abs_tol=1e-9)
-        assert math.isclose(evidence.deviation(a), stats.tstd(a))
 
 
 # --- The file ------------------------------------------------------------------------------------
