@@ -101,7 +101,7 @@ def row_of(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
     return (label, f"{r['examples']:,}", *errors, mean_sd(values["loss"], 1, 4))
 
 
-def protocol_of(result: dict[str, Any]) -> str:
+def protocol_of(result: Mapping[str, Any]) -> str:
     """How the networks were tested: what all numbers of a result_table have in common."""
     said = f"protocol {result['protocol']}"
     if result["protocol"] != "single":

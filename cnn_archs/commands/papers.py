@@ -3,13 +3,20 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, emit
+from cnn_archs.commands.shared import Declare, check_output, emit
 from cnn_archs.errors import ClaimMissed, ConfigError
 
 
 def declare(command: Declare) -> None:
     c = command(claims)
     c.add_argument("--results", metavar="DIR", help="what was run (default: the repository's own)")
+    c = command(report)
+    c.add_argument(
+        "paths", nargs="+", metavar="PATH", help="sweeps, runs, result files; or folders"
+    )
+    c.add_argument(
+        "-o", "--output", default="report.html", metavar="FILE", help="(default: %(default)s)"
+    )
 
 
 def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -25,3 +32,19 @@ def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
     emit(arguments, found, claims.text(stated, found))
     if failed := claims.failures(found):
         raise ClaimMissed(f"exact claims are not met: {', '.join(failed)}")
+
+
+def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Writes one self-contained HTML page of sweeps, runs and results: tables and figures."""
+    output = Path(arguments.output)
+    check_output(output)
+
+    from cnn_archs.analysis import page
+
+    done = page.write([Path(path) for path in arguments.paths], output)
+    networks = sum(s["finished"] for s in done["sections"])
+    missing = sum(s["missing"] for s in done["sections"])
+    text = f"{done['file']}: {networks} networks" + (
+        f", {missing} without a result" * bool(missing)
+    )
+    emit(arguments, done, text)

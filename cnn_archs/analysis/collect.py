@@ -1,0 +1,177 @@
+"""From folders to cells: sweeps, workdirs and result files, as runs left them.
+
+Nothing that is missing is an error: it is said.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn_archs.analysis.cells import Cell, Collection, Run
+from cnn_archs.errors import ConfigError, DataError, first_line
+
+
+def collect(paths: Sequence[Path]) -> list[Collection]:
+    """A collection for each sweep, in order, and one of the other runs and results, if any.
+
+    ConfigError for a path that is not there or holds nothing; DataError for a damaged file.
+    """
+    sweeps: list[Collection] = []
+    cells: list[Cell] = []
+    for path in paths:
+        found = list(within(path))
+        if not found:
+            what = "no sweep, run or result in" if path.exists() else "no"
+            raise ConfigError(f"report: there is {what} {path}")
+        sweeps += [f for f in found if isinstance(f, Collection)]
+        cells += [f for f in found if isinstance(f, Cell)]
+    rest = [Collection("Runs" if sweeps else titled(cells), "", unique(cells))] if cells else []
+    return [*sweeps, *rest]
+
+
+def within(path: Path) -> Iterator[Collection | Cell]:
+    """A sweep, a workdir, a result file, or what is in a folder of such."""
+    if path.is_file():
+        yield cell_of(file(path), path.stem)
+    elif (path / "sweep.json").is_file():
+        yield sweep(path)
+    elif (path / "config.json").is_file():
+        yield cell_of(run_of(path), path.name)
+    elif path.is_dir():
+        for inner in sorted(path.iterdir()):
+            if inner.is_dir() or (inner.suffix == ".json" and is_result(inner)):
+                yield from within(inner)
+
+
+def titled(cells: Sequence[Cell]) -> str:
+    """Of runs that no sweep names."""
+    known = {d for c in cells if (d := c.first("dataset") or c.config.get("data", {}).get("name"))}
+    return f"Runs on {' and '.join(sorted(known))}" if 0 < len(known) < 4 else "Runs"
+
+
+def unique(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of one name are told apart by a number."""
+    seen: dict[str, int] = {}
+    named = []
+    for cell in cells:
+        seen[cell.name] = n = seen.get(cell.name, 0) + 1
+        named.append(dataclasses.replace(cell, name=f"{cell.name} ({n})") if n > 1 else cell)
+    return named
+
+
+def sweep(folder: Path) -> Collection:
+    """The collection of a folder with a sweep.json."""
+    stated = read_json(folder / "sweep.json")
+    try:
+        cells = []
+        for name, (experiment, *overrides) in stated["cells"].items():
+            workdirs = [folder / name / f"seed{seed}" for seed in range(stated["seeds"])]
+            runs = [run_of(workdir) for workdir in workdirs]
+            cells.append(Cell(name, plain(experiment), tuple(overrides), runs))
+        return Collection(
+            title=stated["title"],
+            notes=stated["notes"],
+            cells=cells,
+            comparisons=stated.get("comparisons", []),
+            x=stated.get("x", ""),
+            groups=stated.get("groups", {}),
+            columns=stated.get("columns", []),
+            sweep=True,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise damaged(folder / "sweep.json", e) from e
+
+
+def is_result(path: Path) -> bool:
+    tree = read_json(path)
+    return isinstance(tree, dict) and {"protocol", "dataset", "test"} <= tree.keys()
+
+
+def cell_of(run: Run, name: str) -> Cell:
+    """A run as a cell of its own; experiment and overrides from its command line."""
+    experiment, overrides = "", []
+    for argument in run.environment.get("command", []):
+        key, _, value = argument.removeprefix("--").partition("=")
+        if key == "config":
+            experiment = plain(value)
+        elif key.startswith("config."):
+            overrides.append(f"{key.removeprefix('config.')}={value}")
+    return Cell(name, experiment, tuple(overrides), [run])
+
+
+def plain(experiment: str) -> str:
+    """`experiments/x.py:argument` as `x:argument`."""
+    path, colon, argument = experiment.partition(":")
+    return Path(path).name.removesuffix(".py") + colon + argument
+
+
+def file(path: Path) -> Run:
+    """A result.json that was copied, with what made it; of an ensemble, its parts are apart."""
+    if not is_result(path):
+        raise DataError(f"{path} is no result: it has no protocol, dataset or test")
+    result = read_json(path)
+    if "members" in result:  # one ensemble: no seeds
+        result = {**result, "seeds": [0]}
+    made = result.get("made", {})
+    return Run(path, result=result, config=made.get("config", {}), environment=made)
+
+
+def run_of(workdir: Path) -> Run:
+    """What is in a workdir, however far it came."""
+    if not workdir.is_dir():
+        return Run(workdir, missing="not started")
+
+    def tree(name: str) -> dict[str, Any]:
+        return read_json(workdir / name) if (workdir / name).is_file() else {}
+
+    metrics = read_lines(workdir / "metrics.jsonl")
+    result, failed = tree("result.json"), tree("failed.json")
+    missing = ""
+    if not result:
+        steps = max((line["step"] for line in metrics), default=0)
+        missing = f"not finished: {steps:,} steps so far" if steps else "not started"
+        if failed:
+            missing = f"failed: {failed.get('error', '?')} (exit code {failed.get('code', '?')})"
+    picture = next((p for p in pictures(workdir) if p.is_file()), None)
+    return Run(
+        path=workdir,
+        missing=missing,
+        result=result,
+        config=tree("config.json"),
+        environment=tree("environment.json"),
+        metrics=metrics,
+        diagnostics=read_lines(workdir / "diagnostics.jsonl"),
+        robustness=tree("robustness.json"),
+        filters=picture.read_bytes() if picture else b"",
+    )
+
+
+def pictures(workdir: Path) -> tuple[Path, Path]:
+    """Where first-layer filters may be: as a sweep leaves them, or `figures`."""
+    return workdir / "filters.png", workdir / "figures" / "filters.png"
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, OSError) as e:
+        raise damaged(path, e) from e
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """JSON lines, but for a last one that a kill cut; [] where there is no file."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    found = []
+    for i, line in enumerate(lines):
+        try:
+            found.append(json.loads(line))
+        except ValueError as e:
+            if i < len(lines) - 1:
+                raise damaged(path, e) from e
+    return found
+
+
+def damaged(path: Path, e: Exception) -> DataError:
+    return DataError(f"{path} is damaged: {type(e).__name__}: {first_line(e)}")

@@ -1,0 +1,128 @@
+"""Figures of what is inside the networks, by layer, and of how they bear damaged images."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.ticker import LogFormatter, MaxNLocator
+
+from cnn_archs.analysis.cells import Cell, Collection
+from cnn_archs.analysis.drawing import MARKERS, STYLES, Figure, Key, colour, looks, panel
+
+Lines = Mapping[str, Sequence[float]]  # of each cell: a value a layer
+
+
+def measured(cell: Cell, quantity: str, last: bool) -> tuple[int, list[float]]:
+    """(step, value of each layer that has one): of the first or last logged step, over seeds."""
+    lines = [line for run in cell.runs for line in run.diagnostics]
+    if not lines:
+        return 0, []
+    shared = set.intersection(
+        *({n["step"] for n in lines if n["seed"] == seed} for seed in {n["seed"] for n in lines})
+    )
+    if not shared:
+        return 0, []
+    step = max(shared) if last else min(shared)
+    of_layers: dict[str, list[float]] = {}
+    for line in lines:
+        for layer in line["layers"] if line["step"] == step else []:
+            if layer.get(quantity) is not None:
+                of_layers.setdefault(layer["name"], []).append(layer[quantity])
+    return step, [statistics.fmean(values) for values in of_layers.values()]
+
+
+def responses(collection: Collection) -> Figure | None:
+    """Standard deviations of layers' responses: the ResNet paper's figure 7."""
+    found = {c.name: measured(c, "response_sd", last=True)[1] for c in collection.cells}
+    found = {name: values for name, values in found.items() if values}
+    if not found:
+        return None
+    by_size = {name: sorted(values, reverse=True) for name, values in found.items()}
+    panels = [
+        layer_panel(collection, found, "in the order of the layers", "layer", "deviation"),
+        layer_panel(collection, by_size, "by their size", "layer, by size", "deviation"),
+    ]
+    caption = (
+        "Standard deviation of each layer's responses, behind batch normalisation and before "
+        "nonlinearity and addition, at the last logged step; means over seeds."
+    )
+    return Figure("Layer responses", caption, panels)
+
+
+def gradients(collection: Collection) -> Figure | None:
+    """Norms of each layer's gradient, at the first and at the last logged step."""
+    panels = []
+    for last in (False, True):
+        found = {c.name: measured(c, "gradient_norm", last) for c in collection.cells}
+        lines = {name: values for name, (_, values) in found.items() if values}
+        steps = sorted({step for step, values in found.values() if values})
+        if lines and not (last and steps == [0]):
+            title = f"at step {' to '.join(f'{s:,}' for s in dict.fromkeys((steps[0], steps[-1])))}"
+            panels.append(layer_panel(collection, lines, title, "layer", "norm", log=True))
+    caption = "Norm of the loss's gradient with respect to each layer's weights; means over seeds."
+    return Figure("Gradients by layer", caption, panels) if panels else None
+
+
+def layer_panel(
+    collection: Collection, lines: Lines, title: str, x: str, y: str, log: bool = False
+) -> Any:
+    """A line a cell, a point a layer."""
+    look = looks(collection)
+
+    def draw(axis: Any) -> None:
+        for name, values in lines.items():
+            usable = [v if v > 0 or not log else math.nan for v in values]
+            style = dict(color=colour(look[name]), linestyle=STYLES[look[name].style])
+            axis.plot(range(1, len(usable) + 1), usable, linewidth=1.4, **style)
+        axis.set(title=title, xlabel=x, ylabel=y)
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if log:
+            axis.set_yscale("log")
+            axis.yaxis.set_major_formatter(LogFormatter())
+        else:
+            axis.set_ylim(bottom=0)
+
+    keys = [Key(look[name], name) for name in lines]
+    return panel(draw, f"{y} {title} of {', '.join(lines)}", keys)
+
+
+def robustness(collection: Collection) -> Figure | None:
+    """Error on damaged test images against the amount: a panel a kind, a line a cell."""
+    kinds = dict.fromkeys(k for c in collection.cells for run in c.runs for k in run.robustness)
+    panels = [damage_panel(collection, kind) for kind in kinds]
+    caption = (
+        "Error on altered test images, mean over seeds; bars are standard deviations over seeds."
+    )
+    return Figure("Robustness", caption, panels) if panels else None
+
+
+def damage_panel(collection: Collection, kind: str) -> Any:
+    look = looks(collection)
+    found = {c.name: c for c in collection.cells if any(kind in r.robustness for r in c.runs)}
+    unit = next(r.robustness[kind]["unit"] for c in found.values() for r in c.runs if r.robustness)
+
+    def draw(axis: Any) -> None:
+        for name, cell in found.items():
+            amounts, means, sds = damage(cell, kind)
+            style = dict(color=colour(look[name]), linestyle=STYLES[look[name].style], capsize=2)
+            marker = dict(marker=MARKERS[look[name].style], markersize=3.5, linewidth=1.4)
+            axis.errorbar(amounts, means, yerr=sds if any(sds) else None, **style, **marker)
+        axis.set(title=kind, xlabel=f"{kind}, {unit}", ylabel="error, %")
+        axis.set_ylim(bottom=0)
+
+    keys = [Key(look[name], name) for name in found]
+    return panel(draw, f"error against {kind} of {', '.join(found)}", keys)
+
+
+def damage(cell: Cell, kind: str) -> tuple[list[float], list[float], list[float]]:
+    """(amounts, means, standard deviations) in percent, over all seeds of the cell."""
+    curves = [run.robustness[kind] for run in cell.runs if kind in run.robustness]
+    amounts = [a for a in curves[0]["amounts"] if all(a in c["amounts"] for c in curves)]
+    means, sds = [], []
+    for amount in amounts:
+        of_seeds = [c["top1_error"][c["amounts"].index(amount)] for c in curves]
+        values = [100 * v for one in of_seeds for v in one]
+        means.append(statistics.fmean(values))
+        sds.append(statistics.stdev(values) if len(values) > 1 else 0.0)
+    return amounts, means, sds

@@ -1,0 +1,191 @@
+"""The tables of a report, as text in cells: of results, of epochs, of what ran where."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cnn_archs.analysis.cells import Cell, Collection
+from cnn_archs.analysis.report import mean_sd, protocol_of
+
+SPLITS = {
+    "test": "test",
+    "test_average": "test, averaged weights",
+    "challenge": "challenge",
+    "val": "held out",
+    "train_eval": "train, as in testing",
+    "train": "train, running average",
+}
+NONE = "–"
+
+
+class Table(NamedTuple):
+    """rows of text; the first `left` columns are words, and so are `words`, their places.
+
+    caption: what all numbers are of.
+    """
+
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
+    words: Sequence[int] = ()
+
+
+def is_error(metric: str) -> bool:
+    """Is it a fraction that is shown in percent?"""
+    return metric.endswith("error")
+
+
+def shown(values: Sequence[float], metric: str) -> str:
+    """`1.23 ± 0.04 (5)` in percent or, of other metrics, as they are."""
+    if not values:
+        return NONE
+    scale, digits = (100.0, 2) if is_error(metric) else (1.0, 4)
+    return mean_sd(values, scale, digits) + (" (1)" if len(values) == 1 else "")
+
+
+def results(collection: Collection) -> Iterator[Table]:
+    """Errors of all cells: a table for each dataset and protocol."""
+    alike: dict[tuple[str, str], list[Cell]] = {}
+    for cell in collection.cells:
+        if cell.finished:
+            tested = protocol_of(cell.finished[0].result)
+            alike.setdefault((str(cell.first("dataset")), tested), []).append(cell)
+    for (dataset, protocol), cells in alike.items():
+        metrics = [f"{split}.top1_error" for split in SPLITS]
+        metrics = [m for m in metrics if any(c.values(m) for c in cells)]
+        further = [m for m in collection.columns if m not in metrics]
+        heads = [SPLITS[m.partition(".")[0]] for m in metrics] + [label(m) for m in further]
+        rows = [
+            (cell.name, *network(cell), *(shown(of(cell, m), m) for m in [*metrics, *further]))
+            for cell in cells
+        ]
+        caption = f"Top-1 error in percent on {dataset}, {protocol}; the last epoch: " + (
+            "mean ± standard deviation (seeds)"
+        )
+        heads = ["cell", "network", "parameters", "multiply-adds", *heads]
+        yield Table(caption, heads, rows, left=2)
+
+
+def of(cell: Cell, metric: str) -> list[float]:
+    return list(cell.values(metric).values())
+
+
+def label(metric: str) -> str:
+    """`test, aux 4a error, %` of test.aux_4a_error."""
+    split, _, name = metric.partition(".")
+    return f"{split}, {name.replace('_', ' ')}" + (", %" if is_error(metric) else "")
+
+
+def network(cell: Cell) -> tuple[str, str, str]:
+    """Its name and what it costs."""
+    costs = (cell.first(key) for key in ("params", "macs"))
+    return (str(cell.first("name") or NONE), *(f"{n:,}" if n else NONE for n in costs))  # type: ignore[return-value]
+
+
+class Selected(NamedTuple):
+    """Of one seed: the test error at the epoch at which that of the held-out images is least."""
+
+    error: float
+    epoch: float
+
+
+def selected(cell: Cell) -> list[Selected]:
+    """One a seed; empty where nothing was held out or tested on the way."""
+    held, tested = cell.lines("val"), cell.lines("test")
+    found = []
+    for seed in cell.seeds:
+        least = min(held.get(seed, []), key=lambda line: line["top1_error"], default=None)
+        at = [t for t in tested.get(seed, []) if least and t["step"] == least["step"]]
+        if at:
+            found.append(Selected(at[0]["top1_error"], at[0]["epoch"]))
+    return found
+
+
+def epochs(collection: Collection) -> Table:
+    """Last and best epoch, and what chose the best."""
+    rows = []
+    for cell in collection.cells:
+        last = of(cell, "test.top1_error")
+        if not last:
+            continue
+        best = selected(cell)
+        held = cell.config.get("data", {}).get("holdout", 0)
+        if best:
+            at = sorted(b.epoch for b in best)
+            span = f"{at[0]:.4g}" if at[0] == at[-1] else f"{at[0]:.4g} to {at[-1]:.4g}"
+            how = (shown([b.error for b in best], "error"), span)
+            chosen = f"least error on {held:,} held-out training images"
+        elif held:
+            how, chosen = (NONE, NONE), "not selected: no log of the held-out error"
+        else:
+            how, chosen = (NONE, NONE), "not selected: last epoch reported"
+        epoch = cell.first("epochs")
+        rows.append(
+            (cell.name, shown(last, "error"), f"{epoch:.4g}" if epoch else NONE, *how, chosen)
+        )
+    heads = ("cell", "last epoch", "which", "best epoch", "which", "the best is chosen by")
+    caption = "Test error in percent, at the last and at the best epoch"
+    return Table(caption, heads, rows, words=(5,))
+
+
+def selection(collection: Collection) -> str:
+    """What was set aside to select by, in a sentence."""
+    held = {cell.config["data"]["holdout"] for cell in collection.cells if "data" in cell.config}
+    if not held:
+        return ""
+    if held == {0}:
+        return (
+            "Selection: none. Nothing is held out, every training image is trained on, and the "
+            "last epoch is reported."
+        )
+    said = " or ".join(f"{n:,}" if n else "none" for n in sorted(held))
+    return (
+        f"Selection: {said} of the training images are held out, by class; best epochs are chosen "
+        "on them, never on test images."
+    )
+
+
+def ran(collection: Collection) -> Table:
+    """What ran where, and how long: a row for the runs of a cell that are alike."""
+    alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for cell in collection.cells:
+        for run in cell.finished:
+            r, made = run.result, run.environment
+            if "steps" in r:
+                length = (f"{r['steps']:,}", f"{r['epochs']:.4g}", str(r["device"]))
+                commit = made.get("git_commit", "")[:10] or NONE
+                alike.setdefault((cell.name, *length, commit, versions(made)), []).append(r)
+    rows: list[Sequence[str]] = []
+    for (name, steps, length, *others), found in alike.items():
+        seeds = [seed for r in found for seed in r["seeds"]]
+        each = f"{sum(r['seconds'] for r in found) / len(seeds):,.0f}"
+        speed = f"{statistics.fmean(r['images_per_second'] for r in found):,.0f}"
+        rows.append((name, said(seeds), steps, length, each, speed, *others))
+    heads = ("cell", "seeds", "steps", "epochs", "seconds a seed", "images/s", "device")
+    caption = "What ran where, and how long; the seconds are of training steps"
+    return Table(caption, (*heads, "commit", "versions"), rows, words=(6, 7, 8))
+
+
+def said(seeds: Sequence[int]) -> str:
+    """`0 to 4`, or each."""
+    whole = list(seeds) == list(range(seeds[0], seeds[-1] + 1)) if seeds else False
+    return f"{seeds[0]} to {seeds[-1]}" if whole and len(seeds) > 2 else ", ".join(map(str, seeds))
+
+
+def versions(environment: Mapping[str, Any]) -> str:
+    packages = environment.get("packages", {})
+    parts = [f"{name} {packages[name]}" for name in ("jax", "flax", "optax") if name in packages]
+    python = environment.get("python")
+    return ", ".join([*([f"Python {python}"] if python else []), *parts]) or NONE
+
+
+def missing(collection: Collection) -> Table:
+    """Networks that have no result, and why."""
+    rows = [
+        (cell.name, run.path.name, run.missing)
+        for cell in collection.cells
+        for run in cell.runs
+        if run.missing
+    ]
+    return Table("Without a result", ("cell", "run", "why"), rows, left=3)
