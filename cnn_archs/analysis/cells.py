@@ -53,6 +53,11 @@ class Cell:
         return next((run.result[key] for run in self.finished if key in run.result), None)
 
     @property
+    def dataset(self) -> str:
+        """Its name, "" where nothing tells it."""
+        return self.first("dataset") or self.config.get("data", {}).get("name", "")
+
+    @property
     def seeds(self) -> list[int]:
         """Of the networks that are trained to their end."""
         return sorted(seed for run in self.finished for seed in run.result.get("seeds", []))

@@ -14,7 +14,7 @@ from cnn_archs.errors import ConfigError, DataError, first_line
 
 
 def collect(paths: Sequence[Path]) -> list[Collection]:
-    """A collection for each sweep, in order, and one of the other runs and results, if any.
+    """A collection for each sweep, in order, then one of other runs and results a dataset.
 
     ConfigError for a path that is not there or holds nothing; DataError for a damaged file.
     """
@@ -27,7 +27,13 @@ def collect(paths: Sequence[Path]) -> list[Collection]:
             raise ConfigError(f"report: there is {what} {path}")
         sweeps += [f for f in found if isinstance(f, Collection)]
         cells += [f for f in found if isinstance(f, Cell)]
-    rest = [Collection("Runs" if sweeps else titled(cells), "", unique(cells))] if cells else []
+    of_datasets: dict[str, list[Cell]] = {}
+    for cell in cells:
+        of_datasets.setdefault(cell.dataset, []).append(cell)
+    rest = [
+        Collection(f"Runs on {dataset}" if dataset else "Runs", "", unique(alike))
+        for dataset, alike in of_datasets.items()
+    ]
     return [*sweeps, *rest]
 
 
@@ -43,12 +49,6 @@ def within(path: Path) -> Iterator[Collection | Cell]:
         for inner in sorted(path.iterdir()):
             if inner.is_dir() or (inner.suffix == ".json" and is_result(inner)):
                 yield from within(inner)
-
-
-def titled(cells: Sequence[Cell]) -> str:
-    """Of runs that no sweep names."""
-    known = {d for c in cells if (d := c.first("dataset") or c.config.get("data", {}).get("name"))}
-    return f"Runs on {' and '.join(sorted(known))}" if 0 < len(known) < 4 else "Runs"
 
 
 def unique(cells: Sequence[Cell]) -> list[Cell]:

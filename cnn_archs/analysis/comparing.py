@@ -1,110 +1,116 @@
 """Two things beside each other: a paper and ours, or two cells of a sweep."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from cnn_archs.analysis.cells import Cell, Collection
 from cnn_archs.analysis.intervals import Interval, interval
 from cnn_archs.analysis.printed import Printed
-from cnn_archs.analysis.tables import NONE, SPLITS, Table, is_error, label, shown
+from cnn_archs.analysis.tables import NONE, Table, is_error, label, shown
+
+
+class Comparison(NamedTuple):
+    """A statement of a sweep that one cell's mean is above another's.
+
+    answer: `yes`, `no` or `open`; words: the same at length; numbers: what it is drawn from.
+    """
+
+    says: str
+    answer: str
+    words: str
+    numbers: str
+
+
+def comparisons(collection: Collection) -> list[Comparison]:
+    return [compared(collection, stated) for stated in collection.comparisons]
+
+
+def compared(collection: Collection, stated: Mapping[str, str]) -> Comparison:
+    """Difference, 95 % interval, and whether the sign is sure."""
+    names, metric = (stated["higher"], stated["lower"]), stated["metric"]
+    cells = [collection.cell(name) for name in names]
+    values = [cell.values(metric) if cell else {} for cell in cells]
+    if not all(values):
+        none = " and ".join(n for n, v in zip(names, values, strict=True) if not v)
+        return Comparison(stated["says"], "open", f"Not known: there is no {metric} of {none}.", "")
+    found = interval(*values)
+    unit = " points" if is_error(metric) else ""
+    numbers = f"{label(metric)}, {names[0]} − {names[1]}: {signed(found.difference, metric)}{unit}"
+    if found.low is None or found.high is None:
+        numbers += f"; no interval, of {counted(found)}"
+    else:
+        low, high = signed(found.low, metric), signed(found.high, metric)
+        numbers += f"; 95 % interval {low} to {high} ({found.kind}, {counted(found)})"
+    return Comparison(stated["says"], *verdict(found), numbers)
+
+
+def verdict(found: Interval) -> tuple[str, str]:
+    """Of a statement that the difference is above 0: (answer, words)."""
+    sign = "as stated" if found.difference > 0 else "the opposite of what is stated"
+    if found.difference == 0:
+        return "open", "There is no difference."
+    if found.low is None:
+        return "open", f"The sign is {sign}; without a second seed it cannot be significant."
+    if not found.sure:
+        return "open", f"The sign is {sign}, but not significant: the interval holds 0."
+    answer = "yes" if found.difference > 0 else "no"
+    return answer, f"{answer.capitalize()}: the sign is {sign}, and it is significant."
+
+
+def counted(found: Interval) -> str:
+    """`5 seeds`, or of each: `4 and 5 seeds`."""
+    a, b = found.seeds
+    return f"{a} seed{'s' * (a != 1)}" if a == b else f"{a} and {b} seeds"
+
+
+def signed(value: float, metric: str) -> str:
+    """A difference, with its sign; of errors in points."""
+    text = f"{100 * value:+.2f}" if is_error(metric) else f"{value:+.4g}"
+    return text.replace("-", "−")
 
 
 def paper_and_ours(claims: Sequence[Printed]) -> Table:
-    """Printed values beside ours."""
+    """Printed values beside ours; below a statement its source, below a cell what of it."""
     rows = []
     for claim in claims:
         ours = [c.values(claim.metric) for c in claim.cells]
         if not all(ours):
             continue
-        if len(ours) == 2:
-            found = interval(*ours)
-            said = points(found.difference, claim.metric) + seeds_of(found)
-            printed = "above 0" if claim.value is None else points(claim.value, claim.metric)
-            away = NONE if claim.value is None else found.difference - claim.value
-        else:
-            values = list(ours[0].values())
-            said, printed = shown(values, claim.metric), shown_printed(claim)
-            away = statistics.fmean(values) - (claim.value or 0.0)
-        beyond = away if isinstance(away, str) else points(away, claim.metric)
-        recipe = "; ".join(dict.fromkeys(recipe_of(c) for c in claim.cells))
+        two = len(ours) == 2
+        printed, mean, away = (beside_difference if two else beside_mean)(claim, ours)
         names = " − ".join(c.name for c in claim.cells)
-        split = SPLITS.get(claim.metric.partition(".")[0], claim.metric)
-        rows.append((claim.says, claim.source, names, split, printed, said, beyond, recipe))
-    heads = ("the paper says", "source", "ours", "split", "paper", "ours", "away", "recipe")
-    caption = "Paper | ours, in percent: mean ± standard deviation (seeds)"
-    return Table(caption, heads, rows, left=4, words=(7,))
+        recipe = "; ".join(dict.fromkeys(recipe_of(c) for c in claim.cells))
+        what = f"{names}\n{label(claim.metric)}"
+        rows.append((f"{claim.says}\n{claim.source}", what, printed, mean, away, recipe))
+    heads = ("the paper says", "network", "paper", "ours", "ours − paper", "recipe")
+    caption = (
+        "Errors in percent, differences in points: mean ± standard deviation (seeds). Where the "
+        "experiment's recipe is changed, ours is not what the paper trained."
+    )
+    return Table(caption, heads, rows, left=2, words=(5,))
 
 
-def shown_printed(claim: Printed) -> str:
-    value = claim.value or 0.0
+def beside_mean(claim: Printed, ours: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:
+    """(printed, ours, away) of one cell."""
+    values, value = list(ours[0].values()), claim.value or 0.0
     number = f"{100 * value:.4g}" if is_error(claim.metric) else f"{value:.4g}"
-    return f"{claim.bound} {number}".strip()
+    away = signed(statistics.fmean(values) - value, claim.metric)
+    return f"{claim.bound} {number}".strip(), shown(values, claim.metric), away
 
 
-def points(value: float, metric: str) -> str:
-    """A difference, with its sign; of errors in points."""
-    return f"{100 * value:+.2f}" if is_error(metric) else f"{value:+.4g}"
-
-
-def seeds_of(found: Interval) -> str:
-    a, b = found.seeds
-    return f" ({a})" if a == b else f" ({a} and {b})"
+def beside_difference(claim: Printed, ours: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:
+    """(printed, ours, away) of one cell less another."""
+    found = interval(*ours)
+    mean = f"{signed(found.difference, claim.metric)} ({counted(found)})"
+    if claim.value is None:
+        return "above 0", mean, NONE
+    away = signed(found.difference - claim.value, claim.metric)
+    return signed(claim.value, claim.metric), mean, away
 
 
 def recipe_of(cell: Cell) -> str:
     """How the cell's recipe differs from its experiment's."""
     if not cell.experiment:
         return "not known"
-    return "changed: " + ", ".join(cell.changed) if cell.changed else "as printed"
-
-
-def comparisons(collection: Collection) -> Table:
-    """Each statement of a sweep: difference, interval, and whether the sign is sure, in words."""
-    rows = []
-    for c in collection.comparisons:
-        cells = [collection.cell(c[key]) for key in ("higher", "lower")]
-        values = [cell.values(c["metric"]) if cell else {} for cell in cells]
-        names = f"{c['higher']} − {c['lower']}"
-        what = label(c["metric"])
-        if not all(values):
-            none = " and ".join(
-                n for n, v in zip((c["higher"], c["lower"]), values, strict=True) if not v
-            )
-            rows.append((c["says"], names, what, NONE, NONE, f"not known: no result of {none}"))
-            continue
-        found = interval(*values)
-        rows.append(
-            (
-                *(c["says"], names, what, points(found.difference, c["metric"])),
-                *(between(found, c["metric"]), verdict(found)),
-            )
-        )
-    heads = ("statement", "compared", "what", "difference", "95 % interval", "is it so?")
-    caption = "Differences of means over seeds, errors in points"
-    return Table(caption, heads, rows, left=3, words=(4, 5))
-
-
-def between(found: Interval, metric: str) -> str:
-    """`+0.12 to +0.34, paired (5)`."""
-    if found.low is None or found.high is None:
-        return "none: one seed"
-    low, high = points(found.low, metric), points(found.high, metric)
-    return f"{low} to {high}, {found.kind}{seeds_of(found)}"
-
-
-def verdict(found: Interval) -> str:
-    """Of a statement that the difference is above 0."""
-    as_stated = found.difference > 0
-    if found.difference == 0:
-        return "no: there is no difference"
-    if found.low is None:
-        said = "as stated" if as_stated else "the opposite"
-        return f"the sign is {said}; of one seed, it cannot be called significant"
-    if found.sure:
-        return (
-            "yes: the sign is as stated, and significant"
-            if as_stated
-            else "no: the sign is the opposite, and significant"
-        )
-    said = "as stated" if as_stated else "the opposite of what is stated"
-    return f"not sure: the sign is {said}, but not significant"
+    return "changed: " + ", ".join(cell.changed) if cell.changed else "unchanged"

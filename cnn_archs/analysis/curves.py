@@ -7,23 +7,46 @@ from typing import Any
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnn_archs.analysis.cells import Cell, Collection
-from cnn_archs.analysis.drawing import COLOURS, Figure, Key, Look, colour, groups, looks, panel
+from cnn_archs.analysis.drawing import (
+    COLOURS,
+    STYLES,
+    Figure,
+    Key,
+    Look,
+    colour,
+    groups,
+    looks,
+    panel,
+)
 
 BINS = 150  # points of a training curve, at most
 FIRST = 32  # the part of a training in which it warms up
 
 
-def curves(collection: Collection) -> Figure | None:
-    """Error by iteration, as the ResNet paper's figures 1 and 6: a panel a group."""
-    parts = [(g, c) for g, cells in groups(collection).items() for c in chunks(cells)]
-    parts = [(g, [c for c in cells if c.lines("test") or c.lines("train")]) for g, cells in parts]
-    parts = [(g, cells) for g, cells in parts if cells]
-    if not parts:
-        return None
+def curves(collection: Collection) -> list[Figure]:
+    """Error by iteration, a figure for each dataset, in it a panel a group."""
+    of_datasets: dict[str, list[Part]] = {}
+    for group, cells in groups(collection).items():
+        drawn = [c for c in cells if c.lines("test") or c.lines("train")]
+        for dataset in dict.fromkeys(c.dataset for c in drawn):
+            here = [c for c in drawn if c.dataset == dataset]
+            of_datasets.setdefault(dataset, []).extend((group, part) for part in chunks(here))
+    title = "Training and test error"
+    return [
+        of_parts(parts, title + (f" on {dataset}" if len(of_datasets) > 1 else ""), collection)
+        for dataset, parts in of_datasets.items()
+    ]
+
+
+Part = tuple[str, Sequence[Cell]]  # of a figure: a panel's title and its cells
+
+
+def of_parts(parts: Sequence[Part], title: str, collection: Collection) -> Figure:
+    """Panels with the same axes."""
     look = looks(collection)
-    drawn = [c for _, cells in parts for c in cells]
-    top, cut = highest(drawn)
-    longest = max(line["step"] for c in drawn for run in c.runs for line in run.metrics)
+    every = [c for _, cells in parts for c in cells]
+    top, cut = highest(every)
+    longest = max(line["step"] for c in every for run in c.runs for line in run.metrics)
     panels = []
     for group, cells in parts:
 
@@ -40,11 +63,9 @@ def curves(collection: Collection) -> Figure | None:
         panels.append(panel(draw, says, keys))
     caption = (
         "Dashed: training error, the running average on augmented batches. Bold: test error. Means "
-        "over seeds; each thin line is a seed."
+        "over the seeds that are trained to their end; each thin line is a seed."
     )
-    if cut:
-        caption += " What is higher is cut off."
-    return Figure("Training and test error", caption, panels)
+    return Figure(title, caption + " What is higher is cut off." * cut, panels)
 
 
 def chunks(cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
@@ -67,12 +88,13 @@ def highest(cells: Sequence[Cell]) -> tuple[float, bool]:
 
 def draw_curves(axis: Any, cell: Cell, ink: str) -> None:
     for split, style, width in (("train", (0, (4, 2)), 1.1), ("test", "-", 2.2)):
-        of_seeds = [series(lines) for lines in cell.lines(split).values()]
+        of_seeds = {seed: series(lines) for seed, lines in cell.lines(split).items()}
         if len(of_seeds) > 1:
-            for steps, errors in of_seeds:
+            for steps, errors in of_seeds.values():
                 axis.plot(steps, errors, color=ink, linewidth=0.5, alpha=0.55)
-        if of_seeds:
-            axis.plot(*mean_of(of_seeds), color=ink, linewidth=width, linestyle=style)
+        whole = [of_seeds[seed] for seed in cell.seeds if seed in of_seeds]
+        if meant := whole or list(of_seeds.values()):
+            axis.plot(*mean_of(meant), color=ink, linewidth=width, linestyle=style)
 
 
 def series(lines: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[float]]:
@@ -103,19 +125,21 @@ def warm_up(collection: Collection) -> Figure | None:
     panels = []
     for key, label, factor in (
         ("top1_error", "training error, %", 100),
-        ("learning_rate", "rate", 1),
+        ("learning_rate", "learning rate", 1),
     ):
 
         def draw(axis: Any, key: str = key, label: str = label, factor: int = factor) -> None:
             for cell in cells:
+                one = look[cell.name]
                 for lines in cell.lines("train").values():
                     first = lines[: max(len(lines) // FIRST, 10)]
                     steps, values = [p["step"] for p in first], [factor * p[key] for p in first]
-                    axis.plot(steps, values, color=colour(look[cell.name]), linewidth=1.4)
+                    style = dict(color=colour(one), linestyle=STYLES[one.style])
+                    axis.plot(steps, values, linewidth=1.4, **style)
             axis.set(xlabel="iterations", ylabel=label)
             axis.set_ylim(bottom=0)
 
-        keys = [Key(Look(look[c.name].colour, 0), c.name) for c in cells]
+        keys = [Key(look[c.name], c.name) for c in cells]
         panels.append(panel(draw, f"{label} at the beginning", keys))
     return Figure("The warm-up", "The first iterations; a line a seed.", panels)
 

@@ -60,6 +60,12 @@ class Figure(NamedTuple):
     caption: str
     panels: Sequence[Panel]
 
+    @property
+    def legend(self) -> Sequence[Key]:
+        """Of all panels, if it is the same."""
+        first = self.panels[0].legend
+        return first if all(p.legend == first for p in self.panels) else ()
+
 
 def groups(collection: Collection) -> dict[str, list[Cell]]:
     """{name: cells}: the sweep's own; what is in none of them comes last, under no name."""
@@ -91,7 +97,7 @@ def panel(
     draw: Any, says: str, legend: Sequence[Key] = (), size: tuple[float, float] = SIZE
 ) -> Panel:
     """The Panel that draw(axis) makes."""
-    with plt.rc_context(RC):
+    with plt.rc_context(RC):  # type: ignore[arg-type]
         figure, axis = plt.subplots(figsize=size)
         draw(axis)
         written = svg(figure)

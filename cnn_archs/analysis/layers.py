@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnn_archs.analysis.cells import Cell, Collection
 from cnn_archs.analysis.drawing import MARKERS, STYLES, Figure, Key, colour, looks, panel
@@ -79,7 +79,7 @@ def layer_panel(
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if log:
             axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(LogFormatter())
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         else:
             axis.set_ylim(bottom=0)
 

@@ -29,7 +29,7 @@ class Section(NamedTuple):
 
     collection: Collection
     summary: str
-    comparisons: Table
+    comparisons: Sequence[comparing.Comparison]
     paper: Table
     results: Sequence[Table]
     epochs: Table
@@ -37,6 +37,7 @@ class Section(NamedTuple):
     figures: Sequence[Figure]
     filters: Sequence[Image]
     ran: Table
+    versions: Sequence[str]
     missing: Table
 
 
@@ -62,7 +63,8 @@ def write(paths: Sequence[Path], output: Path) -> dict[str, Any]:
 def section(collection: Collection) -> Section:
     claims = list(printed.printed(collection.cells, printed.load()))
     drawn = (
-        *(curves.curves(collection), curves.warm_up(collection), plots.against(collection)),
+        *curves.curves(collection),
+        *(curves.warm_up(collection), plots.against(collection)),
         *plots.costs(collection),
         *(
             layers.responses(collection),
@@ -81,6 +83,7 @@ def section(collection: Collection) -> Section:
         figures=[figure for figure in drawn if figure],
         filters=list(filters(collection)),
         ran=tables.ran(collection),
+        versions=tables.versions(collection),
         missing=tables.missing(collection),
     )
 
@@ -88,7 +91,7 @@ def section(collection: Collection) -> Section:
 def summary(collection: Collection) -> str:
     """How many networks there are, and how many are missing."""
     cells = len(collection.cells)
-    networks = sum(len(c.seeds) for c in collection.cells)
+    networks = sum(len(c.seeds) for c in collection.cells if c.first("steps"))
     without = sum(bool(run.missing) for c in collection.cells for run in c.runs)
     said = f"{cells} cell{'s' * (cells != 1)}, {networks} trained network{'s' * (networks != 1)}"
     return f"{said}; {without} without a result, listed below." if without else f"{said}."

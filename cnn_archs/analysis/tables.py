@@ -50,7 +50,9 @@ def results(collection: Collection) -> Iterator[Table]:
     for cell in collection.cells:
         if cell.finished:
             tested = protocol_of(cell.finished[0].result)
-            alike.setdefault((str(cell.first("dataset")), tested), []).append(cell)
+            if members := cell.first("members"):
+                tested += f", ensembles of {len(members)}"
+            alike.setdefault((cell.dataset, tested), []).append(cell)
     for (dataset, protocol), cells in alike.items():
         metrics = [f"{split}.top1_error" for split in SPLITS]
         metrics = [m for m in metrics if any(c.values(m) for c in cells)]
@@ -72,9 +74,10 @@ def of(cell: Cell, metric: str) -> list[float]:
 
 
 def label(metric: str) -> str:
-    """`test, aux 4a error, %` of test.aux_4a_error."""
+    """`test, top-1 error` of test.top1_error."""
     split, _, name = metric.partition(".")
-    return f"{split}, {name.replace('_', ' ')}" + (", %" if is_error(metric) else "")
+    name = name.replace("top1", "top-1").replace("top5", "top-5").replace("_", " ")
+    return f"{SPLITS.get(split, split)}, {name}"
 
 
 def network(cell: Cell) -> tuple[str, str, str]:
@@ -107,7 +110,7 @@ def epochs(collection: Collection) -> Table:
     rows = []
     for cell in collection.cells:
         last = of(cell, "test.top1_error")
-        if not last:
+        if not last or not cell.first("epochs"):
             continue
         best = selected(cell)
         held = cell.config.get("data", {}).get("holdout", 0)
@@ -120,11 +123,8 @@ def epochs(collection: Collection) -> Table:
             how, chosen = (NONE, NONE), "not selected: no log of the held-out error"
         else:
             how, chosen = (NONE, NONE), "not selected: last epoch reported"
-        epoch = cell.first("epochs")
-        rows.append(
-            (cell.name, shown(last, "error"), f"{epoch:.4g}" if epoch else NONE, *how, chosen)
-        )
-    heads = ("cell", "last epoch", "which", "best epoch", "which", "the best is chosen by")
+        rows.append((cell.name, shown(last, "error"), f"{cell.first('epochs'):.4g}", *how, chosen))
+    heads = ("cell", "last epoch", "at", "best epoch", "at", "the best is chosen by")
     caption = "Test error in percent, at the last and at the best epoch"
     return Table(caption, heads, rows, words=(5,))
 
@@ -151,20 +151,20 @@ def ran(collection: Collection) -> Table:
     alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for cell in collection.cells:
         for run in cell.finished:
-            r, made = run.result, run.environment
+            r = run.result
             if "steps" in r:
-                length = (f"{r['steps']:,}", f"{r['epochs']:.4g}", str(r["device"]))
-                commit = made.get("git_commit", "")[:10] or NONE
-                alike.setdefault((cell.name, *length, commit, versions(made)), []).append(r)
-    rows: list[Sequence[str]] = []
-    for (name, steps, length, *others), found in alike.items():
+                commit = run.environment.get("git_commit", "")[:10] or NONE
+                made = (f"{r['steps']:,}", f"{r['epochs']:.4g}", str(r["device"]), commit)
+                alike.setdefault((cell.name, *made), []).append(r)
+    rows = []
+    for (name, steps, length, device, commit), found in alike.items():
         seeds = [seed for r in found for seed in r["seeds"]]
         each = f"{sum(r['seconds'] for r in found) / len(seeds):,.0f}"
         speed = f"{statistics.fmean(r['images_per_second'] for r in found):,.0f}"
-        rows.append((name, said(seeds), steps, length, each, speed, *others))
-    heads = ("cell", "seeds", "steps", "epochs", "seconds a seed", "images/s", "device")
-    caption = "What ran where, and how long; the seconds are of training steps"
-    return Table(caption, (*heads, "commit", "versions"), rows, words=(6, 7, 8))
+        rows.append((name, said(seeds), steps, length, each, speed, device, commit))
+    heads = ("cell", "seeds", "steps", "epochs", "seconds a seed", "images/s", "device", "commit")
+    caption = "The seconds are of training steps"
+    return Table(caption, heads, rows, words=(6, 7))
 
 
 def said(seeds: Sequence[int]) -> str:
@@ -173,11 +173,17 @@ def said(seeds: Sequence[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}" if whole and len(seeds) > 2 else ", ".join(map(str, seeds))
 
 
-def versions(environment: Mapping[str, Any]) -> str:
-    packages = environment.get("packages", {})
-    parts = [f"{name} {packages[name]}" for name in ("jax", "flax", "optax") if name in packages]
-    python = environment.get("python")
-    return ", ".join([*([f"Python {python}"] if python else []), *parts]) or NONE
+def versions(collection: Collection) -> list[str]:
+    """What the runs were made with, and of which cells that is so, if there are several such."""
+    made: dict[str, dict[str, None]] = {}
+    for cell in collection.cells:
+        for run in cell.runs:
+            parts = {"Python": run.environment.get("python"), **run.environment.get("packages", {})}
+            if stated := ", ".join(f"{name} {version}" for name, version in parts.items()):
+                made.setdefault(stated, {})[cell.name] = None
+    if len(made) == 1:
+        return [f"{stated}." for stated in made]
+    return [f"{stated}: {', '.join(cells)}." for stated, cells in made.items()]
 
 
 def missing(collection: Collection) -> Table:
@@ -188,4 +194,4 @@ def missing(collection: Collection) -> Table:
         for run in cell.runs
         if run.missing
     ]
-    return Table("Without a result", ("cell", "run", "why"), rows, left=3)
+    return Table("Networks without a result", ("cell", "run", "why"), rows, left=3)
