@@ -168,14 +168,14 @@ def needed(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
     return aligned([("not run", "needs"), *lines], left=2) if lines else ""
 
 
-def printed(found: Mapping[str, Any]) -> str:
+def printed(found: Mapping[str, Any], widest: int = WIDEST) -> str:
     """The printed value with its unit."""
-    value = written(found["value"])
+    value = written(found["value"], widest)
     return f"{value} {found['unit']}" if "unit" in found and value != "higher" else value
 
 
-def written(value: Any) -> str:
-    """A value in the table; long lists are cut."""
+def written(value: Any, widest: int = WIDEST) -> str:
+    """A value in the table; what is longer than `widest` is cut."""
     if isinstance(value, bool) or not isinstance(value, int | float | list):
         said = str(value)
     elif isinstance(value, int):
@@ -185,8 +185,8 @@ def written(value: Any) -> str:
     else:
         nested = any(isinstance(v, list) for v in value)
         parts = [" ".join(map(written, v)) if isinstance(v, list) else written(v) for v in value]
-        said = ("; " if nested else ", ").join(parts)
-    return said if len(said) <= WIDEST else said[: WIDEST - 3] + "..."
+        said = ("; " if nested or "," in "".join(parts) else ", ").join(parts)
+    return said if len(said) <= widest else said[: widest - 3] + "..."
 
 
 def written_found(found: Mapping[str, Any]) -> str:

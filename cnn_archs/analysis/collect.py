@@ -5,7 +5,7 @@ Nothing that is missing is an error: it is said.
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,28 @@ def collect(paths: Sequence[Path]) -> list[Collection]:
 
     ConfigError for a path that is not there or holds nothing; DataError for a damaged file.
     """
-    sweeps: list[Collection] = []
-    cells: list[Cell] = []
+    found: list[Collection | Cell] = []
     for path in paths:
-        found = list(within(path))
-        if not found:
+        here = list(within(path))
+        if not here:
             what = "no sweep, run or result in" if path.exists() else "no"
             raise ConfigError(f"report: there is {what} {path}")
-        sweeps += [f for f in found if isinstance(f, Collection)]
-        cells += [f for f in found if isinstance(f, Cell)]
-    of_datasets: dict[str, list[Cell]] = {}
-    for cell in cells:
-        of_datasets.setdefault(cell.dataset, []).append(cell)
+        found += here
+    return grouped(found)
+
+
+def grouped(found: Iterable[Collection | Cell]) -> list[Collection]:
+    """Sweeps as they are, cells by dataset."""
+    sweeps: list[Collection] = []
+    cells: dict[str, list[Cell]] = {}
+    for one in found:
+        if isinstance(one, Collection):
+            sweeps.append(one)
+        else:
+            cells.setdefault(one.dataset, []).append(one)
     rest = [
         Collection(f"Runs on {dataset}" if dataset else "Runs", "", unique(alike))
-        for dataset, alike in of_datasets.items()
+        for dataset, alike in cells.items()
     ]
     return [*sweeps, *rest]
 

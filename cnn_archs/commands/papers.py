@@ -8,7 +8,7 @@ from cnn_archs.errors import ClaimMissed, ConfigError
 
 
 def declare(command: Declare) -> None:
-    c = command(claims)
+    c = command(claims, forms=("text", "json", "markdown"))
     c.add_argument("--results", metavar="DIR", help="what was run (default: the repository's own)")
     c = command(report)
     c.add_argument(
@@ -24,12 +24,15 @@ def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.results and not Path(arguments.results).is_dir():
         raise ConfigError(f"--results: there is no folder {arguments.results}")
 
-    from cnn_archs.analysis import claims, statements
+    from cnn_archs.analysis import claims, scoreboard, statements
 
     stated = statements.load()
     results = Path(arguments.results) if arguments.results else claims.RESULTS
     found = claims.evaluate(stated, results)
-    emit(arguments, found, claims.text(stated, found))
+    if arguments.format == "markdown":
+        print(scoreboard.page(stated, found, results))
+    else:
+        emit(arguments, found, claims.text(stated, found))
     if failed := claims.failures(found):
         raise ClaimMissed(f"exact claims are not met: {', '.join(failed)}")
 
