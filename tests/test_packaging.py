@@ -36,6 +36,9 @@ def test_an_installed_copy_trains_from_another_folder(tmp_path):
     done = subprocess.run(command, cwd=elsewhere, check=True, capture_output=True, text=True)
     assert json.loads(done.stdout)["name"] == "lenet5"
     assert (elsewhere / "runs" / "lenet5_digits" / "curves.png").exists()
+    command = [env / "bin" / "cnn-archs", "report", "runs", "-o", "page.html"]
+    subprocess.run(command, cwd=elsewhere, check=True, capture_output=True)
+    assert "<svg" in (elsewhere / "page.html").read_text()
     own = elsewhere / "own.py"
     own.write_text((ROOT / "experiments" / "lenet5_mnist.py").read_text())
     for config in ("lenet5_1998_mnist:mean", "own.py"):

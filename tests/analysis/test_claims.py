@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from cnn_archs import cli
-from cnn_archs.analysis import claims, statements
+from cnn_archs.analysis import claims, scoreboard, statements
 from cnn_archs.analysis.exact import CHECKS, recipes
 from cnn_archs.errors import DataError
 
@@ -419,6 +419,42 @@ def test_the_table_has_a_line_for_each_claim(capsys, monkeypatch):
     assert re.search(r"^missed +lenet5-mu +section III.B +0.02 +0.4$", out, re.M)
     assert re.search(r"^not run +vgg-d-single +table 3 +27, 8.8 %$", out, re.M)
     assert "3 claims: 1 exact, 0 reproduced, 1 missed, 1 not run" in out
+
+
+def test_results_md_is_what_the_command_prints():
+    """Run `cnn-archs claims --format=markdown > RESULTS.md` where it is not."""
+    now = [
+        found()[c.id] if c.check else claims.verdict(c, STATED.needs, claims.RESULTS)
+        for c in STATED.claims
+    ]
+    written = (claims.RESULTS.parent / "RESULTS.md").read_text()
+    assert written == scoreboard.page(STATED, now, claims.RESULTS) + "\n"
+
+
+def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "claims.toml"
+    disputed = GOOD.replace("value = 0.0", 'value = 0.5\ndisputed = "a | b"')
+    run = RUN.replace('""', '"it is so"')
+    needed = run.replace("value = 1.0", 'value = 1.0\nneeds = "hours"')
+    needed = needed.replace('id = "b"', 'id = "c"')
+    path.write_text(disputed + run + needed)
+    stated = statements.load(path)
+    monkeypatch.setattr(statements, "load", lambda: stated)
+    results = tmp_path / "results" / "mnist"
+    results.mkdir(parents=True)
+    (results / "mlp.json").write_text(json.dumps({**result((0.02, 0.02)), **MORE}))
+    assert cli.main(["claims", f"--results={results.parent}", "--format=markdown"]) == 0
+    out = capsys.readouterr().out
+    assert "| the notes | 0 | 0 | 1 | 2 | 1 |" in out
+    assert "| f(0) = 0. (the notes, figure 2) | 0.5 | 0 | a \\| b |" in out
+    reason = "But mnist/mlp.json: 2 of the 3 networks that are needed."
+    assert out.count(reason) == 2
+    assert "1 needs hours:" in out and "1 needs a result that counts:" in out
+    assert "| the notes | figure 1 | a picture |" in out
+    assert "| [mlp](results/mnist/mlp.json) | mlp | 9 | 9 | 2.00 ± 0.00 (2) |" in out
+
+
+MORE = dict(dataset="mnist", params=9, macs=9, seconds=1.0, images_per_second=1.0, device="cpu")
 
 
 def test_an_exact_claim_that_is_not_met_is_an_error(capsys, monkeypatch, tmp_path):
