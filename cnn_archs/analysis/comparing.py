@@ -71,7 +71,7 @@ def signed(value: float, metric: str) -> str:
 
 
 def paper_and_ours(claims: Sequence[Printed]) -> Table:
-    """Printed values beside ours; below a statement its source, below a cell what of it."""
+    """Printed values beside ours; below a cell what of it, below a statement its source."""
     rows = []
     for claim in claims:
         ours = [c.values(claim.metric) for c in claim.cells]
@@ -82,13 +82,13 @@ def paper_and_ours(claims: Sequence[Printed]) -> Table:
         names = " − ".join(c.name for c in claim.cells)
         recipe = "; ".join(dict.fromkeys(recipe_of(c) for c in claim.cells))
         what = f"{names}\n{label(claim.metric)}"
-        rows.append((f"{claim.says}\n{claim.source}", what, printed, mean, away, recipe))
-    heads = ("the paper says", "network", "paper", "ours", "ours − paper", "recipe")
+        rows.append((what, printed, mean, away, recipe, f"{claim.says}\n{claim.source}"))
+    heads = ("network", "paper", "ours", "ours − paper", "recipe", "the paper says")
     caption = (
         "Errors in percent, differences in points: mean ± standard deviation (seeds). Where the "
         "experiment's recipe is changed, ours is not what the paper trained."
     )
-    return Table(caption, heads, rows, left=2, words=(5,))
+    return Table(caption, heads, rows, words=(4, 5))
 
 
 def beside_mean(claim: Printed, ours: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:

@@ -87,7 +87,7 @@ def highest(cells: Sequence[Cell]) -> tuple[float, bool]:
 
 
 def draw_curves(axis: Any, cell: Cell, ink: str) -> None:
-    for split, style, width in (("train", (0, (4, 2)), 1.1), ("test", "-", 2.2)):
+    for split, style, width in (("train", (0, (4, 2)), 1.1), ("test", "-", 1.9)):
         of_seeds = {seed: series(lines) for seed, lines in cell.lines(split).items()}
         if len(of_seeds) > 1:
             for steps, errors in of_seeds.values():

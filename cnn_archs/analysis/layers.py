@@ -72,7 +72,7 @@ def layer_panel(
 
     def draw(axis: Any) -> None:
         for name, values in lines.items():
-            usable = [v if v > 0 or not log else math.nan for v in values]
+            usable = [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in values]
             style = dict(color=colour(look[name]), linestyle=STYLES[look[name].style])
             axis.plot(range(1, len(usable) + 1), usable, linewidth=1.4, **style)
         axis.set(title=title, xlabel=x, ylabel=y)

@@ -40,7 +40,7 @@ def shown(values: Sequence[float], metric: str) -> str:
     """`1.23 ± 0.04 (5)` in percent or, of other metrics, as they are."""
     if not values:
         return NONE
-    scale, digits = (100.0, 2) if is_error(metric) else (1.0, 4)
+    scale, digits = (100.0, 2) if is_error(metric) else (1.0, 4 if max(values) < 10 else 1)
     return mean_sd(values, scale, digits) + (" (1)" if len(values) == 1 else "")
 
 
