@@ -47,14 +47,17 @@ def grouped(found: Iterable[Collection | Cell]) -> list[Collection]:
 def within(path: Path) -> Iterator[Collection | Cell]:
     """A sweep, a workdir, a result file, or what is in a folder of such."""
     if path.is_file():
-        yield cell_of(file(path), path.stem)
+        yield cell_of(file(path), path.parent.name if path.stem == "result" else path.stem)
     elif (path / "sweep.json").is_file():
         yield sweep(path)
     elif (path / "config.json").is_file():
         yield cell_of(run_of(path), path.name)
     elif path.is_dir():
         for inner in sorted(path.iterdir()):
-            if inner.is_dir() or (inner.suffix == ".json" and is_result(inner)):
+            merged = (
+                inner.name == "result.json"
+            )  # of a sweep's cell: of the runs that lie beside it
+            if inner.is_dir() or (inner.suffix == ".json" and not merged and is_result(inner)):
                 yield from within(inner)
 
 
@@ -76,10 +79,11 @@ def sweep(folder: Path) -> Collection:
         for name, (experiment, *overrides) in stated["cells"].items():
             workdirs = [folder / name / f"seed{seed}" for seed in range(stated["seeds"])]
             runs = [run_of(workdir) for workdir in workdirs]
-            cells.append(Cell(name, plain(experiment), tuple(overrides), runs))
+            changed = (*overrides, *stated.get("overrides", []))
+            cells.append(Cell(name, plain(experiment), changed, runs))
         return Collection(
             title=stated["title"],
-            notes=stated["notes"],
+            notes=stated.get("notes", ""),
             cells=cells,
             comparisons=stated.get("comparisons", []),
             x=stated.get("x", ""),
@@ -97,9 +101,10 @@ def is_result(path: Path) -> bool:
 
 
 def cell_of(run: Run, name: str) -> Cell:
-    """A run as a cell of its own; experiment and overrides from its command line."""
+    """A run as a cell of its own; experiment and overrides from its command line, if it trained."""
     experiment, overrides = "", []
-    for argument in run.environment.get("command", []):
+    command = run.environment.get("command", [])
+    for argument in command if "train" in command else []:
         key, _, value = argument.removeprefix("--").partition("=")
         if key == "config":
             experiment = plain(value)
@@ -140,14 +145,15 @@ def run_of(workdir: Path) -> Run:
         steps = max((line["step"] for line in metrics), default=0)
         missing = f"not finished: {steps:,} steps so far" if steps else "not started"
         if failed:
-            missing = f"failed: {failed.get('error', '?')} (exit code {failed.get('code', '?')})"
+            tries = f", {failed['tries']} tries" if "tries" in failed else ""
+            missing = f"failed: {failed['error']} (exit code {failed['code']}{tries})"
     picture = next((p for p in pictures(workdir) if p.is_file()), None)
     return Run(
         path=workdir,
         missing=missing,
         result=result,
         config=tree("config.json"),
-        environment=tree("environment.json"),
+        environment=tree("environment.json") or result.get("made", {}),
         metrics=metrics,
         diagnostics=read_lines(workdir / "diagnostics.jsonl"),
         robustness=tree("robustness.json"),

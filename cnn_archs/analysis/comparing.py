@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from cnn_archs.analysis.cells import Cell, Collection
+from cnn_archs.analysis.cells import Collection
 from cnn_archs.analysis.intervals import Interval, interval
 from cnn_archs.analysis.printed import Printed
 from cnn_archs.analysis.tables import NONE, Table, is_error, label, shown
@@ -80,7 +80,9 @@ def paper_and_ours(claims: Sequence[Printed]) -> Table:
         two = len(ours) == 2
         printed, mean, away = (beside_difference if two else beside_mean)(claim, ours)
         names = " − ".join(c.name for c in claim.cells)
-        recipe = "; ".join(dict.fromkeys(recipe_of(c) for c in claim.cells))
+        recipe = f"changed: {', '.join(claim.changed)}" if claim.changed else "unchanged"
+        if not all(c.experiment or c.config for c in claim.cells):
+            recipe = "not known"
         what = f"{names}\n{label(claim.metric)}"
         rows.append((what, printed, mean, away, recipe, f"{claim.says}\n{claim.source}"))
     heads = ("network", "paper", "ours", "ours − paper", "recipe", "the paper says")
@@ -107,10 +109,3 @@ def beside_difference(claim: Printed, ours: Sequence[Mapping[int, float]]) -> tu
         return "above 0", mean, NONE
     away = signed(found.difference - claim.value, claim.metric)
     return signed(claim.value, claim.metric), mean, away
-
-
-def recipe_of(cell: Cell) -> str:
-    """How the cell's recipe differs from its experiment's."""
-    if not cell.experiment:
-        return "not known"
-    return "changed: " + ", ".join(cell.changed) if cell.changed else "unchanged"

@@ -91,7 +91,7 @@ def section(collection: Collection) -> Section:
 def summary(collection: Collection) -> str:
     """How many networks there are, and how many are missing."""
     cells = len(collection.cells)
-    networks = sum(len(c.seeds) for c in collection.cells if c.first("steps"))
+    networks = sum(len(c.seeds) for c in collection.cells if c.first("seconds"))
     without = sum(bool(run.missing) for c in collection.cells for run in c.runs)
     said = f"{cells} cell{'s' * (cells != 1)}, {networks} trained network{'s' * (networks != 1)}"
     return f"{said}; {without} without a result, listed below." if without else f"{said}."

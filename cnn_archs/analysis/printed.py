@@ -4,6 +4,8 @@ Which claims hold is decided elsewhere (`claims.py`), and only by results of the
 a printed value is set beside whatever was run, and what differs from the recipe is said.
 """
 
+import functools
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
-from cnn_archs.analysis.cells import Cell
+from cnn_archs.analysis.cells import FREE, Cell
 from cnn_archs.errors import DataError, first_line
 
 FILE = configs.EXPERIMENTS / "claims.toml"
@@ -22,7 +24,7 @@ class Printed(NamedTuple):
     """A value of a paper for `metric`, a fraction if it is an error; or, in `higher`, that the
     first of two cells is above the second, by `value` where it is a number.
 
-    says: a sentence; source: paper and place.
+    says: a sentence; source: paper and place; changed: how the cells' recipes are not the paper's.
     """
 
     says: str
@@ -31,6 +33,7 @@ class Printed(NamedTuple):
     value: float | None
     bound: str
     cells: tuple[Cell, ...]
+    changed: tuple[str, ...]
 
 
 def load(path: Path = FILE) -> dict[str, Any]:
@@ -50,15 +53,19 @@ def printed(cells: Sequence[Cell], stated: Mapping[str, Any]) -> Iterator[Printe
         found = [best(claim[role], claim["protocol"], cells) for role in roles]
         if not all(found):
             continue
+        changed = dict.fromkeys(
+            key
+            for role, cell in zip(roles, found, strict=True)
+            for key in (differing(claim[role], cell) if cell else [])
+        )
         source = f"{short(stated['papers'][claim['paper']])}, {claim['source']}"
         values = claim["value"] if isinstance(claim["value"], list) else [claim["value"]]
         metrics = claim["metric"] if isinstance(claim["metric"], list) else [claim["metric"]]
         for metric, value in zip(metrics, values, strict=True):
             number = None if isinstance(value, str) else value * scale(claim)
             bound = claim.get("bound", "")
-            yield Printed(
-                claim["says"], source, metric, number, bound, tuple(c for c in found if c)
-            )
+            cells_of = tuple(c for c in found if c)
+            yield Printed(claim["says"], source, metric, number, bound, cells_of, tuple(changed))
 
 
 def scale(claim: Mapping[str, Any]) -> float:
@@ -84,7 +91,7 @@ def best(source: Mapping[str, str], protocol: str, cells: Sequence[Cell]) -> Cel
 def is_of(source: Mapping[str, str], cell: Cell) -> bool:
     """Is it the network that the claim names, whatever its recipe?"""
     if not cell.experiment:
-        return any(run.path.as_posix().endswith(f"/{source['result']}") for run in cell.runs)
+        return any(f"/{run.path.as_posix()}".endswith(f"/{source['result']}") for run in cell.runs)
     name, overrides = named(source)
     other = [o for o in differing(source, cell) if o.partition("=")[0].startswith("model.")]
     kept = overrides <= set(cell.overrides)
@@ -98,5 +105,34 @@ def named(source: Mapping[str, str]) -> tuple[str, set[str]]:
 
 
 def differing(source: Mapping[str, str], cell: Cell) -> list[str]:
-    """The overrides by which a cell's recipe is another than the claim's."""
-    return [o for o in cell.changed if o not in named(source)[1]]
+    """How a cell's recipe is another than the claim's: `key=value` of what was overridden.
+
+    Of a result that does not say from which experiment it is, the config is compared.
+    """
+    name, overrides = named(source)
+    if cell.experiment or not cell.config:
+        return [o for o in cell.changed if o not in overrides]
+    keys = {o.partition("=")[0] for o in overrides}
+    expected = stated_config(name)
+    return [
+        f"{key}={value}"
+        for key, value in leaves(cell.config)
+        if key in expected and value != expected[key] and key not in keys and key not in FREE
+    ]
+
+
+@functools.cache
+def stated_config(experiment: str) -> dict[str, Any]:
+    """{section.key: value} that an experiment states; of a model only what is no default."""
+    path, argument = configs.locate(experiment)
+    config = configs.call(configs.module_at(path), argument)
+    return dict(leaves(json.loads(config.to_json())))
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(section.key, value) of all values."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

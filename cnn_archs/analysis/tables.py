@@ -152,7 +152,7 @@ def ran(collection: Collection) -> Table:
     for cell in collection.cells:
         for run in cell.finished:
             r = run.result
-            if "steps" in r:
+            if "seconds" in r:
                 commit = run.environment.get("git_commit", "")[:10] or NONE
                 made = (f"{r['steps']:,}", f"{r['epochs']:.4g}", str(r["device"]), commit)
                 alike.setdefault((cell.name, *made), []).append(r)

@@ -130,7 +130,8 @@ def degradation(
             title="Plain and residual nets on CIFAR-10",
             notes="1,500 steps instead of 64,000, half the width <of each layer>.",
             seeds=seeds,
-            cells={n: [experiments[n], "steps=1500", "log_every=100"] for n in names},
+            cells={n: [experiments[n], "log_every=100"] for n in names},
+            overrides=["steps=1500"],
             comparisons=[
                 compared(said[0].format("plain"), "plain56", "plain20", "train.top1_error"),
                 compared(said[1].format("resnet"), "resnet20", "resnet56", "test.top1_error"),
@@ -174,7 +175,7 @@ def compared(says, higher, lower, metric):
 def spoil(folder: Path, seed):
     failed = folder / "plain56" / f"seed{seed}"
     (failed / "result.json").unlink()
-    write_json(failed / "failed.json", {"error": "the loss is not finite", "code": 4})
+    write_json(failed / "failed.json", {"error": "the loss is not finite", "code": 4, "tries": 2})
     stopped = folder / "resnet56" / f"seed{seed}"
     (stopped / "result.json").unlink()
     lines = (stopped / "metrics.jsonl").read_text().splitlines()

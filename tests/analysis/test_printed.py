@@ -1,11 +1,14 @@
 """Which printed values stand beside which cells."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
-from cnn_archs.analysis import printed
+from cnn_archs.analysis import comparing, printed
 from cnn_archs.analysis.cells import Cell, Run
+from cnn_archs.analysis.exact import recipes
 from cnn_archs.errors import DataError
 
 STATED = printed.load()
@@ -49,6 +52,30 @@ def test_a_changed_recipe_of_the_same_network_has_its_value(same):
     assert one.value == pytest.approx(0.0875) and one.cells == (same,)
 
 
+def test_of_a_result_of_a_sweep_the_config_tells_what_is_changed():
+    """Its command names the sweep, not the experiment; keys that were not stated do not count."""
+    config = json.loads(recipes.config("resnet_cifar10:20").to_json())
+    config |= {"seeds": 5, "steps": 100, "mirror": False}
+    run = Run(Path("results/cifar10/resnet20.json"), config=config, result={"protocol": "single"})
+    sweep = Cell("resnet20", "", (), [run])
+    (one,) = printed.printed([sweep], STATED)
+    assert sorted(one.changed) == ["mirror=False", "steps=100"]
+    table = comparing.paper_and_ours([one._replace(cells=(with_test(sweep),))])
+    assert table.rows[0][4] == "changed: " + ", ".join(one.changed)
+
+
+def with_test(cell):
+    (run,) = cell.runs
+    result = {"seeds": [0], "test": {"top1_error": [0.09]}}
+    return dataclasses.replace(cell, runs=[dataclasses.replace(run, result=result)])
+
+
+def test_without_a_config_the_recipe_is_not_known():
+    (one,) = printed.printed([cell("", path="cifar10/resnet20.json")], STATED)
+    table = comparing.paper_and_ours([one._replace(cells=(with_test(one.cells[0]),))])
+    assert table.rows[0][4] == "not known"
+
+
 def test_what_is_changed():
     assert cell("x", "seeds=3", "log_every=10", "model.width=0.5").changed == ["model.width=0.5"]
 
@@ -59,7 +86,7 @@ def test_overrides_that_a_claim_names_are_no_change():
     claims = list(printed.printed([whole, lrn], STATED))
     pair = [c for c in claims if c.cells == (lrn, whole)]
     assert [c.metric for c in pair] == ["test.top1_error", "test.top5_error"]
-    assert "normali" in pair[0].says
+    assert "normali" in pair[0].says and pair[0].changed == ()
 
 
 def test_of_several_the_one_nearest_to_the_recipe_is_taken():
@@ -74,7 +101,7 @@ def test_two_cells_have_the_claims_of_their_difference():
         ("train.top1_error", None),
         ("test.top1_error", None),
     ]
-    assert all(c.cells == (plain56, plain20) for c in found)
+    assert all(c.cells == (plain56, plain20) and c.changed == () for c in found)
 
 
 def test_a_file_that_is_broken_is_named(tmp_path):

@@ -80,7 +80,7 @@ def test_the_paper_stands_beside_ours_with_what_was_changed(sweep, page):
 
 def test_networks_without_a_result_are_listed_with_the_reason(page):
     rows = page.table("cell", "run", "why")
-    assert rows["plain56"]["why"] == "failed: the loss is not finite (exit code 4)"
+    assert rows["plain56"]["why"] == "failed: the loss is not finite (exit code 4, 2 tries)"
     assert rows["resnet56"]["why"] == "not finished: 700 steps so far"
     assert rows["plain56"]["run"] == rows["resnet56"]["run"] == "seed1"
 
@@ -264,6 +264,20 @@ def test_unlike_protocols_and_datasets_never_share_a_column(tmp_path):
             assert len(kinds) == 1 and not kinds & seen
             seen |= kinds
     assert len(seen) >= 6
+
+
+def test_a_cell_of_a_sweep_is_its_runs_or_its_result(tmp_path):
+    """CELL/result.json is of all of its seeds: it does not count beside them."""
+    folder = degradation(tmp_path / "sweep", missing=False, inside=False) / "resnet20"
+    whole = json.loads((folder / "seed0/result.json").read_text())
+    whole |= {"seeds": [0, 1], "made": {"command": ["launch.py", "sweep", "--config=x"]}}
+    whole["test"]["top1_error"] = [e / 100 for e in of(tmp_path / "sweep", "resnet20")]
+    write_json(folder / "result.json", whole)
+    page = report(folder, output=tmp_path / "page.html")
+    assert page.table("cell", "test").keys() == {"seed0", "seed1"}
+    page = report(folder / "result.json", output=tmp_path / "page.html")
+    row = page.table("cell", "test")["resnet20"]
+    assert row["test"] == mean_sd(of(tmp_path / "sweep", "resnet20"))
 
 
 def test_a_workdir_and_a_sweep_in_one_page(sweep, tmp_path):
