@@ -54,9 +54,7 @@ def within(path: Path) -> Iterator[Collection | Cell]:
         yield cell_of(run_of(path), path.name)
     elif path.is_dir():
         for inner in sorted(path.iterdir()):
-            merged = (
-                inner.name == "result.json"
-            )  # of a sweep's cell: of the runs that lie beside it
+            merged = inner.name == "result.json"  # of the runs beside it
             if inner.is_dir() or (inner.suffix == ".json" and not merged and is_result(inner)):
                 yield from within(inner)
 
