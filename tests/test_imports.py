@@ -109,7 +109,7 @@ MAY_IMPORT = {
         *("train.progress", "train.run", "train.warm_start"),
     },
     "cnn_archs.train.worker": {"analysis.figures", "config", "errors", "train.loop"},
-    "cnn_archs.train.grid": {"config", "errors", "train.guard", "train.loop"},
+    "cnn_archs.train.grid": {"config", "errors", "splits", "train.guard", "train.loop"},
     "cnn_archs.train.sweep": {"errors", "train.grid", "train.guard"},
     "cnn_archs.weights": set(),
     "cnn_archs.weights.names": {"models"},
@@ -124,7 +124,7 @@ MAY_IMPORT = {
     "cnn_archs.commands.runs": {
         *("analysis.claims", "analysis.estimate", "analysis.figures", "analysis.report"),
         *("commands.shared", "config", "data.folder", "errors", "evaluate.predict"),
-        *("evaluate.run", "pictures", "splits", "train.grid", "train.guard", "train.loop"),
+        *("evaluate.run", "pictures", "setup", "train.grid", "train.guard", "train.loop"),
         "train.sweep",
     },
     "cnn_archs.commands.networks": {
@@ -158,6 +158,7 @@ HOLDERS = {  # package -> the only files that may import it
         *("cnn_archs/evaluate/ensemble.py", "cnn_archs/evaluate/predict.py"),
         *("cnn_archs/evaluate/run.py", "cnn_archs/pictures.py"),
         *("cnn_archs/train/loop.py", "cnn_archs/train/assemble.py", "experiments/base.py"),
+        "cnn_archs/train/grid.py",
         "cnn_archs/weights/run.py",
     },
     "safetensors": {"cnn_archs/weights/run.py"},

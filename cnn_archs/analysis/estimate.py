@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
+import flax.linen as nn
 
 from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.analysis.report import aligned
-from cnn_archs.setup import described
 
 
 class Speed(NamedTuple):
@@ -39,20 +38,23 @@ def speeds(files: Iterable[Path], device: str) -> list[Speed]:
     return found
 
 
-def cost(config: ConfigDict, images: int | None, known: Sequence[Speed]) -> Cost:
-    """Of the training that `config` says, on `images` images.
+def cost(
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    steps: int | None,
+    batch_size: int,
+    known: Sequence[Speed],
+) -> Cost:
+    """Of training `model` for so many steps.
 
     An image takes as long a multiply-add as in the known training whose network is nearest in size.
     """
-    model, shape = described(config)
-    size = totals(ledger(model, shape))
-    per_epoch = images / config.data.batch_size if images else None
-    steps = config.steps or (math.ceil(config.epochs * per_epoch) if per_epoch else None)
+    size = totals(ledger(model, image_shape))
     if steps is None or not known:
         return Cost(size["params"], size["macs"], steps, None)
     near = min(known, key=lambda s: abs(math.log(s.macs / size["macs"])))
     rate = near.images_per_second * near.macs / size["macs"]
-    seconds = steps * config.data.batch_size / rate
+    seconds = steps * batch_size / rate
     return Cost(size["params"], size["macs"], steps, seconds)
 
 

@@ -115,8 +115,7 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
     device = sweep.probe().device
     os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
     from cnn_archs.analysis import claims, estimate
-    from cnn_archs.errors import DataError
-    from cnn_archs.splits import training_images
+    from cnn_archs.setup import described
     from cnn_archs.train import grid
 
     found = grid.cells(sweep.stated_by(arguments.config, arguments.seeds), folder, overrides)
@@ -128,11 +127,9 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
         by_name.setdefault(cell.name, []).append(cell)
     rows = []
     for name, cells in by_name.items():
-        try:
-            images = training_images(cells[0].config)
-        except DataError:
-            images = None
-        cost = estimate.cost(cells[0].config, images, known)
+        config = cells[0].config
+        steps, size = grid.steps_of(config), config.data.batch_size
+        cost = estimate.cost(*described(config), steps, size, known)
         rows.append((name, len(cells), cost, grid.states(cells)))
     emit(arguments, estimate.document(rows), estimate.table(rows, device))
 

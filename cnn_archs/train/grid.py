@@ -7,6 +7,7 @@ Nothing here touches a device.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
 from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.splits import training_images
 from cnn_archs.train.guard import write_json
 from cnn_archs.train.loop import FREE
 
@@ -114,6 +116,16 @@ def cells(sweep: Mapping[str, Any], folder: Path, overrides: Sequence[str] = ())
             workdir, after = folder / name / f"seed{seed}", tuple(sweep.get("after", ()))
             found.append(Cell(name, seed, experiment, keys, config, workdir, after))
     return found
+
+
+def steps_of(config: ConfigDict) -> int | None:
+    """How many the training of `config` has; None where that takes data that is not there."""
+    if config.steps:
+        return config.steps
+    try:
+        return math.ceil(config.epochs * training_images(config) / config.data.batch_size)
+    except DataError:
+        return None
 
 
 def states(found: Sequence[Cell]) -> str:
