@@ -196,6 +196,8 @@ def check(config: ConfigDict) -> None:
     for key in ("eval_every", "checkpoint_every"):
         if config[key] <= 0:
             raise ConfigError(f"--config.{key}={config[key]}: must be more than 0")
+    if config.diagnose_every < 0:
+        raise ConfigError(f"--config.diagnose_every={config.diagnose_every}: cannot be negative")
     if config.epochs < 0 or config.steps < 0 or config.seed < 0:
         raise ConfigError("epochs, steps and seed cannot be negative")
     if not config.epochs and not config.steps:

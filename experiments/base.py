@@ -19,6 +19,8 @@ DEFAULTS: dict[str, Any] = dict(
                              # are three; empty: VGG's rule
     log_every=100,           # steps between lines of metrics.jsonl
     eval_every=1.0,          # epochs between evaluations, which a plateau's patience counts
+    diagnose_every=0.0,      # epochs between lines of diagnostics.jsonl: norms of gradients and
+                             # deviations of responses by layer, at the start and the end too; 0: no
     checkpoint_every=1.0,    # epochs between checkpoints; there is one at the end in any case
     keep=2,                  # checkpoints kept
     deterministic=False,     # XLA's deterministic operations on a GPU: slower, same bits each run

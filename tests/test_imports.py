@@ -94,12 +94,13 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.run": {
         *("data", "errors", "evaluate.counting", "metrics", "setup", "train.averages"),
-        *("train.checkpoint", "train.optimizers", "train.schedules", "train.steps"),
+        *("train.checkpoint", "train.diagnostics", "train.optimizers", "train.schedules"),
+        "train.steps",
     },
     "cnn_archs.train.warm_start": {"config", "errors", "evaluate.run", "train.run"},
     "cnn_archs.train.assemble": {
         *("cluster", "config", "data", "errors", "setup", "splits"),
-        *("train.averages", "train.curvature"),
+        *("train.averages", "train.curvature", "train.diagnostics"),
         *("train.losses", "train.optimizers", "train.run", "train.schedules", "train.steps"),
     },
     "cnn_archs.train.loop": {
@@ -108,6 +109,7 @@ MAY_IMPORT = {
         *("train.assemble", "train.checkpoint", "train.guard", "train.logs"),
         *("train.progress", "train.run", "train.warm_start"),
     },
+    "cnn_archs.train.diagnostics": {"train.losses", "train.steps"},
     "cnn_archs.train.worker": {"analysis.figures", "config", "errors", "train.loop"},
     "cnn_archs.train.grid": {"config", "errors", "splits", "train.guard", "train.loop"},
     "cnn_archs.train.sweep": {"errors", "train.grid", "train.guard"},

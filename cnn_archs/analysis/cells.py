@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 FREE = (  # keys of a config that change no recipe
-    *("seed", "seeds", "eval_batch_size", "log_every", "eval_every", "checkpoint_every", "keep"),
+    *(
+        "seed",
+        "seeds",
+        "eval_batch_size",
+        "log_every",
+        "eval_every",
+        "checkpoint_every",
+        "diagnose_every",
+    ),
+    "keep",
     *("deterministic", "matmul_precision", "data.data_dir", "data.threads"),
 )
 VGG = {"A": 11, "A-LRN": 11, "B": 13, "B-5x5": 13, "C": 16, "D": 16, "E": 19}  # weight layers

@@ -16,7 +16,16 @@ from cnn_archs.errors import DataError, UserError, first_line
 
 SEEDS = 3  # networks that a mean is of, at least
 FREE = (  # keys that may differ from the experiment's
-    *("seed", "seeds", "eval_batch_size", "log_every", "eval_every", "checkpoint_every", "keep"),
+    *(
+        "seed",
+        "seeds",
+        "eval_batch_size",
+        "log_every",
+        "eval_every",
+        "checkpoint_every",
+        "diagnose_every",
+    ),
+    "keep",
     *("deterministic", "matmul_precision", "data.data_dir", "data.threads"),
     "name",  # the experiment's, in old configs
 )

@@ -24,6 +24,7 @@ from cnn_archs.setup import Network, network, once, user_errors
 from cnn_archs.splits import load_splits, statistics_of
 from cnn_archs.train import averages, curvature, losses, optimizers, schedules, steps
 from cnn_archs.train.averages import Average
+from cnn_archs.train.diagnostics import diagnosis_of
 from cnn_archs.train.run import Run, stack
 from cnn_archs.train.schedules import Schedule
 
@@ -76,6 +77,8 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
     check_alike([part.config for part in parts])
     net = network(config)
     resident = net.inputs.resident
+    if config.diagnose_every and not resident:
+        raise ConfigError("diagnose_every needs a dataset whose images are of one size")
     mesh = meshes.data_parallel()
     meshes.check_batch(mesh, config.data.micro_batch or config.data.batch_size)
     on_cpu = jax.default_backend() == "cpu"
@@ -139,6 +142,7 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         eval_step=steps.compile_eval(steps.eval_step_of(net.model, loss, prepare), mesh, **options),
         refresh=refresh,
         samples=min(config.optimizer.samples, data["train"].examples) if second_order else 0,
+        diagnosis=diagnosis_of(net.model, loss, prepare, config.auxiliary),
         states=states,
     )
 
@@ -153,8 +157,13 @@ def check_alike(configurations: Sequence[ConfigDict]) -> None:
 
 
 def periods(config: ConfigDict, epoch: Fraction) -> dict[str, Fraction]:
-    """Steps between events of each kind; `epoch`: those between passes over the images."""
+    """Steps between events of each kind; `epoch`: those between passes over the images.
+
+    Nothing is diagnosed, unless its period is more than 0.
+    """
+    diagnose = {"diagnose": Fraction(str(config.diagnose_every)) * epoch}
     return {
+        **(diagnose if config.diagnose_every else {}),
         "log": Fraction(config.log_every),
         "evaluate": Fraction(str(config.eval_every)) * epoch,
         "checkpoint": Fraction(str(config.checkpoint_every)) * epoch,

@@ -33,6 +33,7 @@ FREE = {
     "eval_every",
     "eval_batch_size",
     "checkpoint_every",
+    "diagnose_every",
     "keep",
     "data.data_dir",
     "data.threads",
@@ -69,7 +70,8 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
             write_json(workdir / "config.json", json.loads(of_part.to_json()))
             if run.step < run.total:
                 (workdir / "result.json").unlink(missing_ok=True)  # of a shorter run
-            log = MetricsLog(workdir, keep=run.step if run.settled else run.step - 1)
+            keep = run.step if run.settled and run.step else run.step - 1
+            log = MetricsLog(workdir, keep, diagnostics="diagnose" in run.periods)
             open_.callback(log.close)
             logs += [log] * of_part.seeds
         try:
@@ -101,6 +103,8 @@ def go_on(
     run: Run, saved: Sequence[Checkpoints], logs: Sequence[MetricsLog], stop: StopRequest
 ) -> None:
     """From where `run` is to its last step. logs: one for each seed."""
+    if run.step == 0:
+        diagnose(run, logs)
     with ProgressLine(run.total, run.batch_size * len(run.seeds), run.step) as line:
         while True:
             if stop:
@@ -137,10 +141,20 @@ def settle(run: Run, logs: Sequence[MetricsLog], line: ProgressLine, stop: StopR
             if split == "train":
                 values["learning_rate"] = rate
             log.write(run.step, split, seed, values)
+    if run.due("diagnose"):
+        diagnose(run, logs)
     if "val" in reports and run.falls("evaluate"):  # not at an end that a longer run does not have
         run.observe(reports["val"])
     run.end_window()
     run.settled = True
+
+
+def diagnose(run: Run, logs: Sequence[MetricsLog]) -> None:
+    """Logs what the layers are like, in a run that is to say so."""
+    if "diagnose" in run.periods:
+        epoch = float(run.step / run.periods["epoch"])
+        for log, seed, layers in zip(logs, run.seeds, run.diagnose(), strict=True):
+            log.write_layers(run.step, epoch, seed, layers)
 
 
 def interrupt_if(stop: StopRequest) -> None:

@@ -26,9 +26,9 @@ from cnn_archs.setup import Network
 from cnn_archs.train import optimizers, steps
 from cnn_archs.train.averages import Average
 from cnn_archs.train.checkpoint import Checkpoints
+from cnn_archs.train.diagnostics import Layers
 from cnn_archs.train.schedules import Schedule
 
-EVENTS = ("log", "evaluate", "checkpoint", "epoch")
 AVERAGE = "_average"  # after the name of a split: evaluated with the averaged weights
 
 
@@ -38,11 +38,11 @@ class Run:
 
     shares: which of the seeds are of which part. together: they are one vmapped program, and
     `states` is one state with a leading axis of k; otherwise `states` are k states, stepped one
-    after another. loop: steps in one dispatch. periods: steps between events of each kind. feeds:
-    one for each of `states`: (step, count) -> the compiled step's arguments that follow the key.
-    What changes while it runs: `states`, `step` (steps made), `seconds` (spent on them), `settled`
-    (what was due at `step` has been done), `evaluated` (the reports of the splits at `step`, so
-    that no split is evaluated twice).
+    after another. loop: steps in one dispatch. periods: steps between events, of the kinds that
+    there are. feeds: one for each of `states`: (step, count) -> the compiled step's arguments that
+    follow the key. What changes while it runs: `states`, `step` (steps made), `seconds` (spent on
+    them), `settled` (what was due at `step` has been done), `evaluated` (the reports of the splits
+    at `step`, so that no split is evaluated twice).
     """
 
     net: Network
@@ -64,6 +64,7 @@ class Run:
     eval_step: Callable[..., Counts]
     refresh: Callable[..., steps.TrainState] | None
     samples: int
+    diagnosis: Callable[..., Layers]
     states: list[steps.TrainState]
     step: int = 0
     seconds: float = 0.0
@@ -82,20 +83,20 @@ class Run:
 
     def falls(self, event: str) -> bool:
         """Is `step` one of `event`'s own, wherever the run ends?"""
-        return self.next_due(event, self.step - 1) == self.step
+        return event in self.periods and self.next_due(event, self.step - 1) == self.step
 
     def advance(self) -> None:
         """The steps to the next event, or one dispatch of them."""
         if self.step == 0 or self.falls("epoch"):
             self.begin_epoch()
-        until = min(self.total, *(self.next_due(e, self.step) for e in EVENTS))
+        until = min(self.total, *(self.next_due(e, self.step) for e in self.periods))
         made = min(self.loop, until - self.step)
         for i, feed in enumerate(self.feeds):
             self.states[i] = self.train_step(self.states[i], self.keys[i], *feed(self.step, made))
         jax.block_until_ready([s.step for s in self.states])
         self.step += made
         self.evaluated = {}
-        self.settled = not self.due("log", "evaluate", "checkpoint")
+        self.settled = not self.due("log", "evaluate", "checkpoint", "diagnose")
 
     def begin_epoch(self) -> None:
         """Counts of the epoch from 0; new curvature for the optimizer that uses it."""
@@ -146,6 +147,17 @@ class Run:
                 [count(self.eval_step, v, data, size, mesh, poll) for v in of_states]
             )
         return self.evaluated[split]
+
+    def diagnose(self) -> list[Layers]:
+        """What the layers are like, for each seed: on its first batch of training images."""
+        train = self.data["train"]
+        assert isinstance(train, Resident)
+        found = []
+        for seed, variables in zip(self.seeds, self.variables(), strict=True):
+            index = order.indices(train.examples, seed, 0, self.batch_size)
+            key = jax.random.fold_in(jax.random.key(seed), self.step)
+            found.append(self.diagnosis(variables, train.images[index], train.labels[index], key))
+        return found
 
     def observe(self, reports: list[dict[str, float]]) -> None:
         """Lets the schedule know the held-out error of each seed."""

@@ -77,6 +77,37 @@ def begin(
     )
 
 
+def objective_of(
+    model: nn.Module,
+    loss: Loss,
+    auxiliary: float,
+    batch_stats: Any,
+    images: jax.Array,
+    labels: jax.Array,
+    key: jax.Array,
+) -> Callable[[Any], tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]]:
+    """params -> (what training makes small, (loss f32[B] and logits of the main head, statistics)).
+
+    auxiliary: the weight of each auxiliary head's loss. key: of dropout.
+    """
+
+    def objective(params):
+        heads, updates = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        heads = {name: head.astype(jnp.float32) for name, head in heads.items()}
+        logits = heads.pop("logits")
+        each = loss(logits, labels)
+        total = each.mean() + auxiliary * sum(loss(h, labels).mean() for h in heads.values())
+        return total, (each, logits, updates.get("batch_stats", {}))
+
+    return objective
+
+
 def train_step_of(
     model: nn.Module,
     loss: Loss,
@@ -95,20 +126,9 @@ def train_step_of(
     """
 
     def gradient(state, images, labels, dropout_key):
-        def objective(params):
-            heads, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": dropout_key},
-            )
-            heads = {name: head.astype(jnp.float32) for name, head in heads.items()}
-            logits = heads.pop("logits")
-            each = loss(logits, labels)
-            total = each.mean() + auxiliary * sum(loss(h, labels).mean() for h in heads.values())
-            return total, (each, logits, updates.get("batch_stats", {}))
-
+        objective = objective_of(
+            model, loss, auxiliary, state.batch_stats, images, labels, dropout_key
+        )
         (total, (each, logits, batch_stats)), grads = jax.value_and_grad(objective, has_aux=True)(
             state.params
         )
