@@ -49,6 +49,13 @@ def init(
     return {name: variables.get(name, {}) for name in ("params", "batch_stats")}
 
 
+def tested(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, jax.Array]:
+    """All heads of `model` in evaluation: also those that `train=False` leaves out."""
+    if hasattr(model, "every_head"):
+        return model.apply(variables, image, method="every_head")  # type: ignore[return-value]
+    return model.apply(variables, image, train=False)  # type: ignore[return-value]
+
+
 def fields(name: str) -> dict[str, Any]:
     """The fields of the module `name` with their default values."""
     constructor = MODELS[name]
