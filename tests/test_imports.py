@@ -61,6 +61,10 @@ MAY_IMPORT = {
     },
     "cnn_archs.evaluate.precise": {"data", "errors", "models.layers", "setup", "train.steps"},
     "cnn_archs.evaluate.ensemble": {"errors", "evaluate.protocols", "metrics", "setup"},
+    "cnn_archs.evaluate.robustness": {
+        *("cluster", "config", "data", "errors", "evaluate.counting", "evaluate.run", "metrics"),
+        *("setup", "splits", "train.losses", "train.steps"),
+    },
     "cnn_archs.evaluate.predict": {
         *("config", "data", "errors", "evaluate.run", "setup", "splits"),
     },
@@ -94,8 +98,8 @@ MAY_IMPORT = {
     },
     "cnn_archs.cli": {
         *("analysis", "cluster", "config", "data.folder", "data.prepare", "errors"),
-        *("evaluate.predict", "evaluate.run", "pictures", "setup", "train.guard", "train.loop"),
-        "weights.run",
+        *("evaluate.predict", "evaluate.robustness", "evaluate.run", "pictures", "setup"),
+        *("train.guard", "train.loop", "weights.run"),
     },
 }
 HOLDERS = {  # package -> the only files that may import it
