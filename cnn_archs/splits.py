@@ -48,10 +48,12 @@ def divided(config: ConfigDict, net: Network) -> dict[str, Split] | dict[str, St
 
 def parts(config: ConfigDict, train: sources.Examples) -> dict[str, sources.Examples]:
     """The training images as the run divides them."""
-    if not config.data.holdout:
-        return {"train": train}
-    rest, held = sources.hold_out(train, config.data.holdout)
-    return {"train": rest, "val": held}
+    found = {"train": train}
+    if config.data.holdout:
+        found["train"], found["val"] = sources.hold_out(train, config.data.holdout)
+    if config.data.examples:
+        found["train"] = sources.some(found["train"], config.data.examples)
+    return found
 
 
 def streamed(config: ConfigDict, net: Network, records: sources.Records) -> Streamed:

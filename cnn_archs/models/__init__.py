@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
+from cnn_archs.models.four_layers import FourLayers
 from cnn_archs.models.lenet import LeNet5, LeNet5_1998
 from cnn_archs.models.mlp import CNN, MLP
 from cnn_archs.models.zfnet import ZFNet
@@ -24,6 +25,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": LeNet5,
     "lenet5_1998": LeNet5_1998,
     **alexnet.VARIANTS,
+    "four_layers": FourLayers,
     "zfnet": ZFNet,
     **vgg.VARIANTS,
     **googlenet.VARIANTS,
