@@ -33,8 +33,9 @@ def load_split(config: ConfigDict, net: Network, split: str) -> Split | Streamed
 
 
 def load_splits(config: ConfigDict, net: Network) -> dict[str, Split | Streamed]:
-    """train, test, and val where data.holdout sets some of train aside."""
-    return {**divided(config, net), "test": load_split(config, net, "test")}
+    """train, test, what else is tested in the end, and val where data.holdout sets some aside."""
+    tested = ("test", *sources.FURTHER.get(config.data.name, ()))
+    return divided(config, net) | {name: load_split(config, net, name) for name in tested}
 
 
 def divided(config: ConfigDict, net: Network) -> dict[str, Split] | dict[str, Streamed]:

@@ -95,6 +95,9 @@ KNOWN = {
 }
 
 
+FURTHER = {"shapes": ("challenge",)}  # splits besides `test` that a run is tested on in the end
+
+
 def describe(name: str, data_dir: str = "") -> tuple[tuple[int, int, int], int]:
     """((H, W, C), number of classes) of the dataset `name`, without reading its images.
 

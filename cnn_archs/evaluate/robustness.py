@@ -103,8 +103,8 @@ def robustness(workdir: Path) -> dict[str, Any]:
     networks = [saved.of_seed(i) for i in range(config.seeds)]
 
     def counts(matrix: jax.Array, shifted: tuple[float, float]) -> list[Counts]:
-        made = dataclasses.replace(images, images=warped(images.images, matrix, shifted, mesh))
-        data = Resident(made, mesh)
+        moved: Any = warped(images.images, matrix, shifted, mesh)
+        data = Resident(dataclasses.replace(images, images=moved), mesh)
         return [count(eval_step, v, data, config.eval_batch_size, mesh) for v in networks]
 
     unmoved = counts(jnp.eye(2), (0.0, 0.0))
