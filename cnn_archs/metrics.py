@@ -1,6 +1,6 @@
 """Metrics are sums over examples: add them, divide once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import flax.struct
@@ -9,12 +9,16 @@ import jax.numpy as jnp
 
 
 class Counts(flax.struct.PyTreeNode):
-    """Sums over examples: loss f32[], examples, top1 and top5 hits i32[]."""
+    """Sums over examples: loss f32[], examples, top1 and top5 hits i32[].
+
+    auxiliary: the top1 hits of each auxiliary classifier, by its name; {} where none was asked.
+    """
 
     examples: jax.Array
     loss: jax.Array
     top1: jax.Array
     top5: jax.Array
+    auxiliary: Mapping[str, jax.Array] = flax.struct.field(default_factory=dict)
 
     @classmethod
     def zero(cls) -> Self:
@@ -22,28 +26,34 @@ class Counts(flax.struct.PyTreeNode):
         return cls(examples=zero, loss=jnp.zeros((), jnp.float32), top1=zero, top5=zero)
 
     @classmethod
-    def of(cls, logits: jax.Array, label: jax.Array, loss: jax.Array, mask: jax.Array) -> Self:
+    def of(
+        cls,
+        logits: jax.Array,
+        label: jax.Array,
+        loss: jax.Array,
+        mask: jax.Array,
+        heads: Mapping[str, jax.Array] | None = None,
+    ) -> Self:
         """logits f32[N, K], label i32[N], loss f32[N], mask bool[N]: False does not count.
 
-        An example is a top-k hit when fewer than k classes score above the right one or, as a
-        tie, equal to it with a lower number. A score that is not a number is never a hit.
+        heads: the logits of the auxiliary classifiers. See `hits`.
         """
-        right = jnp.take_along_axis(logits, label[:, None], axis=-1)
-        before = jnp.arange(logits.shape[-1])[None, :] < label[:, None]
-        rank = ((logits > right) | ((logits == right) & before)).sum(-1)
-        counted = mask & jnp.isfinite(right[:, 0])
         return cls(
             examples=mask.sum(dtype=jnp.int32),
             loss=jnp.where(mask, loss, 0.0).sum(),
-            top1=(counted & (rank < 1)).sum(dtype=jnp.int32),
-            top5=(counted & (rank < 5)).sum(dtype=jnp.int32),
+            top1=hits(logits, label, mask, 1),
+            top5=hits(logits, label, mask, 5),
+            auxiliary={name: hits(head, label, mask, 1) for name, head in (heads or {}).items()},
         )
 
     def __add__(self, other: Self) -> Self:
         return jax.tree.map(jnp.add, self, other)
 
     def report(self) -> dict[str, float]:
-        """Means on the host: loss, top1_error, top5_error as fractions; examples."""
+        """Means on the host: loss, top1_error, top5_error as fractions; examples.
+
+        Of each auxiliary classifier its top-1 error, like `aux_4a_error`.
+        """
         counts = jax.device_get(self)
         n = int(counts.examples)
         return {
@@ -51,10 +61,25 @@ class Counts(flax.struct.PyTreeNode):
             "top1_error": 1 - int(counts.top1) / n,
             "top5_error": 1 - int(counts.top5) / n,
             "examples": n,
+            **{f"{name}_error": 1 - int(top1) / n for name, top1 in counts.auxiliary.items()},
         }
+
+
+def hits(logits: jax.Array, label: jax.Array, mask: jax.Array, k: int) -> jax.Array:
+    """How many of the examples that count are top-k hits: i32[].
+
+    One is a hit when fewer than k classes score above the right one or, as a tie, equal to it with
+    a lower number. A score that is not a number is never a hit.
+    """
+    right = jnp.take_along_axis(logits, label[:, None], axis=-1)
+    before = jnp.arange(logits.shape[-1])[None, :] < label[:, None]
+    rank = ((logits > right) | ((logits == right) & before)).sum(-1)
+    counted = mask & jnp.isfinite(right[:, 0])
+    return (counted & (rank < k)).sum(dtype=jnp.int32)
 
 
 def columns(reports: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Reports of seeds -> a list for each value; `examples` is the same for all."""
-    keys = ("top1_error", "top5_error", "loss")
+    keys = ["top1_error", "top5_error", "loss"]
+    keys += [key for key in reports[0] if key not in (*keys, "examples")]
     return {**{k: [r[k] for r in reports] for k in keys}, "examples": reports[0]["examples"]}

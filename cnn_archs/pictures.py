@@ -74,6 +74,9 @@ def as_pixels(images: jax.Array) -> np.ndarray:
     return np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8)
 
 
+Place = tuple[str, ...]  # of a module in its network
+
+
 class Mistake(NamedTuple):
     """probability: of the class that it was taken for."""
 
@@ -101,15 +104,35 @@ def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
     return {str(folder / name): what for name, what in shows.items()}
 
 
-def inside(run: Run, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
-    """filters.png, where the first layer has 1 or 3 channels, and features.png of u8[H, W, C]."""
-    (layer, kernel), layers = looked_into(run, image)
-    written = {}
+def first_filters(workdir: Path) -> dict[str, str]:
+    """`of_run`, but filters.png alone, for which no image is looked at."""
+    run, folder = opened(workdir), workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    return {str(folder / name): what for name, what in filters(run, calls(run), folder).items()}
+
+
+def filters(run: Run, called: Sequence[Place], folder: Path) -> dict[str, str]:
+    """filters.png, where the first layer has 1 or 3 channels. called: see `calls`.
+
+    A dense layer's weights are drawn as they lie over the whole image.
+    """
+    kernels = ((path, at(run.variables["params"], path)) for path in called)
+    path, kernel = next((path, node["kernel"]) for path, node in kernels if "kernel" in node)
+    if kernel.ndim == 2:
+        kernel = kernel.reshape(*run.net.image_shape, -1)
     h, w, channels, count = kernel.shape
-    if channels in (1, 3):
-        title = f"{layer} of {run.title}: {count} filters of {h}x{w}x{channels}"
-        figures.filters(kernel, title, folder / "filters.png")
-        written["filters.png"] = "the first layer's weights"
+    if channels not in (1, 3):
+        return {}
+    title = f"{'/'.join(path)} of {run.title}: {count} filters of {h}x{w}x{channels}"
+    figures.filters(np.asarray(kernel, np.float32), title, folder / "filters.png")
+    return {"filters.png": "the first layer's weights"}
+
+
+def inside(run: Run, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
+    """filters.png, and features.png of an image u8[H, W, C]."""
+    called = calls(run)
+    written = filters(run, called, folder)
+    layers = looked_into(run, called, image)
     p = np.asarray(run.probabilities(image[None]))[0]
     title = f"{run.title}: {source}, taken for {run.names[p.argmax()]} ({100 * p.max():.1f} %)"
     figures.features(image, layers, title, folder / "features.png")
@@ -135,19 +158,30 @@ def outside(run: Run, test: Split | Streamed, folder: Path) -> dict[str, str]:
     }
 
 
-def looked_into(
-    run: Run, image: np.ndarray
-) -> tuple[tuple[str, np.ndarray], list[tuple[str, np.ndarray]]]:
-    """Of the network on an image u8[H, W, C]: the first layer, and what layers give out.
+def calls(run: Run) -> list[Place]:
+    """The modules of the network, as they are called."""
+    called: list[Place] = []
 
-    The former as (name, f32[h, w, channels, filters]), a dense layer's weights over the whole
-    image; the latter as (name, f32[H', W', C']) of at most LAYERS, in the order of computation.
-    """
-    called: list[tuple[str, ...]] = []
-
-    def capture(module: Any, method: str) -> bool:
+    def note(module: Any, method: str) -> bool:
         if method == "__call__" and module.path:
             called.append(module.path)
+        return False
+
+    def traced(x: jax.Array) -> Any:
+        options: Any = dict(capture_intermediates=note, mutable=["intermediates"])
+        return run.net.model.apply(run.variables, x, train=False, **options)
+
+    jax.eval_shape(traced, jax.ShapeDtypeStruct((1, *run.net.image_shape), np.float32))
+    return called
+
+
+def looked_into(
+    run: Run, called: Sequence[Place], image: np.ndarray
+) -> list[tuple[str, np.ndarray]]:
+    """What layers make of an image u8[H, W, C]: (name, f32[H', W', C']) of at most LAYERS, in the
+    order of `called`."""
+
+    def capture(module: Any, method: str) -> bool:
         return method == "__call__" and len(module.path) == 1
 
     @jax.jit
@@ -158,15 +192,11 @@ def looked_into(
         return {name: inner["__call__"][0] for name, inner in kept["intermediates"].items()}
 
     outputs = outputs_of(image[None])
-    kernels = ((path, at(run.variables["params"], path)) for path in called)
-    path, kernel = next((path, node["kernel"]) for path, node in kernels if "kernel" in node)
-    if kernel.ndim == 2:
-        kernel = kernel.reshape(*run.net.image_shape, -1)
     names = [path[0] for path in dict.fromkeys(called) if len(path) == 1]
     maps = [(n, outputs[n]) for n in names if getattr(outputs[n], "ndim", 0) == 4]
     maps = [(n, np.asarray(m[0], np.float32)) for n, m in maps if max(m.shape[1:3]) > 1]
     some = np.unique(np.linspace(0, len(maps) - 1, min(LAYERS, len(maps))).round().astype(int))
-    return ("/".join(path), np.asarray(kernel, np.float32)), [maps[i] for i in some]
+    return [maps[i] for i in some]
 
 
 def at(tree: Any, path: Sequence[str]) -> Any:

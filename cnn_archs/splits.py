@@ -34,12 +34,14 @@ def load_split(config: ConfigDict, net: Network, split: str) -> Split | Streamed
 
 def training_images(config: ConfigDict) -> int:
     """How many images are trained on, without one being read. DataError where none are there."""
-    return sources.count(config.data.name, config.data.data_dir) - config.data.holdout
+    data = config.data
+    return data.examples or sources.count(data.name, data.data_dir) - data.holdout
 
 
 def load_splits(config: ConfigDict, net: Network) -> dict[str, Split | Streamed]:
-    """train, test, and val where data.holdout sets some of train aside."""
-    return {**divided(config, net), "test": load_split(config, net, "test")}
+    """train, test, what else is tested in the end, and val where data.holdout sets some aside."""
+    tested = ("test", *sources.FURTHER.get(config.data.name, ()))
+    return divided(config, net) | {name: load_split(config, net, name) for name in tested}
 
 
 def divided(config: ConfigDict, net: Network) -> dict[str, Split] | dict[str, Streamed]:
@@ -53,10 +55,12 @@ def divided(config: ConfigDict, net: Network) -> dict[str, Split] | dict[str, St
 
 def parts(config: ConfigDict, train: sources.Examples) -> dict[str, sources.Examples]:
     """The training images as the run divides them."""
-    if not config.data.holdout:
-        return {"train": train}
-    rest, held = sources.hold_out(train, config.data.holdout)
-    return {"train": rest, "val": held}
+    found = {"train": train}
+    if config.data.holdout:
+        found["train"], found["val"] = sources.hold_out(train, config.data.holdout)
+    if config.data.examples:
+        found["train"] = sources.some(found["train"], config.data.examples)
+    return found
 
 
 def resident(config: ConfigDict, split: str) -> Split:

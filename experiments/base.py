@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = dict(
         micro_batch=0,       # images whose gradients are computed at once; 0: the whole batch
         holdout=0,           # training images set aside, by class where labels are known at once:
                              # to select by, or for a plateau; 0 for figures
+        examples=0,          # training images used, by class as those set aside; 0: all the rest
         damaged="raise",     # an image that cannot be read: raise, or skip to the next sound one
         threads=0,           # that read and decode images which differ in size; 0: one a core
         mean="none",         # what is taken off: the training images' mean, by pixel or channel;

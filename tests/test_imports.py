@@ -83,6 +83,10 @@ MAY_IMPORT = {
     },
     "cnn_archs.evaluate.precise": {"data", "errors", "models.layers", "setup", "train.steps"},
     "cnn_archs.evaluate.ensemble": {"errors", "evaluate.protocols", "metrics", "setup"},
+    "cnn_archs.evaluate.robustness": {
+        *("cluster", "config", "data", "errors", "evaluate.counting", "evaluate.run", "metrics"),
+        *("setup", "splits", "train.losses", "train.steps"),
+    },
     "cnn_archs.evaluate.predict": {
         *("config", "data", "errors", "evaluate.run", "setup", "splits"),
     },
@@ -109,8 +113,11 @@ MAY_IMPORT = {
         *("train.assemble", "train.checkpoint", "train.guard", "train.logs"),
         *("train.progress", "train.run", "train.warm_start"),
     },
-    "cnn_archs.train.diagnostics": {"train.losses", "train.steps"},
-    "cnn_archs.train.worker": {"analysis.figures", "config", "errors", "train.loop"},
+    "cnn_archs.train.diagnostics": {"setup", "train.losses", "train.steps"},
+    "cnn_archs.train.worker": {
+        *("analysis.figures", "config", "errors", "evaluate.robustness", "pictures"),
+        *("train.guard", "train.loop"),
+    },
     "cnn_archs.train.grid": {"config", "errors", "splits", "train.guard", "train.loop"},
     "cnn_archs.train.sweep": {"errors", "train.grid", "train.guard"},
     "cnn_archs.weights": set(),
@@ -126,7 +133,15 @@ MAY_IMPORT = {
     "cnn_archs.commands.runs": {
         *("analysis.claims", "analysis.estimate", "analysis.figures", "analysis.report"),
         *("commands.shared", "config", "data.folder", "errors", "evaluate.predict"),
-        *("evaluate.run", "pictures", "setup", "train.grid", "train.guard", "train.loop"),
+        *(
+            "evaluate.robustness",
+            "evaluate.run",
+            "pictures",
+            "setup",
+            "train.grid",
+            "train.guard",
+            "train.loop",
+        ),
         "train.sweep",
     },
     "cnn_archs.commands.networks": {

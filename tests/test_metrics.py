@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import Counts, columns
 
 
 def counts(logits, label, loss=None, mask=None):
@@ -93,6 +93,19 @@ def test_parts_add_up_to_the_whole():
     for part in np.split(np.arange(30), [1, 8, 20]):
         total = total + counts(logits[part], label[part], loss[part])
     assert total.report() == counts(logits, label, loss).report()
+
+
+def test_each_auxiliary_classifier_has_an_error_of_its_own():
+    label, mask = jnp.array([0, 1, 1, 0]), jnp.array([True, True, True, False])
+    logits, loss = jnp.array([[1.0, 0.0]] * 4), jnp.ones(4)
+    heads = {"aux_a": -logits, "aux_b": jnp.full((4, 2), jnp.nan)}
+    c = Counts.of(logits, label, loss, mask, heads)
+    report = (c + c).report()
+    assert (report["top1_error"], report["examples"]) == (1 - 2 / 6, 6)
+    assert (report["aux_a_error"], report["aux_b_error"]) == (1 - 4 / 6, 1.0)
+    both = columns([report, report])
+    assert both["aux_a_error"] == [1 - 4 / 6] * 2 and both["examples"] == 6
+    assert list(both)[:3] == ["top1_error", "top5_error", "loss"]
 
 
 def test_report_divides_once():

@@ -9,6 +9,7 @@ from typing import Any
 FILES = {
     "result.json": "the numbers above, a list of seeds for each",
     "curves.png": "error and loss by epoch",
+    "robustness.json": "error against how far test images are moved",
     "metrics.jsonl": "one JSON a line: step, split, seed, values",
     "config.json": "every setting",
     "environment.json": "versions, devices, commit, command line",
@@ -87,6 +88,17 @@ def cells_table(done: Mapping[str, Mapping[str, Any]]) -> str:
         seconds = f"{r['seconds'] / len(r['seeds']):,.0f}"
         rows.append((name, str(len(r["seeds"])), *errors, f"{r['steps']:,}", seconds))
     return aligned(rows)
+
+
+def robustness_table(found: dict[str, Any]) -> str:
+    """The document of robustness.json: for each kind of warp, error against amount."""
+    parts = []
+    for name, kind in found.items():
+        errors = (mean_sd(of_seeds) for of_seeds in kind["top1_error"])
+        rows = [(f"{name}, {kind['unit']}", "top-1 error, %")]
+        rows += [(f"{a:g}", e) for a, e in zip(kind["amounts"], errors, strict=True)]
+        parts.append(aligned(rows))
+    return "\n\n".join(parts)
 
 
 def is_columns(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from cnn_archs.commands.shared import (
@@ -55,6 +56,11 @@ def declare(command: Declare) -> None:
         default=0,
         metavar="N",
         help="first recompute batch statistics over N training images",
+    )
+    c.add_argument(
+        "--robustness",
+        action="store_true",
+        help="instead: error against how far test images are moved; robustness.json",
     )
     c = command(predict, "workdir", forms=("text", "json", "csv"))
     c.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
@@ -146,12 +152,32 @@ def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     workdirs = workdirs_of(arguments)
     if arguments.precise_stats < 0:
         raise ConfigError(f"--precise_stats={arguments.precise_stats}: must be at least 1")
+    if arguments.robustness:
+        return robustness(arguments, workdirs)
 
     from cnn_archs.analysis import report
     from cnn_archs.evaluate import run
 
     result = run.evaluate(workdirs, arguments.protocol, arguments.split, arguments.precise_stats)
     emit(arguments, result, report.result_table(result))
+
+
+def robustness(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
+    """`evaluate --robustness`: of one run, under the protocol `single` of its test images."""
+    asked = (arguments.protocol, arguments.split, arguments.precise_stats)
+    if len(workdirs) > 1 or asked != ("single", "test", 0):
+        raise ConfigError(
+            "--robustness is of one run and the protocol single: no other --workdir, --protocol, "
+            "--split or --precise_stats with it"
+        )
+    from cnn_archs.analysis import report
+    from cnn_archs.evaluate import robustness
+    from cnn_archs.train import guard
+
+    with guard.writing(workdirs[0]):
+        found = robustness.robustness(workdirs[0])
+        guard.write_json(workdirs[0] / "robustness.json", found)
+    emit(arguments, found, report.robustness_table(found))
 
 
 def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:

@@ -104,6 +104,9 @@ KNOWN = {
 }
 
 
+FURTHER = {"shapes": ("challenge",)}  # splits besides `test` that a run is tested on in the end
+
+
 def describe(name: str, data_dir: str = "") -> tuple[tuple[int, int, int], int]:
     """((H, W, C), number of classes) of the dataset `name`, without reading its images.
 
@@ -238,11 +241,21 @@ def hold_out(split: Examples, count: int) -> tuple[Examples, Examples]:
     So no seed, and no run that starts from another's weights, is tested on what that was trained
     on. Records whose labels are not known are divided at random, the classes left to chance.
     """
+    return parted(split, count, "data.holdout")
+
+
+def some(split: Examples, count: int) -> Examples:
+    """`count` examples of `split`, always the same ones, chosen as by `hold_out`."""
+    return split if count == len(split) else parted(split, count, "data.examples")[1]
+
+
+def parted(split: Examples, count: int, key: str) -> tuple[Examples, Examples]:
+    """The rest, and `count` examples: see `hold_out`. key: of the config, that says how many."""
     from sklearn.model_selection import train_test_split
 
     if not len(split.classes) <= count <= len(split) - len(split.classes):
         raise ConfigError(
-            f"data.holdout={count}: must be 0 or {len(split.classes)} to "
+            f"{key}={count}: must be 0 or {len(split.classes)} to "
             f"{len(split) - len(split.classes)} (at least one image of each class on both sides)"
         )
     rest, held = train_test_split(

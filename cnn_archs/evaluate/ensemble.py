@@ -53,6 +53,7 @@ def examples_of(config: ConfigDict, split: str) -> dict[str, Any]:
         "dataset": f"{data.name} in {Path(data.data_dir).resolve()}" if folder else data.name,
         "number of classes": outputs_of(config),
         "data.holdout": data.holdout if split in ("train", "val") else 0,
+        "data.examples": data.examples if split == "train" else 0,
     }
 
 

@@ -198,5 +198,6 @@ def counted(of: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, f
         some = slice(start, start + AT_ONCE)
         right = np.take_along_axis(of[some], labels[some, None], axis=1)[:, 0]
         loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
-        total += Counts.of(*map(jnp.asarray, (of[some], labels[some], loss, seen[some])))
+        scores, label, losses, mask = map(jnp.asarray, (of[some], labels[some], loss, seen[some]))
+        total += Counts.of(scores, label, losses, mask)
     return total.report()

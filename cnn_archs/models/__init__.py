@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
+from cnn_archs.models.four_layers import FourLayers
 from cnn_archs.models.lenet import LeNet5, LeNet5_1998
 from cnn_archs.models.mlp import CNN, MLP
 from cnn_archs.models.zfnet import ZFNet
@@ -24,6 +25,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": LeNet5,
     "lenet5_1998": LeNet5_1998,
     **alexnet.VARIANTS,
+    "four_layers": FourLayers,
     "zfnet": ZFNet,
     **vgg.VARIANTS,
     **googlenet.VARIANTS,
@@ -47,6 +49,13 @@ def init(
     rngs = {"params": key, "dropout": key}
     variables = model.init(rngs, jnp.zeros((1, *image_shape)), train=True)
     return {name: variables.get(name, {}) for name in ("params", "batch_stats")}
+
+
+def tested(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, jax.Array]:
+    """All heads of `model` in evaluation: also those that `train=False` leaves out."""
+    if hasattr(model, "every_head"):
+        return model.apply(variables, image, method="every_head")  # type: ignore[return-value]
+    return model.apply(variables, image, train=False)  # type: ignore[return-value]
 
 
 def fields(name: str) -> dict[str, Any]:

@@ -157,12 +157,20 @@ class GoogLeNet(nn.Module):
     width: float = 1.0
     dtype: str = "float32"
 
-    @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 224x224 in the comments.
+        """image: f32[N, H, W, C] -> logits: f32[N, num_classes].
 
         In training, unless aux is False, also `aux_4a` and `aux_4d`, logits of the same shape.
         """
+        return self.heads(image, train, auxiliary=self.aux and train)
+
+    def every_head(self, image: jax.Array) -> dict[str, jax.Array]:
+        """The heads of training as they are in evaluation."""
+        return self.heads(image, train=False, auxiliary=self.aux)
+
+    @nn.compact
+    def heads(self, image: jax.Array, train: bool, auxiliary: bool) -> dict[str, jax.Array]:
+        """The network. 224x224 in the comments."""
         truncated = nn.initializers.truncated_normal(0.01)
         init = chosen("initializer", self.initializer, {"truncated": truncated, **INITIALIZERS})
         bias = nn.initializers.constant(0.0 if self.initializer == "truncated" else 0.2)
@@ -203,7 +211,7 @@ class GoogLeNet(nn.Module):
             if name == "5a":
                 x = pool(x, "pool4", *self.pool4)  # 7x7x832
             x = inception(x, name)
-            if name in AUXILIARY and self.aux and train:
+            if name in AUXILIARY and auxiliary:
                 head = Auxiliary(
                     self.num_classes,
                     self.aux_pool,

@@ -126,10 +126,18 @@ class InceptionV3(nn.Module):
     width: float = 1.0  # what all widths but the number of classes are multiplied by
     dtype: str = "float32"
 
-    @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """image: f32[N, H, W, C] -> logits: f32[N, num_classes]; in training also `aux_6e`."""
-        if min(image.shape[1:3]) < (least := 299 if self.aux and train else 75):
+        return self.heads(image, train, auxiliary=self.aux and train)
+
+    def every_head(self, image: jax.Array) -> dict[str, jax.Array]:
+        """The heads of training as they are in evaluation."""
+        return self.heads(image, train=False, auxiliary=self.aux)
+
+    @nn.compact
+    def heads(self, image: jax.Array, train: bool, auxiliary: bool) -> dict[str, jax.Array]:
+        """The network."""
+        if min(image.shape[1:3]) < (least := 299 if auxiliary else 75):
             raise ValueError(f"inception_v3 takes {least}x{least} or more, not {image.shape[1:3]}")
         norm: Any = dict(epsilon=1e-3, bn_group=self.bn_group, dtype=self.dtype)
 
@@ -151,7 +159,7 @@ class InceptionV3(nn.Module):
         for name, entry in TABLE_1.items():
             mixed = isinstance(entry, Mapping)
             x = Mixed(entry, layer, name=name)(x) if mixed else layer(x, *entry, name=name)
-            if name == "Mixed_6e" and self.aux and train:
+            if name == "Mixed_6e" and auxiliary:
                 heads["aux_6e"] = Auxiliary(layer, classify, name="AuxLogits")(x)
         return {"logits": classify(x, dropout=self.dropout), **heads}
 

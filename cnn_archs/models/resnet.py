@@ -326,7 +326,7 @@ VARIANTS: dict[str, partial[ResNet]] = {
     **{f"resnet{d}_b": cifar(d, shortcut="B") for d in CIFAR_DEPTHS},
     **{f"resnet{d}_c": cifar(d, shortcut="C") for d in CIFAR_DEPTHS},
     **{f"plain{d}": cifar(d, shortcut="none") for d in CIFAR_DEPTHS},
-    "resnet110_v2": cifar(110, **V2),
+    **{f"resnet{d}_v2": cifar(d, **V2) for d in (20, 32, 44, 56, 110)},
     "resnet164_v2": cifar(164, kind="bottleneck", shortcut="B", **V2),
     "resnet1001_v2": cifar(1001, kind="bottleneck", shortcut="B", **V2),
 }

@@ -5,12 +5,14 @@ batch normalisation and before the nonlinearity and the addition.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_archs.setup import once
 from cnn_archs.train.losses import Loss
 from cnn_archs.train.steps import Prepare, objective_of
 
@@ -29,7 +31,7 @@ def diagnosis_of(
     """
     names: list[Path] = []  # of the values, in their order; the trace says
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=once())  # it runs now and then
     def values(variables, images, labels, key):
         x = prepare(None, images)
         _, state = model.apply(variables, x, train=False, capture_intermediates=True)

@@ -206,9 +206,10 @@ def eval_step_of(model: nn.Module, loss: Loss, prepare: Prepare) -> Callable[...
     """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where True."""
 
     def eval_step(variables, images, labels, mask):
-        heads: Any = model.apply(variables, prepare(None, images), train=False)
-        logits = heads["logits"].astype(jnp.float32)
-        return Counts.of(logits, labels, loss(logits, labels), mask)
+        heads = models.tested(model, variables, prepare(None, images))
+        heads = {name: head.astype(jnp.float32) for name, head in heads.items()}
+        logits = heads.pop("logits")
+        return Counts.of(logits, labels, loss(logits, labels), mask, heads)
 
     return eval_step
 

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,10 @@ def work(cells: list[Mapping[str, Any]]) -> None:
 
     A loss that is not finite ends its own cell alone: the others go on from their checkpoints.
     """
+    from cnn_archs import pictures
     from cnn_archs.analysis import figures
     from cnn_archs.train import loop
+    from cnn_archs.train.guard import write_json
 
     left = [(configs.load(c["experiment"], c["overrides"]), Path(c["workdir"])) for c in cells]
     broken: NotFinite | None = None
@@ -57,16 +59,20 @@ def work(cells: list[Mapping[str, Any]]) -> None:
     trained = {workdir for _, workdir in left}
     for cell in cells:
         if Path(cell["workdir"]) in trained:
-            figures.curves(Path(cell["workdir"]))
+            workdir = Path(cell["workdir"])
+            figures.curves(workdir)
+            pictures.first_filters(workdir)
             for name in cell["after"]:
-                after(name, Path(cell["workdir"]))
+                write_json(workdir / f"{name}.json", after(name)(workdir))
     if broken:
         raise broken
 
 
-def after(name: str, workdir: Path) -> None:
-    """Writes what an evaluation of `grid.AFTER` finds."""
-    raise NotImplementedError(name)
+def after(name: str) -> Callable[[Path], dict[str, Any]]:
+    """An evaluation of `grid.AFTER`: of a workdir, what <name>.json is to say."""
+    from cnn_archs.evaluate import robustness
+
+    return {"robustness": robustness.robustness}[name]
 
 
 if __name__ == "__main__":

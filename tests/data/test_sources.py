@@ -12,8 +12,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedShuffleSplit
 
+from cnn_archs import config as configs
+from cnn_archs import splits
 from cnn_archs.data import decode, prepared, sources
 from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.setup import network
 
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR") or "/nowhere")
 
@@ -120,6 +123,31 @@ def test_hold_out_at_its_limits():
         rest, held = sources.hold_out(numbered((34, 33, 33)), count)
         assert (len(rest), len(held)) == (100 - count, count)
         assert set(rest.labels) == set(held.labels) == {0, 1, 2}
+
+
+def test_some_are_of_every_class_and_always_the_same():
+    whole = numbered()
+    first, second = (sources.some(whole, 10) for _ in range(2))
+    assert np.bincount(first.labels).tolist() == [5, 3, 2]
+    assert first.images.tolist() == second.images.tolist()
+    assert sources.some(whole, 100) is whole
+    for count in (-1, 2, 99, 101):
+        with pytest.raises(ConfigError, match="data.examples"):
+            sources.some(whole, count)
+
+
+def test_fewer_training_images_leave_held_out_and_test_images_as_they_are():
+    def parts(*overrides):
+        config = configs.load("lenet5_digits", ["data.holdout=137", *overrides])
+        return splits.load_splits(config, network(config))
+
+    whole, fewer = parts(), parts("data.examples=100")
+    assert [len(whole[s]) for s in ("train", "val", "test")] == [1300, 137, 360]
+    assert len(fewer["train"]) == 100
+    for split in ("val", "test"):
+        np.testing.assert_array_equal(whole[split].images, fewer[split].images)
+    kept = {image.tobytes() for image in whole["train"].images}
+    assert {image.tobytes() for image in fewer["train"].images} <= kept
 
 
 def test_hold_out_of_records_is_as_that_of_a_split():

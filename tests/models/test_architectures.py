@@ -314,6 +314,19 @@ def test_auxiliary_heads_are_there_in_training_only():
     assert jax.tree.structure(init(without, 128)["params"]) == jax.tree.structure(lean["params"])
 
 
+def test_every_head_can_be_tested():
+    """Without dropout, and without batch normalisation, as they are in training."""
+    fields = dict(width=0.1, num_classes=5, dropout=0.0, aux_dropout=0.0)
+    model = models.create("googlenet_cifar", **fields)
+    variables, x = init(model, 32), images(2, 32, 32, 3)
+    trained = quick(model, True, rngs={"dropout": jax.random.key(0)})(variables, x)
+    tested = jax.jit(partial(models.tested, model), compiler_options=once())(variables, x)
+    assert set(tested) == {"logits", "aux_4a", "aux_4d"}
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), tested, trained)
+    without = model.clone(aux=False)
+    assert set(jax.eval_shape(partial(models.tested, without), variables, x)) == {"logits"}
+
+
 def test_branches_are_scaled_overridden_and_removed():
     def widths(module="3a", **fields):
         layers = rows("googlenet", 224, **fields)

@@ -4,6 +4,8 @@ Sources: Szegedy et al. 2015, table 1, section 4 and abstract; torchvision 0.28'
 ("num_params": 27161264, "_ops": 5.713, the smallest image 75x75).
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from cnn_archs import models
 from cnn_archs.analysis import ledger
 from cnn_archs.models import inception_v3
 from cnn_archs.models.inception_v3 import InceptionV3
@@ -142,6 +145,9 @@ def test_the_auxiliary_classifier_is_there_in_training_only():
         heads, variables = shapes(model.clone(**fields), IMAGE, train)
         assert {name: head.shape for name, head in heads.items()} == expected
         assert ("AuxLogits" in variables["params"]) == ("aux_6e" in expected)
+    _, variables = shapes(model, IMAGE, True)
+    tested = jax.eval_shape(partial(models.tested, model), variables, jnp.zeros((1, *IMAGE)))
+    assert {name: head.shape for name, head in tested.items()} == {**logits, "aux_6e": (1, 7)}
 
 
 @pytest.mark.parametrize(

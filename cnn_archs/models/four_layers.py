@@ -1,0 +1,63 @@
+"""The four-layer network for CIFAR-10 of AlexNet's paper (Krizhevsky et al. 2012).
+
+    conv1 5x5  LRN  pool1  conv2 5x5  LRN  pool2  conv3 5x5  pool3  fc4
+    32x32x32        15x15  15x15x32        7x7    7x7x64     3x3    10
+
+With it the paper shows that ReLU learns faster than tanh (section 3.1, figure 1) and that response
+normalisation helps (section 3.3). Weights: Glorot's, for both activations; biases 0.
+
+Deviations: the paper does not print the layout; this one is ours, after its large network's:
+            response normalisation and then overlapping pooling.
+"""
+
+import flax.linen as nn
+import jax
+
+from cnn_archs.models.layers import (
+    INITIALIZERS,
+    LRN,
+    Conv,
+    FullyConnected,
+    MaxPool,
+    activation,
+    scaled,
+)
+
+
+class FourLayers(nn.Module):
+    """Three convolutions, each with its activation and its pool, and a classifier.
+
+    lrn: response normalisation before the first two pools. width: what all widths but the number
+    of classes are multiplied by.
+    """
+
+    num_classes: int = 10
+    widths: tuple[int, int, int] = (32, 32, 64)
+    activation: str = "relu"
+    lrn: bool = False
+    width: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 32x32 in the comments.
+
+        On a larger image than at initialisation: the mean of the logits over all positions.
+        """
+        act, init, x = activation(self.activation), INITIALIZERS["glorot"], image
+        for i, width in enumerate(self.widths, start=1):
+            conv = Conv(
+                scaled(width, self.width),
+                (5, 5),
+                strides=1,
+                padding=2,
+                kernel_init=init,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )
+            x = act(conv(x))
+            if self.lrn and i < 3:
+                x = LRN(name=f"lrn{i}")(x)
+            x = MaxPool(3, 2, name=f"pool{i}")(x)  # 15x15, 7x7, 3x3
+        x = FullyConnected(self.num_classes, init, dtype=self.dtype, name="fc4")(x)
+        return {"logits": x.mean((1, 2))}

@@ -1,0 +1,97 @@
+"""Each gain that AlexNet's paper claims, on CIFAR-10 (Krizhevsky et al. 2012, sections 3 and 4).
+
+python launch.py sweep --config=experiments/sweeps/alexnet_gains.py --workdir=DIR
+The form for 32x32 images with one thing changed: ReLU, response normalisation, overlapping pooling,
+crops and mirror images, colours, dropout, and the smaller net of section 3.2. And the paper's own
+evidence on CIFAR-10, of a four-layer network whose layout is ours: the steps to 25 % training error
+with ReLU and with tanh, each at the best of RATES (figure 1), and its error with and without
+response normalisation (section 3.3: 11 and 13 %). `quick`: minutes on two CPU cores.
+"""
+
+ARGUMENTS = ("", "quick")
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
+ACTIVATIONS = ("relu", "tanh")
+CHANGES = {
+    # cell: (overrides, what the paper claims that it does to the error)
+    "tanh": (["model.activation=tanh"], "it is higher with tanh (3.1: ReLU learns faster)"),
+    "no_lrn": (["model.lrn=false"], "it is higher without response normalisation (3.3)"),
+    "pool_apart": (["model.pool=(2,2)"], "it is higher with pools that do not overlap (3.4)"),
+    "no_augmentation": (
+        ["crop.name=none", "mirror=false"],
+        "it is higher without crops and mirror images (4.1)",
+    ),
+    "no_dropout": (["model.dropout=0.0"], "it is higher without dropout (4.2)"),
+}
+QUICK = [
+    *("model.width=0.25", "data.examples=5000", "data.shrink=2", "data.batch_size=32"),
+    *("steps=1500", "schedule.boundaries=(6.0,8.0,9.0)", "log_every=50", "eval_every=2.4"),
+]
+QUICK_FOUR = [
+    *("data.examples=5000", "data.shrink=2", "data.batch_size=32", "steps=1500"),
+    *("log_every=20", "eval_every=4.8"),
+]
+REDUCED = (
+    "Images of 16x16 (means over 2x2 pixels), 5,000 training images, batch 32, 1,500 steps; a "
+    "quarter of AlexNet's widths; of the learning rates three, of the gains all but colours and "
+    "the net for one GPU."
+)
+
+
+def get_sweep(variant=""):
+    quick = variant == "quick"
+    rates = (0.003, 0.01, 0.03) if quick else RATES
+    four = {
+        f"figure_1_{act}_{rate:g}": [
+            "four_layers_cifar10:figure_1",
+            *(QUICK_FOUR if quick else []),
+            *(f"model.activation={act}", f"schedule.learning_rate={rate}"),
+        ]
+        for act in ACTIVATIONS
+        for rate in rates
+    }
+    return dict(
+        title="The gains that AlexNet's paper claims, on CIFAR-10",
+        notes=REDUCED if quick else "",
+        seeds=1 if quick else 3,
+        cells={**gains(quick), **four},
+        comparisons=[
+            *(
+                dict(says=says, higher=cell, lower="as_printed", metric="test.top1_error")
+                for cell, (_, says) in CHANGES.items()
+            ),
+            *([] if quick else of_the_full_grid()),
+        ],
+        x="",
+        groups={
+            f"figure 1, {act}": [f"figure_1_{act}_{rate:g}" for rate in rates]
+            for act in ACTIVATIONS
+        },
+        reach=[dict(metric="train.top1_error", level=0.25)],
+    )
+
+
+def gains(quick):
+    """Cells of AlexNet's form, one change each, and of the four layers in section 3.3's terms."""
+    reduced = QUICK if quick else []
+    cells = {"as_printed": ["alexnet_cifar10", *reduced]}
+    cells |= {c: ["alexnet_cifar10", *reduced, *keys] for c, (keys, _) in CHANGES.items()}
+    if not quick:
+        cells |= {
+            "colours": ["alexnet_cifar10", "colour.name=pca"],
+            "one_gpu": ["alexnet_cifar10:one_gpu"],
+            "four_layers": ["four_layers_cifar10"],
+            "four_layers_lrn": ["four_layers_cifar10", "model.lrn=true"],
+        }
+    return cells
+
+
+def of_the_full_grid():
+    error = dict(metric="test.top1_error")
+    return [
+        dict(says="it is lower with colours (4.1)", higher="as_printed", lower="colours", **error),
+        dict(says="one GPU's net is worse (3.2)", higher="one_gpu", lower="as_printed", **error),
+        dict(
+            says="four layers with response normalisation have a lower error (3.3)",
+            higher="four_layers", lower="four_layers_lrn", **error,
+        ),
+    ]  # fmt: skip

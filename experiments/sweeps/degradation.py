@@ -1,0 +1,109 @@
+"""Plain and residual nets by depth on CIFAR-10 (He et al. 2015, section 4.2, figure 6).
+
+python launch.py sweep --config=experiments/sweeps/degradation.py --workdir=DIR
+Arguments: `first`, depths 20 and 56 with one seed; `selection`, on 45,000 images, tested on the
+5,000 others, as the paper chose its schedule; `shortcuts`, options A, B and C; `quick`, depths 20
+and 56 reduced to a quarter of an hour on two CPU cores. In one DIR, the full grid goes on from
+`first`.
+"""
+
+ARGUMENTS = ("", "first", "selection", "shortcuts", "quick")
+DEPTHS = (20, 32, 44, 56, 110)
+FORMS = ("plain", "residual")
+
+DIAGNOSED = ["diagnose_every=10"]  # figure 7, and the gradients that do not vanish
+
+# What `quick` changes: width, image, data; then the steps. The rate falls where the paper's does,
+# after a half and three quarters of them.
+QUICK = [
+    *("model.width=0.5", "model.bn_group=0", "data.shrink=2", "crop.pixels=2"),
+    *("data.examples=10000", "data.batch_size=32", "steps=1500"),
+    *("schedule.boundaries=(750.0,1125.0)", "log_every=50", "eval_every=0.96"),
+    "diagnose_every=0.96",
+]
+REDUCED = (
+    "Half of the widths (8, 16, 32 maps), images of 16x16 (means over 2x2 pixels), crops of them "
+    "after a border of 2, 10,000 training images, batch 32 with its own statistics, 1,500 steps "
+    "that the rate falls after half and three quarters of."
+)
+
+
+def get_sweep(variant=""):
+    if variant == "shortcuts":
+        return shortcuts()
+    depths = DEPTHS if variant in ("", "selection") else (20, 56)
+    changed = {"selection": ["data.holdout=5000"], "quick": QUICK}.get(variant, DIAGNOSED)
+    cells = {
+        f"{form}{depth}": [f"resnet_cifar10:{prefix}{depth}", *changed]
+        for form, prefix in zip(FORMS, ("plain", ""), strict=True)
+        for depth in depths
+    }
+    error = "val.top1_error" if variant == "selection" else "test.top1_error"
+    return dict(
+        title="Plain and residual nets on CIFAR-10",
+        notes={"quick": REDUCED, "first": "Two of the five depths, one seed."}.get(variant, ""),
+        seeds={"first": 1, "quick": 2}.get(variant, 5),
+        cells=cells,
+        comparisons=[*trends(depths, error), *differences(depths, error)],
+        x="depth",
+        groups={form: [f"{form}{d}" for d in depths] for form in FORMS},
+        columns=[error, "train_eval.top1_error"],
+    )
+
+
+def trends(depths, error):
+    """With depth a plain net trains worse, and a residual net trains and tests better."""
+    found = []
+    for low, high in zip(depths, depths[1:], strict=False):
+        plain, residual = ([f"{form}{d}" for d in (low, high)] for form in FORMS)
+        found += [
+            dict(
+                says=f"plain-{high} trains worse than plain-{low}",
+                higher=plain[1], lower=plain[0], metric="train.top1_error",
+            ),
+            dict(
+                says=f"ResNet-{high} trains better than ResNet-{low}",
+                higher=residual[0], lower=residual[1], metric="train.top1_error",
+            ),
+            dict(
+                says=f"ResNet-{high} has a lower error than ResNet-{low}",
+                higher=residual[0], lower=residual[1], metric=error,
+            ),
+        ]  # fmt: skip
+    return found
+
+
+def differences(depths, error):
+    """A residual net is better than the plain one of its depth."""
+    return [
+        dict(
+            says=f"ResNet-{d} has a lower error than plain-{d}",
+            higher=f"plain{d}", lower=f"residual{d}", metric=error,
+        )
+        for d in depths
+    ]  # fmt: skip
+
+
+def shortcuts():
+    """Section 4.1's options, of which the paper compares those of ResNet-34 on ImageNet."""
+    cells = {
+        f"{depth}_{option}": [f"resnet_cifar10:{depth}{suffix}"]
+        for depth in (20, 56)
+        for option, suffix in (("A", ""), ("B", "_b"), ("C", "_c"))
+    }
+    return dict(
+        title="Shortcuts A, B and C on CIFAR-10",
+        notes="",
+        seeds=5,
+        cells=cells,
+        comparisons=[
+            dict(
+                says=f"at depth {d}, {better} has a lower error than {worse}",
+                higher=f"{d}_{worse}", lower=f"{d}_{better}", metric="test.top1_error",
+            )
+            for d in (20, 56)
+            for worse, better in (("A", "B"), ("B", "C"))
+        ],
+        x="params",
+        groups={f"depth {d}": [f"{d}_{option}" for option in "ABC"] for d in (20, 56)},
+    )  # fmt: skip

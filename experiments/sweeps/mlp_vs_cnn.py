@@ -1,0 +1,32 @@
+"""Why convolution: the notes' dense and convolutional networks on MNIST, as it is and moved.
+
+python launch.py sweep --config=experiments/sweeps/mlp_vs_cnn.py --workdir=DIR
+Afterwards both are tested on images that are shifted, turned, scaled and sheared more and more. The
+notes give errors of 2.14 and 0.99 % on images as they are. `quick`: minutes on two CPU cores.
+"""
+
+ARGUMENTS = ("", "quick")
+QUICK = ["data.examples=10000", "epochs=3", "log_every=10"]
+REDUCED = "10,000 training images, 3 epochs; the convolutional network at an eighth of its widths."
+
+
+def get_sweep(variant=""):
+    quick = variant == "quick"
+    narrow = ["model.widths=(4,8)", "model.hidden=64"]
+    return dict(
+        title="Dense and convolutional networks on MNIST, as it is and moved",
+        notes=REDUCED if quick else "",
+        seeds=2 if quick else 5,
+        cells={
+            "mlp": ["mlp_mnist", *(QUICK if quick else [])],
+            "cnn": ["cnn_mnist", *([*QUICK, *narrow] if quick else [])],
+        },
+        comparisons=[
+            dict(
+                says="the convolutional network has a lower error than the dense one",
+                higher="mlp", lower="cnn", metric="test.top1_error",
+            )
+        ],
+        x="",
+        after=["robustness"],
+    )  # fmt: skip

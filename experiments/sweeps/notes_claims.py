@@ -1,0 +1,72 @@
+"""What the lecture notes say of the networks beside each other, on MNIST and CIFAR-10.
+
+python launch.py sweep --config=experiments/sweeps/notes_claims.py --workdir=DIR
+LeNet-5 against AlexNet's form for 32x32 images, on MNIST; the epochs that VGG and AlexNet take to a
+given error; batch against response normalisation against none, in VGG's column A; the error of each
+of GoogLeNet's classifiers. `quick`: minutes on two CPU cores.
+"""
+
+ARGUMENTS = ("", "quick")
+# Digits are neither mirrored nor cropped; they lie in 32x32 after two rows of 0 on each side.
+ON_MNIST = [
+    *("data.name=mnist", "data.pad=2", "data.mean=none", "data.pixel_range=(0.0,1.0)"),
+    *("crop.name=none", "mirror=false", "epochs=20", "schedule.boundaries=(14.0,18.0,19.0)"),
+]
+QUICK = {
+    "mnist": ["data.examples=5000", "epochs=6", "log_every=10"],
+    "lenet5": ["schedule.boundaries=(4.2,5.4)"],
+    "alexnet": ["model.width=0.25", "schedule.boundaries=(4.2,5.4,5.7)"],
+    "cifar10": ["data.examples=5000", "data.batch_size=32", "log_every=20", "eval_every=0.8"],
+    "vgg": ["model.width=0.125", "model.dropout=0.0"],
+    "length": ["steps=1000", "schedule.boundaries=(4.0,5.0,6.0)"],
+    "googlenet": ["model.width=0.125", "steps=500", "schedule.boundaries=(2.0,2.8)"],
+}
+REDUCED = (
+    "MNIST: 5,000 training images, 6 epochs, a quarter of AlexNet's widths. CIFAR-10: 5,000 "
+    "training images, an eighth of all widths, batch 32, 1,000 steps (GoogLeNet: 500), no dropout "
+    "in VGG and AlexNet."
+)
+
+
+def get_sweep(variant=""):
+    quick = variant == "quick"
+
+    def reduced(*parts):
+        return [key for part in parts for key in QUICK[part]] if quick else []
+
+    short = reduced("cifar10", "vgg", "length")
+    return dict(
+        title="What the notes say of the networks beside each other",
+        notes=REDUCED if quick else "",
+        seeds=1 if quick else 3,
+        cells={
+            "mnist_lenet5": ["lenet5_mnist", *reduced("mnist", "lenet5")],
+            "mnist_alexnet": ["alexnet_cifar10", *ON_MNIST, *reduced("mnist", "alexnet")],
+            "alexnet": ["alexnet_cifar10", *short],
+            "vgg_A": ["vgg_cifar10:A", *short],
+            "vgg_A_lrn": ["vgg_cifar10:A-LRN", *short],
+            "vgg_A_bn": ["vgg_cifar10:A_bn", *short],
+            "vgg_D": ["vgg_cifar10:D", *short],
+            "googlenet": ["googlenet_cifar10", *reduced("cifar10", "googlenet")],
+        },
+        comparisons=[
+            compared("AlexNet has a lower error than LeNet-5", "mnist_lenet5", "mnist_alexnet"),
+            compared("VGG has a lower error than AlexNet", "alexnet", "vgg_D"),
+            compared("batch normalisation lowers the error", "vgg_A", "vgg_A_bn"),
+            compared("it lowers it more than LRN does", "vgg_A_lrn", "vgg_A_bn"),
+        ],
+        x="",
+        groups={
+            "epochs to an error": ["alexnet", "vgg_A", "vgg_D"],
+            "normalisation": ["vgg_A", "vgg_A_lrn", "vgg_A_bn"],
+        },
+        columns=["test.top1_error", "test.aux_4a_error", "test.aux_4d_error"],
+        reach=[
+            dict(metric="train.top1_error", level=0.6 if quick else 0.25),
+            dict(metric="test.top1_error", level=0.6 if quick else 0.2),
+        ],
+    )
+
+
+def compared(says, higher, lower):
+    return dict(says=says, higher=higher, lower=lower, metric="test.top1_error")
