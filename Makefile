@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install demo test test-slow lint bench
+.PHONY: install demo quick-degradation test test-slow lint bench
 
 install: $(STAMP)
 
@@ -16,6 +16,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/python launch.py train --config=experiments/lenet5_digits.py --workdir=runs/demo
+
+# A quarter of an hour on two cores, with CIFAR-10 in $$TFDS_DATA_DIR.
+quick-degradation: install
+	$(BIN)/python launch.py sweep --config=degradation:quick --workdir=runs/quick-degradation
+	$(BIN)/python launch.py report runs/quick-degradation -o runs/quick-degradation/report.html
 
 lint: install
 	$(BIN)/ruff check .

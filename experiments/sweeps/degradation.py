@@ -3,7 +3,7 @@
 python launch.py sweep --config=experiments/sweeps/degradation.py --workdir=DIR
 Arguments: `first`, depths 20 and 56 with one seed; `selection`, on 45,000 images, tested on the
 5,000 others, as the paper chose its schedule; `shortcuts`, options A, B and C; `quick`, depths 20
-and 56 reduced to a quarter of an hour on two CPU cores. In one DIR, the full grid goes on from
+and 44 reduced to a quarter of an hour on two CPU cores. In one DIR, the full grid goes on from
 `first`.
 """
 
@@ -18,8 +18,8 @@ DIAGNOSED = ["diagnose_every=10"]  # figure 7, and the gradients that do not van
 QUICK = [
     *("model.width=0.5", "model.bn_group=0", "data.shrink=2", "crop.pixels=2"),
     *("data.examples=10000", "data.batch_size=32", "steps=1500"),
-    *("schedule.boundaries=(750.0,1125.0)", "log_every=50", "eval_every=0.96"),
-    "diagnose_every=0.96",
+    *("schedule.boundaries=(750.0,1125.0)", "log_every=50", "eval_every=1.6"),
+    "diagnose_every=1.6",
 ]
 REDUCED = (
     "Half of the widths (8, 16, 32 maps), images of 16x16 (means over 2x2 pixels), crops of them "
@@ -31,7 +31,7 @@ REDUCED = (
 def get_sweep(variant=""):
     if variant == "shortcuts":
         return shortcuts()
-    depths = DEPTHS if variant in ("", "selection") else (20, 56)
+    depths = {"first": (20, 56), "quick": (20, 44)}.get(variant, DEPTHS)
     changed = {"selection": ["data.holdout=5000"], "quick": QUICK}.get(variant, DIAGNOSED)
     cells = {
         f"{form}{depth}": [f"resnet_cifar10:{prefix}{depth}", *changed]
