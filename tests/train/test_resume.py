@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from cnn_archs import cli, config
 from cnn_archs.data import order
@@ -113,21 +112,11 @@ def check_same(workdir: Path, reference: Path) -> None:
     assert result(workdir) == result(reference)
 
 
-def set_cache(folder: str | None, seconds: float) -> None:
-    """Compiled programs are kept in `folder` if they took so many seconds."""
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
-    compilation_cache.reset_cache()
-
-
 @pytest.fixture(scope="module")
 def references(
-    tmp_path_factory: pytest.TempPathFactory, shared_compilation: dict[str, str]
-) -> Iterator[Callable[[str], Path]]:
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
     """The workdir of a run of a network from begin to end, made once."""
-    folder, seconds = shared_compilation.values()
-    before = {key.lower(): getattr(jax.config, key.lower()) for key in shared_compilation}
-    set_cache(folder, float(seconds))
     made: dict[str, Path] = {}
 
     def reference(network: str) -> Path:
@@ -136,8 +125,7 @@ def references(
             assert train(made[network], network) == 0
         return made[network]
 
-    yield reference
-    set_cache(*before.values())
+    return reference
 
 
 # Killed from outside: processes of their own.
