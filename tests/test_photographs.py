@@ -135,7 +135,7 @@ def protocols_of_all():
 
 
 def test_a_narrow_family_on_one_and_eight_devices(simulated, photographs, tmp_path):
-    """At a third of its image's size; one by one the protocols are in evaluate/test_protocols.py."""
+    """At a third of its image's size; evaluate/test_protocols.py has the protocols one by one."""
     data_dir = some(photographs, tmp_path / "data", 30, 8)
     smaller = ("model.width=0.0625", "data.image_shape=(67,67,3)", "crop.side=76")
     protocols = ("single", "ten_crop")

@@ -5,7 +5,7 @@ Counts stand in tests/analysis/test_ledger.py, values and gradients in test_pari
 
 import re
 import time
-from functools import cache, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -47,11 +47,7 @@ def images(*shape, seed=0):
 
 
 def rows(name, side, train=False, **fields):
-    return rows_of(models.create(name, **fields), side, train)
-
-
-@cache
-def rows_of(model, side, train):
+    model = models.create(name, **fields)
     return {r.name: r for r in ledger.ledger(model, (side, side, 3), train)}
 
 

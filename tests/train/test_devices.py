@@ -1,4 +1,4 @@
-"""Training is the same on 1 and 8 devices (and on 2, which is slow): the batch is split, the sums are not.
+"""Training is the same on 1, 2 (slow) and 8 devices: the batch is split, the sums are not.
 
 Run as a script, this file is the process that the tests start for each number of devices.
 """
