@@ -45,12 +45,7 @@ def network(config: ConfigDict) -> Network:
     if inputs.resident:
         check_shape(config, inputs, own, shape)
     with user_errors(f"model {fields['name']}"):
-        out = jax.eval_shape(
-            lambda key: model.init_with_output(
-                {"params": key, "dropout": key}, jnp.zeros((1, *shape)), train=True
-            ),
-            jax.random.key(0),
-        )[0]["logits"]
+        out = models.shapes(model, shape).heads["logits"]
     check_batch(config)
     assert out.shape == (1, outputs), out.shape
     return Network(model, shape, outputs, inputs)

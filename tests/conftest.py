@@ -1,21 +1,37 @@
 """What all tests share: the devices that they see, real data where there is some, real runs."""
 
+import atexit
+import gc
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Before jax is imported. Tests compile much and run little: quick to compile, slower code.
+# Before jax is imported. Tests compile much and run little: quick to compile, slower code, in one
+# thread, since there are other tests for the other core. (The fusion emitters take as long as all
+# else together.)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
 )
+# What this process and those that it starts compile, each program once. Not shared with the other
+# worker: a file of the cache is written in place, and would be read half written.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="cnn_archs_compiled_")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
 
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A trace makes many objects and no rubbish: collecting it is a sixth of the time of one.
+gc.set_threshold(50_000, 20, 100)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,17 +69,8 @@ def mnist() -> Path:
     return Path(folder)
 
 
-@pytest.fixture(scope="session")
-def shared_compilation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment variables with which processes share what they compile."""
-    return {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compilation_cache")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-
-
 @pytest.fixture(scope="module")
-def launch(shared_compilation: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """launch(*arguments, **environment): `launch.py` in a process of its own, its output piped."""
     started = []
 
@@ -73,7 +80,7 @@ def launch(shared_compilation: dict[str, str]) -> Iterator[Callable[..., subproc
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **shared_compilation, **environment},
+            env={**os.environ, **environment},
         )
         started.append(process)
         return process

@@ -22,7 +22,7 @@ from cnn_archs import models
 from cnn_archs.data import sources
 from cnn_archs.data.inputs import Prepare
 from cnn_archs.metrics import Counts
-from cnn_archs.setup import Network, network
+from cnn_archs.setup import Network, described, network
 from cnn_archs.train import curvature, steps
 from cnn_archs.train.assemble import Rules
 from cnn_archs.train.assemble import rules as rules_of
@@ -83,9 +83,11 @@ class Parts(NamedTuple):
     evaluate: Callable[..., Counts]
     shape: tuple[int, int, int]
 
-    def first(self, key):
+    def first(self):
+        """The state of a run's first step, as shapes."""
         _, _, optimizer, average = self.rules
-        return steps.init_state(self.net.model, optimizer, average, key, self.net.image_shape)
+        variables = models.shapes(self.net.model, self.net.image_shape).variables
+        return jax.eval_shape(lambda v: steps.begin(v, optimizer, average), variables)
 
 
 def parts(config, net):
@@ -116,18 +118,34 @@ def test_one_training_step_fits_together(experiment):
     """init, the curvature where there is one, and a step, as shapes: nothing runs, no data."""
     config = configs.load(experiment, [])
     rules_of(config, steps_per_epoch=100.0)
-    if "scan_blocks" in config.model:  # the same units, traced once
-        config = configs.load(experiment, ["model.scan_blocks=true"])
+    described(config)
+    config = shallow(config)
     net = network(config)
     assert net.classes == sources.describe(config.data.name)[1]
     traced(like(config))
 
 
+def shallow(config):
+    """`config` with one unit of each kind left: the others are the same, or have other widths.
+
+    All of them are traced in tests/models/test_architectures.py.
+    """
+    with config.unlocked():
+        if "blocks" in config.model:  # the first of a stage projects, the second does not
+            config.model.blocks = (
+                min(config.model.blocks[0], 2),
+                *(1 for _ in config.model.blocks[1:]),
+            )
+        for name in set(config.model.get("modules", ())) - {"3a", "4a", "4d", "5a"}:
+            del config.model.modules[name]  # after pools, and before auxiliary classifiers
+    return config
+
+
 def like(config):
     """`config` as JSON, with what makes no other program at one value: most are traced once.
 
-    The name of a network whose fields all stand there is that, numbers of the schedule and of the
-    crops, and how many equal units a stage has.
+    The name of a network whose fields all stand there is that, and numbers of the schedule and of
+    the crops.
     """
     tree = json.loads(config.to_json())
     for key in ("seeds", "epochs", "steps", "eval_batch_size", "warm_start", "test_scales"):
@@ -141,8 +159,6 @@ def like(config):
         tree["schedule"]["learning_rate"] = 0.1
         if "factors" in tree["schedule"]:
             tree["schedule"] |= {"factors": [1.0, 0.1], "boundaries": [1.0], "unit": "epoch"}
-    if "scan_blocks" in tree["model"]:
-        tree["model"]["blocks"] = [min(n, 2) for n in tree["model"]["blocks"]]
     return json.dumps(tree, sort_keys=True)
 
 
@@ -159,7 +175,7 @@ def traced(text):
     images = jax.ShapeDtypeStruct((config.data.batch_size, *made.shape), jnp.uint8)
     labels = jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(made.first, key)
+    state = made.first()
     assert jax.eval_shape(made.step, state, key, images, labels) == state
     mask = jax.ShapeDtypeStruct(labels.shape, bool)
     counts = jax.eval_shape(made.evaluate, state.variables, images, labels, mask)
@@ -175,12 +191,12 @@ def traced(text):
 @pytest.mark.parametrize("experiment", list(run_here()))
 def test_two_steps_of_a_narrow_network_run(experiment):
     fields = configs.load(experiment, []).model
-    narrow = dict(width=1 / 16, bn_group=2, scan_blocks=True)
+    narrow = dict(width=1 / 16, bn_group=2)
     overrides = [f"model.{k}={v}" for k, v in narrow.items() if k in fields]
     overrides += ["data.batch_size=4", "data.micro_batch=0"]
     if "learning_rate" in configs.load(experiment, []).schedule:
         overrides.append("schedule.learning_rate=1e-4")  # the weights are not the recipe's
-    config = configs.load(experiment, overrides)
+    config = shallow(configs.load(experiment, overrides))
     made = parts(config, network(config))
     random = np.random.default_rng(0)
 
@@ -188,7 +204,7 @@ def test_two_steps_of_a_narrow_network_run(experiment):
         return np.float32(random.normal(0, (2 / np.prod(x.shape[:-1])) ** 0.5, x.shape))
 
     key = jax.random.key(0)
-    shapes = jax.eval_shape(made.first, key)
+    shapes = made.first()
     params = jax.tree.map(draw, shapes.params)
     stats = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes.batch_stats)
     state = steps.begin({"params": params, "batch_stats": stats}, *made.rules[2:])

@@ -52,6 +52,14 @@ def ledger(model: nn.Module, image_shape: tuple[int, int, int], train: bool = Fa
 
     Nothing is allocated. ValueError for parameters outside of any layer.
     """
+    return list(traced_rows(model, tuple(image_shape), train))
+
+
+@functools.lru_cache(maxsize=64)
+def traced_rows(
+    model: nn.Module, image_shape: tuple[int, int, int], train: bool
+) -> tuple[Row, ...]:
+    """The same, traced once for each."""
     if getattr(model, "scan_blocks", False):
         model = model.clone(scan_blocks=False)  # the same layers, one by one
     rows: list[Row] = []
@@ -98,7 +106,7 @@ def ledger(model: nn.Module, image_shape: tuple[int, int, int], train: bool = Fa
         where = "/".join(p.key for p in path)
         raise ValueError(f"parameters outside of any layer: {where}; give its module a `row`")
     found = fields(jaxpr.jaxpr, field_of(image_shape), windows)
-    return [reaching(row, found.get(i)) for i, row in enumerate(rows)]
+    return tuple(reaching(row, found.get(i)) for i, row in enumerate(rows))
 
 
 def kind_of(module: nn.Module) -> str | None:

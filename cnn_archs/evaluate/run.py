@@ -68,15 +68,11 @@ def restore(workdir: Path, config: ConfigDict) -> Saved:
     net = network(config)
 
     average = averages.create(steps_per_epoch=1.0, **config.average)
-
-    def saved(key: jax.Array) -> dict[str, Any]:
-        variables = models.init(net.model, key, net.image_shape)
-        return {**variables, "average": average.init(variables)}
-
+    variables = models.shapes(net.model, net.image_shape).variables
     whole = NamedSharding(meshes.data_parallel(), P())
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((config.seeds, *x.shape), x.dtype, sharding=whole),
-        jax.eval_shape(saved, jax.random.key(0)),
+        {**variables, "average": jax.eval_shape(average.init, variables)},
     )
     folder = workdir / "checkpoints"
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})

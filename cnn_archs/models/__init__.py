@@ -6,8 +6,8 @@ of which `"logits": f32[N, num_classes]` is the classifier. Its fields are its a
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -56,6 +56,28 @@ def tested(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, jax.
     if hasattr(model, "every_head"):
         return model.apply(variables, image, method="every_head")  # type: ignore[return-value]
     return model.apply(variables, image, train=False)  # type: ignore[return-value]
+
+
+class Shapes(NamedTuple):
+    """Of a network in training: its heads and its variables, nothing allocated."""
+
+    heads: dict[str, jax.ShapeDtypeStruct]
+    variables: dict[str, dict[str, Any]]
+
+
+@lru_cache(maxsize=64)
+def shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> Shapes:
+    """Those of `model` for an image of (H, W, C): a network is traced once, whoever asks.
+
+    variables: as of `init`.
+    """
+
+    def run(key: jax.Array) -> Any:
+        rngs = {"params": key, "dropout": key}
+        return model.init_with_output(rngs, jnp.zeros((1, *image_shape)), train=True)
+
+    heads, variables = jax.eval_shape(run, jax.random.key(0))
+    return Shapes(heads, {name: variables.get(name, {}) for name in ("params", "batch_stats")})
 
 
 def fields(name: str) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -69,9 +68,7 @@ def tensors(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[Tensor
     name = names(model)
     if name is None:
         raise ValueError(f"{type(model).__name__} has no counterpart among torch models")
-    shapes = jax.eval_shape(
-        lambda key: models.init(unrolled(model), key, image_shape), jax.random.key(0)
-    )
+    shapes = models.shapes(unrolled(model), image_shape).variables
     found = [
         Tensor(path, tuple(leaf.shape), f"{name(path[1:-1])}.{LEAVES[path[-1]]}")
         for path, leaf in flatten_dict(shapes).items()

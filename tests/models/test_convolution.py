@@ -37,7 +37,7 @@ def both(side, window, stride, padding, **options):
             y = f(x, kernel, (stride, stride), (padding, padding), **PLAIN | options)
             return jnp.sum(jnp.sin(y)), y
 
-        run = jax.value_and_grad(loss, (0, 1), has_aux=True)
+        run = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
         (_, y), grads = run(x, kernel)
         return (y, *grads), "conv_general_dilated" in str(jax.make_jaxpr(run)(x, kernel))
 

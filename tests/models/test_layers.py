@@ -1,5 +1,7 @@
 """The layers that papers share: golden values, windows, statistics, gradients in float64."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,18 +79,19 @@ def test_lrn_of_bfloat16_is_computed_in_float32():
 # --- Windows -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", range(5, 17))
 @pytest.mark.parametrize(
     "window, stride, padding", [(3, 2, 0), (2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 3, 0), (2, 3, 0)]
 )
 @pytest.mark.parametrize("ceil", [False, True])
-def test_max_pools_have_torchs_windows(size, window, stride, padding, ceil):
+def test_max_pools_have_torchs_windows(window, stride, padding, ceil):
     """Values, not shapes: windows in another place give the same shape."""
-    x = images((1, size, size + 1, 2))
-    found = MaxPool(window, stride, padding, ceil).apply({}, x)
-    np.testing.assert_array_equal(
-        found, nhwc(F.max_pool2d(nchw(x), window, stride, padding, ceil_mode=ceil))
-    )
+    maps = [images((1, size, size + 1, 2)) for size in range(5, 17)]
+    pool = MaxPool(window, stride, padding, ceil)
+    pooled = jax.jit(lambda maps: [pool.apply({}, x) for x in maps])(maps)
+    for x, found in zip(maps, pooled, strict=True):
+        np.testing.assert_array_equal(
+            found, nhwc(F.max_pool2d(nchw(x), window, stride, padding, ceil_mode=ceil))
+        )
 
 
 def test_ceil_mode_is_googlenets_chain():
@@ -259,10 +262,12 @@ def test_gradients_are_those_of_differences(name):
     layer, shape, options = LAYERS[name]
     with jax.enable_x64(True):
         x = jnp.asarray(3 * np.random.default_rng(0).normal(size=shape))
-        variables = layer.init(jax.random.key(0), x.astype(jnp.float32), **options)
+        init = jax.jit(partial(layer.init, **options))
+        variables = init(jax.random.key(0), x.astype(jnp.float32))
         variables = jax.tree.map(lambda v: v.astype(jnp.float64), variables)
         stats = {k: v for k, v in variables.items() if k != "params"}
 
+        @jax.jit
         def output(params, x):
             v = {"params": params, **stats}
             return layer.apply(v, x, mutable=["batch_stats"], **options)[0]
@@ -277,9 +282,10 @@ def test_gradients_of_functions_are_those_of_differences(function):
         if isinstance(function, str):
             knobs = {"rbf_map": {"j": 1.0}, "cross_entropy": {"smoothing": 0.1}}
             loss = losses.create(function, **knobs.get(function, {}))
-            check_grads(lambda x: loss(x, jnp.arange(5)), (x,), order=1, modes=("fwd", "rev"))
+            of_x = jax.jit(lambda x: loss(x, jnp.arange(5)))
+            check_grads(of_x, (x,), order=1, modes=("fwd", "rev"))
         else:
-            check_grads(function, (x,), order=1, modes=("fwd", "rev"))
+            check_grads(jax.jit(function), (x,), order=1, modes=("fwd", "rev"))
 
 
 # --- Helpers -------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from cnn_archs import cli, config
 from cnn_archs.data import order
@@ -113,21 +112,11 @@ def check_same(workdir: Path, reference: Path) -> None:
     assert result(workdir) == result(reference)
 
 
-def set_cache(folder: str | None, seconds: float) -> None:
-    """Compiled programs are kept in `folder` if they took so many seconds."""
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
-    compilation_cache.reset_cache()
-
-
 @pytest.fixture(scope="module")
 def references(
-    tmp_path_factory: pytest.TempPathFactory, shared_compilation: dict[str, str]
-) -> Iterator[Callable[[str], Path]]:
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
     """The workdir of a run of a network from begin to end, made once."""
-    folder, seconds = shared_compilation.values()
-    before = {key.lower(): getattr(jax.config, key.lower()) for key in shared_compilation}
-    set_cache(folder, float(seconds))
     made: dict[str, Path] = {}
 
     def reference(network: str) -> Path:
@@ -136,8 +125,7 @@ def references(
             assert train(made[network], network) == 0
         return made[network]
 
-    yield reference
-    set_cache(*before.values())
+    return reference
 
 
 # Killed from outside: processes of their own.
@@ -229,9 +217,9 @@ def chains(
     """The CHAINS, if they are to be tested: they go on beside the other tests of this file."""
     with ThreadPoolExecutor(1) as pool:
         started: dict[Callable[..., None], tuple[Path, Future[None]]] = {}
-        names = {getattr(item, "originalname", "") for item in request.session.items}
-        if "test_signals_from_outside_change_no_bit" in names:
-            for chain in CHAINS:
+        for item in request.session.items:
+            if getattr(item, "originalname", "") == "test_signals_from_outside_change_no_bit":
+                chain = item.callspec.params["chain"]
                 workdir = tmp_path_factory.mktemp(chain.__name__)
                 started[chain] = workdir, pool.submit(chain, launch, workdir)
         yield started
@@ -263,6 +251,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, place: str, step: int) -> None:
 PLACES = [("restore", 0), ("advance", 1), ("evaluate", 14), ("save", 18), ("advance", 44)]
 PLACES += [("advance", 45), ("advance", 46), ("evaluate", 54), ("advance", 59), ("advance", 60)]
 PLACES += [("evaluate", 60), ("finish", 60)]
+# Of each kind one: before all, at an evaluation, a save, an epoch's first step, the end.
+QUICK = [PLACES[i] for i in (0, 2, 3, 5, 10, 11)]
 # In the warm-up's window; in the evaluation before each drop, and right after one.
 OF_MEMORY = [("advance", 10), ("save", 17), ("advance", 20), ("evaluate", 25), ("advance", 26)]
 OF_MEMORY += [("advance", 36), ("evaluate", 37), ("evaluate", 49), ("evaluate", 60)]
@@ -271,7 +261,8 @@ OF_MEMORY += [("advance", 36), ("evaluate", 37), ("evaluate", 49), ("evaluate", 
 @pytest.mark.parametrize(
     "network, places",
     [
-        ("mlp", PLACES),
+        ("mlp", QUICK),
+        pytest.param("mlp", PLACES, marks=pytest.mark.slow),
         ("feedback", OF_MEMORY[1::3]),
         pytest.param("feedback", OF_MEMORY, marks=pytest.mark.slow),
         pytest.param("lenet5_1998", PLACES, marks=pytest.mark.slow),
@@ -445,7 +436,9 @@ def test_vmapped_seeds_train_like_single_ones():
 # The chains have had the time of the tests above.
 
 
-@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize(  # the two kills that leave a memory are the same two, of a longer state
+    "chain", [pytest.param(c, marks=pytest.mark.slow) if c is two_kills else c for c in CHAINS]
+)
 def test_signals_from_outside_change_no_bit(chain, chains, references):
     workdir, future = chains[chain]
     future.result()

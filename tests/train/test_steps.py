@@ -1,5 +1,7 @@
 """The training step: accumulated gradients, auxiliary losses, averages, bfloat16."""
 
+from functools import cache, partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -49,16 +51,26 @@ def scaled(key, images):
 NO_AVERAGE = averages.create("none", 1.0)
 
 
-def trained(model, micro_batch=0, count=3, auxiliary=0.3, average=NO_AVERAGE, start=None):
-    """The state after `count` steps on the whole batch."""
+@cache
+def first(model, average):
+    """The state before the first step."""
+    init = partial(steps.init_state, model, plain_sgd(), average, image_shape=IMAGES.shape[1:])
+    return jax.jit(init)(jax.random.key(0))
+
+
+@cache
+def compiled(model, micro_batch, auxiliary, average, backend):
     loss = losses.create("cross_entropy", smoothing=0.0)
     step = steps.train_step_of(
         model, loss, plain_sgd(), average, scaled, auxiliary=auxiliary, micro_batch=micro_batch
     )
-    state = start or steps.init_state(
-        model, plain_sgd(), average, jax.random.key(0), IMAGES.shape[1:]
-    )
-    step = jax.jit(step)
+    return jax.jit(step)
+
+
+def trained(model, micro_batch=0, count=3, auxiliary=0.3, average=NO_AVERAGE, start=None):
+    """The state after `count` steps on the whole batch."""
+    step = compiled(model, micro_batch, auxiliary, average, jax.default_backend())
+    state = start or first(model, average)
     for _ in range(count):
         state = step(state, jax.random.key(1), IMAGES, LABELS)
     return state
@@ -117,17 +129,27 @@ def test_the_objective_is_the_loss_and_a_share_of_each_auxiliary_loss():
         return main + 0.25 * (first + second)
 
     optimizer = plain_sgd()
-    grads = jax.grad(objective)(start.params)
-    updates, _ = optimizer.update(grads, start.opt_state, start.params, error=0.0)
-    expected = start.replace(params=optax.apply_updates(start.params, updates))
+
+    @jax.jit
+    def step(params):
+        grads = jax.grad(objective)(params)
+        updates, _ = optimizer.update(grads, start.opt_state, params, error=0.0)
+        return optax.apply_updates(params, updates)
+
+    expected = start.replace(params=step(start.params))
     assert distance(trained(model, count=1, auxiliary=0.25), expected) < 1e-6
     assert distance(trained(model, count=1, auxiliary=0.3), expected) > 1e-4
 
 
 def test_the_loss_that_is_logged_is_the_main_classifiers():
     state = trained(Small(), count=1, auxiliary=100.0)
-    heads = Small().apply(trained(Small(), count=0).variables, scaled(None, IMAGES), train=False)
-    main = optax.softmax_cross_entropy_with_integer_labels(heads["logits"], LABELS).mean()
+
+    @jax.jit
+    def loss(variables):
+        heads = Small().apply(variables, scaled(None, IMAGES), train=False)
+        return optax.softmax_cross_entropy_with_integer_labels(heads["logits"], LABELS).mean()
+
+    main = loss(trained(Small(), count=0).variables)
     assert state.window.report()["loss"] == pytest.approx(float(main), rel=1e-5)
 
 
