@@ -1,9 +1,10 @@
 """Families from JPEGs of mixed sizes, 1,000 classes declared: trained, and under every protocol.
 
 On 1 and on 8 simulated devices the losses are equal. `make test` has one family, narrow, on drawn
-images, under two protocols; `make test-slow` all families under all, narrow on 300 images, 60 of them
-tested, and at full width on 12. These are those of $CNN_ARCHS_PHOTOS, a folder of train/<class>/ and
-val/<class>/, where it is set. Run as a script, this file is the process that sees the devices.
+images, under two protocols; `make test-slow` all families under all: narrow on 300 images, 60 of
+them tested, and at full width on 12. These are those of $CNN_ARCHS_PHOTOS, a folder of
+train/<class>/ and val/<class>/, where it is set. Run as a script, this file is the process that
+sees the devices.
 """
 
 import json
