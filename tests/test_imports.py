@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "cnn_archs.analysis.cells": set(),
     "cnn_archs.analysis.collect": {"analysis.cells", "errors"},
     "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors"},
-    "cnn_archs.analysis.tables": {"analysis.cells", "analysis.report"},
+    "cnn_archs.analysis.tables": {"analysis.cells", "analysis.reach", "analysis.report"},
     "cnn_archs.analysis.comparing": {
         *("analysis.cells", "analysis.intervals", "analysis.printed", "analysis.tables"),
     },
@@ -266,7 +266,7 @@ def test_experiments_know_ml_collections_and_each_other_only(path):
 
 
 FILES_ONLY = ("cells", "collect", "comparing", "curves", "drawing", "figures", "intervals")
-FILES_ONLY += ("layers", "page", "plots", "printed", "report", "tables")
+FILES_ONLY += ("layers", "page", "plots", "printed", "reach", "report", "tables")
 
 
 @pytest.mark.parametrize("name", FILES_ONLY)

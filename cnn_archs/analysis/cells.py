@@ -123,6 +123,7 @@ class Collection:
     x: str = ""
     groups: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     columns: Sequence[str] = ()
+    reach: Sequence[Mapping[str, Any]] = ()
     sweep: bool = False
 
     def cell(self, name: str) -> Cell | None:

@@ -87,6 +87,7 @@ def sweep(folder: Path) -> Collection:
             x=stated.get("x", ""),
             groups=stated.get("groups", {}),
             columns=stated.get("columns", []),
+            reach=stated.get("reach", []),
             sweep=True,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as e:

@@ -33,6 +33,7 @@ class Section(NamedTuple):
     paper: Table
     results: Sequence[Table]
     epochs: Table
+    reached: Table
     selection: str
     figures: Sequence[Figure]
     filters: Sequence[Image]
@@ -79,6 +80,7 @@ def section(collection: Collection) -> Section:
         paper=comparing.paper_and_ours(claims),
         results=list(tables.results(collection)),
         epochs=tables.epochs(collection),
+        reached=tables.reached(collection),
         selection=tables.selection(collection),
         figures=[figure for figure in drawn if figure],
         filters=list(filters(collection)),

@@ -1,8 +1,7 @@
-"""How long a run took to a given error, from the log that it left."""
+"""How long a network took to a given error, from the log that it left."""
 
-import json
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 
 class Reached(NamedTuple):
@@ -12,25 +11,11 @@ class Reached(NamedTuple):
     epoch: float
 
 
-def reach(workdir: Path, metric: str, level: float) -> dict[int, Reached | None]:
-    """For each seed of the run, when `metric` was first at or below `level`; None: never.
+def reach(lines: Sequence[Mapping[str, Any]], value: str, level: float) -> Reached | None:
+    """When `value` was first at or below `level`; None: never.
 
-    metric: `split.value`, like `train.top1_error`, which is the mean of the steps since the last
-    line: it is known every `log_every` steps. {} where there is no log, or nothing of that split
-    in it.
+    lines: of metrics.jsonl, of one split and seed, by step. That of training is the mean of the
+    steps since the last line: it is known every `log_every` steps.
     """
-    split, _, name = metric.partition(".")
-    path = workdir / "metrics.jsonl"
-    first: dict[int, Reached | None] = {}
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            break  # the last line of a run that was killed
-        if entry["split"] != split:
-            continue
-        seed = entry["seed"]
-        first.setdefault(seed, None)
-        if first[seed] is None and entry[name] <= level:
-            first[seed] = Reached(entry["step"], entry["epoch"])
-    return first
+    found = (Reached(line["step"], line["epoch"]) for line in lines if line[value] <= level)
+    return next(found, None)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnn_archs.analysis.cells import Cell, Collection
+from cnn_archs.analysis.reach import reach
 from cnn_archs.analysis.report import mean_sd, protocol_of
 
 SPLITS = {
@@ -84,6 +85,22 @@ def network(cell: Cell) -> tuple[str, str, str]:
     """Its name and what it costs."""
     costs = (cell.first(key) for key in ("params", "macs"))
     return (str(cell.first("name") or NONE), *(f"{n:,}" if n else NONE for n in costs))  # type: ignore[return-value]
+
+
+def reached(collection: Collection) -> Table:
+    """How long each cell took to an error, for each that the sweep names."""
+    rows = []
+    for wanted in collection.reach:
+        split, _, name = wanted["metric"].partition(".")
+        what = f"{label(wanted['metric'])}, of {100 * wanted['level']:g} %"
+        for cell in collection.cells:
+            found = [reach(lines, name, wanted["level"]) for lines in cell.lines(split).values()]
+            at = [f for f in found if f]
+            steps, epochs = (shown([f[i] for f in at], "steps") for i in (0, 1))
+            if found:
+                rows.append((cell.name, what, steps, epochs, f"{len(at)} of {len(found)}"))
+    heads = ("cell", "to an error", "steps", "epochs", "networks")
+    return Table("Steps to the first line of the log that is so low", heads, rows, left=2)
 
 
 class Selected(NamedTuple):

@@ -1,30 +1,15 @@
 """The first step at which an error is low enough."""
 
-import json
-
 from cnn_archs.analysis.reach import Reached, reach
 
-
-def log(workdir, *lines, cut=""):
-    keys = ("step", "split", "seed", "top1_error")
-    entries = [{**dict(zip(keys, line, strict=True)), "epoch": line[0] / 100} for line in lines]
-    text = "".join(json.dumps(entry) + "\n" for entry in entries)
-    (workdir / "metrics.jsonl").write_text(text + cut)
+LINES = [
+    {"step": step, "epoch": step / 100, "top1_error": error}
+    for step, error in ((100, 0.5), (200, 0.25), (300, 0.3), (400, 0.1))
+]
 
 
-def test_each_seed_has_its_first_step_at_or_below_the_level(tmp_path):
-    log(
-        tmp_path,
-        *((100, "train", 0, 0.5), (100, "train", 1, 0.4), (100, "test", 0, 0.1)),
-        *((200, "train", 0, 0.25), (200, "train", 1, 0.3), (200, "test", 0, 0.2)),
-        *((300, "train", 0, 0.3), (300, "train", 1, 0.26)),
-        cut='{"step": 400, "split": "train", "seed": 1, "top1_er',
-    )
-    assert reach(tmp_path, "train.top1_error", 0.25) == {0: Reached(200, 2.0), 1: None}
-    assert reach(tmp_path, "train.top1_error", 0.4) == {0: Reached(200, 2.0), 1: Reached(100, 1.0)}
-    assert reach(tmp_path, "test.top1_error", 0.2) == {0: Reached(100, 1.0)}
-    assert reach(tmp_path, "val.top1_error", 0.2) == {}
-
-
-def test_a_run_without_a_log_reached_nothing(tmp_path):
-    assert reach(tmp_path, "train.top1_error", 0.25) == {}
+def test_it_is_the_first_at_or_below_the_level():
+    assert reach(LINES, "top1_error", 0.25) == Reached(200, 2.0)
+    assert reach(LINES, "top1_error", 0.2) == Reached(400, 4.0)
+    assert reach(LINES, "top1_error", 0.05) is None
+    assert reach([], "top1_error", 1.0) is None

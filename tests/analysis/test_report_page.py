@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -334,3 +335,21 @@ def test_no_device_is_touched(sweep, tmp_path):
     code += "sys.exit(code or 'jax' in sys.modules)"
     arguments = ["report", str(sweep), "-o", str(tmp_path / "page.html")]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=60)
+
+
+def test_how_long_each_took_to_an_error(sweep, tmp_path):
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep, folder)
+    stated = json.loads((folder / "sweep.json").read_text())
+    level = 0.5
+    write_json(
+        folder / "sweep.json", {**stated, "reach": [{"metric": "test.top1_error", "level": level}]}
+    )
+    found = report(folder, output=tmp_path / "report.html").table("cell", "to an error")["plain20"]
+    steps = []
+    for log in sorted((folder / "plain20").glob("seed*/metrics.jsonl")):
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        low = [x["step"] for x in lines if x["split"] == "test" and x["top1_error"] <= level]
+        steps.append(min(low))
+    assert found["to an error"] == "test, top-1 error, of 50 %" and found["networks"] == "2 of 2"
+    assert found["steps"].startswith(f"{statistics.fmean(steps):.1f} ± ")
