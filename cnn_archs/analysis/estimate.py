@@ -45,17 +45,23 @@ def cost(
     batch_size: int,
     known: Sequence[Speed],
 ) -> Cost:
-    """Of training `model` for so many steps.
-
-    An image takes as long a multiply-add as in the known training whose network is nearest in size.
-    """
+    """Of training `model` for so many steps, at the rate of multiply-adds of what is `known`."""
     size = totals(ledger(model, image_shape))
     if steps is None or not known:
         return Cost(size["params"], size["macs"], steps, None)
-    near = min(known, key=lambda s: abs(math.log(s.macs / size["macs"])))
-    rate = near.images_per_second * near.macs / size["macs"]
-    seconds = steps * batch_size / rate
+    seconds = steps * batch_size * size["macs"] / rate(size["macs"], known)
     return Cost(size["params"], size["macs"], steps, seconds)
+
+
+def rate(macs: int, known: Sequence[Speed]) -> float:
+    """Multiply-adds a second, of one image, for a network of so many.
+
+    A mean of the known ones, which counts them by the inverse square of how far they are in size:
+    small networks are slower than their multiply-adds say.
+    """
+    near = [1 / (0.1 + abs(math.log(s.macs / macs))) ** 2 for s in known]
+    logs = [math.log(s.images_per_second * s.macs) for s in known]
+    return math.exp(sum(w * x for w, x in zip(near, logs, strict=True)) / sum(near))
 
 
 def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
@@ -70,7 +76,7 @@ def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
     every = [None if one.seconds is None else seeds * one.seconds for _, seeds, one, _ in rows]
     whole = None if None in every else sum(filter(None, every))
     about = f"all steps, one cell after another on {device}: about {clock(whole)}"
-    return f"{aligned(lines)}\n\n{about}, by what networks near in size took there"
+    return f"{aligned(lines)}\n\n{about}, by what networks near them in size took there"
 
 
 def clock(seconds: float | None) -> str:
