@@ -16,7 +16,7 @@ FORMS = ("plain", "residual")
 QUICK = [
     *("model.width=0.5", "model.bn_group=0", "data.shrink=2", "crop.pixels=2"),
     *("data.examples=10000", "data.batch_size=32", "steps=1500"),
-    *("schedule.boundaries=(750.0,1125.0)", "log_every=50", "eval_every=1.6"),
+    *("schedule.boundaries=(750.0,1125.0)", "log_every=50", "eval_every=0.96"),
 ]
 REDUCED = (
     "Half of the widths (8, 16, 32 maps), images of 16x16 (means over 2x2 pixels), crops of them "
