@@ -6,8 +6,11 @@ from cnn_archs.analysis.reach import Reached, reach
 
 
 def log(workdir, *lines, cut=""):
-    keys = ("step", "split", "seed", "top1_error")
-    entries = [{**dict(zip(keys, line, strict=True)), "epoch": line[0] / 100} for line in lines]
+    """lines: step, split, seed, error, and the examples that it is of, else 100."""
+    keys = ("step", "split", "seed", "top1_error", "examples")
+    entries = [
+        {**dict(zip(keys, (*line, 100), strict=False)), "epoch": line[0] / 100} for line in lines
+    ]
     text = "".join(json.dumps(entry) + "\n" for entry in entries)
     (workdir / "metrics.jsonl").write_text(text + cut)
 
@@ -24,6 +27,14 @@ def test_each_seed_has_its_first_step_at_or_below_the_level(tmp_path):
     assert reach(tmp_path, "train.top1_error", 0.4) == {0: Reached(200, 2.0), 1: Reached(100, 1.0)}
     assert reach(tmp_path, "test.top1_error", 0.2) == {0: Reached(100, 1.0)}
     assert reach(tmp_path, "val.top1_error", 0.2) == {}
+
+
+def test_a_line_of_few_steps_counts_together_with_the_next(tmp_path):
+    few = [(110, "train", 0, 0.1, 10), (200, "train", 0, 0.5, 90), (300, "train", 0, 0.3, 100)]
+    log(tmp_path, (100, "train", 0, 0.8), *few)
+    assert reach(tmp_path, "train.top1_error", 0.2) == {0: None}
+    assert reach(tmp_path, "train.top1_error", 0.4) == {0: Reached(300, 3.0)}
+    assert reach(tmp_path, "train.top1_error", 0.46) == {0: Reached(200, 2.0)}
 
 
 def test_a_run_without_a_log_reached_nothing(tmp_path):
