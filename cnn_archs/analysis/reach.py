@@ -5,17 +5,27 @@ from typing import Any, NamedTuple
 
 
 class Reached(NamedTuple):
-    """The first line of the log at which an error was low enough."""
+    """The first line of the log up to which an error was low enough."""
 
     step: int
     epoch: float
 
 
 def reach(lines: Sequence[Mapping[str, Any]], value: str, level: float) -> Reached | None:
-    """When `value` was first at or below `level`; None: never.
+    """When the mean of `value` was first at or below `level`; None: never.
 
-    lines: of metrics.jsonl, of one split and seed, by step. That of training is the mean of the
-    steps since the last line: it is known every `log_every` steps.
+    lines: of metrics.jsonl, of one split and seed, by step. That of training is the mean over the
+    steps since the last line, `log_every` of them; a line of fewer, at an evaluation, counts
+    together with the next.
     """
-    found = (Reached(line["step"], line["epoch"]) for line in lines if line[value] <= level)
-    return next(found, None)
+    enough = max((line["examples"] for line in lines), default=0)
+    total, examples = 0.0, 0
+    for line in lines:
+        total += line[value] * line["examples"]
+        examples += line["examples"]
+        if examples < enough:
+            continue
+        if total / examples <= level:
+            return Reached(line["step"], line["epoch"])
+        total, examples = 0.0, 0
+    return None

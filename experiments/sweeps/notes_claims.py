@@ -6,6 +6,8 @@ given error; batch against response normalisation against none, in VGG's column 
 of GoogLeNet's classifiers. `quick`: minutes on two CPU cores.
 """
 
+from experiments.sweeps import inception_width
+
 ARGUMENTS = ("", "quick")
 # Digits are neither mirrored nor cropped; they lie in 32x32 after two rows of 0 on each side.
 ON_MNIST = [
@@ -13,18 +15,18 @@ ON_MNIST = [
     *("crop.name=none", "mirror=false", "epochs=20", "schedule.boundaries=(14.0,18.0,19.0)"),
 ]
 QUICK = {
-    "mnist": ["data.examples=5000", "epochs=6", "log_every=10"],
+    "mnist": ["data.examples=5000", "epochs=6", "log_every=10", "eval_every=3.0"],
     "lenet5": ["schedule.boundaries=(4.2,5.4)"],
-    "alexnet": ["model.width=0.25", "schedule.boundaries=(4.2,5.4,5.7)"],
+    "digits": ["model.width=0.25", "model.groups=1", "schedule.boundaries=(4.2,5.4,5.7)"],
     "cifar10": ["data.examples=5000", "data.batch_size=32", "log_every=20", "eval_every=0.8"],
-    "vgg": ["model.width=0.125", "model.dropout=0.0"],
+    "width": ["model.width=0.125", "model.dropout=0.0"],
     "length": ["steps=1000", "schedule.boundaries=(4.0,5.0,6.0)"],
-    "googlenet": ["model.width=0.125", "steps=500", "schedule.boundaries=(2.0,2.8)"],
+    "one_tower": ["model.groups=1"],
 }
 REDUCED = (
     "MNIST: 5,000 training images, 6 epochs, a quarter of AlexNet's widths. CIFAR-10: 5,000 "
-    "training images, an eighth of all widths, batch 32, 1,000 steps (GoogLeNet: 500), no dropout "
-    "in VGG and AlexNet."
+    "training images, an eighth of all widths, batch 32, 1,000 steps, no dropout in VGG and "
+    "AlexNet, which is in one tower; GoogLeNet as in the quick grid of its branches."
 )
 
 
@@ -34,20 +36,20 @@ def get_sweep(variant=""):
     def reduced(*parts):
         return [key for part in parts for key in QUICK[part]] if quick else []
 
-    short = reduced("cifar10", "vgg", "length")
+    short = reduced("cifar10", "width", "length")
     return dict(
         title="What the notes say of the networks beside each other",
         notes=REDUCED if quick else "",
         seeds=1 if quick else 3,
         cells={
             "mnist_lenet5": ["lenet5_mnist", *reduced("mnist", "lenet5")],
-            "mnist_alexnet": ["alexnet_cifar10", *ON_MNIST, *reduced("mnist", "alexnet")],
-            "alexnet": ["alexnet_cifar10", *short],
+            "mnist_alexnet": ["alexnet_cifar10", *ON_MNIST, *reduced("mnist", "digits")],
+            "alexnet": ["alexnet_cifar10", *short, *reduced("one_tower")],
             "vgg_A": ["vgg_cifar10:A", *short],
             "vgg_A_lrn": ["vgg_cifar10:A-LRN", *short],
             "vgg_A_bn": ["vgg_cifar10:A_bn", *short],
             "vgg_D": ["vgg_cifar10:D", *short],
-            "googlenet": ["googlenet_cifar10", *reduced("cifar10", "googlenet")],
+            "googlenet": ["googlenet_cifar10", *(inception_width.QUICK if quick else [])],
         },
         comparisons=[
             compared("AlexNet has a lower error than LeNet-5", "mnist_lenet5", "mnist_alexnet"),
