@@ -263,7 +263,7 @@ OF_MEMORY += [("advance", 36), ("evaluate", 37), ("evaluate", 49), ("evaluate", 
     [
         ("mlp", QUICK),
         pytest.param("mlp", PLACES, marks=pytest.mark.slow),
-        ("feedback", OF_MEMORY[1::3]),
+        ("feedback", OF_MEMORY[1::6]),
         pytest.param("feedback", OF_MEMORY, marks=pytest.mark.slow),
         pytest.param("lenet5_1998", PLACES, marks=pytest.mark.slow),
         pytest.param("lenet5", PLACES, marks=pytest.mark.slow),
@@ -313,6 +313,7 @@ def test_a_finished_run_is_only_evaluated_again(references, tmp_path, monkeypatc
 def test_a_longer_run_goes_on_from_a_shorter_one(references, tmp_path):
     def go_on(workdir: Path, end: int) -> None:  # batch size 1: many steps in one dispatch
         more = ("data.batch_size=1", "log_every=1000", "eval_every=9", "checkpoint_every=9")
+        more += ("eval_batch_size=360",)
         loop.train(configured(*more, f"steps={end}"), workdir)
 
     ends = [1, 1437, 1470]  # an epoch is 1,437 steps

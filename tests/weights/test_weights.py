@@ -134,7 +134,7 @@ SMALL = {  # one of each kind, narrow: (model, fields, image side)
 def test_there_and_back_keeps_every_bit(kind, tmp_path):
     name, fields, side = SMALL[kind]
     model, image = models.create(name, **fields), (side, side, 3)
-    shapes = jax.eval_shape(lambda key: models.init(model, key, image), jax.random.key(0))
+    shapes = models.shapes(model, image).variables
     random = np.random.default_rng(0)
     variables = jax.tree.map(lambda s: random.normal(size=s.shape).astype(s.dtype), shapes)
     state = torch_layout.to_state_dict(model, image, variables, step=7)
@@ -148,7 +148,7 @@ def test_there_and_back_keeps_every_bit(kind, tmp_path):
 
 def test_stack_is_the_inverse_of_unstack():
     model, image = models.create("resnet20", scan_blocks=True), (32, 32, 3)
-    shapes = jax.eval_shape(lambda key: models.init(model, key, image), jax.random.key(0))
+    shapes = models.shapes(model, image).variables
     random = np.random.default_rng(0)
     variables = jax.tree.map(lambda s: random.normal(size=s.shape).astype(s.dtype), shapes)
     unrolled = resnet.unstack(variables)
@@ -197,7 +197,7 @@ def test_torch_computes_the_same_from_the_file(exported):
     loaded = cnn_archs.load(exported / "run")
     weights = load_torch(exported / "a.safetensors")
     images = np.random.default_rng(0).uniform(size=(4, 32, 32, 1)).astype(np.float32)
-    ours = loaded.model.apply(loaded.variables, images, train=False)["logits"]
+    ours = jax.jit(partial(loaded.model.apply, train=False))(loaded.variables, images)["logits"]
     theirs, _ = reference.cifar_resnet(
         weights, torch.tensor(images).movedim(3, 1), train=False, blocks=(1, 2, 1)
     )
