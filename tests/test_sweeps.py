@@ -30,9 +30,8 @@ def sweep(name, argument):
 @cache
 def resolved(name, argument):
     """cell -> its config."""
-    known = configs.module_at(configs.EXPERIMENTS / "base.py").DEFAULTS["data"]
     return {
-        cell: configs.load(experiment, [k for k in keys if "shrink" not in k or "shrink" in known])
+        cell: configs.load(experiment, keys)
         for cell, (experiment, *keys) in sweep(name, argument)["cells"].items()
     }
 
@@ -132,7 +131,7 @@ def length(config):
 def test_the_quick_degradation_is_the_issues():
     """Two depths, plain and residual; 1,500 updates and two seeds of each."""
     assert set(sweep("degradation", "quick")["cells"]) == {
-        *("plain20", "plain56", "residual20", "residual56")
+        *("plain20", "plain44", "residual20", "residual44")
     }
     assert sweep("degradation", "quick")["seeds"] == 2
     for config in resolved("degradation", "quick").values():
