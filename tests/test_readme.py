@@ -11,6 +11,7 @@ import pytest
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.analysis import report
+from cnn_archs.train import grid
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -26,6 +27,10 @@ SHELL = [
 NOT_RUN = {
     "make demo": "make test sets up the same way; run by hand before a release",
     "make test": "this is it",
+    "make quick-degradation": "data and a quarter of an hour",
+    "cnn-archs sweep --config=degradation --workdir=runs/degradation --dry_run": "ten seconds",
+    "cnn-archs sweep --config=degradation --workdir=runs/degradation": "data and weeks",
+    "cnn-archs report runs/degradation -o report.html": "these",
     "cnn-archs prepare mnist": "network",
     "cnn-archs claims": "half a minute; tests/analysis/test_claims.py has every claim",
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
@@ -65,7 +70,9 @@ def test_what_is_not_run_is_well_formed(line):
         )
     else:
         arguments, overrides = cli.parse(words[1:])
-        if hasattr(arguments, "config"):
+        if arguments.command == "sweep":
+            assert grid.cells(grid.load(arguments.config), Path("runs"), overrides)
+        elif hasattr(arguments, "config"):
             configs.load(arguments.config, overrides)
 
 
