@@ -38,7 +38,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # The files that take longest. They are begun first, since the last to end decides how long two
 # processes take.
-LONGEST = ("test_readme", "test_resume", "test_experiments", "test_photographs", "test_parity")
+LONGEST = (
+    *("test_resume", "test_experiments", "test_architectures", "test_photographs", "test_ensemble"),
+    *("test_weights", "test_parity", "test_readme", "test_cli", "test_ledger", "test_checkpoint"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -208,7 +208,7 @@ def test_an_imported_network_is_evaluated_and_trained_on(exported, capsys):
     workdir = exported / "run"
     run("evaluate", f"--workdir={workdir}", "--format=json")
     result = json.loads(capsys.readouterr().out)
-    assert result["step"] == 0 and result["test"]["examples"] == 360
+    assert result["steps"] == 0 and result["test"]["examples"] == 360
     before = cnn_archs.load(workdir).variables["params"]["conv1"]["conv"]["kernel"]
     run("train", *RESNET, f"--workdir={workdir}", "--config.steps=2")
     after = cnn_archs.load(workdir)
