@@ -5,7 +5,6 @@ import json
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from cnn_archs import config
 from cnn_archs.errors import ConfigError, NotFinite
@@ -26,19 +25,6 @@ SCHEDULES = {  # of which each part has numbers of its own
     ),
 }
 PARTS = {"a": ("seed=3",), "b": ("seed=3", "schedule.learning_rate=0.2"), "c": ("seeds=2",)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(tmp_path_factory):
-    """Each part alone runs the program of all of them."""
-    before = jax.config.jax_persistent_cache_min_compile_time_secs
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
-    compilation_cache.reset_cache()
 
 
 def configured(*more):
