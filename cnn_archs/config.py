@@ -198,6 +198,10 @@ def check(config: ConfigDict) -> None:
             raise ConfigError(f"--config.{key}={config[key]}: must be more than 0")
     if config.diagnose_every < 0:
         raise ConfigError(f"--config.diagnose_every={config.diagnose_every}: cannot be negative")
+    if len(config.profile) != 2 or not 0 <= config.profile[0] <= config.profile[1]:
+        raise ConfigError("profile: the first step and the one after the last, like (10, 20)")
+    if config.mesh.model < 1 or config.mesh.data < 1 and config.mesh.data != -1:
+        raise ConfigError("mesh: numbers of devices; data may be -1, for all that are left")
     if config.epochs < 0 or config.steps < 0 or config.seed < 0:
         raise ConfigError("epochs, steps and seed cannot be negative")
     if not config.epochs and not config.steps:

@@ -26,6 +26,12 @@ DEFAULTS: dict[str, Any] = dict(
     deterministic=False,     # XLA's deterministic operations on a GPU: slower, same bits each run
     matmul_precision="default",  # of float32 products: default (TF32 on a GPU), high, highest
     auxiliary=0.3,           # weight of each auxiliary classifier's loss, where there are any
+    profile=(0, 0),          # the first step and the one after the last that are traced for xprof
+                             # and TensorBoard, in WORKDIR/profile; equal: none
+    mesh=dict(
+        data=-1,             # devices that a batch is split over; -1: as many as there are
+        model=1,             # devices that the dense layers, or AlexNet's towers, are split over
+    ),
     mirror=False,            # in training, left and right exchanged in half of the images
     warm_start=dict(
         workdir="",          # another run, whose newest weights (not their average) this one has

@@ -35,6 +35,9 @@ FREE = {
     "checkpoint_every",
     "diagnose_every",
     "keep",
+    "mesh.data",
+    "mesh.model",
+    "profile",
     "data.data_dir",
     "data.threads",
 }
