@@ -49,29 +49,27 @@ def splits(
 
 def of_train(path: Path, label_of: dict[str, int], tick: Tick) -> list[Picture]:
     found: list[Picture] = []
-    with reading(str(path)), open(path, "rb") as file:
-        for synset, inner in members(file, str(path)):
-            label = label_of.get(synset.name.removesuffix(".tar"))
-            if label is None or not synset.name.endswith(".tar"):
-                raise DataError(f"{path}: {synset.name!r} is the archive of no synset of ImageNet")
-            start, what = synset.offset_data, f"{path}, in {synset.name}"
-            for member, _ in members(inner, what):
-                if not OF_TRAIN.fullmatch(member.name):
-                    raise DataError(f"{what}: {member.name!r} is no picture of ImageNet")
-                found.append(picture(path, start, member, label))
-            tick(len(found))
+    for synset, inner in members_of(path):
+        label = label_of.get(synset.name.removesuffix(".tar"))
+        if label is None or not synset.name.endswith(".tar"):
+            raise DataError(f"{path}: {synset.name!r} is the archive of no synset of ImageNet")
+        what = f"{path}, in {synset.name}"
+        for member, _ in members(inner, what):
+            if not OF_TRAIN.fullmatch(member.name):
+                raise DataError(f"{what}: {member.name!r} is no picture of ImageNet")
+            found.append(picture(path, synset.offset_data, member, label))
+        tick(len(found))
     return found
 
 
 def of_validation(path: Path, labels: Sequence[int], tick: Tick) -> list[Picture]:
     found: list[Picture] = []
-    with reading(str(path)), open(path, "rb") as file:
-        for member, _ in members(file, str(path)):
-            number = OF_VALIDATION.fullmatch(member.name)
-            if not number or not 1 <= int(number[1]) <= len(labels):
-                raise DataError(f"{path}: {member.name!r} is no picture of ImageNet")
-            found.append(picture(path, 0, member, labels[int(number[1]) - 1]))
-            tick(len(found))
+    for member, _ in members_of(path):
+        number = OF_VALIDATION.fullmatch(member.name)
+        if not number or not 1 <= int(number[1]) <= len(labels):
+            raise DataError(f"{path}: {member.name!r} is no picture of ImageNet")
+        found.append(picture(path, 0, member, labels[int(number[1]) - 1]))
+        tick(len(found))
     return found
 
 
@@ -81,21 +79,28 @@ def picture(path: Path, start: int, member: tarfile.TarInfo, label: int) -> Pict
     return Picture(str(path), offset, member.size, member.mtime, member.name, label)
 
 
-def members(file: BinaryIO, what: str) -> Iterator[tuple[tarfile.TarInfo, BinaryIO]]:
+Members = Iterator[tuple[tarfile.TarInfo, BinaryIO]]
+
+
+def members_of(path: Path) -> Members:
+    """As `members`, of an archive that is a file."""
+    with reading(str(path)), open(path, "rb") as file:
+        yield from members(file, str(path))
+
+
+def members(archive: BinaryIO, what: str) -> Members:
     """The files in an uncompressed archive, which must be whole and hold nothing else.
 
     tarfile takes a damaged header for the end; here there must be a block of zeros.
     """
-    with tarfile.open(fileobj=file, mode="r:") as archive:
-        for member in archive:
+    with reading(what), tarfile.open(fileobj=archive, mode="r:") as listed:
+        for member in listed:
             if not member.isreg() or member.issparse():
                 raise DataError(f"{what}: {member.name!r} is no regular file")
-            yield member, cast(BinaryIO, archive.extractfile(member))
-        file.seek(archive.offset)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise DataError(
-                f"damaged data: {what} is cut off or damaged at byte {archive.offset:,}"
-            )
+            yield member, cast(BinaryIO, listed.extractfile(member))
+        archive.seek(listed.offset)
+        if archive.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise ValueError(f"cut off or damaged at byte {listed.offset:,}")
 
 
 def unique(split: str, pictures: list[Picture]) -> list[Picture]:

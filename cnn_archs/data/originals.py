@@ -55,12 +55,12 @@ def images(name: str, where: Path, image_folder: str) -> Original:
     if name in tfds.list_builders(with_community_datasets=False):
         raise ConfigError(f"{name} is a dataset of tfds: give the folder of images another name")
     path = where / name / VERSION
-    description = f"The images in {folder.root(image_folder).resolve()}."
+    description = f"Images: {folder.root(image_folder).resolve()}"
     with reading(str(path)):
         there = path / "dataset_info.json"
         other = there.exists() and json.loads(there.read_text())["description"]
     if other and other != description:
-        raise ConfigError(f"{path} is there and has other images, {other[4:-1]}: give another name")
+        raise ConfigError(f"{path} is there, of other images ({other}): give another name")
     features = {
         "image": tfds.features.Image(shape=(None, None, 3)),
         "label": tfds.features.ClassLabel(names=list(folder.class_names(image_folder))),

@@ -199,8 +199,8 @@ class Progress:
     def poll(self) -> None:
         if self.stop:
             raise Stopped(
-                f"stopped with {self.shards:,} shards of {self.name} written, which are kept: run "
-                "the same command again to go on"
+                f"stopped; the shards of {self.name} that are written are kept: run the same "
+                "command again to go on"
             )
 
 

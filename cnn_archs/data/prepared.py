@@ -95,6 +95,7 @@ class Stored:
         there = self.builder.info.splits
         if there:
             raise ConfigError(f"{self.name} has no split {split!r}, only {', '.join(there)}")
+        refuse_half_prepared(self.name, self.where)
         raise DataError(
             f"{self.name} is not in {self.where} ({self.builder.data_path} has no array_record "
             f"data); {self.remedy}"
