@@ -8,20 +8,18 @@ are: 22 in CMYK, and the PNG n02105855_2933.JPEG.
 
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from cnn_archs.data.damage import reading
-from cnn_archs.data.shards import Picture, shuffled
+from cnn_archs.data.shards import Picture, Tick, shuffled
 from cnn_archs.errors import DataError
 
 TRAIN, VALIDATION = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 COUNTS = {"train": 1_281_167, "validation": 50_000}
 OF_TRAIN = re.compile(r"n\d{8}_\d+\.JPEG")
 OF_VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
-
-Tick = Callable[[int], None]
 
 
 def splits(

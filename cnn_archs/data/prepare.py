@@ -88,31 +88,35 @@ def described(name: str, path: Path, info: Any) -> dict[str, Any]:
 
 
 def without_tensorflow(original: originals.Original, command: str) -> dict[str, Any]:
-    """By `shards`; `command` is the one that goes on with it."""
+    """By `shards`, if it is not there; `command` is the one that goes on with it."""
     name, path = original.name, original.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with guard.stop_requests() as stop, guard.lock(path.parent, ".lock", "--data_dir"):
-        if not path.exists():
-            progress = Progress(name, stop)
-            unfinished = path.with_name(path.name + prepared.BEGUN)
-            unfinished.mkdir(exist_ok=True)
-            splits = original.find(progress.found)
-            for split, count in original.counts.items():
-                if len(splits[split]) != count:
-                    say(f"note: {split} has {len(splits[split]):,} pictures of {count:,}")
-            plan = shards.planned(name, splits)
-            begin(unfinished, plan, shards.digest(splits, classes_of(original)), command)
-            write_missing(unfinished, plan, progress)
-            finish(original, unfinished, plan)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with guard.stop_requests() as stop, guard.lock(path.parent, ".lock", "--data_dir"):
+            if not path.exists():  # another process may have ended just now
+                copy(original, command, Progress(name, stop))
     builder = prepared.builder(name, str(path.parent.parent))
     if not builder.info.splits:
         raise DataError(f"{path} is there, and not as array_record: remove it, and run this again")
     return described(name, path, builder.info)
 
 
-def classes_of(original: originals.Original) -> list[str]:
-    names: list[str] = original.info.features["label"].names
-    return names
+def copy(original: originals.Original, command: str, progress: "Progress") -> None:
+    """Writes what is missing, in a folder of another name until nothing is."""
+    path = original.path
+    unfinished = path.with_name(path.name + prepared.BEGUN)
+    unfinished.mkdir(exist_ok=True)
+    splits = original.find(progress.found)
+    for split, count in original.counts.items():
+        if len(splits[split]) != count:
+            say(f"note: {split} has {len(splits[split]):,} pictures of {count:,}")
+    source = shards.digest(splits, original.info.features["label"].names)
+    plan = shards.planned(original.name, splits)
+    begin(unfinished, plan, source, command)
+    write_missing(unfinished, plan, progress)
+    shards.describe(original.info, unfinished, plan)
+    unfinished.rename(path)
+    (path / prepared.PLAN).unlink()
 
 
 Plan = dict[str, list[shards.Shard]]  # split -> what is to be written of it
@@ -151,13 +155,6 @@ def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
         progress.shards += 1
 
 
-def finish(original: originals.Original, unfinished: Path, plan: Plan) -> None:
-    """Describes the whole dataset in `unfinished`, and gives that its own name."""
-    shards.describe(original.info, unfinished, plan)
-    unfinished.rename(original.path)
-    (original.path / prepared.PLAN).unlink()
-
-
 class Progress:
     """A line every few seconds, and the end where a signal came: Stopped."""
 
@@ -172,12 +169,12 @@ class Progress:
         if self.due():
             say(f"{self.name}: indexing, {pictures:,} pictures")
 
-    def begin(self, shards: int, total: int, size: int) -> None:
+    def begin(self, there: int, total: int, size: int) -> None:
         """So many shards of all are there; the others have `size` bytes of pictures."""
-        self.shards, self.total, self.size = shards, total, size
+        self.shards, self.total, self.size = there, total, size
         self.start = time.monotonic()
-        if shards:
-            say(f"{self.name}: going on, {shards:,} of {total:,} shards are there")
+        if there:
+            say(f"{self.name}: going on, {there:,} of {total:,} shards are there")
 
     def wrote(self, size: int) -> None:
         """A picture of so many bytes is written."""

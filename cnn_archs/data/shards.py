@@ -18,7 +18,7 @@ PART = ".part"  # follows the name of a shard that is being written
 READERS = 16  # threads, which mostly wait: the pictures of a shard lie all over an archive
 AHEAD = 32  # pictures
 
-Tick = Callable[[int], None]  # called after each picture, with its bytes; what it raises ends all
+Tick = Callable[[int], None]  # hears how far the work is; what it raises ends that
 
 
 class Picture(NamedTuple):
@@ -156,6 +156,8 @@ def read_ahead(pictures: Sequence[Picture]) -> Generator[tuple[Picture, bytes], 
 
 def write(folder: Path, shard: Shard, tick: Tick) -> None:
     """Writes one shard in `folder`, under another name until it is whole and on the disk.
+
+    tick: called after each picture with its bytes.
 
     DataError for a picture that cannot be read, and where there is no room.
     """
