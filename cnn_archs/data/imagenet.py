@@ -93,7 +93,7 @@ def members(archive: BinaryIO, what: str) -> Members:
     """
     with reading(what), tarfile.open(fileobj=archive, mode="r:") as listed:
         for member in listed:
-            if not member.isreg() or member.issparse():
+            if not member.isreg() or member.issparse() or member.size < 0:
                 raise DataError(f"{what}: {member.name!r} is no regular file")
             yield member, cast(BinaryIO, listed.extractfile(member))
         archive.seek(listed.offset)

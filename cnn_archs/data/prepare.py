@@ -97,7 +97,7 @@ def without_tensorflow(original: originals.Original, command: str) -> dict[str, 
                 copy(original, command, Progress(name, stop))
     builder = prepared.builder(name, str(path.parent.parent))
     if not builder.info.splits:
-        raise DataError(f"{path} is there, and not as array_record: remove it, and run this again")
+        raise DataError(f"{path} is there, and holds no dataset: remove it, and run this again")
     return described(name, path, builder.info)
 
 
@@ -172,7 +172,7 @@ class Progress:
     def begin(self, there: int, total: int, size: int) -> None:
         """So many shards of all are there; the others have `size` bytes of pictures."""
         self.shards, self.total, self.size = there, total, size
-        self.start = time.monotonic()
+        self.start = self.shown = time.monotonic()
         if there:
             say(f"{self.name}: going on, {there:,} of {total:,} shards are there")
 

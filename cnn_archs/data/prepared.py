@@ -38,6 +38,11 @@ def builder(name: str, data_dir: str) -> Any:
         hint = f"; did you mean {near!r}?" if near else ""
         raise ConfigError(f"data.name: there is no dataset {name!r}{hint}") from None
     except Exception as e:
+        if "File format is already set" in str(e):
+            raise DataError(
+                f"{name} is in {where} in another format than array_record: choose another "
+                "--data_dir to prepare it in, or remove it"
+            ) from e
         raise damaged(f"the description of {name}, in {where}", e) from e
 
 

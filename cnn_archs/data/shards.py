@@ -157,9 +157,8 @@ def read_ahead(pictures: Sequence[Picture]) -> Generator[tuple[Picture, bytes], 
 def write(folder: Path, shard: Shard, tick: Tick) -> None:
     """Writes one shard in `folder`, under another name until it is whole and on the disk.
 
-    tick: called after each picture with its bytes.
-
-    DataError for a picture that cannot be read, and where there is no room.
+    tick: called after each picture with its bytes. DataError for a picture that cannot be read, and
+    where there is no room.
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 

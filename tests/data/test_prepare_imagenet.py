@@ -245,6 +245,22 @@ def test_what_is_there_is_left_alone(whole, archives, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in (whole / "imagenet2012" / "5.1.0").iterdir()}
 
 
+@pytest.mark.parametrize("format_there", ["tfrecord", None])
+def test_what_is_there_in_another_form_is_not_touched(
+    format_there, whole, archives, tmp_path, capsys
+):
+    there = Path(shutil.copytree(whole, tmp_path / "data")) / "imagenet2012" / "5.1.0"
+    info = there / "dataset_info.json"
+    if format_there:
+        info.write_text(info.read_text().replace("array_record", format_there, 1))
+    else:
+        info.unlink()
+    before = contents(there)
+    message = refused(capsys, archives, tmp_path / "data")
+    assert str(tmp_path / "data") in message and "remove it" in message
+    assert contents(there) == before
+
+
 # Refused.
 
 
@@ -299,9 +315,9 @@ def test_a_damaged_archive_is_named(archive, where, tmp_path, capsys):
     assert not list((tmp_path / "data").rglob("*array_record*"))
 
 
-def linked(kind):
+def linked(kind, size=0):
     member = tarfile.TarInfo("n01440764_7.JPEG")
-    member.type, member.linkname = kind, "../../escaped"
+    member.type, member.linkname, member.size = kind, "../../escaped", size
     return member
 
 
@@ -314,6 +330,8 @@ HOSTILE = {
     "a device": linked(tarfile.CHRTYPE),
     "a pipe": linked(tarfile.FIFOTYPE),
     "a folder": linked(tarfile.DIRTYPE),
+    "a sparse file": linked(tarfile.GNUTYPE_SPARSE),
+    "a file that ends before it begins": linked(tarfile.REGTYPE, -512),
 }
 
 
