@@ -32,6 +32,8 @@ NOT_RUN = {
     "cnn-archs sweep --config=degradation --workdir=runs/degradation": "data and weeks",
     "cnn-archs report runs/degradation -o report.html": "these",
     "cnn-archs prepare mnist": "network",
+    "cnn-archs prepare imagenet2012 --manual_dir=archives": "archives",
+    "cnn-archs prepare photos --image_folder=photos": "data",
     "cnn-archs claims": "half a minute; tests/analysis/test_claims.py has every claim",
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
     "cnn-archs train --config=lenet5_1998_mnist:map": "data and an hour",
