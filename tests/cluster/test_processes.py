@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import odd_photographs
 import psutil
 import pytest
 
@@ -17,7 +18,29 @@ from cnn_archs.cluster.machine import Machine
 from cnn_archs.errors import ConfigError
 from cnn_archs.train.guard import lock
 
-SMALL = ("--config.model.name=mlp", "--config.model.hidden=(8,)", "--config.log_every=5")
+SMALL = (  # from JPEGs, of whose mean each process computes its share
+    "--config.model.name=mlp",
+    "--config.model.hidden=(8,)",
+    "--config.log_every=5",
+    "--config.data.name=image_folder",
+    "--config.data.batch_size=16",
+    "--config.data.image_shape=(12,12,3)",
+    "--config.data.mean=pixel",
+    "--config.crop.name=inception",
+    "--config.crop.evaluate=14",
+)
+LENGTH = ("--config.steps=40", "--config.eval_every=5", "--config.checkpoint_every=2")
+
+
+@pytest.fixture(scope="module")
+def launch(launch, tmp_path_factory):
+    """conftest's, with the folder of images."""
+    folder = odd_photographs.draw(tmp_path_factory.mktemp("photographs"))
+
+    def start(*arguments, **environment):
+        return launch(*arguments, f"--config.data.data_dir={folder}", **environment)
+
+    return start
 
 
 def run(launch, workdir, *flags, env=None, code=0, seconds=300):
@@ -44,7 +67,7 @@ def same(found, expected):
 def alone(launch, tmp_path_factory):
     """The folder of a run of 60 steps in one process on one device."""
     workdir = tmp_path_factory.mktemp("alone")
-    run(launch, workdir, "--config.steps=60", "--config.eval_every=0.5")
+    run(launch, workdir, *LENGTH)
     return workdir
 
 
@@ -57,10 +80,10 @@ def step_of(workdir):
 
 def test_four_processes_are_as_one_also_stopped_and_gone_on_with_in_one(launch, alone, tmp_path):
     """A signal comes to one of them alone; all end, saved, at the same step."""
-    flags = ("--config.steps=60", "--config.eval_every=0.5", f"--workdir={tmp_path}")
+    flags = (*LENGTH, f"--workdir={tmp_path}")
     process = launch("train", *SMALL, *flags, "--processes=4", "--format=json")
     deadline = time.monotonic() + 240
-    while step_of(tmp_path) < 20:
+    while step_of(tmp_path) < 10:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
     third = psutil.Process(process.pid).children()[2]
@@ -68,7 +91,7 @@ def test_four_processes_are_as_one_also_stopped_and_gone_on_with_in_one(launch, 
     out, err = process.communicate(timeout=240)
     assert process.returncode == 75, err[-3_000:]
     assert out == "" and err.count("error: stopped by a signal at step") == 1
-    run(launch, tmp_path, *flags[:2])
+    run(launch, tmp_path, *LENGTH)
     same(losses(tmp_path), losses(alone))
     made = json.loads((tmp_path / "result.json").read_text())
     one = json.loads((alone / "result.json").read_text())
@@ -81,7 +104,7 @@ def test_any_number_of_processes_and_devices_is_as_one(
     count, devices, launch, alone, simulated, tmp_path
 ):
     env = simulated(devices)
-    flags = ("--config.steps=60", "--config.eval_every=0.5", f"--processes={count}")
+    flags = (*LENGTH, f"--processes={count}")
     out, err = run(launch, tmp_path, *flags, "--format=json", env=env)
     result = json.loads(out)
     assert result["device"] == f"{count * devices} x cpu"
@@ -102,7 +125,7 @@ def started(launch, workdir, *flags):
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_one_that_dies_takes_the_other_with_it_and_both_go_on(killed, launch, alone, tmp_path):
-    flags = ("--config.steps=60", "--config.eval_every=0.5")
+    flags = LENGTH
     process, children = started(launch, tmp_path, *flags)
     children[killed].kill()
     _, err = process.communicate(timeout=60)
