@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cnn_archs.commands import data, networks, papers, runs
-from cnn_archs.errors import ConfigError, UserError
+from cnn_archs.errors import ConfigError, UserError, say
 
 FAMILIES = (runs, networks, papers, data)  # in the order of --help
 
@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
         arguments.run(arguments, overrides)
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        say(f"error: {e}")
         return e.code
-    except BrokenPipeError:  # the reader of our output went away
+    except BrokenPipeError:  # the reader of our output, which is the last thing, went away
         sys.stderr.close()
         return 0
     return 0

@@ -25,6 +25,10 @@ MAY_IMPORT = {
     "cnn_archs.cluster.local": {"cluster.machine", "errors", "train.guard"},
     "cnn_archs.data": {"data", "errors"},
     "cnn_archs.data.resident": {"cluster.mesh", "data.order", "data.sources"},
+    "cnn_archs.data.streaming": {
+        *("cluster.processes", "data.crops", "data.decode", "data.order", "data.sources"),
+        *("data.threads", "errors"),
+    },
     "cnn_archs.data.statistics": {"cluster.processes", "data.damage"},
     "cnn_archs.data.prepare": {
         *("data.damage", "data.originals", "data.prepared", "data.shards", "errors"),
@@ -75,7 +79,7 @@ MAY_IMPORT = {
     "cnn_archs.train.schedules": set(),
     "cnn_archs.train.optimizers": {"train.schedules"},
     "cnn_archs.train.averages": {"train.schedules"},
-    "cnn_archs.train.progress": set(),
+    "cnn_archs.train.progress": {"errors"},
     "cnn_archs.train.curvature": {"train.losses"},
     "cnn_archs.train.steps": {
         "cluster.mesh",
@@ -145,7 +149,7 @@ MAY_IMPORT = {
         *("analysis.figures", "config", "errors", "evaluate.robustness", "pictures"),
         *("train.guard", "train.loop"),
     },
-    "cnn_archs.train.grid": {"config", "errors", "splits", "train.guard", "train.loop"},
+    "cnn_archs.train.grid": {"config", "errors", "setup", "splits", "train.guard", "train.loop"},
     "cnn_archs.train.sweep": {"cluster.machine", "errors", "train.grid", "train.guard"},
     "cnn_archs.weights": set(),
     "cnn_archs.weights.names": {"models"},

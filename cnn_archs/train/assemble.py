@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.cluster import mesh as meshes
+from cnn_archs.data import statistics
 from cnn_archs.data.feeds import ResidentFeed, StreamedFeed
 from cnn_archs.data.resident import Resident
 from cnn_archs.data.streaming import Streamed
@@ -83,7 +84,8 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         raise ConfigError("diagnose_every needs a dataset whose images are of one size")
     mesh = meshes.create(**config.mesh)
     at_once = config.data.micro_batch or config.data.batch_size
-    meshes.check_batch(mesh, at_once)
+    key = "data.micro_batch" if config.data.micro_batch else "data.batch_size"
+    meshes.check_batch(mesh, at_once, key)
     net = net._replace(model=on_devices(net.model, mesh, at_once))
     layers = split_layers(net.model, config.model.name, mesh)
     on_cpu = jax.default_backend() == "cpu"
@@ -92,8 +94,10 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
     rules(config, steps_per_epoch=1.0)  # before any data is read
     second_order = config.optimizer.name == "sdlm"
     splits = load_splits(config, net)
-    known = [statistics_of(config, net, p.workdir, lambda: splits["train"]) for p in parts]
-    prepare = net.inputs.prepare(known[0])
+    known = statistics_of(config, net, parts[0].workdir, lambda: splits["train"])
+    for workdir in filter(None, (p.workdir for p in parts[1:])):
+        statistics.kept(workdir, lambda: known)
+    prepare = net.inputs.prepare(known)
     data = {
         name: split if isinstance(split, Streamed) else Resident(split, mesh)
         for name, split in splits.items()

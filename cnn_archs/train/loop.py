@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
@@ -65,8 +64,11 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
         devices(config)
         made = environment()
         saved: list[Checkpoints] = []
+        processes.check_same("settings or packages", (settings(config), made["packages"]))
         on_first(lambda: hold(parts, made, open_, saved))
         run = assemble(*(Part(*part) for part in parts))
+        counts = {name: data.examples for name, data in run.data.items()}
+        processes.check_same("numbers of images", counts)
         if not run.restore(*saved) and config.warm_start.workdir:
             run.start_from(warm_start.variables(run, **config.warm_start))
         logs: list[Log] = []
@@ -113,6 +115,12 @@ def open_logs(
         log = MetricsLog(workdir, keep, diagnostics="diagnose" in run.periods)
         open_.callback(log.close)
         logs += [log] * config.seeds
+
+
+def settings(config: ConfigDict) -> dict[str, Any]:
+    """What all processes of a run have alike: all but where, and by how many threads, they read."""
+    tree = json.loads(config.to_json())
+    return {**tree, "data": {**tree["data"], "data_dir": "", "threads": 0}}
 
 
 class Interrupted(Exception):
@@ -216,7 +224,7 @@ def finish(
     final["train_eval"], final["train"] = final["train"], run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
     size = totals(ledger(run.net.model, run.net.image_shape))
-    damaged = int(processes.summed(np.array(sum(data.damaged for data in run.data.values()))))
+    damaged = sum(data.damaged for data in run.data.values())
     return [
         {
             "name": config.model.name,
