@@ -23,7 +23,7 @@ FAMILIES = {
     "vgg": ("vgg_imagenet:A_bn", "data.image_shape=(64,64,3)"),
     "googlenet": ("googlenet_imagenet", "data.image_shape=(224,224,3)"),
     "resnet": ("resnet_imagenet:18", "data.image_shape=(64,64,3)", "model.bn_group=4"),
-    "inception_v3": ("inception_v3_imagenet", "data.image_shape=(299,299,3)"),
+    "inception_v3": ("inception_v3_imagenet", "data.image_shape=(299,299,3)", "model.bn_group=0"),
 }
 
 
