@@ -1,0 +1,174 @@
+"""What a training would cost, before it runs: steps, bytes, memory, seconds, and what limits it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from cnn_archs.analysis import intake, pace
+from cnn_archs.analysis.fitting import Memory
+from cnn_archs.analysis.intake import Intake
+from cnn_archs.analysis.kinds import Kind
+from cnn_archs.analysis.ledger import ledger, totals
+from cnn_archs.analysis.pace import Bounds, Estimate, Measured
+from cnn_archs.cluster import mesh as meshes
+from cnn_archs.errors import ConfigError
+from cnn_archs.setup import network
+from cnn_archs.train.assemble import rules
+
+
+def plan(config: ConfigDict, kind: Kind, cores: int, files: Iterable[Path]) -> dict[str, Any]:
+    """The plan of `config` for as many devices of `kind` as jax sees here.
+
+    cores: of each host, that decode. files: results; those count that such devices gave. In the
+    plan, memory is in bytes of one device and time in seconds. ConfigError where things do not fit
+    together, DataError for data that is neither there nor known.
+    """
+    net = network(config)
+    mesh = meshes.data_parallel()
+    at_once = config.data.micro_batch or config.data.batch_size
+    meshes.check_batch(mesh, at_once)
+    rules(config, steps_per_epoch=1.0)
+    taken = intake.intake(config, net)
+    together = taken.resident and mesh.size == 1 and kind.name != "cpu"
+    held = Memory(config, net, mesh, taken, together=together)
+    size = totals(ledger(net.model, net.image_shape))
+    trained = totals(ledger(net.model, net.image_shape, train=True))
+    lasts = length(config, taken.images)
+    found = {
+        "name": config.model.name,
+        "dataset": config.data.name,
+        "kind": kind.name,
+        "devices": mesh.size,
+        "network": {
+            "input": list(net.image_shape),
+            "params": size["params"],
+            "macs": size["macs"],
+            # An addition and a multiplication each: forward, and for gradients of maps and weights.
+            "flops_a_step": 6 * trained["macs"] * config.data.batch_size,
+        },
+        "training": {"images": taken.images, "counted": taken.counted, **lasts},
+        "reading": reading(config, taken, lasts),
+        "memory": fit(held, kind, at_once),
+    }
+    known = pace.measured(files, json.loads(config.to_json()), size["macs"], kind)
+    decoding = None if taken.resident else decoded(held, kind, cores)
+    return found | paced(found, held, kind, known, decoding)
+
+
+def length(config: ConfigDict, images: int) -> dict[str, Any]:
+    """Batches, steps and epochs, as the loop counts them, and seeds."""
+    batch = config.data.batch_size
+    period = Fraction(images, batch)
+    steps = config.steps or ceil(Fraction(str(config.epochs)) * period)
+    if steps < 1:
+        raise ConfigError("nothing to train: set --config.epochs or --config.steps")
+    return {
+        "batch_size": batch,
+        "micro_batch": config.data.micro_batch,
+        "steps": steps,
+        "epochs": float(steps / period),
+        "seeds": config.seeds,
+    }
+
+
+def reading(config: ConfigDict, taken: Intake, lasts: dict[str, Any]) -> dict[str, Any]:
+    """Bytes from the disk and to the devices."""
+    once = taken.images * taken.stored
+    passes = 1 if taken.resident else lasts["epochs"] * lasts["seeds"]
+    return {
+        "resident": taken.resident,
+        "bytes_an_image": taken.stored,
+        "weighed": taken.weighed,
+        "bytes_an_epoch": 0 if taken.resident else once,
+        "bytes": round(once * passes),
+        "bytes_sent_a_step": config.data.batch_size * taken.sent,
+    }
+
+
+def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
+    """Bytes of one device against those that it has, and what would fit if this does not.
+
+    micro_batch: the largest that would, or None. evaluation: with eval_batch_size images.
+    """
+    training, evaluation = held.training(at_once), held.evaluation(held.config.eval_batch_size)
+    need = {"training": sum(training.values()), "evaluation": sum(evaluation.values())}
+    usable = round(kind.memory * kind.usable)
+    fits = {what: size <= usable for what, size in need.items()}
+    return {
+        "parts": training,
+        **need,
+        "memory": round(kind.memory),
+        "usable": usable,
+        "fits": all(fits.values()),
+        "training_fits": fits["training"],
+        "micro_batch": None if fits["training"] else held.fitting_part(usable, at_once),
+        "analysed_by": f"XLA for {jax.default_backend()}, jax {jax.__version__}",
+    }
+
+
+def decoded(held: Memory, kind: Kind, cores: int) -> dict[str, Any]:
+    """How many images a second all hosts decode, by what one core of this one does now."""
+    each = intake.decoded_by_a_core(held.net)
+    threads = held.config.data.threads or cores
+    hosts = -(-held.mesh.size // kind.host)
+    return {
+        "images_per_second_a_core": each,
+        "cores": threads,
+        "hosts": hosts,
+        "images_per_second": each * threads * hosts,
+    }
+
+
+def paced(
+    found: dict[str, Any],
+    held: Memory,
+    kind: Kind,
+    known: Sequence[Measured],
+    decoding: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """{time, input, measured} of a plan, whose other parts are `found`."""
+    config, batch, devices = held.config, held.batch, found["devices"]
+    parts = batch // (config.data.micro_batch or batch)
+    of_step = held.program(batch // parts)
+    arithmetic, memory = pace.roofline(
+        kind,
+        found["network"]["flops_a_step"] / devices,
+        parts * (of_step.traffic or 0),
+        config.model.get("dtype", "float32"),
+        config.matmul_precision,
+    )
+    share = batch / devices  # images of a device
+    roof = Estimate("roofline", share / max(arithmetic, memory), "peaks of the kind")
+    reduced = pace.all_reduce(kind, of_step.params, held.shared_by)
+    read = batch / decoding["images_per_second"] if decoding else 0.0
+    expected = [
+        row(e, Bounds(share / e.images_per_second, reduced, read), found["training"])
+        for e in pace.estimates(known, found["network"]["macs"], kind, roof)
+    ]
+    wanted = batch / max(share / expected[0]["images_per_second"], reduced)
+    return {
+        "time": {
+            "expected": expected,
+            "arithmetic": arithmetic,
+            "memory": memory,
+            "all_reduce": reduced,
+            "all_reduce_bytes": 2 * (held.shared_by - 1) * of_step.params // held.shared_by,
+            "input": read,
+        },
+        "input": decoding
+        and decoding | {"wanted": wanted, "keeps_up": decoding["images_per_second"] >= wanted},
+        "measured": [k._asdict() for k in known if k.alike],
+    }
+
+
+def row(estimate: Estimate, bounds: Bounds, lasts: dict[str, Any]) -> dict[str, Any]:
+    """An estimate with its [least, most] seconds of a step and of all steps of all seeds."""
+    step = [bounds.least, bounds.most]
+    seconds = [lasts["steps"] * lasts["seeds"] * s for s in step]
+    return {**estimate._asdict(), "step": step, "seconds": seconds, "limit": bounds.limit}
