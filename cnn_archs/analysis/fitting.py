@@ -9,8 +9,8 @@ from cnn_archs.analysis import program
 from cnn_archs.analysis.intake import Intake
 from cnn_archs.analysis.program import Program
 from cnn_archs.data.streaming import AHEAD
-from cnn_archs.setup import Network, check_batch
 from cnn_archs.errors import ConfigError
+from cnn_archs.setup import Network, check_batch
 
 BETWEEN_STEPS = ("parameters", "optimizer", "statistics", "dataset")
 

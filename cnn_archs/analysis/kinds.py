@@ -80,9 +80,9 @@ def find(name: str) -> Kind:
         hint = f"; did you mean {near}?" if near else ""
         raise ConfigError(f"--kind={name}: not one of cpu, {', '.join(TABLE)}{hint}")
     *peaks, memory, usable, bandwidth, link, network, fabric, host, called = TABLE[name]
-    flops = (1e12 * peak for peak in peaks)
-    speeds = (1e9 * speed for speed in (bandwidth, link, network))
-    return Kind(name, *flops, 1e9 * memory, usable, *speeds, fabric, host, called)
+    flops = [1e12 * peak for peak in peaks]
+    speeds = [1e9 * speed for speed in (bandwidth, link, network)]
+    return Kind._make([name, *flops, 1e9 * memory, usable, *speeds, fabric, host, called])
 
 
 def is_of(device_kind: str, kind: Kind) -> bool:
@@ -99,12 +99,14 @@ def this_machine() -> Kind:
     flops = 2 * 768**3 / fastest(lambda: a @ a)
     bandwidth = 2 * large.nbytes / fastest(large.copy)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Kind("cpu", *(flops,) * 4, memory, 1.0, bandwidth, 1.25e9, 1.25e9, 1, 1, "cpu")
+    rest = (memory, 1.0, bandwidth, 1.25e9, 1.25e9, 1, 1, "cpu")
+    return Kind._make(["cpu", *(flops,) * 4, *rest])
 
 
 def fastest(run: Callable[[], object]) -> float:
     """Seconds of the fastest of its runs in a quarter of a second."""
-    until, found = time.perf_counter() + 0.25, []
+    found: list[float] = []
+    until = time.perf_counter() + 0.25
     while time.perf_counter() < until or not found:
         start = time.perf_counter()
         run()

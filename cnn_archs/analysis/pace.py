@@ -2,14 +2,14 @@
 
 A batch of B images on D devices, which hold G bytes of gradients each:
 
-    device      B / D images at the speed of one device, which is taken not to depend on B / D
-    all-reduce  a ring: 2 (D - 1) / D G / link; over M fabrics of F devices, in the fabric, then
-                between them: 2 (F - 1) / F G / link + 2 (M - 1) / M G / F / network
+    devices     B / D images at the speed of one device, which is taken not to depend on B / D
+    all-reduce  a ring: 2 (D - 1) / D G / link; where there are M fabrics of F devices, first in
+                each, then between them: 2 (F - 1) / F G / link + 2 (M - 1) / M G / F / network
     input       B images at the speed of all hosts' cores, which read ahead
 
-A step takes max(device, all-reduce, input) where all of the all-reduce is hidden behind the
-gradients still to come, and max(device + all-reduce, input) where none is. Communication along
-"model", and the start of each message, are not in it.
+A step takes the longer of devices and all-reduce where all of the latter is hidden behind gradients
+still to come, their sum where none is; and in no case less than the input. What is sent along
+"model", and the start of each message, are not counted.
 """
 
 import json
@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from cnn_archs import models
 from cnn_archs.analysis.estimate import Speed, rate
 from cnn_archs.analysis.kinds import OF_BANDWIDTH, OF_PEAK, Kind, is_of
+
+INPUT = ("crop", "colour", "augment", "standardize")  # sections that cost time on the devices
 
 
 class Measured(NamedTuple):
@@ -45,21 +47,23 @@ class Estimate(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Seconds of a step, by what they are spent on; input: 0 where there is nothing to decode."""
+    """Seconds of a step: on the devices, of the all-reduce, and of the input, 0 where images are
+    on the devices."""
 
-    device: float
+    devices: float
     all_reduce: float
     input: float
 
     @property
-    def least(self) -> float:
-        """All of the all-reduce is hidden."""
-        return max(self)
+    def step(self) -> tuple[float, float]:
+        """With all of the all-reduce hidden, and with none of it; whatever the input takes."""
+        return max(self.devices, self.all_reduce), self.devices + self.all_reduce
 
     @property
-    def most(self) -> float:
-        """None of it is."""
-        return max(self.device + self.all_reduce, self.input)
+    def with_input(self) -> tuple[float, float]:
+        """The same, with the input as it is."""
+        least, most = self.step
+        return max(least, self.input), max(most, self.input)
 
     @property
     def limit(self) -> str:
@@ -90,9 +94,9 @@ def shown(path: Path) -> str:
 
 
 def is_alike(result: dict[str, Any], asked: dict[str, Any]) -> bool:
-    """Was the result made with the network, batch and precision of the config `asked`?
+    """Was the result made with the network, input, batch and precision of the config `asked`?
 
-    Fields that networks did not have then have their defaults.
+    Fields that networks did not have then have their defaults, sections the only choice there was.
     """
     made = result["made"].get("config")
     if not made or made["model"]["name"] != asked["model"]["name"]:
@@ -100,6 +104,7 @@ def is_alike(result: dict[str, Any], asked: dict[str, Any]) -> bool:
     fields = {**models.fields(made["model"]["name"]), **made["model"]}
     return (
         json.loads(json.dumps(fields)) == asked["model"]
+        and all(made.get(section, asked[section]) == asked[section] for section in INPUT)
         and made["data"]["batch_size"] == asked["data"]["batch_size"]
         and result["matmul_precision"] == asked["matmul_precision"]
     )
@@ -130,3 +135,14 @@ def all_reduce(kind: Kind, size: float, devices: int) -> float:
     fabrics = -(-devices // kind.fabric)
     links = 2 * (inside - 1) / inside * size / kind.link
     return links + 2 * (fabrics - 1) / fabrics * size / inside / kind.network
+
+
+def all_reduce_in_words(kind: Kind, devices: int) -> str:
+    """The same, for G = the gradients."""
+    inside = min(devices, kind.fabric)
+    fabrics = -(-devices // kind.fabric)
+    words = f"2 ({inside} - 1) / {inside} G / {kind.link / 1e9:g} GB/s"
+    if fabrics > 1:
+        network = f"G / {inside} / {kind.network / 1e9:g} GB/s"
+        words += f" + 2 ({fabrics} - 1) / {fabrics} {network}"
+    return words

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from cnn_archs.analysis import intake, pace
+from cnn_archs.analysis import intake, pace, program
 from cnn_archs.analysis.fitting import Memory
 from cnn_archs.analysis.intake import Intake
 from cnn_archs.analysis.kinds import Kind
@@ -108,8 +108,20 @@ def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
         "fits": all(fits.values()),
         "training_fits": fits["training"],
         "micro_batch": None if fits["training"] else held.fitting_part(usable, at_once),
-        "analysed_by": f"XLA for {jax.default_backend()}, jax {jax.__version__}",
+        "analysed_by": analyst(held, kind, at_once),
     }
+
+
+def analyst(held: Memory, kind: Kind, at_once: int) -> str:
+    """Who says so, and what is to be known of it."""
+    said = f"XLA's analysis for {jax.default_backend()}, jax {jax.__version__}"
+    if kind.name != jax.default_backend():
+        said += f"; a {kind.name} has other temporaries"
+    if program.widened(held.net.model)[1] > 1:
+        said += "; of bfloat16, half of what float32 takes"
+    if kind.name == "cpu" and at_once < held.batch:
+        said += "; parts of a batch as an accelerator computes them: a CPU holds more"
+    return said
 
 
 def decoded(held: Memory, kind: Kind, cores: int) -> dict[str, Any]:
@@ -151,13 +163,14 @@ def paced(
         row(e, Bounds(share / e.images_per_second, reduced, read), found["training"])
         for e in pace.estimates(known, found["network"]["macs"], kind, roof)
     ]
-    wanted = batch / max(share / expected[0]["images_per_second"], reduced)
+    wanted = batch / expected[0]["step"][0]
     return {
         "time": {
             "expected": expected,
             "arithmetic": arithmetic,
             "memory": memory,
             "all_reduce": reduced,
+            "all_reduce_is": pace.all_reduce_in_words(kind, held.shared_by),
             "all_reduce_bytes": 2 * (held.shared_by - 1) * of_step.params // held.shared_by,
             "input": read,
         },
@@ -168,7 +181,13 @@ def paced(
 
 
 def row(estimate: Estimate, bounds: Bounds, lasts: dict[str, Any]) -> dict[str, Any]:
-    """An estimate with its [least, most] seconds of a step and of all steps of all seeds."""
-    step = [bounds.least, bounds.most]
-    seconds = [lasts["steps"] * lasts["seeds"] * s for s in step]
-    return {**estimate._asdict(), "step": step, "seconds": seconds, "limit": bounds.limit}
+    """An estimate with its [least, most] seconds: of a step, and of all steps of all seeds without
+    and with the limit that the input is."""
+    steps = lasts["steps"] * lasts["seeds"]
+    return {
+        **estimate._asdict(),
+        "step": list(bounds.step),
+        "seconds": [steps * s for s in bounds.step],
+        "with_input": [steps * s for s in bounds.with_input],
+        "limit": bounds.limit,
+    }

@@ -1,5 +1,6 @@
 """A plan as a person reads it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from cnn_archs.analysis.estimate import clock
@@ -12,7 +13,7 @@ HELD = {
     "statistics": "batch statistics, averages",
     "gradients": "gradients",
     "activations": "activations, temporaries",
-    "batch": "batches, as they come",
+    "batch": "batches",
     "dataset": "dataset",
 }
 SOURCES = {"measured": "measured", "near": "others, by size", "roofline": "roofline"}
@@ -27,129 +28,125 @@ def text(plan: dict[str, Any]) -> str:
 
 def whole(plan: dict[str, Any]) -> str:
     """Of the network and what it is trained on."""
-    network, training, reading = plan["network"], plan["training"], plan["reading"]
-    batch = f"{training['batch_size']:,} images, {training['batch_size'] / plan['devices']:g} a device"
+    network, training = plan["network"], plan["training"]
+    share = training["batch_size"] / plan["devices"]
+    batch = f"{training['batch_size']:,} images, {share:g} on a device"
     if training["micro_batch"]:
-        batch += f", {training['micro_batch']:,} at once"
-    counted = "" if training["counted"] else ", by what is known of it: the data is not here"
-    seeds = f", {training['seeds']} seeds one after another" if training["seeds"] > 1 else ""
-    steps = f"{training['steps']:,} steps, {training['epochs']:g} epochs of {training['images']:,} images"
+        batch += f", computed {training['micro_batch']:,} at a time"
+    seeds = f"; {training['seeds']} seeds" if training["seeds"] > 1 else ""
+    epochs = f"{training['epochs']:.4g} epochs of {training['images']:,} images"
+    assumed = "" if training["counted"] else " (assumed: no data here)"
+    sizes = f"{network['params']:,} parameters, {network['macs']:,} multiply-adds an image"
     rows = [
-        ("network", f"{network['params']:,} parameters, {network['macs']:,} multiply-adds an image"),
+        ("network", sizes),
         ("step", f"{batch}; {network['flops_a_step']:.3g} FLOP"),
-        ("training", steps + counted + seeds),
-        ("reading", read(reading)),
+        ("training", f"{training['steps']:,} steps, {epochs}{assumed}{seeds}"),
+        ("reading", read(plan["reading"])),
+        ("", f"{size(plan['reading']['bytes_sent_a_step'])} to the devices a step"),
     ]
     return aligned(rows, left=2)
 
 
 def read(reading: dict[str, Any]) -> str:
-    """From the disk, and to the devices."""
-    sent = f"{size(reading['bytes_sent_a_step'])} to the devices a step"
+    """From the disk."""
     if reading["resident"]:
-        return f"{size(reading['bytes'])} of pixels, once, on to the devices; then {sent}"
+        return f"{size(reading['bytes'])} of pixels, once, which stay on each device"
     each = "" if reading["weighed"] else " (assumed)"
     return (
-        f"{size(reading['bytes_an_epoch'])} an epoch, {size(reading['bytes'])} in all, "
-        f"{size(reading['bytes_an_image'])} an image{each}; {sent}"
+        f"{size(reading['bytes_an_epoch'])} an epoch, {size(reading['bytes'])} in all; "
+        f"{size(reading['bytes_an_image'])} an image{each}"
     )
 
 
 def memory(plan: dict[str, Any]) -> str:
     """Of one device."""
     found = plan["memory"]
-    rows = [(name, size(found["parts"][part])) for part, name in HELD.items()]
+    rows = [("memory of a device", "")]
+    parts = ((name, found["parts"][part]) for part, name in HELD.items())
+    rows += [(f"  {name}", size(part)) for name, part in parts if part]
     rows += [(f"in {w}", size(found[w])) for w in ("training", "evaluation")]
-    part = found["usable"] / found["memory"]
-    share = "" if part == 1 else f", of which jax takes {size(found['usable'])}"
-    verdict = f"of {size(found['memory'])}{share}: " + verdict_on(found)
-    return (
-        f"memory of one device\n{aligned(rows)}\n{verdict}\n"
-        f"({found['analysed_by']}; other devices have other temporaries)"
-    )
+    return f"{aligned(rows)}\n{verdict(found)}\n(by {found['analysed_by']})"
 
 
-def verdict_on(found: dict[str, Any]) -> str:
+def verdict(found: dict[str, Any]) -> str:
     """Does it fit, and what would?"""
+    there = f"it has {size(found['memory'])}"
+    if found["usable"] < found["memory"]:
+        there += f", and jax takes {size(found['usable'])} (XLA_CLIENT_MEM_FRACTION)"
     if found["fits"]:
-        return "fits"
+        return f"{there}: this fits"
     if found["training_fits"]:
-        return "evaluation does not fit: set a smaller --config.eval_batch_size"
+        return f"{there}: evaluation does NOT fit; lower --config.eval_batch_size"
     if found["micro_batch"]:
-        return f"does not fit, but would with --config.data.micro_batch={found['micro_batch']}"
-    return "does not fit, nor would any part of the batch"
+        would = f"it would with --config.data.micro_batch={found['micro_batch']}"
+        return f"{there}: this does NOT fit; {would}"
+    return f"{there}: this does NOT fit, nor would a part of the batch"
 
 
 def time(plan: dict[str, Any]) -> str:
     """Of a step and of all of them."""
     found, reading = plan["time"], plan["input"]
-    rows = [("speed of one device by", "images/s", "a step", "all steps", "most of a step")]
+    rows = [["expected by", "images/s of one", "a step", "all steps", "held up by"]]
+    if reading:
+        rows[0].insert(4, "with this input")
     for e in found["expected"]:
-        rows.append(
-            (
-                SOURCES[e["source"]],
-                f"{e['images_per_second']:,.0f}",
-                between(*(milliseconds(s) for s in e["step"])),
-                between(*(clock(s) for s in e["seconds"])),
-                e["limit"].replace("_", "-"),
-            )
-        )
-    parts = [
-        f"{name.replace('_', '-')} {milliseconds(found[name])}"
-        for name in ("arithmetic", "memory", "all_reduce", "input")
-    ]
-    lines = [
-        aligned(rows),
-        f"roofline: {', '.join(parts)} a step, at {OF_PEAK} of the peak and {OF_BANDWIDTH} of "
-        "the memory's bandwidth (assumed)",
-    ]
+        row = [SOURCES[e["source"]], f"{e['images_per_second']:,.0f}"]
+        row += [between(map(milliseconds, e["step"])), between(map(clock, e["seconds"]))]
+        row += [between(map(clock, e["with_input"]))] if reading else []
+        rows.append([*row, limit(e["limit"], found)])
+    bound = f"{milliseconds(found['arithmetic'])} of arithmetic at {OF_PEAK} of the peak"
+    if found["memory"]:
+        bound += f", {milliseconds(found['memory'])} of traffic at {OF_BANDWIDTH} of the bandwidth"
+    lines = [aligned(rows), f"roofline: {bound} (assumed)"]
     if plan["devices"] > 1:
-        lines.append(
-            "from all of the all-reduce hidden behind the gradients to none of it; "
-            f"{size(found['all_reduce_bytes'])} from each device"
-        )
-    lines.append(input_(reading, plan) if reading else "input: on the devices, nothing to keep up with")
+        lines += [
+            f"all-reduce: {milliseconds(found['all_reduce'])}, {found['all_reduce_is']}, for G = "
+            f"{size(plan['memory']['parts']['gradients'])};",
+            "all of it hidden behind the gradients still to come, to none of it",
+        ]
+    lines.append(input_(plan) if reading else "input: on the devices, nothing to keep up with")
     return "\n".join(lines)
 
 
-def input_(reading: dict[str, Any], plan: dict[str, Any]) -> str:
+def limit(name: str, found: dict[str, Any]) -> str:
+    """What takes longest; of the devices, what the roofline says of them."""
+    if name != "devices":
+        return name.replace("_", "-")
+    return "memory traffic" if found["memory"] > found["arithmetic"] else "arithmetic"
+
+
+def input_(plan: dict[str, Any]) -> str:
     """Does the reading keep up?"""
-    rate = f"{reading['images_per_second']:,.0f} images/s"
-    of = (
-        f"{reading['hosts']} hosts x {reading['cores']} cores x "
-        f"{reading['images_per_second_a_core']:,.0f}, measured here"
+    found = plan["input"]
+    hosts = f"{found['hosts']} x " if found["hosts"] > 1 else ""
+    of = f"{hosts}{found['cores']} cores x {found['images_per_second_a_core']:,.0f}, measured here"
+    disk = size(found["wanted"] * plan["reading"]["bytes_an_image"])
+    return (
+        f"input: {found['images_per_second']:,.0f} images/s decoded ({of}), {found['wanted']:,.0f} "
+        f"wanted, {disk}/s:\n{'keeps up' if found['keeps_up'] else 'does NOT keep up'}"
     )
-    disk = size(reading["wanted"] * plan["reading"]["bytes_an_image"])
-    word = "keeps up" if reading["keeps_up"] else "does NOT keep up"
-    return f"input: {rate} ({of}), {reading['wanted']:,.0f} wanted, {disk}/s: {word}"
 
 
 def against(plan: dict[str, Any]) -> str:
     """What was measured of it."""
-    rows = [
-        (
-            m["file"],
-            f"{m['devices']} x {plan['kind']}",
-            f"{m['images_per_second']:,.0f} images/s",
-            f"{m['steps']:,} steps",
-            clock(m["seconds"]),
-        )
-        for m in plan["measured"]
-    ]
-    return "measured\n" + aligned(rows, left=2) if rows else ""
+    rows = [("measured", "devices", "images/s", "steps", "a seed")]
+    for m in plan["measured"]:
+        speed = (f"{m['images_per_second']:,.0f}", f"{m['steps']:,}", clock(m["seconds"]))
+        rows.append((m["file"], f"{m['devices']} x {plan['kind']}", *speed))
+    return aligned(rows) if plan["measured"] else ""
 
 
-def between(least: str, most: str) -> str:
-    return least if least == most else f"{least} to {most}"
+def between(least_and_most: Iterable[str]) -> str:
+    """`1 h to 2 h`, or the one that both are."""
+    return " to ".join(dict.fromkeys(least_and_most))
 
 
 def milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
+    return f"{1000 * seconds:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
 
 
-def size(bytes_: float) -> str:
-    """`1.2 GB`, with three figures."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if bytes_ >= unit:
-            return f"{bytes_ / unit:.3g} {name}" if bytes_ < 999.5 * unit else f"{bytes_ / unit:,.0f} {name}"
-    return f"{bytes_:.0f} B"
+def size(number: float) -> str:
+    """`1.2 GB`: bytes with three figures."""
+    units = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+    unit, name = next((u for u in units if number >= 0.9995 * u[0]), (1.0, "B"))
+    return f"{number / unit:.3g} {name}"

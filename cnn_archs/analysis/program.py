@@ -8,6 +8,8 @@ convolutions have other buffers, and maps another layout, which no compilation h
 """
 
 import math
+from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -44,10 +46,8 @@ class Program(NamedTuple):
 def simulate(devices: int) -> None:
     """So many CPUs, and no accelerator, for a process that has not used jax yet."""
     jax.config.update("jax_platforms", "cpu")
-    try:
+    with suppress(RuntimeError):  # where it has, they must be as many by chance
         jax.config.update("jax_num_cpu_devices", devices)
-    except RuntimeError:
-        pass  # it has: then they must be as many by chance
     if jax.device_count() != devices:
         raise ConfigError(f"--devices={devices}: this process has {jax.device_count()} already")
 
@@ -116,14 +116,16 @@ def widened(model: nn.Module) -> tuple[nn.Module, int]:
     return model.clone(dtype="float32"), 2  # type: ignore[call-arg]
 
 
+def begun(net: Network, made: Rules, key: jax.Array) -> steps.TrainState:
+    """The state with which a run begins."""
+    state = steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
+    return state.replace(opt_state=state.opt_state._replace(memory=made.schedule.init()))
+
+
 def first_state(net: Network, made: Rules) -> steps.TrainState:
-    """The shapes of the state with which a run begins."""
-
-    def first(key: jax.Array) -> steps.TrainState:
-        state = steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
-        return state.replace(opt_state=state.opt_state._replace(memory=made.schedule.init()))
-
-    return jax.eval_shape(first, jax.eval_shape(lambda: jax.random.key(0)))
+    """Its shapes."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(partial(begun, net, made), key)
 
 
 def held_by_one(state: steps.TrainState, shardings: steps.TrainState) -> steps.TrainState:
@@ -148,7 +150,8 @@ def delivered(config: ConfigDict, net: Network) -> tuple[int, int, int]:
 def ones(config: ConfigDict, net: Network) -> dict[str, np.ndarray]:
     """In place of the training images' statistics, which would take the images."""
     h, w, c = delivered(config, net)
-    found = {"mean": (h, w, c) if net.inputs.mean == "pixel" else (1, 1, c), "std": (1, 1, c)}
+    mean = (h, w, c) if net.inputs.mean == "pixel" else (1, 1, c)
+    found: dict[str, tuple[int, ...]] = {"mean": mean, "std": (1, 1, c)}
     if config.standardize.get("zca_whitening"):
         found["whitening"] = (math.prod(net.image_shape),) * 2
     return {name: np.ones(shape, np.float32) for name, shape in found.items()}
