@@ -70,8 +70,8 @@ def kept(*arguments):
     texts.append(found.as_text())
     return found
 program.compiled = kept
-plan = ["plan", "--config=mlp_mnist", "--devices=4", "--kind=h100", "--format=json"]
-codes = [cli.main([*plan, f"--config.data.batch_size={b}"]) for b in (128, 126)]
+plan = ["plan", "--config=mlp_mnist", "--devices=4", "--kind=h100", "--format=json", "--config.seeds=1"]
+codes = [cli.main([*plan, f"--config.data.batch_size={b}"]) for b in (2048, 2046)]
 print(json.dumps({"text": texts[0], "codes": codes}), file=sys.stderr)
 """
 
@@ -81,15 +81,15 @@ def test_over_four_devices_each_holds_less_and_the_program_sums_all_gradients(si
         [sys.executable, "-c", OVER_FOUR], env=simulated(4), capture_output=True, text=True
     )
     refusal, said = done.stderr.strip().splitlines()
-    assert "data.batch_size=126 does not split evenly over 4 devices; use 124 or 128" in refusal
+    assert "data.batch_size=2046 does not split evenly over 4 devices; use 2044 or 2048" in refusal
     said, four = json.loads(said), json.loads(done.stdout)
     assert said["codes"] == [0, 2]
-    one = plan(configs.load("mlp_mnist", ["data.batch_size=128"]), H100, 1, [])
+    one = plan(configs.load("mlp_mnist", ["data.batch_size=2048", "seeds=1"]), H100, 1, [])
     parts = [p["memory"]["parts"] for p in (four, one)]
     for part in ("parameters", "optimizer", "statistics", "gradients", "dataset"):
         assert parts[0][part] == parts[1][part]
-    for part in ("batch", "activations"):
-        assert parts[0][part] == pytest.approx(parts[1][part] / 4, rel=0.1)
+    assert 4 * parts[0]["batch"] == parts[1]["batch"]
+    assert parts[0]["activations"] < parts[1]["activations"] / 2
     assert four["time"]["expected"][0]["step"][0] < one["time"]["expected"][0]["step"][0]
     assert four["time"]["all_reduce_bytes"] == 2 * 3 * 4 * 407_050 // 4
     # In the program: the gradients, and a few numbers that are counted.
@@ -122,20 +122,18 @@ def test_bounds_hide_all_or_nothing_of_the_all_reduce_and_never_the_input():
 
 
 def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not():
-    config = configs.load("mlp_mnist", ["data.batch_size=1000"])
+    config = configs.load("lenet5_mnist", ["data.batch_size=1000"])
     taken = intake.Intake(60_000, False, True, 0, 784, True, 4)
     mesh = meshes.data_parallel()
     held = fitting.Memory(config, network(config), mesh, taken, together=False)
-    whole, tenth = (sum(held.training(m).values()) for m in (1000, 100))
-    assert tenth < whole and held.fitting_part(whole, 1000) == 500
-    usable = tenth + 100_000
+    usable = int(0.6 * sum(held.training(1000).values()))
     found = held.fitting_part(usable, 1000)
     sizes = [m for m in range(1, 1001) if 1000 % m == 0]
     larger = sizes[sizes.index(found) + 1]
     need = [sum(held.training(m).values()) for m in (found, larger)]
     assert need[0] <= usable < need[1]
     assert held.fitting_part(1, 1000) is None
-    assert len(held.programs) <= 6  # each is compiled
+    assert len(held.programs) <= 5  # each is compiled
 
 
 def test_groups_of_batch_statistics_stay_whole():
