@@ -93,7 +93,8 @@ def photograph() -> bytes:
     image = np.zeros((375, 500, 3))
     for side in (4, 16, 64, 250):
         rough = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
-        image += Image.fromarray(rough).resize((500, 375), Image.Resampling.BILINEAR)
+        large = Image.fromarray(rough).resize((500, 375), Image.Resampling.BILINEAR)
+        image += np.asarray(large)
     file = io.BytesIO()
     Image.fromarray((image * 255 / image.max()).astype(np.uint8)).save(file, "JPEG", quality=95)
     return file.getvalue()

@@ -8,8 +8,9 @@ A batch of B images on D devices, which hold G bytes of gradients each:
     input       B images at the speed of all hosts' cores, which read ahead
 
 A step takes the longer of devices and all-reduce where all of the latter is hidden behind gradients
-still to come, their sum where none is; and in no case less than the input. What is sent along
-"model", and the start of each message, are not counted.
+still to come, their sum where none is; and in no case less than the input. Devices along "model"
+are taken to save no time, and what they send each other, like the start of each message, to take
+none; evaluations and checkpoints come on top.
 """
 
 import json

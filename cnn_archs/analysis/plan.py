@@ -25,9 +25,12 @@ from cnn_archs.train.assemble import rules
 def plan(config: ConfigDict, kind: Kind, cores: int, files: Iterable[Path]) -> dict[str, Any]:
     """The plan of `config` for as many devices of `kind` as jax sees here.
 
-    cores: of each host, that decode. files: results; those count that such devices gave. In the
-    plan, memory is in bytes of one device and time in seconds. ConfigError where things do not fit
-    together, DataError for data that is neither there nor known.
+    cores: of each host, that decode. files: results; those count that such devices gave. The plan:
+    name, dataset, kind, devices; network, training, reading (bytes); memory (bytes of one device;
+    its `parts` are those in training); time (seconds of a step; `expected`: by each of its sources,
+    the best first); input (images a second; None where they are on the devices); measured (results
+    of the same network, input and batch). ConfigError where things do not fit together, DataError
+    for data that is neither there nor known.
     """
     net = network(config)
     mesh = meshes.data_parallel()
@@ -39,7 +42,7 @@ def plan(config: ConfigDict, kind: Kind, cores: int, files: Iterable[Path]) -> d
     held = Memory(config, net, mesh, taken, together=together)
     size = totals(ledger(net.model, net.image_shape))
     trained = totals(ledger(net.model, net.image_shape, train=True))
-    lasts = length(config, taken.images)
+    lasts = length(config, taken.images) | {"batch_a_device": held.batch // held.shared_by}
     found = {
         "name": config.model.name,
         "dataset": config.data.name,
@@ -108,19 +111,19 @@ def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
         "fits": all(fits.values()),
         "training_fits": fits["training"],
         "micro_batch": None if fits["training"] else held.fitting_part(usable, at_once),
-        "analysed_by": analyst(held, kind, at_once),
+        "analysed_by": analyst(held, kind, in_parts=at_once < held.batch or not fits["training"]),
     }
 
 
-def analyst(held: Memory, kind: Kind, at_once: int) -> str:
+def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
     """Who says so, and what is to be known of it."""
     said = f"XLA's analysis for {jax.default_backend()}, jax {jax.__version__}"
     if kind.name != jax.default_backend():
-        said += f"; a {kind.name} has other temporaries"
+        said += f"; temporaries on {kind.name} are others"
     if program.widened(held.net.model)[1] > 1:
         said += "; of bfloat16, half of what float32 takes"
-    if kind.name == "cpu" and at_once < held.batch:
-        said += "; parts of a batch as an accelerator computes them: a CPU holds more"
+    if kind.name == "cpu" and in_parts:
+        said += "; parts of a batch as accelerators compute them: a CPU holds more"
     return said
 
 
@@ -145,17 +148,17 @@ def paced(
     decoding: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """{time, input, measured} of a plan, whose other parts are `found`."""
-    config, batch, devices = held.config, held.batch, found["devices"]
+    config, batch = held.config, held.batch
     parts = batch // (config.data.micro_batch or batch)
     of_step = held.program(batch // parts)
     arithmetic, memory = pace.roofline(
         kind,
-        found["network"]["flops_a_step"] / devices,
+        found["network"]["flops_a_step"] / held.shared_by,
         parts * (of_step.traffic or 0),
-        config.model.get("dtype", "float32"),
+        program.dtype_of(held.net.model),
         config.matmul_precision,
     )
-    share = batch / devices  # images of a device
+    share = batch / held.shared_by  # images of a device
     roof = Estimate("roofline", share / max(arithmetic, memory), "peaks of the kind")
     reduced = pace.all_reduce(kind, of_step.params, held.shared_by)
     read = batch / decoding["images_per_second"] if decoding else 0.0
@@ -170,6 +173,7 @@ def paced(
             "arithmetic": arithmetic,
             "memory": memory,
             "all_reduce": reduced,
+            "gradients": of_step.params,
             "all_reduce_is": pace.all_reduce_in_words(kind, held.shared_by),
             "all_reduce_bytes": 2 * (held.shared_by - 1) * of_step.params // held.shared_by,
             "input": read,

@@ -29,8 +29,7 @@ def text(plan: dict[str, Any]) -> str:
 def whole(plan: dict[str, Any]) -> str:
     """Of the network and what it is trained on."""
     network, training = plan["network"], plan["training"]
-    share = training["batch_size"] / plan["devices"]
-    batch = f"{training['batch_size']:,} images, {share:g} on a device"
+    batch = f"{training['batch_size']:,} images, {training['batch_a_device']:,} on a device"
     if training["micro_batch"]:
         batch += f", computed {training['micro_batch']:,} at a time"
     seeds = f"; {training['seeds']} seeds" if training["seeds"] > 1 else ""
@@ -101,8 +100,8 @@ def time(plan: dict[str, Any]) -> str:
     if plan["devices"] > 1:
         lines += [
             f"all-reduce: {milliseconds(found['all_reduce'])}, {found['all_reduce_is']}, for G = "
-            f"{size(plan['memory']['parts']['gradients'])};",
-            "all of it hidden behind the gradients still to come, to none of it",
+            f"{size(found['gradients'])};",
+            "from all of it hidden behind the gradients still to come, to none of it",
         ]
     lines.append(input_(plan) if reading else "input: on the devices, nothing to keep up with")
     return "\n".join(lines)

@@ -109,9 +109,14 @@ def compiled(config: ConfigDict, jitted: Any, *arguments: Any) -> Any:
     return lowered.compile({**(once() or {}), **QUICK})
 
 
+def dtype_of(model: nn.Module) -> str:
+    """What a network computes in; LeNet-5 as printed has no choice."""
+    return getattr(model, "dtype", "float32")
+
+
 def widened(model: nn.Module) -> tuple[nn.Module, int]:
     """The network in float32, and how many times as large its maps are then."""
-    if getattr(model, "dtype", "float32") != "bfloat16":
+    if dtype_of(model) != "bfloat16":
         return model, 1
     return model.clone(dtype="float32"), 2  # type: ignore[call-arg]
 

@@ -70,8 +70,9 @@ def kept(*arguments):
     texts.append(found.as_text())
     return found
 program.compiled = kept
-plan = ["plan", "--config=mlp_mnist", "--devices=4", "--kind=h100", "--format=json", "--config.seeds=1"]
-codes = [cli.main([*plan, f"--config.data.batch_size={b}"]) for b in (2048, 2046)]
+plan = ["plan", "--config=mlp_mnist", "--devices=4", "--kind=h100", "--format=json"]
+keys = ["--config.seeds=1", "--config.data.batch_size={}"]
+codes = [cli.main([*plan, *(k.format(b) for k in keys)]) for b in (2048, 2046)]
 print(json.dumps({"text": texts[0], "codes": codes}), file=sys.stderr)
 """
 
