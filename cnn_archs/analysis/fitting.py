@@ -37,7 +37,8 @@ class Memory:
         """During a step. All seeds' states are there, whether they are stepped together or not."""
         of, seeds, parts = self.program(at_once), self.config.seeds, self.batch // at_once
         # In parts, there are the sums of gradients besides, and the whole batch as the network
-        # sees it.
+        # sees it: 7 and 9 % more than XLA finds for the whole loop over four parts of VGG-A and
+        # AlexNet. The loop itself is not compiled, since on a CPU it is unrolled.
         gradients = of.gradients + (of.params if parts > 1 else 0)
         seen = 4 * prod(self.net.image_shape) * self.batch // self.shared_by if parts > 1 else 0
         return {

@@ -86,17 +86,22 @@ def time(plan: dict[str, Any]) -> str:
     """Of a step and of all of them."""
     found, reading = plan["time"], plan["input"]
     rows = [["expected by", "images/s of one", "a step", "all steps", "held up by"]]
-    if reading:
+    starved = reading and not reading["keeps_up"]
+    if starved:
         rows[0].insert(4, "with this input")
     for e in found["expected"]:
         row = [SOURCES[e["source"]], f"{e['images_per_second']:,.0f}"]
         row += [between(map(milliseconds, e["step"])), between(map(clock, e["seconds"]))]
-        row += [between(map(clock, e["with_input"]))] if reading else []
+        row += [between(map(clock, e["with_input"]))] if starved else []
         rows.append([*row, limit(e["limit"], found)])
     bound = f"{milliseconds(found['arithmetic'])} of arithmetic at {OF_PEAK} of the peak"
     if found["memory"]:
         bound += f", {milliseconds(found['memory'])} of traffic at {OF_BANDWIDTH} of the bandwidth"
-    lines = [aligned(rows), f"roofline: {bound} (assumed)"]
+    lines = [
+        aligned(rows),
+        f"roofline: {bound};",
+        "both shares are assumed, and starting kernels, which holds up small steps, is not in it",
+    ]
     if plan["devices"] > 1:
         lines += [
             f"all-reduce: {milliseconds(found['all_reduce'])}, {found['all_reduce_is']}, for G = "
