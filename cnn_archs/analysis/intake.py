@@ -2,7 +2,9 @@
 
 import io
 import time
+from collections.abc import Sequence
 from functools import partial
+from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -18,14 +20,15 @@ from cnn_archs.splits import training_images
 # Bytes of a photograph as it is stored: ImageNet's mean, whose archive of training images has
 # 147.9 GB. Of other datasets it is assumed, unless they are there.
 PHOTOGRAPH = 115_000
-SAMPLE = 64  # images whose sizes are looked at, of a dataset that is there
+SAMPLE = 64  # images that are looked at, of a dataset that is there
 
 
 class Intake(NamedTuple):
     """images: trained on; counted: now, or by a table of known datasets. resident: all of them are
     on the devices, `held` bytes with those to test on, and read once; else each is read in each
-    epoch. stored: bytes of an image on the disk, `weighed` now or assumed; of resident ones, of
-    its pixels. sent: bytes of an image and its label, or its number, on the way to the devices.
+    epoch. stored: bytes of an image on the disk; of resident ones, of its pixels. sample: some of
+    the images, as they are stored, or none where that is assumed. sent: bytes of an image and its
+    label, or its number, on the way to the devices.
     """
 
     images: int
@@ -33,7 +36,7 @@ class Intake(NamedTuple):
     resident: bool
     held: int
     stored: int
-    weighed: bool
+    sample: tuple[bytes, ...]
     sent: int
 
 
@@ -45,10 +48,11 @@ def intake(config: ConfigDict, net: Network) -> Intake:
         _, tested = sources.SIZES.get(config.data.name, (0, images // 5))
         everything = images + config.data.holdout + tested
         pixels = h * w * c
-        return Intake(images, counted, True, everything * (pixels + 4), pixels, True, 4)
-    size, weighed = weight(config)
+        return Intake(images, counted, True, everything * (pixels + 4), pixels, (), 4)
+    some = sample(config)
+    size = sum(map(len, some)) // len(some) if some else PHOTOGRAPH
     h, w = net.inputs.crop.delivered
-    return Intake(images, counted, False, 0, size, weighed, h * w * net.image_shape[2] + 4)
+    return Intake(images, counted, False, 0, size, some, h * w * net.image_shape[2] + 4)
 
 
 def count(config: ConfigDict) -> tuple[int, bool]:
@@ -62,27 +66,27 @@ def count(config: ConfigDict) -> tuple[int, bool]:
         return sources.SIZES[data.name][0] - data.holdout, False
 
 
-def weight(config: ConfigDict) -> tuple[int, bool]:
-    """(mean bytes of a stored image, weighed?): of some images, all over the dataset."""
+def sample(config: ConfigDict) -> tuple[bytes, ...]:
+    """Images all over the dataset, encoded; none where it is not there."""
     data = config.data
     try:
         records = sources.records(data.name, "train", data.data_dir)
     except DataError:
-        return PHOTOGRAPH, False
+        return ()
     some = np.unique(np.linspace(0, len(records) - 1, SAMPLE).astype(int))
-    return sum(len(records[int(i)].encoded) for i in some) // len(some), True
+    return tuple(records[int(i)].encoded for i in some)
 
 
-def decoded_by_a_core(net: Network, seconds: float = 1.0) -> float:
-    """Images a second on one core of this machine, whatever else it does meanwhile: a photograph
-    of the usual size, drawn, is decoded and cropped as in training, again and again."""
-    encoded = photograph()
+def decoded_by_a_core(net: Network, images: Sequence[bytes], seconds: float = 1.0) -> float:
+    """Images a second on one core of this machine, whatever else it does meanwhile: `images`, or a
+    drawn one of the usual size, are decoded and cropped as in training, again and again."""
+    encoded = cycle(images or [photograph()])
     crop, random = net.inputs.crop, np.random.default_rng(0)
     choose_box = partial(crop.on_host, rng=random)
     done, start = 0, time.thread_time()
     until = time.perf_counter() + seconds
     while time.perf_counter() < until or not done:
-        decode_and_crop(encoded, choose_box, crop.delivered, "a drawing")
+        decode_and_crop(next(encoded), choose_box, crop.delivered, "one of the images")
         done += 1
     return done / (time.thread_time() - start)
 

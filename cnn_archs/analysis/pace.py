@@ -112,9 +112,13 @@ def is_alike(result: dict[str, Any], asked: dict[str, Any]) -> bool:
 
 
 def estimates(known: Sequence[Measured], macs: int, kind: Kind, roof: Estimate) -> list[Estimate]:
-    """What is known of the speed of one device, the best first; `roof` is the last."""
+    """What is known of the speed of one device, the best first; `roof` is the last.
+
+    A result's speed includes the compilation: of several alike that of the most steps is taken.
+    """
     alone = [k for k in known if k.devices == 1]
-    found = [Estimate("measured", k.images_per_second, k.file) for k in alone if k.alike][:1]
+    longest = sorted((k for k in alone if k.alike), key=lambda k: -k.steps)[:1]
+    found = [Estimate("measured", k.images_per_second, k.file) for k in longest]
     others = [Speed(k.macs, k.images_per_second) for k in alone if not k.alike]
     if others:
         by = f"{len(others)} other results on one {kind.name}, nearest in size first"

@@ -87,7 +87,7 @@ def reading(config: ConfigDict, taken: Intake, lasts: dict[str, Any]) -> dict[st
     return {
         "resident": taken.resident,
         "bytes_an_image": taken.stored,
-        "weighed": taken.weighed,
+        "weighed": taken.resident or bool(taken.sample),
         "bytes_an_epoch": 0 if taken.resident else once,
         "bytes": round(once * passes),
         "bytes_sent_a_step": config.data.batch_size * taken.sent,
@@ -129,11 +129,12 @@ def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
 
 def decoded(held: Memory, kind: Kind, cores: int) -> dict[str, Any]:
     """How many images a second all hosts decode, by what one core of this one does now."""
-    each = intake.decoded_by_a_core(held.net)
+    each = intake.decoded_by_a_core(held.net, held.taken.sample)
     threads = held.config.data.threads or cores
     hosts = -(-held.mesh.size // kind.host)
     return {
         "images_per_second_a_core": each,
+        "decoded": "its own images" if held.taken.sample else "a drawing of 500x375",
         "cores": threads,
         "hosts": hosts,
         "images_per_second": each * threads * hosts,

@@ -122,12 +122,14 @@ def limit(name: str, found: dict[str, Any]) -> str:
 def input_(plan: dict[str, Any]) -> str:
     """Does the reading keep up?"""
     found = plan["input"]
-    hosts = f"{found['hosts']} x " if found["hosts"] > 1 else ""
-    of = f"{hosts}{found['cores']} cores x {found['images_per_second_a_core']:,.0f}, measured here"
+    hosts = f"{found['hosts']} hosts x " if found["hosts"] > 1 else ""
+    of = f"{hosts}{found['cores']} cores x {found['images_per_second_a_core']:,.0f}"
     disk = size(found["wanted"] * plan["reading"]["bytes_an_image"])
+    verdict = "keeps up" if found["keeps_up"] else "does NOT keep up"
     return (
-        f"input: {found['images_per_second']:,.0f} images/s decoded ({of}), {found['wanted']:,.0f} "
-        f"wanted, {disk}/s:\n{'keeps up' if found['keeps_up'] else 'does NOT keep up'}"
+        f"input: {of} images/s, measured here with {found['decoded']};\n"
+        f"{found['images_per_second']:,.0f} against {found['wanted']:,.0f} wanted, {disk}/s from "
+        f"the disk: {verdict}"
     )
 
 

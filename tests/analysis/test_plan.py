@@ -124,7 +124,7 @@ def test_bounds_hide_all_or_nothing_of_the_all_reduce_and_never_the_input():
 
 def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not():
     config = configs.load("lenet5_mnist", ["data.batch_size=1000"])
-    taken = intake.Intake(60_000, False, True, 0, 784, True, 4)
+    taken = intake.Intake(60_000, False, True, 0, 784, (), 4)
     mesh = meshes.data_parallel()
     held = fitting.Memory(config, network(config), mesh, taken, together=False)
     usable = int(0.6 * sum(held.training(1000).values()))
@@ -140,7 +140,7 @@ def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not(
 def test_groups_of_batch_statistics_stay_whole():
     config = configs.load("resnet_cifar10:20", ["model.bn_group=32", "data.batch_size=128"])
     net = network(config)
-    taken = intake.Intake(1, True, True, 0, 0, True, 4)
+    taken = intake.Intake(1, True, True, 0, 0, (), 4)
     held = fitting.Memory(config, net, meshes.data_parallel(), taken, together=False)
     assert [m for m in range(1, 129) if held.divides(m)] == [32, 64, 128]
 
@@ -183,6 +183,8 @@ def test_what_was_measured_counts_for_its_kind_network_batch_and_input():
     stated = json.loads((claims.RESULTS / "mnist" / "lenet5.json").read_text())
     assert found[0].images_per_second == stated["images_per_second"] != found[1].images_per_second
     assert pace.estimates([], 416_520, H100, roof) == [roof]
+    short = pace.Measured("short", 1, 416_520, 1.0, 1.0, 10, "lenet5", True)
+    assert pace.estimates([short, *known], 416_520, cpu, roof)[0] == found[0]
 
 
 def test_known_sizes_are_those_of_the_data(mnist):
@@ -196,11 +198,27 @@ def test_known_sizes_are_those_of_the_data(mnist):
 def test_without_its_data_a_known_dataset_is_assumed_and_an_unknown_one_an_error(tmp_path, capsys):
     config = configs.load("alexnet_imagenet", [f"data.data_dir={tmp_path}", "data.holdout=1000"])
     assert intake.count(config) == (1_281_167 - 1000, False)
-    assert intake.weight(config) == (115_000, False)
+    assert intake.sample(config) == ()
     command = ["plan", "--config=lenet5_mnist", f"--config.data.data_dir={tmp_path}"]
     assert cli.main([*command, "--config.data.name=emnist", "--config.model.num_classes=62"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "emnist is not in" in line and "cnn-archs prepare emnist" in line
+
+
+def test_of_a_folder_that_is_there_images_are_counted_weighed_and_decoded(tmp_path):
+    for i in range(10):
+        path = tmp_path / "train" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40 + i, 50), (20 * i, 0, 0)).save(path)
+    keys = ["data.name=image_folder", f"data.data_dir={tmp_path}", "model.num_classes=2"]
+    config = configs.load("alexnet_imagenet", [*keys, "data.holdout=0"])
+    net = network(config)
+    found = intake.intake(config, net)
+    weights = [path.stat().st_size for path in tmp_path.glob("train/*/*.png")]
+    assert (found.images, found.counted) == (8, True)  # a fifth of each class is the test
+    assert found.stored in range(min(weights), max(weights) + 1) and len(found.sample) == 8
+    assert found.sent == 256 * 256 * 3 + 4 and found.held == 0  # the side that AlexNet cuts from
+    assert intake.decoded_by_a_core(net, found.sample, seconds=0.01) > 1
 
 
 def test_a_drawn_photograph_is_of_the_usual_size():
@@ -237,7 +255,7 @@ def test_wrong_flags_are_one_line(capsys):
 
 
 def test_a_person_reads_what_it_is_and_what_holds_it_up(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(intake, "decoded_by_a_core", lambda net: 100.0)
+    monkeypatch.setattr(intake, "decoded_by_a_core", lambda net, images: 100.0)
     keys = [f"--config.data.data_dir={tmp_path}", "--config.steps=1000"]
     assert cli.main(["plan", "--config=alexnet_imagenet", "--kind=a100", "--cores=4", *keys]) == 0
     text = capsys.readouterr().out
@@ -248,8 +266,8 @@ def test_a_person_reads_what_it_is_and_what_holds_it_up(capsys, tmp_path, monkey
         "1,000 steps, 0.1007 epochs of 1,271,167 images (assumed: no data here)",
         "146 GB an epoch, 14.7 GB in all; 115 kB an image (assumed)",
         "it has 80 GB, and jax takes 60 GB (XLA_CLIENT_MEM_FRACTION): this fits",
-        "400 images/s decoded (4 cores x 100, measured here)",
-        "does NOT keep up",
+        "input: 4 cores x 100 images/s, measured here with a drawing of 500x375;\n400 against ",
+        "/s from the disk: does NOT keep up",
     ):
         assert said in text, said
     (row,) = (line for line in text.splitlines() if line.startswith("roofline  "))
