@@ -17,7 +17,11 @@ def declare(command: Declare) -> None:
         "this one (default)",
     )
     c.add_argument(
-        "--cores", type=int, default=0, metavar="N", help="of each host (default: of this one)"
+        "--cores",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of each host, to decode with (default: as many as here)",
     )
     c.add_argument("--workdir", metavar="DIR", help="a finished run, to measure by as well")
 
