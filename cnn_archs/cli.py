@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from cnn_archs.commands import data, networks, papers, runs
+from cnn_archs.commands import data, networks, papers, planning, runs
 from cnn_archs.errors import ConfigError, UserError, say
 
-FAMILIES = (runs, networks, papers, data)  # in the order of --help
+FAMILIES = (runs, planning, networks, papers, data)  # in the order of --help
 
 EPILOG = """\
 any key of the experiment is a flag too:  --config.epochs=2 --config.schedule.learning_rate=0.05

@@ -56,6 +56,25 @@ MAY_IMPORT = {
     "cnn_archs.analysis.comparing": {
         *("analysis.cells", "analysis.intervals", "analysis.printed", "analysis.tables"),
     },
+    "cnn_archs.analysis.kinds": {"errors"},
+    "cnn_archs.analysis.intake": {"data", "errors", "setup", "splits"},
+    "cnn_archs.analysis.pace": {"analysis.estimate", "analysis.kinds", "models"},
+    "cnn_archs.analysis.planned": {"analysis.estimate", "analysis.kinds", "analysis.report"},
+    "cnn_archs.analysis.program": {
+        "cluster.mesh",
+        "errors",
+        "setup",
+        "train.assemble",
+        "train.steps",
+    },
+    "cnn_archs.analysis.fitting": {
+        *("analysis.intake", "analysis.program", "data.streaming", "errors", "setup"),
+        "train.assemble",
+    },
+    "cnn_archs.analysis.plan": {
+        *("analysis.fitting", "analysis.intake", "analysis.kinds", "analysis.ledger"),
+        *("analysis.pace", "analysis.program", "cluster", "errors", "setup", "train.assemble"),
+    },
     "cnn_archs.analysis.drawing": {"analysis.cells"},
     **dict.fromkeys(
         (f"cnn_archs.analysis.{name}" for name in ("curves", "layers", "plots")),
@@ -186,6 +205,10 @@ MAY_IMPORT = {
     "cnn_archs.commands.data": {
         *("commands.shared", "config", "data.prepare", "errors", "pictures", "train.guard"),
     },
+    "cnn_archs.commands.planning": {
+        *("analysis.claims", "analysis.kinds", "analysis.plan", "analysis.planned"),
+        *("analysis.program", "commands.shared", "config", "data.threads", "errors"),
+    },
     "cnn_archs.cli": {"commands", "errors"},
 }
 HOLDERS = {  # package -> the only files that may import it
@@ -209,6 +232,7 @@ HOLDERS = {  # package -> the only files that may import it
         *("cnn_archs/evaluate/run.py", "cnn_archs/pictures.py"),
         *("cnn_archs/train/loop.py", "cnn_archs/train/assemble.py", "experiments/base.py"),
         "cnn_archs/train/grid.py",
+        *(f"cnn_archs/analysis/{name}.py" for name in ("fitting", "intake", "plan", "program")),
         "cnn_archs/weights/run.py",
     },
     "safetensors": {"cnn_archs/weights/run.py"},

@@ -82,12 +82,7 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
     resident = net.inputs.resident
     if config.diagnose_every and not resident:
         raise ConfigError("diagnose_every needs a dataset whose images are of one size")
-    mesh = meshes.create(**config.mesh)
-    at_once = config.data.micro_batch or config.data.batch_size
-    key = "data.micro_batch" if config.data.micro_batch else "data.batch_size"
-    meshes.check_batch(mesh, at_once, key)
-    net = net._replace(model=on_devices(net.model, mesh, at_once))
-    layers = split_layers(net.model, config.model.name, mesh)
+    net, mesh, layers = placed(config, net)
     on_cpu = jax.default_backend() == "cpu"
     alone = mesh.size == 1 and not on_cpu
     together = resident and (alone if together is None else together)
@@ -156,6 +151,24 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         diagnosis=diagnosis_of(net.model, loss, prepare, config.auxiliary),
         states=states,
     )
+
+
+class Placed(NamedTuple):
+    """A network on its devices. layers: that are split over the mesh's "model", and by what."""
+
+    net: Network
+    mesh: Mesh
+    layers: dict[str, str]
+
+
+def placed(config: ConfigDict, net: Network) -> Placed:
+    """`net` on the mesh of `config`; ConfigError where the two do not fit."""
+    mesh = meshes.create(**config.mesh)
+    at_once = config.data.micro_batch or config.data.batch_size
+    key = "data.micro_batch" if config.data.micro_batch else "data.batch_size"
+    meshes.check_batch(mesh, at_once, key)
+    net = net._replace(model=on_devices(net.model, mesh, at_once))
+    return Placed(net, mesh, split_layers(net.model, config.model.name, mesh))
 
 
 def on_devices(model: nn.Module, mesh: Mesh, at_once: int) -> nn.Module:
