@@ -40,6 +40,7 @@ FREE = {
     "keep",
     "mesh.data",
     "mesh.model",
+    "model.remat",
     "profile",
     "data.data_dir",
     "data.threads",
