@@ -76,6 +76,7 @@ MAY_IMPORT = {
     "cnn_archs.train.optimizers": {"train.schedules"},
     "cnn_archs.train.averages": {"train.schedules"},
     "cnn_archs.train.progress": set(),
+    "cnn_archs.train.profiling": {"errors"},
     "cnn_archs.train.curvature": {"train.losses"},
     "cnn_archs.train.steps": {
         "cluster.mesh",
@@ -138,7 +139,7 @@ MAY_IMPORT = {
         ),
         "setup",
         *("train.assemble", "train.checkpoint", "train.guard", "train.logs"),
-        *("train.progress", "train.run", "train.warm_start"),
+        *("train.profiling", "train.progress", "train.run", "train.warm_start"),
     },
     "cnn_archs.train.diagnostics": {"setup", "train.losses", "train.steps"},
     "cnn_archs.train.worker": {
