@@ -40,11 +40,11 @@ class Run:
     shares: which of the seeds are of which part. together: they are one vmapped program, and
     `states` is one state with a leading axis of k; otherwise `states` are k states, stepped one
     after another. loop: steps in one dispatch. periods: steps between events, of the kinds that
-    there are. traced: the steps that a trace is made of. held: the shardings of each of `states`, over `mesh`. feeds: one for each of
-    `states`: (step, count) -> the compiled step's arguments that follow the key. What changes while
-    it runs: `states`, `step` (steps made), `seconds` (spent on them), `settled` (what was due at
-    `step` has been done), `evaluated` (the reports of the splits at `step`, so that no split is
-    evaluated twice).
+    there are. traced: the steps that a trace is made of. held: the shardings of each of `states`,
+    over `mesh`. feeds: one for each of `states`: (step, count) -> the compiled step's arguments
+    that follow the key. What changes while it runs: `states`, `step` (steps made), `seconds` (spent
+    on them), `settled` (what was due at `step` has been done), `evaluated` (the reports of the
+    splits at `step`, so that no split is evaluated twice).
     """
 
     net: Network

@@ -3,7 +3,6 @@
 import dataclasses
 import signal
 from fractions import Fraction
-from pathlib import Path
 
 import jax
 import pytest
