@@ -1,4 +1,4 @@
-"""The cache of compiled programs: whose folder, when there is none, and what a second start saves."""
+"""The cache of compiled programs: whose folder, when there is none, what a second start saves."""
 
 import os
 from pathlib import Path

@@ -13,6 +13,7 @@ Deviations: torchvision cuts at -2 and 2, which is nowhere, and draws dense bias
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -163,11 +164,12 @@ class InceptionV3(nn.Module):
             x = nn.Dropout(dropout, deterministic=not train)(GlobalAvgPool(name="avgpool")(x))
             return nn.Dense(self.num_classes, kernel_init=INIT[std], dtype=self.dtype, name="fc")(x)
 
-        x, heads = image, dict[str, jax.Array]()
+        x, heads, again = image, dict[str, jax.Array](), self.remat and train
         for name, entry in TABLE_1.items():
             if isinstance(entry, Mapping):
-                module = Mixed(entry, layer, name=name)
-                x = kept_or_again(self.remat and train, module, Mixed.__call__, x)
+                # Not the module itself, whose branches flax's transformation would sort by name.
+                mixed = partial(Mixed, entry, layer, name=name)
+                x = kept_or_again(again, self, lambda _, x, mixed=mixed: mixed()(x), x)
             else:
                 x = layer(x, *entry, name=name)
             if name == "Mixed_6e" and auxiliary:
