@@ -155,7 +155,9 @@ class AvgPool(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) // stride + 1."""
         around = ((self.padding, self.padding),) * 2
-        return nn.avg_pool(x, (self.window,) * 2, (self.stride,) * 2, padding=around)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # in which to add
+        out = nn.avg_pool(wide, (self.window,) * 2, (self.stride,) * 2, padding=around)
+        return out.astype(x.dtype)
 
 
 class AdaptiveAvgPool(nn.Module):
