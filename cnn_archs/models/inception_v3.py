@@ -164,12 +164,13 @@ class InceptionV3(nn.Module):
             x = nn.Dropout(dropout, deterministic=not train)(GlobalAvgPool(name="avgpool")(x))
             return nn.Dense(self.num_classes, kernel_init=INIT[std], dtype=self.dtype, name="fc")(x)
 
+        def mix(_, x, branches, name):  # flax's transformation of Mixed would sort its branches
+            return Mixed(branches, layer, name=name)(x)
+
         x, heads, again = image, dict[str, jax.Array](), self.remat and train
         for name, entry in TABLE_1.items():
             if isinstance(entry, Mapping):
-                # Not the module itself, whose branches flax's transformation would sort by name.
-                mixed = partial(Mixed, entry, layer, name=name)
-                x = kept_or_again(again, self, lambda _, x, mixed=mixed: mixed()(x), x)
+                x = kept_or_again(again, self, partial(mix, branches=entry, name=name), x)
             else:
                 x = layer(x, *entry, name=name)
             if name == "Mixed_6e" and auxiliary:
