@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from cnn_archs import cache
 from cnn_archs.commands import data, networks, papers, planning, runs
 from cnn_archs.errors import ConfigError, UserError, say
 
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
+        cache.keep_programs()
         arguments.run(arguments, overrides)
     except UserError as e:
         say(f"error: {e}")

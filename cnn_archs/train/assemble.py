@@ -137,6 +137,7 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         batch_size=config.data.batch_size,
         eval_batch_size=config.eval_batch_size,
         periods=periods(config, period),
+        traced=range(*config.profile),
         schedule=schedule,
         average=average,
         mesh=mesh,

@@ -24,6 +24,7 @@ from cnn_archs.train.assemble import Part, assemble, rules
 from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.guard import lock, stop_requests, write_json
 from cnn_archs.train.logs import Log, MetricsLog, Nowhere
+from cnn_archs.train.profiling import Trace
 from cnn_archs.train.progress import ProgressLine
 from cnn_archs.train.run import Run
 
@@ -39,6 +40,7 @@ FREE = {
     "keep",
     "mesh.data",
     "mesh.model",
+    "model.remat",
     "profile",
     "data.data_dir",
     "data.threads",
@@ -58,7 +60,7 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
 
     Their configs differ in seeds and learning rates alone, and they are at the same step.
     """
-    (config, _), *_ = parts
+    (config, workdir), *_ = parts
     with stop_requests() as request, ExitStack() as open_:
         stop = Agreed(request)
         devices(config)
@@ -75,7 +77,8 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
         on_first(lambda: open_logs(run, parts, open_, logs))
         logs = logs or [Nowhere()] * len(run.seeds)
         try:
-            go_on(run, saved, logs, stop)
+            with Trace(run.traced if processes.first() else range(0), workdir / "profile") as trace:
+                go_on(run, saved, logs, stop, trace)
             results = finish(run, parts, made, stop)
         except Interrupted:
             save(run, saved, logs)
@@ -134,12 +137,17 @@ def save(run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log]) -> None:
     run.save(*saved)
 
 
-def go_on(run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log], stop: Agreed) -> None:
+def go_on(
+    run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log], stop: Agreed, trace: Trace
+) -> None:
     """From where `run` is to its last step. logs: one for each seed."""
     if run.step == 0:
         diagnose(run, logs)
     images = run.batch_size * len(run.seeds)
     with ProgressLine(run.total, images, run.step, silent=not processes.first()) as line:
+        if trace.misses(run.step, run.total):
+            steps = f"steps {run.step} to {run.total - 1}"
+            line.say(f"profile: nothing is traced, since this run makes {steps}")
         while True:
             if stop:
                 raise Interrupted
@@ -149,9 +157,10 @@ def go_on(run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log], stop: Agr
                     save(run, saved, logs)
             if run.step == run.total:
                 return
-            started = time.monotonic()
-            run.advance()
-            run.seconds += time.monotonic() - started
+            with trace.step(run.step):
+                started = time.monotonic()
+                run.advance()
+                run.seconds += time.monotonic() - started
             line.tick(run.step)
             if run.settled and line.due():
                 show(run, line)

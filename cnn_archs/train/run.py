@@ -42,11 +42,12 @@ class Run:
     shares: which of the seeds are of which part. together: they are one vmapped program, and
     `states` is one state with a leading axis of k; otherwise `states` are k states, stepped one
     after another. loop: steps in one dispatch. periods: steps between events, of the kinds that
-    there are. held: the shardings of each of `states`, over `mesh`. feeds: one for each of
-    `states`: (step, count) -> the compiled step's arguments that follow the key. What changes while
-    it runs: `states`, `step` (steps made), `seconds` (spent on them), `pace` (seconds a step of the
-    last dispatch), `settled` (what was due at `step` has been done), `evaluated` (the reports of
-    the splits at `step`, so that no split is evaluated twice).
+    there are. traced: the steps that a trace is made of. held: the shardings of each of `states`,
+    over `mesh`. feeds: one for each of `states`: (step, count) -> the compiled step's arguments
+    that follow the key. What changes while it runs: `states`, `step` (steps made), `seconds` (spent
+    on them), `pace` (seconds a step of the last dispatch), `settled` (what was due at `step` has
+    been done), `evaluated` (the reports of the splits at `step`, so that no split is evaluated
+    twice).
     """
 
     net: Network
@@ -58,6 +59,7 @@ class Run:
     batch_size: int
     eval_batch_size: int
     periods: dict[str, Fraction]
+    traced: range
     schedule: Schedule
     average: Average
     mesh: Mesh
@@ -95,7 +97,7 @@ class Run:
         """The steps to the next event, or one dispatch of them."""
         if self.step == 0 or self.falls("epoch"):
             self.begin_epoch()
-        until = min(self.total, *(self.next_due(e, self.step) for e in self.periods))
+        until = min(self.untraced(), *(self.next_due(e, self.step) for e in self.periods))
         made = 1
         if self.loop > 1:
             made = processes.on_first(lambda: min(self.at_once(), until - self.step))
@@ -114,6 +116,12 @@ class Run:
         How many there are changes no bit: see `steps.repeated`.
         """
         return max(1, min(self.loop, int(WAIT / self.pace) if self.pace else self.loop))
+
+    def untraced(self) -> int:
+        """The step that a dispatch may reach at most: one that is traced has it for itself."""
+        if self.step in self.traced:
+            return self.step + 1
+        return min(s for s in (self.traced.start, self.total) if s > self.step)
 
     def begin_epoch(self) -> None:
         """Counts of the epoch from 0; new curvature for the optimizer that uses it."""

@@ -83,7 +83,7 @@ def sweep(
             if not on_cpu:
                 most = share(ours, len(slots))
                 groups = [g for level in grid.level(ours) for g in grid.alike(level, most)]
-            Sweep(groups, slots, folder, stop).run()
+            Sweep(groups, slots, stop).run()
         done = grid.merge(found)
     failed = [cell for cell in found if cell.failed and not cell.done]
     if failed:
@@ -136,16 +136,10 @@ def slots_of(machine: Machine, processes: int) -> list[Slot]:
 class Sweep:
     """The processes of a sweep. groups: of cells, each to be trained in one."""
 
-    def __init__(
-        self,
-        groups: list[list[Cell]],
-        slots: Sequence[Slot],
-        folder: Path,
-        stop: StopRequest,
-    ):
+    def __init__(self, groups: list[list[Cell]], slots: Sequence[Slot], stop: StopRequest):
         self.groups, self.free = groups, list(slots)
         self.total = sum(map(len, groups))
-        self.folder, self.stop = folder, stop
+        self.stop = stop
         self.running: list[Process] = []
         self.ended = 0
         self.said = time.monotonic()
@@ -187,7 +181,7 @@ class Sweep:
                 stderr=written,
                 text=True,
                 start_new_session=True,  # a terminal's ^C is for us, who tell them
-                env={**os.environ, **self.cache(), **dict(slot.environment), PIPED: "1"},
+                env={**os.environ, **dict(slot.environment), PIPED: "1"},
             )
         keys = ("experiment", "overrides", "after")
         order = {
@@ -203,11 +197,6 @@ class Sweep:
             popen.stdin.flush()
         self.running.append(Process(cells, slot, popen, log))
         say(f"{', '.join(map(str, cells))}: begun" + (" again" if cells[0].failure else ""))
-
-    def cache(self) -> dict[str, str]:
-        """Where programs are kept that are compiled: seeds of a cell have the same."""
-        given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-        return {"JAX_COMPILATION_CACHE_DIR": given or str(self.folder.resolve() / "compiled")}
 
     def collect(self) -> None:
         """Frees the slots of processes that have ended, and has failed cells tried again alone."""
