@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from cnn_archs.commands import data, networks, papers, runs
+from cnn_archs.commands import cluster, data, networks, papers, runs
 from cnn_archs.errors import ConfigError, UserError
 
-FAMILIES = (runs, networks, papers, data)  # in the order of --help
+FAMILIES = (runs, cluster, networks, papers, data)  # in the order of --help
 
 EPILOG = """\
 any key of the experiment is a flag too:  --config.epochs=2 --config.schedule.learning_rate=0.05
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """(arguments, overrides `a.b=value`)."""
-    keys: dict[str, list[str]] = {"config": [], "compare": []}
+    keys: dict[str, list[str]] = {"config": [], "compare": [], "slurm": []}
     rest: list[str] = []
     for a in argv:
         kind, dot, override = a.removeprefix("--").partition(".")
@@ -52,7 +52,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for kind, overrides in keys.items():
         if overrides and not hasattr(arguments, kind):
             raise ConfigError(f"{arguments.command} takes no --{kind}.{overrides[0]}")
-    arguments.compare_overrides = keys["compare"]
+    arguments.compare_overrides, arguments.slurm_options = keys["compare"], keys["slurm"]
     return arguments, keys["config"]
 
 
