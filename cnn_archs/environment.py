@@ -23,6 +23,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "backend": jax.default_backend(),
+        "processes": jax.process_count(),
         "devices": [d.device_kind for d in jax.devices()],
         "cpus": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -37,7 +38,7 @@ def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]
 
     No name of a machine and no place on it.
     """
-    kept = ("python", "packages", "backend", "devices", "cpus", "git_commit")
+    kept = ("python", "packages", "backend", "processes", "devices", "cpus", "git_commit")
     program, *arguments = made["command"]
     command = [Path(program).name, *(a for a in arguments if not a.startswith("--workdir"))]
     with_config = {"config": configs[0]} if len(configs) == 1 else {"configs": list(configs)}

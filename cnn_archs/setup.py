@@ -130,7 +130,12 @@ def check_batch(config: ConfigDict) -> None:
             f"data.micro_batch={micro} does not divide the batch, data.batch_size={batch}"
         )
     group, at_once = config.model.get("bn_group", 0), micro or batch
-    if group and at_once % group:
+    if group < -1:
+        raise ConfigError(
+            f"model.bn_group={group}: a number of images, 0 for the whole batch, or -1 for each "
+            "device's share of it"
+        )
+    if group > 0 and at_once % group:
         what = "data.micro_batch" if micro else "data.batch_size"
         raise ConfigError(f"model.bn_group={group} does not divide the batch, {what}={at_once}")
 

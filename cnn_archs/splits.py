@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from cnn_archs.cluster import processes
 from cnn_archs.data import sources, statistics
 from cnn_archs.data.sources import Split
 from cnn_archs.data.standardize import Standardization
@@ -103,9 +104,11 @@ def statistics_of(
 
 
 def batches(split: Split | Streamed) -> Iterator[np.ndarray]:
-    """All images, u8[N, H, W, C], some at a time."""
+    """This process's share of all images, u8[N, H, W, C], some at a time."""
     if isinstance(split, Split):
-        yield from (split.images[i : i + AT_ONCE] for i in range(0, len(split), AT_ONCE))
+        share = processes.share(len(split))
+        yield from (split.images[share[i : i + AT_ONCE]] for i in range(0, len(share), AT_ONCE))
         return
-    for images, _, mask in split.evaluation(AT_ONCE, put=lambda batch: batch):
+    rows = processes.share(AT_ONCE)
+    for images, _, mask in split.evaluation(AT_ONCE, lambda batch: batch, rows):
         yield images[mask]

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,15 @@ from cnn_archs.errors import ConfigError
 
 
 def declare(command: Declare) -> None:
-    command(train, "config", "workdir")
+    c = command(train, "config", "workdir")
+    c.add_argument(
+        "--processes", type=int, default=0, metavar="N", help="train in N processes on this machine"
+    )
+    c.add_argument(
+        "--coordinator", default="", metavar="HOST:PORT", help="of the first of several processes"
+    )
+    c.add_argument("--num_processes", type=int, default=0, metavar="N", help="how many there are")
+    c.add_argument("--process_id", type=int, default=-1, metavar="I", help="of this one, from 0")
     c = command(sweep, "workdir")
     c.add_argument(
         "--config",
@@ -76,14 +85,35 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     config = configs.load(arguments.config, overrides)
     workdir = Path(arguments.workdir or default_workdir(arguments.config))
+    if arguments.processes:
+        sys.exit(in_processes(arguments))
 
     from cnn_archs.analysis import figures, report
+    from cnn_archs.cluster import processes
     from cnn_archs.train import guard, loop
 
-    with guard.writing(workdir):
+    if os.environ.get(guard.PIPED):
+        guard.end_with_parent()
+    processes.start(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    with processes.together(), guard.writing(workdir):
         result = loop.train(config, workdir)
+        if not processes.first():
+            return
         figures.curves(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
+
+
+def in_processes(arguments: argparse.Namespace) -> int:
+    """`train --processes`: this command without that flag, several times -> the exit code."""
+    from cnn_archs.cluster import local
+
+    if arguments.coordinator or arguments.num_processes or arguments.process_id >= 0:
+        raise ConfigError("--processes starts all of them here: no --coordinator or --process_id")
+    flags = [a for a in arguments.argv if not a.startswith("--processes=")]
+    if len(flags) == len(arguments.argv):
+        at = flags.index("--processes")
+        del flags[at : at + 2]
+    return local.run(flags, arguments.processes)
 
 
 def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:

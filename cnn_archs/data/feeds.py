@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,14 +16,21 @@ class ResidentFeed:
     """images, labels and index of a split that is on the devices.
 
     seeds: one, or all of those that are trained together. loop: the steps that one dispatch has
-    room for; if there are several, the count is an argument too.
+    room for; if there are several, the count is an argument too. put: moves the index to the
+    devices, where its last axis is that of a batch.
     """
 
     def __init__(
-        self, data: Resident, seeds: tuple[int, ...], batch_size: int, loop: int, together: bool
+        self,
+        data: Resident,
+        seeds: tuple[int, ...],
+        batch_size: int,
+        loop: int,
+        together: bool,
+        put: Callable[[np.ndarray], jax.Array],
     ):
         self.data, self.seeds, self.batch_size = data, seeds, batch_size
-        self.loop, self.together = loop, together
+        self.loop, self.together, self.put = loop, together, put
 
     def __call__(self, step: int, count: int) -> tuple[Any, ...]:
         """Of the `count` batches from that of `step` on."""
@@ -36,20 +44,27 @@ class ResidentFeed:
         else:
             index, extra = index[:, 0], ()
         index = np.moveaxis(index, 0, -2) if self.together else index[0]
-        return (self.data.images, self.data.labels, index, *extra)
+        return (self.data.images, self.data.labels, self.put(index), *extra)
 
 
 class StreamedFeed:
     """images and labels of one batch at a time; those to come are read meanwhile.
 
-    total: the step at which the run ends. put: moves a batch to the devices.
+    total: the step at which the run ends. put: moves the `rows` of a batch, which are those that
+    this process reads, to the devices.
     """
 
     def __init__(
-        self, data: Streamed, seed: int, batch_size: int, total: int, put: Callable[[Any], Any]
+        self,
+        data: Streamed,
+        seed: int,
+        batch_size: int,
+        total: int,
+        put: Callable[[Any], Any],
+        rows: np.ndarray,
     ):
         self.data, self.seed, self.batch_size = data, seed, batch_size
-        self.total, self.put = total, put
+        self.total, self.put, self.rows = total, put, rows
         self.step = -1  # of the batch that is next in `batches`
         self.batches: Iterator[tuple[Any, ...]] = iter(())
 
@@ -57,6 +72,8 @@ class StreamedFeed:
         """The batch of `step`; count is 1."""
         assert count == 1
         if step != self.step:
-            self.batches = self.data.batches(self.seed, step, self.total, self.batch_size, self.put)
+            self.batches = self.data.batches(
+                self.seed, step, self.total, self.batch_size, self.put, self.rows
+            )
         self.step = step + 1
         return next(self.batches)

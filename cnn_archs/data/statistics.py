@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_archs.cluster import processes
 from cnn_archs.data.damage import reading
 
 FILE = "statistics.npz"
@@ -19,29 +20,41 @@ def kept(workdir: Path, compute: Callable[[], Statistics]) -> Statistics:
     DataError where the file is damaged: its archive has a checksum of each array.
     """
     path = workdir / FILE
-    if path.exists():
-        what = f"{path} (remove it, and it is computed again)"
-        with reading(what), open(path, "rb") as f, np.load(f) as arrays:
-            return dict(arrays)
-    statistics = compute()
-    if statistics:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, **statistics)
-        os.replace(temporary, path)
-    return statistics
+    found = processes.arrays_of_first(lambda: read(path))
+    if found is None:
+        found = compute()
+        if found and processes.first():
+            write(path, found)
+    return found
+
+
+def read(path: Path) -> Statistics | None:
+    """What `write` wrote; None where it did not."""
+    if not path.exists():
+        return None
+    what = f"{path} (remove it, and it is computed again)"
+    with reading(what), open(path, "rb") as f, np.load(f) as arrays:
+        return dict(arrays)
+
+
+def write(path: Path, statistics: Statistics) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **statistics)
+    os.replace(temporary, path)
 
 
 def mean(kind: str, batches: Iterable[np.ndarray]) -> np.ndarray:
     """f32[H, W, C], the mean of u8[N, H, W, C] images at each place, or f32[1, 1, C] over all.
 
-    kind: `pixel` or `channel`. The sums are whole numbers: exact, in any order.
+    kind: `pixel` or `channel`. batches: of this process's share of the images, at least one. The
+    sums are whole numbers: exact, in any order.
     """
     total, examples = np.zeros(1, np.int64), 0
     for images in batches:
         total = total + images.sum(0, dtype=np.int64)
         examples += len(images)
-    image = total / examples
+    image = processes.summed(total) / processes.summed(np.array(examples))
     if kind == "channel":
         image = image.mean((0, 1), keepdims=True)
     return image.astype(np.float32)

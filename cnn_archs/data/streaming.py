@@ -59,8 +59,8 @@ numbers = Numbers()
 class Batch:
     """A process's part of a batch, which threads fill. mask: False for what is only padding.
 
-    index: the examples; seed, first: the random numbers of row r are those of position first + r,
-    or the crops are evaluation's, if the seed is None.
+    index: the examples; positions: of them in the order of training, whose random numbers, with
+    the seed, are theirs. The crops are evaluation's, if the seed is None.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Batch:
         mask: np.ndarray,
         size: tuple[int, int],
         seed: int | None,
-        first: int,
+        positions: np.ndarray,
     ):
-        self.index, self.mask, self.seed, self.first = index, mask, seed, first
+        self.index, self.mask, self.seed, self.positions = index, mask, seed, positions
         self.images = np.zeros((len(index), *size, 3), np.uint8)
         self.labels = np.zeros(len(index), np.int32)
 
     def random(self, row: int) -> np.random.Generator | None:
-        return None if self.seed is None else numbers.at(self.seed, self.first + row)
+        return None if self.seed is None else numbers.at(self.seed, int(self.positions[row]))
 
 
 class Streamed:
@@ -107,17 +107,11 @@ class Streamed:
         return len(self.skipped)
 
     def batch(
-        self,
-        seed: int,
-        step: int,
-        batch_size: int,
-        process_index: int = 0,
-        process_count: int = 1,
+        self, seed: int, step: int, batch_size: int, rows: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """This process's part of the batch of `step`: u8[B / P, H, W, 3] and i32[B / P]."""
-        rows = shared(batch_size, process_count)
-        batch = self.training(seed, step * batch_size + process_index * rows, rows)
-        self.fill(batch, 0, rows)
+        """The batch of `step`, or those R rows of it: u8[R, H, W, 3] and i32[R]."""
+        batch = self.training(seed, step, batch_size, every(batch_size, rows))
+        self.fill(batch, 0, len(batch.index))
         return batch.images, batch.labels
 
     def batches(
@@ -127,44 +121,45 @@ class Streamed:
         stop: int,
         batch_size: int,
         put: Put,
-        process_index: int = 0,
-        process_count: int = 1,
+        rows: np.ndarray | None = None,
     ) -> Generator[Any, None, None]:
         """put((images, labels)) for each of the steps start, ..., stop - 1, as by `batch`.
 
-        put moves them to the devices; it is called two batches ahead. Whatever goes wrong in a
-        thread is raised here. After `close`, or at the end, no thread is left.
+        rows: of each batch, that this process reads; None: all. put moves them to the devices; it
+        is called two batches ahead. Whatever goes wrong in a thread is raised here. After `close`,
+        or at the end, no thread is left.
         """
-        rows = shared(batch_size, process_count)
+        read = every(batch_size, rows)
 
         def opened(step: int) -> Batch:
-            first = (start + step) * batch_size + process_index * rows
-            return self.training(seed, first, rows)
+            return self.training(seed, start + step, batch_size, read)
 
-        filled = self.filled(opened, rows, max(stop - start, 0))
+        filled = self.filled(opened, len(read), max(stop - start, 0))
         return ahead(filled, lambda batch: put((batch.images, batch.labels)))
 
     def evaluation(
-        self, batch_size: int, put: Put, process_index: int = 0, process_count: int = 1
+        self, batch_size: int, put: Put, rows: np.ndarray | None = None
     ) -> Generator[Any, None, None]:
-        """put((images, labels, mask)): all examples once, in order; mask bool[B / P].
+        """put((images, labels, mask)): all examples once, in order; mask bool[R].
 
-        The crops are evaluation's; the last batch is padded, and the padding masked.
+        rows: as for `batches`. The crops are evaluation's; the last batch is padded, and the
+        padding masked.
         """
-        rows = shared(batch_size, process_count)
+        read = every(batch_size, rows)
 
         def opened(step: int) -> Batch:
-            position = step * batch_size + process_index * rows + np.arange(rows)
+            position = step * batch_size + read
             index = np.minimum(position, self.examples - 1)
-            return Batch(index, position < self.examples, self.crop.delivered, None, 0)
+            return Batch(index, position < self.examples, self.crop.delivered, None, position)
 
-        filled = self.filled(opened, rows, -(-self.examples // batch_size))
+        filled = self.filled(opened, len(read), -(-self.examples // batch_size))
         return ahead(filled, lambda batch: put((batch.images, batch.labels, batch.mask)))
 
-    def training(self, seed: int, first: int, rows: int) -> Batch:
-        """The examples at positions first, ..., first + rows - 1, still to be filled."""
-        index = order.indices(self.examples, seed, first, rows)
-        return Batch(index, np.ones(rows, bool), self.crop.delivered, seed, first)
+    def training(self, seed: int, step: int, batch_size: int, rows: np.ndarray) -> Batch:
+        """Those rows of the batch of `step`, still to be filled."""
+        first = step * batch_size
+        index = order.indices(self.examples, seed, first, batch_size)[rows]
+        return Batch(index, np.ones(len(rows), bool), self.crop.delivered, seed, first + rows)
 
     def filled(
         self, opened: Callable[[int], Batch], rows: int, steps: int
@@ -243,13 +238,9 @@ class Streamed:
                 ) from e
 
 
-def shared(batch_size: int, process_count: int) -> int:
-    """The rows of a batch that each process reads."""
-    if batch_size % process_count:
-        raise ConfigError(
-            f"data.batch_size={batch_size} cannot be shared by {process_count} processes"
-        )
-    return batch_size // process_count
+def every(batch_size: int, rows: np.ndarray | None) -> np.ndarray:
+    """`rows`, or all of a batch's."""
+    return np.arange(batch_size) if rows is None else rows
 
 
 def ahead(

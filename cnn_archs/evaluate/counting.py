@@ -5,22 +5,24 @@ from functools import partial
 from typing import Any, Protocol
 
 import jax
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+import numpy as np
+from jax.sharding import Mesh
 
+from cnn_archs.cluster import mesh as meshes
 from cnn_archs.metrics import Counts
 
 
 class Examples(Protocol):
     """A split, wherever its images are. evaluation: the arguments of the evaluation step after the
-    variables, for each batch. damaged: how many examples could not be read so far."""
+    variables, for each batch, of which this process delivers the rows that it is asked for.
+    damaged: how many examples could not be read so far."""
 
     examples: int
 
     @property
     def damaged(self) -> int: ...
 
-    def evaluation(self, batch_size: int, put: Callable[[Any], Any]) -> Any: ...
+    def evaluation(self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray) -> Any: ...
 
 
 def count(
@@ -37,9 +39,9 @@ def count(
     """
     devices = mesh.shape["data"]
     size = -(-min(batch_size, data.examples) // devices) * devices
-    put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
+    put = partial(meshes.place, sharding=meshes.split(mesh), length=size)
     total = None
-    for arguments in data.evaluation(size, put):
+    for arguments in data.evaluation(size, put, meshes.rows(mesh, size)):
         poll()
         counts = eval_step(variables, *arguments)
         total = counts if total is None else total + counts

@@ -89,7 +89,7 @@ def robustness(workdir: Path) -> dict[str, Any]:
     config = configs.read(workdir)
     devices(config)
     saved = restore(workdir, config)
-    net, mesh = saved.net, meshes.data_parallel()
+    net, mesh = saved.net, meshes.create()
     if not net.inputs.resident:
         raise ConfigError(
             f"robustness: the images of {config.data.name} differ in size, so that pixels of a "

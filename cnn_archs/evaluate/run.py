@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
@@ -69,7 +67,7 @@ def restore(workdir: Path, config: ConfigDict) -> Saved:
 
     average = averages.create(steps_per_epoch=1.0, **config.average)
     variables = models.shapes(net.model, net.image_shape).variables
-    whole = NamedSharding(meshes.data_parallel(), P())
+    whole = meshes.whole(meshes.create())
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((config.seeds, *x.shape), x.dtype, sharding=whole),
         {**variables, "average": jax.eval_shape(average.init, variables)},
@@ -112,7 +110,7 @@ def evaluate(
 def single(workdir: Path, config: ConfigDict, split: str, precise_stats: int) -> dict[str, Any]:
     """A run's result as evaluation in training counts it: with the loss that it was trained by."""
     saved = restore(workdir, config)
-    net, mesh = saved.net, meshes.data_parallel()
+    net, mesh = saved.net, meshes.create()
     images = load_split(config, net, split)
     data = Resident(images, mesh) if isinstance(images, sources.Split) else images
     loss = losses.create(**config.loss)
@@ -149,7 +147,7 @@ def member(
         passes,
         known(workdir, config, net),
         config.eval_batch_size,
-        meshes.data_parallel(),
+        meshes.create(),
     )
     by_seed = found.of.reshape(len(networks), config.seeds, *found.of.shape[1:])
     of = dict(zip(networks, by_seed, strict=True))
@@ -192,7 +190,7 @@ def networks_of(
     }
     if not precise_stats:
         return found, {}
-    mesh, train = meshes.data_parallel(), load_split(config, saved.net, "train")
+    mesh, train = meshes.create(), load_split(config, saved.net, "train")
     batches = precise.batches_of(precise_stats, len(train), config.eval_batch_size, mesh)
     prepare = saved.net.inputs.prepare(known(workdir, config, saved.net))
     every = [v for of_seeds in found.values() for v in of_seeds]

@@ -80,6 +80,17 @@ def shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> Shapes:
     return Shapes(heads, {name: variables.get(name, {}) for name in ("params", "batch_stats")})
 
 
+def split(model: nn.Module, devices: int) -> dict[str, str]:
+    """{layer: "outputs" or "inputs"}: by what the layers are split that `devices` can share.
+
+    ValueError where there are none.
+    """
+    layers = model.split_over(devices) if hasattr(model, "split_over") else {}
+    if not layers:
+        raise ValueError("no layer of it can be split: use mesh.model=1")
+    return layers
+
+
 def fields(name: str) -> dict[str, Any]:
     """The fields of the module `name` with their default values."""
     constructor = MODELS[name]

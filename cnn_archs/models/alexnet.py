@@ -32,6 +32,7 @@ from cnn_archs.models.layers import (
     MaxPool,
     activation,
     chosen,
+    dense_pair,
     scaled,
 )
 
@@ -120,6 +121,13 @@ class AlexNet(nn.Module):
         }
         known = {name: (init, nn.initializers.zeros) for name, init in INITIALIZERS.items()}
         return chosen("initializer", self.initializer, own | known)
+
+    def split_over(self, devices: int) -> dict[str, str]:
+        """See `models.split`: the wide dense layers, as VGG's; and where each device can have a
+        tower, as the two of 2012 had, the maps of all convolutions."""
+        towers = [f"conv{i}" for i in range(1, 6)] if devices == self.groups else []
+        dense = dense_pair(tuple(scaled(h, self.width) for h in self.hidden), devices)
+        return dict.fromkeys(towers, "outputs") | dense
 
 
 def uniform(bound: float) -> Initializer:

@@ -9,9 +9,34 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec as P
 
 NHWC = ("NHWC", "HWIO", "NHWC")  # of image, kernel, output
 SMALL = 16  # positions of a map
+
+
+def convolve_groups(
+    x: jax.Array, kernel: jax.Array, *arguments: Any, feature_group_count: int = 1, **options: Any
+) -> jax.Array:
+    """`convolve_small_maps`, whose groups are apart where a step is compiled for several devices.
+
+    XLA splits no gradient of a grouped convolution over devices, but gathers all images on each.
+    So each group is a convolution of its own; or, where "model" has as many devices as there are
+    groups, each has its group, and its part of the kernel, to itself.
+    """
+    mesh, groups = jax.sharding.get_abstract_mesh(), feature_group_count
+    if groups == 1 or mesh.empty or mesh.size == 1:
+        return convolve_small_maps(x, kernel, *arguments, feature_group_count=groups, **options)
+
+    def one(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return convolve_small_maps(x, kernel, *arguments, **options)
+
+    if mesh.shape["model"] == groups:
+        maps = P(None, None, None, "model")
+        apart = jax.shard_map(one, in_specs=(maps, maps), out_specs=maps, axis_names={"model"})
+        return apart(x, kernel)
+    parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
+    return jnp.concatenate([one(*part) for part in parts], axis=-1)
 
 
 def convolve_small_maps(

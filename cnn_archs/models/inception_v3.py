@@ -122,7 +122,7 @@ class InceptionV3(nn.Module):
     num_classes: int = 1000
     aux: bool = True
     dropout: float = 0.5
-    bn_group: int = 0  # images that share batch statistics, 0 for all
+    bn_group: int = 0  # images that share batch statistics; 0: all; -1: each device's
     width: float = 1.0  # what all widths but the number of classes are multiplied by
     dtype: str = "float32"
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_archs.models.convolution import NHWC, convolve_small_maps
+from cnn_archs.models.convolution import NHWC, convolve_groups
 
 T = TypeVar("T")
 Initializer = Callable[..., jax.Array]
@@ -51,6 +51,13 @@ def scaled(width: int, factor: float, multiple: int = 1) -> int:
     if width <= 0 or factor <= 0:
         raise ValueError(f"a width of {width} times {factor:g}: must be more than 0")
     return multiple * max(1, round(width * factor / multiple))
+
+
+def dense_pair(hidden: tuple[int, ...], devices: int) -> dict[str, str]:
+    """fc6 and fc7, of `hidden` units, split as a pair: see `models.split`."""
+    if hidden[0] % devices:
+        raise ValueError(f"the {hidden[0]} units of fc6 do not split evenly over {devices} devices")
+    return {"fc6": "outputs", "fc7": "inputs"}
 
 
 def local_response_norm(
@@ -254,14 +261,14 @@ class BatchNorm(nn.Module):
 
     def groups(self, images: int) -> int:
         """The number of groups of a batch."""
-        if not self.group:
+        if self.group < 1:
             return 1
         if images % self.group:
             raise ValueError(f"bn_group={self.group} does not divide the batch of {images}")
         return images // self.group
 
 
-Conv = partial(nn.Conv, conv_general_dilated=convolve_small_maps)
+Conv = partial(nn.Conv, conv_general_dilated=convolve_groups)
 
 
 class ConvNorm(nn.Module):

@@ -180,7 +180,8 @@ class ResNet(nn.Module):
     """A first convolution, stages of units, the mean over each map, one dense layer.
 
     blocks, widths: units in each stage, and their maps (of the 3x3). stem: `7x7` stride 2 and a
-    pool, or `3x3`. bn_group: images that share batch statistics, 0 for all. width: what all widths
+    pool, or `3x3`. bn_group: images that share batch statistics, 0 for all, -1 for each device's.
+    width: what all widths
     are multiplied by. scan_blocks: all units of a stage but the first in one `lax.scan`, so that
     the time to trace and compile does not grow with depth; `stack` and `unstack` convert the
     parameters. Not for training on a CPU, where convolutions in a loop are slow.

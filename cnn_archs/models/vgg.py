@@ -26,6 +26,7 @@ from cnn_archs.models.layers import (
     FullyConnected,
     MaxPool,
     chosen,
+    dense_pair,
     scaled,
 )
 
@@ -48,7 +49,7 @@ class VGG(nn.Module):
     """A column of table 1, then fc6, fc7 with dropout, fc8.
 
     initializer: `normal`, `glorot` or `he`. width: what all widths but the number of classes are
-    multiplied by. bn_group: images that share batch statistics, 0 for all.
+    multiplied by. bn_group: images that share batch statistics, 0 for all, -1 for each device's.
     """
 
     num_classes: int = 1000
@@ -93,6 +94,11 @@ class VGG(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(x)))
         x = FullyConnected(self.num_classes, init, dtype=self.dtype, name="fc8")(x)
         return {"logits": x.mean((1, 2))}
+
+    def split_over(self, devices: int) -> dict[str, str]:
+        """See `models.split`: the two wide dense layers, the first column by column, the second
+        row by row, so that they meet only in its sums. ValueError where their widths do not fit."""
+        return dense_pair(tuple(scaled(h, self.width) for h in self.hidden), devices)
 
 
 IMAGENET = {

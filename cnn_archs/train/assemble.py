@@ -7,14 +7,16 @@ from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
+from cnn_archs import models
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.data.feeds import ResidentFeed, StreamedFeed
 from cnn_archs.data.resident import Resident
@@ -79,8 +81,11 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
     resident = net.inputs.resident
     if config.diagnose_every and not resident:
         raise ConfigError("diagnose_every needs a dataset whose images are of one size")
-    mesh = meshes.data_parallel()
-    meshes.check_batch(mesh, config.data.micro_batch or config.data.batch_size)
+    mesh = meshes.create(**config.mesh)
+    at_once = config.data.micro_batch or config.data.batch_size
+    meshes.check_batch(mesh, at_once)
+    net = net._replace(model=on_devices(net.model, mesh, at_once))
+    layers = split_layers(net.model, config.model.name, mesh)
     on_cpu = jax.default_backend() == "cpu"
     alone = mesh.size == 1 and not on_cpu
     together = resident and (alone if together is None else together)
@@ -110,7 +115,9 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         seeds += range(c.seed, c.seed + c.seeds)
         own = rules(c, steps_per_epoch=float(period)).schedule
         memories += [own.init() for _ in range(c.seeds)]
-    keys, states = begin(net, optimizer, average, seeds, memories, together, mesh)
+    make = partial(begin, net, optimizer, average, seeds, memories, together)
+    held = meshes.shardings(jax.eval_shape(make)[1][0], mesh, layers)
+    keys, states = make(mesh, held)
     train_step = steps.train_step_of(
         net.model,
         loss,
@@ -121,6 +128,7 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         micro_batch=config.data.micro_batch,
         mesh=mesh,
     )
+    train = data["train"]
     options: Any = dict(together=together, resident=resident)
     return Run(
         net=net,
@@ -135,16 +143,36 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         schedule=schedule,
         average=average,
         mesh=mesh,
+        held=held,
         data=data,
-        feeds=feeds(config, data["train"], tuple(seeds), mesh, loop, total, together),
+        feeds=feeds(config, train, tuple(seeds), mesh, loop, total, together),
         keys=keys,
-        train_step=steps.compile_train(train_step, mesh, looped=loop > 1, **options),
+        train_step=steps.compile_train(train_step, mesh, held=held, looped=loop > 1, **options),
         eval_step=steps.compile_eval(steps.eval_step_of(net.model, loss, prepare), mesh, **options),
         refresh=refresh,
-        samples=min(config.optimizer.samples, data["train"].examples) if second_order else 0,
+        samples=min(config.optimizer.samples, train.examples) if second_order else 0,
         diagnosis=diagnosis_of(net.model, loss, prepare, config.auxiliary),
         states=states,
     )
+
+
+def on_devices(model: nn.Module, mesh: Mesh, at_once: int) -> nn.Module:
+    """`model` with bn_group = -1, each device's share of the images `at_once`, as a number."""
+    if getattr(model, "bn_group", 0) != -1:
+        return model
+    return model.clone(bn_group=at_once // mesh.shape["data"])
+
+
+def split_layers(model: nn.Module, name: str, mesh: Mesh) -> dict[str, str]:
+    """The layers of `model` that are split over the mesh's "model", and by what.
+
+    ConfigError where it has none, or one that does not split evenly.
+    """
+    devices = mesh.shape["model"]
+    if devices == 1:
+        return {}
+    with user_errors(f"mesh.model={devices}, model {name}"):
+        return models.split(model, devices)
 
 
 def check_alike(configurations: Sequence[ConfigDict]) -> None:
@@ -184,9 +212,11 @@ def feeds(
     size = config.data.batch_size
     if isinstance(train, Resident):
         groups = [seeds] if together else [(s,) for s in seeds]
-        return [ResidentFeed(train, g, size, loop, together) for g in groups]
-    put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
-    return [StreamedFeed(train, s, size, total, put) for s in seeds]
+        split = meshes.split(mesh, axis=together + (loop > 1))
+        put: Callable[[np.ndarray], Any] = partial(meshes.place, sharding=split)
+        return [ResidentFeed(train, g, size, loop, together, put) for g in groups]
+    put = partial(meshes.place, sharding=meshes.split(mesh), length=size)
+    return [StreamedFeed(train, s, size, total, put, meshes.rows(mesh, size)) for s in seeds]
 
 
 def begin(
@@ -196,13 +226,14 @@ def begin(
     seeds: Sequence[int],
     memories: Sequence[schedules.Memory],
     together: bool,
-    mesh: Mesh,
+    mesh: Mesh | None = None,
+    held: Any = None,
 ) -> tuple[list[jax.Array], list[steps.TrainState]]:
     """(key of the steps, state) for each seed, or one of each for all of them together.
 
-    memories: of each seed's schedule. A seed's numbers do not depend on which others there are.
+    memories: of each seed's schedule. held: the shardings of a state. A seed's numbers do not
+    depend on which others there are.
     """
-    whole = NamedSharding(mesh, P())
 
     def first(seed: jax.Array, memory: Any) -> tuple[jax.Array, steps.TrainState]:
         init_key, step_key = jax.random.split(jax.random.key(seed))
@@ -210,7 +241,9 @@ def begin(
         return step_key, state.replace(opt_state=state.opt_state._replace(memory=memory))
 
     make = jax.jit(
-        jax.vmap(first) if together else first, out_shardings=whole, compiler_options=once()
+        jax.vmap(first) if together else first,
+        out_shardings=(meshes.whole(mesh), held) if mesh else None,
+        compiler_options=once(),
     )
     each = [(jnp.asarray(s), memory) for s, memory in zip(seeds, memories, strict=True)]
     arguments = [jax.tree.map(stack, *each)] if together else each

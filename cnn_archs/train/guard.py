@@ -6,11 +6,15 @@ import json
 import os
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError, DataError, Stopped
+
+PIPED = "CNN_ARCHS_ENDS_WITH_ITS_STDIN"  # set for a process whose parent holds a pipe to it
 
 
 @contextmanager
@@ -34,6 +38,16 @@ def lock(workdir: Path, name: str = "lock") -> Iterator[None]:
             yield
         finally:
             f.truncate(0)
+
+
+def end_with_parent() -> None:
+    """Has this process end, like a kill, once nobody holds the other end of its standard input."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        os._exit(Stopped.code)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class StopRequest:
@@ -64,11 +78,9 @@ def stop_requests(scheduled: bool = False) -> Iterator[StopRequest]:
     `stop_requests` the request is that one's: what came before is not forgotten.
     """
     outer = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    if isinstance(outer, StopRequest):
-        yield outer
-        return
-    request = StopRequest(scheduled)
-    numbers = (signal.SIGTERM, signal.SIGINT, *(signal.SIGUSR2,) * scheduled)
+    request = outer if isinstance(outer, StopRequest) else StopRequest(scheduled)
+    numbers = (signal.SIGTERM, signal.SIGINT, *(signal.SIGUSR2,) * request.scheduled)
+    # Set again inside of another: a library may have put its own in between.
     before = [signal.signal(n, request.handle) for n in numbers]
     try:
         yield request

@@ -65,6 +65,24 @@ class MetricsLog:
         self._board.close()
 
 
+class Nowhere:
+    """A log that keeps nothing: of a process that is not the first."""
+
+    def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:
+        pass
+
+    def write_layers(
+        self, step: int, epoch: float, seed: int, layers: list[dict[str, Any]]
+    ) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+
+Log = MetricsLog | Nowhere
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl, but for one that a kill cut; [] where there is none."""
     lines = []

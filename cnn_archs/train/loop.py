@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
 from cnn_archs.analysis.ledger import ledger, totals
+from cnn_archs.cluster import processes
+from cnn_archs.cluster.processes import Agreed, on_first
 from cnn_archs.data import statistics
 from cnn_archs.environment import environment, provenance
 from cnn_archs.errors import ConfigError, Stopped
@@ -20,8 +23,8 @@ from cnn_archs.setup import devices
 from cnn_archs.train import warm_start
 from cnn_archs.train.assemble import Part, assemble, rules
 from cnn_archs.train.checkpoint import Checkpoints
-from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
-from cnn_archs.train.logs import MetricsLog
+from cnn_archs.train.guard import lock, stop_requests, write_json
+from cnn_archs.train.logs import Log, MetricsLog, Nowhere
 from cnn_archs.train.progress import ProgressLine
 from cnn_archs.train.run import Run
 
@@ -57,26 +60,18 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
     Their configs differ in seeds and learning rates alone, and they are at the same step.
     """
     (config, _), *_ = parts
-    with stop_requests() as stop, ExitStack() as open_:
+    with stop_requests() as request, ExitStack() as open_:
+        stop = Agreed(request)
         devices(config)
         made = environment()
-        for of_part, workdir in parts:
-            workdir.mkdir(parents=True, exist_ok=True)
-            open_.enter_context(lock(workdir))
-            claim(workdir, of_part, made)
+        saved: list[Checkpoints] = []
+        on_first(lambda: hold(parts, made, open_, saved))
         run = assemble(*(Part(*part) for part in parts))
-        saved = [Checkpoints(w / "checkpoints", keep=config.keep) for _, w in parts]
         if not run.restore(*saved) and config.warm_start.workdir:
             run.start_from(warm_start.variables(run, **config.warm_start))
-        logs = []
-        for of_part, workdir in parts:
-            write_json(workdir / "config.json", json.loads(of_part.to_json()))
-            if run.step < run.total:
-                (workdir / "result.json").unlink(missing_ok=True)  # of a shorter run
-            keep = run.step if run.settled and run.step else run.step - 1
-            log = MetricsLog(workdir, keep, diagnostics="diagnose" in run.periods)
-            open_.callback(log.close)
-            logs += [log] * of_part.seeds
+        logs: list[Log] = []
+        on_first(lambda: open_logs(run, parts, open_, logs))
+        logs = logs or [Nowhere()] * len(run.seeds)
         try:
             go_on(run, saved, logs, stop)
             results = finish(run, parts, made, stop)
@@ -86,29 +81,57 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
                 f"stopped by a signal at step {run.step} of {run.total}; saved: run the same "
                 "command again to go on"
             ) from None
-        for (_, workdir), result in zip(parts, results, strict=True):
-            write_json(workdir / "result.json", result)
+        if processes.first():
+            for (_, workdir), result in zip(parts, results, strict=True):
+                write_json(workdir / "result.json", result)
         return results
+
+
+def hold(
+    parts: Sequence[tuple[ConfigDict, Path]],
+    made: dict[str, Any],
+    open_: ExitStack,
+    saved: list[Checkpoints],
+) -> None:
+    """Locks and claims the folder of each part, until `open_` ends; what is saved in it."""
+    for config, workdir in parts:
+        workdir.mkdir(parents=True, exist_ok=True)
+        open_.enter_context(lock(workdir))
+        claim(workdir, config, made)
+        saved.append(Checkpoints(workdir / "checkpoints", keep=config.keep))
+
+
+def open_logs(
+    run: Run, parts: Sequence[tuple[ConfigDict, Path]], open_: ExitStack, logs: list[Log]
+) -> None:
+    """One for each seed, from where `run` is, until `open_` ends."""
+    for config, workdir in parts:
+        write_json(workdir / "config.json", json.loads(config.to_json()))
+        if run.step < run.total:
+            (workdir / "result.json").unlink(missing_ok=True)  # of a shorter run
+        keep = run.step if run.settled and run.step else run.step - 1
+        log = MetricsLog(workdir, keep, diagnostics="diagnose" in run.periods)
+        open_.callback(log.close)
+        logs += [log] * config.seeds
 
 
 class Interrupted(Exception):
     """A signal came; `train_together` saves and stops."""
 
 
-def save(run: Run, saved: Sequence[Checkpoints], logs: Sequence[MetricsLog]) -> None:
+def save(run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log]) -> None:
     """The state as it is now, once all lines of the logs until then are on the disk."""
     for log in logs:
         log.sync()
     run.save(*saved)
 
 
-def go_on(
-    run: Run, saved: Sequence[Checkpoints], logs: Sequence[MetricsLog], stop: StopRequest
-) -> None:
+def go_on(run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log], stop: Agreed) -> None:
     """From where `run` is to its last step. logs: one for each seed."""
     if run.step == 0:
         diagnose(run, logs)
-    with ProgressLine(run.total, run.batch_size * len(run.seeds), run.step) as line:
+    images = run.batch_size * len(run.seeds)
+    with ProgressLine(run.total, images, run.step, silent=not processes.first()) as line:
         while True:
             if stop:
                 raise Interrupted
@@ -126,7 +149,7 @@ def go_on(
                 show(run, line)
 
 
-def settle(run: Run, logs: Sequence[MetricsLog], line: ProgressLine, stop: StopRequest) -> None:
+def settle(run: Run, logs: Sequence[Log], line: ProgressLine, stop: Agreed) -> None:
     """What is due at this step: all or, if a signal comes in between, nothing of it."""
     run.check_finite()
     epoch = float(run.step / run.periods["epoch"])
@@ -152,7 +175,7 @@ def settle(run: Run, logs: Sequence[MetricsLog], line: ProgressLine, stop: StopR
     run.settled = True
 
 
-def diagnose(run: Run, logs: Sequence[MetricsLog]) -> None:
+def diagnose(run: Run, logs: Sequence[Log]) -> None:
     """Logs what the layers are like, in a run that is to say so."""
     if "diagnose" in run.periods:
         epoch = float(run.step / run.periods["epoch"])
@@ -160,7 +183,7 @@ def diagnose(run: Run, logs: Sequence[MetricsLog]) -> None:
             log.write_layers(run.step, epoch, seed, layers)
 
 
-def interrupt_if(stop: StopRequest) -> None:
+def interrupt_if(stop: Agreed) -> None:
     if stop:
         raise Interrupted
 
@@ -186,13 +209,14 @@ def mean(reports: list[dict[str, float]], key: str) -> float:
 
 
 def finish(
-    run: Run, parts: Sequence[tuple[ConfigDict, Path]], made: dict[str, Any], stop: StopRequest
+    run: Run, parts: Sequence[tuple[ConfigDict, Path]], made: dict[str, Any], stop: Agreed
 ) -> list[dict[str, Any]]:
     """The full evaluation at the end: the result.json of each part."""
     final = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in run.splits(*run.data)}
     final["train_eval"], final["train"] = final["train"], run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
     size = totals(ledger(run.net.model, run.net.image_shape))
+    damaged = int(processes.summed(np.array(sum(data.damaged for data in run.data.values()))))
     return [
         {
             "name": config.model.name,
@@ -200,7 +224,7 @@ def finish(
             "protocol": "single",
             "seeds": list(run.seeds[share]),
             **{split: columns(reports[share]) for split, reports in final.items()},
-            "damaged": sum(data.damaged for data in run.data.values()),
+            "damaged": damaged,
             "steps": run.step,
             "epochs": float(run.step / run.periods["epoch"]),
             "seconds": run.seconds_of(share),
@@ -209,7 +233,7 @@ def finish(
             "macs": size["macs"],
             "matmul_precision": config.matmul_precision,
             "deterministic": config.deterministic,
-            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "device": f"{run.mesh.size} x {jax.devices()[0].device_kind}",
             "together": len(run.seeds),
             "made": provenance(made, json.loads(config.to_json())),
         }

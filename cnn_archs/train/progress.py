@@ -15,15 +15,17 @@ class ProgressLine:
     """step, loss, error, learning rate, images/s and time left, on stderr.
 
     Images/s and time left count from the second update on: the first has the compilation in it.
+    silent: nothing is said, since another process does.
     """
 
-    def __init__(self, total: int, images_per_step: int, first: int):
+    def __init__(self, total: int, images_per_step: int, first: int, silent: bool = False):
         self.total, self.images_per_step = total, images_per_step
         self.start_step, self.start = first, time.monotonic()
         self.warm = False
         self.shown = -SECONDS
+        self.silent = silent
         self.bar: Progress | None = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not silent:
             columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
             self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self.task = self.bar.add_task("", total=total, completed=first, text="compiling")
@@ -44,7 +46,7 @@ class ProgressLine:
 
     def due(self) -> bool:
         """Is it time for another plain line?"""
-        return not self.bar and time.monotonic() - self.shown >= SECONDS
+        return not (self.bar or self.silent) and time.monotonic() - self.shown >= SECONDS
 
     def tick(self, step: int) -> None:
         """A dispatch ended at `step`."""
@@ -76,7 +78,7 @@ class ProgressLine:
         """A line that stays."""
         if self.bar:
             self.bar.console.print(text, highlight=False)
-        else:
+        elif not self.silent:
             print(text, file=sys.stderr, flush=True)
 
 

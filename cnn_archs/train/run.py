@@ -14,9 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh, SingleDeviceSharding
 
+from cnn_archs.cluster import mesh as meshes
+from cnn_archs.cluster import processes
 from cnn_archs.data import order
 from cnn_archs.data.resident import Resident
 from cnn_archs.errors import ConfigError, NotFinite
@@ -39,10 +40,11 @@ class Run:
     shares: which of the seeds are of which part. together: they are one vmapped program, and
     `states` is one state with a leading axis of k; otherwise `states` are k states, stepped one
     after another. loop: steps in one dispatch. periods: steps between events, of the kinds that
-    there are. feeds: one for each of `states`: (step, count) -> the compiled step's arguments that
-    follow the key. What changes while it runs: `states`, `step` (steps made), `seconds` (spent on
-    them), `settled` (what was due at `step` has been done), `evaluated` (the reports of the splits
-    at `step`, so that no split is evaluated twice).
+    there are. held: the shardings of each of `states`, over `mesh`. feeds: one for each of
+    `states`: (step, count) -> the compiled step's arguments that follow the key. What changes while
+    it runs: `states`, `step` (steps made), `seconds` (spent on them), `settled` (what was due at
+    `step` has been done), `evaluated` (the reports of the splits at `step`, so that no split is
+    evaluated twice).
     """
 
     net: Network
@@ -57,6 +59,7 @@ class Run:
     schedule: Schedule
     average: Average
     mesh: Mesh
+    held: Any
     data: Mapping[str, Examples]
     feeds: Sequence[Callable[[int, int], tuple[Any, ...]]]
     keys: list[jax.Array]
@@ -179,8 +182,8 @@ class Run:
         """Takes `variables` (params and batch_stats, for each seed) for the initial ones."""
         of_states = [jax.tree.map(stack, *variables)] if self.together else variables
         for i, v in enumerate(of_states):
-            v = jax.device_put(v, NamedSharding(self.mesh, P()))
-            self.states[i] = self.states[i].replace(average=self.average.init(v), **v)
+            started = self.states[i].replace(average=self.average.init(v), **v)
+            self.states[i] = meshes.place(started, self.held)
 
     def check_finite(self) -> None:
         """NotFinite, with the step and what it was like, once a loss or gradient was not finite."""
@@ -208,46 +211,68 @@ class Run:
         return self.seconds * len(self.seeds[share]) / len(self.seeds)
 
     def save(self, *checkpoints: Checkpoints) -> None:
-        """The state as it is now, each part's to its own. One that is not finite is never saved."""
+        """The state as it is now, each part's to its own. One that is not finite is never saved.
+
+        checkpoints: the first process's; the others have none, and wait until all is saved.
+        """
         self.check_finite()
-        for folder, share in zip(checkpoints, self.shares, strict=True):
-            notes = {"seconds": self.seconds_of(share), "settled": self.settled}
-            folder.save(self.step, items_of(self.stacked(share)), notes)
+        states = [meshes.on_host(self.stacked(share)) for share in self.shares]
+
+        def write() -> None:
+            for folder, state, share in zip(checkpoints, states, self.shares, strict=True):
+                notes = {"seconds": self.seconds_of(share), "settled": self.settled}
+                folder.save(self.step, items_of(state), notes)
+
+        processes.on_first(write)
 
     def restore(self, *checkpoints: Checkpoints) -> bool:
         """Goes to the newest sound checkpoint; False where there is none.
 
-        ConfigError where the parts' are of different steps.
+        checkpoints: as for `save`. ConfigError where the parts' are of different steps.
         """
-        whole = NamedSharding(self.mesh, P())
-        found = []
-        for folder, share in zip(checkpoints, self.shares, strict=True):
-            target = jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
-                jax.eval_shape(lambda share=share: self.stacked(share)),
+        here = SingleDeviceSharding(jax.local_devices()[0])
+        targets = [
+            jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+                items_of(jax.eval_shape(lambda share=share: self.stacked(share))),
             )
-            found.append(folder.restore(items_of(target)))
-        steps = {part.step if part else 0 for part in found}
-        if len(steps) > 1:
-            raise ConfigError(f"these are at different steps, {sorted(steps)}: train each alone")
-        there = [part for part in found if part]
+            for share in self.shares
+        ]
+        items: list[dict[str, Any]] = []
+
+        def read() -> list[tuple[int, dict[str, Any]]]:
+            pairs = zip(checkpoints, targets, strict=True)
+            found = [folder.restore(target) for folder, target in pairs]
+            steps = {part.step if part else 0 for part in found}
+            if len(steps) > 1:
+                raise ConfigError(
+                    f"these are at different steps, {sorted(steps)}: train each alone"
+                )
+            there = [part for part in found if part]
+            if there and there[0].step > self.total:
+                raise ConfigError(
+                    f"the run in {checkpoints[0].folder.parent} is at step {there[0].step} "
+                    f"already, and this config ends at step {self.total}: raise --config.epochs "
+                    "or --config.steps"
+                )
+            items.extend(part.items for part in there)
+            return [(part.step, part.notes) for part in there]
+
+        there = processes.on_first(read)
         if not there:
             return False
-        of_parts = [state_of(part.items) for part in there]
+        items = items or jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), targets)
+        of_parts = [state_of(part) for part in processes.tree_of_first(meshes.on_host(items))]
         one = [
             jax.tree.map(lambda x, i=i: x[i], state)
             for state, share in zip(of_parts, self.shares, strict=True)
             for i in range(len(self.seeds[share]))
         ]
-        self.states = jax.device_put([jax.tree.map(stack, *one)] if self.together else one, whole)
-        self.step, self.seconds = there[0].step, sum(part.notes["seconds"] for part in there)
+        of_states = [jax.tree.map(lambda *x: np.stack(x), *one)] if self.together else one
+        self.states = [meshes.place(state, self.held) for state in of_states]
+        self.step, self.seconds = there[0][0], sum(notes["seconds"] for _, notes in there)
         self.evaluated = {}
-        if self.step > self.total:
-            raise ConfigError(
-                f"the run in {checkpoints[0].folder.parent} is at step {self.step} already, and "
-                f"this config ends at step {self.total}: raise --config.epochs or --config.steps"
-            )
-        self.settled = all(part.notes["settled"] for part in there)
+        self.settled = all(notes["settled"] for _, notes in there)
         return True
 
 

@@ -12,10 +12,10 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
 from cnn_archs import models
+from cnn_archs.cluster import mesh as meshes
 from cnn_archs.metrics import Counts
 from cnn_archs.train.averages import Average
 from cnn_archs.train.losses import Loss
@@ -174,7 +174,7 @@ def accumulated(gradient, state, images, labels, key, parts, mesh):
         return gradient(state, images, labels, key)
     split = [x.reshape(parts, -1, *x.shape[1:]) for x in (images, labels)]
     if mesh is not None:  # else consecutive images, a part's, are all on one device
-        over_devices = NamedSharding(mesh, P(None, "data"))
+        over_devices = meshes.split(mesh, axis=1)
         split = [jax.lax.with_sharding_constraint(x, over_devices) for x in split]
     keys = jax.random.split(key, parts)
 
@@ -234,43 +234,57 @@ def compile_train(
     train_step: Callable[..., TrainState],
     mesh: Mesh,
     *,
+    held: Any,
     together: bool,
     looped: bool,
     resident: bool,
 ) -> Callable[..., TrainState]:
-    """`train_step` jitted over `mesh`: the batch split along "data", the state donated, whole.
+    """`train_step` jitted over `mesh`: the batch split along "data", the state donated.
 
-    resident: batches are `gathered` from a split on the devices; else they are arguments.
-    together: state, key and index have a leading axis of seeds, vmapped. looped: `repeated`.
+    held: the shardings of the state. resident: batches are `gathered` from a split on the devices;
+    else they are arguments. together: state, key and index have a leading axis of seeds, vmapped.
+    looped: `repeated`.
     """
-    whole = NamedSharding(mesh, P())
+    whole = meshes.whole(mesh)
+    train_step = within(mesh, train_step)
     if not resident:
-        split = NamedSharding(mesh, P("data"))
-        shardings: tuple[NamedSharding, ...] = (whole, whole, split, split)
-        return jax.jit(train_step, donate_argnums=0, in_shardings=shardings, out_shardings=whole)
+        split = meshes.split(mesh)
+        shardings: tuple[Any, ...] = (held, whole, split, split)
+        return jax.jit(train_step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
     step = gathered(train_step)
     step = jax.vmap(step, in_axes=(0, 0, None, None, 0)) if together else step
     step = repeated(step) if looped else step
-    split = NamedSharding(mesh, P(*(None,) * (together + looped), "data"))
-    shardings = (whole, whole, whole, whole, split) + ((whole,) if looped else ())
-    return jax.jit(step, donate_argnums=0, in_shardings=shardings, out_shardings=whole)
+    split = meshes.split(mesh, axis=together + looped)
+    shardings = (held, whole, whole, whole, split) + ((whole,) if looped else ())
+    return jax.jit(step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
+
+
+def within(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
+    """`step`, in which layers can ask for the mesh (`jax.sharding.get_abstract_mesh`)."""
+
+    def step_within(*arguments: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return step(*arguments)
+
+    return step_within
 
 
 def compile_eval(
     eval_step: Callable[..., Counts], mesh: Mesh, *, together: bool, resident: bool
 ) -> Callable[..., Counts]:
-    """`eval_step` jitted over `mesh`; resident as for `compile_train`.
+    """`eval_step` jitted over `mesh`; resident as for `compile_train`. Variables are as they come.
 
     together: variables and Counts have an axis of seeds.
     """
-    whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    whole, split = meshes.whole(mesh), meshes.split(mesh)
+    eval_step = within(mesh, eval_step)
     if not resident:
-        shardings: tuple[NamedSharding, ...] = (whole, split, split, split)
+        shardings: tuple[Any, ...] = (None, split, split, split)
         return jax.jit(eval_step, in_shardings=shardings, out_shardings=whole)
 
     def step(variables, images, labels, index, mask):
         return eval_step(variables, images[index], labels[index], mask)
 
     step = jax.vmap(step, in_axes=(0, None, None, None, None)) if together else step
-    shardings = (whole, whole, whole, split, split)
+    shardings = (None, whole, whole, split, split)
     return jax.jit(step, in_shardings=shardings, out_shardings=whole)

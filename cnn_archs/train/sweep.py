@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.errors import CellsFailed, ConfigError, DataError, Stopped
+from cnn_archs.cluster.machine import Machine, probe
+from cnn_archs.errors import CellsFailed, ConfigError, Stopped
 from cnn_archs.train import grid
 from cnn_archs.train.grid import Cell
 from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
@@ -23,21 +24,6 @@ from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
 SECONDS = 10.0  # between lines that say how far the processes are
 PATIENCE = 600.0  # seconds to save in, for processes that are told to stop
 WORKER = (sys.executable, "-m", "cnn_archs.train.worker")
-PROBE = """
-import json, jax
-print(json.dumps({"backend": jax.default_backend(), "devices": jax.local_device_count(),
-    "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"}))
-"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """What this machine trains on. backend: cpu, gpu, tpu; devices, as jax counts them; device:
-    as a result says it."""
-
-    backend: str
-    devices: int
-    device: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,14 +97,6 @@ def stated_by(file: str, seeds: int) -> dict[str, Any]:
     return {**stated, "seeds": seeds} if seeds else stated
 
 
-def probe() -> Machine:
-    """This machine, asked by a process of its own, which gives the devices back."""
-    asked = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
-    if asked.returncode:
-        raise DataError(f"jax finds no device: {asked.stderr.strip().splitlines()[-1]}")
-    return Machine(**json.loads(asked.stdout.splitlines()[-1]))
-
-
 def slots_of(machine: Machine, processes: int) -> list[Slot]:
     """As many as `processes` says; 0: a device each, a core each on a CPU, one on a TPU.
 
@@ -128,9 +106,7 @@ def slots_of(machine: Machine, processes: int) -> list[Slot]:
     if processes < 0:
         raise ConfigError(f"--processes={processes}: must be at least 1")
     if machine.backend == "gpu":
-        shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-        devices = shown.split(",") if shown else [str(i) for i in range(machine.devices)]
-        each = [Slot(environment=(("CUDA_VISIBLE_DEVICES", d),)) for d in devices]
+        each = [Slot(environment=(("CUDA_VISIBLE_DEVICES", gpu),)) for gpu in machine.gpus()]
         return each[: processes or len(each)]
     if machine.backend != "cpu":
         return [Slot()]

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from cnn_archs import config as configs
+from cnn_archs.cluster import processes
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.run import load
 from cnn_archs.train.run import Run
@@ -30,7 +31,8 @@ def variables(run: Run, workdir: str, layers: str) -> list[dict[str, Any]]:
         what = f"warm_start from {workdir} ({theirs.config.model.name})"
         started.append(replaced(ours, theirs.variables, pairs, what))
     which = layers or "all layers"
-    print(f"starting from {workdir} at step {theirs.step}: {which}", file=sys.stderr)
+    if processes.first():
+        print(f"starting from {workdir} at step {theirs.step}: {which}", file=sys.stderr)
     return started
 
 

@@ -7,19 +7,19 @@ to run on, or []), cells: [{experiment, overrides, workdir, after}]}.
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cnn_archs import config as configs
-from cnn_archs.errors import NotFinite, Stopped, UserError
+from cnn_archs.errors import NotFinite, UserError
+from cnn_archs.train.guard import end_with_parent, write_json
 
 
 def main() -> int:
     """Does what the line says; the exit code, as of `train`."""
     order = json.loads(sys.stdin.readline())
-    threading.Thread(target=end_with_the_sweep, daemon=True).start()
+    end_with_parent()
     sys.argv = order["command"]  # for environment.json
     if order["cpus"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order["cpus"])
@@ -31,12 +31,6 @@ def main() -> int:
     return 0
 
 
-def end_with_the_sweep() -> None:
-    """Ends this process, like a kill, once nobody holds the other end of its standard input."""
-    sys.stdin.read()
-    os._exit(Stopped.code)
-
-
 def work(cells: list[Mapping[str, Any]]) -> None:
     """Trains the cells, and evaluates them as they say. NotFinite if some were; the others went on.
 
@@ -45,7 +39,6 @@ def work(cells: list[Mapping[str, Any]]) -> None:
     from cnn_archs import pictures
     from cnn_archs.analysis import figures
     from cnn_archs.train import loop
-    from cnn_archs.train.guard import write_json
 
     left = [(configs.load(c["experiment"], c["overrides"]), Path(c["workdir"])) for c in cells]
     broken: NotFinite | None = None
