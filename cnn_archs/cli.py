@@ -52,7 +52,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for kind, overrides in keys.items():
         if overrides and not hasattr(arguments, kind):
             raise ConfigError(f"{arguments.command} takes no --{kind}.{overrides[0]}")
-    arguments.compare_overrides, arguments.slurm_options = keys["compare"], keys["slurm"]
+    arguments.compare_overrides, arguments.slurm = keys["compare"], keys["slurm"]
     arguments.argv = argv
     return arguments, keys["config"]
 

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 from cnn_archs.commands.shared import Declare, default_workdir, emit
 from cnn_archs.errors import ConfigError
 
+if TYPE_CHECKING:
+    from cnn_archs.cluster.job import Request
+
+CLUSTERS = {"slurm": ("hours", "dry_run", "slurm"), "kubernetes": ("image", "volume")}
+
 
 def declare(command: Declare) -> None:
     c = command(submit, "named_config", "workdir")
@@ -22,20 +27,38 @@ def declare(command: Declare) -> None:
     c.add_argument("--nodes", type=int, default=1, metavar="N", help="of an experiment")
     c.add_argument("--gpus_per_node", type=int, default=0, metavar="N", help="(default: none)")
     c.add_argument(
+        "--cluster",
+        choices=CLUSTERS,
+        default="slurm",
+        help="kubernetes: print a JobSet, for kubectl apply -f - (default: %(default)s)",
+    )
+    c.add_argument(
         "--hours",
         type=float,
-        default=24.0,
-        help="limit of each start of a job; it saves before, and goes on (default: %(default)s)",
+        help="SLURM: limit of each start of a job, which saves before and goes on (default: 24)",
     )
-    c.add_argument("--dry_run", action="store_true", help="print the script of sbatch instead")
-    c.set_defaults(slurm=True)
+    c.add_argument("--dry_run", action="store_true", help="SLURM: print the script for sbatch")
+    c.add_argument("--image", metavar="IMAGE", help="Kubernetes: with cnn-archs in it")
+    c.add_argument("--volume", metavar="CLAIM", help="Kubernetes: mounted at the workdir's parent")
+    c.set_defaults(slurm=[])
+    c.epilog = (
+        f"any option of sbatch is a flag too:  --slurm.partition=gpu --slurm.exclusive\n{c.epilog}"
+    )
 
 
 def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Hands a run, or a sweep as an array of jobs, to SLURM; stopped, they go on by themselves."""
+    """Hands a run, or a sweep as an array of jobs, to a scheduler; stopped, they go on again."""
+    for cluster, flags in CLUSTERS.items():
+        given = [flag for flag in flags if getattr(arguments, flag)]
+        if given and cluster != arguments.cluster:
+            raise ConfigError(f"--{given[0]} is for --cluster={cluster}")
+    request = request_of(arguments, overrides)
+    if arguments.cluster == "kubernetes":
+        return to_kubernetes(arguments, request)
+
     from cnn_archs.cluster import slurm
 
-    request, options = request_of(arguments, overrides), options_of(arguments)
+    options = options_of(arguments)
     if arguments.dry_run:
         script = slurm.script(request, options)
         return emit(arguments, {"script": script}, script)
@@ -56,6 +79,17 @@ def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
     emit(arguments, document, text_of(document))
 
 
+def to_kubernetes(arguments: argparse.Namespace, request: "Request") -> None:
+    """`submit --cluster=kubernetes`: the manifest, on stdout."""
+    from cnn_archs.cluster import jobset
+
+    for flag in CLUSTERS["kubernetes"]:
+        if not getattr(arguments, flag):
+            raise ConfigError(f"--cluster=kubernetes needs --{flag}; see submit --help")
+    manifest = jobset.manifest(request, arguments.image, arguments.volume)
+    emit(arguments, manifest, jobset.text(manifest))
+
+
 def text_of(document: dict[str, Any]) -> str:
     """Of submitted jobs, for a person."""
     several = f", {len(document['jobs'])} jobs" * (len(document["jobs"]) > 1)
@@ -69,8 +103,8 @@ def text_of(document: dict[str, Any]) -> str:
     return "\n".join(f"{key:8} {value}" for key, value in rows.items())
 
 
-def request_of(arguments: argparse.Namespace, overrides: list[str]) -> Any:
-    """The job.Request that a command line makes, with its config checked."""
+def request_of(arguments: argparse.Namespace, overrides: list[str]) -> "Request":
+    """What a command line asks for, with its config checked."""
     from cnn_archs.cluster.job import Request
 
     if bool(arguments.config) == bool(arguments.sweep):
@@ -78,10 +112,11 @@ def request_of(arguments: argparse.Namespace, overrides: list[str]) -> Any:
     for flag, least in {"jobs": 1, "nodes": 1, "gpus_per_node": 0, "seeds": 0}.items():
         if getattr(arguments, flag) < least:
             raise ConfigError(f"--{flag}={getattr(arguments, flag)}: must be at least {least}")
-    if not arguments.hours * 60 >= 2:
-        raise ConfigError(f"--hours={arguments.hours}: two minutes are the least, to save in")
+    hours = 24.0 if arguments.hours is None else arguments.hours
+    if not 2 / 60 <= hours < 8784:
+        raise ConfigError(f"--hours={hours}: from two minutes, to save in, to a year")
     what = arguments.sweep or arguments.config
-    workdir = Path(arguments.workdir or default_workdir(what)).resolve()
+    workdir = Path(arguments.workdir or default_workdir(what)).absolute()
     checked = check_sweep if arguments.sweep else check_experiment
     checked(arguments, workdir, overrides)
     command = ["sweep" if arguments.sweep else "train", f"--config={what}", f"--workdir={workdir}"]
@@ -93,7 +128,7 @@ def request_of(arguments: argparse.Namespace, overrides: list[str]) -> Any:
         parts=arguments.jobs,
         nodes=arguments.nodes,
         gpus_per_node=arguments.gpus_per_node,
-        hours=arguments.hours,
+        hours=hours,
     )
 
 
@@ -122,5 +157,5 @@ def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[st
 
 def options_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
     """{key: value} of --slurm.key=value; True without a value."""
-    pairs = (option.partition("=") for option in arguments.slurm_options)
+    pairs = (option.partition("=") for option in arguments.slurm)
     return {key: value if equals else True for key, equals, value in pairs}

@@ -115,9 +115,7 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         seeds += range(c.seed, c.seed + c.seeds)
         own = rules(c, steps_per_epoch=float(period)).schedule
         memories += [own.init() for _ in range(c.seeds)]
-    make = partial(begin, net, optimizer, average, seeds, memories, together)
-    held = meshes.shardings(jax.eval_shape(make)[1][0], mesh, layers)
-    keys, states = make(mesh, held)
+    keys, states, held = begin(net, optimizer, average, seeds, memories, together, mesh, layers)
     train_step = steps.train_step_of(
         net.model,
         loss,
@@ -226,13 +224,14 @@ def begin(
     seeds: Sequence[int],
     memories: Sequence[schedules.Memory],
     together: bool,
-    mesh: Mesh | None = None,
-    held: Any = None,
-) -> tuple[list[jax.Array], list[steps.TrainState]]:
-    """(key of the steps, state) for each seed, or one of each for all of them together.
+    mesh: Mesh,
+    layers: dict[str, str],
+) -> tuple[list[jax.Array], list[steps.TrainState], Any]:
+    """(key of the steps, state) for each seed, or one of each for all of them together; and how
+    a state is held, as shardings.
 
-    memories: of each seed's schedule. held: the shardings of a state. A seed's numbers do not
-    depend on which others there are.
+    memories: of each seed's schedule. layers: that are split, see `meshes.shardings`. A seed's
+    numbers do not depend on which others there are.
     """
 
     def first(seed: jax.Array, memory: Any) -> tuple[jax.Array, steps.TrainState]:
@@ -240,15 +239,13 @@ def begin(
         state = steps.init_state(net.model, optimizer, average, init_key, net.image_shape)
         return step_key, state.replace(opt_state=state.opt_state._replace(memory=memory))
 
-    make = jax.jit(
-        jax.vmap(first) if together else first,
-        out_shardings=(meshes.whole(mesh), held) if mesh else None,
-        compiler_options=once(),
-    )
+    make = jax.vmap(first) if together else first
     each = [(jnp.asarray(s), memory) for s, memory in zip(seeds, memories, strict=True)]
     arguments = [jax.tree.map(stack, *each)] if together else each
+    held = meshes.shardings(jax.eval_shape(make, *arguments[0])[1], mesh, layers)
+    make = jax.jit(make, out_shardings=(meshes.whole(mesh), held), compiler_options=once())
     made = [make(*a) for a in arguments]
-    return [key for key, _ in made], [state for _, state in made]
+    return [key for key, _ in made], [state for _, state in made], held
 
 
 def refresher(
