@@ -50,8 +50,15 @@ class Checkpoints:
         if not read_only:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clean()
+        alone = jax.process_index()  # one process writes; orbax would have all of them meet
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=False, read_only=read_only
+            max_to_keep=keep,
+            create=False,
+            enable_async_checkpointing=False,
+            read_only=read_only,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=alone, active_processes={alone}
+            ),
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
