@@ -5,6 +5,8 @@ its script puts it into the queue again, once all of its processes have ended. S
 that for a job that loses a node.
 """
 
+import contextlib
+import io
 import math
 import shlex
 import shutil
@@ -44,7 +46,8 @@ def submit(request: Request, options: Mapping[str, Any]) -> list[dict[str, str]]
     executor.update_parameters(**parameters(request, options))
     commands = [request.of_part(i) for i in range(request.parts)]
     try:
-        jobs = executor.map_array(job.run, commands)  # one is no array
+        with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is in the error
+            jobs = executor.map_array(job.run, commands)  # one is no array
     except submitit.core.utils.FailedJobError as e:
         raise ConfigError(first_line(e).replace("sbatch: error: ", "sbatch: ")) from e
     return [

@@ -4,6 +4,7 @@ Debian's packages slurm-wlm and munge. Nodes are daemons n1 and n2; jobs of the 
 take the place of those of `main`, which are put back into the queue.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 CONF = """\
@@ -94,16 +96,24 @@ class Cluster:
         """Starts a node's daemon."""
         self.run("slurmd", "-N", node)
 
-    def lose(self, node: str) -> None:
-        """Kills a node's daemon: its jobs go on, and the controller cannot know."""
+    def lose(self, node: str, dead: bool = True) -> None:
+        """Kills all that runs on a node; not dead: its daemon alone, so that its jobs go on."""
         kill(self.folder / f"{node}.pid", signal.SIGKILL)
+        if dead:
+            tell(processes_of(node), signal.SIGKILL)
 
     def job(self, number: str) -> dict[str, str]:
         """What the controller says of a job."""
         words = self.run("scontrol", "--oneliner", "show", "job", number).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait(self, happened, seconds: float) -> None:
+    def hurry(self, number: str) -> None:
+        """Has a job that was put back into the queue start now, not in two minutes."""
+        job = self.job(number)
+        if job["JobState"] == "PENDING" and job["Reason"] in ("BeginTime", "None"):
+            self.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+
+    def wait(self, happened: Callable[[], bool], seconds: float) -> None:
         """Until something happened; an error after so many seconds."""
         deadline = time.monotonic() + seconds
         while not happened():
@@ -119,6 +129,25 @@ def with_munge() -> None:
         Path("/run/munge").mkdir(exist_ok=True)
         os.chown("/run/munge", user.pw_uid, user.pw_gid)
         subprocess.run(["munged"], user="munge", check=True)
+
+
+def processes_of(node: str) -> set[int]:
+    """Those of the jobs of a node, and the daemons that hold them."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if f"SLURMD_NODENAME={node}\0" in (folder / "environ").read_text():
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                held = "slurmstepd" in Path(f"/proc/{parent}/comm").read_text()
+                found |= {int(folder.name), parent} if held else {int(folder.name)}
+    return found
+
+
+def tell(pids: Iterable[int], number: int) -> None:
+    """Sends a signal to those that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def free_ports(count: int) -> list[int]:
