@@ -29,6 +29,10 @@ MAY_IMPORT = {
     "cnn_archs.data": {"data", "errors"},
     "cnn_archs.data.resident": {"cluster.mesh", "data.order", "data.sources"},
     "cnn_archs.data.statistics": {"cluster.processes", "data.damage"},
+    "cnn_archs.data.prepare": {
+        *("data.damage", "data.originals", "data.prepared", "data.shards", "errors"),
+        *("train.guard", "train.progress"),
+    },
     "cnn_archs.config": {"models", "errors"},
     "cnn_archs.setup": {"models", "data", "errors"},
     "cnn_archs.splits": {"cluster.processes", "data", "errors", "setup"},
@@ -190,8 +194,10 @@ MAY_IMPORT = {
 HOLDERS = {  # package -> the only files that may import it
     "orbax": {"cnn_archs/train/checkpoint.py"},
     "tensorflow": {"cnn_archs/data/prepare.py"},
-    "tensorflow_datasets": {"cnn_archs/data/prepared.py"},
-    "array_record": {"cnn_archs/data/prepared.py"},
+    "tensorflow_datasets": {
+        f"cnn_archs/data/{name}.py" for name in ("originals", "prepare", "prepared", "shards")
+    },
+    "array_record": {"cnn_archs/data/prepared.py", "cnn_archs/data/shards.py"},
     "grain": {"cnn_archs/data/threads.py"},
     "simplejpeg": {"cnn_archs/data/decode.py"},
     "tensorboardX": {"cnn_archs/train/logs.py"},

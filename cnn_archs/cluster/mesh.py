@@ -118,9 +118,9 @@ def shardings(tree: Any, mesh: Mesh, layers: Mapping[str, str]) -> Any:
 def on_host(tree: Any) -> Any:
     """The arrays of `tree` as numpy's, whole; every process must ask."""
 
-    def one(array: jax.Array) -> np.ndarray:
-        if not (array.is_fully_addressable or array.is_fully_replicated):
-            assert isinstance(array.sharding, NamedSharding)
+    def one(array: Any) -> np.ndarray:
+        there = not isinstance(array, jax.Array) or array.is_fully_addressable
+        if not (there or array.is_fully_replicated):
             array = jax.jit(lambda x: x, out_shardings=whole(of(array.sharding)))(array)
         return np.asarray(array)
 

@@ -51,6 +51,14 @@ def start(coordinator: str = "", count: int = 0, index: int = -1) -> None:
             f"the processes do not find each other: {first_line(e)}; say where they are with "
             "--coordinator=HOST:PORT --num_processes=N --process_id=I"
         ) from e
+    results_alone_on_stdout()
+
+
+def results_alone_on_stdout() -> None:
+    """What libraries print there, as Gloo does when it connects, goes to stderr from now on."""
+    results = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(results, "w")
 
 
 def started_by() -> str:

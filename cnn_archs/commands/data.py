@@ -9,8 +9,13 @@ from cnn_archs.errors import ConfigError
 
 def declare(command: Declare) -> None:
     c = command(prepare)
-    c.add_argument("dataset", metavar="DATASET", help="a tfds dataset, like mnist")
-    c.add_argument("--data_dir", default="", help="default: $TFDS_DATA_DIR, else tfds' own")
+    c.add_argument("dataset", metavar="DATASET", help="of tfds, or a name for --image_folder")
+    for flag, purpose in (
+        ("--data_dir", "where it goes (default: $TFDS_DATA_DIR, else tfds' own)"),
+        ("--manual_dir", "where ImageNet's archives are (default: downloads/manual in data_dir)"),
+        ("--image_folder", "of whose images DATASET is made"),
+    ):
+        c.add_argument(flag, metavar="DIR", default="", help=purpose)
     c = command(augment, "config")
     c.add_argument("--output", default="augment.png", metavar="FILE", help="(default: %(default)s)")
     c.add_argument("--images", type=int, default=8, help="rows (default: %(default)s)")
@@ -18,11 +23,14 @@ def declare(command: Declare) -> None:
 
 
 def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Downloads a tfds dataset and prepares it as array_record (extra `prepare`)."""
+    """Prepares a tfds dataset, or a folder of images, as array_record; run again, it goes on."""
     from cnn_archs.data import prepare
 
-    done = prepare.prepare(arguments.dataset, arguments.data_dir)
-    emit(arguments, done, f"{done['name']} is in {done['path']}")
+    done = prepare.prepare(
+        arguments.dataset, arguments.data_dir, arguments.manual_dir, arguments.image_folder
+    )
+    counts = ", ".join(f"{split} {count:,}" for split, count in done["splits"].items())
+    emit(arguments, done, f"{done['name']} is in {done['path']}: {counts}")
 
 
 def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cnn_archs.errors import DataError, first_line
+from cnn_archs.errors import DataError, UserError, first_line
 
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Whatever a reader raises here means damaged data."""
+    """Whatever a reader raises here means damaged data, but for what is ours already."""
     try:
         yield
-    except DataError:
+    except UserError:
         raise
     except Exception as e:
         raise damaged(what, e) from e

@@ -1,5 +1,6 @@
 """Prepared tfds datasets (array_record), read without TensorFlow."""
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -12,6 +13,8 @@ from cnn_archs.errors import ConfigError, DataError, nearest
 
 OWN = ("digits", "shapes", "image_folder")  # those that are not tfds'
 TEST = ("test", "validation", "val")
+BEGUN = ".incomplete"  # follows the name of a folder of shards that are not all there yet
+PLAN = "plan.json"  # in it: what there is to be
 
 
 def folder(data_dir: str) -> Path:
@@ -30,11 +33,31 @@ def builder(name: str, data_dir: str) -> Any:
     try:
         return tfds.builder(name, data_dir=str(where), file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError:
+        refuse_half_prepared(name, where)
         near = nearest(name, [*OWN, *tfds.list_builders(with_community_datasets=False)])
         hint = f"; did you mean {near!r}?" if near else ""
         raise ConfigError(f"data.name: there is no dataset {name!r}{hint}") from None
     except Exception as e:
+        if "File format is already set" in str(e):
+            raise DataError(
+                f"{name} is in {where} in another format than array_record: choose another "
+                "--data_dir to prepare it in, or remove it"
+            ) from e
         raise damaged(f"the description of {name}, in {where}", e) from e
+
+
+def refuse_half_prepared(name: str, where: Path) -> None:
+    """DataError where `prepare` has begun with the dataset, and not ended."""
+    for path in (where / name).glob(f"*{BEGUN}/{PLAN}"):
+        with reading(str(path)):
+            plan = json.loads(path.read_text())
+            there, shards = (
+                len(list(path.parent.glob("*.array_record-*-of-*[0-9]"))),
+                plan["shards"],
+            )
+            text = f"{name} is half prepared: {path.parent} has {there:,} of {shards:,} shards"
+            remedy = f"go on: {plan['command']}"
+        raise DataError(f"{text}; {remedy}")
 
 
 def features_of(name: str, builder: Any) -> Any:
@@ -77,6 +100,7 @@ class Stored:
         there = self.builder.info.splits
         if there:
             raise ConfigError(f"{self.name} has no split {split!r}, only {', '.join(there)}")
+        refuse_half_prepared(self.name, self.where)
         raise DataError(
             f"{self.name} is not in {self.where} ({self.builder.data_path} has no array_record "
             f"data); {self.remedy}"

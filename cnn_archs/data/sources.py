@@ -177,6 +177,11 @@ def count(name: str, data_dir: str = "") -> int:
 
 def from_folder(split: str, data_dir: str) -> Records:
     """The part `train` or `test` of a folder of images; the latter may be cut out of the former."""
+    return listed(split, data_dir)[1]
+
+
+def listed(split: str, data_dir: str) -> tuple[folder.Listing, Records]:
+    """As `from_folder`, with the listing that the index of the records is of."""
     if split not in ("train", "test"):
         raise ConfigError(f"image_folder has no split {split!r}, only train, test")
     test = folder.listing(data_dir, "test")
@@ -185,7 +190,7 @@ def from_folder(split: str, data_dir: str) -> Records:
     whole = Records(
         partial(read_file, found), np.arange(len(found.labels)), found.labels, found.classes
     )
-    return whole if test else divided(whole, found.labels, split)
+    return found, whole if test else divided(whole, found.labels, split)
 
 
 def read_file(found: folder.Listing, i: int) -> Record:

@@ -18,8 +18,8 @@ PIPED = "CNN_ARCHS_ENDS_WITH_ITS_STDIN"  # set for a process whose parent holds 
 
 
 @contextmanager
-def lock(workdir: Path, name: str = "lock") -> Iterator[None]:
-    """Holds `workdir`; ConfigError naming the holder where another process has it.
+def lock(workdir: Path, name: str = "lock", flag: str = "--workdir") -> Iterator[None]:
+    """Holds `workdir`, which `flag` names; ConfigError naming another process that has it.
 
     An flock, so that a killed process never leaves a stale one.
     """
@@ -30,7 +30,7 @@ def lock(workdir: Path, name: str = "lock") -> Iterator[None]:
         except OSError:
             f.seek(0)
             holder = f.read().strip() or "another process"
-            raise ConfigError(f"{workdir} is in use by {holder}; use another --workdir") from None
+            raise ConfigError(f"{workdir} is in use by {holder}; use another {flag}") from None
         f.truncate(0)
         f.write(f"process {os.getpid()} on {socket.gethostname()}")
         f.flush()
