@@ -8,6 +8,7 @@ that for a job that loses a node.
 import contextlib
 import io
 import math
+import os
 import shlex
 import shutil
 import sys
@@ -39,11 +40,11 @@ exit $code"""
 
 def submit(request: Request, options: Mapping[str, Any]) -> list[dict[str, str]]:
     """Submits the jobs -> [{id, stdout, stderr} of each]. options: of sbatch, besides ours."""
-    submitit = imported()
+    submitit, known = imported(), parameters(request, options)
     if not (shutil.which("sbatch") and shutil.which("srun")):
         raise ConfigError("there is no sbatch here: submit where SLURM is, or see --dry_run")
     executor = submitit.SlurmExecutor(folder(request))
-    executor.update_parameters(**parameters(request, options))
+    executor.update_parameters(**known)
     commands = [request.of_part(i) for i in range(request.parts)]
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is in the error
@@ -71,6 +72,7 @@ def script(request: Request, options: Mapping[str, Any]) -> str:
 
 def imported() -> Any:
     """submitit; ConfigError without it."""
+    os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # or it closes the logs of others
     try:
         import submitit
     except ImportError as e:

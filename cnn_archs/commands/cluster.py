@@ -86,6 +86,8 @@ def to_kubernetes(arguments: argparse.Namespace, request: "Request") -> None:
     for flag in CLUSTERS["kubernetes"]:
         if not getattr(arguments, flag):
             raise ConfigError(f"--cluster=kubernetes needs --{flag}; see submit --help")
+    if not Path(arguments.workdir or "").is_absolute():
+        raise ConfigError("--workdir: as a pod sees it, absolute: --volume is mounted above it")
     manifest = jobset.manifest(request, arguments.image, arguments.volume)
     emit(arguments, manifest, jobset.text(manifest))
 
