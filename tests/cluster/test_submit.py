@@ -164,8 +164,8 @@ def test_a_restarted_job_waits_for_the_lock_of_its_run(script, tmp_path):
     assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)
 
 
-# Manifests of Kubernetes: what there is in JobSet v1alpha2 and Kubernetes 1.34, with its type. A `?`
-# stands after what may be left out.
+# Manifests of Kubernetes: what there is in JobSet v1alpha2 and Kubernetes 1.34, with its type.
+# A `?` stands after what may be left out.
 
 TEXT, COUNT = str, int
 EXIT_CODES = {"containerName?": TEXT, "operator": TEXT, "values": [COUNT]}
