@@ -176,7 +176,7 @@ MAY_IMPORT = {
     },
     "cnn_archs.commands.cluster": {
         *("cluster.job", "cluster.jobset", "cluster.slurm", "commands.shared", "config", "errors"),
-        *("train.grid", "train.guard", "train.sweep"),
+        *("train.grid", "train.guard", "train.loop", "train.sweep"),
     },
     "cnn_archs.commands.networks": {
         *("analysis.ledger", "analysis.summary", "commands.shared", "config", "errors", "setup"),

@@ -100,7 +100,6 @@ def parameters(request: Request, options: Mapping[str, Any]) -> dict[str, Any]:
         "ntasks_per_node": request.gpus_per_node if spread else 1,
         "signal_delay_s": min(WARNING, 15 * minutes),
         "array_parallelism": request.parts,
-        "wckey": None,
         **({"gpus_per_node": request.gpus_per_node} if request.gpus_per_node else {}),
     }
     for key in {name.replace("_", "-") for name in ours} | {"signal", "array", "output", "error"}:
@@ -111,6 +110,7 @@ def parameters(request: Request, options: Mapping[str, Any]) -> dict[str, Any]:
     wait = WAIT.format(lock=lock, seconds=PATIENCE, stopped=Stopped.code)
     return {
         **ours,
+        "wckey": None,  # or it is "submitit"
         "additional_parameters": {"requeue": True, **options},
         # One that has stopped does not end the others, which may still be saving.
         "srun_args": ["--kill-on-bad-exit=0", "--wait=0"],

@@ -141,7 +141,11 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
     for flag, none in (("jobs", 1), ("seeds", 0)):
         if getattr(arguments, flag) != none:
             raise ConfigError(f"--{flag} is of a sweep: --sweep=SWEEP instead of --config")
-    configs.load(arguments.config, overrides)
+    config = configs.load(arguments.config, overrides)
+    if any((workdir / "checkpoints").glob("*")):
+        from cnn_archs.train import loop
+
+        loop.check_config(workdir, config)
 
 
 def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:

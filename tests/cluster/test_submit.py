@@ -68,6 +68,15 @@ def test_a_mistake_is_found_before_anything_is_submitted(line, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_of_another_config_is_found_before_anything_is_submitted(tmp_path, capsys):
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    (tmp_path / "config.json").write_text(configs.load("lenet5_digits", ["seed=1"]).to_json())
+    flags = (*DIGITS, f"--workdir={tmp_path}", "--dry_run")
+    assert cli.main(["submit", *flags]) == 2
+    assert "holds a run with another config (seed)" in capsys.readouterr().err
+    assert cli.main(["submit", *flags, "--config.seed=1"]) == 0
+
+
 def test_where_there_is_no_slurm_that_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert cli.main(["submit", *DIGITS, f"--workdir={tmp_path}/run"]) == 2
