@@ -39,3 +39,4 @@ bench: install
 	$(BIN)/python benchmarks/lenet_cpu.py
 	$(BIN)/python benchmarks/augment.py
 	$(BIN)/python benchmarks/input.py
+	$(BIN)/python benchmarks/plan.py

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from cnn_archs.commands import cluster, data, networks, papers, runs
-from cnn_archs.errors import ConfigError, UserError
+from cnn_archs import cache
+from cnn_archs.commands import cluster, data, networks, papers, planning, runs
+from cnn_archs.errors import ConfigError, UserError, say
 
-FAMILIES = (runs, cluster, networks, papers, data)  # in the order of --help
+FAMILIES = (runs, planning, cluster, networks, papers, data)  # in the order of --help
 
 EPILOG = """\
 any key of the experiment is a flag too:  --config.epochs=2 --config.schedule.learning_rate=0.05
@@ -23,11 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
+        if arguments.compiles:
+            cache.keep_programs()
         arguments.run(arguments, overrides)
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        say(f"error: {e}")
         return e.code
-    except BrokenPipeError:  # the reader of our output went away
+    except BrokenPipeError:  # the reader of our output, which is the last thing, went away
         sys.stderr.close()
         return 0
     return 0
@@ -84,7 +87,7 @@ def parser() -> Parser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        c.set_defaults(run=run)
+        c.set_defaults(run=run, compiles=True)
         if configured:
             c.add_argument(
                 "--config",

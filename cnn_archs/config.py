@@ -79,6 +79,8 @@ def with_parts(fields: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]
 
 def read(workdir: Path) -> ConfigDict:
     """The config.json of a run, locked. ConfigError without one, DataError if it is damaged."""
+    from cnn_archs import models
+
     path = workdir / "config.json"
     if not path.is_file():
         raise ConfigError(f"there is no run in {workdir} (no config.json)")
@@ -86,6 +88,9 @@ def read(workdir: Path) -> ConfigDict:
         saved = ConfigDict(module_at(EXPERIMENTS / "base.py").DEFAULTS)  # keys newer than the run
         del saved.model
         saved.update(json.loads(path.read_text()))
+        if saved.model.name in models.MODELS:
+            newer = models.fields(saved.model.name)
+            saved.model = ConfigDict(with_parts(newer, saved.model.to_dict()))
         return saved.lock()
     except (ValueError, TypeError, AttributeError) as e:
         raise DataError(f"{path} is damaged: {first_line(e)}") from e

@@ -18,6 +18,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 MAY_IMPORT = {
     "cnn_archs": {"models", "evaluate.run"},  # the two names of its door, __init__.py
     "cnn_archs.errors": set(),
+    "cnn_archs.cache": set(),
     "cnn_archs.metrics": set(),
     "cnn_archs.environment": set(),
     "cnn_archs.models": {"models"},
@@ -28,6 +29,10 @@ MAY_IMPORT = {
     "cnn_archs.cluster.local": {"cluster.machine", "errors", "train.guard"},
     "cnn_archs.data": {"data", "errors"},
     "cnn_archs.data.resident": {"cluster.mesh", "data.order", "data.sources"},
+    "cnn_archs.data.streaming": {
+        *("cluster.processes", "data.crops", "data.decode", "data.order", "data.sources"),
+        *("data.threads", "errors"),
+    },
     "cnn_archs.data.statistics": {"cluster.processes", "data.damage"},
     "cnn_archs.data.prepare": {
         *("data.damage", "data.originals", "data.prepared", "data.shards", "errors"),
@@ -55,6 +60,25 @@ MAY_IMPORT = {
     "cnn_archs.analysis.comparing": {
         *("analysis.cells", "analysis.intervals", "analysis.printed", "analysis.tables"),
     },
+    "cnn_archs.analysis.kinds": {"errors"},
+    "cnn_archs.analysis.intake": {"data", "errors", "setup", "splits"},
+    "cnn_archs.analysis.pace": {"analysis.estimate", "analysis.kinds", "models"},
+    "cnn_archs.analysis.planned": {"analysis.estimate", "analysis.kinds", "analysis.report"},
+    "cnn_archs.analysis.program": {
+        "cluster.mesh",
+        "errors",
+        "setup",
+        "train.assemble",
+        "train.steps",
+    },
+    "cnn_archs.analysis.fitting": {
+        *("analysis.intake", "analysis.program", "data.streaming", "errors", "setup"),
+        "train.assemble",
+    },
+    "cnn_archs.analysis.plan": {
+        *("analysis.fitting", "analysis.intake", "analysis.kinds", "analysis.ledger"),
+        *("analysis.pace", "analysis.program", "cluster", "errors", "setup", "train.assemble"),
+    },
     "cnn_archs.analysis.drawing": {"analysis.cells"},
     **dict.fromkeys(
         (f"cnn_archs.analysis.{name}" for name in ("curves", "layers", "plots")),
@@ -78,7 +102,8 @@ MAY_IMPORT = {
     "cnn_archs.train.schedules": set(),
     "cnn_archs.train.optimizers": {"train.schedules"},
     "cnn_archs.train.averages": {"train.schedules"},
-    "cnn_archs.train.progress": set(),
+    "cnn_archs.train.progress": {"errors"},
+    "cnn_archs.train.profiling": {"errors"},
     "cnn_archs.train.curvature": {"train.losses"},
     "cnn_archs.train.steps": {
         "cluster.mesh",
@@ -141,14 +166,14 @@ MAY_IMPORT = {
         ),
         "setup",
         *("train.assemble", "train.checkpoint", "train.guard", "train.logs"),
-        *("train.progress", "train.run", "train.warm_start"),
+        *("train.profiling", "train.progress", "train.run", "train.warm_start"),
     },
     "cnn_archs.train.diagnostics": {"setup", "train.losses", "train.steps"},
     "cnn_archs.train.worker": {
         *("analysis.figures", "config", "errors", "evaluate.robustness", "pictures"),
         *("train.guard", "train.loop"),
     },
-    "cnn_archs.train.grid": {"config", "errors", "splits", "train.guard", "train.loop"},
+    "cnn_archs.train.grid": {"config", "errors", "setup", "splits", "train.guard", "train.loop"},
     "cnn_archs.train.sweep": {"cluster.machine", "errors", "train.grid", "train.guard"},
     "cnn_archs.weights": set(),
     "cnn_archs.weights.names": {"models"},
@@ -189,7 +214,11 @@ MAY_IMPORT = {
     "cnn_archs.commands.data": {
         *("commands.shared", "config", "data.prepare", "errors", "pictures", "train.guard"),
     },
-    "cnn_archs.cli": {"commands", "errors"},
+    "cnn_archs.commands.planning": {
+        *("analysis.claims", "analysis.kinds", "analysis.plan", "analysis.planned"),
+        *("analysis.program", "commands.shared", "config", "data.threads", "errors"),
+    },
+    "cnn_archs.cli": {"cache", "commands", "errors"},
 }
 HOLDERS = {  # package -> the only files that may import it
     "orbax": {"cnn_archs/train/checkpoint.py"},
@@ -212,6 +241,7 @@ HOLDERS = {  # package -> the only files that may import it
         *("cnn_archs/evaluate/run.py", "cnn_archs/pictures.py"),
         *("cnn_archs/train/loop.py", "cnn_archs/train/assemble.py", "experiments/base.py"),
         "cnn_archs/train/grid.py",
+        *(f"cnn_archs/analysis/{name}.py" for name in ("fitting", "intake", "plan", "program")),
         "cnn_archs/weights/run.py",
     },
     "safetensors": {"cnn_archs/weights/run.py"},
@@ -338,5 +368,5 @@ def test_the_command_line_answers_without_jax(path):
     tree = ast.parse((ROOT / path).read_text())
     top = ast.Module([n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)], [])
     ours = {n for n in imports(ast.unparse(top)) if n.split(".")[0] not in sys.stdlib_module_names}
-    allowed = {"cnn_archs.errors", "cnn_archs.commands"}
+    allowed = {"cnn_archs.cache", "cnn_archs.errors", "cnn_archs.commands"}
     assert all(within(name, allowed) for name in ours)

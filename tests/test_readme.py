@@ -52,6 +52,8 @@ NOT_RUN = {
     "cnn-archs train --config=resnet_imagenet:18 --config.data.name=image_folder "
     "--config.data.data_dir=photos --config.model.num_classes=10 --config.data.holdout=500": "data",
     "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv": "data",
+    "cnn-archs plan --config=vgg_imagenet:E --devices=8 --kind=h100 --cores=96": "a process that "
+    "simulates eight devices; tests/analysis/test_plan.py has one with four",
     "pip install '.[cuda13]'": "hardware",
     "pip install '.[tpu]'": "hardware",
     "pip install '.[slurm]'": "a package index",

@@ -27,6 +27,7 @@ FREE = (  # keys that may differ from the experiment's
     ),
     "keep",
     *("deterministic", "matmul_precision", "data.data_dir", "data.threads"),
+    *("model.remat", "profile"),
     "name",  # the experiment's, in old configs
 )
 

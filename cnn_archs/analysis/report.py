@@ -15,6 +15,7 @@ FILES = {
     "environment.json": "versions, devices, commit, command line",
     "checkpoints": "to go on from, or to load",
     "tensorboard": "the same for TensorBoard",
+    "profile": "a trace of some steps, for xprof or TensorBoard",
 }
 
 

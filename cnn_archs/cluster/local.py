@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from cnn_archs.cluster.machine import probe
-from cnn_archs.errors import ConfigError, Stopped
+from cnn_archs.errors import ConfigError, Stopped, say
 from cnn_archs.train.guard import PIPED, StopRequest, stop_requests
 
 GRACE = 10.0  # seconds that the others have to end by themselves, once one has failed
@@ -86,29 +86,30 @@ def watched(children: Sequence[Child], stop: StopRequest) -> int:
     """Waits for all. Once one fails, the others have GRACE seconds; once we are told to stop, they
     have as long as they need."""
     told, failed, deadline = False, 0, float("inf")
-    while any(child.popen.poll() is None for child in children) and time.monotonic() < deadline:
+    while True:
+        codes = [child.popen.poll() for child in children]
         if stop and not told:
             told = True
             for child in children:
                 child.popen.send_signal(signal.SIGTERM)
-        codes = [child.popen.poll() for child in children]
-        if not failed and any(code not in (None, 0, Stopped.code) for code in codes):
-            first = next(i for i, code in enumerate(codes) if code not in (None, 0, Stopped.code))
-            failed, deadline = said(children[first], first), time.monotonic() + GRACE
+        bad = [i for i, code in enumerate(codes) if code not in (None, 0, Stopped.code)]
+        if bad and not failed:
+            failed, deadline = said(children[bad[0]], bad[0]), time.monotonic() + GRACE
+        if None not in codes or time.monotonic() > deadline:
+            return failed or max(filter(None, codes), default=0)
         time.sleep(POLL)
-    return failed or max(child.popen.wait() for child in children)
 
 
 def said(child: Child, index: int) -> int:
     """Says why a process has failed -> its exit code, as of this one."""
     code = child.popen.returncode
     if code < 0:
-        print(
+        say(
             f"error: process {index} was ended by signal {-code}, and the others with it: run the "
-            "same command again to go on",
-            file=sys.stderr,
+            "same command again to go on"
         )
         return 1
     time.sleep(POLL)  # until all is heard
-    print("".join(child.heard), end="", file=sys.stderr, flush=True)
+    if child.heard:
+        say("".join(child.heard).rstrip())
     return code

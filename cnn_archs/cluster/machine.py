@@ -34,5 +34,6 @@ def probe() -> Machine:
     """This machine, asked by a process of its own, which gives the devices back."""
     asked = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
     if asked.returncode:
-        raise DataError(f"jax finds no device: {asked.stderr.strip().splitlines()[-1]}")
+        said = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
+        raise DataError(f"jax finds no device: {said[-1]}")
     return Machine(**json.loads(asked.stdout.splitlines()[-1]))

@@ -4,6 +4,7 @@ A mesh has two axes: batches are split along "data", and along "model" the layer
 names (`models.split`). jit and these shardings do the rest.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,14 +36,15 @@ def create(data: int = -1, model: int = 1) -> Mesh:
     )
 
 
-def check_batch(mesh: Mesh, batch_size: int) -> None:
-    """ConfigError where `batch_size` images do not split evenly over the mesh's "data"."""
+def check_batch(mesh: Mesh, images: int, key: str = "data.batch_size") -> None:
+    """ConfigError where so many images, which `key` says, do not split evenly over "data"."""
     devices = mesh.shape["data"]
-    if batch_size % devices:
-        below = batch_size // devices * devices
+    if images % devices:
+        below = images // devices * devices
         raise ConfigError(
-            f"data.batch_size={batch_size} does not split evenly over {devices} devices; "
-            f"use {f'{below} or ' if below else ''}{below + devices}"
+            f"{key}={images} does not split evenly over {devices} devices; "
+            f"use {f'{below} or ' if below else ''}{below + devices}, or fewer devices, "
+            f"--config.mesh.data={math.gcd(images, devices)}"
         )
 
 
@@ -121,7 +123,11 @@ def on_host(tree: Any) -> Any:
     def one(array: Any) -> np.ndarray:
         there = not isinstance(array, jax.Array) or array.is_fully_addressable
         if not (there or array.is_fully_replicated):
-            array = jax.jit(lambda x: x, out_shardings=whole(of(array.sharding)))(array)
+            array = jax.jit(same, out_shardings=whole(of(array.sharding)))(array)
         return np.asarray(array)
 
     return jax.tree.map(one, tree)
+
+
+def same(array: jax.Array) -> jax.Array:
+    return array

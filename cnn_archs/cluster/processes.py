@@ -5,6 +5,7 @@ folder. What only one of them can know, like a signal or what a file says, is ag
 acts on it: else some would wait for ever for the others.
 """
 
+import hashlib
 import importlib.util
 import io
 import json
@@ -20,7 +21,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from cnn_archs.errors import ConfigError, Stopped, UserError, first_line
+from cnn_archs.errors import ConfigError, Stopped, UserError, first_line, say
 
 HEARTBEAT = 30  # seconds of silence after which a process counts as dead, and all others end
 PATIENCE = 300  # seconds to wait for the others at the start
@@ -38,11 +39,14 @@ def start(coordinator: str = "", count: int = 0, index: int = -1) -> None:
         raise ConfigError(f"--coordinator={coordinator}: wanted HOST:PORT")
     if count and not 0 <= index < count:
         raise ConfigError(f"--process_id={index}: from 0 to --num_processes - 1, {count - 1}")
+    told = coordinator and count
     try:
         jax.distributed.initialize(
             coordinator or None,
             count or None,
             index if index >= 0 else None,
+            local_device_ids=None if told else own_gpus(),
+            cluster_detection_method="deactivate" if told else None,
             heartbeat_timeout_seconds=HEARTBEAT,
             initialization_timeout=PATIENCE,
         )
@@ -72,6 +76,34 @@ def started_by() -> str:
         return "Kubernetes"
     chips = [*Path("/dev").glob("accel[0-9]*"), *Path("/dev/vfio").glob("[0-9]*")]
     return "Cloud TPU" if chips and importlib.util.find_spec("libtpu") else ""
+
+
+def own_gpus() -> list[int] | None:
+    """Which of the GPUs that this process sees are its own, among the processes of its machine.
+
+    All, where it is alone there or was shown no others; else its share. None where there are none.
+    """
+    say = os.environ.get
+    shown = say("CUDA_VISIBLE_DEVICES")
+    count = len(shown.split(",")) if shown else len([*Path("/proc/driver/nvidia/gpus").glob("*")])
+    local = int(say("SLURM_LOCALID", say("OMPI_COMM_WORLD_LOCAL_RANK", "0")))
+    on_nodes = expanded(say("SLURM_STEP_TASKS_PER_NODE", say("OMPI_COMM_WORLD_LOCAL_SIZE", "1")))
+    beside = on_nodes[int(say("SLURM_NODEID", "0")) % len(on_nodes)]
+    if not count:
+        return None
+    if "SLURM_GPUS_PER_TASK" in os.environ or count < beside:
+        return list(range(count))
+    each = count // beside
+    return list(range(local * each, (local + 1) * each))
+
+
+def expanded(counts: str) -> list[int]:
+    """SLURM's `2(x3),1` as [2, 2, 2, 1]."""
+    found: list[int] = []
+    for part in counts.split(","):
+        number, _, times = part.rstrip(")").partition("(x")
+        found += [int(number)] * int(times or 1)
+    return found
 
 
 def first() -> bool:
@@ -148,6 +180,18 @@ def summed(whole_numbers: np.ndarray) -> np.ndarray:
     return sum(parts).reshape(whole_numbers.shape)  # type: ignore[union-attr]
 
 
+def check_same(what: str, value: Any) -> None:
+    """ConfigError on all processes where `value`, which JSON can say, is not the same on all."""
+    if jax.process_count() == 1:
+        return
+    text = json.dumps(value, sort_keys=True)
+    own = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    every = multihost_utils.process_allgather(own)
+    other = [i for i, digest in enumerate(every) if (digest != every[0]).any()]
+    if other:
+        raise ConfigError(f"{what} of process {other[0]} differ from those of process 0")
+
+
 class Agreed:
     """Truth: `asked` is true on some process. Every process must ask as often as the others."""
 
@@ -171,7 +215,5 @@ def together() -> Iterator[None]:
     except BaseException as e:
         if jax.process_count() == 1:
             raise
-        print(f"error: {e}" if isinstance(e, UserError) else format_exc(), file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        say(f"error: {e}" if isinstance(e, UserError) else format_exc())
         os._exit(e.code if isinstance(e, UserError) else 1)

@@ -40,7 +40,7 @@ def declare(command: Declare) -> None:
     c.add_argument("--dry_run", action="store_true", help="SLURM: print the script for sbatch")
     c.add_argument("--image", metavar="IMAGE", help="Kubernetes: with cnn-archs in it")
     c.add_argument("--volume", metavar="CLAIM", help="Kubernetes: mounted at the workdir's parent")
-    c.set_defaults(slurm=[])
+    c.set_defaults(slurm=[], compiles=False)  # a node keeps its programs, by its own processor
     c.epilog = (
         f"any option of sbatch is a flag too:  --slurm.partition=gpu --slurm.exclusive\n{c.epilog}"
     )

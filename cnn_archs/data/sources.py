@@ -103,6 +103,28 @@ KNOWN = {
     "imagenet2012": (OF_ANY_SIZE, 1000),
 }
 
+# How many images `train` and `test` of them have, for a plan made where the data is not. tfds does
+# not divide cats_vs_dogs and tf_flowers: a fifth of each class is the test.
+SIZES = {
+    "digits": (1_437, 360),
+    "shapes": (45, 15),
+    "mnist": (60_000, 10_000),
+    "fashion_mnist": (60_000, 10_000),
+    "kmnist": (60_000, 10_000),
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+    "svhn_cropped": (73_257, 26_032),
+    "stl10": (5_000, 8_000),
+    "cats_vs_dogs": (18_610, 4_652),
+    "imagenette": (9_469, 3_925),
+    "tf_flowers": (2_936, 734),
+    "oxford_iiit_pet": (3_680, 3_669),
+    "food101": (75_750, 25_250),
+    "oxford_flowers102": (1_020, 6_149),
+    "stanford_dogs": (12_000, 8_580),
+    "imagenet2012": (1_281_167, 50_000),
+}
+
 
 FURTHER = {"shapes": ("challenge",)}  # splits besides `test` that a run is tested on in the end
 

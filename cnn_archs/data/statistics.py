@@ -21,11 +21,12 @@ def kept(workdir: Path, compute: Callable[[], Statistics]) -> Statistics:
     """
     path = workdir / FILE
     found = processes.arrays_of_first(lambda: read(path))
-    if found is None:
-        found = compute()
-        if found and processes.first():
-            write(path, found)
-    return found
+    if found is not None:
+        return found
+    computed = compute()
+    if computed and processes.first():
+        write(path, computed)
+    return processes.arrays_of_first(lambda: computed) or {}
 
 
 def read(path: Path) -> Statistics | None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_archs.cluster import processes
 from cnn_archs.data import order
 from cnn_archs.data.crops import Crop
 from cnn_archs.data.decode import Region
@@ -103,8 +104,10 @@ class Streamed:
 
     @property
     def damaged(self) -> int:
-        """How many examples have been found damaged so far."""
-        return len(self.skipped)
+        """How many examples have been found damaged so far, by all processes; every one asks."""
+        bits = np.zeros(self.examples, np.int64)
+        bits[list(self.skipped)] = 1
+        return int((processes.summed(bits) > 0).sum())
 
     def batch(
         self, seed: int, step: int, batch_size: int, rows: np.ndarray | None = None
@@ -231,9 +234,10 @@ class Streamed:
             raise DataError(f"{e}; to go on without it: --config.data.damaged=skip") from e
         with self.lock:
             self.skipped.add(example)
-            if self.damaged > max(self.examples // SHARE, 1) or self.damaged == self.examples:
+            found = len(self.skipped)
+            if found > max(self.examples // SHARE, 1) or found == self.examples:
                 raise DataError(
-                    f"{self.damaged} of {self.examples} images are damaged, more than one in "
+                    f"{found} of {self.examples} images are damaged, more than one in "
                     f"{SHARE}; the last one found: {e}"
                 ) from e
 

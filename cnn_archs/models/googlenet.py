@@ -35,6 +35,7 @@ from cnn_archs.models.layers import (
     GlobalAvgPool,
     MaxPool,
     chosen,
+    kept_or_again,
     scaled,
 )
 
@@ -155,6 +156,7 @@ class GoogLeNet(nn.Module):
     epsilon: float = 1e-5
     initializer: str = "glorot"
     width: float = 1.0
+    remat: bool = False
     dtype: str = "float32"
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
@@ -192,7 +194,8 @@ class GoogLeNet(nn.Module):
 
         def inception(x, name):
             widths = self.branches(name)
-            return Inception(widths, self.module, self.window, conv, name=name)(x)
+            module = Inception(widths, self.module, self.window, conv, name=name)
+            return kept_or_again(self.remat and train, module, Inception.__call__, x)
 
         def pool(x, name, window=3, stride=2):
             return MaxPool(window, stride, ceil=True, name=name)(x)

@@ -13,13 +13,21 @@ Deviations: torchvision cuts at -2 and 2, which is nowhere, and draws dense bias
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_archs.models.layers import AvgPool, ConvNorm, GlobalAvgPool, MaxPool, scaled
+from cnn_archs.models.layers import (
+    AvgPool,
+    ConvNorm,
+    GlobalAvgPool,
+    MaxPool,
+    kept_or_again,
+    scaled,
+)
 
 INIT = {s: nn.initializers.truncated_normal(s) for s in (0.1, 0.01, 0.001)}  # at two deviations
 # A layer: (patch, maps or pool). `3x3/2` has its stride and no padding; `1x7`, height x width, has
@@ -124,6 +132,7 @@ class InceptionV3(nn.Module):
     dropout: float = 0.5
     bn_group: int = 0  # images that share batch statistics; 0: all; -1: each device's
     width: float = 1.0  # what all widths but the number of classes are multiplied by
+    remat: bool = False  # in training what is inside of a module is not kept but computed again
     dtype: str = "float32"
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
@@ -155,10 +164,15 @@ class InceptionV3(nn.Module):
             x = nn.Dropout(dropout, deterministic=not train)(GlobalAvgPool(name="avgpool")(x))
             return nn.Dense(self.num_classes, kernel_init=INIT[std], dtype=self.dtype, name="fc")(x)
 
-        x, heads = image, dict[str, jax.Array]()
+        def mix(_, x, branches, name):  # flax's transformation of Mixed would sort its branches
+            return Mixed(branches, layer, name=name)(x)
+
+        x, heads, again = image, dict[str, jax.Array](), self.remat and train
         for name, entry in TABLE_1.items():
-            mixed = isinstance(entry, Mapping)
-            x = Mixed(entry, layer, name=name)(x) if mixed else layer(x, *entry, name=name)
+            if isinstance(entry, Mapping):
+                x = kept_or_again(again, self, partial(mix, branches=entry, name=name), x)
+            else:
+                x = layer(x, *entry, name=name)
             if name == "Mixed_6e" and auxiliary:
                 heads["aux_6e"] = Auxiliary(layer, classify, name="AuxLogits")(x)
         return {"logits": classify(x, dropout=self.dropout), **heads}

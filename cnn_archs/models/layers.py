@@ -60,6 +60,18 @@ def dense_pair(hidden: tuple[int, ...], devices: int) -> dict[str, str]:
     return {"fc6": "outputs", "fc7": "inputs"}
 
 
+def kept_or_again(
+    remat: bool, module: nn.Module, block: Callable[[Any, jax.Array], jax.Array], x: jax.Array
+) -> jax.Array:
+    """block(module, x). With `remat` its input alone is kept for the gradient, and all that it
+    computes inside is computed again there.
+
+    Names, variables and random numbers are the same either way, and an initialisation, which has
+    no gradient, never does so.
+    """
+    return (nn.remat(block) if remat and not module.is_initializing() else block)(module, x)
+
+
 def local_response_norm(
     a: jax.Array, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: float = 0.75
 ) -> jax.Array:
@@ -143,7 +155,9 @@ class AvgPool(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) // stride + 1."""
         around = ((self.padding, self.padding),) * 2
-        return nn.avg_pool(x, (self.window,) * 2, (self.stride,) * 2, padding=around)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # in which to add
+        out = nn.avg_pool(wide, (self.window,) * 2, (self.stride,) * 2, padding=around)
+        return out.astype(x.dtype)
 
 
 class AdaptiveAvgPool(nn.Module):

@@ -19,7 +19,7 @@ Deviations: evaluation uses moving averages of the batch statistics; the release
             and momentum 0.9.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ from cnn_archs.models.layers import (
     GlobalAvgPool,
     MaxPool,
     chosen,
+    kept_or_again,
     scaled,
 )
 
@@ -184,7 +185,8 @@ class ResNet(nn.Module):
     width: what all widths
     are multiplied by. scan_blocks: all units of a stage but the first in one `lax.scan`, so that
     the time to trace and compile does not grow with depth; `stack` and `unstack` convert the
-    parameters. Not for training on a CPU, where convolutions in a loop are slow.
+    parameters. Not for training on a CPU, where convolutions in a loop are slow. remat: in training
+    what a unit, or the first layer, computes inside is not kept but computed again.
     """
 
     num_classes: int = 1000
@@ -198,11 +200,17 @@ class ResNet(nn.Module):
     scan_blocks: bool = False
     bn_group: int = 0
     width: float = 1.0
+    remat: bool = False
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """image: f32[N, H, W, C] -> logits: f32[N, num_classes]."""
+        kept = partial(kept_or_again, self.remat and train)
+
+        def apply(unit, x):
+            return kept(unit, lambda unit, x: unit(x, train=train), x)
+
         unit_of = partial(
             chosen("unit", self.unit, UNITS),
             kind=self.kind,
@@ -213,19 +221,19 @@ class ResNet(nn.Module):
         )
         if min(self.blocks) < 1:
             raise ValueError(f"blocks={self.blocks}: each stage has at least one unit")
-        x = self.begin(image, train)  # ImageNet: 56x56; CIFAR: 32x32
+        x = kept(self, partial(ResNet.begin, train=train), image)  # ImageNet: 56x56; CIFAR: 32x32
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             unit = partial(unit_of, width=scaled(width, self.width))
             opening: dict[str, Any] = {}
             if stage == 0 and self.unit == "preactivation":
                 opening = dict(first=True, activated=self.stem == "7x7")
             name = f"conv{stage + 2}"
-            x = unit(stride=2 if stage else 1, **opening, name=f"{name}_1")(x, train=train)
+            x = apply(unit(stride=2 if stage else 1, **opening, name=f"{name}_1"), x)
             if self.scan_blocks and count > 1:
-                x = scan(unit(stride=1, name=f"{name}_rest"), x, count - 1, train)
+                x = scan(apply, unit(stride=1, name=f"{name}_rest"), x, count - 1)
             else:
                 for i in range(2, count + 1):
-                    x = unit(stride=1, name=f"{name}_{i}")(x, train=train)
+                    x = apply(unit(stride=1, name=f"{name}_{i}"), x)
         if self.unit == "preactivation":
             norm = BatchNorm(self.bn_group, dtype=self.dtype, name="final_bn")
             x = nn.relu(norm(x, train=train))
@@ -251,11 +259,14 @@ class ResNet(nn.Module):
         return x if self.stem == "3x3" else MaxPool(3, 2, padding=1, name="pool1")(x)
 
 
-def scan(unit: nn.Module, x: jax.Array, count: int, train: bool) -> jax.Array:
-    """`count` units like `unit`, one after another in one loop; parameters: f32[count, ...]."""
+def scan(apply: Callable[..., jax.Array], unit: nn.Module, x: jax.Array, count: int) -> jax.Array:
+    """`count` units like `unit`, one after another in one loop; parameters: f32[count, ...].
+
+    apply: (unit, x) -> what the unit makes of x.
+    """
 
     def body(unit, x, _):
-        return unit(x, train=train), None
+        return apply(unit, x), None
 
     axes: dict[Any, int] = {"params": 0, "batch_stats": 0}
     loop = nn.scan(body, variable_axes=axes, split_rngs={"params": True}, length=count)

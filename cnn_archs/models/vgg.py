@@ -27,6 +27,7 @@ from cnn_archs.models.layers import (
     MaxPool,
     chosen,
     dense_pair,
+    kept_or_again,
     scaled,
 )
 
@@ -50,6 +51,7 @@ class VGG(nn.Module):
 
     initializer: `normal`, `glorot` or `he`. width: what all widths but the number of classes are
     multiplied by. bn_group: images that share batch statistics, 0 for all, -1 for each device's.
+    remat: in training what a block computes inside is not kept but computed again.
     """
 
     num_classes: int = 1000
@@ -60,6 +62,7 @@ class VGG(nn.Module):
     bn_group: int = 0
     initializer: str = "glorot"
     width: float = 1.0
+    remat: bool = False
     dtype: str = "float32"
 
     @nn.compact
@@ -80,15 +83,19 @@ class VGG(nn.Module):
             layer = ConvNorm(*shape, use_bias=True, bn_group=self.bn_group, name=name, **options)
             return nn.relu(layer(x, train=train))
 
-        x = image
-        for block, layers in enumerate(column.split("|"), start=1):
+        def block(net, x, number, layers):
             for i, layer in enumerate(layers.split(), start=1):
                 if layer == "LRN":
-                    x = LRN(name=f"lrn{block}")(x)
+                    x = LRN(name=f"lrn{number}")(x)
                 else:
                     window, _, width = layer.rpartition("-")
-                    x = conv(x, int(window or 3), int(width), f"conv{block}_{i}")
-            x = MaxPool(2, 2, name=f"pool{block}")(x)  # 112x112, 56x56, 28x28, 14x14, 7x7
+                    x = conv(x, int(window or 3), int(width), f"conv{number}_{i}")
+            return MaxPool(2, 2, name=f"pool{number}")(x)
+
+        x = image
+        for number, layers in enumerate(column.split("|"), start=1):
+            layers_of = partial(block, number=number, layers=layers)
+            x = kept_or_again(self.remat and train, self, layers_of, x)  # 112x112, 56x56, ..., 7x7
         for name, hidden in zip(("fc6", "fc7"), self.hidden, strict=True):
             dense = FullyConnected(scaled(hidden, self.width), init, dtype=self.dtype, name=name)
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(x)))

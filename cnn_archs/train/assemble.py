@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.cluster import mesh as meshes
+from cnn_archs.data import statistics
 from cnn_archs.data.feeds import ResidentFeed, StreamedFeed
 from cnn_archs.data.resident import Resident
 from cnn_archs.data.streaming import Streamed
@@ -81,19 +82,17 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
     resident = net.inputs.resident
     if config.diagnose_every and not resident:
         raise ConfigError("diagnose_every needs a dataset whose images are of one size")
-    mesh = meshes.create(**config.mesh)
-    at_once = config.data.micro_batch or config.data.batch_size
-    meshes.check_batch(mesh, at_once)
-    net = net._replace(model=on_devices(net.model, mesh, at_once))
-    layers = split_layers(net.model, config.model.name, mesh)
+    net, mesh, layers = placed(config, net)
     on_cpu = jax.default_backend() == "cpu"
     alone = mesh.size == 1 and not on_cpu
     together = resident and (alone if together is None else together)
     rules(config, steps_per_epoch=1.0)  # before any data is read
     second_order = config.optimizer.name == "sdlm"
     splits = load_splits(config, net)
-    known = [statistics_of(config, net, p.workdir, lambda: splits["train"]) for p in parts]
-    prepare = net.inputs.prepare(known[0])
+    known = statistics_of(config, net, parts[0].workdir, lambda: splits["train"])
+    for workdir in filter(None, (p.workdir for p in parts[1:])):
+        statistics.kept(workdir, lambda: known)
+    prepare = net.inputs.prepare(known)
     data = {
         name: split if isinstance(split, Streamed) else Resident(split, mesh)
         for name, split in splits.items()
@@ -138,6 +137,7 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         batch_size=config.data.batch_size,
         eval_batch_size=config.eval_batch_size,
         periods=periods(config, period),
+        traced=range(*config.profile),
         schedule=schedule,
         average=average,
         mesh=mesh,
@@ -152,6 +152,24 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         diagnosis=diagnosis_of(net.model, loss, prepare, config.auxiliary),
         states=states,
     )
+
+
+class Placed(NamedTuple):
+    """A network on its devices. layers: that are split over the mesh's "model", and by what."""
+
+    net: Network
+    mesh: Mesh
+    layers: dict[str, str]
+
+
+def placed(config: ConfigDict, net: Network) -> Placed:
+    """`net` on the mesh of `config`; ConfigError where the two do not fit."""
+    mesh = meshes.create(**config.mesh)
+    at_once = config.data.micro_batch or config.data.batch_size
+    key = "data.micro_batch" if config.data.micro_batch else "data.batch_size"
+    meshes.check_batch(mesh, at_once, key)
+    net = net._replace(model=on_devices(net.model, mesh, at_once))
+    return Placed(net, mesh, split_layers(net.model, config.model.name, mesh))
 
 
 def on_devices(model: nn.Module, mesh: Mesh, at_once: int) -> nn.Module:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
 from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.setup import stored
 from cnn_archs.splits import training_images
 from cnn_archs.train.guard import write_json
 from cnn_archs.train.loop import FREE
@@ -136,16 +137,19 @@ def states(found: Sequence[Cell]) -> str:
     return ", ".join([*counts, *begun]) or "to do"
 
 
-def alike(found: Iterable[Cell]) -> list[list[Cell]]:
-    """Those that can be trained together: their configs differ in TRACED keys alone."""
+def alike(found: Iterable[Cell], most: int) -> list[list[Cell]]:
+    """Those that are trained together, `most` at once: their configs differ in TRACED keys alone,
+    and their images are on the devices."""
     groups: dict[str, list[Cell]] = {}
     for cell in found:
         tree = cell.config.to_dict()
+        if 0 in stored(cell.config)[0]:
+            tree["alone"] = str(cell)
         for key in TRACED:
             section, _, leaf = f".{key}".rpartition(".")
             (tree[section[1:]] if section else tree).pop(leaf, None)
         groups.setdefault(json.dumps(tree, sort_keys=True), []).append(cell)
-    return list(groups.values())
+    return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
 
 
 def level(found: Iterable[Cell]) -> list[list[Cell]]:

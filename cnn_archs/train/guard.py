@@ -27,7 +27,9 @@ def lock(workdir: Path, name: str = "lock", flag: str = "--workdir") -> Iterator
     with open(path, "a+") as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as e:
+            if e.errno not in (errno.EAGAIN, errno.EACCES):
+                raise DataError(f"cannot lock {path}: {e.strerror}; use another file system") from e
             f.seek(0)
             holder = f.read().strip() or "another process"
             raise ConfigError(f"{workdir} is in use by {holder}; use another {flag}") from None
@@ -65,7 +67,9 @@ class StopRequest:
         return self.signal != 0
 
     def handle(self, number: int, frame: object) -> None:
-        if self.signal and not self.scheduled:
+        # Who signals all processes at once signals a child twice: its parent tells it too. That
+        # parent ends it by closing its pipe.
+        if self.signal and not (self.scheduled or os.environ.get(PIPED)):
             os._exit(128 + number)
         self.signal = number
 
@@ -104,7 +108,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 def write_atomically(path: Path, text: str) -> None:
     """`path` holds the old text or the new one, whatever happens in between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     try:
         with open(temporary, "w") as f:
             f.write(text)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
@@ -25,6 +24,7 @@ from cnn_archs.train.assemble import Part, assemble, rules
 from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.guard import lock, stop_requests, write_json
 from cnn_archs.train.logs import Log, MetricsLog, Nowhere
+from cnn_archs.train.profiling import Trace
 from cnn_archs.train.progress import ProgressLine
 from cnn_archs.train.run import Run
 
@@ -40,6 +40,7 @@ FREE = {
     "keep",
     "mesh.data",
     "mesh.model",
+    "model.remat",
     "profile",
     "data.data_dir",
     "data.threads",
@@ -59,21 +60,25 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
 
     Their configs differ in seeds and learning rates alone, and they are at the same step.
     """
-    (config, _), *_ = parts
+    (config, workdir), *_ = parts
     with stop_requests() as request, ExitStack() as open_:
         stop = Agreed(request)
         devices(config)
         made = environment()
         saved: list[Checkpoints] = []
+        processes.check_same("settings or packages", (settings(config), made["packages"]))
         on_first(lambda: hold(parts, made, open_, saved))
         run = assemble(*(Part(*part) for part in parts))
+        counts = {name: data.examples for name, data in run.data.items()}
+        processes.check_same("numbers of images", counts)
         if not run.restore(*saved) and config.warm_start.workdir:
             run.start_from(warm_start.variables(run, **config.warm_start))
         logs: list[Log] = []
         on_first(lambda: open_logs(run, parts, open_, logs))
         logs = logs or [Nowhere()] * len(run.seeds)
         try:
-            go_on(run, saved, logs, stop)
+            with Trace(run.traced if processes.first() else range(0), workdir / "profile") as trace:
+                go_on(run, saved, logs, stop, trace)
             results = finish(run, parts, made, stop)
         except Interrupted:
             save(run, saved, logs)
@@ -115,6 +120,12 @@ def open_logs(
         logs += [log] * config.seeds
 
 
+def settings(config: ConfigDict) -> dict[str, Any]:
+    """What all processes of a run have alike: all but where, and by how many threads, they read."""
+    tree = json.loads(config.to_json())
+    return {**tree, "data": {**tree["data"], "data_dir": "", "threads": 0}}
+
+
 class Interrupted(Exception):
     """A signal came; `train_together` saves and stops."""
 
@@ -126,12 +137,17 @@ def save(run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log]) -> None:
     run.save(*saved)
 
 
-def go_on(run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log], stop: Agreed) -> None:
+def go_on(
+    run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log], stop: Agreed, trace: Trace
+) -> None:
     """From where `run` is to its last step. logs: one for each seed."""
     if run.step == 0:
         diagnose(run, logs)
     images = run.batch_size * len(run.seeds)
     with ProgressLine(run.total, images, run.step, silent=not processes.first()) as line:
+        if trace.misses(run.step, run.total):
+            steps = f"steps {run.step} to {run.total - 1}"
+            line.say(f"profile: nothing is traced, since this run makes {steps}")
         while True:
             if stop:
                 raise Interrupted
@@ -141,9 +157,10 @@ def go_on(run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log], stop: Agr
                     save(run, saved, logs)
             if run.step == run.total:
                 return
-            started = time.monotonic()
-            run.advance()
-            run.seconds += time.monotonic() - started
+            with trace.step(run.step):
+                started = time.monotonic()
+                run.advance()
+                run.seconds += time.monotonic() - started
             line.tick(run.step)
             if run.settled and line.due():
                 show(run, line)
@@ -216,7 +233,7 @@ def finish(
     final["train_eval"], final["train"] = final["train"], run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
     size = totals(ledger(run.net.model, run.net.image_shape))
-    damaged = int(processes.summed(np.array(sum(data.damaged for data in run.data.values()))))
+    damaged = sum(data.damaged for data in run.data.values())
     return [
         {
             "name": config.model.name,

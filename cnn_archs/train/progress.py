@@ -8,6 +8,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from cnn_archs.errors import say
+
 SECONDS = 5.0  # between plain lines
 
 
@@ -72,14 +74,14 @@ class ProgressLine:
             self.bar.update(self.task, completed=step, text=text)
         elif self.due():
             self.shown = time.monotonic()
-            print(f"step {step}/{self.total}  {text}", file=sys.stderr, flush=True)
+            say(f"step {step}/{self.total}  {text}")
 
     def say(self, text: str) -> None:
         """A line that stays."""
         if self.bar:
             self.bar.console.print(text, highlight=False)
         elif not self.silent:
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
 
 def clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ each of which is saved by itself, and can go on by itself.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
@@ -30,6 +31,7 @@ from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.diagnostics import Layers
 from cnn_archs.train.schedules import Schedule
 
+WAIT = 2.0  # seconds that a dispatch of several steps takes at most
 AVERAGE = "_average"  # after the name of a split: evaluated with the averaged weights
 
 
@@ -40,11 +42,12 @@ class Run:
     shares: which of the seeds are of which part. together: they are one vmapped program, and
     `states` is one state with a leading axis of k; otherwise `states` are k states, stepped one
     after another. loop: steps in one dispatch. periods: steps between events, of the kinds that
-    there are. held: the shardings of each of `states`, over `mesh`. feeds: one for each of
-    `states`: (step, count) -> the compiled step's arguments that follow the key. What changes while
-    it runs: `states`, `step` (steps made), `seconds` (spent on them), `settled` (what was due at
-    `step` has been done), `evaluated` (the reports of the splits at `step`, so that no split is
-    evaluated twice).
+    there are. traced: the steps that a trace is made of. held: the shardings of each of `states`,
+    over `mesh`. feeds: one for each of `states`: (step, count) -> the compiled step's arguments
+    that follow the key. What changes while it runs: `states`, `step` (steps made), `seconds` (spent
+    on them), `pace` (seconds a step of the last dispatch), `settled` (what was due at `step` has
+    been done), `evaluated` (the reports of the splits at `step`, so that no split is evaluated
+    twice).
     """
 
     net: Network
@@ -56,6 +59,7 @@ class Run:
     batch_size: int
     eval_batch_size: int
     periods: dict[str, Fraction]
+    traced: range
     schedule: Schedule
     average: Average
     mesh: Mesh
@@ -71,6 +75,7 @@ class Run:
     states: list[steps.TrainState]
     step: int = 0
     seconds: float = 0.0
+    pace: float = 0.0
     settled: bool = True
     evaluated: dict[str, list[dict[str, float]]] = dataclasses.field(default_factory=dict)
 
@@ -92,14 +97,31 @@ class Run:
         """The steps to the next event, or one dispatch of them."""
         if self.step == 0 or self.falls("epoch"):
             self.begin_epoch()
-        until = min(self.total, *(self.next_due(e, self.step) for e in self.periods))
-        made = min(self.loop, until - self.step)
+        until = min(self.untraced(), *(self.next_due(e, self.step) for e in self.periods))
+        made = 1
+        if self.loop > 1:
+            made = processes.on_first(lambda: min(self.at_once(), until - self.step))
+        started = time.monotonic()
         for i, feed in enumerate(self.feeds):
             self.states[i] = self.train_step(self.states[i], self.keys[i], *feed(self.step, made))
         jax.block_until_ready([s.step for s in self.states])
+        self.pace = (time.monotonic() - started) / made
         self.step += made
         self.evaluated = {}
         self.settled = not self.due("log", "evaluate", "checkpoint", "diagnose")
+
+    def at_once(self) -> int:
+        """Steps for a dispatch: as many as `loop`, but no longer than somebody waits who stops us.
+
+        How many there are changes no bit: see `steps.repeated`.
+        """
+        return max(1, min(self.loop, int(WAIT / self.pace) if self.pace else self.loop))
+
+    def untraced(self) -> int:
+        """The step that a dispatch may reach at most: one that is traced has it for itself."""
+        if self.step in self.traced:
+            return self.step + 1
+        return min(s for s in (self.traced.start, self.total) if s > self.step)
 
     def begin_epoch(self) -> None:
         """Counts of the epoch from 0; new curvature for the optimizer that uses it."""

@@ -11,15 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.cluster.machine import Machine, probe
-from cnn_archs.errors import CellsFailed, ConfigError, Stopped
+from cnn_archs.errors import CellsFailed, ConfigError, Stopped, say
 from cnn_archs.train import grid
 from cnn_archs.train.grid import Cell
-from cnn_archs.train.guard import StopRequest, lock, stop_requests, write_json
+from cnn_archs.train.guard import PIPED, StopRequest, lock, stop_requests, write_json
 
 SECONDS = 10.0  # between lines that say how far the processes are
 PATIENCE = 600.0  # seconds to save in, for processes that are told to stop
@@ -68,27 +68,43 @@ def sweep(
     found = grid.cells(stated, folder, overrides)
     folder.mkdir(parents=True, exist_ok=True)
     with stop_requests() as stop, lock(folder, f"part{part[0]}of{part[1]}.lock"):
+        check_parts(folder, part[1])
         write_json(folder / "sweep.json", {**stated, "overrides": list(overrides)})
         missing = {str(cell) for cell in found if not cell.done and not cell.failed}
         say(f"{stated['title']}: {len(found)} cells, {len(missing)} to train")
         if missing:
             machine = probe()
+            slots = slots_of(machine, processes)
             # Seeds and rates of one network fill an accelerator. A core is full with one.
-            units = [[c] for c in found] if machine.backend == "cpu" else grid.alike(found)
-            groups = [
-                group
-                for unit in units[part[0] :: part[1]]
-                for group in grid.level(c for c in unit if str(c) in missing)
-            ]
-            Sweep(groups, slots_of(machine, processes), folder, stop).run()
+            on_cpu = machine.backend == "cpu"
+            units = [[c] for c in found] if on_cpu else grid.alike(found, share(found, part[1]))
+            ours = [c for unit in units[part[0] :: part[1]] for c in unit if str(c) in missing]
+            groups = [[c] for c in ours]
+            if not on_cpu:
+                most = share(ours, len(slots))
+                groups = [g for level in grid.level(ours) for g in grid.alike(level, most)]
+            Sweep(groups, slots, stop).run()
         done = grid.merge(found)
-    failed = [cell for cell in found if cell.failed]
+    failed = [cell for cell in found if cell.failed and not cell.done]
     if failed:
         errors = "; ".join(f"{cell}: {cell.failure['error']}" for cell in failed)
         raise CellsFailed(
             f"{len(failed)} cells failed twice; remove their failed.json to try again: {errors}"
         )
     return done
+
+
+def share(cells: Sequence[Cell], count: int) -> int:
+    """The most of them that one of `count` has."""
+    return max(1, -(-len(cells) // count))
+
+
+def check_parts(folder: Path, count: int) -> None:
+    """ConfigError while somebody else trains one of another number of parts of this folder."""
+    for path in folder.glob("part*of*.lock"):
+        if not path.stem.endswith(f"of{count}"):
+            with lock(folder, path.name):
+                pass
 
 
 def stated_by(file: str, seeds: int) -> dict[str, Any]:
@@ -120,16 +136,10 @@ def slots_of(machine: Machine, processes: int) -> list[Slot]:
 class Sweep:
     """The processes of a sweep. groups: of cells, each to be trained in one."""
 
-    def __init__(
-        self,
-        groups: list[list[Cell]],
-        slots: Sequence[Slot],
-        folder: Path,
-        stop: StopRequest,
-    ):
+    def __init__(self, groups: list[list[Cell]], slots: Sequence[Slot], stop: StopRequest):
         self.groups, self.free = groups, list(slots)
         self.total = sum(map(len, groups))
-        self.folder, self.stop = folder, stop
+        self.stop = stop
         self.running: list[Process] = []
         self.ended = 0
         self.said = time.monotonic()
@@ -171,7 +181,7 @@ class Sweep:
                 stderr=written,
                 text=True,
                 start_new_session=True,  # a terminal's ^C is for us, who tell them
-                env={**os.environ, **self.cache(), **dict(slot.environment)},
+                env={**os.environ, **dict(slot.environment), PIPED: "1"},
             )
         keys = ("experiment", "overrides", "after")
         order = {
@@ -182,15 +192,11 @@ class Sweep:
             ],
         }
         assert popen.stdin
-        popen.stdin.write(json.dumps(order) + "\n")
-        popen.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended already, as `collect` will see
+            popen.stdin.write(json.dumps(order) + "\n")
+            popen.stdin.flush()
         self.running.append(Process(cells, slot, popen, log))
         say(f"{', '.join(map(str, cells))}: begun" + (" again" if cells[0].failure else ""))
-
-    def cache(self) -> dict[str, str]:
-        """Where programs are kept that are compiled: seeds of a cell have the same."""
-        given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-        return {"JAX_COMPILATION_CACHE_DIR": given or str(self.folder.resolve() / "compiled")}
 
     def collect(self) -> None:
         """Frees the slots of processes that have ended, and has failed cells tried again alone."""
@@ -207,7 +213,8 @@ class Sweep:
                     (cell.workdir / "failed.json").unlink(missing_ok=True)
                     say(f"{cell}: {outcome(cell)} ({self.ended} of {self.total})")
                     continue
-                cell.fail(last_line(process.log), code)
+                by_signal = f"ended by signal {-code}, after: " if code < 0 else ""
+                cell.fail(by_signal + last_line(process.log), code)
                 say(f"{cell}: failed: {cell.failure['error']}")
                 if not cell.failed:
                     self.groups.append([cell])
@@ -242,7 +249,3 @@ def last_line(log: Path) -> str:
         f.seek(max(os.path.getsize(log) - 2000, 0))
         lines = f.read().decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("error: ") if lines else "nothing said yet"
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -1,6 +1,5 @@
 """Starting from another run's weights: VGG's deeper columns from A, a scale from another."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from cnn_archs import config as configs
 from cnn_archs.cluster import processes
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, say
 from cnn_archs.evaluate.run import load
 from cnn_archs.train.run import Run
 
@@ -32,7 +31,7 @@ def variables(run: Run, workdir: str, layers: str) -> list[dict[str, Any]]:
         started.append(replaced(ours, theirs.variables, pairs, what))
     which = layers or "all layers"
     if processes.first():
-        print(f"starting from {workdir} at step {theirs.step}: {which}", file=sys.stderr)
+        say(f"starting from {workdir} at step {theirs.step}: {which}")
     return started
 
 

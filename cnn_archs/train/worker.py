@@ -47,7 +47,7 @@ def work(cells: list[Mapping[str, Any]]) -> None:
             loop.train_together(left)
             break
         except NotFinite as e:
-            broken = e
+            broken = e.with_traceback(None)  # which holds the run, and its arrays
             left = [part for i, part in enumerate(left) if i not in e.parts]
     trained = {workdir for _, workdir in left}
     for cell in cells:

@@ -12,7 +12,10 @@ import numpy as np
 import odd_photographs
 import pytest
 
-STEPS, HALF = 6, 3
+STEPS = 4
+# Batch normalisation of some noise makes roundings ten times larger in each step at the rates of
+# training: at this one losses still change by a hundred times what they may differ.
+RATE = 1e-4
 FAMILIES = {
     "lenet": ("lenet5_mnist", "data.image_shape=(32,32,3)", "crop.name=inception"),
     "alexnet": ("alexnet_imagenet", "data.image_shape=(67,67,3)", "crop.side=76"),
@@ -20,7 +23,7 @@ FAMILIES = {
     "vgg": ("vgg_imagenet:A_bn", "data.image_shape=(64,64,3)"),
     "googlenet": ("googlenet_imagenet", "data.image_shape=(224,224,3)"),
     "resnet": ("resnet_imagenet:18", "data.image_shape=(64,64,3)", "model.bn_group=4"),
-    "inception_v3": ("inception_v3_imagenet", "data.image_shape=(139,139,3)"),
+    "inception_v3": ("inception_v3_imagenet", "data.image_shape=(299,299,3)", "model.bn_group=0"),
 }
 
 
@@ -37,8 +40,8 @@ def test_a_family_moves_between_devices_and_processes(
 ):
     experiment, *overrides = FAMILIES[family]
     overrides += ["data.name=image_folder", f"data.data_dir={photographs}", "data.batch_size=16"]
-    overrides += ["schedule.name=constant", "schedule.learning_rate=0.001", "log_every=1"]
-    overrides += ["eval_batch_size=16", "warmup.name=none"]
+    overrides += ["schedule.name=constant", f"schedule.learning_rate={RATE}", "log_every=1"]
+    overrides += ["eval_batch_size=16", "warmup.name=none", "data.holdout=0"]
     overrides += [] if family == "lenet" else ["model.width=0.0625"]
 
     def train(name, devices, steps, *flags):
@@ -61,11 +64,12 @@ def test_a_family_moves_between_devices_and_processes(
         )
 
     one = train("one", 1, STEPS)
-    assert {split for _, split in one} == {"train", "test"}
+    assert {split for _, split in one} >= {"train", "test"}
+    assert abs(one[STEPS, "train"] / one[1, "train"] - 1) > 1e-3
     same(train("eight", 8, STEPS), one)
     same(train("two", 4, STEPS, "--processes=2"), one)
-    train("moved", 4, HALF, "--processes=2")
-    train("moved", 8, 2 * HALF - 1)
+    train("moved", 4, 1, "--processes=2")
+    train("moved", 8, 3)
     moved = train("moved", 4, STEPS, "--processes=2")
     trained = {key: loss for key, loss in one.items() if key[1] == "train"}
     same({key: loss for key, loss in moved.items() if key in trained}, trained)

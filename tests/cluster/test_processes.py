@@ -219,6 +219,45 @@ def test_gpus_are_shared_out(monkeypatch):
     assert local.environments(2) == [{}, {}]
 
 
+@pytest.mark.parametrize(
+    ("environment", "own"),
+    [
+        ({}, [0, 1, 2, 3]),  # alone
+        ({"SLURM_STEP_TASKS_PER_NODE": "4(x2)", "SLURM_LOCALID": "2", "SLURM_NODEID": "1"}, [2]),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2,1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0"}, [2, 3]),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2,1", "SLURM_NODEID": "1"}, [0, 1, 2, 3]),
+        ({"SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_LOCALID": "3", "SHOWN": "0"}, [0]),
+        (
+            {"SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_LOCALID": "1", "SLURM_GPUS_PER_TASK": "2"}
+            | {"SHOWN": "0,1"},
+            [0, 1],
+        ),
+        ({"OMPI_COMM_WORLD_LOCAL_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}, [2, 3]),
+        ({"SHOWN": ""}, None),
+    ],
+)
+def test_a_process_takes_its_share_of_the_gpus_that_it_sees(environment, own, monkeypatch):
+    for name in [n for n in os.environ if n.startswith(("SLURM_", "OMPI_"))]:
+        monkeypatch.delenv(name)
+    for name, value in {"SHOWN": "4,5,6,7", **environment}.items():
+        monkeypatch.setenv(name.replace("SHOWN", "CUDA_VISIBLE_DEVICES"), value)
+    assert processes.own_gpus() == own
+
+
+@pytest.mark.slow
+def test_processes_of_another_rate_are_refused_by_all(launch, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"--coordinator=localhost:{free.getsockname()[1]}"
+    flags = (f"--workdir={tmp_path}", place, "--num_processes=2")
+    rates = [f"--config.schedule.learning_rate={rate}" for rate in (0.1, 0.2)]
+    both = [launch("train", *SMALL, *flags, r, f"--process_id={i}") for i, r in enumerate(rates)]
+    for process in both:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 2, err[-3_000:]
+        assert "settings or packages of process 1 differ from those of process 0" in err
+
+
 def test_alone_all_is_one_s_own():
     assert processes.first() and list(processes.share(5)) == [0, 1, 2, 3, 4]
     assert processes.on_first(lambda: {"a": 1}) == {"a": 1}

@@ -113,6 +113,12 @@ def test_a_run_on_one_node_and_a_sweep_are_one_process(tmp_path, capsys):
     assert found["--array"] == "0-2%3"
 
 
+def test_a_job_does_not_get_the_programs_of_another_processor(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    submit(capsys, *DIGITS, f"--workdir={tmp_path}/run", "--dry_run")
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
 def test_a_short_limit_is_warned_of_later(tmp_path, capsys):
     flags = (f"--workdir={tmp_path}/run", "--hours=0.05", "--dry_run")
     found = options(submit(capsys, *DIGITS, *flags)["script"])

@@ -124,11 +124,17 @@ def test_overrides_are_of_every_cell(file, tmp_path):
 
 def test_seeds_and_rates_of_one_network_go_together(file, tmp_path):
     found = cells(file, tmp_path)
-    groups = [[str(c) for c in group] for group in grid.alike(found)]
-    assert sorted(groups) == [
+
+    def groups(most, found=found):
+        return sorted([str(c) for c in group] for group in grid.alike(found, most))
+
+    assert groups(6) == [
         ["slow/seed0", "fast/seed0", "slow/seed1", "fast/seed1"],
         ["wide/seed0", "wide/seed1"],
     ]
+    assert [len(group) for group in groups(3)] == [1, 3, 2]  # no device is left without
+    streamed = cells(file, tmp_path, "data.name=imagenette", "data.image_shape=(32,32,3)")
+    assert len(groups(6, streamed)) == 6  # nothing is gained by k feeds of one network
     (found[0].workdir / "checkpoints" / "8").mkdir(parents=True)  # that one is further
     assert [len(group) for group in grid.level(found)] == [1, 5]
 

@@ -1,0 +1,116 @@
+"""What `model.remat` and `model.dtype` save of a training step's memory. Nothing is run.
+
+python benchmarks/memory.py [--format=json] [--networks=vgg_e,resnet152] [--batch=256] [--side=224]
+    [--tpu=v5e:2x2]
+Expected: `ratio`, what the forward pass of the last network leaves for the gradient in float32 with
+`remat` / without, below 0.2.
+
+`left` is counted before any compiler: all that is kept between the two passes, parameters too. With
+--tpu, which takes `pip install libtpu` and no TPU, each step is compiled for one chip of that
+topology as well (half an hour), and `peak` is what its compiler sets aside; none where it finds no
+room.
+"""
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+
+def step_of(network: str, batch: int, side: int, **fields: Any) -> tuple[Any, Any, Any]:
+    """(model, training step, its abstract arguments)."""
+    import jax
+    import jax.numpy as jnp
+
+    from cnn_archs import models
+    from cnn_archs.train import averages, losses, optimizers, schedules, steps
+
+    net = models.create(network, **fields)
+    schedule = schedules.create("constant", steps_per_epoch=1.0, learning_rate=0.1)
+    knobs: Any = dict(momentum=0.9, weight_decay=1e-4, decayed="all", bias_rate=1.0)
+    optimizer = optimizers.create("momentum", schedule, **knobs)
+    average = averages.create("none", steps_per_epoch=1.0)
+    step = steps.train_step_of(
+        net,
+        losses.create("cross_entropy", smoothing=0.0),
+        optimizer,
+        average,
+        lambda key, images: images.astype(jnp.float32) / 255,
+        auxiliary=0.3,
+        micro_batch=0,
+    )
+    image, key = (side, side, 3), jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(lambda k: steps.init_state(net, optimizer, average, k, image), key)
+    images = jax.ShapeDtypeStruct((batch, *image), jnp.uint8)
+    return net, step, (state, key, images, jax.ShapeDtypeStruct((batch,), jnp.int32))
+
+
+def left(net: Any, state: Any, images: Any) -> int:
+    """Bytes that the forward pass of `net` leaves for the gradient."""
+    import jax
+    import jax.numpy as jnp
+
+    def forward(params, batch_stats, x):
+        def loss(params):
+            variables = {"params": params, "batch_stats": batch_stats}
+            rngs = {"dropout": jax.random.key(0)}
+            heads, new = net.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
+            return sum(h.astype(jnp.float32).mean() for h in heads.values()), new
+
+        return jax.vjp(loss, params, has_aux=True)[1]
+
+    x = jax.ShapeDtypeStruct(images.shape, jnp.float32)
+    kept = jax.eval_shape(forward, state.params, state.batch_stats, x)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+
+
+def peak(step: Any, arguments: Any, topology: str) -> int | None:
+    """Bytes that the step takes on one chip of a TPU `topology`; None where it does not fit."""
+    import jax
+    from jax.experimental import topologies
+    from jax.sharding import SingleDeviceSharding
+
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
+    jax.default_backend = lambda: "tpu"  # for convolutions that are written otherwise for a CPU
+    chips = topologies.get_topology_desc(topology, "tpu", chips_per_host_bounds=(2, 2, 1))
+    there = SingleDeviceSharding(chips.devices[0])
+    placed = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there), arguments
+    )
+    try:
+        compiled = jax.jit(step, donate_argnums=0).lower(*placed).compile()
+    except jax.errors.JaxRuntimeError as e:
+        if "RESOURCE_EXHAUSTED" not in str(e):
+            raise
+        return None
+    return compiled.memory_analysis().peak_memory_in_bytes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", default="vgg_e,resnet152")
+    parser.add_argument("--batch", type=int, default=256, help="images")
+    parser.add_argument("--side", type=int, default=224, help="of an image, pixels")
+    parser.add_argument("--tpu", default="", metavar="TOPOLOGY", help="v5e:2x2, v5p:2x2x1, ...")
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    arguments = parser.parse_args()
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    rows: list[dict[str, Any]] = []
+    for network in arguments.networks.split(","):
+        for dtype in ("bfloat16", "float32"):
+            for remat in (False, True):
+                row: dict[str, Any] = dict(network=network, dtype=dtype, remat=remat)
+                size = (arguments.batch, arguments.side)
+                net, step, abstract = step_of(network, *size, dtype=dtype, remat=remat)
+                row["left"] = left(net, abstract[0], abstract[2])
+                if arguments.tpu:
+                    row["peak"] = peak(step, abstract, arguments.tpu)
+                rows.append(row)
+                print(*row.values(), file=sys.stderr)
+    result = {"ratio": rows[-1]["left"] / rows[-2]["left"], "rows": rows}
+    print(json.dumps(result, indent=2) if arguments.format == "json" else f"{result['ratio']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

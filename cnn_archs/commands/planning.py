@@ -1,0 +1,47 @@
+"""Commands before a run: what it would cost."""
+
+import argparse
+from pathlib import Path
+
+from cnn_archs.commands.shared import Declare, emit, run_in
+from cnn_archs.errors import ConfigError
+
+
+def declare(command: Declare) -> None:
+    c = command(plan, "config")
+    c.add_argument("--devices", type=int, default=1, metavar="N", help="(default: %(default)s)")
+    c.add_argument(
+        "--kind",
+        default="cpu",
+        help="of the devices: v100, a100, h100, h200, l4, v4, v5e, v5p, v6e; or cpu: machines like "
+        "this one (default)",
+    )
+    c.add_argument(
+        "--cores",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of each host, to decode with (default: as many as here)",
+    )
+    c.add_argument("--workdir", metavar="DIR", help="a finished run, to measure by as well")
+
+
+def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Prints what a training would cost: steps, bytes, memory, time, and what limits it."""
+    for flag in ("devices", "cores"):
+        if getattr(arguments, flag) < (flag == "devices"):
+            raise ConfigError(f"--{flag}={getattr(arguments, flag)}: must be at least 1")
+    workdir = run_in(Path(arguments.workdir)) if arguments.workdir else None
+
+    from cnn_archs.analysis import claims, kinds, plan, planned, program
+
+    program.simulate(arguments.devices)  # before anything asks jax for a device
+    from cnn_archs import config as configs
+    from cnn_archs.data.threads import cores
+
+    config = configs.load(arguments.config, overrides)
+    kind = kinds.find(arguments.kind)
+    own = [workdir / "result.json"] if workdir else []
+    files = [path for path in [*own, *claims.RESULTS.glob("*/*.json")] if path.is_file()]
+    found = plan.plan(config, kind, arguments.cores or cores(), files)
+    emit(arguments, found, planned.text(found))
