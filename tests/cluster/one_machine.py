@@ -79,7 +79,8 @@ class Cluster:
 
     def stop(self) -> None:
         """Ends all jobs, and the daemons."""
-        self.run("scancel", "--user=root", "--signal=KILL")
+        for node in ("n1", "n2"):
+            tell(processes_of(node), signal.SIGKILL)
         for pid in [*self.folder.glob("*.pid")]:
             kill(pid, signal.SIGTERM)
         self.wait(lambda: not [*self.folder.glob("*.pid")], 30)
