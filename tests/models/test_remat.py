@@ -16,7 +16,7 @@ NETWORKS = {  # name, fields, side of the image
     "vgg": ("vgg_a_bn", dict(width=1 / 16, hidden=(8, 8)), 32),
     "vgg_lrn": ("vgg_a_lrn", dict(width=1 / 16, hidden=(8, 8), initializer="glorot"), 32),
     "resnet": ("resnet20", dict(width=1 / 4, blocks=(1, 1, 1)), 16),
-    "scanned": ("resnet20", dict(width=1 / 4, blocks=(3, 1, 1), scan_blocks=True), 16),
+    "scanned": ("resnet20", dict(width=1 / 4, blocks=(3,), widths=(16,), scan_blocks=True), 16),
     "v2": ("resnet50_v2", dict(width=1 / 16, blocks=(1, 1, 1, 1)), 32),
     "googlenet": ("googlenet_cifar", dict(width=1 / 16, batch_norm=True, lrn=False), 80),
     "inception": ("inception_v3", dict(width=1 / 16, aux=False), 75),
@@ -132,7 +132,7 @@ def compiled_bytes(name, batch, side, **fields):
 def test_a_scanned_stage_takes_less_than_half_of_the_memory():
     """As compiled, on a CPU too. (There XLA drops what keeps the second computation of an unrolled
     network apart from the first; see the README for a TPU's.)"""
-    fields = dict(blocks=(9, 1, 1), widths=(16, 16, 16), scan_blocks=True)
+    fields = dict(blocks=(9,), widths=(16,), scan_blocks=True)
     kept, again = (compiled_bytes("resnet20", 64, 16, remat=r, **fields) for r in (False, True))
     assert again < kept / 2
 
