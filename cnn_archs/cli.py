@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cnn_archs import cache
-from cnn_archs.commands import data, networks, papers, planning, runs
+from cnn_archs.commands import cluster, data, networks, papers, planning, runs
 from cnn_archs.errors import ConfigError, UserError, say
 
-FAMILIES = (runs, planning, networks, papers, data)  # in the order of --help
+FAMILIES = (runs, planning, cluster, networks, papers, data)  # in the order of --help
 
 EPILOG = """\
 any key of the experiment is a flag too:  --config.epochs=2 --config.schedule.learning_rate=0.05
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
-        cache.keep_programs()
+        if arguments.compiles:
+            cache.keep_programs()
         arguments.run(arguments, overrides)
     except UserError as e:
         say(f"error: {e}")
@@ -44,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """(arguments, overrides `a.b=value`)."""
-    keys: dict[str, list[str]] = {"config": [], "compare": []}
+    keys: dict[str, list[str]] = {"config": [], "compare": [], "slurm": []}
     rest: list[str] = []
     for a in argv:
         kind, dot, override = a.removeprefix("--").partition(".")
@@ -54,7 +55,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for kind, overrides in keys.items():
         if overrides and not hasattr(arguments, kind):
             raise ConfigError(f"{arguments.command} takes no --{kind}.{overrides[0]}")
-    arguments.compare_overrides = keys["compare"]
+    arguments.compare_overrides, arguments.slurm = keys["compare"], keys["slurm"]
     arguments.argv = argv
     return arguments, keys["config"]
 
@@ -86,7 +87,7 @@ def parser() -> Parser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        c.set_defaults(run=run)
+        c.set_defaults(run=run, compiles=True)
         if configured:
             c.add_argument(
                 "--config",

@@ -23,6 +23,9 @@ MAY_IMPORT = {
     "cnn_archs.environment": set(),
     "cnn_archs.models": {"models"},
     "cnn_archs.cluster": {"errors"},
+    "cnn_archs.cluster.job": {"cli", "train.guard"},  # a front door, like launch.py
+    "cnn_archs.cluster.slurm": {"cluster.job", "errors"},
+    "cnn_archs.cluster.jobset": {"cluster.job", "errors"},
     "cnn_archs.cluster.local": {"cluster.machine", "errors", "train.guard"},
     "cnn_archs.data": {"data", "errors"},
     "cnn_archs.data.resident": {"cluster.mesh", "data.order", "data.sources"},
@@ -196,6 +199,10 @@ MAY_IMPORT = {
         ),
         "train.sweep",
     },
+    "cnn_archs.commands.cluster": {
+        *("cluster.job", "cluster.jobset", "cluster.slurm", "commands.shared", "config", "errors"),
+        *("train.grid", "train.guard", "train.loop", "train.sweep"),
+    },
     "cnn_archs.commands.networks": {
         *("analysis.ledger", "analysis.summary", "commands.shared", "config", "errors", "setup"),
         *("train.guard", "weights.run"),
@@ -238,6 +245,8 @@ HOLDERS = {  # package -> the only files that may import it
         "cnn_archs/weights/run.py",
     },
     "safetensors": {"cnn_archs/weights/run.py"},
+    "submitit": {"cnn_archs/cluster/slurm.py"},
+    "yaml": {"cnn_archs/cluster/jobset.py"},
     **dict.fromkeys(("torch", "torchvision", "keras", "pickle", "clu", "hydra"), set()),
 }
 

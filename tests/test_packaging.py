@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_metadata_is_right():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"cnn-archs": "cnn_archs.cli:main"}
-    assert {"cuda13", "tpu", "prepare", "dev"} <= set(project["optional-dependencies"])
+    assert {"cuda13", "tpu", "prepare", "slurm", "dev"} <= set(project["optional-dependencies"])
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
     assert (ROOT / "cnn_archs" / "py.typed").exists()
 

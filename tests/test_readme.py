@@ -56,6 +56,11 @@ NOT_RUN = {
     "simulates eight devices; tests/analysis/test_plan.py has one with four",
     "pip install '.[cuda13]'": "hardware",
     "pip install '.[tpu]'": "hardware",
+    "pip install '.[slurm]'": "a package index",
+    "cnn-archs submit --config=resnet_imagenet:50 --workdir=runs/resnet50 --nodes=2 "
+    "--gpus_per_node=8 --hours=12 --slurm.partition=gpu --slurm.cpus-per-task=8": "SLURM",
+    "cnn-archs submit --sweep=degradation --workdir=runs/degradation --jobs=16 "
+    "--gpus_per_node=1": "SLURM",
 }
 
 
@@ -77,8 +82,9 @@ def test_what_is_not_run_is_well_formed(line):
         )
     else:
         arguments, overrides = cli.parse(words[1:])
-        if arguments.command == "sweep":
-            assert grid.cells(grid.load(arguments.config), Path("runs"), overrides)
+        sweep = arguments.config if arguments.command == "sweep" else vars(arguments).get("sweep")
+        if sweep:
+            assert grid.cells(grid.load(sweep), Path("runs"), overrides)
         elif hasattr(arguments, "config"):
             configs.load(arguments.config, overrides)
 

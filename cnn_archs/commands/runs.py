@@ -9,6 +9,7 @@ from pathlib import Path
 from cnn_archs.commands.shared import (
     Declare,
     check_output,
+    default_workdir,
     emit,
     workdir_of,
     workdirs_of,
@@ -168,13 +169,6 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
         cost = estimate.cost(*described(config), steps, size, known)
         rows.append((name, len(cells), cost, grid.states(cells)))
     emit(arguments, estimate.document(rows), estimate.table(rows, device))
-
-
-def default_workdir(experiment: str) -> str:
-    """runs/<experiment>, with its argument where it has one."""
-    path, _, argument = experiment.partition(":")
-    stem = Path(path).name.removesuffix(".py")
-    return f"runs/{stem}_{argument}" if argument else f"runs/{stem}"
 
 
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:

@@ -20,6 +20,13 @@ def check_output(output: Path, flag: str = "--output") -> None:
         raise ConfigError(f"{flag}={output} is a folder: name a file")
 
 
+def default_workdir(experiment: str) -> str:
+    """runs/<experiment>, with its argument where it has one."""
+    path, _, argument = experiment.partition(":")
+    stem = Path(path).name.removesuffix(".py")
+    return f"runs/{stem}_{argument}" if argument else f"runs/{stem}"
+
+
 def workdir_of(arguments: argparse.Namespace) -> Path:
     """The --workdir that must be there, with a run in it."""
     if not arguments.workdir:

@@ -53,10 +53,15 @@ def end_with_parent() -> None:
 
 
 class StopRequest:
-    """Truth: a signal to stop has come. A second one ends the process at once."""
+    """Truth: a signal to stop has come. A second one ends the process at once.
 
-    def __init__(self) -> None:
+    scheduled: not then. A scheduler says it more than once, and has SIGKILL for when it will not
+    wait any longer.
+    """
+
+    def __init__(self, scheduled: bool = False) -> None:
         self.signal = 0
+        self.scheduled = scheduled
 
     def __bool__(self) -> bool:
         return self.signal != 0
@@ -64,16 +69,22 @@ class StopRequest:
     def handle(self, number: int, frame: object) -> None:
         # Who signals all processes at once signals a child twice: its parent tells it too. That
         # parent ends it by closing its pipe.
-        if self.signal and not os.environ.get(PIPED):
+        if self.signal and not (self.scheduled or os.environ.get(PIPED)):
             os._exit(128 + number)
         self.signal = number
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """SIGTERM and SIGINT set the StopRequest that this yields, instead of ending the process."""
-    request = StopRequest()
-    numbers = (signal.SIGTERM, signal.SIGINT)
+def stop_requests(scheduled: bool = False) -> Iterator[StopRequest]:
+    """SIGTERM and SIGINT set the StopRequest that this yields, instead of ending the process.
+
+    scheduled: SIGUSR2 too, which a scheduler sends before the time is up. Inside of another
+    `stop_requests` the request is that one's: what came before is not forgotten.
+    """
+    outer = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    request = outer if isinstance(outer, StopRequest) else StopRequest(scheduled)
+    numbers = (signal.SIGTERM, signal.SIGINT, *(signal.SIGUSR2,) * request.scheduled)
+    # Set again inside of another: a library may have put its own in between.
     before = [signal.signal(n, request.handle) for n in numbers]
     try:
         yield request

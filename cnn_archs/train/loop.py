@@ -260,17 +260,24 @@ def finish(
 
 def claim(workdir: Path, config: ConfigDict, made: dict[str, Any]) -> None:
     """Writes environment.json; ConfigError if a run with another config lives here."""
-    if not any((workdir / "checkpoints").glob("*")):
+    if any((workdir / "checkpoints").glob("*")):
+        check_config(workdir, config)
+    else:
         (workdir / statistics.FILE).unlink(missing_ok=True)  # of a run that was never saved
-    elif (workdir / "config.json").exists():
-        old, new = (json.loads(c.to_json()) for c in (configs.read(workdir), config))
-        free = FREE
-        if rules(config, steps_per_epoch=1.0).schedule.evaluated:
-            free = FREE - {"eval_every"}  # it counts evaluations
-        changed = set(configs.differences(old, new)) - free
-        if changed:
-            raise ConfigError(
-                f"{workdir} holds a run with another config ({', '.join(sorted(changed))}); use "
-                "another --workdir or remove that one"
-            )
     write_json(workdir / "environment.json", made)
+
+
+def check_config(workdir: Path, config: ConfigDict) -> None:
+    """ConfigError if the run that was saved in `workdir` has another config."""
+    if not (workdir / "config.json").exists():
+        return
+    old, new = (json.loads(c.to_json()) for c in (configs.read(workdir), config))
+    free = FREE
+    if rules(config, steps_per_epoch=1.0).schedule.evaluated:
+        free = FREE - {"eval_every"}  # it counts evaluations
+    changed = set(configs.differences(old, new)) - free
+    if changed:
+        raise ConfigError(
+            f"{workdir} holds a run with another config ({', '.join(sorted(changed))}); use "
+            "another --workdir or remove that one"
+        )
