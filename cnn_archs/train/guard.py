@@ -55,8 +55,8 @@ def end_with_parent() -> None:
 class StopRequest:
     """Truth: a signal to stop has come. A second one ends the process at once.
 
-    scheduled: not then. A scheduler says it more than once, and has SIGKILL for when it will not
-    wait any longer.
+    scheduled: not then. Who stops many processes says it more than once, to a child himself and
+    through its parent, and has SIGKILL for when he will not wait any longer.
     """
 
     def __init__(self, scheduled: bool = False) -> None:
@@ -67,9 +67,7 @@ class StopRequest:
         return self.signal != 0
 
     def handle(self, number: int, frame: object) -> None:
-        # Who signals all processes at once signals a child twice: its parent tells it too. That
-        # parent ends it by closing its pipe.
-        if self.signal and not (self.scheduled or os.environ.get(PIPED)):
+        if self.signal and not self.scheduled:
             os._exit(128 + number)
         self.signal = number
 
@@ -78,11 +76,13 @@ class StopRequest:
 def stop_requests(scheduled: bool = False) -> Iterator[StopRequest]:
     """SIGTERM and SIGINT set the StopRequest that this yields, instead of ending the process.
 
-    scheduled: SIGUSR2 too, which a scheduler sends before the time is up. Inside of another
-    `stop_requests` the request is that one's: what came before is not forgotten.
+    scheduled, or a process whose parent holds a pipe to it: SIGUSR2 too, which a scheduler sends
+    before the time is up. Inside of another `stop_requests` the request is that one's: what came
+    before is not forgotten.
     """
     outer = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    request = outer if isinstance(outer, StopRequest) else StopRequest(scheduled)
+    new = StopRequest(scheduled or PIPED in os.environ)
+    request = outer if isinstance(outer, StopRequest) else new
     numbers = (signal.SIGTERM, signal.SIGINT, *(signal.SIGUSR2,) * request.scheduled)
     # Set again inside of another: a library may have put its own in between.
     before = [signal.signal(n, request.handle) for n in numbers]

@@ -13,6 +13,9 @@ import odd_photographs
 import pytest
 
 STEPS = 4
+# Of losses in different layouts. Inception-v3's narrow maps, over 16 images, have variances so near
+# to nothing that another order of summation alone changes the fifth digit.
+APART = {"inception_v3": 2e-4}
 # Batch normalisation of some noise makes roundings ten times larger in each step at the rates of
 # training: at this one losses still change by a hundred times what they may differ.
 RATE = 1e-4
@@ -60,7 +63,9 @@ def test_a_family_moves_between_devices_and_processes(
     def same(found, expected):
         assert found.keys() == expected.keys()
         np.testing.assert_allclose(
-            [found[key] for key in expected], [*expected.values()], rtol=1e-5
+            [found[key] for key in expected],
+            [*expected.values()],
+            rtol=APART.get(family, 1e-5),
         )
 
     one = train("one", 1, STEPS)
