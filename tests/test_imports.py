@@ -143,7 +143,7 @@ MAY_IMPORT = {
         "train.steps",
     },
     "cnn_archs.train.warm_start": {
-        "cluster.processes",
+        "cluster",
         "config",
         "errors",
         "evaluate.run",

@@ -67,16 +67,15 @@ def restore(workdir: Path, config: ConfigDict) -> Saved:
 
     average = averages.create(steps_per_epoch=1.0, **config.average)
     variables = models.shapes(net.model, net.image_shape).variables
-    whole = meshes.whole(meshes.create())
     target = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((config.seeds, *x.shape), x.dtype, sharding=whole),
+        lambda x: jax.ShapeDtypeStruct((config.seeds, *x.shape), x.dtype),
         {**variables, "average": jax.eval_shape(average.init, variables)},
     )
     folder = workdir / "checkpoints"
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
     if not found:
         raise DataError(f"{workdir} holds no checkpoint yet: train it first")
-    variables = found.items["variables"]
+    variables = meshes.place(found.items["variables"], meshes.whole(meshes.create()))
     return Saved(net, variables, variables.pop("average"), found.step)
 
 

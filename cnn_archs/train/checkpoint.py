@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.train.guard import write_json
@@ -38,7 +39,7 @@ class Restored:
 
 
 class Checkpoints:
-    """The checkpoints of one run, a folder a step; `keep` of them stay.
+    """The checkpoints of one run, a folder a step; `keep` of them stay. One process's alone.
 
     A step holds named items (trees of arrays) and `notes` (JSON): the digests and what the caller
     adds. Restoring only some of the items reads only those.
@@ -81,19 +82,22 @@ class Checkpoints:
         try:
             self._manager.save(step, args=ocp.args.Composite(**args), force=True)
             self._manager.wait_until_finished()
-            if jax.process_index() == 0:
-                write_json(self.folder / str(step) / FILES, file_digests(self.folder / str(step)))
+            write_json(self.folder / str(step) / FILES, file_digests(self.folder / str(step)))
         except Exception as e:  # tensorstore has exception types of its own for a full disk
             raise DataError(f"{what}: {reason(e)}") from e
 
     def restore(self, targets: dict[str, Any]) -> Restored | None:
         """The newest sound step in the shape of `targets`; None where nothing was ever saved.
 
-        targets: trees of jax.ShapeDtypeStruct (their shardings say where the leaves go).
+        targets: trees of jax.ShapeDtypeStruct. Their leaves come to this process's first device.
         Damaged steps are set aside with a warning. DataError when every step is damaged,
         ConfigError when a sound one belongs to another network.
         """
         steps = self.steps()
+        here = SingleDeviceSharding(jax.local_devices()[0])  # orbax wants to be told
+        targets = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), targets
+        )
         for step in reversed(steps):
             try:
                 return self._restore_step(step, targets)

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, SingleDeviceSharding
+from jax.sharding import Mesh
 
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.cluster import processes
@@ -252,12 +252,8 @@ class Run:
 
         checkpoints: as for `save`. ConfigError where the parts' are of different steps.
         """
-        here = SingleDeviceSharding(jax.local_devices()[0])
         targets = [
-            jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
-                items_of(jax.eval_shape(lambda share=share: self.stacked(share))),
-            )
+            items_of(jax.eval_shape(lambda share=share: self.stacked(share)))
             for share in self.shares
         ]
         items: list[dict[str, Any]] = []

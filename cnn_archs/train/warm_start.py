@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from cnn_archs import config as configs
+from cnn_archs.cluster import mesh as meshes
 from cnn_archs.cluster import processes
 from cnn_archs.errors import ConfigError, say
 from cnn_archs.evaluate.run import load
@@ -19,20 +20,24 @@ def variables(run: Run, workdir: str, layers: str) -> list[dict[str, Any]]:
     workdir: of the other run; its newest sound checkpoint is read. layers: names of layers as they
     are at the top of the two networks, `ours` or `ours=theirs`, with commas between; empty: all.
     Seed number i takes the weights of the other run's number i, or of its first if it has but one.
-    ConfigError where a layer is missing or of another shape.
+    ConfigError where a layer is missing or of another shape. Of several processes the first reads.
     """
     pairs = [mapped(name) for name in layers.split(",")] if layers else None
-    one = configs.read(Path(workdir)).seeds == 1
-    started = []
     numbers = [i for share in run.shares for i in range(len(run.seeds[share]))]  # in its part
-    for i, ours in zip(numbers, run.variables(), strict=True):
-        theirs = load(workdir, 0 if one else i)
-        what = f"warm_start from {workdir} ({theirs.config.model.name})"
-        started.append(replaced(ours, theirs.variables, pairs, what))
-    which = layers or "all layers"
-    if processes.first():
-        say(f"starting from {workdir} at step {theirs.step}: {which}")
-    return started
+    ours = meshes.on_host(run.variables())
+    started: list[dict[str, Any]] = []
+
+    def read() -> None:
+        one = configs.read(Path(workdir)).seeds == 1
+        for i, of_seed in zip(numbers, ours, strict=True):
+            theirs = load(workdir, 0 if one else i)
+            what = f"warm_start from {workdir} ({theirs.config.model.name})"
+            variables = meshes.on_host(theirs.variables)
+            started.append(replaced(of_seed, variables, pairs, what))
+        say(f"starting from {workdir} at step {theirs.step}: {layers or 'all layers'}")
+
+    processes.on_first(read)
+    return processes.tree_of_first(started or ours)
 
 
 def mapped(name: str) -> tuple[str, str]:
