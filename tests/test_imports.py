@@ -62,7 +62,9 @@ MAY_IMPORT = {
     },
     "cnn_archs.analysis.kinds": {"errors"},
     "cnn_archs.analysis.intake": {"data", "errors", "setup", "splits"},
-    "cnn_archs.analysis.pace": {"analysis.estimate", "analysis.kinds", "models"},
+    "cnn_archs.analysis.pace": {
+        *("analysis.estimate", "analysis.kinds", "data.threads", "models"),
+    },
     "cnn_archs.analysis.planned": {"analysis.estimate", "analysis.kinds", "analysis.report"},
     "cnn_archs.analysis.program": {
         "cluster.mesh",

@@ -47,8 +47,8 @@ class Kind(NamedTuple):
 # Sources: NVIDIA's data sheets of V100 SXM2, A100 SXM 80 GB, H100 SXM, H200 SXM and L4; Google's
 # pages on the architecture of TPU v4, v5e, v5p, v6e; links of v4: Jouppi et al. 2023, six of
 # 50 GB/s. Network: NVIDIA's DGX machines (4 x 100, 8 x 200, 8 x 400 Gbit/s for eight GPUs), a
-# cloud's machine with eight L4 (100 Gbit/s), a v5p chip's 50 Gbit/s; 25 Gbit/s for the other TPUs
-# are a guess.
+# cloud's machine with eight L4 (100 Gbit/s), a chip's share of what a pod has: 25 Gbit/s of v5e, 50
+# of v5p, 100 of v6e; those of v4 are a guess. Hosts of TPUs: the virtual machines that slices have.
 # fmt: off
 TABLE: dict[str, tuple[Any, ...]] = {
     #                  TFLOP/s          GB   part     GB/s            devices
@@ -59,9 +59,9 @@ TABLE: dict[str, tuple[Any, ...]] = {
     "h200": (989.4, 494.7, 494.7,  66.9, 141, 0.75,  4800, 450, 50.00,    8, 8, r"H200"),
     "l4":   (121.0,  60.5,  60.5,  30.3,  24, 0.75,   300,  32,  1.56,    8, 8, r"L4"),
     "v4":   (275.0, 275.0,  91.7,  45.8,  32, 1.00,  1200, 300,  3.12, 4096, 4, r"TPU v4"),
-    "v5e":  (197.0, 197.0,  65.7,  32.8,  16, 1.00,   819, 200,  3.12,  256, 8, r"TPU v5( lite|e)"),
+    "v5e":  (197.0, 197.0,  65.7,  32.8,  16, 1.00,   819, 200,  3.12,  256, 4, r"TPU v5( lite|e)"),
     "v5p":  (459.0, 459.0, 153.0,  76.5,  95, 1.00,  2765, 600,  6.25, 8960, 4, r"TPU v5p?"),
-    "v6e":  (918.0, 918.0, 306.0, 153.0,  32, 1.00,  1638, 400,  3.12,  256, 8, r"TPU v6( lite|e)"),
+    "v6e":  (918.0, 918.0, 306.0, 153.0,  32, 1.00,  1638, 400, 12.50,  256, 4, r"TPU v6( lite|e)"),
 }
 # fmt: on
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from cnn_archs import models
 from cnn_archs.analysis.estimate import Speed, rate
 from cnn_archs.analysis.kinds import OF_BANDWIDTH, OF_PEAK, Kind, is_of
+from cnn_archs.data.threads import cores
 
 INPUT = ("crop", "colour", "augment", "standardize")  # sections that cost time on the devices
 
@@ -75,13 +76,16 @@ class Bounds(NamedTuple):
 def measured(
     files: Iterable[Path], config: dict[str, Any], macs: int, kind: Kind
 ) -> list[Measured]:
-    """Those of the result files that were made on devices of this kind. config: as in a result."""
+    """Those of the result files that were made on devices of this kind; on a CPU, with as many
+    cores as are here. config: as in a result."""
     found = []
     for path in files:
         result = json.loads(path.read_text())
         device = re.fullmatch(r"(\d+) x (.*)", result.get("device") or "")
         if not device or not result.get("macs") or not is_of(device[2], kind):
             continue
+        if kind.name == "cpu" and result["made"].get("cpus") != cores():
+            continue  # of another machine
         alike = result["macs"] == macs and is_alike(result, config)
         seconds = result["seconds"] / len(result["seeds"])
         of = (result["macs"], result["images_per_second"], seconds, result["steps"])

@@ -17,7 +17,7 @@ from cnn_archs.analysis.kinds import Kind
 from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.analysis.pace import Bounds, Estimate, Measured
 from cnn_archs.errors import ConfigError
-from cnn_archs.setup import network
+from cnn_archs.setup import Network, network
 from cnn_archs.train.assemble import placed, rules
 
 
@@ -50,8 +50,9 @@ def plan(config: ConfigDict, kind: Kind, cores: int, files: Iterable[Path]) -> d
             "input": list(net.image_shape),
             "params": size["params"],
             "macs": size["macs"],
-            # An addition and a multiplication each: forward, and for gradients of maps and weights.
-            "flops_a_step": 6 * trained["macs"] * config.data.batch_size,
+            # An addition and a multiplication each: forward, for gradients of maps and of weights,
+            # and forward again for what is computed twice.
+            "flops_a_step": (8 if again(net) else 6) * trained["macs"] * config.data.batch_size,
         },
         "training": {"images": taken.images, "counted": taken.counted, **lasts},
         "reading": reading(config, taken, lasts),
@@ -113,6 +114,11 @@ def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
     }
 
 
+def again(net: Network) -> bool:
+    """Are its blocks computed again for the gradient?"""
+    return getattr(net.model, "remat", False)
+
+
 def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
     """Who says so, and what is to be known of it."""
     said = f"XLA's analysis for {jax.default_backend()}, jax {jax.__version__}"
@@ -120,6 +126,8 @@ def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
         said += f"; temporaries on {kind.name} are others"
     if program.widened(held.net.model)[1] > 1:
         said += "; of bfloat16, half of what float32 takes"
+    if again(held.net) and not getattr(held.net.model, "scan_blocks", False):
+        said += "; without what remat saves, which XLA undoes on a CPU"
     if kind.name == "cpu" and in_parts:
         said += "; parts of a batch as accelerators compute them: a CPU holds more"
     return said

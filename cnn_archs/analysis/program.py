@@ -1,10 +1,11 @@
 """What a step of a config holds in memory, by XLA's own analysis of the compiled program.
 
 The program is the one that trains, split over as many simulated CPUs as there are to be devices;
-shapes are its arguments, and it is never run. So whatever changes it is counted: a mesh,
-rematerialisation, another optimizer. Two things XLA does on a CPU as on no accelerator. It widens
-bfloat16 to float32: such a network is compiled in float32, and what depends on it is halved. And
-convolutions have other buffers, and maps another layout, which no compilation here can tell.
+shapes are its arguments, and it is never run. So what changes it is counted: a mesh, another
+optimizer. Three things XLA does on a CPU as on no accelerator. It widens bfloat16 to float32: such
+a network is compiled in float32, and what depends on it is halved. It undoes rematerialisation,
+but in loops (`scan_blocks`). And convolutions have other buffers, and maps another layout, which no
+compilation here can tell.
 """
 
 import math

@@ -1,12 +1,13 @@
 """Jobs of Kubernetes: a JobSet, as kubectl takes it.
 
-An experiment is a Job of a pod on each node, whose processes find each other by the name of the
-first. They start again together, because none can go on without the others: after exit code 75 (a
-node was drained or preempted: saved) as after a node was lost. A sweep is a Job of a pod for each
-part, which starts again alone.
+An experiment is a Job of as many pods as nodes are asked for, whose processes find each other by
+the name of the first. They start again together, because none can go on without the others: after
+exit code 75 (a node was drained or preempted: saved) as after a node was lost. A sweep is a Job of a
+pod for each part, which starts again alone.
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -30,6 +31,8 @@ def manifest(request: Request, image: str, volume: str) -> dict[str, Any]:
         raise ConfigError(
             f"--workdir=.../{request.name}: the JobSet takes that name, of at most 40 a-z, 0-9, -"
         )
+    if request.workdir.parent == Path("/"):
+        raise ConfigError(f"--workdir={request.workdir}: the claim is mounted at its parent, not /")
     sweep = request.command[0] == "sweep"
     pods = request.parts if sweep else request.nodes
     job = {
@@ -97,6 +100,7 @@ def pod(request: Request, image: str, volume: str) -> dict[str, Any]:
         container["resources"] = {"limits": {"nvidia.com/gpu": request.gpus_per_node}}
     return {
         "restartPolicy": "Never",
+        "shareProcessNamespace": True,  # else no signal ends our process before it has its handlers
         "terminationGracePeriodSeconds": GRACE,
         "containers": [container],
         "volumes": [

@@ -105,7 +105,7 @@ def parameters(request: Request, options: Mapping[str, Any]) -> dict[str, Any]:
     for key in {name.replace("_", "-") for name in ours} | {"signal", "array", "output", "error"}:
         if key in options:
             raise ConfigError(f"--slurm.{key}: submit says that itself; see submit --help")
-    lock = f"{shlex.quote(str(request.workdir))}/{request.lock('${SLURM_ARRAY_TASK_ID}')}"
+    lock = f"{shlex.quote(str(request.workdir))}/{request.lock('${SLURM_ARRAY_TASK_ID:-0}')}"
     path = f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"
     wait = WAIT.format(lock=lock, seconds=PATIENCE, stopped=Stopped.code)
     return {

@@ -164,4 +164,4 @@ def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[st
 def options_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
     """{key: value} of --slurm.key=value; True without a value."""
     pairs = (option.partition("=") for option in arguments.slurm)
-    return {key: value if equals else True for key, equals, value in pairs}
+    return {key.replace("_", "-"): value if equals else True for key, equals, value in pairs}

@@ -35,7 +35,7 @@ def splits(
         if not (folder / name).is_file():
             raise DataError(
                 f"there is no {folder / name}: register on image-net.org, and download both "
-                f"{TRAIN} and {VALIDATION} (ILSVRC2012, 138 and 6.3 GB) to {folder}"
+                f"{TRAIN} and {VALIDATION} (ILSVRC2012, 148 and 6.7 GB) to {folder}"
             )
     label_of = {name: label for label, name in enumerate(synsets)}
     found = {

@@ -12,14 +12,13 @@ import importlib.util
 import json
 import shlex
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.data import originals, prepared, shards
 from cnn_archs.data.damage import reading
-from cnn_archs.errors import ConfigError, DataError, Stopped, first_line
+from cnn_archs.errors import ConfigError, DataError, Stopped, first_line, say
 from cnn_archs.train import guard
 from cnn_archs.train.progress import SECONDS, clock
 
@@ -199,7 +198,3 @@ class Progress:
                 f"stopped; the shards of {self.name} that are written are kept: run the same "
                 "command again to go on"
             )
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

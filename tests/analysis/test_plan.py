@@ -161,7 +161,8 @@ def test_quick_to_compile_is_analysed_as_the_default_is():
         program.QUICK = usual
 
 
-def test_what_was_measured_counts_for_its_kind_network_batch_and_input():
+def test_what_was_measured_counts_for_its_kind_network_batch_and_input(monkeypatch):
+    monkeypatch.setattr(pace, "cores", lambda: 2)  # as those had
     files, asked = list(claims.RESULTS.glob("*/*.json")), configs.load("lenet5_mnist", [])
     cpu = H100._replace(name="cpu", called="cpu")
 
@@ -174,6 +175,9 @@ def test_what_was_measured_counts_for_its_kind_network_batch_and_input():
         assert alike(other) == []
     assert alike("augment.name=distortions") == []
     assert not pace.measured(files, json.loads(asked.to_json()), 416_520, H100)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(pace, "cores", lambda: 64)
+        assert alike() == []
     known = pace.measured(files, json.loads(asked.to_json()), 416_520, cpu)
     roof = Estimate("roofline", 1.0, "")
     found = pace.estimates(known, 416_520, cpu, roof)

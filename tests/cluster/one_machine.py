@@ -79,12 +79,12 @@ class Cluster:
 
     def stop(self) -> None:
         """Ends all jobs, and the daemons."""
+        HOSTS.write_text(HOSTS.read_text().replace(NAMES, ""))
         for node in ("n1", "n2"):
-            tell(processes_of(node), signal.SIGKILL)
+            tell(self.processes_of(node), signal.SIGKILL)
         for pid in [*self.folder.glob("*.pid")]:
             kill(pid, signal.SIGTERM)
         self.wait(lambda: not [*self.folder.glob("*.pid")], 30)
-        HOSTS.write_text(HOSTS.read_text().replace(NAMES, ""))
 
     def run(self, *command: str) -> str:
         """What a program of SLURM prints."""
@@ -101,7 +101,19 @@ class Cluster:
         """Kills all that runs on a node; not dead: its daemon alone, so that its jobs go on."""
         kill(self.folder / f"{node}.pid", signal.SIGKILL)
         if dead:
-            tell(processes_of(node), signal.SIGKILL)
+            tell(self.processes_of(node), signal.SIGKILL)
+
+    def processes_of(self, node: str) -> set[int]:
+        """Those of the jobs of a node of ours, and the daemons that hold them."""
+        found = set()
+        ours = {f"SLURMD_NODENAME={node}", f"SLURM_CONF={self.environment['SLURM_CONF']}"}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended
+                if ours <= set((folder / "environ").read_text().split("\0")):
+                    parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                    held = "slurmstepd" in Path(f"/proc/{parent}/comm").read_text()
+                    found |= {int(folder.name), parent} if held else {int(folder.name)}
+        return found
 
     def job(self, number: str) -> dict[str, str]:
         """What the controller says of a job."""
@@ -130,18 +142,6 @@ def with_munge() -> None:
         Path("/run/munge").mkdir(exist_ok=True)
         os.chown("/run/munge", user.pw_uid, user.pw_gid)
         subprocess.run(["munged"], user="munge", check=True)
-
-
-def processes_of(node: str) -> set[int]:
-    """Those of the jobs of a node, and the daemons that hold them."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended
-            if f"SLURMD_NODENAME={node}\0" in (folder / "environ").read_text():
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                held = "slurmstepd" in Path(f"/proc/{parent}/comm").read_text()
-                found |= {int(folder.name), parent} if held else {int(folder.name)}
-    return found
 
 
 def tell(pids: Iterable[int], number: int) -> None:

@@ -149,7 +149,7 @@ def test_a_job_waits_for_what_lives_on_on_a_lost_node(cluster, submit, alone, tm
     cluster.wait(lambda: reached(workdir, 4400), 120)
     node = cluster.job(job["job"])["NodeList"]
     cluster.lose(node, dead=False)
-    alive = one_machine.processes_of(node)
+    alive = cluster.processes_of(node)
     one_machine.tell(alive, signal.SIGSTOP)  # or it might end too soon for this test
     restarted(cluster, job["job"])
     cluster.hurry(job["job"])

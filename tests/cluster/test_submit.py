@@ -42,7 +42,8 @@ WRONG = {
     "--config=lenet5_digits --hours=0.01": ("--hours=0.01", "two minutes"),
     "--config=lenet5_digits --hours=nan": ("--hours=nan", "two minutes"),
     "--config=lenet5_digits --slurm.time=9": ("--slurm.time", "--help"),
-    "--config=lenet5_digits --slurm.ntasks-per-node=9 --dry_run": ("--slurm.ntasks-per-node",),
+    "--config=lenet5_digits --slurm.ntasks_per_node=9 --dry_run": ("--slurm.ntasks-per-node",),
+    "--config=lenet5_digits --cluster=kubernetes --image=x --volume=x --workdir=/a": ("not /",),
     "--config=lenet5_digits --image=x": ("--image", "--cluster=kubernetes"),
     "--config=lenet5_digits --cluster=kubernetes --image=x": ("--volume",),
     "--config=lenet5_digits --cluster=kubernetes --image=x --volume=x --hours=3": ("--hours",),
@@ -111,6 +112,11 @@ def test_a_run_on_one_node_and_a_sweep_are_one_process(tmp_path, capsys):
         found = options(submit(capsys, *flags, *where)["script"])
         assert found["--ntasks-per-node"] == "1" and found["--gpus-per-node"] == "8"
     assert found["--array"] == "0-2%3"
+
+
+def test_a_sweep_of_one_job_waits_for_the_lock_that_it_holds(tmp_path, capsys):
+    script = submit(capsys, *SWEEP, f"--workdir={tmp_path}/run", "--dry_run")["script"]
+    assert "--array" not in script and "/run/part${SLURM_ARRAY_TASK_ID:-0}of1.lock" in script
 
 
 def test_a_job_does_not_get_the_programs_of_another_processor(tmp_path, monkeypatch, capsys):
@@ -182,7 +188,7 @@ def test_a_restarted_job_waits_for_the_lock_of_its_run(script, tmp_path):
 # Manifests of Kubernetes: what there is in JobSet v1alpha2 and Kubernetes 1.34, with its type.
 # A `?` stands after what may be left out.
 
-TEXT, COUNT = str, int
+TEXT, COUNT, TRUTH = str, int, bool
 EXIT_CODES = {"containerName?": TEXT, "operator": TEXT, "values": [COUNT]}
 POD_RULE = {"action": TEXT, "onExitCodes?": EXIT_CODES}
 JOBSET_RULE = {"name": TEXT, "action": TEXT, "onJobFailureReasons?": [TEXT]}
@@ -201,6 +207,7 @@ VOLUME = {
 POD = {
     "restartPolicy": TEXT,
     "terminationGracePeriodSeconds?": COUNT,
+    "shareProcessNamespace?": TRUTH,
     "containers": [CONTAINER],
     "volumes?": [VOLUME],
 }
@@ -342,7 +349,7 @@ GCLOUD = {  # of gcloud's reference: the flags that we use, and which of them it
 }
 
 
-@pytest.mark.parametrize("line", LINES[1:])
+@pytest.mark.parametrize("line", [line for line in LINES[1:] if line != "pip wheel --no-deps ."])
 def test_a_line_of_the_tpu_page_is_one_of_gcloud(line):
     words = shlex.split(line)
     assert words[:3] == ["gcloud", "compute", "tpus"]
@@ -358,14 +365,17 @@ def test_our_commands_on_the_tpu_page_are_well_formed():
     used = set(re.findall(r"\$(\w+)", "\n".join(LINES[1:])))
     assert used == {w.partition("=")[0] for w in LINES[0].split()[1:]}
     commands = [w.partition("=")[2] for line in LINES for w in shlex.split(line) if "command=" in w]
-    ours = [shlex.split(c)[1:] for c in commands if c.startswith("cnn-archs ")]
+    ours = [shlex.split(c)[1:] for c in commands if c.startswith("venv/bin/cnn-archs ")]
     assert {words[0] for words in ours} == {"train", "report"}
     for words in ours:
         arguments, overrides = cli.parse(words)
         if words[0] == "train":
             config = configs.load(arguments.config, overrides)
             assert config.model.dtype == "bfloat16"
-    assert "pip install './cnn_archs[tpu]'" in commands
+    from cnn_archs import environment
+
+    wheel = f"cnn_archs-{environment.version('cnn-archs')}-py3-none-any.whl"
+    assert any(f"'./{wheel}[tpu]'" in command for command in commands)
 
 
 # The process that SLURM starts.
