@@ -2,8 +2,8 @@
 
 An experiment is a Job of as many pods as nodes are asked for, whose processes find each other by
 the name of the first. They start again together, because none can go on without the others: after
-exit code 75 (a node was drained or preempted: saved) as after a node was lost. A sweep is a Job of a
-pod for each part, which starts again alone.
+exit code 75 (a node was drained or preempted: saved) as after a node was lost. A sweep is a Job of
+a pod for each part, which starts again alone.
 """
 
 import re
