@@ -22,7 +22,8 @@ NETWORKS = {  # on the embedded digits, 32x32: narrow, with all their parts
     "alexnet": ("model.name=alexnet_cifar", "model.width=0.0625", "model.initializer=he"),
     "vgg": ("model.name=vgg_a_cifar", "model.width=0.0625", "model.initializer=he"),
     "vgg_bn": ("model.name=vgg_a_bn_cifar", "model.width=0.0625"),
-    "resnet": ("model.name=resnet20", "model.width=0.25"),
+    # Roundings grow tenfold in each step of a higher rate.
+    "resnet": ("model.name=resnet20", "model.width=0.25", "schedule.learning_rate=0.0001"),
     "googlenet": ("model.name=googlenet_cifar", "model.width=0.125"),
 }
 
@@ -47,7 +48,7 @@ def trained(simulated):
         order = [
             {
                 "experiment": "lenet5_digits",
-                "overrides": (*NETWORKS[network], *SMALL, *overrides),
+                "overrides": (*SMALL, *NETWORKS[network], *overrides),
                 "steps": STEPS,
             }
             for network, *overrides in cases
