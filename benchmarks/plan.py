@@ -67,33 +67,17 @@ def train_and_watch(pipe: Any, batch: int) -> None:
 
     from cnn_archs import config as configs
     from cnn_archs.analysis import program
-    from cnn_archs.cluster import mesh as meshes
     from cnn_archs.setup import network
-    from cnn_archs.train import steps
     from cnn_archs.train.assemble import placed, rules
 
     keys = ["data.image_shape=(64,64,3)", f"data.batch_size={batch}", "data.mean=none"]
     config = configs.load("resnet_imagenet:18", [*keys, "model.bn_group=0"])
     on, made = placed(config, network(config)), rules(config, 1.0)
-    net, mesh = on.net, on.mesh
     of_one = program.training(config, on, batch)
-    step = steps.train_step_of(
-        net.model,
-        made.loss,
-        made.optimizer,
-        made.average,
-        net.inputs.prepare({}),
-        auxiliary=0.0,
-        micro_batch=0,
-        mesh=mesh,
-    )
+    jitted, (_, _, images, labels) = program.step_of(config, on, batch)
     key = jax.random.key(0)
-    state = jax.jit(partial(program.begun, net, made))(key)
-    images = np.zeros((batch, *program.delivered(config, net)), np.uint8)
-    labels = np.zeros(batch, np.int32)
-    jitted = steps.compile_train(
-        step, mesh, held=meshes.whole(mesh), together=False, looped=False, resident=False
-    )
+    state = jax.jit(partial(program.begun, on.net, made))(key)
+    images, labels = (np.zeros(x.shape, x.dtype) for x in (images, labels))
     compiled = jitted.lower(state, key, images, labels).compile()
     state = jax.block_until_ready(compiled(state, key, images, labels))  # starts its threads
     ctypes.CDLL(None).malloc_trim(0)

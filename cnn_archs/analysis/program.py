@@ -55,28 +55,11 @@ def simulate(devices: int) -> None:
 
 def training(config: ConfigDict, on: Placed, batch: int) -> Program:
     """Of a step with `batch` images at once, over all of the mesh."""
-    net, mesh, layers = on
+    net = on.net
     model, halves = widened(net.model)
-    made = rules(config, steps_per_epoch=1.0)
-    step = steps.train_step_of(
-        model,
-        made.loss,
-        made.optimizer,
-        made.average,
-        net.inputs.prepare(ones(config, net)),
-        auxiliary=config.auxiliary,
-        micro_batch=0,
-        mesh=mesh,
-    )
-    state = first_state(net, made)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    images = jax.ShapeDtypeStruct((batch, *delivered(config, net)), np.uint8)
-    labels = jax.ShapeDtypeStruct((batch,), np.int32)
-    options: Any = dict(together=False, looped=False, resident=False)
-    held = meshes.shardings(state, mesh, layers)
-    jitted = steps.compile_train(step, mesh, held=held, **options)
-    program = compiled(config, jitted, state, key, images, labels)
-    by_one = held_by_one(state, program.input_shardings[0][0])
+    jitted, arguments = step_of(config, on._replace(net=net._replace(model=model)), batch)
+    program = compiled(config, jitted, *arguments)
+    by_one = held_by_one(arguments[0], program.input_shardings[0][0])
     temporary = program.memory_analysis().temp_size_in_bytes
     gradients = min(by_one.params, temporary)
     looped = getattr(net.model, "scan_blocks", False)
@@ -88,6 +71,29 @@ def training(config: ConfigDict, on: Placed, batch: int) -> Program:
         activations=(temporary - gradients) // halves,
         traffic=None if looped else int(program.cost_analysis()["bytes accessed"]) // halves,
     )
+
+
+def step_of(config: ConfigDict, on: Placed, batch: int) -> tuple[Any, tuple[Any, ...]]:
+    """(jitted training step of `batch` images at once, its abstract arguments)."""
+    net, mesh, layers = on
+    made = rules(config, steps_per_epoch=1.0)
+    step = steps.train_step_of(
+        net.model,
+        made.loss,
+        made.optimizer,
+        made.average,
+        net.inputs.prepare(ones(config, net)),
+        auxiliary=config.auxiliary,
+        micro_batch=0,
+        mesh=mesh,
+    )
+    state = first_state(net, made)
+    held = meshes.shardings(state, mesh, layers)
+    options: Any = dict(held=held, together=False, looped=False, resident=False)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    images = jax.ShapeDtypeStruct((batch, *delivered(config, net)), np.uint8)
+    labels = jax.ShapeDtypeStruct((batch,), np.int32)
+    return steps.compile_train(step, mesh, **options), (state, key, images, labels)
 
 
 def evaluating(config: ConfigDict, on: Placed, batch: int) -> int:

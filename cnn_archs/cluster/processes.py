@@ -67,10 +67,10 @@ def results_alone_on_stdout() -> None:
 
 def started_by() -> str:
     """What started this process as one of several, as far as its environment says; else ""."""
-    say = os.environ.get
-    if int(say("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    told = os.environ.get
+    if int(told("SLURM_STEP_NUM_TASKS", "1")) > 1:
         return "SLURM"
-    if int(say("OMPI_COMM_WORLD_SIZE", "1")) > 1:
+    if int(told("OMPI_COMM_WORLD_SIZE", "1")) > 1:
         return "Open MPI"
     if "JOB_COMPLETION_INDEX" in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
         return "Kubernetes"
@@ -83,12 +83,12 @@ def own_gpus() -> list[int] | None:
 
     All, where it is alone there or was shown no others; else its share. None where there are none.
     """
-    say = os.environ.get
-    shown = say("CUDA_VISIBLE_DEVICES")
+    told = os.environ.get
+    shown = told("CUDA_VISIBLE_DEVICES")
     count = len(shown.split(",")) if shown else len([*Path("/proc/driver/nvidia/gpus").glob("*")])
-    local = int(say("SLURM_LOCALID", say("OMPI_COMM_WORLD_LOCAL_RANK", "0")))
-    on_nodes = expanded(say("SLURM_STEP_TASKS_PER_NODE", say("OMPI_COMM_WORLD_LOCAL_SIZE", "1")))
-    beside = on_nodes[int(say("SLURM_NODEID", "0")) % len(on_nodes)]
+    local = int(told("SLURM_LOCALID", told("OMPI_COMM_WORLD_LOCAL_RANK", "0")))
+    on_nodes = expanded(told("SLURM_STEP_TASKS_PER_NODE", told("OMPI_COMM_WORLD_LOCAL_SIZE", "1")))
+    beside = on_nodes[int(told("SLURM_NODEID", "0")) % len(on_nodes)]
     if not count:
         return None
     if "SLURM_GPUS_PER_TASK" in os.environ or count < beside:

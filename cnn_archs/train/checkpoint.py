@@ -12,7 +12,6 @@ import json
 import logging
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
-from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.errors import ConfigError, DataError, first_line, say
 from cnn_archs.train.guard import write_json
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports there
@@ -102,7 +101,7 @@ class Checkpoints:
             try:
                 return self._restore_step(step, targets)
             except Damaged as e:
-                print(f"checkpoint {step} is damaged ({e}); set aside", file=sys.stderr)
+                say(f"checkpoint {step} is damaged ({e}); set aside")
                 self._set_aside(step)
         aside = sorted(self.folder.glob("damaged-*"))
         if steps or aside:

@@ -20,7 +20,6 @@ class Trace:
 
     def __init__(self, steps: range, folder: Path):
         self.steps, self.folder = steps, folder
-        self.made: list[int] = []
         self.running = False
 
     def __enter__(self) -> Self:
@@ -50,7 +49,6 @@ class Trace:
             self.begin()
         with jax.profiler.StepTraceAnnotation("train", step_num=step):
             yield
-        self.made.append(step)
         if step + 1 == self.steps.stop:
             self.end()
 

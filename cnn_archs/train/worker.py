@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs import config as configs
-from cnn_archs.errors import NotFinite, UserError
+from cnn_archs.errors import NotFinite, UserError, say
 from cnn_archs.train.guard import end_with_parent, write_json
 
 
@@ -26,7 +26,7 @@ def main() -> int:
     try:
         work(order["cells"])
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        say(f"error: {e}")
         return e.code
     return 0
 

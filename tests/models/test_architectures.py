@@ -14,12 +14,12 @@ import pytest
 import torch
 import torch_reference as reference
 from flax.traverse_util import flatten_dict, unflatten_dict
+from training_step import abstract_step
 
 from cnn_archs import models
 from cnn_archs.analysis import ledger
 from cnn_archs.models import googlenet, resnet, vgg
 from cnn_archs.setup import once
-from cnn_archs.train import averages, losses, optimizers, schedules, steps
 from cnn_archs.weights import torch_layout
 
 
@@ -515,30 +515,11 @@ def test_scanned_blocks_compute_the_same(name, side, fields):
         assert difference <= 1e-9 * np.linalg.norm(expected) + 1e-12, path
 
 
-MOMENTUM = dict(momentum=0.9, weight_decay=1e-4, decayed="all", bias_rate=1.0)
-
-
 def seconds_to_compile(name):
     """Of processors, to trace and compile a training step of the scanned net; nothing runs."""
-    model, image = models.create(name, scan_blocks=True), (32, 32, 3)
-    schedule = schedules.create("constant", steps_per_epoch=1.0, learning_rate=0.1)
-    optimizer = optimizers.create("momentum", schedule, **MOMENTUM)
-    average = averages.create("none", steps_per_epoch=1.0)
-    step = steps.train_step_of(
-        model,
-        losses.create("cross_entropy", smoothing=0.0),
-        optimizer,
-        average,
-        lambda key, x: x / 255.0,
-        auxiliary=0.0,
-        micro_batch=0,
-    )
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(lambda k: steps.init_state(model, optimizer, average, k, image), key)
-    data = [((128, *image), np.uint8), ((128,), np.int32)]
-    shapes = [jax.ShapeDtypeStruct(*d) for d in data]
+    step, arguments = abstract_step(models.create(name, scan_blocks=True), (32, 32, 3), 128)
     started = time.process_time()
-    jax.jit(step).lower(state, key, *shapes).compile()
+    jax.jit(step).lower(*arguments).compile()
     return time.process_time() - started
 
 

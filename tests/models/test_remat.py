@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from training_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.analysis import ledger
 from cnn_archs.setup import once
-from cnn_archs.train import averages, losses, optimizers, schedules, steps
+from cnn_archs.train import losses, steps
 
 slow = pytest.mark.slow
 NETWORKS = {  # name, fields, side of the image
@@ -107,24 +108,7 @@ def test_resnet152_keeps_the_maps_between_its_units(dtype, size):
 
 def compiled_bytes(name, batch, side, **fields):
     """What XLA sets aside for a training step beside its arguments: compiled, never run."""
-    net = models.create(name, **fields)
-    schedule = schedules.create("constant", steps_per_epoch=1.0, learning_rate=0.1)
-    knobs = dict(momentum=0.9, weight_decay=1e-4, decayed="all", bias_rate=1.0)
-    optimizer = optimizers.create("momentum", schedule, **knobs)
-    average = averages.create("none", steps_per_epoch=1.0)
-    step = steps.train_step_of(
-        net,
-        losses.create("cross_entropy", smoothing=0.0),
-        optimizer,
-        average,
-        lambda key, images: images.astype(jnp.float32) / 255,
-        auxiliary=0.3,
-        micro_batch=0,
-    )
-    image, key = (side, side, 3), jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(lambda k: steps.init_state(net, optimizer, average, k, image), key)
-    batches = [((batch, *image), jnp.uint8), ((batch,), jnp.int32)]
-    arguments = [state, key, *(jax.ShapeDtypeStruct(*b) for b in batches)]
+    step, arguments = abstract_step(models.create(name, **fields), (side, side, 3), batch)
     compiled = jax.jit(step, donate_argnums=0).lower(*arguments).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 

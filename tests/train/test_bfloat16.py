@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from training_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.setup import once
-from cnn_archs.train import averages, loop, losses, optimizers, schedules, steps
+from cnn_archs.train import loop, losses, steps
 
 slow = pytest.mark.slow
 SIDES = {  # of the image, by network
@@ -25,27 +26,9 @@ FAST = ("lenet5", "four_layers", "vgg_a_bn")
 def step_of(name, **fields):
     """(training step, its abstract arguments) of eight images."""
     side = SIDES[name]
-    image = (side, side, 1 if side == 28 else 3)
-    net = models.create(
-        name, **fields, **{k: 1 / 8 for k in ("width",) if k in models.fields(name)}
-    )
-    schedule = schedules.create("constant", steps_per_epoch=1.0, learning_rate=0.01)
-    knobs = dict(momentum=0.9, weight_decay=1e-4, decayed="all", bias_rate=1.0)
-    optimizer = optimizers.create("momentum", schedule, **knobs)
-    average = averages.create("ema", steps_per_epoch=1.0, decay=0.9)
-    step = steps.train_step_of(
-        net,
-        losses.create("cross_entropy", smoothing=0.1),
-        optimizer,
-        average,
-        lambda key, images: images.astype(jnp.float32) / 255,
-        auxiliary=0.3,
-        micro_batch=0,
-    )
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(lambda k: steps.init_state(net, optimizer, average, k, image), key)
-    batches = [((8, *image), jnp.uint8), ((8,), jnp.int32)]
-    return step, (state, key, *(jax.ShapeDtypeStruct(*b) for b in batches))
+    narrow = {key: 1 / 8 for key in ("width",) if key in models.fields(name)}
+    net = models.create(name, **fields, **narrow)
+    return abstract_step(net, (side, side, 1 if side == 28 else 3), 8)
 
 
 def operations(jaxpr):
