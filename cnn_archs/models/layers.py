@@ -17,6 +17,8 @@ import numpy as np
 from jax import lax
 
 from cnn_archs.models.convolution import NHWC, convolve_groups
+from cnn_archs.models.cpu import traced_step
+from cnn_archs.models.normalization import normalize
 
 T = TypeVar("T")
 Initializer = Callable[..., jax.Array]
@@ -257,6 +259,8 @@ class BatchNorm(nn.Module):
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if train and not self.is_initializing():
             groups = self.groups(len(x))
+            if traced_step():
+                return self.one_by_one(wide, groups, mean, var, scale, bias)
             # One pass over the map instead of two. Around the running mean, so that the difference
             # of the squares is not one of large numbers; it can still round to less than 0.
             split = wide.reshape(groups, -1, *channels) - mean.value.reshape(1, 1, *channels)
@@ -272,6 +276,18 @@ class BatchNorm(nn.Module):
         apart = (groups, 1, *channels)
         y = (wide.reshape(groups, -1, *channels) - m.reshape(apart)) * factor.reshape(apart)
         return (y.reshape(x.shape) + bias.reshape(1, 1, 1, -1)).astype(self.dtype)
+
+    def one_by_one(self, x, groups, mean, var, scale, bias) -> jax.Array:
+        """Normalize each group by itself; see `normalize`. mean, var: the running statistics."""
+        each = [
+            normalize(part.reshape(-1, x.shape[-1]), scale, bias, self.epsilon)
+            for part in jnp.split(x, groups)
+        ]
+        ys, means, variances = zip(*each, strict=True)
+        old = self.momentum
+        mean.value = old * mean.value + (1 - old) * sum(means) / groups
+        var.value = old * var.value + (1 - old) * sum(variances) / groups
+        return jnp.concatenate(ys).reshape(x.shape).astype(self.dtype)
 
     def groups(self, images: int) -> int:
         """The number of groups of a batch."""

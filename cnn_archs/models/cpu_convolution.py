@@ -1,0 +1,139 @@
+"""Convolutions of a training step on one CPU: each of its three passes in the form that is fast.
+
+The passes are the output, the gradient of the input and the gradient of the kernel. With oneDNN,
+XLA hands every convolution to it that it does not give to its own library, YNNPACK, which is slower
+here (between 1.1 times and 5 times). That one takes convolutions over two axes only, so all are
+written over three. Values equal those of `lax.conv_general_dilated` to rounding.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from cnn_archs.models.cpu import computed_once
+
+Pair = tuple[int, int]
+NHWC = ("NHWC", "HWIO", "NHWC")  # of image, kernel, output
+NDHWC = ("NDHWC", "DHWIO", "NDHWC")
+FEW = 8  # positions of a map, up to which a convolution is one matrix product
+PART = 16  # images whose share of a kernel's gradient is computed at once
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def convolve(
+    x: jax.Array, kernel: jax.Array, strides: Pair, padding: tuple[Pair, Pair], onednn: bool
+) -> jax.Array:
+    """Convolve x: f32[N, H, W, C] with kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
+
+    onednn: the program is compiled with oneDNN's convolutions.
+    """
+    return _forward(x, kernel, strides, padding, onednn)[0]
+
+
+def _forward(x, kernel, strides, padding, onednn):
+    x = computed_once(x)
+    return output(x, kernel, strides, padding, onednn), (x, kernel)
+
+
+def _backward(strides, padding, onednn, kept, g):
+    x, kernel = kept
+    g = computed_once(g)
+    return (
+        input_gradient(x, kernel, g, strides, padding, onednn),
+        kernel_gradient(x, kernel, g, strides, padding, onednn),
+    )
+
+
+convolve.defvjp(_forward, _backward)
+
+
+def output(x, kernel, strides, padding, onednn):
+    """Return the output of the convolution: f32[N, H', W', F]."""
+    if is_small(x, kernel, strides, padding):
+        return as_product(x, kernel, strides, padding)
+    if onednn:
+        return over_three_axes(x, kernel, strides, padding)
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
+
+
+def input_gradient(x, kernel, g, strides, padding, onednn):
+    """Return the gradient of x, given the gradient g: f32[N, H', W', F] of the output."""
+    if onednn and strides == (1, 1) and not is_small(x, kernel, strides, padding):
+        turned = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
+        around = [
+            (side - 1 - before, side - 1 - after)
+            for side, (before, after) in zip(kernel.shape, padding, strict=False)
+        ]
+        return over_three_axes(g, turned, strides, around)
+    return jax.vjp(lambda x: plain(x, kernel, strides, padding), x)[1](g)[0]
+
+
+def kernel_gradient(x, kernel, g, strides, padding, onednn):
+    """Return the gradient of the kernel, given the gradient g: f32[N, H', W', F] of the output."""
+    if onednn and strides == (1, 1) and kernel.shape[:2] != (1, 1):
+        parts = len(x) // PART if g.shape[1] * g.shape[2] > 64 and len(x) % PART == 0 else 1
+        pairs = zip(jnp.split(x, parts), jnp.split(g, parts), strict=True)
+        return sum(correlate(a, b, padding) for a, b in pairs)
+    if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
+        x = x[:, :: strides[0], :: strides[1]].reshape(-1, x.shape[-1])
+        product = lax.dot_general(x, g.reshape(-1, g.shape[-1]), (((0,), (0,)), ((), ())))
+        return product.reshape(kernel.shape)
+    return jax.vjp(lambda kernel: plain(x, kernel, strides, padding), kernel)[1](g)[0]
+
+
+def plain(x, kernel, strides, padding):
+    """Return the output in a form whose gradients XLA derives well."""
+    h, w = positions(x, kernel, strides, padding)
+    if h * w <= 16 and kernel.shape[:2] != (1, 1):
+        return as_product(x, kernel, strides, padding)
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
+
+
+def over_three_axes(x, kernel, strides, padding):
+    """Return the output as a convolution over an axis of length 1 and the two of the map."""
+    y = lax.conv_general_dilated(
+        x[:, None], kernel[None], (1, *strides), ((0, 0), *padding), dimension_numbers=NDHWC
+    )
+    return y[:, 0]
+
+
+def correlate(x, g, padding):
+    """Return the gradient of the kernel at stride 1: f32[kh, kw, C, F].
+
+    It is itself a convolution, over the rows, columns and maps of one large image x, with g as a
+    kernel as large as that image; the images of the batch are what is summed over. The maps are an
+    axis so that there are many outputs in a row, which oneDNN keeps in registers.
+    """
+    numbers = lax.ConvDimensionNumbers(
+        lhs_spec=(0, 1, 2, 3, 4), rhs_spec=(4, 0, 1, 2, 3), out_spec=(0, 4, 1, 2, 3)
+    )
+    around = (*padding, (0, 0))
+    return lax.conv_general_dilated(
+        x[None], g[:, :, :, None], (1, 1, 1), around, dimension_numbers=numbers
+    )[0]
+
+
+def as_product(x, kernel, strides, padding):
+    """Return the output as one matrix product, of all windows laid side by side."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    kh, kw, _, features = kernel.shape
+    (down, across), (h, w) = strides, (x.shape[1] - kh + 1, x.shape[2] - kw + 1)
+    patches = [x[:, i : i + h : down, j : j + w : across] for i in range(kh) for j in range(kw)]
+    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, features)
+
+
+def is_small(x, kernel, strides, padding) -> bool:
+    """Return whether a convolution is best one matrix product: on maps of a few positions."""
+    h, w = positions(x, kernel, strides, padding)
+    return h * w <= FEW and kernel.shape[:2] != (1, 1)
+
+
+def positions(x, kernel, strides: Sequence[int], padding: Sequence[Pair]) -> Pair:
+    """Return (H', W') of the output."""
+    h, w = (
+        (x.shape[1 + i] + sum(padding[i]) - kernel.shape[i]) // strides[i] + 1 for i in range(2)
+    )
+    return h, w
