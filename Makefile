@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+NEWEST ?= python3.13
+SUITE := pytest -m "not slow" --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: install demo quick-degradation test test-slow lint bench
+.PHONY: install demo quick-degradation test test-newest test-slow lint bench
 
 install: $(STAMP)
 
@@ -28,7 +30,17 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "not slow" --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(BIN)/$(SUITE)
+
+# Without constraints.txt: the newest jax and the newest of all else that it and Python allow.
+test-newest:
+	@$(NEWEST) -c 'import sys; sys.exit(sys.version_info < (3, 13))' 2>/dev/null || { \
+	  echo "$(NEWEST) is not a Python 3.13 or later: make test-newest NEWEST=/path/to/python"; \
+	  exit 1; }
+	$(NEWEST) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade pip
+	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy=eager --editable '.[dev]'
+	.venv-newest/bin/$(SUITE)
 
 test-slow: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,prepare]'

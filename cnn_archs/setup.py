@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cnn_archs import models
+from cnn_archs.compiler_options import known, known_flags
 from cnn_archs.data import augment, colour, crops, sources
 from cnn_archs.data.inputs import MEANS, Inputs
 from cnn_archs.data.standardize import Standardization
@@ -169,12 +170,17 @@ def once() -> dict[str, Any] | None:
     """Compiler options for a program that runs once: on a CPU, quick to compile."""
     if jax.default_backend() != "cpu":
         return None
-    return {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return known({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
 
 
 def devices(config: ConfigDict) -> None:
-    """What must be said before the first device is used."""
-    jax.config.update("jax_default_matmul_precision", config.matmul_precision)
+    """Set what jax must be told before it uses its first device.
+
+    ConfigError where `deterministic` is asked of a jaxlib that has no flag for it.
+    """
     if config.deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
+        if not known_flags([flag]):
+            raise ConfigError(f"deterministic=True: the installed jaxlib does not know {flag}")
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    jax.config.update("jax_default_matmul_precision", config.matmul_precision)

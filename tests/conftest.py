@@ -10,15 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Before jax is imported. Tests compile much and run little: quick to compile, slower code, in one
-# thread, since there are other tests for the other core. (The fusion emitters take as long as all
-# else together.)
+# Before jax is imported.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
-)
 # What this process and those that it starts compile, each program once. Not shared with the other
 # worker: a file of the cache is written in place, and would be read half written.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="cnn_archs_compiled_")
@@ -28,6 +21,17 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 import jax
 import pytest
 
+from cnn_archs.compiler_options import known_flags
+
+# Before jax has its first device. Tests compile much and run little: quick to compile, slower code,
+# in one thread, since there are other tests for the other core. (The fusion emitters take as long
+# as all else together; they cannot be turned off from jaxlib 0.11.2 on.)
+if "XLA_FLAGS" not in os.environ:
+    flags = (
+        *("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"),
+        *("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"),
+    )
+    os.environ["XLA_FLAGS"] = " ".join(known_flags(flags))
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # A trace makes many objects and no rubbish: collecting it is a sixth of the time of one.
@@ -59,11 +63,11 @@ def as_a_user() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def simulated() -> Callable[[int], dict[str, str]]:
     """The environment of a process with so many devices, which may be slow to meet."""
-    patient = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+    patient = known_flags(["--xla_cpu_collective_call_terminate_timeout_seconds=600"])
 
     def environment(devices: int) -> dict[str, str]:
         count = f"--xla_force_host_platform_device_count={devices}"
-        flags = f"{os.environ['XLA_FLAGS']} {count} {patient}"
+        flags = " ".join([os.environ["XLA_FLAGS"], count, *patient])
         return {**as_a_user(), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
 
     return environment

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "cnn_archs.cache": set(),
     "cnn_archs.metrics": set(),
     "cnn_archs.environment": set(),
+    "cnn_archs.compiler_options": set(),
     "cnn_archs.models": {"models"},
     "cnn_archs.cluster": {"errors"},
     "cnn_archs.cluster.job": {"cli", "train.guard"},  # a front door, like launch.py
@@ -39,7 +40,7 @@ MAY_IMPORT = {
         *("train.guard", "train.progress"),
     },
     "cnn_archs.config": {"models", "errors"},
-    "cnn_archs.setup": {"models", "data", "errors"},
+    "cnn_archs.setup": {"compiler_options", "models", "data", "errors"},
     "cnn_archs.splits": {"cluster.processes", "data", "errors", "setup"},
     "cnn_archs.pictures": {
         *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
@@ -68,6 +69,7 @@ MAY_IMPORT = {
     "cnn_archs.analysis.planned": {"analysis.estimate", "analysis.kinds", "analysis.report"},
     "cnn_archs.analysis.program": {
         "cluster.mesh",
+        "compiler_options",
         "errors",
         "setup",
         "train.assemble",

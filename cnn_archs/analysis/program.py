@@ -19,6 +19,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from cnn_archs.cluster import mesh as meshes
+from cnn_archs.compiler_options import known
 from cnn_archs.errors import ConfigError
 from cnn_archs.setup import Network, once, stored, user_errors
 from cnn_archs.train import steps
@@ -123,7 +124,7 @@ def compiled(config: ConfigDict, jitted: Any, *arguments: Any) -> Any:
     """For the CPU, quickly; what a network refuses is the config's fault."""
     with user_errors(f"model {config.model.name}"):
         lowered = jitted.lower(*arguments)
-    return lowered.compile({**(once() or {}), **QUICK})
+    return lowered.compile({**(once() or {}), **known(QUICK)})
 
 
 def dtype_of(model: nn.Module) -> str:

@@ -36,6 +36,7 @@ from cnn_archs.models.layers import (
     MaxPool,
     chosen,
     kept_or_again,
+    relu,
     scaled,
 )
 
@@ -121,7 +122,7 @@ class Auxiliary(nn.Module):
             raise ValueError(f"auxiliary classifiers need maps of 5x5, not {x.shape[1:3]}")
         x = chosen("aux_pool", self.pool, pools)(name="pool")(x)  # 4x4
         x = self.conv(x, scaled(128, self.width), 1, "conv")  # 4x4x128
-        x = nn.relu(self.dense(x, scaled(1024, self.width), "fc1"))
+        x = relu(self.dense(x, scaled(1024, self.width), "fc1"))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return self.dense(x, self.num_classes, "fc2").mean((1, 2))
 
@@ -182,8 +183,8 @@ class GoogLeNet(nn.Module):
             options |= dict(kernel_init=init, name=name)
             if self.batch_norm:
                 options |= dict(epsilon=self.epsilon, bn_group=self.bn_group)
-                return nn.relu(ConvNorm(width, (window, window), **options)(x, train=train))
-            return nn.relu(Conv(width, (window, window), bias_init=bias, **options)(x))
+                return relu(ConvNorm(width, (window, window), **options)(x, train=train))
+            return relu(Conv(width, (window, window), bias_init=bias, **options)(x))
 
         def dense(x, width, name):
             bias_init = nn.initializers.zeros if name == "fc2" else bias
@@ -284,7 +285,7 @@ class InceptionModule(nn.Module):
 
         def conv(x, width, window, name):
             size, pad = (window, window), window // 2
-            return nn.relu(Conv(width, size, 1, pad, dtype=self.dtype, name=name)(x))
+            return relu(Conv(width, size, 1, pad, dtype=self.dtype, name=name)(x))
 
         x = Inception(self.widths, self.module, self.window, conv, name="inception")(image)
         return {"logits": GlobalAvgPool(name="pool")(x)}

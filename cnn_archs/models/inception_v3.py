@@ -26,6 +26,7 @@ from cnn_archs.models.layers import (
     GlobalAvgPool,
     MaxPool,
     kept_or_again,
+    relu,
     scaled,
 )
 
@@ -158,7 +159,7 @@ class InceptionV3(nn.Module):
                 return maps(h, strides, down, name=name)(x)
             width, padding = scaled(maps, self.width), ((down, down), (across, across))
             conv = ConvNorm(width, (h, w), INIT[std], strides, padding, name=name, **norm)
-            return nn.relu(conv(x, train=train))
+            return relu(conv(x, train=train))
 
         def classify(x, std=0.1, dropout=0.0):
             x = nn.Dropout(dropout, deterministic=not train)(GlobalAvgPool(name="avgpool")(x))

@@ -23,10 +23,21 @@ from cnn_archs.models.normalization import normalize
 T = TypeVar("T")
 Initializer = Callable[..., jax.Array]
 
+
+def relu(x: jax.Array) -> jax.Array:
+    """Return max(x, 0) in x's shape and dtype, with the gradient of `nn.relu`.
+
+    On a CPU bfloat16 is widened for it, to the same bits: docs/known_issues.md says why.
+    """
+    if x.dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
+        return nn.relu(x.astype(jnp.float32)).astype(x.dtype)
+    return nn.relu(x)
+
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "identity": lambda x: x,
     "tanh": jnp.tanh,
-    "relu": nn.relu,
+    "relu": relu,
     "sigmoid": nn.sigmoid,
 }
 

@@ -36,6 +36,7 @@ from cnn_archs.models.layers import (
     MaxPool,
     chosen,
     kept_or_again,
+    relu,
     scaled,
 )
 
@@ -133,12 +134,12 @@ class ResidualUnit(Unit):
 
         y = x
         for i, (name, window, width, stride) in enumerate(self.layers()):
-            y = conv_norm(y if i == 0 else nn.relu(y), width, window, stride, name)
+            y = conv_norm(y if i == 0 else relu(y), width, window, stride, name)
         if self.projects(x):
             y += conv_norm(x, y.shape[-1], 1, self.stride, "shortcut")
         elif self.shortcut != "none":
             y += self.identity(x)
-        return nn.relu(y)
+        return relu(y)
 
 
 class PreActivationUnit(Unit):
@@ -161,7 +162,7 @@ class PreActivationUnit(Unit):
 
         def norm_relu(x, name):
             norm = BatchNorm(self.bn_group, dtype=self.dtype, name=name)
-            return nn.relu(norm(x, train=train))
+            return relu(norm(x, train=train))
 
         y = active = x if self.activated else norm_relu(x, "bn1")
         for i, (name, window, width, stride) in enumerate(self.layers(), start=1):
@@ -236,7 +237,7 @@ class ResNet(nn.Module):
                     x = apply(unit(stride=1, name=f"{name}_{i}"), x)
         if self.unit == "preactivation":
             norm = BatchNorm(self.bn_group, dtype=self.dtype, name="final_bn")
-            x = nn.relu(norm(x, train=train))
+            x = relu(norm(x, train=train))
         x = GlobalAvgPool(name="pool")(x)
         fc = nn.Dense(self.num_classes, kernel_init=INITIALIZERS["he"], dtype=self.dtype, name="fc")
         return {"logits": fc(x)}
@@ -255,7 +256,7 @@ class ResNet(nn.Module):
         )
         if self.stem == "3x3" and self.unit == "preactivation":  # conv2_1 begins with the norm
             return Conv(use_bias=False, **options)(image)
-        x = nn.relu(ConvNorm(bn_group=self.bn_group, **options)(image, train=train))
+        x = relu(ConvNorm(bn_group=self.bn_group, **options)(image, train=train))
         return x if self.stem == "3x3" else MaxPool(3, 2, padding=1, name="pool1")(x)
 
 

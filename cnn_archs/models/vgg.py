@@ -28,6 +28,7 @@ from cnn_archs.models.layers import (
     chosen,
     dense_pair,
     kept_or_again,
+    relu,
     scaled,
 )
 
@@ -79,9 +80,9 @@ class VGG(nn.Module):
             shape = (scaled(width, self.width), (window, window))
             options = dict(strides=1, padding=window // 2, kernel_init=init, dtype=self.dtype)
             if not self.batch_norm:
-                return nn.relu(Conv(*shape, name=name, **options)(x))
+                return relu(Conv(*shape, name=name, **options)(x))
             layer = ConvNorm(*shape, use_bias=True, bn_group=self.bn_group, name=name, **options)
-            return nn.relu(layer(x, train=train))
+            return relu(layer(x, train=train))
 
         def block(net, x, number, layers):
             for i, layer in enumerate(layers.split(), start=1):
@@ -98,7 +99,7 @@ class VGG(nn.Module):
             x = kept_or_again(self.remat and train, self, layers_of, x)  # 112x112, 56x56, ..., 7x7
         for name, hidden in zip(("fc6", "fc7"), self.hidden, strict=True):
             dense = FullyConnected(scaled(hidden, self.width), init, dtype=self.dtype, name=name)
-            x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(x)))
+            x = nn.Dropout(self.dropout, deterministic=not train)(relu(dense(x)))
         x = FullyConnected(self.num_classes, init, dtype=self.dtype, name="fc8")(x)
         return {"logits": x.mean((1, 2))}
 

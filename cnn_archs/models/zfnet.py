@@ -25,7 +25,7 @@ Deviations: no padding is printed. These give the maps of figure 3: conv1 1, con
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.layers import LRN, Conv, FullyConnected, MaxPool, scaled
+from cnn_archs.models.layers import LRN, Conv, FullyConnected, MaxPool, relu, scaled
 
 
 class ZFNet(nn.Module):
@@ -61,7 +61,7 @@ class ZFNet(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{number}",
             )
-            return nn.relu(layer(x))
+            return relu(layer(x))
 
         def pool(x, name):
             return MaxPool(3, 2, padding=0, ceil=True, name=name)(x)
@@ -78,5 +78,5 @@ class ZFNet(nn.Module):
         x = conv(x, 5, 3, stride=1, padding=1)  # 13x13x256
         x = pool(x, "pool5")  # 6x6x256
         for name, hidden in zip(("fc6", "fc7"), self.hidden, strict=True):
-            x = drop(nn.relu(dense(x, scaled(hidden, self.width), name)))
+            x = drop(relu(dense(x, scaled(hidden, self.width), name)))
         return {"logits": dense(x, self.num_classes, "fc8").mean((1, 2))}

@@ -19,6 +19,7 @@ from cnn_archs.models.layers import (
     FullyConnected,
     GlobalAvgPool,
     MaxPool,
+    relu,
 )
 from cnn_archs.train import losses
 
@@ -92,6 +93,20 @@ def test_max_pools_have_torchs_windows(window, stride, padding, ceil):
         np.testing.assert_array_equal(
             found, nhwc(F.max_pool2d(nchw(x), window, stride, padding, ceil_mode=ceil))
         )
+
+
+def test_two_relus_of_bfloat16_and_a_pool_have_these_values():
+    """Multiples of 1/2, hence exact. With `nn.relu`, jaxlib 0.12.0.1 gives NaN."""
+    x = np.random.default_rng(0).integers(-4, 5, (4, 16, 16, 64)) / 2
+    pooled = jax.jit(lambda x: MaxPool(2, 2).apply({}, relu(1 - relu(x))))
+    found = pooled(jnp.asarray(x, jnp.bfloat16))
+    expected = np.maximum(1 - np.maximum(x, 0), 0).reshape(4, 8, 2, 8, 2, 64).max((2, 4))
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(np.float32(found), expected)
+    slope = jax.grad(lambda x: relu(x).sum().astype(jnp.float32))
+    np.testing.assert_array_equal(
+        np.float32(slope(jnp.asarray([-1, 0, 2], jnp.bfloat16))), [0, 0, 1]
+    )
 
 
 def test_ceil_mode_is_googlenets_chain():
