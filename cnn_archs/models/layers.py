@@ -18,6 +18,7 @@ from jax import lax
 
 from cnn_archs.models.convolution import NHWC, convolve_groups
 from cnn_archs.models.cpu import traced_step
+from cnn_archs.models.max_pool import Padding, max_pool
 from cnn_archs.models.normalization import normalize
 
 T = TypeVar("T")
@@ -139,17 +140,18 @@ class MaxPool(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) / stride + 1."""
-        return nn.max_pool(x, (self.window,) * 2, (self.stride,) * 2, padding=self.around(x))
+        return max_pool(x, self.window, self.stride, self.around(x))
 
-    def around(self, x: jax.Array) -> list[tuple[int, int]]:
+    def around(self, x: jax.Array) -> Padding:
         """What is put around x: f32[N, H, W, C]: ((top, bottom), (left, right)).
 
         ValueError for a map that the window does not fit on.
         """
-        pads = [
+        height, width = (
             pool_padding(size, self.window, self.stride, self.padding, self.ceil)
             for size in x.shape[1:3]
-        ]
+        )
+        pads = height, width
         if min(n + sum(p) for n, p in zip(x.shape[1:3], pads, strict=True)) < self.window:
             window, map_ = f"{self.window}x{self.window}", f"{x.shape[1]}x{x.shape[2]}"
             raise ValueError(f"the image is too small: a pool of {window} on a map of {map_}")

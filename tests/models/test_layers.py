@@ -287,7 +287,8 @@ def test_gradients_are_those_of_differences(name):
             v = {"params": params, **stats}
             return layer.apply(v, x, mutable=["batch_stats"], **options)[0]
 
-        check_grads(output, (variables.get("params", {}), x), order=1, modes=("fwd", "rev"))
+        modes = ("rev",) if name == "MaxPool" else ("fwd", "rev")  # see max_pool
+        check_grads(output, (variables.get("params", {}), x), order=1, modes=modes)
 
 
 @pytest.mark.parametrize("function", [lenet.squash, *losses.LOSSES])
