@@ -75,8 +75,7 @@ def sweep(folder: Path) -> Collection:
     try:
         cells = []
         for name, (experiment, *overrides) in stated["cells"].items():
-            workdirs = [folder / name / f"seed{seed}" for seed in range(stated["seeds"])]
-            runs = [run_of(workdir) for workdir in workdirs]
+            runs = [run_of(workdir) for workdir in workdirs(folder / name, stated["seeds"])]
             changed = (*overrides, *stated.get("overrides", []))
             cells.append(Cell(name, plain(experiment), changed, runs))
         return Collection(
@@ -92,6 +91,16 @@ def sweep(folder: Path) -> Collection:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise damaged(folder / "sweep.json", e) from e
+
+
+def workdirs(cell: Path, seeds: int) -> list[Path]:
+    """Lists the workdirs of a sweep's cell: of the seeds that are asked for and of those there.
+
+    An earlier command may have trained more seeds of this cell than the last one asked for.
+    """
+    there = [p.name.removeprefix("seed") for p in cell.glob("seed*")]
+    every = {*range(seeds), *(int(seed) for seed in there if seed.isdecimal())}
+    return [cell / f"seed{seed}" for seed in sorted(every)]
 
 
 def is_result(path: Path) -> bool:
