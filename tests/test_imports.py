@@ -105,6 +105,7 @@ MAY_IMPORT = {
     "cnn_archs.train.optimizers": {"train.schedules"},
     "cnn_archs.train.averages": {"train.schedules"},
     "cnn_archs.train.progress": {"errors"},
+    "cnn_archs.train.history": {"errors"},
     "cnn_archs.train.profiling": {"errors"},
     "cnn_archs.train.curvature": {"train.losses"},
     "cnn_archs.train.steps": {
@@ -141,8 +142,8 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.run": {
         *("cluster", "data", "errors", "evaluate.counting", "metrics", "setup", "train.averages"),
-        *("train.checkpoint", "train.diagnostics", "train.optimizers", "train.schedules"),
-        "train.steps",
+        *("train.checkpoint", "train.diagnostics", "train.history", "train.optimizers"),
+        *("train.schedules", "train.steps"),
     },
     "cnn_archs.train.warm_start": {
         "cluster",
@@ -167,7 +168,7 @@ MAY_IMPORT = {
             "metrics",
         ),
         "setup",
-        *("train.assemble", "train.checkpoint", "train.guard", "train.logs"),
+        *("train.assemble", "train.checkpoint", "train.guard", "train.history", "train.logs"),
         *("train.profiling", "train.progress", "train.run", "train.warm_start"),
     },
     "cnn_archs.train.diagnostics": {"setup", "train.losses", "train.steps"},
