@@ -54,16 +54,19 @@ MAY_IMPORT = {
     "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models"},
     "cnn_archs.analysis.intervals": set(),
     "cnn_archs.analysis.cells": set(),
+    "cnn_archs.analysis.provenance": set(),
     "cnn_archs.analysis.collect": {"analysis.cells", "errors"},
     "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors"},
-    "cnn_archs.analysis.tables": {"analysis.cells", "analysis.reach", "analysis.report"},
+    "cnn_archs.analysis.tables": {
+        *("analysis.cells", "analysis.provenance", "analysis.reach", "analysis.report"),
+    },
     "cnn_archs.analysis.comparing": {
         *("analysis.cells", "analysis.intervals", "analysis.printed", "analysis.tables"),
     },
     "cnn_archs.analysis.kinds": {"errors"},
     "cnn_archs.analysis.intake": {"data", "errors", "setup", "splits"},
     "cnn_archs.analysis.pace": {
-        *("analysis.estimate", "analysis.kinds", "data.threads", "models"),
+        *("analysis.estimate", "analysis.kinds", "analysis.provenance", "data.threads", "models"),
     },
     "cnn_archs.analysis.planned": {"analysis.estimate", "analysis.kinds", "analysis.report"},
     "cnn_archs.analysis.program": {
@@ -337,7 +340,7 @@ def test_experiments_know_ml_collections_and_each_other_only(path):
 
 
 FILES_ONLY = ("cells", "collect", "comparing", "curves", "drawing", "figures", "intervals")
-FILES_ONLY += ("layers", "page", "plots", "printed", "reach", "report", "tables")
+FILES_ONLY += ("layers", "page", "plots", "printed", "provenance", "reach", "report", "tables")
 
 
 @pytest.mark.parametrize("name", FILES_ONLY)

@@ -182,7 +182,8 @@ def level(found: Iterable[Cell]) -> list[list[Cell]]:
 def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The result of all seeds of a cell, out of a result for each: lists one after another.
 
-    `made` is the first's; seconds are summed; what else differs is a mistake, and a ConfigError.
+    Seconds are summed. `made` is what all have alike, and in `by_seed` what each has. What else
+    differs is a mistake, and a ConfigError.
     """
     first, *others = results
     whole = json.loads(json.dumps(first))
@@ -199,8 +200,23 @@ def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 raise ConfigError(f"seeds of one cell differ in {key}: remove those of other runs")
     images = sum(r["images_per_second"] * r["seconds"] for r in results)
     whole["images_per_second"] = images / whole["seconds"]
-    whole["made"]["config"]["seeds"] = len(whole["seeds"])
+    whole["made"] = made_of(results)
     return whole
+
+
+def made_of(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The `made` of a merged result: config, all else that is alike, and `by_seed` what made each.
+
+    results: of one run each. No run's commit, versions, cores or seconds are lost.
+    """
+    each = [{k: v for k, v in r["made"].items() if k != "config"} for r in results]
+    alike = {k: v for k, v in each[0].items() if all(k in o and o[k] == v for o in each)}
+    config = {**results[0]["made"]["config"], "seeds": sum(len(r["seeds"]) for r in results)}
+    by_seed = [
+        {"seed": r["seeds"][0], "seconds": r["seconds"], **made}
+        for r, made in zip(results, each, strict=True)
+    ]
+    return {**alike, "config": config, "by_seed": by_seed}
 
 
 def merge(found: Iterable[Cell]) -> dict[str, dict[str, Any]]:
