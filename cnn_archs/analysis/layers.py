@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from cnn_archs.analysis.cells import Cell, Collection
 from cnn_archs.analysis.drawing import MARKERS, STYLES, Figure, Key, colour, looks, panel
@@ -106,7 +106,10 @@ def layer_panel(
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if log:
             axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            low, high = axis.get_ylim()
+            plain = FuncFormatter(lambda v, _: f"{v:g}")  # their own would be written as mathtext
+            between = plain if high < 10 * low else NullFormatter()
+            axis.yaxis.set(major_formatter=plain, minor_formatter=between)
         else:
             axis.set_ylim(bottom=0)
 

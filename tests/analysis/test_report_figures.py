@@ -1,6 +1,7 @@
 """The report's figures: what is drawn is what the runs logged."""
 
 import json
+import re
 import statistics
 
 import matplotlib
@@ -198,6 +199,17 @@ def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
     assert moments(begun) == [{"b": 0}] and moments(diagnosed_at("c", [0, 9])) == [
         *({"c": 0}, {"c": 9}),
     ]
+
+
+@pytest.mark.parametrize("highest, labels", [(0.25, {"0.05", "0.2"}), (70.0, {"0.1", "10"})])
+def test_norms_are_labelled_with_plain_numbers_however_far_apart_they_are(highest, labels):
+    norms = (0.04, 0.08, highest)
+    layers_of = [{"name": f"layer{i}", "gradient_norm": n} for i, n in enumerate(norms)]
+    run = cells.Run("x", diagnostics=[{"step": 0, "seed": 0, "layers": layers_of}])
+    figure = layers.gradients(cells.Collection("t", "", [cells.Cell("a", "", (), [run])]))
+    svg = figure.panels[0].svg
+    assert "math" not in svg and "$" not in svg
+    assert labels <= set(re.findall(r">([\d.]+)</text>", svg))
 
 
 def test_a_seed_that_is_not_finished_leaves_the_others_as_they_are():
