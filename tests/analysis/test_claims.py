@@ -419,6 +419,7 @@ ours = { experiment = "mlp_mnist", result = "mnist/mlp.json" }
         ('protocol = "single"', "", "claim b: which metric and protocol"),
         ("ours = {", "lower = {", "claim b: ours, or higher and lower"),
         (', result = "mnist/mlp.json"', "", "claim b: ours is an experiment and a result"),
+        ('"mnist/mlp.json"', '["mnist/mlp.json"]', "claim b: ours is an .* each a text"),
         ("value = 1.0", "value = [1.0]", "claim b: a value for each metric"),
         ("value = 0.0", "value = ", "Invalid value"),
     ],
