@@ -1,4 +1,4 @@
-"""What made a result, read from its `made`: of one run, or of the seeds of a sweep's cell.
+"""Reads what made a result from its `made`: of one run, or of the seeds of a sweep's cell.
 
 `made` has the facts of the process that wrote the result: command, python, packages, git_commit and
 others. `made.parts` lists who made which steps (see train/history.py), in results that are newer
