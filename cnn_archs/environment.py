@@ -25,6 +25,7 @@ def environment() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "processes": jax.process_count(),
         "devices": [d.device_kind for d in jax.devices()],
+        "processor": processor(),
         "cpus": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
@@ -38,11 +39,22 @@ def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]
 
     No name of a machine and no place on it.
     """
-    kept = ("python", "packages", "backend", "processes", "devices", "cpus", "git_commit")
+    machine = ("backend", "processes", "devices", "processor", "cpus")
+    kept = ("python", "packages", *machine, "git_commit")
     program, *arguments = made["command"]
     command = [Path(program).name, *(a for a in arguments if not a.startswith("--workdir"))]
     with_config = {"config": configs[0]} if len(configs) == 1 else {"configs": list(configs)}
     return {"command": command, **{key: made[key] for key in kept}, **with_config}
+
+
+def processor() -> str:
+    """The name of the processor's model as Linux has it; elsewhere its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def version(package: str) -> str:

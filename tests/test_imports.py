@@ -55,16 +55,19 @@ MAY_IMPORT = {
     "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models"},
     "cnn_archs.analysis.intervals": set(),
     "cnn_archs.analysis.cells": set(),
+    "cnn_archs.analysis.provenance": set(),
     "cnn_archs.analysis.collect": {"analysis.cells", "errors"},
     "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors"},
-    "cnn_archs.analysis.tables": {"analysis.cells", "analysis.reach", "analysis.report"},
+    "cnn_archs.analysis.tables": {
+        *("analysis.cells", "analysis.provenance", "analysis.reach", "analysis.report"),
+    },
     "cnn_archs.analysis.comparing": {
         *("analysis.cells", "analysis.intervals", "analysis.printed", "analysis.tables"),
     },
     "cnn_archs.analysis.kinds": {"errors"},
     "cnn_archs.analysis.intake": {"data", "errors", "setup", "splits"},
     "cnn_archs.analysis.pace": {
-        *("analysis.estimate", "analysis.kinds", "data.threads", "models"),
+        *("analysis.estimate", "analysis.kinds", "analysis.provenance", "data.threads", "models"),
     },
     "cnn_archs.analysis.planned": {"analysis.estimate", "analysis.kinds", "analysis.report"},
     "cnn_archs.analysis.program": {
@@ -107,6 +110,7 @@ MAY_IMPORT = {
     "cnn_archs.train.optimizers": {"train.schedules"},
     "cnn_archs.train.averages": {"train.schedules"},
     "cnn_archs.train.progress": {"errors"},
+    "cnn_archs.train.history": {"errors"},
     "cnn_archs.train.profiling": {"errors"},
     "cnn_archs.train.curvature": {"train.losses"},
     "cnn_archs.train.steps": {
@@ -143,8 +147,8 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.run": {
         *("cluster", "data", "errors", "evaluate.counting", "metrics", "setup", "train.averages"),
-        *("train.checkpoint", "train.diagnostics", "train.optimizers", "train.schedules"),
-        "train.steps",
+        *("train.checkpoint", "train.diagnostics", "train.history", "train.optimizers"),
+        *("train.schedules", "train.steps"),
     },
     "cnn_archs.train.warm_start": {
         "cluster",
@@ -169,7 +173,7 @@ MAY_IMPORT = {
             "metrics",
         ),
         "setup",
-        *("train.assemble", "train.checkpoint", "train.guard", "train.logs"),
+        *("train.assemble", "train.checkpoint", "train.guard", "train.history", "train.logs"),
         *("train.profiling", "train.progress", "train.run", "train.warm_start"),
     },
     "cnn_archs.train.diagnostics": {"setup", "train.losses", "train.steps"},
@@ -338,7 +342,7 @@ def test_experiments_know_ml_collections_and_each_other_only(path):
 
 
 FILES_ONLY = ("cells", "collect", "comparing", "curves", "drawing", "figures", "intervals")
-FILES_ONLY += ("layers", "page", "plots", "printed", "reach", "report", "tables")
+FILES_ONLY += ("layers", "page", "plots", "printed", "provenance", "reach", "report", "tables")
 
 
 @pytest.mark.parametrize("name", FILES_ONLY)

@@ -1,6 +1,7 @@
 """Every sweep file: each cell is a complete experiment of its own, and is what the grid says."""
 
 import json
+from fractions import Fraction
 from functools import cache, partial
 
 import jax
@@ -54,7 +55,7 @@ def test_a_grid_is_json_and_says_what_is_reduced(name, argument):
     assert KEYS <= grid.keys() <= KEYS | OPTIONAL
     assert json.loads(json.dumps(grid)) == grid
     assert grid["title"] and grid["seeds"] >= 1 and grid["x"] in ("depth", "macs", "params", "")
-    assert bool(grid["notes"]) == (argument in ("quick", "first"))
+    assert bool(grid["notes"]) == (argument in ("quick", "first", "quarter"))
     assert set(grid.get("after", ())) <= {"robustness"}
     for cell in grid["cells"]:
         assert cell.replace("_", "").replace("-", "").replace(".", "").isalnum()
@@ -157,6 +158,23 @@ def test_the_full_degradation_is_the_papers():
     }
     kinds = {c.model.shortcut for c in resolved("degradation", "shortcuts").values()}
     assert kinds == {"A", "B", "C"}
+
+
+def test_the_quarter_differs_from_the_paper_in_its_length_alone():
+    """Section 4.2: 64,000 iterations of 128 of 50,000 images; the rate falls at 32k and 48k."""
+    grid, found = sweep("degradation", "quarter"), resolved("degradation", "quarter")
+    assert set(found) == {"plain20", "plain56", "residual20", "residual56"} and grid["seeds"] == 3
+    assert "quarter of the paper's length" in grid["notes"]
+    for cell, config in found.items():
+        full = resolved("degradation", "")[cell]
+        changed = configs.differences(json.loads(full.to_json()), json.loads(config.to_json()))
+        assert changed == ["diagnose_every", "schedule.boundaries", "steps"]
+        assert config.steps == 64_000 / 4
+        assert config.schedule.boundaries == (32_000 / 4, 48_000 / 4)
+        epoch = Fraction(50_000, 128)
+        assert Fraction(str(config.diagnose_every)) * epoch == 1_000
+        assert config.eval_every == 1.0
+        assert config.checkpoint_every * epoch * 1.5 < 600  # seconds, at 1.5 a step
 
 
 def test_each_cell_of_alexnets_gains_changes_what_it_says():

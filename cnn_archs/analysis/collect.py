@@ -5,6 +5,7 @@ Nothing that is missing is an error: it is said.
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,12 @@ def within(path: Path) -> Iterator[Collection | Cell]:
     elif (path / "config.json").is_file():
         yield cell_of(run_of(path), path.name)
     elif path.is_dir():
-        for inner in sorted(path.iterdir()):
-            merged = inner.name == "result.json"  # of the runs beside it
-            if inner.is_dir() or (inner.suffix == ".json" and not merged and is_result(inner)):
-                yield from within(inner)
+        inner = sorted(path.iterdir())
+        for folder in filter(Path.is_dir, inner):
+            yield from within(folder)
+        files = [p for p in inner if p.suffix == ".json" and p.name != "result.json"]
+        for name in dict.fromkeys(split_name(p)[0] for p in files if is_result(p)):
+            yield cell_of_files(path, name)
 
 
 def unique(cells: Sequence[Cell]) -> list[Cell]:
@@ -75,8 +78,7 @@ def sweep(folder: Path) -> Collection:
     try:
         cells = []
         for name, (experiment, *overrides) in stated["cells"].items():
-            workdirs = [folder / name / f"seed{seed}" for seed in range(stated["seeds"])]
-            runs = [run_of(workdir) for workdir in workdirs]
+            runs = [run_of(workdir) for workdir in workdirs(folder / name, stated["seeds"])]
             changed = (*overrides, *stated.get("overrides", []))
             cells.append(Cell(name, plain(experiment), changed, runs))
         return Collection(
@@ -94,9 +96,54 @@ def sweep(folder: Path) -> Collection:
         raise damaged(folder / "sweep.json", e) from e
 
 
+def workdirs(cell: Path, seeds: int) -> list[Path]:
+    """Lists the workdirs of a sweep's cell: of the seeds that are asked for and of those there.
+
+    An earlier command may have trained more seeds of this cell than the last one asked for.
+    """
+    there = [p.name.removeprefix("seed") for p in cell.glob("seed*")]
+    every = {*range(seeds), *(int(seed) for seed in there if seed.isdecimal())}
+    return [cell / f"seed{seed}" for seed in sorted(every)]
+
+
 def is_result(path: Path) -> bool:
     tree = read_json(path)
     return isinstance(tree, dict) and {"protocol", "dataset", "test"} <= tree.keys()
+
+
+def split_name(path: Path) -> tuple[str, int]:
+    """Returns the cell and the seed that a result file is named by: (NAME, 2) of NAME_seed2.json.
+
+    The seed is -1 where the name has none.
+    """
+    named = re.fullmatch(r"(.+)_seed(\d+)", path.stem)
+    return (named[1], int(named[2])) if named else (path.stem, -1)
+
+
+def files_of(folder: Path, name: str) -> list[Path]:
+    """Lists the result files of a cell: NAME.json, then NAME_seed0.json, NAME_seed1.json, ..."""
+    there = [p for p in folder.glob("*.json") if split_name(p)[0] == name and is_result(p)]
+    return sorted(there, key=split_name)
+
+
+def cell_of_files(folder: Path, name: str) -> Cell:
+    """Reads the result files of a cell.
+
+    DataError where they are of different networks, or where two of them have the same seed.
+    """
+    runs = [file(path) for path in files_of(folder, name)]
+    first, *others = runs
+    seen = {seed: first.path for seed in first.result.get("seeds", [])}
+    for other in others:
+        pair = f"{first.path} and {other.path}"
+        for key in ("name", "dataset", "protocol", "steps", "epochs", "params"):
+            if first.result.get(key) != other.result.get(key):
+                raise DataError(f"{pair} are no seeds of one cell: they differ in {key}")
+        for seed in other.result["seeds"]:
+            if seed in seen:
+                raise DataError(f"{seen[seed]} and {other.path} both have seed {seed}")
+            seen[seed] = other.path
+    return dataclasses.replace(cell_of(first, name), runs=runs)
 
 
 def cell_of(run: Run, name: str) -> Cell:
@@ -152,7 +199,7 @@ def run_of(workdir: Path) -> Run:
         missing=missing,
         result=result,
         config=tree("config.json"),
-        environment=tree("environment.json") or result.get("made", {}),
+        environment=result.get("made") or tree("environment.json"),
         metrics=metrics,
         diagnostics=read_lines(workdir / "diagnostics.jsonl"),
         robustness=tree("robustness.json"),

@@ -37,28 +37,41 @@ class Refused(Exception):
 
 
 def values(source: Mapping[str, str], metric: str, protocol: str, folder: Path) -> list[float]:
-    """One value a seed. source: {experiment, result: a file in `folder`}; metric: `test.loss`.
+    """One value a seed, by seed. metric: `test.loss`.
 
-    Refused where the file is not there, is of another config, or of fewer than SEEDS networks;
-    DataError where it is damaged.
+    source: {experiment, result}; the latter is a file in `folder`, or a pattern of several files
+    with a seed or more each, `mnist/mlp_seed*.json`. Refused where there is none, where one is of
+    another config, where a seed counts twice, or where they are fewer than SEEDS networks;
+    DataError where one is damaged.
     """
-    path = folder / source["result"]
-    if not path.is_file():
+    paths = sorted(folder.glob(source["result"]))
+    if not paths:
         raise Refused(f"there is no {source['result']}")
+    found: dict[int, float] = {}
+    for path in paths:
+        for seed, value in values_of(path, source["experiment"], metric, protocol).items():
+            if seed in found:
+                raise Refused(f"{source['result']}: seed {seed} counts twice")
+            found[seed] = value
+    if len(found) < SEEDS:
+        raise Refused(f"{source['result']}: {len(found)} of the {SEEDS} networks that are needed")
+    return [found[seed] for seed in sorted(found)]
+
+
+def values_of(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
+    """{seed: value} of one file. Refused, by its name, where it is no evidence."""
     try:
         result = json.loads(path.read_text())
-        check(result, source["experiment"], protocol)
+        check(result, experiment, protocol)
         split, _, name = metric.partition(".")
         if split not in result:
             raise Refused(f"it has no {split}")
-        found = [float(v) for v in result[split][name]]
+        pairs = zip(result["seeds"], result[split][name], strict=True)
+        return {seed: float(value) for seed, value in pairs}
     except Refused as e:
-        raise Refused(f"{source['result']}: {e}") from e
+        raise Refused(f"{path.parent.name}/{path.name}: {e}") from e
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise DataError(f"{path} is damaged: {type(e).__name__}: {first_line(e)}") from e
-    if len(found) < SEEDS:
-        raise Refused(f"{source['result']}: {len(found)} of the {SEEDS} networks that are needed")
-    return found
 
 
 def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:

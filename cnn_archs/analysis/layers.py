@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from cnn_archs.analysis.cells import Cell, Collection
 from cnn_archs.analysis.drawing import MARKERS, STYLES, Figure, Key, colour, looks, panel
@@ -13,28 +13,35 @@ from cnn_archs.analysis.drawing import MARKERS, STYLES, Figure, Key, colour, loo
 Lines = Mapping[str, Sequence[float]]  # of each cell: a value a layer
 
 
-def measured(cell: Cell, quantity: str, last: bool) -> tuple[int, list[float]]:
-    """(step, value of each layer that has one): of the first or last logged step, over seeds."""
+def diagnosed(cell: Cell) -> list[Mapping[str, Any]]:
+    """Lines of diagnostics.jsonl: of the seeds that are trained to their end, if any are."""
     lines = [line for run in cell.runs for line in run.diagnostics]
-    if not lines:
-        return 0, []
-    shared = set.intersection(
-        *({n["step"] for n in lines if n["seed"] == seed} for seed in {n["seed"] for n in lines})
-    )
-    if not shared:
-        return 0, []
-    step = max(shared) if last else min(shared)
+    return [line for line in lines if line["seed"] in cell.seeds] or lines
+
+
+def steps_of(cell: Cell) -> list[int]:
+    """The steps at which all of these seeds are diagnosed, in order."""
+    of_seeds: dict[int, set[int]] = {}
+    for line in diagnosed(cell):
+        of_seeds.setdefault(line["seed"], set()).add(line["step"])
+    return sorted(set.intersection(*of_seeds.values())) if of_seeds else []
+
+
+def measured(cell: Cell, quantity: str, step: int) -> list[float]:
+    """The value of each layer that has one, at a step: the mean over seeds."""
     of_layers: dict[str, list[float]] = {}
-    for line in lines:
+    for line in diagnosed(cell):
         for layer in line["layers"] if line["step"] == step else []:
             if layer.get(quantity) is not None:
                 of_layers.setdefault(layer["name"], []).append(layer[quantity])
-    return step, [statistics.fmean(values) for values in of_layers.values()]
+    return [statistics.fmean(values) for values in of_layers.values()]
 
 
 def responses(collection: Collection) -> Figure | None:
     """Standard deviations of layers' responses: the ResNet paper's figure 7."""
-    found = {c.name: measured(c, "response_sd", last=True)[1] for c in collection.cells}
+    last = {c.name: steps[-1] for c in collection.cells if (steps := steps_of(c))}
+    cells = [c for c in collection.cells if c.name in last]
+    found = {c.name: measured(c, "response_sd", last[c.name]) for c in cells}
     found = {name: values for name, values in found.items() if values}
     if not found:
         return None
@@ -45,23 +52,43 @@ def responses(collection: Collection) -> Figure | None:
     ]
     caption = (
         "Standard deviation of each layer's responses, behind batch normalisation and before "
-        "nonlinearity and addition, at the last logged step; means over seeds."
+        f"nonlinearity and addition, {at({last[name] for name in found})}; means over seeds."
     )
     return Figure("Layer responses", caption, panels)
 
 
+def moments(collection: Collection) -> list[dict[str, int]]:
+    """{cell: step} of up to four moments: the first logged step, the next, the middle, the last.
+
+    The middle is that of the cell that is logged longest, and of every cell the last is its own. A
+    cell that has not come so far is left out.
+    """
+    steps = {c.name: steps_of(c) for c in collection.cells}
+    steps = {name: logged for name, logged in steps.items() if logged}
+    longest = max(map(len, steps.values()), default=0)
+    before = [i for i in dict.fromkeys((0, 1, longest // 2)) if i < longest - 1]
+    found = [{name: s[i] for name, s in steps.items() if i < len(s)} for i in before]
+    last = {name: s[-1] for name, s in steps.items() if len(s) > len(before[:1])}
+    return [*found, last] if last else []
+
+
 def gradients(collection: Collection) -> Figure | None:
-    """Norms of each layer's gradient, at the first and at the last logged step."""
+    """Norms of each layer's gradient, a panel for each of `moments`."""
     panels = []
-    for last in (False, True):
-        found = {c.name: measured(c, "gradient_norm", last) for c in collection.cells}
-        lines = {name: values for name, (_, values) in found.items() if values}
-        steps = sorted({step for step, values in found.values() if values})
-        if lines and not (last and steps == [0]):
-            title = f"at step {' to '.join(f'{s:,}' for s in dict.fromkeys((steps[0], steps[-1])))}"
+    for steps in moments(collection):
+        cells = [c for c in collection.cells if c.name in steps]
+        lines = {c.name: measured(c, "gradient_norm", steps[c.name]) for c in cells}
+        lines = {name: values for name, values in lines.items() if values}
+        if lines:
+            title = at({steps[name] for name in lines})
             panels.append(layer_panel(collection, lines, title, "layer", "norm", log=True))
     caption = "Norm of the loss's gradient with respect to each layer's weights; means over seeds."
     return Figure("Gradients by layer", caption, panels) if panels else None
+
+
+def at(steps: set[int]) -> str:
+    """`at step 1,000`, or `at step 900 to 1,000` where cells differ."""
+    return f"at step {' to '.join(f'{s:,}' for s in sorted({min(steps), max(steps)}))}"
 
 
 def layer_panel(
@@ -79,7 +106,10 @@ def layer_panel(
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if log:
             axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            low, high = axis.get_ylim()
+            plain = FuncFormatter(lambda v, _: f"{v:g}")  # their own would be written as mathtext
+            between = plain if high < 10 * low else NullFormatter()
+            axis.yaxis.set(major_formatter=plain, minor_formatter=between)
         else:
             axis.set_ylim(bottom=0)
 

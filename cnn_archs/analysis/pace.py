@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import models
+from cnn_archs.analysis import provenance
 from cnn_archs.analysis.estimate import Speed, rate
 from cnn_archs.analysis.kinds import OF_BANDWIDTH, OF_PEAK, Kind, is_of
 from cnn_archs.data.threads import cores
@@ -84,7 +85,8 @@ def measured(
         device = re.fullmatch(r"(\d+) x (.*)", result.get("device") or "")
         if not device or not result.get("macs") or not is_of(device[2], kind):
             continue
-        if kind.name == "cpu" and result["made"].get("cpus") != cores():
+        used = {part.get("cpus") for part in provenance.parts(result["made"])}
+        if kind.name == "cpu" and used != {cores()}:
             continue  # of another machine
         alike = result["macs"] == macs and is_alike(result, config)
         seconds = result["seconds"] / len(result["seeds"])

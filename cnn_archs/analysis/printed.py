@@ -91,7 +91,7 @@ def best(source: Mapping[str, str], protocol: str, cells: Sequence[Cell]) -> Cel
 def is_of(source: Mapping[str, str], cell: Cell) -> bool:
     """Is it the network that the claim names, whatever its recipe?"""
     if not cell.experiment:
-        return any(f"/{run.path.as_posix()}".endswith(f"/{source['result']}") for run in cell.runs)
+        return any(run.path.match(source["result"]) for run in cell.runs)
     name, overrides = named(source)
     other = [o for o in differing(source, cell) if o.partition("=")[0].startswith("model.")]
     kept = overrides <= set(cell.overrides)

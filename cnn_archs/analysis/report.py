@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.analysis import collect
+
 FILES = {
     "result.json": "the numbers above, a list of seeds for each",
     "curves.png": "error and loss by epoch",
@@ -145,7 +147,10 @@ PRINTED = {
 
 
 def results_table(folder: Path) -> str:
-    """The README's table of results/mnist, in Markdown: paper | ours."""
+    """The README's table of results/mnist, in Markdown: paper | ours.
+
+    A network's results are NAME.json, or a file a seed: see `collect.files_of`.
+    """
     heads = (
         "network",
         "parameters",
@@ -157,13 +162,15 @@ def results_table(folder: Path) -> str:
     )
     rows: list[Sequence[str]] = [heads]
     for name, (source, printed) in PRINTED.items():
-        path = folder / f"{name}.json"
-        if path.exists():
-            r = json.loads(path.read_text())
-            ours = mean_sd(r["test"]["top1_error"])
-            seconds = f"{r['seconds'] / len(r['seeds']):,.0f}, {r['device']}"
-            link, params = f"[{name}](results/mnist/{name}.json)", f"{r['params']:,}"
-            rows.append((link, params, source, printed, ours, f"{r['epochs']:g}", seconds))
+        if collect.files_of(folder, name):
+            cell = collect.cell_of_files(folder, name)
+            every = [run.result for run in cell.runs]
+            ours = mean_sd(list(cell.values("test.top1_error").values()))
+            devices = ", ".join(dict.fromkeys(r["device"] for r in every))
+            seconds = f"{sum(r['seconds'] for r in every) / len(cell.seeds):,.0f}, {devices}"
+            link = f"[{name}](results/mnist/{cell.runs[0].path.name})"
+            made = (f"{cell.first('params'):,}", source, printed, ours)
+            rows.append((link, *made, f"{cell.first('epochs'):g}", seconds))
     return markdown(rows, left=len(heads)) + "\n"
 
 

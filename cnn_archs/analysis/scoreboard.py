@@ -144,10 +144,11 @@ def runs(results: Path) -> Iterator[str]:
 
 
 def linked(t: Table, collection: Collection, root: Path) -> str:
-    """A table with its caption; each cell's name leads to its file."""
+    """A table with its caption; each cell's name leads to its file, and numbers to further ones."""
     rows = []
     for name, *others in t.rows:
         cell = collection.cell(name)
-        path = cell.runs[0].path.relative_to(root).as_posix() if cell else ""
-        rows.append([f"[{name}]({path})", *others])
+        paths = [run.path.relative_to(root).as_posix() for run in cell.runs] if cell else [""]
+        further = [f" [{i}]({path})" for i, path in enumerate(paths[1:], 2)]
+        rows.append([f"[{name}]({paths[0]})" + "".join(further), *others])
     return f"{t.caption}:\n\n{table(t.heads, rows, t.left)}"

@@ -14,7 +14,7 @@ from cnn_archs.errors import DataError, first_line
 
 FILE = configs.EXPERIMENTS / "claims.toml"
 SECTIONS = {"papers", "needs", "claim", "not_covered"}
-SOURCE = {"experiment", "result"}
+SOURCE = {"experiment", "result"}  # a file of results/, or a pattern of several
 BOUNDS = ("at most", "at least")
 
 
@@ -116,7 +116,9 @@ def check_measured(table: dict[str, Any], needs: Mapping[str, str], where: str) 
         return
     require(sources in ({"ours"}, {"higher", "lower"}), f"{where}: ours, or higher and lower")
     for key in sources:
-        require(table[key].keys() == SOURCE, f"{where}: {key} is an experiment and a result")
+        texts = all(isinstance(value, str) for value in table[key].values())
+        named = texts and table[key].keys() == SOURCE
+        require(named, f"{where}: {key} is an experiment and a result, each a text")
     require("metric" in table and "protocol" in table, f"{where}: which metric and protocol?")
     require(table.get("bound", "") in ("", *BOUNDS), f"{where}: no bound {table.get('bound')}")
     bounded = "bound" in table or table["value"] == "higher"

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cnn_archs.analysis import provenance
 from cnn_archs.analysis.cells import Cell, Collection
 from cnn_archs.analysis.reach import reach
 from cnn_archs.analysis.report import mean_sd, protocol_of
@@ -170,9 +171,9 @@ def ran(collection: Collection) -> Table:
         for run in cell.finished:
             r = run.result
             if "seconds" in r:
-                commit = run.environment.get("git_commit", "")[:10] or NONE
-                made = (f"{r['steps']:,}", f"{r['epochs']:.4g}", str(r["device"]), commit)
-                alike.setdefault((cell.name, *made), []).append(r)
+                commit = ", ".join(c[:10] for c in provenance.commits(run.environment)) or NONE
+                told = (f"{r['steps']:,}", f"{r['epochs']:.4g}", str(r["device"]), commit)
+                alike.setdefault((cell.name, *told), []).append(r)
     rows = []
     for (name, steps, length, device, commit), found in alike.items():
         seeds = [seed for r in found for seed in r["seeds"]]
@@ -192,15 +193,14 @@ def said(seeds: Sequence[int]) -> str:
 
 def versions(collection: Collection) -> list[str]:
     """What the runs were made with, and of which cells that is so, if there are several such."""
-    made: dict[str, dict[str, None]] = {}
+    found: dict[str, dict[str, None]] = {}
     for cell in collection.cells:
         for run in cell.runs:
-            parts = {"Python": run.environment.get("python"), **run.environment.get("packages", {})}
-            if stated := ", ".join(f"{name} {version}" for name, version in parts.items()):
-                made.setdefault(stated, {})[cell.name] = None
-    if len(made) == 1:
-        return [f"{stated}." for stated in made]
-    return [f"{stated}: {', '.join(cells)}." for stated, cells in made.items()]
+            for stated in provenance.versions(run.environment):
+                found.setdefault(stated, {})[cell.name] = None
+    if len(found) == 1:
+        return [f"{stated}." for stated in found]
+    return [f"{stated}: {', '.join(cells)}." for stated, cells in found.items()]
 
 
 def missing(collection: Collection) -> Table:

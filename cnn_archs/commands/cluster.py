@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn_archs.commands.shared import Declare, default_workdir, emit
+from cnn_archs.commands.shared import Declare, default_workdir, emit, names_of
 from cnn_archs.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ CLUSTERS = {"slurm": ("hours", "dry_run", "slurm"), "kubernetes": ("image", "vol
 def declare(command: Declare) -> None:
     c = command(submit, "named_config", "workdir")
     c.add_argument("--sweep", metavar="SWEEP", help="instead of an experiment, as sweep --config")
+    c.add_argument("--cells", default="", metavar="A,B", help="of a sweep, as sweep --cells")
     c.add_argument("--seeds", type=int, default=0, help="of a sweep's cells, as sweep --seeds")
     c.add_argument(
         "--jobs",
@@ -122,6 +123,7 @@ def request_of(arguments: argparse.Namespace, overrides: list[str]) -> "Request"
     checked = check_sweep if arguments.sweep else check_experiment
     checked(arguments, workdir, overrides)
     command = ["sweep" if arguments.sweep else "train", f"--config={what}", f"--workdir={workdir}"]
+    command += [f"--cells={arguments.cells}"] * bool(arguments.cells)
     command += [f"--seeds={arguments.seeds}"] * bool(arguments.seeds)
     return Request(
         name=workdir.name,
@@ -138,7 +140,7 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
     """What would be wrong with a run."""
     from cnn_archs import config as configs
 
-    for flag, none in (("jobs", 1), ("seeds", 0)):
+    for flag, none in (("jobs", 1), ("cells", ""), ("seeds", 0)):
         if getattr(arguments, flag) != none:
             raise ConfigError(f"--{flag} is of a sweep: --sweep=SWEEP instead of --config")
     config = configs.load(arguments.config, overrides)
@@ -154,7 +156,8 @@ def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[st
 
     if arguments.nodes != 1:
         raise ConfigError("--nodes: each job of a sweep has one; more of them are --jobs=N")
-    found = grid.cells(sweep.stated_by(arguments.sweep, arguments.seeds), workdir, overrides)
+    stated = sweep.stated_by(arguments.sweep, arguments.seeds)
+    found = grid.cells(stated, workdir, overrides, names_of(arguments.cells))
     if all([cell.done for cell in found]):  # each of them is asked: it may be another's
         raise ConfigError(f"{workdir}: all {len(found)} cells are trained")
     if arguments.jobs > len(found):

@@ -11,6 +11,7 @@ from cnn_archs.commands.shared import (
     check_output,
     default_workdir,
     emit,
+    names_of,
     workdir_of,
     workdirs_of,
 )
@@ -33,6 +34,9 @@ def declare(command: Declare) -> None:
         required=True,
         metavar="SWEEP",
         help="experiments/sweeps/x.py[:argument], or the name of an installed one",
+    )
+    c.add_argument(
+        "--cells", default="", metavar="A,B", help="these alone, in this order (default: all)"
     )
     c.add_argument("--seeds", type=int, default=0, help="of each cell (default: the sweep's own)")
     c.add_argument(
@@ -130,6 +134,7 @@ def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
             arguments.config,
             folder,
             overrides=overrides,
+            only=names_of(arguments.cells),
             seeds=arguments.seeds,
             processes=arguments.processes,
             part=part_of(arguments.part),
@@ -155,7 +160,8 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
     from cnn_archs.setup import described
     from cnn_archs.train import grid
 
-    found = grid.cells(sweep.stated_by(arguments.config, arguments.seeds), folder, overrides)
+    stated = sweep.stated_by(arguments.config, arguments.seeds)
+    found = grid.cells(stated, folder, overrides, names_of(arguments.cells))
     known = estimate.speeds(
         [*claims.RESULTS.glob("*/*.json"), *folder.glob("*/*/result.json")], device
     )

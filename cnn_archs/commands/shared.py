@@ -48,6 +48,11 @@ def run_in(workdir: Path) -> Path:
     return workdir
 
 
+def names_of(text: str) -> list[str]:
+    """The names in `a,b`; none in an empty text."""
+    return text.split(",") if text else []
+
+
 def emit(arguments: argparse.Namespace, value: Any, text: str) -> None:
     """On stdout: `value` as one JSON document, or `text`."""
     print(json.dumps(value, indent=1) if arguments.format == "json" else text, flush=True)

@@ -8,7 +8,7 @@ Nothing here touches a device.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,13 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}/seed{self.seed}"
+
+    def of_seed(self, seed: int) -> "Cell":
+        """Returns this cell with another seed."""
+        keys = (*self.overrides, f"seed={seed}")
+        config = configs.load(self.experiment, list(keys))
+        workdir = self.workdir.with_name(f"seed{seed}")
+        return self._replace(seed=seed, overrides=keys, config=config, workdir=workdir)
 
     @property
     def done(self) -> bool:
@@ -99,16 +106,28 @@ def load(file: str) -> dict[str, Any]:
     return {**stated, "file": Path(path).stem + (f":{argument}" if argument else "")}
 
 
-def cells(sweep: Mapping[str, Any], folder: Path, overrides: Sequence[str] = ()) -> list[Cell]:
-    """All of a sweep's: its first seeds first, so that a whole picture is there early.
+def cells(
+    sweep: Mapping[str, Any],
+    folder: Path,
+    overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> list[Cell]:
+    """The cells of a sweep: the first seed of each first, so that a whole picture is there early.
 
-    overrides: of every cell, after its own.
+    overrides: of every cell, after its own. only: the names of those that are wanted, in this
+    order; empty: all. ConfigError for a name that the sweep does not have, or has twice.
     """
-    found = []
     if sweep["seeds"] < 1:
         raise ConfigError(f"--seeds={sweep['seeds']}: must be at least 1")
+    for name in only:
+        if name not in sweep["cells"]:
+            raise ConfigError(configs.unknown("--cells", name, list(sweep["cells"]), what="cell"))
+        if only.count(name) > 1:
+            raise ConfigError(f"--cells: {name} is named twice")
+    found = []
     for seed in range(sweep["seeds"]):
-        for name, (experiment, *own) in sweep["cells"].items():
+        for name in only or sweep["cells"]:
+            experiment, *own = sweep["cells"][name]
             keys = (*own, *overrides, f"seed={seed}", "seeds=1")
             try:
                 config = configs.load(experiment, list(keys))
@@ -163,7 +182,8 @@ def level(found: Iterable[Cell]) -> list[list[Cell]]:
 def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The result of all seeds of a cell, out of a result for each: lists one after another.
 
-    `made` is the first's; seconds are summed; what else differs is a mistake, and a ConfigError.
+    Seconds are summed. `made` is what all have alike, and in `by_seed` what each has. What else
+    differs is a mistake, and a ConfigError.
     """
     first, *others = results
     whole = json.loads(json.dumps(first))
@@ -180,21 +200,47 @@ def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 raise ConfigError(f"seeds of one cell differ in {key}: remove those of other runs")
     images = sum(r["images_per_second"] * r["seconds"] for r in results)
     whole["images_per_second"] = images / whole["seconds"]
-    whole["made"]["config"]["seeds"] = len(whole["seeds"])
+    whole["made"] = made_of(results)
     return whole
 
 
+def made_of(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The `made` of a merged result: config, all else that is alike, and `by_seed` what made each.
+
+    results: of one run each. No run's commit, versions, cores or seconds are lost.
+    """
+    each = [{k: v for k, v in r["made"].items() if k != "config"} for r in results]
+    alike = {k: v for k, v in each[0].items() if all(k in o and o[k] == v for o in each)}
+    config = {**results[0]["made"]["config"], "seeds": sum(len(r["seeds"]) for r in results)}
+    by_seed = [
+        {"seed": r["seeds"][0], "seconds": r["seconds"], **made}
+        for r, made in zip(results, each, strict=True)
+    ]
+    return {**alike, "config": config, "by_seed": by_seed}
+
+
 def merge(found: Iterable[Cell]) -> dict[str, dict[str, Any]]:
-    """Writes CELL/result.json, of all its seeds, where all are done -> {name: result}."""
+    """Writes CELL/result.json, of all its seeds, where all are done -> {name: result}.
+
+    Seeds that come after those in `found` are merged too where they are done: a sweep of fewer
+    seeds takes nothing away from a longer one in the same folder.
+    """
     by_name: dict[str, list[Cell]] = {}
     for cell in found:
         by_name.setdefault(cell.name, []).append(cell)
     whole = {}
     for name, seeds in by_name.items():
         if all(cell.done for cell in seeds):
+            seeds += later(seeds[-1])
             whole[name] = merged([read(cell.workdir / "result.json") for cell in seeds])
             write_json(seeds[0].workdir.parent / "result.json", whole[name])
     return whole
+
+
+def later(cell: Cell) -> Iterator[Cell]:
+    """The seeds after `cell`'s that are done, up to the first that is not."""
+    while (cell := cell.of_seed(cell.seed + 1)).done:
+        yield cell
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from cnn_archs.environment import environment, provenance
 from cnn_archs.errors import ConfigError, Stopped
 from cnn_archs.metrics import columns
 from cnn_archs.setup import devices
-from cnn_archs.train import warm_start
+from cnn_archs.train import history, warm_start
 from cnn_archs.train.assemble import Part, assemble, rules
 from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.guard import lock, stop_requests, write_json
@@ -73,6 +73,9 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
         processes.check_same("numbers of images", counts)
         if not run.restore(*saved) and config.warm_start.workdir:
             run.start_from(warm_start.variables(run, **config.warm_start))
+        if run.step < run.total:
+            new = history.part_of(made, run.step)
+            run.history = on_first(lambda: history.gone_on(run.history, new))
         logs: list[Log] = []
         on_first(lambda: open_logs(run, parts, open_, logs))
         logs = logs or [Nowhere()] * len(run.seeds)
@@ -252,9 +255,9 @@ def finish(
             "deterministic": config.deterministic,
             "device": f"{run.mesh.size} x {jax.devices()[0].device_kind}",
             "together": len(run.seeds),
-            "made": provenance(made, json.loads(config.to_json())),
+            "made": {**provenance(made, json.loads(config.to_json())), "parts": made_by},
         }
-        for (config, _), share in zip(parts, run.shares, strict=True)
+        for (config, _), share, made_by in zip(parts, run.shares, run.history, strict=True)
     ]
 
 

@@ -29,6 +29,7 @@ from cnn_archs.train import optimizers, steps
 from cnn_archs.train.averages import Average
 from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.diagnostics import Layers
+from cnn_archs.train.history import UNKNOWN, Part
 from cnn_archs.train.schedules import Schedule
 
 WAIT = 2.0  # seconds that a dispatch of several steps takes at most
@@ -47,7 +48,7 @@ class Run:
     that follow the key. What changes while it runs: `states`, `step` (steps made), `seconds` (spent
     on them), `pace` (seconds a step of the last dispatch), `settled` (what was due at `step` has
     been done), `evaluated` (the reports of the splits at `step`, so that no split is evaluated
-    twice).
+    twice), `history` (for each of `shares`, who made its steps: see `history.py`).
     """
 
     net: Network
@@ -78,6 +79,10 @@ class Run:
     pace: float = 0.0
     settled: bool = True
     evaluated: dict[str, list[dict[str, float]]] = dataclasses.field(default_factory=dict)
+    history: list[list[Part]] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.history = self.history or [[] for _ in self.shares]
 
     def next_due(self, event: str, after: int) -> int:
         """The first step after `after` at which `event` is due: the next of ceil(j period)."""
@@ -241,8 +246,9 @@ class Run:
         states = [meshes.on_host(self.stacked(share)) for share in self.shares]
 
         def write() -> None:
-            for folder, state, share in zip(checkpoints, states, self.shares, strict=True):
-                notes = {"seconds": self.seconds_of(share), "settled": self.settled}
+            for i, (folder, state) in enumerate(zip(checkpoints, states, strict=True)):
+                seconds = self.seconds_of(self.shares[i])
+                notes = {"seconds": seconds, "settled": self.settled, "parts": self.history[i]}
                 folder.save(self.step, items_of(state), notes)
 
         processes.on_first(write)
@@ -291,6 +297,7 @@ class Run:
         self.step, self.seconds = there[0][0], sum(notes["seconds"] for _, notes in there)
         self.evaluated = {}
         self.settled = all(notes["settled"] for _, notes in there)
+        self.history = [notes.get("parts", [UNKNOWN]) for _, notes in there]
         return True
 
 

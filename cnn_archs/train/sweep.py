@@ -54,18 +54,20 @@ def sweep(
     folder: Path,
     *,
     overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
     seeds: int = 0,
     processes: int = 0,
     part: tuple[int, int] = (0, 1),
 ) -> dict[str, dict[str, Any]]:
     """Trains what is missing of the sweep `file` in `folder` -> {cell: result of all its seeds}.
 
-    seeds: of each cell; 0: as many as the file says. processes: at once; 0: one a device, or a
-    core. part: (i, n), every nth group of cells from the ith on, for n machines with one folder.
+    only: the names of the cells to train, in this order; empty: all. seeds: of each cell; 0: as
+    many as the file says. processes: at once; 0: one a device, or a core. part: (i, n), every nth
+    group of cells from the ith on, for n machines with one folder.
     Raises ConfigError, DataError, Stopped after a signal, and CellsFailed.
     """
     stated = stated_by(file, seeds)
-    found = grid.cells(stated, folder, overrides)
+    found = grid.cells(stated, folder, overrides, only)
     folder.mkdir(parents=True, exist_ok=True)
     with stop_requests() as stop, lock(folder, f"part{part[0]}of{part[1]}.lock"):
         check_parts(folder, part[1])

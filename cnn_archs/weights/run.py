@@ -86,7 +86,7 @@ def import_(path: Path, config: ConfigDict, workdir: Path) -> dict[str, Any]:
         first = steps.begin(jax.tree.map(jnp.asarray, variables), optimizer, average)
         one_seed = jax.tree.map(lambda x: x[None], first)
         checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep)
-        checkpoints.save(0, items_of(one_seed), {"seconds": 0.0, "settled": True})
+        checkpoints.save(0, items_of(one_seed), {"seconds": 0.0, "settled": True, "parts": []})
         write_json(workdir / "environment.json", {**environment(), "imported": str(path)})
         write_json(workdir / "config.json", json.loads(config.to_json()))
     return {

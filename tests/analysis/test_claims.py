@@ -148,7 +148,7 @@ def test_experiments_of_results_exist(claim):
     for source in (claim.ours, claim.higher, claim.lower):
         if source:
             assert recipes.config(source["experiment"]).model.name
-            assert re.fullmatch(r"\w+/[\w-]+\.json", source["result"])
+            assert re.fullmatch(r"\w+/[\w-]+(_seed\*)?\.json", source["result"])
 
 
 # --- Results -------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def verdict_of(tmp_path, results, **fields):
     measured = dict(metric="test.top1_error", protocol="single")
     if not {"higher", "bound"} & fields.keys():
         measured["tolerance"] = 0.1
-    if "higher" not in fields:
+    if not {"higher", "ours"} & fields.keys():
         measured["ours"] = MLP
     claim = statements.claim_of({**CLAIM, **measured, **fields}, STATED.papers, STATED.needs)
     return claims.verdict(claim, STATED.needs, tmp_path)
@@ -201,6 +201,50 @@ def test_three_networks_within_the_tolerance_reproduce(tmp_path):
 def test_at_the_border_of_the_tolerance(mean, status, away, tmp_path):
     v = verdict_of(tmp_path, {"mnist/mlp.json": result((mean - 1e-3, mean, mean + 1e-3))})
     assert v["status"] == status and math.isclose(v["missed_by"], away, abs_tol=1e-9)
+
+
+SEEDS = dict(MLP, result="mnist/mlp_seed*.json")
+
+
+def test_files_of_one_seed_each_are_evidence_together(tmp_path):
+    errors = {2: 0.021, 0: 0.019, 10: 0.020}
+    files = {f"mnist/mlp_seed{s}.json": result((e,), seeds=[s]) for s, e in errors.items()}
+    v = verdict_of(tmp_path, files, ours=SEEDS)
+    assert (v["status"], v["seeds"], v["missed_by"]) == ("reproduced", 3, 0.0)
+    assert math.isclose(v["found"], 2.0) and math.isclose(v["sd"], 0.1)
+    del files["mnist/mlp_seed10.json"]
+    v = verdict_of(tmp_path / "two", files, ours=SEEDS)
+    assert v["status"] == "not run"
+    assert v["reason"] == "mnist/mlp_seed*.json: 2 of the 3 networks that are needed"
+
+
+def test_some_seeds_in_one_file_and_more_in_another(tmp_path):
+    files = {
+        "mnist/mlp_seed0.json": result((0.030, 0.031)),
+        "mnist/mlp_seed2.json": result((0.032,), seeds=[2]),
+        **pair((0.5,) * 3, (0.020, 0.021, 0.022)),
+    }
+    v = verdict_of(tmp_path, files, value="higher", higher=SEEDS, lower=CNN)
+    expected = stats.ttest_ind(
+        (0.030, 0.031, 0.032), (0.020, 0.021, 0.022), equal_var=False, alternative="greater"
+    )
+    assert v["status"] == "reproduced" and v["seeds"] == [3, 3]
+    assert math.isclose(v["p"], expected.pvalue, rel_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "other, reason",
+    [
+        (result((0.02,), seeds=[1]), "mnist/mlp_seed*.json: seed 1 counts twice"),
+        (result((0.02,), seeds=[3], epochs=2.0), "mnist/mlp_seed3.json: 2 of 12 epochs"),
+        (result((0.02,), seeds=[3], made={}), "mnist/mlp_seed3.json: it does not say"),
+    ],
+)
+def test_a_file_that_does_not_count_is_never_left_out(other, reason, tmp_path):
+    """Whoever could drop a file from the mean could choose the mean."""
+    files = {"mnist/mlp_seed0.json": result(), "mnist/mlp_seed3.json": other}
+    v = verdict_of(tmp_path, files, ours=SEEDS)
+    assert v["status"] == "not run" and v["reason"].startswith(reason)
 
 
 def test_a_bound_has_one_side(tmp_path):
@@ -375,6 +419,7 @@ ours = { experiment = "mlp_mnist", result = "mnist/mlp.json" }
         ('protocol = "single"', "", "claim b: which metric and protocol"),
         ("ours = {", "lower = {", "claim b: ours, or higher and lower"),
         (', result = "mnist/mlp.json"', "", "claim b: ours is an experiment and a result"),
+        ('"mnist/mlp.json"', '["mnist/mlp.json"]', "claim b: ours is an .* each a text"),
         ("value = 1.0", "value = [1.0]", "claim b: a value for each metric"),
         ("value = 0.0", "value = ", "Invalid value"),
     ],

@@ -33,7 +33,7 @@ def test_the_value_of_a_network():
         cell("resnet_cifar10:20_quick"),
         cell("resnet_cifar10:20", protocol="mirror"),
         cell("resnet_cifar10:20", "model.shortcut=B"),
-        cell("", path="elsewhere/resnet20.json"),
+        cell("", path="elsewhere/resnet20_seed0.json"),
     ],
 )
 def test_another_network_or_protocol_has_none(other):
@@ -44,7 +44,7 @@ def test_another_network_or_protocol_has_none(other):
     "same",
     [
         cell("resnet_cifar10:20", "model.width=0.5", "optimizer.momentum=0.5", "seeds=3"),
-        cell("", path="results/cifar10/resnet20.json"),
+        cell("", path="results/cifar10/resnet20_seed0.json"),
     ],
 )
 def test_a_changed_recipe_of_the_same_network_has_its_value(same):
@@ -56,7 +56,9 @@ def test_of_a_result_of_a_sweep_the_config_tells_what_is_changed():
     """Its command names the sweep, not the experiment; keys that were not stated do not count."""
     config = json.loads(recipes.config("resnet_cifar10:20").to_json())
     config |= {"seeds": 5, "steps": 100, "mirror": False}
-    run = Run(Path("results/cifar10/resnet20.json"), config=config, result={"protocol": "single"})
+    run = Run(
+        Path("results/cifar10/resnet20_seed0.json"), config=config, result={"protocol": "single"}
+    )
     sweep = Cell("resnet20", "", (), [run])
     (one,) = printed.printed([sweep], STATED)
     assert sorted(one.changed) == ["mirror=False", "steps=100"]
@@ -71,7 +73,7 @@ def with_test(cell):
 
 
 def test_without_a_config_the_recipe_is_not_known():
-    (one,) = printed.printed([cell("", path="cifar10/resnet20.json")], STATED)
+    (one,) = printed.printed([cell("", path="cifar10/resnet20_seed0.json")], STATED)
     table = comparing.paper_and_ours([one._replace(cells=(with_test(one.cells[0]),))])
     assert table.rows[0][4] == "not known"
 

@@ -1,6 +1,7 @@
 """The report's figures: what is drawn is what the runs logged."""
 
 import json
+import re
 import statistics
 
 import matplotlib
@@ -151,14 +152,73 @@ def test_names_of_points_do_not_lie_on_one_another(axis):
 
 
 def test_responses_and_gradients_are_those_of_the_diagnostics(sweep):
-    step, responses = layers.measured(sweep.cell("plain20"), "response_sd", last=True)
-    assert step == 1500 and responses == pytest.approx([2 / (i + 1) for i in range(19)])
-    step, norms = layers.measured(sweep.cell("plain20"), "gradient_norm", last=False)
-    assert step == 0 and norms == pytest.approx([2 / (i + 1) for i in range(20)])
-    _, norms = layers.measured(sweep.cell("plain20"), "gradient_norm", last=True)
+    plain = sweep.cell("plain20")
+    assert layers.steps_of(plain) == [0, 1500]
+    responses = layers.measured(plain, "response_sd", 1500)
+    assert responses == pytest.approx([2 / (i + 1) for i in range(19)])
+    norms = layers.measured(plain, "gradient_norm", 0)
+    assert norms == pytest.approx([2 / (i + 1) for i in range(20)])
+    norms = layers.measured(plain, "gradient_norm", 1500)
     assert norms == pytest.approx([0.2 / (i + 1) for i in range(20)])
+    assert "at step 1,500;" in layers.responses(sweep).caption
     assert layers.responses(cells.Collection("t", "", [])) is None
     assert layers.gradients(cells.Collection("t", "", [])) is None
+
+
+def diagnosed_at(name, *of_seeds, finished=(0,)):
+    """A cell whose seeds, 0, 1, ..., are diagnosed at these steps: the norm says at which."""
+    runs = [
+        cells.Run(
+            "x",
+            result={"seeds": [seed]} if seed in finished else {},
+            diagnostics=[
+                {"step": s, "seed": seed, "layers": [{"name": "a", "gradient_norm": s + seed + 1}]}
+                for s in steps
+            ],
+        )
+        for seed, steps in enumerate(of_seeds)
+    ]
+    return cells.Cell(name, "", (), runs)
+
+
+def moments(*of_cells):
+    return layers.moments(cells.Collection("t", "", of_cells))
+
+
+def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
+    """The moments of 16,000 steps that are diagnosed every 1,000: 0, 1,000, 8,000 and 16,000."""
+    whole = diagnosed_at("a", range(0, 16001, 1000))
+    assert moments(whole) == [{"a": 0}, {"a": 1000}, {"a": 8000}, {"a": 16000}]
+    figure = layers.gradients(cells.Collection("t", "", [whole]))
+    said = [p.says for p in figure.panels]
+    assert said == [f"norm at step {s} of a" for s in ("0", "1,000", "8,000", "16,000")]
+    half = diagnosed_at("b", range(0, 3001, 1000), finished=())
+    assert moments(whole, half)[2:] == [{"a": 8000}, {"a": 16000, "b": 3000}]
+    begun = diagnosed_at("b", [0], finished=())
+    assert moments(whole, begun) == [{"a": 0, "b": 0}, {"a": 1000}, {"a": 8000}, {"a": 16000}]
+    assert moments(begun) == [{"b": 0}] and moments(diagnosed_at("c", [0, 9])) == [
+        *({"c": 0}, {"c": 9}),
+    ]
+
+
+@pytest.mark.parametrize("highest, labels", [(0.25, {"0.05", "0.2"}), (70.0, {"0.1", "10"})])
+def test_norms_are_labelled_with_plain_numbers_however_far_apart_they_are(highest, labels):
+    norms = (0.04, 0.08, highest)
+    layers_of = [{"name": f"layer{i}", "gradient_norm": n} for i, n in enumerate(norms)]
+    run = cells.Run("x", diagnostics=[{"step": 0, "seed": 0, "layers": layers_of}])
+    figure = layers.gradients(cells.Collection("t", "", [cells.Cell("a", "", (), [run])]))
+    svg = figure.panels[0].svg
+    assert "math" not in svg and "$" not in svg
+    assert labels <= set(re.findall(r">([\d.]+)</text>", svg))
+
+
+def test_a_seed_that_is_not_finished_leaves_the_others_as_they_are():
+    cell = diagnosed_at("a", [0, 10, 20], [0, 10])
+    assert layers.steps_of(cell) == [0, 10, 20]
+    assert layers.measured(cell, "gradient_norm", 10) == [11]  # of seed 0 alone
+    both = diagnosed_at("a", [0, 10, 20], [0, 10], finished=())
+    assert layers.steps_of(both) == [0, 10]
+    assert layers.measured(both, "gradient_norm", 10) == [11.5]
 
 
 def test_damage_is_error_by_amount(sweep):

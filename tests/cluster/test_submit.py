@@ -54,6 +54,9 @@ WRONG = {
     "--config=lenet5_digits --cluster=kubernetes --image=x --volume=x --workdir=a": ("absolute",),
     "--sweep=degradatoin": ("did you mean 'degradation'?",),
     "--sweep=degradation:quick --jobs=99": ("--jobs=99", "cells"),
+    "--sweep=degradation:quick --cells=plain20 --jobs=3": ("--jobs=3", "2 cells"),
+    "--sweep=degradation:quick --cells=plan20": ("did you mean 'plain20'?",),
+    "--config=lenet5_digits --cells=plain20": ("--cells", "--sweep=SWEEP"),
     "--sweep=degradation:quick --nodes=2": ("--nodes", "--jobs=N"),
     "--sweep=degradation:quick --config.stepz=2": ("did you mean 'steps'?",),
 }
@@ -112,6 +115,12 @@ def test_a_run_on_one_node_and_a_sweep_are_one_process(tmp_path, capsys):
         found = options(submit(capsys, *flags, *where)["script"])
         assert found["--ntasks-per-node"] == "1" and found["--gpus-per-node"] == "8"
     assert found["--array"] == "0-2%3"
+
+
+def test_each_job_of_a_sweep_is_told_the_cells_and_seeds(tmp_path, capsys):
+    flags = (*SWEEP, "--cells=residual20,plain20", "--seeds=1", "--jobs=2")
+    manifest = submit(capsys, *flags, f"--workdir={tmp_path}/run", *PODS)
+    assert '"--cells=residual20,plain20", "--seeds=1", "--part=$' in json.dumps(manifest)
 
 
 def test_a_sweep_of_one_job_waits_for_the_lock_that_it_holds(tmp_path, capsys):

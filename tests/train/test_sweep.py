@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cnn_archs import cli
+from cnn_archs.analysis import collect
 from cnn_archs.errors import CellsFailed, ConfigError
 from cnn_archs.train import grid, sweep
 from cnn_archs.train.sweep import Machine
@@ -122,6 +123,36 @@ def test_overrides_are_of_every_cell(file, tmp_path):
     assert {c.config.steps for c in cells(file, tmp_path, "steps=7")} == {7}
 
 
+def test_cells_that_are_named_come_in_that_order(file, tmp_path):
+    found = grid.cells(grid.load(file), tmp_path, (), ["wide", "slow"])
+    assert [str(c) for c in found] == ["wide/seed0", "slow/seed0", "wide/seed1", "slow/seed1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("slow,fsat", "--cells: no cell 'fsat'; did you mean 'fast'?"),
+        ("slow,", "--cells: no cell ''; there are slow, fast, wide"),
+        ("slow,slow", "--cells: slow is named twice"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", ["sweep --config", "sweep --dry_run --config", "submit --sweep"]
+)
+def test_a_wrong_name_of_a_cell_is_one_line(command, names, message, file, tmp_path, capsys):
+    arguments = [f"{command}={file}", f"--workdir={tmp_path}/run", f"--cells={names}"]
+    assert cli.main([*arguments[0].split(), *arguments[1:]]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_is_of_the_cells_that_are_named(file, tmp_path, capsys):
+    flags = (f"--config={file}", f"--workdir={tmp_path}/run", "--cells=wide,fast", "--seeds=5")
+    assert cli.main(["sweep", *flags, "--dry_run", "--format=json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(r["cell"], r["seeds"]) for r in rows] == [("wide", 5), ("fast", 5)]
+
+
 def test_seeds_and_rates_of_one_network_go_together(file, tmp_path):
     found = cells(file, tmp_path)
 
@@ -185,6 +216,50 @@ def test_the_seeds_of_a_cell_become_one_result(file, stub):
     assert whole["test"]["examples"] == 10 and whole["seconds"] == 5.0
     assert whole["images_per_second"] == 10.0 and whole["made"]["config"]["seeds"] == 2
     assert json.loads((folder / "sweep.json").read_text())["cells"].keys() == done.keys()
+
+
+def seeds_of(folder):
+    """{cell: seeds of its merged result}"""
+    found = folder.glob("*/result.json")
+    return {path.parent.name: json.loads(path.read_text())["seeds"] for path in found}
+
+
+def test_cells_and_seeds_are_trained_as_they_are_named_and_none_twice(file, stub):
+    """One seed of each of three cells in an order of one's own; then more seeds of two of them."""
+    folder = stub()
+    first = sweep.sweep(file, folder, only=["wide", "fast", "slow"], seeds=1, processes=1)
+    order = [name for name, *_ in calls(folder)]
+    assert order == ["wide/seed0", "fast/seed0", "slow/seed0"]
+    assert seeds_of(folder) == {"wide": [0], "fast": [0], "slow": [0]} and len(first) == 3
+    more = sweep.sweep(file, folder, only=["slow", "wide"], seeds=3, processes=1)
+    order = [name for name, *_ in calls(folder)][3:]
+    assert order == ["slow/seed1", "wide/seed1", "slow/seed2", "wide/seed2"]
+    assert seeds_of(folder) == {"wide": [0, 1, 2], "fast": [0], "slow": [0, 1, 2]}
+    assert set(more) == {"slow", "wide"}
+    stated = json.loads((folder / "sweep.json").read_text())
+    assert set(stated["cells"]) == {"slow", "fast", "wide"}  # a report is of all
+    sweep.sweep(file, folder, seeds=1)  # nothing is missing, and nothing is taken away
+    assert len(calls(folder)) == 7
+    assert seeds_of(folder) == {"wide": [0, 1, 2], "fast": [0], "slow": [0, 1, 2]}
+    (shown,) = collect.collect([folder])
+    assert {c.name: c.seeds for c in shown.cells} == seeds_of(folder)
+    assert sweep.sweep(file, folder)["fast"]["seeds"] == [0, 1]  # the file's two, of all cells
+    assert [name for name, *_ in calls(folder)][7:] == ["fast/seed1"]
+
+
+def test_a_cell_that_fails_keeps_no_other_from_its_result(file, stub):
+    folder = stub(fast__seed0=[3, 3])
+    with pytest.raises(CellsFailed):
+        sweep.sweep(file, folder, only=["fast", "slow"], processes=1)
+    assert seeds_of(folder) == {"slow": [0, 1]}
+
+
+def test_parts_share_out_the_cells_that_are_named(file, stub):
+    folder = stub()
+    for part in (0, 1):
+        sweep.sweep(file, folder, only=["wide", "slow"], part=(part, 2), processes=1)
+    order = [name for name, *_ in calls(folder)]
+    assert order == ["wide/seed0", "wide/seed1", "slow/seed0", "slow/seed1"]
 
 
 # Slots.
@@ -286,7 +361,8 @@ def test_a_signal_stops_the_processes(file, stub):
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True
     )
-    while len(calls(folder) if (folder / "calls.txt").exists() else []) < 2:
+    at_once = min(2, len(os.sched_getaffinity(0)))
+    while len(calls(folder) if (folder / "calls.txt").exists() else []) < at_once:
         time.sleep(0.1)
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
