@@ -77,13 +77,20 @@ def main(
     table: Callable[[dict[str, Any]], Rows],
     packages: Sequence[str] = (),
 ) -> None:
-    """Runs a benchmark as a program. packages: whose versions count, besides those of every one."""
+    """Runs a benchmark as a program, on a CPU unless JAX_PLATFORMS says otherwise.
+
+    packages: whose versions count, besides those of every benchmark.
+    """
+    from cnn_archs import cache
+
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(description=(document or "").partition("\n")[0])
     declare(parser)
     parser.add_argument("--format", choices=("table", "json"), default="table", help="of stdout")
     parser.add_argument("--write", action="store_true", help=f"to results/benchmarks/{name}.json")
     options = parser.parse_args()
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    cache.keep_programs()
     started, load = time.monotonic(), os.getloadavg()[0]
     result = measure(options)
     result["machine"] = {**result.get("machine", {}), **machine(), "load_before": load}

@@ -181,10 +181,9 @@ class Inception(nn.Module):
         super().__init__()
         one, reduce3, three, reduce5, five, project = widths
         self.branch1 = Convolution(inputs, one, 1)
-        self.branch2 = nn.Sequential(
-            Convolution(inputs, reduce3, 1), Convolution(reduce3, three, 3)
-        )
-        self.branch3 = nn.Sequential(Convolution(inputs, reduce5, 1), Convolution(reduce5, five, 5))
+        narrow3, narrow5 = Convolution(inputs, reduce3, 1), Convolution(inputs, reduce5, 1)
+        self.branch2 = nn.Sequential(narrow3, Convolution(reduce3, three, 3))
+        self.branch3 = nn.Sequential(narrow5, Convolution(reduce5, five, 5))
         self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1), Convolution(inputs, project, 1))
 
     def forward(self, x: Tensor) -> Tensor:
