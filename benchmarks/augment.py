@@ -1,22 +1,21 @@
 """What augmentation costs: images a second of each kind, and its part of a ResNet-20 step.
 
-python benchmarks/augment.py [--format=json] [--batch=128] [--repeats=15]
-Expected on two CPU cores: padding, cropping and mirroring 20,000 images/s or more, and `ratio`
-(their time / that of a training step of ResNet-20, same batch, same run) below 0.05.
+python benchmarks/augment.py [--batch=128] [--repeats=15] [--format=json] [--write]
+Goal: `ratio`, the time to pad, crop and mirror / that of the recipe's training step of ResNet-20
+without them, at most 0.05, and 20,000 images a second or more, on two CPU cores.
 
 Images are random, 32x32x3, float32; no time depends on what they show. Each augmentation is one
-compiled program of its own, called once to warm up; the median of `repeats` calls counts. Inside of
-a training step it can only be cheaper: there is no call, and no copy.
+compiled program of its own; the median of `repeats` calls counts, after one that compiles it.
+Inside of a training step it can only be cheaper: there is no call, and no copy.
 """
 
 import argparse
-import json
-import os
 import statistics
-import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+import common
 
 PAD = "pad, crop, mirror"
 
@@ -46,7 +45,7 @@ def augmentations() -> dict[str, Callable[..., Any]]:
         "horizontal_flip": True,
     }
     values = {"channel_shift_range": 20.0, "brightness_range": (0.5, 1.5)}
-    return {
+    found: dict[str, Any] = {
         PAD: pad_crop_mirror,
         "mirror": crops.mirror,
         "crop square": square.resident,
@@ -55,123 +54,64 @@ def augmentations() -> dict[str, Callable[..., Any]]:
         "colour pca": colour.create("pca", sigma=0.1),
         "colour jitter": colour.create("jitter", brightness=0.4, contrast=0.4, saturation=0.4),
         "distortions": augment.create(
-            "distortions", translate=2.0, scale=0.15, squeeze=0.15, shear=0.2
+            "distortions", translate=2.0, scale=0.15, squeeze=0.15, shear=0.2, share=1.0
         ),
         "generator, places": augment.create("generator", **moves),
         "generator, values": augment.create("generator", **values),
         "generator, all": augment.create("generator", **moves, **values),
     }
-
-
-def training_step() -> tuple[Callable[..., Any], Any]:
-    """One step of ResNet-20, batch normalisation and momentum included, and its first state."""
-    import jax
-    import optax
-
-    from cnn_archs import models
-
-    model = models.create("resnet20")
-    optimizer = optax.sgd(0.1, momentum=0.9)
-    variables = models.init(model, jax.random.key(0), (32, 32, 3))
-
-    def loss_of(params: Any, batch_stats: Any, images: Any, labels: Any) -> tuple[Any, Any]:
-        heads, updated = model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-        )
-        loss = optax.softmax_cross_entropy_with_integer_labels(heads["logits"], labels)
-        return loss.mean(), updated["batch_stats"]
-
-    def step(state: tuple[Any, Any, Any], images: Any, labels: Any) -> tuple[Any, Any, Any]:
-        params, batch_stats, momenta = state
-        gradients, batch_stats = jax.grad(loss_of, has_aux=True)(
-            params, batch_stats, images, labels
-        )
-        updates, momenta = optimizer.update(gradients, momenta)
-        return optax.apply_updates(params, updates), batch_stats, momenta
-
-    params = variables["params"]
-    return jax.jit(step), (params, variables["batch_stats"], optimizer.init(params))
+    return found
 
 
 def median_seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Of `repeats` calls, after one that is not counted."""
+    """The median of `repeats` calls, after one that compiles."""
     import jax
 
-    seconds = []
-    for _ in range(repeats + 1):
-        begin = time.perf_counter()
-        jax.block_until_ready(call())
-        seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds[1:])
+    call()
+    turns = [common.timed(lambda: jax.block_until_ready(call()), 1)[0] for _ in range(repeats)]
+    return statistics.median(turn.seconds for turn in turns)
 
 
-def measure(batch: int, repeats: int) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of each augmentation and of a training step, in one process."""
     import jax
     import jax.numpy as jnp
+    from our_step import assembled, random_images
 
-    from cnn_archs.environment import environment
-
+    batch = options.batch
     key = jax.random.key(0)
     images = jnp.round(jax.random.uniform(key, (batch, 32, 32, 3), maxval=255.0))
-    labels = jax.random.randint(key, (batch,), 0, 10)
-    seconds = {}
-    for name, augmentation in augmentations().items():
-        compiled = jax.jit(augmentation)
-        seconds[name] = median_seconds(lambda f=compiled: f(key, images), repeats)
-    step, state = training_step()
-    of_step = median_seconds(lambda: step(state, images / 255, labels), repeats)
-    made = environment()
+    seconds = {
+        name: median_seconds(partial(jax.jit(augmentation), key, images), options.repeats)
+        for name, augmentation in augmentations().items()
+    }
+    plain = ["crop.name=none", "mirror=false", "steps=100000", "model.bn_group=0"]
+    split = random_images((32, 32, 3), 10, 10 * batch)
+    run = assembled("resnet_cifar10:20", [*plain, f"data.batch_size={batch}"], split)
+    step_seconds = median_seconds(run.advance, options.repeats)
     return {
-        "ratio": seconds[PAD] / of_step,
+        "ratio": seconds[PAD] / step_seconds,
         "seconds": seconds[PAD],
-        "resnet20_step_seconds": of_step,
+        "resnet20_step_seconds": step_seconds,
         "images_per_second": {name: batch / s for name, s in seconds.items()},
         "batch": batch,
-        "repeats": repeats,
-        "machine": {
-            "devices": made["devices"],
-            "cores": made["cpus"],
-            "load_average": os.getloadavg()[0],
-            "platform": made["platform"],
-        },
-        "versions": {
-            **made["packages"],
-            "python": made["python"],
-            "git_commit": made["git_commit"],
-        },
+        "repeats": options.repeats,
     }
 
 
-def table(result: dict[str, Any]) -> str:
-    """The result as a person reads it."""
-    rates = result["images_per_second"].items()
-    return "\n".join(
-        [
-            f"batches of {result['batch']} images, 32x32x3: images/s",
-            *(f"{name:20} {rate:12,.0f}" for name, rate in rates),
-            f"{PAD}: {1e3 * result['seconds']:.2f} ms, {100 * result['ratio']:.2f} % of a "
-            f"ResNet-20 step ({1e3 * result['resnet20_step_seconds']:.0f} ms)",
-            f"{result['machine']['cores']} cores, load {result['machine']['load_average']:.1f}; "
-            f"{', '.join(result['machine']['devices'])}; jax {result['versions']['jax']}",
-        ]
-    )
+def table(result: dict[str, Any]) -> common.Rows:
+    """Images a second, and parts of a step."""
+    rows = [("augmentation of 32x32x3", "images/s", "% of a ResNet-20 step")]
+    for name, rate in result["images_per_second"].items():
+        part = 100 * result["batch"] / rate / result["resnet20_step_seconds"]
+        rows.append((name, f"{rate:,.0f}", f"{part:.1f}"))
+    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=128, help="images")
     parser.add_argument("--repeats", type=int, default=15, help="timed calls of each")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    arguments = parser.parse_args()
-    result = measure(arguments.batch, arguments.repeats)
-    as_json = arguments.format == "json"
-    print(table(result), file=sys.stderr if as_json else sys.stdout)
-    if as_json:
-        print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    common.main(__doc__, declare, measure, table)

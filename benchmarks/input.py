@@ -1,75 +1,49 @@
-"""Reading images on the host: our stream beside the bare decoder, in one run.
+"""Reading images on the host: our stream beside the bare decoder and torchvision's loader.
 
-python benchmarks/input.py [FOLDER] [--format=json] [--batches=20000]
-Expected: ratio at most 1.11, that is at least 0.9 of the bare decoder's images a second. Not shown
-yet: on two busy cores 0.87 of it by the CPU's seconds, before the last change.
+python benchmarks/input.py [FOLDER] [--threads=N] [--batches=20000] [--format=json] [--write]
+    [--torch_python=PATH]
+Goal: `fraction_of_bare` at least 0.9, which is a `ratio` of at most 1.11.
 
 FOLDER is an image_folder (FOLDER/train/CLASS/*.jpg); by default 256 JPEGs of 500x375, about 100 kB
 each, are drawn. Ours is `Streamed.batches` with the crops of GoogLeNet's section 6 to 224x224, from
 files, on all cores. The peers are plain loops over the same encoded images, in memory, with the
 same regions: simplejpeg and Pillow's resize, and Pillow alone. They run on one core, and their time
 is divided by the cores: more than a machine can do whose cores share memory and clock. So the bare
-decoder runs on all cores as well, a process on each. Rounds are interleaved and ratios are medians
-over them; the CPU's seconds are there for a machine that has other things to do besides. With
---batches, a stream of so many is run in the end, and the resident memory said at its start and end.
+decoder runs on all cores as well, a process on each. torchvision's ImageFolder, RandomResizedCrop
+and DataLoader, where torchvision is, read the same files in a process for each core.
+
+Turns are interleaved and ratios are medians over the rounds; the CPU's seconds are there for a
+machine that has other things to do besides. With --batches, a stream of so many is run in the end,
+and the resident memory said at its start and end.
 """
 
 import argparse
 import io
-import json
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 import psutil
 import simplejpeg
+from common import Turn
+from drawings import draw
 from PIL import Image
+from sides import Side
 
 from cnn_archs.data import crops, order, sources, streaming
-from cnn_archs.data.threads import cores
-from cnn_archs.environment import commit, version
 
 BILINEAR = Image.Resampling.BILINEAR
-OUT = (224, 224)
+SIDE = 224
 BATCH = 64  # images
-PACKAGES = ("cnn-archs", "simplejpeg", "pillow", "grain", "numpy")
-
-
-def draw(folder: Path, count: int = 256) -> None:
-    """JPEGs like photographs: details of all sizes."""
-    random = np.random.default_rng(0)
-    for i in range(count):
-        image = np.zeros((375, 500, 3))
-        for side in (4, 16, 64, 250):
-            rough = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
-            image += np.asarray(Image.fromarray(rough).resize((500, 375), BILINEAR)) / side**0.4
-        image *= 255 / image.max()
-        path = folder / "train" / "ab"[i % 2] / f"{i}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image.astype(np.uint8)).save(path, quality=90)
-
-
-class Measured:
-    """One way to get at cropped images, timed. run() -> how many there were."""
-
-    def __init__(self, run: Callable[[], int]):
-        self.run = run
-        self.seconds: list[float] = []  # for each image
-        self.cpu_seconds: list[float] = []  # of this process
-
-    def turn(self) -> None:
-        cpu, clock = time.process_time(), time.perf_counter()
-        images = self.run()
-        self.seconds.append((time.perf_counter() - clock) / images)
-        self.cpu_seconds.append((time.process_time() - cpu) / images)
+DRAWN = 256  # images
 
 
 class Everywhere:
@@ -98,7 +72,7 @@ class Everywhere:
 
 
 def serve(pipe: Any, encoded: list[bytes], boxes: list[Any]) -> None:
-    """Answers each "go" with the images that it decoded."""
+    """Answers each "go" with the number of images that it has decoded."""
     while pipe.recv() == "go":
         pipe.send(loop(bare, encoded, boxes))
 
@@ -111,13 +85,15 @@ def loop(crop: Callable[[bytes, Any], np.ndarray], encoded: list[bytes], boxes: 
 
 
 def bare(data: bytes, box: Any) -> np.ndarray:
+    """Decodes with simplejpeg, and resizes a region with Pillow."""
     image = Image.fromarray(simplejpeg.decode_jpeg(data))
-    return np.asarray(image.resize(OUT[::-1], BILINEAR, box=box))
+    return np.asarray(image.resize((SIDE, SIDE), BILINEAR, box=box))
 
 
 def pillow(data: bytes, box: Any) -> np.ndarray:
+    """Decodes and resizes with Pillow."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    return np.asarray(image.resize(OUT[::-1], BILINEAR, box=box))
+    return np.asarray(image.resize((SIDE, SIDE), BILINEAR, box=box))
 
 
 def first(stream: streaming.Streamed, count: int) -> tuple[list[bytes], list[Any]]:
@@ -133,45 +109,75 @@ def first(stream: streaming.Streamed, count: int) -> tuple[list[bytes], list[Any
     return encoded, boxes
 
 
-def measure(stream: streaming.Streamed, steps: int, rounds: int) -> dict[str, Any]:
-    """Turns of `steps` batches by us and as many images by each peer, after one to warm up."""
+def torchvision_side(folder: Path, steps: int, workers: int, python: str) -> Side | None:
+    """torchvision's loader, or None where there is no torchvision that works."""
+    settings = {"side": SIDE, "batch": BATCH, "steps": steps, "workers": workers}
+    try:
+        return Side("torch_input.py", folder, settings, os.environ, python)
+    except RuntimeError:
+        common.say("torchvision is left out: pip install '.[bench]', or --torch_python=PATH")
+        return None
+
+
+def turns_of(
+    stream: streaming.Streamed, torchvision: Side | None, steps: int, rounds: int
+) -> dict[str, list[Turn]]:
+    """The times of an image: `steps` batches by us and as many images by each peer.
+
+    The first round is left out: it warms up.
+    """
+    images = steps * BATCH
 
     def ours() -> int:
         batches = stream.batches(0, 0, steps, BATCH, lambda batch: batch)
         return sum(len(labels) for _, labels in batches)
 
-    encoded, boxes = first(stream, steps * BATCH)
+    encoded, boxes = first(stream, images)
     everywhere = Everywhere(stream.threads, encoded, boxes)
-    ways = {
-        "ours": Measured(ours),
-        "bare": Measured(lambda: loop(bare, encoded, boxes)),
-        "everywhere": Measured(everywhere.run),
-        "pillow": Measured(lambda: loop(pillow, encoded, boxes)),
+
+    def turn(run: Callable[[], int], images: int = images) -> Turn:
+        found, done = common.timed(run, images)
+        assert done == images
+        return found
+
+    ways: dict[str, Callable[[], Turn]] = {
+        "ours": partial(turn, ours),
+        "bare": partial(turn, partial(loop, bare, encoded, boxes)),
+        "everywhere": partial(turn, everywhere.run, images * stream.threads),
+        "pillow": partial(turn, partial(loop, pillow, encoded, boxes)),
     }
-    for i in range(rounds + 1):
-        for way in ways.values():
-            way.turn()
-        last = {name: round(1 / way.seconds[-1]) for name, way in ways.items()}
-        print(f"round {i}: images/s {last}", file=sys.stderr)
-    everywhere.stop()
+    if torchvision:
+        ways["torchvision"] = lambda: Turn(torchvision.turn(steps).seconds / BATCH, 0.0)
+    try:
+        turns = common.alternate(ways, rounds + 1, "photograph")
+    finally:
+        everywhere.stop()
+    return {name: found[1:] for name, found in turns.items()}
+
+
+def compared(turns: dict[str, list[Turn]], threads: int) -> dict[str, Any]:
+    """Ratios to the peers, and the speed of all of them."""
 
     def ratio(peer: str, what: str, cores: int) -> float:
-        pairs = zip(getattr(ways["ours"], what)[1:], getattr(ways[peer], what)[1:], strict=True)
-        return statistics.median(ours / (theirs / cores) for ours, theirs in pairs)
+        pairs = zip(turns["ours"], turns[peer], strict=True)
+        return statistics.median(getattr(a, what) / (getattr(b, what) / cores) for a, b in pairs)
 
-    speed = {name: 1 / statistics.median(way.seconds[1:]) for name, way in ways.items()}
+    speed = {name: 1 / common.median(found).seconds for name, found in turns.items()}
+    there = "torchvision" in turns
     return {
-        "ratio": ratio("bare", "seconds", stream.threads),
-        "fraction_of_bare": 1 / ratio("bare", "seconds", stream.threads),
+        "ratio": ratio("bare", "seconds", threads),
+        "fraction_of_bare": 1 / ratio("bare", "seconds", threads),
         "ratio_to_bare_everywhere": ratio("everywhere", "seconds", 1),
-        "ratio_to_pillow": ratio("pillow", "seconds", stream.threads),
+        "ratio_to_pillow": ratio("pillow", "seconds", threads),
+        "ratio_to_torchvision": ratio("torchvision", "seconds", 1) if there else None,
         "cpu_ratio": ratio("bare", "cpu_seconds", 1),
         "images_per_second": {
             "ours": speed["ours"],
-            "ours_a_core": speed["ours"] / stream.threads,
+            "ours_a_core": speed["ours"] / threads,
             "bare_on_one_core": speed["bare"],
             "bare_on_all_cores": speed["everywhere"],
             "pillow_on_one_core": speed["pillow"],
+            "torchvision": speed.get("torchvision"),
         },
     }
 
@@ -186,59 +192,63 @@ def memory(stream: streaming.Streamed, batches: int) -> dict[str, Any]:
     return {"batches": batches, "first_mb": found[0], "last_mb": found[-1], "most_mb": max(found)}
 
 
-def table(result: dict[str, Any]) -> str:
-    """The result as a person reads it."""
-    speed, machine = result["images_per_second"], result["machine"]
-    lines = [
-        f"images/s, {result['images']} images of {result['folder']}, {machine['threads']} threads",
-        f"  ours                 {speed['ours']:8.0f}   {speed['ours_a_core']:.0f} a core",
-        f"  simplejpeg, one core {speed['bare_on_one_core']:8.0f}",
-        f"  simplejpeg, all cores{speed['bare_on_all_cores']:8.0f}",
-        f"  Pillow, one core     {speed['pillow_on_one_core']:8.0f}",
-        f"ours is {result['fraction_of_bare']:.2f} of the cores times the bare decoder on one, "
-        f"{1 / result['ratio_to_bare_everywhere']:.2f} of it on all at once; CPU seconds: "
-        f"{result['cpu_ratio']:.2f} times the bare decoder's; load {machine['load_average']:.1f}",
-    ]
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The comparison, on the images of a folder or on drawn ones."""
+    out, knobs = (SIDE, SIDE), dict(area=(0.08, 1.0), aspect=(0.75, 4 / 3), evaluate=256)
+    crop = crops.create("inception", out, **knobs)
+    with tempfile.TemporaryDirectory() as drawn:
+        folder = options.folder or drawn
+        if not options.folder:
+            draw(Path(drawn), DRAWN)
+        records = sources.records("image_folder", "train", folder)
+        stream = streaming.Streamed(records, crop, threads=options.threads)
+        steps = options.steps
+        torchvision = torchvision_side(Path(folder), steps, stream.threads, options.torch_python)
+        try:
+            turns = turns_of(stream, torchvision, steps, options.rounds)
+        finally:
+            if torchvision:
+                torchvision.stop()
+        return {
+            **compared(turns, stream.threads),
+            "memory": memory(stream, options.batches) if options.batches else None,
+            "images": len(records),
+            "folder": "given" if options.folder else "drawn, 500x375",
+            "machine": {"threads": stream.threads},
+            "versions": torchvision.hello["versions"] if torchvision else {},
+        }
+
+
+def table(result: dict[str, Any]) -> common.Rows:
+    """Photographs a second."""
+    speed = result["images_per_second"]
+    rows = [("photographs to 224x224", "images/s", "ours / this")]
+    for label, key, cores_of in (
+        ("ours, all cores", "ours", 1),
+        ("simplejpeg and Pillow's resize, one core, times the cores", "bare_on_one_core", 0),
+        ("the same, a process on each core", "bare_on_all_cores", 1),
+        ("Pillow alone, one core, times the cores", "pillow_on_one_core", 0),
+        ("torchvision's DataLoader, a process on each core", "torchvision", 1),
+    ):
+        if speed[key]:
+            rate = speed[key] * (cores_of or result["machine"]["threads"])
+            rows.append((label, f"{rate:,.0f}", f"{speed['ours'] / rate:.2f}"))
+    cpu = f"{1 / result['cpu_ratio']:.2f}"
+    rows.append(("simplejpeg and Pillow's resize, by the CPU's seconds", "", cpu))
     if result["memory"]:
-        m = result["memory"]
-        lines.append(
-            f"memory over {m['batches']} batches: {m['first_mb']:.0f} MB at the start, "
-            f"{m['last_mb']:.0f} MB at the end, {m['most_mb']:.0f} MB at most"
-        )
-    return "\n".join(lines)
+        first_mb, last_mb = (f"{result['memory'][key]:.0f} MB" for key in ("first_mb", "last_mb"))
+        rows.append((f"memory over {result['memory']['batches']} batches", first_mb, last_mb))
+    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", help="an image_folder; default: drawn images")
     parser.add_argument("--rounds", type=int, default=5, help="that are timed")
     parser.add_argument("--steps", type=int, default=12, help=f"batches of {BATCH} in a round")
     parser.add_argument("--threads", type=int, default=0, help="default: one for each core")
     parser.add_argument("--batches", type=int, default=0, help="of 8, for the memory")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    arguments = parser.parse_args()
-    crop = crops.create("inception", OUT, area=(0.08, 1.0), aspect=(0.75, 4 / 3), evaluate=256)
-    with tempfile.TemporaryDirectory() as drawn:
-        if not arguments.folder:
-            draw(Path(drawn))
-        records = sources.records("image_folder", "train", arguments.folder or drawn)
-        stream = streaming.Streamed(records, crop, threads=arguments.threads)
-        result = measure(stream, arguments.steps, arguments.rounds)
-        result["memory"] = memory(stream, arguments.batches) if arguments.batches else None
-    result["images"] = len(records)
-    result["folder"] = arguments.folder or "drawn, 500x375"
-    result["machine"] = {
-        "cores": cores(),
-        "threads": stream.threads,
-        "load_average": os.getloadavg()[0],
-        "platform": platform.platform(),
-    }
-    result["versions"] = {name: version(name) for name in PACKAGES} | {"git_commit": commit()}
-    as_json = arguments.format == "json"
-    print(table(result), file=sys.stderr if as_json else sys.stdout)
-    if as_json:
-        print(json.dumps(result, indent=2))
+    parser.add_argument("--torch_python", default=sys.executable, help="a Python with torchvision")
 
 
 if __name__ == "__main__":
-    main()
+    common.main(__doc__, declare, measure, table, packages=("simplejpeg", "pillow", "grain"))

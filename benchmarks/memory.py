@@ -1,8 +1,8 @@
 """What `model.remat` and `model.dtype` save of a training step's memory. Nothing is run.
 
-python benchmarks/memory.py [--format=json] [--networks=vgg_e,resnet152] [--batch=256] [--side=224]
-    [--tpu=v5e:2x2]
-Expected: `ratio`, what the forward pass of the last network leaves for the gradient in float32 with
+python benchmarks/memory.py [--networks=vgg_e,resnet152] [--batch=256] [--side=224] [--tpu=v5e:2x2]
+    [--format=json] [--write]
+Goal: `ratio`, what the forward pass of the last network leaves for the gradient in float32 with
 `remat` / without, below 0.2.
 
 `left` is counted before any compiler: all that is kept between the two passes, parameters too. With
@@ -12,10 +12,10 @@ room.
 """
 
 import argparse
-import json
 import os
-import sys
 from typing import Any
+
+import common
 
 
 def step_of(network: str, batch: int, side: int, **fields: Any) -> tuple[Any, Any, Any]:
@@ -84,33 +84,48 @@ def peak(step: Any, arguments: Any, topology: str) -> int | None:
         if "RESOURCE_EXHAUSTED" not in str(e):
             raise
         return None
-    return compiled.memory_analysis().peak_memory_in_bytes
+    analysis: Any = compiled.memory_analysis()
+    return analysis.peak_memory_in_bytes
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """A row for each network, dtype, and with remat or without."""
+    rows: list[dict[str, Any]] = []
+    for network in options.networks.split(","):
+        for dtype in ("bfloat16", "float32"):
+            for remat in (False, True):
+                row: dict[str, Any] = dict(network=network, dtype=dtype, remat=remat)
+                size = (options.batch, options.side)
+                net, step, abstract = step_of(network, *size, dtype=dtype, remat=remat)
+                row["left"] = left(net, abstract[0], abstract[2])
+                if options.tpu:
+                    row["peak"] = peak(step, abstract, options.tpu)
+                rows.append(row)
+                common.say(" ".join(map(str, row.values())))
+    ratio = rows[-1]["left"] / rows[-2]["left"]
+    return {"ratio": ratio, "rows": rows, "batch": options.batch, "side": options.side}
+
+
+def table(result: dict[str, Any]) -> common.Rows:
+    """Gigabytes, of a network and dtype in one row."""
+    peaks = ("peak", "peak, remat") if "peak" in result["rows"][0] else ()
+    rows: list[tuple[str, ...]] = [("network", "dtype", "left, GB", "left, remat, GB", *peaks)]
+    pairs = zip(result["rows"][::2], result["rows"][1::2], strict=True)
+    for kept, again in pairs:
+        found = [f"{row['left'] / 1e9:.1f}" for row in (kept, again)]
+        if peaks:
+            pair = (kept["peak"], again["peak"])
+            found += ["does not fit" if p is None else f"{p / 1e9:.1f}" for p in pair]
+        rows.append((kept["network"], kept["dtype"], *found))
+    return rows
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", default="vgg_e,resnet152")
     parser.add_argument("--batch", type=int, default=256, help="images")
     parser.add_argument("--side", type=int, default=224, help="of an image, pixels")
     parser.add_argument("--tpu", default="", metavar="TOPOLOGY", help="v5e:2x2, v5p:2x2x1, ...")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    arguments = parser.parse_args()
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    rows: list[dict[str, Any]] = []
-    for network in arguments.networks.split(","):
-        for dtype in ("bfloat16", "float32"):
-            for remat in (False, True):
-                row: dict[str, Any] = dict(network=network, dtype=dtype, remat=remat)
-                size = (arguments.batch, arguments.side)
-                net, step, abstract = step_of(network, *size, dtype=dtype, remat=remat)
-                row["left"] = left(net, abstract[0], abstract[2])
-                if arguments.tpu:
-                    row["peak"] = peak(step, abstract, arguments.tpu)
-                rows.append(row)
-                print(*row.values(), file=sys.stderr)
-    result = {"ratio": rows[-1]["left"] / rows[-2]["left"], "rows": rows}
-    print(json.dumps(result, indent=2) if arguments.format == "json" else f"{result['ratio']:.3f}")
 
 
 if __name__ == "__main__":
-    main()
+    common.main(__doc__, declare, measure, table)

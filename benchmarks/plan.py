@@ -1,7 +1,8 @@
 """What `plan` expects beside what then happens, on this machine's CPU.
 
-python benchmarks/plan.py [--format=json] [--steps=100]
-Expected: ratio 0.5 to 2, memory_ratio 0.7 to 1.1. Linux only.
+python benchmarks/plan.py [--experiments=lenet5_digits,shapes] [--steps=100] [--batches=16,64]
+    [--format=json] [--write]
+Goal: ratio 0.5 to 2, memory_ratio 0.7 to 1.1. Linux only.
 
 Time: experiments whose data is embedded are begun, and once their step is compiled, `steps` of it
 are timed, ten at a time; the fastest ten count, since other processes only ever slow them down.
@@ -14,21 +15,16 @@ the larger batch.
 
 import argparse
 import ctypes
-import json
 import multiprocessing
-import platform
 import re
-import sys
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.environment import commit, version
+import common
 
 AT_ONCE = 10  # steps
-EXPERIMENTS = ("lenet5_digits", "shapes")
-BATCHES = (16, 64)  # images
 
 
 def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
@@ -99,43 +95,40 @@ def memory(batch: int) -> dict[str, Any]:
     return found | {"batch": batch, "expected": found["gradients"] + found["activations"]}
 
 
-def table(result: dict[str, Any]) -> str:
-    """The result as a person reads it."""
-    lines = []
-    for name, run in result["runs"].items():
-        by = ", ".join(f"{seconds:.2f} by {source}" for source, seconds in run["expected"].items())
-        lines.append(f"{name}, {run['steps']} steps: {run['measured']:.2f} s; expected {by}")
-    for m in result["memory"]:
-        megabytes = (f"{m[key] / 1e6:.0f}" for key in ("measured", "expected"))
-        lines.append(
-            f"resnet18 at 64x64, {m['batch']} images: {' MB in a step; expected '.join(megabytes)}"
-        )
-    lines.append(f"ratio {result['ratio']:.2f}, memory_ratio {result['memory_ratio']:.2f}")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=100, help="that are timed")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    arguments = parser.parse_args()
-    held = [memory(batch) for batch in BATCHES]  # first: a process is as large as its parent was
-    runs = {name: expected_and_measured(name, arguments.steps) for name in EXPERIMENTS}
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """What is held, and then the seconds of each experiment."""
+    # Memory first: a process is as large as its parent was.
+    held = [memory(int(batch)) for batch in options.batches.split(",")]
+    runs = {
+        name: expected_and_measured(name, options.steps) for name in options.experiments.split(",")
+    }
     first = next(iter(runs.values()))
-    result = {
+    return {
         "ratio": next(iter(first["expected"].values())) / first["measured"],
         "memory_ratio": held[-1]["expected"] / held[-1]["measured"],
         "runs": runs,
         "memory": held,
-        "machine": platform.platform(),
-        "versions": {name: version(name) for name in ("cnn-archs", "jax")}
-        | {"git_commit": commit()},
     }
-    as_json = arguments.format == "json"
-    print(table(result), file=sys.stderr if as_json else sys.stdout)
-    if as_json:
-        print(json.dumps(result, indent=2))
+
+
+def table(result: dict[str, Any]) -> common.Rows:
+    """What was expected, and what was measured."""
+    rows: list[tuple[str, ...]] = [("what", "measured", "expected", "by")]
+    for name, run in result["runs"].items():
+        label, took = f"{name}, seconds of {run['steps']} steps", f"{run['measured']:.2f}"
+        rows += [(label, took, f"{s:.2f}", source) for source, s in run["expected"].items()]
+    for m in result["memory"]:
+        label = f"resnet18 at 64x64, {m['batch']} images, MB in a step"
+        megabytes = (f"{m[key] / 1e6:.0f}" for key in ("measured", "expected"))
+        rows.append((label, *megabytes, "XLA's analysis"))
+    return rows
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, default=100, help="that are timed")
+    parser.add_argument("--experiments", default="lenet5_digits,shapes", help="that are timed")
+    parser.add_argument("--batches", default="16,64", help="images in a step that is weighed")
 
 
 if __name__ == "__main__":
-    main()
+    common.main(__doc__, declare, measure, table)

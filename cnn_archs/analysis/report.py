@@ -195,3 +195,25 @@ def protocols_table(folder: Path, protocols: Sequence[str]) -> str:
     ):
         rows.append((label, "", "", "", *(mean_sd(of(t)) for t in tested)))
     return markdown(rows) + "\n"
+
+
+def benchmark_setting(result: Mapping[str, Any]) -> str:
+    """One line that says on what a benchmark's result was measured."""
+    machine, versions = result["machine"], result["versions"]
+    said = [f"{machine['cores']} cores of {machine['cpu']}, load {machine['load_before']:.1f}"]
+    if "threads" in machine:
+        said.append(f"{machine['threads']} threads")
+    shown = {"jaxlib": "jaxlib", "torch": "PyTorch", "python": "Python"}
+    said += [f"{label} {versions[key]}" for key, label in shown.items() if key in versions]
+    return "; ".join([*said, f"commit {versions['git_commit'][:9]}"])
+
+
+def benchmark_tables(folder: Path) -> str:
+    """The README's tables of results/benchmarks, in Markdown: one for each file in `folder`."""
+    parts = []
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text())
+        link = f"[`benchmarks/{path.stem}.py`](results/benchmarks/{path.name})"
+        head = f"{link}: {benchmark_setting(result)}."
+        parts.append(f"{head}\n\n{markdown(result['table'])}\n")
+    return "\n".join(parts)

@@ -92,7 +92,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.processes:
         sys.exit(in_processes(arguments))
 
-    from cnn_archs.analysis import figures, report
+    from cnn_archs.analysis import report
     from cnn_archs.cluster import processes
     from cnn_archs.train import guard, loop
 
@@ -103,6 +103,8 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
         result = loop.train(config, workdir)
         if not processes.first():
             return
+        from cnn_archs.analysis import figures  # matplotlib takes half a second: not before a step
+
         figures.curves(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
 

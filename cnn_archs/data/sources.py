@@ -5,14 +5,17 @@
 """
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from cnn_archs.data import folder, prepared, shapes
 from cnn_archs.data.damage import damaged, reading
+from cnn_archs.data.stratified import stratified
 from cnn_archs.errors import ConfigError, DataError
 
 
@@ -78,6 +81,7 @@ class Records:
 Examples = TypeVar("Examples", Split, Records)
 
 DIGITS = tuple(str(i) for i in range(10))
+DIGITS_FILE = "datasets/data/digits.csv.gz"  # in scikit-learn's package
 OF_ANY_SIZE = (0, 0, 3)
 
 # (H, W, C) and number of classes of the datasets that the experiments use and of some others, so
@@ -247,18 +251,18 @@ def digits(split: str) -> Split:
     if split not in ("train", "test"):
         raise ConfigError(f"digits has no split {split!r}, only train, test")
     from PIL import Image
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
-    small, labels = load_digits(return_X_y=True)
+    # The file itself: to import sklearn.datasets takes a second, a fifth of a start.
+    package = importlib.util.find_spec("sklearn")
+    assert package and package.origin
+    table = np.loadtxt(Path(package.origin).parent / DIGITS_FILE, delimiter=",")
+    small, labels = table[:, :-1], table[:, -1].astype(np.int32)
     pixels = np.round(small.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     large = [
         np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BILINEAR)) for p in pixels
     ]
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
-    )
-    everything = Split(np.stack(large)[..., None], labels.astype(np.int32), DIGITS)
+    train, test = stratified(labels, 360)
+    everything = Split(np.stack(large)[..., None], labels, DIGITS)
     return everything.take(train if split == "train" else test)
 
 

@@ -1,29 +1,25 @@
-import json
+"""The benchmark of augmentation runs, and says what each kind costs."""
+
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from running import run
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "augment.py"
+
+def check(result, batch):
+    assert result["ratio"] == pytest.approx(result["seconds"] / result["resnet20_step_seconds"])
+    rates = result["images_per_second"]
+    assert rates["pad, crop, mirror"] == pytest.approx(batch / result["seconds"])
+    assert len(rates) > 8 and "distortions" in rates
+    assert all(math.isfinite(rate) and rate > 0 for rate in rates.values())
+
+
+def test_a_small_run_prints_one_json_object_with_the_ratio():
+    check(run("augment", "--batch=4", "--repeats=1"), 4)
 
 
 @pytest.mark.slow
-def test_a_small_run_prints_one_json_object_with_the_ratio():
-    settings = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # those of tests are slow
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARK), "--batch=16", "--repeats=2", "--format=json"],
-        capture_output=True,
-        text=True,
-        env={**settings, "JAX_PLATFORMS": "cpu"},
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["ratio"] == pytest.approx(result["seconds"] / result["resnet20_step_seconds"])
+def test_padding_cropping_and_mirroring_are_a_small_part_of_a_step():
+    result = run("augment", "--batch=16", "--repeats=2", fast_code=True)
+    check(result, 16)
     assert 0 < result["ratio"] < 0.2
-    rates = result["images_per_second"]
-    assert rates["pad, crop, mirror"] == pytest.approx(16 / result["seconds"])
-    assert len(rates) > 8
-    assert all(math.isfinite(rate) and rate > 0 for rate in rates.values())

@@ -1,21 +1,21 @@
-"""The memory of a training step, as the README has it."""
-
-import json
-import subprocess
-import sys
-from pathlib import Path
+"""The memory of a training step: the benchmark runs, and the README has its table."""
 
 import pytest
+from running import ROOT, run
 
-ROOT = Path(__file__).resolve().parents[2]
+
+def test_a_small_run_counts_parameters_and_what_remat_saves():
+    result = run("memory", "--networks=resnet20", "--batch=4", "--side=32")
+    rows = {(row["dtype"], row["remat"]): row["left"] for row in result["rows"]}
+    params, image = 4 * 269_722, 4 * 4 * 32 * 32 * 3  # bytes
+    assert params + image <= rows["float32", True] < rows["float32", False]
+    assert rows["bfloat16", False] < rows["float32", False]
+    assert result["ratio"] == rows["float32", True] / rows["float32", False]
 
 
 @pytest.mark.slow
 def test_the_table_of_the_readme():
-    command = [sys.executable, str(ROOT / "benchmarks" / "memory.py"), "--format=json"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    result = run("memory")
     assert 0 < result["ratio"] < 0.2
     table = (ROOT / "README.md").read_text().split("<!-- memory -->\n")[1].split("<!-- /memory")[0]
     printed = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]

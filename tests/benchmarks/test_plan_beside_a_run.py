@@ -1,26 +1,26 @@
 """What `plan` expects is near what happens on this machine."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from running import run
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "plan.py"
+RESNET18 = 11_689_512  # parameters: torchvision's
+
+
+def test_a_small_run_prints_one_json_object_with_the_ratios():
+    result = run("plan", "--experiments=lenet5_digits", "--steps=10", "--batches=2")
+    (timed,) = result["runs"].values()
+    assert timed["measured"] > 0
+    assert result["ratio"] == next(iter(timed["expected"].values())) / timed["measured"]
+    (held,) = result["memory"]
+    assert held["params"] == 4 * RESNET18 and held["measured"] > 0
+    assert result["memory_ratio"] == held["expected"] / held["measured"]
 
 
 @pytest.mark.slow
 def test_seconds_and_memory_are_within_a_factor_of_what_is_measured():
-    command = [sys.executable, str(BENCHMARK), "--format=json", "--steps=50"]
-    # What makes tests quick to compile makes steps slow.
-    usual = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    done = subprocess.run(command, capture_output=True, text=True, env=usual)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    result = run("plan", "--steps=50", fast_code=True)
     assert 1 / 4 < result["ratio"] < 4  # another machine's speed, and others' work on this one
     assert 0.5 < result["memory_ratio"] < 1.5
     small, large = result["memory"]
     assert small["batch"] < large["batch"] and small["measured"] < large["measured"]
-    assert small["params"] == large["params"] == 4 * 11_689_512
+    assert small["params"] == large["params"] == 4 * RESNET18

@@ -1,0 +1,114 @@
+"""Photographs a second under each test protocol, on a CPU.
+
+python benchmarks/evaluate.py [--network=18] [--side=224] [--images=16] [--batch=8]
+    [--protocols=single,dense] [--format=json] [--write]
+There is no goal. `ratio`: the seconds of a view in the slowest protocol / those in `single`, which
+says what resizing and cutting add, and what larger images cost.
+
+The images are drawings of 500x375, read, decoded and resized on the host as `evaluate` does; the
+network is a residual net at its first weights, which sees `side` x `side` pixels; all scales are
+the experiment's, in that proportion. Each protocol is run once to compile its programs, and timed
+then.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import common
+
+
+def config_of(network: str, side: int, folder: Path) -> Any:
+    """The experiment, seeing smaller images of a folder."""
+    from cnn_archs import config as configs
+
+    usual = configs.load(f"resnet_imagenet:{network}", [])
+    sizes = {key: usual.crop[key] for key in ("smallest", "largest", "evaluate")}
+    scales = [round(scale * side / 224) for scale in usual.test_scales]
+    return configs.load(
+        f"resnet_imagenet:{network}",
+        [
+            *("data.name=image_folder", f"data.data_dir={folder}", "data.holdout=0"),
+            *("data.mean=none", "schedule.name=constant"),
+            f"data.image_shape=({side},{side},3)",
+            f"test_scales={tuple(scales)}".replace(" ", ""),
+            *(f"crop.{key}={round(value * side / 224)}" for key, value in sizes.items()),
+        ],
+    )
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """A row for each protocol."""
+    from drawings import draw
+
+    with tempfile.TemporaryDirectory() as folder:
+        # A fifth of the folder is the test.
+        draw(Path(folder), 5 * options.images)
+        rows = rows_of(config_of(options.network, options.side, Path(folder)), options)
+    a_view = {row["protocol"]: row["seconds"] / row["views"] for row in rows}
+    return {
+        "ratio": max(a_view.values()) / a_view.get("single", max(a_view.values())),
+        "rows": rows,
+        "network": f"resnet{options.network}",
+        "side": options.side,
+        "images": options.images,
+    }
+
+
+def rows_of(config: Any, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Seconds an image and number of views of each protocol."""
+    import jax
+
+    from cnn_archs import models, setup, splits
+    from cnn_archs.cluster import mesh as meshes
+    from cnn_archs.evaluate import protocols, views
+
+    setup.devices(config)
+    net, mesh = setup.network(config), meshes.create()
+    variables = models.init(net.model, jax.random.key(0), net.image_shape)
+    data: Any = splits.load_split(config, net, "test")
+    add = protocols.compile_add(net.model, mesh)
+    cut = protocols.compile_cut(net.inputs, {}, False, mesh)
+    rows = []
+    for protocol in options.protocols.split(",") if options.protocols else views.PROTOCOLS:
+        passes = views.passes(protocol, net.inputs.crop, config.test_scales)
+
+        def run(passes: Any = passes) -> None:
+            shown: Any = (net, [variables], data, passes, {}, options.batch, mesh)
+            assert protocols.probabilities(*shown).seen.all()
+
+        with (  # so that the second call finds the programs of the first
+            mock.patch.object(protocols, "compile_add", lambda *_: add),
+            mock.patch.object(protocols, "compile_cut", lambda *_: cut),
+        ):
+            run()
+            turn, _ = common.timed(run, len(data))
+        number = views.count(passes, net.inputs.crop.out)
+        rows.append({"protocol": protocol, "views": number, **turn._asdict()})
+        common.say(f"{protocol}: {1 / turn.seconds:.2f} images/s")
+    return rows
+
+
+def table(result: dict[str, Any]) -> common.Rows:
+    """Images a second."""
+    label = f"{result['network']} at {result['side']}x{result['side']}"
+    rows = [(f"protocol, {label}", "views", "images/s", "views/s")]
+    for row in result["rows"]:
+        rate = 1 / row["seconds"]
+        views = f"{rate * row['views']:.1f}"
+        rows.append((row["protocol"], str(row["views"]), f"{rate:.2f}", views))
+    return rows
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--network", default="18", help="argument of resnet_imagenet")
+    parser.add_argument("--side", type=int, default=224, help="of what the network sees, pixels")
+    parser.add_argument("--images", type=int, default=16, help="that are tested")
+    parser.add_argument("--batch", type=int, default=8, help="images at a time")
+    parser.add_argument("--protocols", default="", help="NAME,... (default: all)")
+
+
+if __name__ == "__main__":
+    common.main(__doc__, declare, measure, table)

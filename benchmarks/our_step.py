@@ -1,0 +1,95 @@
+"""Our side of `train_step.py`: an experiment on random images, trained as `cnn-archs train` does.
+
+python our_step.py FOLDER SETTINGS, which `sides.Side` calls. SETTINGS is a JSON object: experiment,
+overrides, image (H, W, C), classes, examples. Images, labels, the order of the examples and the
+first weights are left in FOLDER for another side.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import sides
+
+from cnn_archs import cache, setup
+from cnn_archs import config as configs
+from cnn_archs.data import order, sources
+from cnn_archs.data.sources import Split
+from cnn_archs.train.assemble import Part, assemble
+from cnn_archs.train.run import Run
+from cnn_archs.weights import torch_layout
+
+
+def random_images(image: tuple[int, int, int], classes: int, examples: int) -> Split:
+    """Images whose pixels are uniformly random: no time depends on what they show."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (examples, *image), dtype=np.uint8)
+    labels = random.integers(0, classes, examples, dtype=np.int32)
+    return Split(images, labels, tuple(map(str, range(classes))))
+
+
+def assembled(experiment: str, overrides: list[str], split: Split) -> Run:
+    """The run of an experiment at step 0, with `split` for its dataset."""
+    config = configs.load(experiment, overrides)
+    setup.devices(config)
+    few = split.take(np.arange(len(split.classes)))
+
+    def load(name: str, part: str, data_dir: str) -> Split:
+        return split if part == "train" else few
+
+    with mock.patch.object(sources, "load", load):
+        return assemble(Part(config))
+
+
+def weights_for_torch(run: Run) -> dict[str, np.ndarray]:
+    """The weights as they are now, in PyTorch's names and axes."""
+    (variables,) = run.variables()
+    if type(run.net.model).__name__ != "LeNet5":  # which has no counterpart among torch's models
+        return torch_layout.to_state_dict(run.net.model, run.net.image_shape, variables, 0)
+    weights = {}
+    for layer, params in variables["params"].items():
+        kernel = np.asarray(params["kernel"])
+        axes = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)  # HWIO -> OIHW, IO -> OI
+        weights[f"{layer}.weight"] = kernel.transpose(axes)
+        weights[f"{layer}.bias"] = np.asarray(params["bias"])
+    return weights
+
+
+def leave(folder: Path, run: Run, split: Split) -> None:
+    """Writes what another side needs to train the same."""
+    steps = len(split) // run.batch_size
+    np.save(folder / "images.npy", split.images)
+    np.save(folder / "labels.npy", split.labels)
+    np.save(folder / "index.npy", order.batches(len(split), run.seeds[0], 0, steps, run.batch_size))
+    weights: Any = weights_for_torch(run)
+    np.savez(folder / "weights.npz", **weights)
+
+
+def main() -> None:
+    import jax
+
+    folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
+    image: Any = tuple(settings["image"])
+    split = random_images(image, settings["classes"], settings["examples"])
+    run = assembled(settings["experiment"], settings["overrides"], split)
+    leave(folder, run, split)
+
+    def train(steps: int) -> float:
+        run.end_window()
+        run.advance()
+        first = run.counts("window")[0]["loss"]
+        for _ in range(steps - 1):
+            run.advance()
+        run.check_finite()
+        return first
+
+    params = sum(leaf.size for leaf in jax.tree.leaves(run.states[0].params))
+    sides.serve({"params": params, "devices": [d.device_kind for d in jax.devices()]}, train)
+
+
+if __name__ == "__main__":
+    cache.keep_programs()  # before the first use of jax, as the command line does
+    main()

@@ -1,0 +1,42 @@
+"""scikit-learn's stratified split, without scikit-learn, whose import takes a second."""
+
+import numpy as np
+
+
+def stratified(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divides examples at random, in fixed order -> indices i64[N - test] and i64[test].
+
+    Each class has its share of both, to the nearest example. The indices are those of
+    `sklearn.model_selection.train_test_split(..., stratify=labels, random_state=0)`.
+    labels: i32[N].
+    """
+    random = np.random.RandomState(0)
+    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])
+    of_train = shares(counts, len(labels) - test, random)
+    of_test = shares(counts - of_train, test, random)
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for of_class, first, second in zip(members, of_train, of_test, strict=True):
+        shuffled = of_class[random.permutation(len(of_class))]
+        parts[0].append(shuffled[:first])
+        parts[1].append(shuffled[first : first + second])
+    train, tested = (random.permutation(np.concatenate(part)) for part in parts)
+    return train, tested
+
+
+def shares(counts: np.ndarray, draws: int, random: np.random.RandomState) -> np.ndarray:
+    """How many of `draws` examples each class has: i64[classes]. counts: of all its examples.
+
+    All get their share rounded down, then one more by the largest fractions; ties are drawn.
+    """
+    exact = counts / counts.sum() * draws
+    found = np.floor(exact)
+    fractions, missing = exact - found, int(draws - found.sum())
+    for fraction in np.sort(np.unique(fractions))[::-1]:
+        if missing == 0:
+            break
+        (alike,) = np.where(fractions == fraction)
+        chosen = random.choice(alike, size=min(len(alike), missing), replace=False)
+        found[chosen] += 1
+        missing -= len(chosen)
+    return found.astype(int)
