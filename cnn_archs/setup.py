@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cnn_archs import models
+from cnn_archs.allocation import keep_memory
 from cnn_archs.compiler_options import known, known_flags
 from cnn_archs.data import augment, colour, crops, sources
 from cnn_archs.data.inputs import MEANS, Inputs
@@ -184,3 +185,4 @@ def devices(config: ConfigDict) -> None:
             raise ConfigError(f"deterministic=True: the installed jaxlib does not know {flag}")
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     jax.config.update("jax_default_matmul_precision", config.matmul_precision)
+    keep_memory()

@@ -58,6 +58,15 @@ def tested(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, jax.
     return model.apply(variables, image, train=False)  # type: ignore[return-value]
 
 
+def gains_from_onednn(model: nn.Module) -> bool:
+    """Return whether a training step of `model` on a CPU is faster with oneDNN's convolutions.
+
+    Programs with them cannot be kept in the compilation cache. Networks with few and small maps
+    have convolutions of their own (`convolution.convolve`), which are as fast.
+    """
+    return not isinstance(model, MLP | LeNet5 | LeNet5_1998)
+
+
 class Shapes(NamedTuple):
     """Of a network in training: its heads and its variables, nothing allocated."""
 

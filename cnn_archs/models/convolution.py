@@ -11,9 +11,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from cnn_archs.models import cpu_convolution
-from cnn_archs.models.cpu import traced_step
-
 NHWC = ("NHWC", "HWIO", "NHWC")  # of image, kernel, output
 SMALL = 16  # positions of a map
 
@@ -28,13 +25,6 @@ def convolve_groups(
     groups, each has its group, and its part of the kernel, to itself.
     """
     mesh, groups = jax.sharding.get_abstract_mesh(), feature_group_count
-    step = traced_step()
-    if step and x.dtype == jnp.float32 and groups <= 2:
-        strides, padding = arguments
-        strides, padding = tuple(strides), tuple(map(tuple, padding))
-        xs, kernels = jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1)
-        ys = [cpu_convolution.convolve(a, b, strides, padding, step.onednn) for a, b in zip(xs, kernels, strict=True)]
-        return jnp.concatenate(ys, axis=-1)
     if groups == 1 or mesh.empty or mesh.size == 1:
         return convolve_small_maps(x, kernel, *arguments, feature_group_count=groups, **options)
 

@@ -16,8 +16,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
-from jax import lax
+
+from cnn_archs.models.apart import apart
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,8 @@ def traced_step() -> Step | None:
 
 
 def computed_once(x: jax.Array) -> jax.Array:
-    """Return x as an array in memory that XLA does not compute again in each of its readers.
-
-    XLA:CPU drops optimization barriers before it fuses operations, and fuses a whole chain of batch
-    normalization, ReLU and additions into each reader of its end. It does not look into the
-    branches of a conditional, so x passes through one. If the first element of x is not finite, in
-    which case the step has failed anyway, all elements become NaN.
-    """
-    finite = jnp.abs(x[(0,) * x.ndim]) < jnp.inf
-    return lax.cond(finite, lambda x: x, lambda x: x * jnp.nan, x)
+    """Return x as an array in memory that XLA does not compute again in each of its readers."""
+    return apart(lambda x: x, x)
 
 
 @jax.custom_vjp

@@ -8,18 +8,50 @@ written over three. Values equal those of `lax.conv_general_dilated` to rounding
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cnn_archs.models.cpu import computed_once
+from cnn_archs.models.convolution import NHWC, SMALL, convolve_groups, convolve_patches
+from cnn_archs.models.cpu import computed_once, traced_step
 
 Pair = tuple[int, int]
-NHWC = ("NHWC", "HWIO", "NHWC")  # of image, kernel, output
 NDHWC = ("NDHWC", "DHWIO", "NDHWC")
 FEW = 8  # positions of a map, up to which a convolution is one matrix product
 PART = 16  # images whose share of a kernel's gradient is computed at once
+
+
+def convolve_as_traced(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Sequence[Pair],
+    *,
+    feature_group_count: int = 1,
+    **options: Any,
+) -> jax.Array:
+    """Convolve as the step that is being traced wants it; elsewhere as `convolve_groups` does.
+
+    x: [N, H, W, C], kernel: [kh, kw, C / groups, F] -> [N, H', W', F]. Arguments are those with
+    which flax calls `lax.conv_general_dilated`. Forms of their own have convolutions in float32
+    without dilation, in one group or, like AlexNet's, in two.
+    """
+    step, groups = traced_step(), feature_group_count
+    dilated = {*options["lhs_dilation"], *options["rhs_dilation"]} != {1}
+    if step is None or dilated or groups > 2 or x.dtype != jnp.float32:
+        options["feature_group_count"] = groups
+        return convolve_groups(x, kernel, strides, padding, **options)
+    (top_bottom, left_right), (down, across) = map(tuple, padding), strides
+    convolve_one = partial(
+        convolve,
+        strides=(down, across),
+        padding=(top_bottom, left_right),
+        onednn=step.onednn,
+    )
+    parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
+    return jnp.concatenate([convolve_one(*part) for part in parts], axis=-1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -52,16 +84,16 @@ convolve.defvjp(_forward, _backward)
 
 def output(x, kernel, strides, padding, onednn):
     """Return the output of the convolution: f32[N, H', W', F]."""
-    if is_small(x, kernel, strides, padding):
-        return as_product(x, kernel, strides, padding)
+    if is_product(x, kernel, strides, padding, FEW):
+        return product(x, kernel, strides, padding)
     if onednn:
         return over_three_axes(x, kernel, strides, padding)
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
+    return plain(x, kernel, strides, padding)
 
 
 def input_gradient(x, kernel, g, strides, padding, onednn):
     """Return the gradient of x, given the gradient g: f32[N, H', W', F] of the output."""
-    if onednn and strides == (1, 1) and not is_small(x, kernel, strides, padding):
+    if onednn and strides == (1, 1) and not is_product(x, kernel, strides, padding, FEW):
         turned = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
         around = [
             (side - 1 - before, side - 1 - after)
@@ -85,10 +117,9 @@ def kernel_gradient(x, kernel, g, strides, padding, onednn):
 
 
 def plain(x, kernel, strides, padding):
-    """Return the output in a form whose gradients XLA derives well."""
-    h, w = positions(x, kernel, strides, padding)
-    if h * w <= 16 and kernel.shape[:2] != (1, 1):
-        return as_product(x, kernel, strides, padding)
+    """Return the output in a form whose gradients XLA itself derives well."""
+    if is_product(x, kernel, strides, padding, SMALL):
+        return product(x, kernel, strides, padding)
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
 
 
@@ -116,24 +147,15 @@ def correlate(x, g, padding):
     )[0]
 
 
-def as_product(x, kernel, strides, padding):
+def product(x, kernel, strides, padding):
     """Return the output as one matrix product, of all windows laid side by side."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    kh, kw, _, features = kernel.shape
-    (down, across), (h, w) = strides, (x.shape[1] - kh + 1, x.shape[2] - kw + 1)
-    patches = [x[:, i : i + h : down, j : j + w : across] for i in range(kh) for j in range(kw)]
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, features)
+    return convolve_patches(x, kernel, None, strides)
 
 
-def is_small(x, kernel, strides, padding) -> bool:
-    """Return whether a convolution is best one matrix product: on maps of a few positions."""
-    h, w = positions(x, kernel, strides, padding)
-    return h * w <= FEW and kernel.shape[:2] != (1, 1)
-
-
-def positions(x, kernel, strides: Sequence[int], padding: Sequence[Pair]) -> Pair:
-    """Return (H', W') of the output."""
+def is_product(x, kernel, strides, padding, most: int) -> bool:
+    """Return whether the output has at most `most` positions, in windows larger than one."""
     h, w = (
         (x.shape[1 + i] + sum(padding[i]) - kernel.shape[i]) // strides[i] + 1 for i in range(2)
     )
-    return h, w
+    return h * w <= most and kernel.shape[:2] != (1, 1)

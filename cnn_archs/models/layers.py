@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_archs.models.convolution import NHWC, convolve_groups
+from cnn_archs.models.convolution import NHWC
 from cnn_archs.models.cpu import traced_step
+from cnn_archs.models.cpu_convolution import convolve_as_traced
 from cnn_archs.models.max_pool import Padding, max_pool
 from cnn_archs.models.normalization import normalize
 
@@ -311,7 +312,7 @@ class BatchNorm(nn.Module):
         return images // self.group
 
 
-Conv = partial(nn.Conv, conv_general_dilated=convolve_groups)
+Conv = partial(nn.Conv, conv_general_dilated=convolve_as_traced)
 
 
 class ConvNorm(nn.Module):

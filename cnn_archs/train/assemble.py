@@ -25,7 +25,15 @@ from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError
 from cnn_archs.setup import Network, network, once, user_errors
 from cnn_archs.splits import load_splits, statistics_of
-from cnn_archs.train import averages, curvature, losses, optimizers, schedules, steps
+from cnn_archs.train import (
+    averages,
+    curvature,
+    losses,
+    on_one_cpu,
+    optimizers,
+    schedules,
+    steps,
+)
 from cnn_archs.train.averages import Average
 from cnn_archs.train.diagnostics import diagnosis_of
 from cnn_archs.train.run import Run, stack
@@ -127,6 +135,9 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
     )
     train = data["train"]
     options: Any = dict(together=together, resident=resident)
+    jit: Any = jax.jit
+    if on_one_cpu.is_one_cpu(mesh) and not together and loop == 1:
+        jit = partial(on_one_cpu.jit, onednn=models.gains_from_onednn(net.model))
     return Run(
         net=net,
         seeds=tuple(seeds),
@@ -145,7 +156,9 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
         data=data,
         feeds=feeds(config, train, tuple(seeds), mesh, loop, total, together),
         keys=keys,
-        train_step=steps.compile_train(train_step, mesh, held=held, looped=loop > 1, **options),
+        train_step=steps.compile_train(
+            train_step, mesh, held=held, looped=loop > 1, jit=jit, **options
+        ),
         eval_step=steps.compile_eval(steps.eval_step_of(net.model, loss, prepare), mesh, **options),
         refresh=refresh,
         samples=min(config.optimizer.samples, train.examples) if second_order else 0,

@@ -238,25 +238,26 @@ def compile_train(
     together: bool,
     looped: bool,
     resident: bool,
+    jit: Callable[..., Callable[..., TrainState]] = jax.jit,
 ) -> Callable[..., TrainState]:
     """`train_step` jitted over `mesh`: the batch split along "data", the state donated.
 
     held: the shardings of the state. resident: batches are `gathered` from a split on the devices;
     else they are arguments. together: state, key and index have a leading axis of seeds, vmapped.
-    looped: `repeated`.
+    looped: `repeated`. jit: `jax.jit`, or another function with its arguments.
     """
     whole = meshes.whole(mesh)
     train_step = within(mesh, train_step)
     if not resident:
         split = meshes.split(mesh)
         shardings: tuple[Any, ...] = (held, whole, split, split)
-        return jax.jit(train_step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
+        return jit(train_step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
     step = gathered(train_step)
     step = jax.vmap(step, in_axes=(0, 0, None, None, 0)) if together else step
     step = repeated(step) if looped else step
     split = meshes.split(mesh, axis=together + looped)
     shardings = (held, whole, whole, whole, split) + ((whole,) if looped else ())
-    return jax.jit(step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
+    return jit(step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
 
 
 def within(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,69 @@
+"""A training step as it is compiled for one CPU: see `cnn_archs/models/cpu.py`."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from cnn_archs.compiler_options import known
+from cnn_archs.models import cpu
+
+ONEDNN = {"xla_cpu_experimental_onednn_custom_call": True}
+NEVER = math.inf  # seconds that a program takes to compile at least, to be kept
+
+
+def is_one_cpu(mesh: Mesh) -> bool:
+    """Return whether `mesh` is a single CPU."""
+    return mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+
+
+def jit(step: Callable[..., Any], *, onednn: bool, **options: Any) -> Callable[..., Any]:
+    """Return `step` jitted with the `options` of `jax.jit`, in the forms that one CPU is fast at.
+
+    onednn: with oneDNN's convolutions, if this jaxlib has them.
+    """
+    onednn = onednn and bool(known(ONEDNN))
+
+    def written_for_cpu(*arguments: Any) -> Any:
+        with cpu.training_step(onednn=onednn):
+            return step(*arguments)
+
+    if onednn:
+        jitted = jax.jit(written_for_cpu, compiler_options=ONEDNN, **options)
+        return FirstCallUncached(jitted)
+    return jax.jit(written_for_cpu, **options)
+
+
+class FirstCallUncached:
+    """A jitted function whose program is not written to the persistent compilation cache.
+
+    jaxlib 0.12.0.1 crashes when it writes a program with oneDNN's operations. Other programs are
+    kept as before.
+    """
+
+    def __init__(self, jitted: Callable[..., Any]):
+        self.jitted = jitted
+        self.compiled = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.compiled:
+            return self.jitted(*arguments)
+        with programs_not_kept():
+            out = self.jitted(*arguments)
+        self.compiled = True
+        return out
+
+
+@contextmanager
+def programs_not_kept() -> Iterator[None]:
+    """Keep nothing that is compiled inside in the persistent compilation cache."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    seconds = getattr(jax.config, name)
+    jax.config.update(name, NEVER)
+    try:
+        yield
+    finally:
+        jax.config.update(name, seconds)
