@@ -3,13 +3,16 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from cnn_archs.compiler_options import known
 from cnn_archs.models import cpu
+from cnn_archs.models.cpu_convolution import over_three_axes
 
 ONEDNN = {"xla_cpu_experimental_onednn_custom_call": True}
 NEVER = math.inf  # seconds that a program takes to compile at least, to be kept
@@ -25,7 +28,7 @@ def jit(step: Callable[..., Any], *, onednn: bool, **options: Any) -> Callable[.
 
     onednn: with oneDNN's convolutions, if this jaxlib has them.
     """
-    onednn = onednn and bool(known(ONEDNN))
+    onednn = onednn and has_onednn()
 
     def written_for_cpu(*arguments: Any) -> Any:
         with cpu.training_step(onednn=onednn):
@@ -35,6 +38,22 @@ def jit(step: Callable[..., Any], *, onednn: bool, **options: Any) -> Callable[.
         jitted = jax.jit(written_for_cpu, compiler_options=ONEDNN, **options)
         return FirstCallUncached(jitted)
     return jax.jit(written_for_cpu, **options)
+
+
+@cache
+def has_onednn() -> bool:
+    """Return whether this jaxlib's compiler hands convolutions to oneDNN where ONEDNN asks for it.
+
+    jaxlib 0.10.2 accepts the option and leaves all convolutions as they are. So a tiny one is
+    compiled, which takes 0.1 s.
+    """
+    if not known(ONEDNN):
+        return False
+    convolve = partial(over_three_axes, strides=(1, 1), padding=((0, 0), (0, 0)))
+    image, kernel = jnp.zeros((1, 4, 4, 8)), jnp.zeros((3, 3, 8, 8))
+    with programs_not_kept():
+        program = jax.jit(convolve, compiler_options=ONEDNN).lower(image, kernel).compile()
+    return "__onednn$convolution" in program.as_text()
 
 
 class FirstCallUncached:
