@@ -16,7 +16,7 @@ from jax import lax
 
 
 def mean_pool(x: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
-    """Return the mean over each `window` x `window`, every `stride` pixels; the padding counts as 0.
+    """Return the mean over each `window` x `window`, every `stride` pixels. The padding is zeros.
 
     x: f32 or f64[N, H, W, C] -> [N, H', W', C]. Elsewhere than on a CPU it is XLA's own.
     """
