@@ -21,6 +21,7 @@ from cnn_archs.models.cpu import traced_step
 from cnn_archs.models.cpu_convolution import convolve_as_traced
 from cnn_archs.models.max_pool import Padding, max_pool
 from cnn_archs.models.normalization import normalize
+from cnn_archs.models.mean_pool import mean_pool
 from cnn_archs.models.response_norm import local_response_norm
 
 T = TypeVar("T")
@@ -156,10 +157,8 @@ class AvgPool(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) // stride + 1."""
-        around = ((self.padding, self.padding),) * 2
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # in which to add
-        out = nn.avg_pool(wide, (self.window,) * 2, (self.stride,) * 2, padding=around)
-        return out.astype(x.dtype)
+        return mean_pool(wide, self.window, self.stride, self.padding).astype(x.dtype)
 
 
 class AdaptiveAvgPool(nn.Module):

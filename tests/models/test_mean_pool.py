@@ -1,0 +1,38 @@
+"""Mean pooling on a CPU: the values and gradients of XLA's windows, but faster."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cpu_time import least
+
+from cnn_archs.models.mean_pool import mean_pool
+
+
+def windowed(x, window, stride, padding):
+    """The means by XLA's own sums of windows, as on other devices."""
+    around = ((padding, padding),) * 2
+    return nn.avg_pool(x, (window, window), (stride, stride), padding=around)
+
+
+def gradient(pool, window, stride, padding):
+    return jax.grad(lambda x: jnp.sum(jnp.sin(pool(x, window, stride, padding))))
+
+
+@pytest.mark.parametrize("window, stride, padding", [(5, 3, 0), (3, 1, 1), (2, 2, 0), (2, 3, 1)])
+def test_means_and_gradients_are_those_of_windows(window, stride, padding):
+    with jax.enable_x64(True):
+        x = np.random.default_rng(0).normal(size=(2, 11, 8, 3))
+        for of in (gradient, lambda pool, *sizes: lambda x: pool(x, *sizes)):
+            ours = jax.jit(of(mean_pool, window, stride, padding))(x)
+            theirs = jax.jit(of(windowed, window, stride, padding))(x)
+            assert ours.shape == theirs.shape and ours.dtype == np.float64
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+def test_the_gradient_is_faster_than_that_of_windows():
+    """A seventh of the time when this was written."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(16, 8, 8, 512)), jnp.float32)
+    ours, theirs = least(5, x, gradient(mean_pool, 5, 3, 0), gradient(windowed, 5, 3, 0))
+    assert 2 * ours < theirs
