@@ -20,8 +20,8 @@ from cnn_archs.models.convolution import NHWC
 from cnn_archs.models.cpu import traced_step
 from cnn_archs.models.cpu_convolution import convolve_as_traced
 from cnn_archs.models.max_pool import Padding, max_pool
-from cnn_archs.models.normalization import normalize
 from cnn_archs.models.mean_pool import mean_pool
+from cnn_archs.models.normalization import normalize
 from cnn_archs.models.response_norm import local_response_norm
 
 T = TypeVar("T")
