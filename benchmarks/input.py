@@ -244,7 +244,7 @@ def table(result: dict[str, Any]) -> common.Rows:
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", help="an image_folder; default: drawn images")
     parser.add_argument("--rounds", type=int, default=5, help="that are timed")
-    parser.add_argument("--steps", type=int, default=12, help=f"batches of {BATCH} in a round")
+    parser.add_argument("--steps", type=int, default=24, help=f"batches of {BATCH} in a round")
     parser.add_argument("--threads", type=int, default=0, help="default: one for each core")
     parser.add_argument("--batches", type=int, default=0, help="of 8, for the memory")
     parser.add_argument("--torch_python", default=sys.executable, help="a Python with torchvision")

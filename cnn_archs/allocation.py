@@ -1,28 +1,48 @@
-"""How this process asks the system for memory, while it trains on a CPU."""
+"""How this process takes memory from the system, while it trains on a CPU."""
 
 import ctypes
 import importlib.metadata
 import importlib.util
+import mmap
 import os
 import sys
+from functools import cache
 
-# Options of mallopt, from malloc.h: how free memory is given back, how many pieces of it are asked
-# of the system one by one, and how many arenas there are.
+# Options of mallopt, from malloc.h: how much free memory is given back, how many pieces of it are
+# asked of the system one by one, and how many arenas there are.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+RESERVED = 4 * 2**30  # bytes of addresses that are to have huge pages
+HUGE_PAGE = 2 * 2**20  # bytes
 
 
+@cache
 def keep_memory() -> None:
-    """Have glibc keep the memory that a training step on a CPU frees, for the next step.
+    """Have glibc keep the memory that a training step on a CPU frees, and take it in huge pages.
 
     XLA takes the temporaries of a step (205 MB for ResNet-20 at batch 128) in one piece, which
     glibc maps and unmaps each time, and which Linux zeroes 4 KiB at a time: a fifth of the time of
-    a step. In return the process stays as large as it was at most. To be called before jax starts
-    its backend. It does nothing where there may be an accelerator, and nothing without glibc.
+    a step. Huge pages, where the system has them on request, save another tenth. In return the
+    process stays as large as it was at most. To be called before jax starts its backend; later
+    calls do nothing. Neither does a call where there may be an accelerator, or without glibc.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt and not accelerator_possible():
-        for option, value in ((M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):
-            mallopt(option, value)
+    if sys.platform != "linux" or accelerator_possible():
+        return
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        return
+    for option, value in ((M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):
+        libc.mallopt(option, value)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.malloc.argtypes = [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    size = min(RESERVED, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+    # The heap grows by addresses alone, and keeps them: memory is taken where they are used.
+    begin = libc.malloc(size)
+    if begin:
+        first = -(-begin // HUGE_PAGE) * HUGE_PAGE
+        libc.madvise(first, begin + size - first, mmap.MADV_HUGEPAGE)
+        libc.free(begin)
 
 
 def accelerator_possible() -> bool:

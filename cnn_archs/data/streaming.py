@@ -22,7 +22,7 @@ from cnn_archs.data.sources import Records
 from cnn_archs.data.threads import cores, in_order
 from cnn_archs.errors import ConfigError, DataError
 
-PIECE = 8  # images that a thread takes at a time
+PIECE = 16  # images that a thread takes at a time: with 8, each takes 3 % longer
 SHARE = 100  # one in so many may be damaged, where damaged ones are skipped
 AHEAD = 2  # batches on their way to the devices while one is used
 

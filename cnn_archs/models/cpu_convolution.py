@@ -8,6 +8,7 @@ written over three. Values equal those of `lax.conv_general_dilated` to rounding
 
 from collections.abc import Sequence
 from functools import partial
+from operator import gt
 from typing import Any
 
 import jax
@@ -158,4 +159,5 @@ def is_product(x, kernel, strides, padding, most: int) -> bool:
     h, w = (
         (x.shape[1 + i] + sum(padding[i]) - kernel.shape[i]) // strides[i] + 1 for i in range(2)
     )
-    return h * w <= most and kernel.shape[:2] != (1, 1)
+    too_large = any(map(gt, kernel.shape[:2], x.shape[1:3]))  # for oneDNN
+    return (h * w <= most or too_large) and kernel.shape[:2] != (1, 1)

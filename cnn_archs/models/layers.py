@@ -21,6 +21,7 @@ from cnn_archs.models.cpu import traced_step
 from cnn_archs.models.cpu_convolution import convolve_as_traced
 from cnn_archs.models.max_pool import Padding, max_pool
 from cnn_archs.models.normalization import normalize
+from cnn_archs.models.response_norm import local_response_norm
 
 T = TypeVar("T")
 Initializer = Callable[..., jax.Array]
@@ -85,21 +86,6 @@ def kept_or_again(
     no gradient, never does so.
     """
     return (nn.remat(block) if remat and not module.is_initializing() else block)(module, x)
-
-
-def local_response_norm(
-    a: jax.Array, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: float = 0.75
-) -> jax.Array:
-    """b_i = a_i / (k + alpha sum_j a_j^2)^beta, the sum over n neighbouring maps around i.
-
-    AlexNet section 3.3, symbols and constants as printed: alpha is not divided by n (as in Caffe,
-    torch and the authors' later code), k is 2 (1 in Caffe); at the edges the sum has fewer terms.
-    a: f32[N, H, W, C] -> the same shape and dtype, computed in float32 or better.
-    """
-    wide = a.astype(jnp.promote_types(a.dtype, jnp.float32))
-    window, pad = (1, 1, 1, n), ((0, 0), (0, 0), (0, 0), (n // 2, (n - 1) // 2))
-    squares = lax.reduce_window(wide**2, 0.0, lax.add, window, (1, 1, 1, 1), pad)
-    return (wide * (k + alpha * squares) ** -beta).astype(a.dtype)
 
 
 class LRN(nn.Module):

@@ -53,7 +53,7 @@ def has_onednn() -> bool:
     image, kernel = jnp.zeros((1, 4, 4, 8)), jnp.zeros((3, 3, 8, 8))
     with programs_not_kept():
         program = jax.jit(convolve, compiler_options=ONEDNN).lower(image, kernel).compile()
-    return "__onednn$convolution" in program.as_text()
+    return "__onednn$convolution" in (program.as_text() or "")
 
 
 class FirstCallUncached:

@@ -21,6 +21,7 @@ from cnn_archs.models.layers import (
     MaxPool,
     relu,
 )
+from cnn_archs.models.response_norm import local_response_norm
 from cnn_archs.train import losses
 
 F = torch.nn.functional
@@ -58,13 +59,13 @@ LRN_VALUES = [  # constants, what goes in, what comes out at one pixel of 8 maps
 @pytest.mark.parametrize("constants, values, expected", LRN_VALUES)
 def test_lrn_has_these_values(constants, values, expected):
     a = jnp.asarray(values, jnp.float32).reshape(1, 1, 1, 8)
-    found = layers.local_response_norm(a, **constants)
+    found = local_response_norm(a, **constants)
     np.testing.assert_allclose(found[0, 0, 0], expected, rtol=1e-6)
 
 
 def test_lrn_is_torchs_with_its_constants():
     x = 30 * images((2, 3, 4, 11))
-    found = layers.local_response_norm(x, k=1.0, n=5, alpha=3e-4 / 5, beta=0.6)
+    found = local_response_norm(x, k=1.0, n=5, alpha=3e-4 / 5, beta=0.6)
     expected = F.local_response_norm(nchw(x), 5, alpha=3e-4, beta=0.6, k=1.0)
     np.testing.assert_allclose(found, nhwc(expected), rtol=1e-5)
 
@@ -73,7 +74,7 @@ def test_lrn_of_bfloat16_is_computed_in_float32():
     x = jnp.asarray(HUNDREDS, jnp.bfloat16).reshape(1, 1, 1, 8)
     found = LRN().apply({}, x)
     assert found.dtype == jnp.bfloat16
-    wide = layers.local_response_norm(x.astype(jnp.float32))
+    wide = local_response_norm(x.astype(jnp.float32))
     np.testing.assert_array_equal(found, wide.astype(jnp.bfloat16))
 
 
@@ -287,7 +288,7 @@ def test_gradients_are_those_of_differences(name):
             v = {"params": params, **stats}
             return layer.apply(v, x, mutable=["batch_stats"], **options)[0]
 
-        modes = ("rev",) if name == "MaxPool" else ("fwd", "rev")  # see max_pool
+        modes = ("rev",) if name in ("LRN", "MaxPool") else ("fwd", "rev")  # see those
         check_grads(output, (variables.get("params", {}), x), order=1, modes=modes)
 
 
