@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from cnn_archs.compiler_options import known
+
 OPTIONS = {  # of the compiler, as for a run: the tests' own are quick to compile
     "xla_backend_optimization_level": 3,
     "xla_llvm_disable_expensive_passes": False,
@@ -15,7 +17,7 @@ OPTIONS = {  # of the compiler, as for a run: the tests' own are quick to compil
 
 def least(times: int, argument: Any, *functions: Callable[[Any], Any]) -> list[float]:
     """Return the least CPU seconds of each function of `argument`, of `times` calls in turn."""
-    runs = [jax.jit(function, compiler_options=OPTIONS) for function in functions]
+    runs = [jax.jit(function, compiler_options=known(OPTIONS)) for function in functions]
     for run in runs:
         jax.block_until_ready(run(argument))
     best = [float("inf")] * len(runs)

@@ -53,10 +53,18 @@ def computed_once(x: jax.Array) -> jax.Array:
     return apart(lambda x: x, x)
 
 
-@jax.custom_vjp
 def written_once(x: jax.Array) -> jax.Array:
-    """Return x; both x and its cotangent are `computed_once`."""
+    """Return x; in a training step on one CPU, x and its cotangent are `computed_once`.
+
+    For maps with several readers: else the last unit of a stage of a residual network would compute
+    all units before it again, for its addition.
+    """
+    return _written(x) if traced_step() else x
+
+
+@jax.custom_vjp
+def _written(x: jax.Array) -> jax.Array:
     return computed_once(x)
 
 
-written_once.defvjp(lambda x: (computed_once(x), None), lambda _, g: (computed_once(g),))
+_written.defvjp(lambda x: (computed_once(x), None), lambda _, g: (computed_once(g),))

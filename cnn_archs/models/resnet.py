@@ -27,6 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_archs.models.cpu import written_once
 from cnn_archs.models.layers import (
     INITIALIZERS,
     BatchNorm,
@@ -210,7 +211,7 @@ class ResNet(nn.Module):
         kept = partial(kept_or_again, self.remat and train)
 
         def apply(unit, x):
-            return kept(unit, lambda unit, x: unit(x, train=train), x)
+            return written_once(kept(unit, lambda unit, x: unit(x, train=train), x))
 
         unit_of = partial(
             chosen("unit", self.unit, UNITS),

@@ -1,0 +1,78 @@
+"""A training step as it is written and compiled for one CPU: its numbers, and what is kept."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_archs import models
+from cnn_archs.setup import once
+from cnn_archs.train import averages, losses, on_one_cpu, optimizers, schedules, steps
+
+slow = pytest.mark.slow
+NETWORKS = {  # name, fields, side of the image, micro batch
+    "resnet": ("resnet20", dict(width=1 / 4, blocks=(2, 1, 1)), 16, 0),
+    "groups": ("resnet20", dict(width=1 / 4, blocks=(1, 1, 1), bn_group=4), 16, 0),
+    "v2": ("resnet20_v2", dict(width=1 / 4, blocks=(1, 1, 1)), 16, 0),
+    "again": ("resnet20_b", dict(width=1 / 4, blocks=(1, 1), widths=(16, 32), remat=True), 16, 0),
+    "parts": ("plain20", dict(width=1 / 4, blocks=(1, 1, 1), bn_group=4), 16, 4),
+    "vgg": ("vgg_a_bn", dict(width=1 / 16, hidden=(8, 8)), 32, 0),
+    "alexnet": ("alexnet_cifar", dict(width=1 / 16), 32, 0),
+    "googlenet": ("googlenet_cifar", dict(width=1 / 16), 32, 0),
+    "inception": ("inception_v3", dict(width=1 / 16), 75, 0),
+}
+SLOW = ("googlenet", "inception", "again", "v2")
+
+
+def gradient_step(name, fields, side, micro_batch):
+    """(A step that subtracts the gradient, its state, key, images and labels)."""
+    net = models.create(name, num_classes=5, **fields)
+    rate = schedules.create("constant", 1.0, learning_rate=1.0)
+    knobs = dict(momentum=0.0, weight_decay=0.0, decayed="all", bias_rate=1.0)
+    optimizer = optimizers.create("momentum", rate, **knobs)
+    average = averages.create("none", 1.0)
+    step = steps.train_step_of(
+        net,
+        losses.create("cross_entropy", smoothing=0.0),
+        optimizer,
+        average,
+        lambda key, images: images.astype(jnp.float32) / 128 - 1,
+        auxiliary=0.3,
+        micro_batch=micro_batch,
+    )
+
+    def begin(key):
+        return steps.init_state(net, optimizer, average, key, (side, side, 3))
+
+    state = jax.jit(begin, compiler_options=once())(jax.random.key(0))
+    images = np.random.default_rng(0).integers(0, 256, (8, side, side, 3)).astype(np.uint8)
+    return step, (state, jax.random.key(1), images, np.arange(8) % 5)
+
+
+@cache
+def usual(kind):
+    """(step, arguments, the state after it) of NETWORKS[kind], as it is elsewhere than on a CPU."""
+    step, arguments = gradient_step(*NETWORKS[kind])
+    return step, arguments, jax.jit(step)(*arguments)
+
+
+def change(before, after):
+    """All that a step has added, as one vector: the gradient, and what statistics have moved."""
+    changed = jax.tree.map(jnp.subtract, after.variables, before.variables)
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(changed)])
+
+
+@pytest.mark.parametrize("onednn", [False, True])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=slow) if k in SLOW else k for k in NETWORKS]
+)
+def test_loss_gradient_and_statistics_are_those_of_the_usual_step(kind, onednn):
+    if onednn and not on_one_cpu.has_onednn():
+        pytest.skip("this jaxlib has no oneDNN")
+    step, arguments, expected = usual(kind)
+    found = on_one_cpu.jit(step, onednn=onednn)(*arguments)
+    assert found.window.report() == pytest.approx(expected.window.report(), rel=1e-5)
+    a, b = (change(arguments[0], after) for after in (found, expected))
+    assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(b)
