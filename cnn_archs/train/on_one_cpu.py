@@ -63,7 +63,7 @@ class FirstCallUncached:
     kept as before.
     """
 
-    def __init__(self, jitted: Callable[..., Any]):
+    def __init__(self, jitted: Any):
         self.jitted = jitted
         self.compiled = False
 
@@ -74,6 +74,10 @@ class FirstCallUncached:
             out = self.jitted(*arguments)
         self.compiled = True
         return out
+
+    def lower(self, *arguments: Any) -> Any:
+        """Return the function lowered for `arguments`, as that of `jax.jit` does."""
+        return self.jitted.lower(*arguments)
 
 
 @contextmanager

@@ -18,12 +18,13 @@ from cnn_archs.train.assemble import split_layers
 
 STEPS = 4
 SMALL = ("data.batch_size=64", "schedule.learning_rate=0.01", "model.num_classes=10")
+# With batch norm over few images roundings grow tenfold in each step of a higher rate.
+SLOWLY = "schedule.learning_rate=0.0001"
 NETWORKS = {  # on the embedded digits, 32x32: narrow, with all their parts
     "alexnet": ("model.name=alexnet_cifar", "model.width=0.0625", "model.initializer=he"),
     "vgg": ("model.name=vgg_a_cifar", "model.width=0.0625", "model.initializer=he"),
-    "vgg_bn": ("model.name=vgg_a_bn_cifar", "model.width=0.0625"),
-    # Roundings grow tenfold in each step of a higher rate.
-    "resnet": ("model.name=resnet20", "model.width=0.25", "schedule.learning_rate=0.0001"),
+    "vgg_bn": ("model.name=vgg_a_bn_cifar", "model.width=0.0625", SLOWLY),
+    "resnet": ("model.name=resnet20", "model.width=0.25", SLOWLY),
     "googlenet": ("model.name=googlenet_cifar", "model.width=0.125"),
 }
 
