@@ -1,6 +1,7 @@
 """The cache of compiled programs: whose folder, when there is none, what a second start saves."""
 
 import os
+import re
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 import cnn_archs
 from cnn_archs import cache
+from cnn_archs.train import on_one_cpu
 
 
 @pytest.fixture
@@ -66,6 +68,34 @@ def test_what_a_killed_process_has_half_written_goes(tmp_path):
     cache.prepared(tmp_path)
     names = {p.name for p in tmp_path.iterdir()} - {".lockfile"}
     assert names == {f"{whole}-cache", f"{whole}-atime"}
+
+
+STEP, PROBE = "jit_written_for_cpu", "jit_over_three_axes"  # the second asks for oneDNN
+RESIDUAL = ("train", "--config=lenet5_digits", "--config.model.name=resnet20")
+RESIDUAL += ("--config.model.width=0.25", "--config.model.blocks=(1,)")
+RESIDUAL += ("--config.model.widths=(16,)", "--config.data.batch_size=60")
+
+
+def test_only_programs_with_onednn_are_compiled_again_by_a_second_start(launch, tmp_path):
+    """What is not found is compiled once; jaxlib crashes where such a program is written."""
+    folder = tmp_path / "cache"
+    own = dict(JAX_COMPILATION_CACHE_DIR=str(folder), JAX_DEBUG_LOG_MODULES="jax._src.compiler")
+
+    def train(name):
+        """{"HIT" or "MISS": names of programs, sorted} of a run of three steps."""
+        where = f"--workdir={tmp_path / name}"
+        process = launch(*RESIDUAL, "--config.steps=3", where, **own)
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        found = re.findall(r"(?i)persistent compilation cache (hit|miss) for '(\w+)'", said)
+        return {kind: sorted(n for k, n in found if k.upper() == kind) for kind in ("HIT", "MISS")}
+
+    first, second = train("first"), train("second")
+    kept = {path.name.rsplit("-", 2)[0] for path in folder.glob("*-cache")}
+    assert first["MISS"].count(STEP) == 1 and len(kept) > 5
+    again = [PROBE, STEP] if on_one_cpu.has_onednn() else [PROBE]
+    assert second["MISS"] == again and not kept & {*again}
+    assert kept == {*first["MISS"]} - {*again} == {*second["HIT"]}
 
 
 TRAIN = ("train", "--config=lenet5_digits", "--config.data.batch_size=100")

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "cnn_archs.metrics": set(),
     "cnn_archs.environment": set(),
     "cnn_archs.compiler_options": set(),
+    "cnn_archs.allocation": set(),
     "cnn_archs.models": {"models"},
     "cnn_archs.cluster": {"errors"},
     "cnn_archs.cluster.job": {"cli", "train.guard"},  # a front door, like launch.py
@@ -40,7 +41,7 @@ MAY_IMPORT = {
         *("train.guard", "train.progress"),
     },
     "cnn_archs.config": {"models", "errors"},
-    "cnn_archs.setup": {"compiler_options", "models", "data", "errors"},
+    "cnn_archs.setup": {"allocation", "compiler_options", "models", "data", "errors"},
     "cnn_archs.splits": {"cluster.processes", "data", "errors", "setup"},
     "cnn_archs.pictures": {
         *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
@@ -120,6 +121,9 @@ MAY_IMPORT = {
         "train.averages",
         "train.losses",
     },
+    "cnn_archs.train.on_one_cpu": {
+        *("compiler_options", "models.cpu", "models.cpu_convolution"),
+    },
     "cnn_archs.train.guard": {"errors"},
     "cnn_archs.train.logs": {"train.guard"},
     "cnn_archs.train.checkpoint": {"errors", "train.guard"},
@@ -159,8 +163,8 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.assemble": {
         *("cluster", "config", "data", "errors", "models", "setup", "splits"),
-        *("train.averages", "train.curvature", "train.diagnostics"),
-        *("train.losses", "train.optimizers", "train.run", "train.schedules", "train.steps"),
+        *("train.averages", "train.curvature", "train.diagnostics", "train.losses"),
+        *("train.on_one_cpu", "train.optimizers", "train.run", "train.schedules", "train.steps"),
     },
     "cnn_archs.train.loop": {
         *(

@@ -34,10 +34,16 @@ def jit(step: Callable[..., Any], *, onednn: bool, **options: Any) -> Callable[.
         with cpu.training_step(onednn=onednn):
             return step(*arguments)
 
-    if onednn:
-        jitted = jax.jit(written_for_cpu, compiler_options=ONEDNN, **options)
-        return FirstCallUncached(jitted)
-    return jax.jit(written_for_cpu, **options)
+    if not onednn:
+        return jax.jit(written_for_cpu, **options)
+    jitted = jax.jit(written_for_cpu, compiler_options=ONEDNN, **options)
+
+    def not_kept(*arguments: Any) -> Any:
+        with programs_not_kept():
+            return jitted(*arguments)
+
+    not_kept.lower = jitted.lower  # type: ignore[attr-defined]
+    return not_kept
 
 
 @cache
@@ -56,33 +62,13 @@ def has_onednn() -> bool:
     return "__onednn$convolution" in (program.as_text() or "")
 
 
-class FirstCallUncached:
-    """A jitted function whose program is not written to the persistent compilation cache.
-
-    jaxlib 0.12.0.1 crashes when it writes a program with oneDNN's operations. Other programs are
-    kept as before.
-    """
-
-    def __init__(self, jitted: Any):
-        self.jitted = jitted
-        self.compiled = False
-
-    def __call__(self, *arguments: Any) -> Any:
-        if self.compiled:
-            return self.jitted(*arguments)
-        with programs_not_kept():
-            out = self.jitted(*arguments)
-        self.compiled = True
-        return out
-
-    def lower(self, *arguments: Any) -> Any:
-        """Return the function lowered for `arguments`, as that of `jax.jit` does."""
-        return self.jitted.lower(*arguments)
-
-
 @contextmanager
 def programs_not_kept() -> Iterator[None]:
-    """Keep nothing that is compiled inside in the persistent compilation cache."""
+    """Keep nothing that is compiled inside in the persistent compilation cache.
+
+    jaxlib 0.12.0.1 crashes when it writes a program with oneDNN's operations. Around every call of
+    a jitted function, since one with other shapes compiles again; it takes 4 microseconds.
+    """
     name = "jax_persistent_cache_min_compile_time_secs"
     seconds = getattr(jax.config, name)
     jax.config.update(name, NEVER)

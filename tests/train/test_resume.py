@@ -364,6 +364,27 @@ def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_pat
         check_equal(r.stacked(slice(None)), whole)
 
 
+def test_a_residual_net_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
+    """Its step is written in the forms for one CPU: by the same program, and by another."""
+    more = ("model.name=resnet20", "model.width=0.25", "model.blocks=(1,1,1)")
+    options = [*more, "model.bn_group=16", "steps=6"]
+
+    def assembled() -> run.Run:
+        return assemble(Part(config.load("lenet5_digits", options)))
+
+    first, second = assembled(), assembled()
+    while first.step < 6:
+        if first.step == 3:
+            first.save(Checkpoints(tmp_path))
+        first.advance()
+    whole = host(first.stacked(slice(None)))
+    for again in (first, second):
+        assert again.restore(Checkpoints(tmp_path)) and again.step == 3
+        while again.step < 6:
+            again.advance()
+        check_equal(again.stacked(slice(None)), whole)
+
+
 # Several seeds.
 
 
