@@ -2,8 +2,9 @@
 
 The passes are the output, the gradient of the input and the gradient of the kernel. With oneDNN,
 XLA hands every convolution to it that it does not give to its own library, YNNPACK, which is slower
-here (between 1.1 times and 5 times). That one takes convolutions over two axes only, so all are
-written over three. Values equal those of `lax.conv_general_dilated` to rounding.
+here (between 1.1 times and 5 times), and in one start of ten refused one ("YNNPACK operation
+failed: unsupported parameter"). That one takes convolutions over two axes only, so all are written
+over three. Values equal those of `lax.conv_general_dilated` to rounding.
 """
 
 from collections.abc import Sequence
@@ -106,10 +107,11 @@ def input_gradient(x, kernel, g, strides, padding, onednn):
 
 def kernel_gradient(x, kernel, g, strides, padding, onednn):
     """Return the gradient of the kernel, given the gradient g: f32[N, H', W', F] of the output."""
-    if onednn and strides == (1, 1) and kernel.shape[:2] != (1, 1):
+    if onednn and kernel.shape[:2] != (1, 1):
         parts = len(x) // PART if g.shape[1] * g.shape[2] > 64 and len(x) % PART == 0 else 1
         pairs = zip(jnp.split(x, parts), jnp.split(g, parts), strict=True)
-        return sum(correlate(a, b, padding) for a, b in pairs)
+        kh, kw = kernel.shape[:2]
+        return sum(correlate(a, b, strides, padding) for a, b in pairs)[:kh, :kw]
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
         x = x[:, :: strides[0], :: strides[1]].reshape(-1, x.shape[-1])
         product = lax.dot_general(x, g.reshape(-1, g.shape[-1]), (((0,), (0,)), ((), ())))
@@ -132,8 +134,8 @@ def over_three_axes(x, kernel, strides, padding):
     return y[:, 0]
 
 
-def correlate(x, g, padding):
-    """Return the gradient of the kernel at stride 1: f32[kh, kw, C, F].
+def correlate(x, g, strides, padding):
+    """Return the gradient of the kernel: f32[>= kh, >= kw, C, F]; what is beyond kh, kw is void.
 
     It is itself a convolution, over the rows, columns and maps of one large image x, with g as a
     kernel as large as that image; the images of the batch are what is summed over. The maps are an
@@ -144,7 +146,12 @@ def correlate(x, g, padding):
     )
     around = (*padding, (0, 0))
     return lax.conv_general_dilated(
-        x[None], g[:, :, :, None], (1, 1, 1), around, dimension_numbers=numbers
+        x[None],
+        g[:, :, :, None],
+        (1, 1, 1),
+        around,
+        rhs_dilation=(*strides, 1),
+        dimension_numbers=numbers,
     )[0]
 
 
