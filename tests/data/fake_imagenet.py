@@ -41,7 +41,10 @@ def tar(files):
     with tarfile.open(fileobj=whole, mode="w:", format=tarfile.GNU_FORMAT) as archive:
         for name, content in files.items():
             if isinstance(content, tarfile.TarInfo):
-                archive.addfile(content)
+                # Its header alone: from Python 3.13 on, `addfile` refuses sizes that make no sense.
+                header = content.tobuf(archive.format, archive.encoding, archive.errors)
+                archive.fileobj.write(header)
+                archive.offset += len(header)
                 continue
             member = tarfile.TarInfo(name)
             member.size, member.mtime = len(content), 1_340_000_000
