@@ -345,7 +345,9 @@ def test_a_hostile_member_is_refused_and_nothing_is_written(name, tmp_path, caps
     ):
         put(tmp_path / "manual", train, validation)
         message = refused(capsys, tmp_path / "manual", tmp_path / "data")
-        assert "no regular file" in message or "of ImageNet" in message
+        # From Python 3.13 on, tarfile itself refuses an end before the beginning.
+        reasons = ("no regular file", "of ImageNet", "invalid offset")
+        assert any(reason in message for reason in reasons)
     files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {TRAIN, VALIDATION, ".lock"}
 
