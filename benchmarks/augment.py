@@ -1,4 +1,4 @@
-"""What augmentation costs: images a second of each kind, and its part of a ResNet-20 step.
+"""Time augmentation: images a second of each kind, and its part of a ResNet-20 step.
 
 python benchmarks/augment.py [--batch=128] [--repeats=15] [--format=json] [--write]
 Goal: `ratio`, the time to pad, crop and mirror / that of the recipe's training step of ResNet-20

@@ -1,4 +1,4 @@
-"""What all benchmarks share: one main, turns that are timed one after another, written results.
+"""Give all benchmarks one main, turns that are timed one after another, written results.
 
 A benchmark calls `main` with three functions: `declare(parser)` adds options, `measure(options)`
 returns a JSON object, and `table(result)` gives that as rows of strings, the first of them the

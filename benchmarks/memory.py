@@ -1,4 +1,4 @@
-"""What `model.remat` and `model.dtype` save of a training step's memory. Nothing is run.
+"""Count what `model.remat` and `model.dtype` save of a training step's memory. Nothing is run.
 
 python benchmarks/memory.py [--networks=vgg_e,resnet152] [--batch=256] [--side=224] [--tpu=v5e:2x2]
     [--format=json] [--write]

@@ -1,4 +1,4 @@
-"""What `plan` expects beside what then happens, on this machine's CPU.
+"""Compare what `plan` expects with what then happens, on this machine's CPU.
 
 python benchmarks/plan.py [--experiments=lenet5_digits,shapes] [--steps=100] [--batches=16,64]
     [--format=json] [--write]
@@ -96,7 +96,7 @@ def memory(batch: int) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """What is held, and then the seconds of each experiment."""
+    """Measure the memory of a step, and then the seconds of each experiment."""
     # Memory first: a process is as large as its parent was.
     held = [memory(int(batch)) for batch in options.batches.split(",")]
     runs = {
@@ -112,7 +112,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> common.Rows:
-    """What was expected, and what was measured."""
+    """Return the rows of the table: each measurement with what was expected of it."""
     rows: list[tuple[str, ...]] = [("what", "measured", "expected", "by")]
     for name, run in result["runs"].items():
         label, took = f"{name}, seconds of {run['steps']} steps", f"{run['measured']:.2f}"

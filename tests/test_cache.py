@@ -77,7 +77,7 @@ RESIDUAL += ("--config.model.widths=(16,)", "--config.data.batch_size=60")
 
 
 def test_only_programs_with_onednn_are_compiled_again_by_a_second_start(launch, tmp_path):
-    """What is not found is compiled once; jaxlib crashes where such a program is written."""
+    """A second start compiles only the probe and, with oneDNN, the step: neither is written."""
     folder = tmp_path / "cache"
     own = dict(JAX_COMPILATION_CACHE_DIR=str(folder), JAX_DEBUG_LOG_MODULES="jax._src.compiler")
 

@@ -1,4 +1,4 @@
-"""What is asked of jaxlib before an option or a flag is passed on to it."""
+"""Options and flags are asked of jaxlib before they are passed on to it."""
 
 import jax
 import pytest

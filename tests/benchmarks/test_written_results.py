@@ -1,4 +1,4 @@
-"""What benchmarks write under results/ is whole, and stands in the README."""
+"""The results that benchmarks wrote under results/ are whole, and stand in the README."""
 
 import json
 import re

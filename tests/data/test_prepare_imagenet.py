@@ -321,6 +321,7 @@ def linked(kind, size=0):
     return member
 
 
+BACKWARDS = "a file that ends before it begins"
 HOSTILE = {
     "../../escaped": b"x",
     "/escaped": b"x",
@@ -331,7 +332,7 @@ HOSTILE = {
     "a pipe": linked(tarfile.FIFOTYPE),
     "a folder": linked(tarfile.DIRTYPE),
     "a sparse file": linked(tarfile.GNUTYPE_SPARSE),
-    "a file that ends before it begins": linked(tarfile.REGTYPE, -512),
+    BACKWARDS: linked(tarfile.REGTYPE, -512),
 }
 
 
@@ -345,9 +346,9 @@ def test_a_hostile_member_is_refused_and_nothing_is_written(name, tmp_path, caps
     ):
         put(tmp_path / "manual", train, validation)
         message = refused(capsys, tmp_path / "manual", tmp_path / "data")
-        # From Python 3.13 on, tarfile itself refuses an end before the beginning.
-        reasons = ("no regular file", "of ImageNet", "invalid offset")
-        assert any(reason in message for reason in reasons)
+        if name == BACKWARDS and "invalid offset" in message:
+            continue  # from Python 3.13 on, tarfile refuses it
+        assert "no regular file" in message or "of ImageNet" in message
     files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {TRAIN, VALIDATION, ".lock"}
 

@@ -1,4 +1,4 @@
-"""What XLA:CPU makes of the forms for a training step: each test says when one is void.
+"""Check that XLA:CPU still compiles the forms for a training step as they are meant.
 
 In the text of a compiled program, whose fusions do not depend on how the code is optimized.
 """
