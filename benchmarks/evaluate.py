@@ -1,6 +1,6 @@
 """Photographs a second under each test protocol, on a CPU.
 
-python benchmarks/evaluate.py [--network=18] [--side=224] [--images=16] [--batch=8]
+python benchmarks/evaluate.py [--network=18] [--side=224] [--images=4] [--batch=4]
     [--protocols=single,dense] [--format=json] [--write]
 There is no goal. `ratio`: the seconds of a view in the slowest protocol / those in `single`, which
 says what resizing and cutting add, and what larger images cost.
@@ -105,8 +105,8 @@ def table(result: dict[str, Any]) -> common.Rows:
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", default="18", help="argument of resnet_imagenet")
     parser.add_argument("--side", type=int, default=224, help="of what the network sees, pixels")
-    parser.add_argument("--images", type=int, default=16, help="that are tested")
-    parser.add_argument("--batch", type=int, default=8, help="images at a time")
+    parser.add_argument("--images", type=int, default=4, help="that are tested")
+    parser.add_argument("--batch", type=int, default=4, help="images at a time")
     parser.add_argument("--protocols", default="", help="NAME,... (default: all)")
 
 
