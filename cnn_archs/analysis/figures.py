@@ -1,6 +1,5 @@
 """Pictures of runs, from the files that they left and from arrays that their networks gave."""
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
+from cnn_archs.run_dir import RunDir
+
 # Split -> (label, line style): dashed for training, bold for testing, as in the ResNet paper.
 SPLITS = {
     "train": ("train", "--"),
@@ -27,10 +28,10 @@ SPLITS = {
 
 
 def curves(workdir: Path) -> Path:
-    """curves.png: error and loss by epoch, one line a split and seed, of metrics.jsonl."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    """Draws error and loss by epoch in the folder of a run, one line for each split and seed."""
+    folder = RunDir(workdir)
     series: dict[tuple[str, int], list[dict]] = defaultdict(list)
-    for line in lines:
+    for line in folder.metrics():
         series[line["split"], line["seed"]].append(line)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     colours = {seed: f"C{i % 10}" for i, seed in enumerate(sorted({s for _, s in series}))}
@@ -47,7 +48,7 @@ def curves(workdir: Path) -> Path:
                 alpha=0.5 if split == "train" else 1.0,
                 label=label if seed == min(colours) else None,
             )
-    result = json.loads((workdir / "result.json").read_text())
+    result = folder.result()
     for axis, what in zip(axes, ("error, %", "loss"), strict=True):
         axis.set(xlabel="epoch", ylabel=what, yscale="log")
         axis.yaxis.set(major_formatter=LogFormatter(), minor_formatter=LogFormatter())
@@ -57,10 +58,9 @@ def curves(workdir: Path) -> Path:
     seeds = len(colours)
     title = f"{result['name']} on {result['dataset']}"
     figure.suptitle(f"{title}, {seeds} seed{'s' if seeds > 1 else ''}")
-    path = workdir / "curves.png"
-    figure.savefig(path, dpi=120)
+    figure.savefig(folder.curves, dpi=120)
     plt.close(figure)
-    return path
+    return folder.curves
 
 
 class Shown(NamedTuple):

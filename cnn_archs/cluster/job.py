@@ -5,6 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cnn_archs.run_dir import LOCK, part_lock
+from cnn_archs.signals import stop_requests
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -28,16 +31,15 @@ class Request:
 
     def lock(self, part: int | str) -> str:
         """The file in the workdir that a job holds while it runs."""
-        return f"part{part}of{self.parts}.lock" if self.command[0] == "sweep" else "lock"
+        return part_lock(part, self.parts) if self.command[0] == "sweep" else LOCK
 
 
 def run(arguments: Sequence[str]) -> None:
     """The command `arguments`, in a process that a scheduler may stop; exits as it does."""
     from cnn_archs import cli
-    from cnn_archs.train import guard
 
     sys.argv = ["cnn-archs", *arguments]  # for environment.json
-    with guard.stop_requests(scheduled=True):
+    with stop_requests(scheduled=True):
         code = cli.main(arguments)
     if code:
         sys.exit(code)
