@@ -1,7 +1,7 @@
 """What the files of results/ say about a claim: the values of its networks.
 
-A result counts only if its config is that of the experiment that the claim names, but for what
-changes no number (`FREE`), if it was run to its end and tested as the claim says.
+A result counts only if its config is that of the experiment that the claim names, but for keys
+whose role changes no outcome, if it was run to its end and tested as the claim says.
 """
 
 import json
@@ -10,27 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs import config as configs
+from cnn_archs import roles
 from cnn_archs.analysis.exact import recipes
 from cnn_archs.errors import UserError, first_line
 from cnn_archs.files import reading
 from cnn_archs.run_dir import read_result
 
 SEEDS = 3  # networks that a mean is of, at least
-FREE = (  # keys that may differ from the experiment's
-    *(
-        "seed",
-        "seeds",
-        "eval_batch_size",
-        "log_every",
-        "eval_every",
-        "checkpoint_every",
-        "diagnose_every",
-    ),
-    "keep",
-    *("deterministic", "matmul_precision", "data.data_dir", "data.threads"),
-    *("model.remat", "profile"),
-    "name",  # the experiment's, in old configs
-)
 
 
 class Refused(Exception):
@@ -84,8 +70,7 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
         complete = json.loads(configs.completed(made).to_json())
     except (KeyError, UserError) as e:
         raise Refused(f"its config is of another version ({first_line(e)})") from e
-    free = set(FREE) - ({"eval_every"} if expected["schedule"]["name"] == "plateau" else set())
-    other = [key for key in configs.differences(expected, complete) if key not in free]
+    other = roles.outcome_differences(expected, complete)
     if other:
         raise Refused(f"its config is not that of {experiment}: {', '.join(other)}")
     if expected["steps"] and result["steps"] != expected["steps"]:
