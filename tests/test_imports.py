@@ -42,6 +42,7 @@ MAY_IMPORT = {
         *("train.guard", "train.progress"),
     },
     "cnn_archs.config": {"models", "errors"},
+    "cnn_archs.roles": {"config", "errors"},
     "cnn_archs.setup": {"allocation", "compiler_options", "models", "data", "errors"},
     "cnn_archs.splits": {"cluster.processes", "data", "errors", "setup"},
     "cnn_archs.pictures": {
@@ -54,12 +55,12 @@ MAY_IMPORT = {
         *("evaluate.views", "train.optimizers", "train.schedules"),
     },
     "cnn_archs.analysis.statements": {"analysis.exact", "config", "errors"},
-    "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models"},
+    "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models", "roles"},
     "cnn_archs.analysis.intervals": set(),
-    "cnn_archs.analysis.cells": set(),
+    "cnn_archs.analysis.cells": {"roles"},
     "cnn_archs.analysis.provenance": set(),
     "cnn_archs.analysis.collect": {"analysis.cells", "errors"},
-    "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors"},
+    "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors", "roles"},
     "cnn_archs.analysis.tables": {
         *("analysis.cells", "analysis.provenance", "analysis.reach", "analysis.report", "table"),
     },
@@ -164,7 +165,7 @@ MAY_IMPORT = {
         "train.run",
     },
     "cnn_archs.train.assemble": {
-        *("cluster", "config", "data", "errors", "models", "setup", "splits"),
+        *("cluster", "data", "errors", "models", "roles", "setup", "splits"),
         *("train.averages", "train.curvature", "train.diagnostics", "train.losses"),
         *("train.on_one_cpu", "train.optimizers", "train.run", "train.schedules", "train.steps"),
     },
@@ -173,6 +174,7 @@ MAY_IMPORT = {
             "analysis.ledger",
             "cluster.processes",
             "config",
+            "roles",
             "data.statistics",
             "environment",
             "errors",
@@ -187,7 +189,7 @@ MAY_IMPORT = {
         *("analysis.figures", "config", "errors", "evaluate.robustness", "pictures"),
         *("train.guard", "train.loop"),
     },
-    "cnn_archs.train.grid": {"config", "errors", "setup", "splits", "train.guard", "train.loop"},
+    "cnn_archs.train.grid": {"config", "errors", "roles", "setup", "splits", "train.guard"},
     "cnn_archs.train.sweep": {"cluster.machine", "errors", "train.grid", "train.guard"},
     "cnn_archs.weights": set(),
     "cnn_archs.weights.names": {"models"},
@@ -219,6 +221,7 @@ MAY_IMPORT = {
     },
     "cnn_archs.commands.networks": {
         *("analysis.ledger", "analysis.summary", "commands.shared", "config", "errors", "setup"),
+        "roles",
         *("train.guard", "weights.run"),
     },
     "cnn_archs.commands.papers": {

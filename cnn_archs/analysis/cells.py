@@ -10,19 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-FREE = (  # keys of a config that change no recipe
-    *(
-        "seed",
-        "seeds",
-        "eval_batch_size",
-        "log_every",
-        "eval_every",
-        "checkpoint_every",
-        "diagnose_every",
-    ),
-    "keep",
-    *("deterministic", "matmul_precision", "data.data_dir", "data.threads"),
-)
+from cnn_archs.roles import changes_outcome
+
 VGG = {"A": 11, "A-LRN": 11, "B": 13, "B-5x5": 13, "C": 16, "D": 16, "E": 19}  # weight layers
 
 
@@ -98,7 +87,7 @@ class Cell:
     @property
     def changed(self) -> list[str]:
         """The overrides that make it another recipe than the experiment's."""
-        return [o for o in self.overrides if o.partition("=")[0] not in FREE]
+        return [o for o in self.overrides if changes_outcome(o.partition("=")[0], self.config)]
 
     @property
     def depth(self) -> int | None:
