@@ -91,8 +91,9 @@ MAY_IMPORT = {
         *("analysis.pace", "analysis.program", "cluster", "errors", "setup", "train.assemble"),
     },
     "cnn_archs.analysis.drawing": {"analysis.cells"},
+    "cnn_archs.analysis.curves": {"analysis.cells", "analysis.collect", "analysis.drawing"},
     **dict.fromkeys(
-        (f"cnn_archs.analysis.{name}" for name in ("curves", "layers", "plots")),
+        (f"cnn_archs.analysis.{name}" for name in ("layers", "plots")),
         {"analysis.cells", "analysis.drawing"},
     ),
     "cnn_archs.analysis.page": {
@@ -186,7 +187,7 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.diagnostics": {"setup", "train.losses", "train.steps"},
     "cnn_archs.train.worker": {
-        *("analysis.figures", "config", "errors", "evaluate.robustness", "pictures"),
+        *("analysis.curves", "config", "errors", "evaluate.robustness", "pictures"),
         *("train.guard", "train.loop"),
     },
     "cnn_archs.train.grid": {"config", "errors", "roles", "setup", "splits", "train.guard"},
@@ -202,7 +203,7 @@ MAY_IMPORT = {
     "cnn_archs.commands": set(),  # and one line for each file
     "cnn_archs.commands.shared": {"errors"},
     "cnn_archs.commands.runs": {
-        *("analysis.claims", "analysis.estimate", "analysis.figures", "analysis.report"),
+        *("analysis.claims", "analysis.curves", "analysis.estimate", "analysis.report"),
         *("cluster", "commands.shared", "config", "data.folder", "errors", "evaluate.predict"),
         *(
             "evaluate.robustness",

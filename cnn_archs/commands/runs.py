@@ -103,9 +103,9 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
         result = loop.train(config, workdir)
         if not processes.first():
             return
-        from cnn_archs.analysis import figures  # matplotlib takes half a second: not before a step
+        from cnn_archs.analysis import curves  # matplotlib takes half a second: not before a step
 
-        figures.curves(workdir)
+        curves.write_png(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
 
 
