@@ -1,17 +1,13 @@
 """The results that benchmarks wrote under results/ are whole, and stand in the README."""
 
-import importlib.util
 import json
 import re
-from typing import Any
 
+import common
 import pytest
 from running import ROOT
 
 RESULTS = ROOT / "results" / "benchmarks"
-spec: Any = importlib.util.spec_from_file_location("common", ROOT / "benchmarks" / "common.py")
-common = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(common)
 
 
 def test_each_result_is_of_a_benchmark_and_says_what_made_it():
