@@ -40,6 +40,7 @@ LOGGED: Kinds = {
     "epoch": NUMBER,
     "loss": NUMBER,
     "top1_error": NUMBER,
+    "examples": int,
 }
 SWEPT: Kinds = {"title": str, "seeds": int, "cells": dict}
 OF_SWEEP: Kinds = {  # optional

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "cnn_archs.errors": set(),
     "cnn_archs.cache": set(),
     "cnn_archs.metrics": set(),
+    "cnn_archs.table": set(),
     "cnn_archs.environment": set(),
     "cnn_archs.compiler_options": set(),
     "cnn_archs.allocation": set(),
@@ -53,8 +54,8 @@ MAY_IMPORT = {
         *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
         *("setup", "splits"),
     },
-    "cnn_archs.analysis": {"analysis"},
-    "cnn_archs.analysis.estimate": {"analysis.ledger", "analysis.report", "train.progress"},
+    "cnn_archs.analysis": {"analysis", "table"},
+    "cnn_archs.analysis.estimate": {"analysis.ledger", "table", "train.progress"},
     "cnn_archs.analysis.exact": {
         *("analysis.exact", "analysis.ledger", "config", "data.crops", "data.sources", "models"),
         *("evaluate.views", "train.optimizers", "train.schedules"),
@@ -67,17 +68,18 @@ MAY_IMPORT = {
     "cnn_archs.analysis.collect": {"analysis.cells", "errors"},
     "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors", "roles"},
     "cnn_archs.analysis.tables": {
-        *("analysis.cells", "analysis.provenance", "analysis.reach", "analysis.report"),
+        *("analysis.cells", "analysis.provenance", "analysis.reach", "analysis.report", "table"),
     },
     "cnn_archs.analysis.comparing": {
         *("analysis.cells", "analysis.intervals", "analysis.printed", "analysis.tables"),
+        "table",
     },
     "cnn_archs.analysis.kinds": {"errors"},
     "cnn_archs.analysis.intake": {"data", "errors", "setup", "splits"},
     "cnn_archs.analysis.pace": {
         *("analysis.estimate", "analysis.kinds", "analysis.provenance", "data.threads", "models"),
     },
-    "cnn_archs.analysis.planned": {"analysis.kinds", "analysis.report", "train.progress"},
+    "cnn_archs.analysis.planned": {"analysis.kinds", "table", "train.progress"},
     "cnn_archs.analysis.program": {
         "cluster.mesh",
         "compiler_options",
@@ -95,21 +97,22 @@ MAY_IMPORT = {
         *("analysis.pace", "analysis.program", "cluster", "errors", "setup", "train.assemble"),
     },
     "cnn_archs.analysis.drawing": {"analysis.cells"},
+    "cnn_archs.analysis.curves": {"analysis.cells", "analysis.collect", "analysis.drawing"},
     **dict.fromkeys(
-        (f"cnn_archs.analysis.{name}" for name in ("curves", "layers", "plots")),
+        (f"cnn_archs.analysis.{name}" for name in ("layers", "plots")),
         {"analysis.cells", "analysis.drawing"},
     ),
     "cnn_archs.analysis.page": {
         *("analysis.cells", "analysis.collect", "analysis.comparing", "analysis.curves"),
         *("analysis.drawing", "analysis.layers", "analysis.plots", "analysis.printed"),
-        "analysis.tables",
+        *("analysis.tables", "table"),
     },
     "cnn_archs.analysis.scoreboard": {
         *("analysis.cells", "analysis.claims", "analysis.collect", "analysis.printed"),
-        *("analysis.report", "analysis.statements", "analysis.tables"),
+        *("analysis.report", "analysis.statements", "analysis.tables", "table"),
     },
     "cnn_archs.analysis.claims": {
-        *("analysis.evidence", "analysis.exact", "analysis.intervals", "analysis.report"),
+        *("analysis.evidence", "analysis.exact", "analysis.intervals", "table"),
         *("analysis.statements", "config", "errors"),
     },
     "cnn_archs.train": set(),  # and one line for each file, as for evaluate
@@ -189,7 +192,7 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.diagnostics": {"setup", "train.losses", "train.steps"},
     "cnn_archs.train.worker": {
-        *("analysis.figures", "config", "errors", "evaluate.robustness", "pictures"),
+        *("analysis.curves", "config", "errors", "evaluate.robustness", "pictures"),
         "train.loop",
     },
     "cnn_archs.train.grid": {"config", "errors", "roles", "setup", "splits"},
@@ -205,7 +208,7 @@ MAY_IMPORT = {
     "cnn_archs.commands": set(),  # and one line for each file
     "cnn_archs.commands.shared": {"errors"},
     "cnn_archs.commands.runs": {
-        *("analysis.claims", "analysis.estimate", "analysis.figures", "analysis.report"),
+        *("analysis.claims", "analysis.curves", "analysis.estimate", "analysis.report"),
         *("cluster", "commands.shared", "config", "data.folder", "errors", "evaluate.predict"),
         *(
             "evaluate.robustness",
@@ -215,7 +218,7 @@ MAY_IMPORT = {
             "train.grid",
             "train.loop",
         ),
-        "train.sweep",
+        *("table", "train.sweep"),
     },
     "cnn_archs.commands.cluster": {
         *("cluster.job", "cluster.jobset", "cluster.slurm", "commands.shared", "config", "errors"),
@@ -245,7 +248,7 @@ HOLDERS = {  # package -> the only files that may import it
         f"cnn_archs/data/{name}.py" for name in ("originals", "prepare", "prepared", "shards")
     },
     "array_record": {"cnn_archs/data/prepared.py", "cnn_archs/data/shards.py"},
-    "grain": {"cnn_archs/data/threads.py"},
+    "scipy": {"cnn_archs/analysis/intervals.py"},
     "simplejpeg": {"cnn_archs/data/decode.py"},
     "tensorboardX": {"cnn_archs/train/logs.py"},
     "matplotlib": {
@@ -270,7 +273,7 @@ HOLDERS = {  # package -> the only files that may import it
     "safetensors": {"cnn_archs/weights/run.py"},
     "submitit": {"cnn_archs/cluster/slurm.py"},
     "yaml": {"cnn_archs/cluster/jobset.py"},
-    **dict.fromkeys(("torch", "torchvision", "keras", "pickle", "clu", "hydra"), set()),
+    **dict.fromkeys(("torch", "torchvision", "grain", "keras", "pickle", "clu", "hydra"), set()),
 }
 
 

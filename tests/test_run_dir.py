@@ -117,7 +117,7 @@ def test_a_sound_folder_is_read_by_each_command(command, here):
 WANTED = {
     "config.json": ("data", "model"),
     "diagnostics.jsonl": ("layers", "seed", "step"),
-    "metrics.jsonl": ("epoch", "loss", "seed", "split", "step", "top1_error"),
+    "metrics.jsonl": ("epoch", "examples", "loss", "seed", "split", "step", "top1_error"),
     "result.json": (
         *("dataset", "images_per_second", "macs", "name", "params", "protocol", "seconds"),
         *("seeds", "steps", "test"),
@@ -196,9 +196,10 @@ def test_what_was_written_is_read_back(tmp_path):
     found = {"shift": {"unit": "pixels", "amounts": [1.0], "top1_error": [[0.5]]}}
     run.write_evaluation("robustness", found)
     assert run.has_evaluation("robustness") and run.evaluation("robustness") == found
+    errors = dict(top1_error=0.5, examples=10)
     run.metrics_file.write_text(
         "".join(
-            json.dumps(dict(step=1, split=s, seed=0, epoch=0.5, loss=1.0, top1_error=0.5)) + "\n"
+            json.dumps(dict(step=1, split=s, seed=0, epoch=0.5, loss=1.0, **errors)) + "\n"
             for s in ("train", "test")
         )
     )

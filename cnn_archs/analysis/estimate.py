@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from cnn_archs.analysis.ledger import ledger, totals
-from cnn_archs.analysis.report import aligned
 from cnn_archs.files import reading
 from cnn_archs.run_dir import read_result
+from cnn_archs.table import Table
 from cnn_archs.train.progress import clock
 
 
@@ -70,7 +70,7 @@ def rate(macs: int, known: Sequence[Speed]) -> float:
 def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
     """For a person. rows: (cell, seeds, cost of one, state)."""
     heads = ("cell", "seeds", "parameters", "multiply-adds", "steps", "about", "state")
-    lines: list[tuple[str, ...]] = [heads]
+    lines = []
     for name, seeds, one, state in rows:
         steps = "?" if one.steps is None else f"{one.steps:,}"
         seconds = None if one.seconds is None else seeds * one.seconds
@@ -79,7 +79,7 @@ def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
     every = [None if one.seconds is None else seeds * one.seconds for _, seeds, one, _ in rows]
     whole = None if None in every else sum(filter(None, every))
     about = f"all steps, one cell after another on {device}: about {clock(whole)}"
-    return f"{aligned(lines)}\n\n{about}, by what networks near them in size took there"
+    return f"{Table(heads, lines).text()}\n\n{about}, by what networks near them in size took there"
 
 
 def document(rows: Sequence[tuple[str, int, Cost, str]]) -> list[dict[str, Any]]:
