@@ -2,7 +2,7 @@
 
 Nothing is computed but shapes. Multiply-accumulates are those of one image, biases apart, which
 is what the papers call operations. A layer is a module with an attribute `row`, the type of its
-row, or flax's Conv or Dense; a convolution and the batch normalisation behind it are one row.
+row, or flax's Conv or Dense; a convolution and the batch normalization behind it are one row.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Row:
     """A layer, for one image.
 
     out: (H, W, C). memory: bytes of the output. receptive_field: side of the square of input
-    pixels that an output sees; stride: pixels between the squares of neighbours; offset: the pixel
+    pixels that an output sees; stride: pixels between the squares of neighbors; offset: the pixel
     at which the first one begins, negative in the padding. All three of the longer side where they
     differ, None where what is seen is not a square window. window: side and stride, `3x3/2`.
     branches: of a concatenation, the parameters and multiply-accumulates of each part.
