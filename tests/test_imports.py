@@ -31,7 +31,6 @@ MAY_IMPORT = {
     "cnn_archs.run_dir": {"config", "errors", "files"},
     "cnn_archs.models": {"models"},
     "cnn_archs.cluster": {"errors"},
-    "cnn_archs.cluster.job": {"cli"},  # a front door, like launch.py
     "cnn_archs.cluster.slurm": {"cluster.job", "errors"},
     "cnn_archs.cluster.jobset": {"cluster.job", "errors"},
     "cnn_archs.cluster.local": {"cluster.machine", "errors"},

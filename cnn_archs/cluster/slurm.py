@@ -13,11 +13,12 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.cluster import job
-from cnn_archs.cluster.job import Request
+from cnn_archs.cluster.job import Main, Request
 from cnn_archs.errors import ConfigError, Stopped, first_line
 from cnn_archs.run_dir import jobs
 
@@ -39,8 +40,11 @@ case $code in {stopped}|140|143) scontrol requeue "$SLURM_JOB_ID" ;; esac
 exit $code"""
 
 
-def submit(request: Request, options: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Submits the jobs -> [{id, stdout, stderr} of each]. options: of sbatch, besides ours."""
+def submit(request: Request, options: Mapping[str, Any], main: Main) -> list[dict[str, str]]:
+    """Submits the jobs -> [{id, stdout, stderr} of each], on whose nodes `main` is called.
+
+    options: of sbatch, besides ours.
+    """
     submitit, known = imported(), parameters(request, options)
     if not (shutil.which("sbatch") and shutil.which("srun")):
         raise ConfigError("there is no sbatch here: submit where SLURM is, or see --dry_run")
@@ -49,7 +53,7 @@ def submit(request: Request, options: Mapping[str, Any]) -> list[dict[str, str]]
     commands = [request.of_part(i) for i in range(request.parts)]
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is in the error
-            submitted = executor.map_array(job.run, commands)  # one is no array
+            submitted = executor.map_array(partial(job.run, main), commands)  # one is no array
     except submitit.core.utils.FailedJobError as e:
         raise ConfigError(first_line(e).replace("sbatch: error: ", "sbatch: ")) from e
     return [

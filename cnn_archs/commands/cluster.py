@@ -67,7 +67,7 @@ def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.files import writing
 
     with writing(request.workdir):
-        jobs = slurm.submit(request, options)
+        jobs = slurm.submit(request, options, arguments.main)
     number = jobs[0]["id"].partition("_")[0]
     document = {
         "job": number,

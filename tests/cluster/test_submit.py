@@ -399,11 +399,10 @@ def test_the_signal_before_the_limit_is_one_to_stop(monkeypatch):
             signal.raise_signal(signal.SIGTERM)  # and a second one is no haste
         return 75
 
-    monkeypatch.setattr(cli, "main", train)
     monkeypatch.setattr("sys.argv", [])
     before = signal.getsignal(signal.SIGUSR2)
     with pytest.raises(SystemExit) as e:
-        job.run(("train",))
+        job.run(train, ("train",))
     assert e.value.code == 75 and signal.getsignal(signal.SIGUSR2) is before
 
 
@@ -417,7 +416,9 @@ def test_a_library_that_takes_the_signals_does_not_keep_them():
 
 
 def test_submitit_keeps_the_command_and_its_exit_code(tmp_path):
-    started = slurm.imported().LocalExecutor(tmp_path).submit(job.run, ("train", "--wrong"))
+    started = (
+        slurm.imported().LocalExecutor(tmp_path).submit(job.run, cli.main, ("train", "--wrong"))
+    )
     started.wait()
     assert started.stderr().startswith("error: unrecognized arguments: --wrong")
     assert started._process.wait(10) == 0 and not started.paths.result_pickle.exists()
