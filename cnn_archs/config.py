@@ -25,7 +25,7 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 OLD_KEYS = {
     "colour": "color",
     "data.damaged": "data.on_corrupt",
-    "data.downsample": "data.downsample",
+    "data.shrink": "data.downsample",
     "name": "",
 }
 
