@@ -40,6 +40,7 @@ LOGGED: Kinds = {
     "epoch": NUMBER,
     "loss": NUMBER,
     "top1_error": NUMBER,
+    "examples": int,
 }
 SWEPT: Kinds = {"title": str, "seeds": int, "cells": dict}
 OF_SWEEP: Kinds = {  # optional
@@ -178,7 +179,10 @@ class RunDir:
 
     def saved_config(self) -> dict[str, Any]:
         """The config as it was saved, without the keys that are newer than the run."""
-        return read_json(self._config)
+        saved = checked(self._config, {"model": dict, "data": dict})
+        sections = [kind for kind in configs.base().CHOICES if kind in saved]
+        check(self._config, saved, dict.fromkeys(sections, dict))
+        return saved
 
     def write_config(self, config: ConfigDict) -> None:
         write_json(self._config, json.loads(config.to_json()))

@@ -168,7 +168,7 @@ def mean_of(
 
 
 def write_png(workdir: Path) -> Path:
-    """Writes curves.png of a run: error and loss by epoch, of each split that it logged."""
+    """Draws error and loss by epoch in the folder of a run, of each split that it logged."""
     folder = RunDir(workdir)
     run = run_of(folder)
     cell = Cell(workdir.name, "", (), [run])
@@ -185,10 +185,9 @@ def write_png(workdir: Path) -> Path:
     seeds = len(cell.seeds)
     title = f"{run.result['name']} on {run.result['dataset']}"
     figure.suptitle(f"{title}, {seeds} seed{'s' if seeds > 1 else ''}")
-    path = folder.curves
-    figure.savefig(path, dpi=120)
+    figure.savefig(folder.curves, dpi=120)
     plt.close(figure)
-    return path
+    return folder.curves
 
 
 def warm_up(collection: Collection) -> Figure | None:

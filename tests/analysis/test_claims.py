@@ -161,7 +161,7 @@ def result(errors=(0.019, 0.020, 0.021), **changes):
     config = json.loads(recipes.config("mlp_mnist").to_json())
     config["seeds"] = len(errors)
     made = {
-        **dict(name="mlp", protocol="single", seeds=list(range(len(errors)))),
+        **dict(name="mlp", dataset="mnist", protocol="single", seeds=list(range(len(errors)))),
         **dict(steps=3600, epochs=12.0, test={"top1_error": list(errors)}),
         "made": {"config": config},
     }
@@ -309,7 +309,7 @@ def with_config(**changes):
 )
 def test_a_result_that_is_not_as_stated_does_not_count(changed, reason, tmp_path):
     if reason == "damaged":
-        with pytest.raises(DataError, match="mlp.json is damaged: KeyError"):
+        with pytest.raises(DataError, match="mlp.json is damaged: test.top1_error is missing"):
             verdict_of(tmp_path, {"mnist/mlp.json": changed})
         return
     v = verdict_of(tmp_path, {"mnist/mlp.json": changed}, needs="hours")
@@ -509,7 +509,7 @@ def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, c
     assert "| [mlp](results/mnist/mlp.json) | mlp | 9 | 9 | 2.00 ± 0.00 (2) |" in out
 
 
-MORE = dict(dataset="mnist", params=9, macs=9, seconds=1.0, images_per_second=1.0, device="cpu")
+MORE = dict(params=9, macs=9, seconds=1.0, images_per_second=1.0, device="cpu")
 
 
 def test_an_exact_claim_that_is_not_met_is_an_error(capsys, monkeypatch, tmp_path):
