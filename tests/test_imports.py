@@ -47,9 +47,9 @@ MAY_IMPORT = {
         *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
         *("setup", "splits"),
     },
-    "cnn_archs.analysis": {"analysis"},
+    "cnn_archs.analysis": {"analysis", "models.summary"},
     "cnn_archs.analysis.exact": {
-        *("analysis.exact", "analysis.ledger", "config", "data.crops", "data.sources", "models"),
+        *("analysis.exact", "models.summary", "config", "data.crops", "data.sources", "models"),
         *("evaluate.views", "train.optimizers", "train.schedules"),
     },
     "cnn_archs.analysis.statements": {"analysis.exact", "config", "errors"},
@@ -84,7 +84,7 @@ MAY_IMPORT = {
         "train.assemble",
     },
     "cnn_archs.analysis.plan": {
-        *("analysis.fitting", "analysis.intake", "analysis.kinds", "analysis.ledger"),
+        *("analysis.fitting", "analysis.intake", "analysis.kinds", "models.summary"),
         *("analysis.pace", "analysis.program", "cluster", "errors", "setup", "train.assemble"),
     },
     "cnn_archs.analysis.drawing": {"analysis.cells"},
@@ -122,7 +122,7 @@ MAY_IMPORT = {
         "train.losses",
     },
     "cnn_archs.train.on_one_cpu": {
-        *("compiler_options", "models.cpu", "models.cpu_convolution"),
+        *("compiler_options", "models.cpu"),
     },
     "cnn_archs.train.guard": {"errors"},
     "cnn_archs.train.logs": {"train.guard"},
@@ -168,7 +168,7 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.loop": {
         *(
-            "analysis.ledger",
+            "models.summary",
             "cluster.processes",
             "config",
             "data.statistics",
@@ -188,9 +188,9 @@ MAY_IMPORT = {
     "cnn_archs.train.grid": {"config", "errors", "setup", "splits", "train.guard", "train.loop"},
     "cnn_archs.train.sweep": {"cluster.machine", "errors", "train.grid", "train.guard"},
     "cnn_archs.weights": set(),
-    "cnn_archs.weights.names": {"models"},
-    "cnn_archs.weights.torch_layout": {"models", "weights.names"},
-    "cnn_archs.weights.run": {
+    "cnn_archs.weights.torch_names": {"models"},
+    "cnn_archs.weights.torch_layout": {"models", "weights.torch_names"},
+    "cnn_archs.weights.export": {
         *("config", "environment", "errors", "evaluate.run", "models", "setup"),
         *("train.assemble", "train.checkpoint", "train.guard", "train.run", "train.steps"),
         "weights.torch_layout",
@@ -216,8 +216,8 @@ MAY_IMPORT = {
         *("train.grid", "train.guard", "train.loop", "train.sweep"),
     },
     "cnn_archs.commands.networks": {
-        *("analysis.ledger", "analysis.summary", "commands.shared", "config", "errors", "setup"),
-        *("train.guard", "weights.run"),
+        *("models.summary", "analysis.summary", "commands.shared", "config", "errors", "setup"),
+        *("train.guard", "weights.export"),
     },
     "cnn_archs.commands.papers": {
         *("analysis.claims", "analysis.page", "analysis.scoreboard", "analysis.statements"),
@@ -254,9 +254,9 @@ HOLDERS = {  # package -> the only files that may import it
         *("cnn_archs/train/loop.py", "cnn_archs/train/assemble.py", "experiments/base.py"),
         "cnn_archs/train/grid.py",
         *(f"cnn_archs/analysis/{name}.py" for name in ("fitting", "intake", "plan", "program")),
-        "cnn_archs/weights/run.py",
+        "cnn_archs/weights/export.py",
     },
-    "safetensors": {"cnn_archs/weights/run.py"},
+    "safetensors": {"cnn_archs/weights/export.py"},
     "submitit": {"cnn_archs/cluster/slurm.py"},
     "yaml": {"cnn_archs/cluster/jobset.py"},
     **dict.fromkeys(("torch", "torchvision", "keras", "pickle", "clu", "hydra"), set()),

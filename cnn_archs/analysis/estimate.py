@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.analysis.report import aligned
+from cnn_archs.models.summary import ledger, totals
 
 
 class Speed(NamedTuple):

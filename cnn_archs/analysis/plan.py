@@ -14,9 +14,9 @@ from cnn_archs.analysis import intake, pace, program
 from cnn_archs.analysis.fitting import Memory
 from cnn_archs.analysis.intake import Intake
 from cnn_archs.analysis.kinds import Kind
-from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.analysis.pace import Bounds, Estimate, Measured
 from cnn_archs.errors import ConfigError
+from cnn_archs.models.summary import ledger, totals
 from cnn_archs.setup import Network, network
 from cnn_archs.train.assemble import placed, rules
 

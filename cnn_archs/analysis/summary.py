@@ -5,8 +5,8 @@ import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cnn_archs.analysis.ledger import Row, totals
 from cnn_archs.analysis.report import aligned, markdown
+from cnn_archs.models.summary import Row, totals
 
 Table = list[tuple[str, ...]]
 LEFT = 2  # columns of words; the others are numbers

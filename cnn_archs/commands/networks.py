@@ -32,7 +32,8 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
         choices.append((experiment, [*shared, *arguments.compare_overrides]))
     configurations = [configs.load(experiment, keys) for experiment, keys in choices]
 
-    from cnn_archs.analysis import ledger, summary
+    from cnn_archs.analysis import summary
+    from cnn_archs.models import summary as ledger
     from cnn_archs.setup import described, user_errors
 
     documents, ledgers = [], []
@@ -65,12 +66,12 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
     workdir = workdir_of(arguments) if arguments.workdir else None
 
     from cnn_archs.train import guard
-    from cnn_archs.weights import run
+    from cnn_archs.weights import export as weights
 
     output = Path(arguments.output)
     check_output(output)
     with guard.writing(output.parent):
-        done = run.export(output, config, workdir)
+        done = weights.export(output, config, workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
     emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
 
@@ -88,10 +89,10 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     config = configs.load(arguments.config, overrides)
 
     from cnn_archs.train import guard
-    from cnn_archs.weights import run
+    from cnn_archs.weights import export as weights
 
     workdir = Path(arguments.workdir)
     with guard.writing(workdir):
-        done = run.import_(Path(arguments.file), config, workdir)
+        done = weights.import_(Path(arguments.file), config, workdir)
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, text)

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
-from cnn_archs.models.four_layers import FourLayers
+from cnn_archs.models.cifar_cnn import FourLayers
 from cnn_archs.models.lenet import LeNet5, LeNet5_1998
-from cnn_archs.models.mlp import CNN, MLP
+from cnn_archs.models.mnist_nets import CNN, MLP
 from cnn_archs.models.zfnet import ZFNet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {

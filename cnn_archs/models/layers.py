@@ -1,6 +1,6 @@
 """Layers that two papers share, or that flax lacks.
 
-A module with an attribute `row` is a layer in the ledger (`analysis/ledger.py`), of that type.
+A module with an attribute `row` is a layer in the ledger (`models/summary.py`), of that type.
 Pooling stands here as a module only so that it has a name, and therefore a row.
 Padding, stride and window are always written out; maps are [N, H, W, C] throughout.
 """
@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_archs.models.convolution import NHWC
-from cnn_archs.models.cpu import traced_step
-from cnn_archs.models.cpu_convolution import convolve_as_traced
-from cnn_archs.models.max_pool import Padding, max_pool
-from cnn_archs.models.mean_pool import mean_pool
-from cnn_archs.models.normalization import normalize
-from cnn_archs.models.response_norm import local_response_norm
+from cnn_archs.models.cpu.batch_norm import normalize
+from cnn_archs.models.cpu.convolution import NHWC
+from cnn_archs.models.cpu.max_pool import Padding, max_pool
+from cnn_archs.models.cpu.mean_pool import mean_pool
+from cnn_archs.models.cpu.response_norm import local_response_norm
+from cnn_archs.models.cpu.step_convolution import convolve_as_traced
+from cnn_archs.models.cpu.training_step import traced_step
 
 T = TypeVar("T")
 Initializer = Callable[..., jax.Array]

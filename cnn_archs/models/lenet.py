@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_archs.models.convolution import convolve
+from cnn_archs.models.cpu.convolution import convolve
 from cnn_archs.models.layers import AvgPool, activation
 
 # fmt: off

@@ -27,7 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_archs.models.cpu import written_once
+from cnn_archs.models.cpu.training_step import written_once
 from cnn_archs.models.layers import (
     INITIALIZERS,
     BatchNorm,

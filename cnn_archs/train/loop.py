@@ -11,13 +11,13 @@ import jax
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
-from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.cluster import processes
 from cnn_archs.cluster.processes import Agreed, on_first
 from cnn_archs.data import statistics
 from cnn_archs.environment import environment, provenance
 from cnn_archs.errors import ConfigError, Stopped
 from cnn_archs.metrics import columns
+from cnn_archs.models.summary import ledger, totals
 from cnn_archs.setup import devices
 from cnn_archs.train import history, warm_start
 from cnn_archs.train.assemble import Part, assemble, rules

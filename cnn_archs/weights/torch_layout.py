@@ -17,7 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
 from cnn_archs.models import resnet
-from cnn_archs.weights.names import names
+from cnn_archs.weights.torch_names import names
 
 LEAVES = dict(kernel="weight", bias="bias", scale="weight", mean="running_mean", var="running_var")
 COUNTER = "num_batches_tracked"  # torch's, of each batch normalisation: a number that nothing uses

@@ -1,6 +1,6 @@
 """What the papers print of AlexNet, VGG, GoogLeNet and ResNet, beyond counts and values.
 
-Counts stand in tests/analysis/test_ledger.py, values and gradients in test_parity.py.
+Counts stand in tests/models/test_summary.py, values and gradients in test_parity.py.
 """
 
 import re
@@ -17,8 +17,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from training_step import abstract_step
 
 from cnn_archs import models
-from cnn_archs.analysis import ledger
 from cnn_archs.models import googlenet, resnet, vgg
+from cnn_archs.models import summary as ledger
 from cnn_archs.setup import once
 from cnn_archs.weights import torch_layout
 

@@ -10,6 +10,7 @@ import torch
 from jax.test_util import check_grads
 
 from cnn_archs.models import layers, lenet, resnet
+from cnn_archs.models.cpu.response_norm import local_response_norm
 from cnn_archs.models.layers import (
     LRN,
     AdaptiveAvgPool,
@@ -21,7 +22,6 @@ from cnn_archs.models.layers import (
     MaxPool,
     relu,
 )
-from cnn_archs.models.response_norm import local_response_norm
 from cnn_archs.train import losses
 
 F = torch.nn.functional

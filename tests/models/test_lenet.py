@@ -13,8 +13,9 @@ import pytest
 from scipy.signal import correlate2d
 
 from cnn_archs import models
-from cnn_archs.analysis import ledger
-from cnn_archs.models import convolution, lenet
+from cnn_archs.models import lenet
+from cnn_archs.models import summary as ledger
+from cnn_archs.models.cpu import convolution
 
 # fmt: off
 TABLE_I = (  # the S2 maps that feed C3 map 0, 1, ..., 15

@@ -8,7 +8,7 @@ from training_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
-from cnn_archs.analysis import ledger
+from cnn_archs.models import summary as ledger
 from cnn_archs.setup import once
 from cnn_archs.train import losses, steps
 

@@ -11,7 +11,7 @@ import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
-from cnn_archs.analysis import ledger
+from cnn_archs.models import summary as ledger
 from cnn_archs.models.layers import MaxPool
 from cnn_archs.setup import once
 

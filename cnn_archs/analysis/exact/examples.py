@@ -12,8 +12,8 @@ import numpy as np
 from cnn_archs import models
 from cnn_archs.data import sources
 from cnn_archs.models import lenet, resnet
-from cnn_archs.models.convolution import convolve
-from cnn_archs.models.response_norm import local_response_norm
+from cnn_archs.models.cpu.convolution import convolve
+from cnn_archs.models.cpu.response_norm import local_response_norm
 
 
 def convolution(image: Sequence[Sequence[float]], kernel: Sequence[Sequence[float]]) -> Any:

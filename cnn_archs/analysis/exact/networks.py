@@ -1,4 +1,4 @@
-"""Checks of a network's layers, by its ledger (`analysis/ledger.py`).
+"""Checks of a network's layers, by its ledger (`models/summary.py`).
 
 model: a name of `models.MODELS`; image: [H, W, C]; fields: of the module; train: with what only
 training needs. layer: the name of a row, or a pattern for several, `3a/*`; ValueError for none.
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_archs import models
-from cnn_archs.analysis.ledger import Row, ledger
+from cnn_archs.models.summary import Row, ledger
 
 COUNTED = ("conv", "dense")  # rows with weights
 NONE: Mapping[str, Any] = {}

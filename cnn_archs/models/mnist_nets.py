@@ -8,7 +8,7 @@ Dropout(0.25); the widths are those of the textbook that the notes' slides follo
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.convolution import convolve
+from cnn_archs.models.cpu.convolution import convolve
 from cnn_archs.models.layers import MaxPool, activation
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cnn_archs import models
-from cnn_archs.analysis import ledger
+from cnn_archs.models import summary as ledger
 from cnn_archs.setup import once
 
 F = torch.nn.functional

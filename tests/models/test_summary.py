@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cnn_archs import cli, models
-from cnn_archs.analysis import ledger
+from cnn_archs.models import summary as ledger
 
 # fmt: off
 LEDGERS = {

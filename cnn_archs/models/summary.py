@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 from jax import lax
 
-from cnn_archs.analysis.fields import WHOLE, Field, Window, Windows, field_of, fields, layer
+from cnn_archs.models.receptive_field import WHOLE, Field, Window, Windows, field_of, fields, layer
 
 FLAX = {nn.Conv: "conv", nn.Dense: "dense"}
 WINDOWED = ("conv", "maxpool", "avgpool", "subsampling")  # rows whose window is told
