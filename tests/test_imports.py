@@ -47,7 +47,7 @@ MAY_IMPORT = {
         *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
         *("setup", "splits"),
     },
-    "cnn_archs.analysis": {"analysis", "models.summary"},
+    "cnn_archs.analysis": {"analysis", "models"},
     "cnn_archs.analysis.exact": {
         *("analysis.exact", "models.summary", "config", "data.crops", "data.sources", "models"),
         *("evaluate.views", "train.optimizers", "train.schedules"),
@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "cnn_archs.analysis.statements": {"analysis.exact", "config", "errors"},
     "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models"},
     "cnn_archs.analysis.intervals": set(),
-    "cnn_archs.analysis.cells": set(),
+    "cnn_archs.analysis.cells": {"models.vgg"},
     "cnn_archs.analysis.provenance": set(),
     "cnn_archs.analysis.collect": {"analysis.cells", "errors"},
     "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors"},
@@ -75,6 +75,7 @@ MAY_IMPORT = {
         "cluster.mesh",
         "compiler_options",
         "errors",
+        "models",
         "setup",
         "train.assemble",
         "train.steps",
@@ -113,7 +114,7 @@ MAY_IMPORT = {
     "cnn_archs.train.progress": {"errors"},
     "cnn_archs.train.history": {"errors"},
     "cnn_archs.train.profiling": {"errors"},
-    "cnn_archs.train.curvature": {"train.losses"},
+    "cnn_archs.train.curvature": {"models.network", "train.losses"},
     "cnn_archs.train.steps": {
         "cluster.mesh",
         "metrics",
@@ -132,7 +133,7 @@ MAY_IMPORT = {
     "cnn_archs.evaluate.views": {"data.crops", "errors"},
     "cnn_archs.evaluate.cutting": {"data"},
     "cnn_archs.evaluate.protocols": {
-        *("data", "errors", "evaluate.cutting", "evaluate.views", "metrics", "setup"),
+        *("data", "errors", "evaluate.cutting", "evaluate.views", "metrics", "models", "setup"),
     },
     "cnn_archs.evaluate.precise": {"data", "errors", "models.layers", "setup", "train.steps"},
     "cnn_archs.evaluate.ensemble": {"errors", "evaluate.protocols", "metrics", "setup"},
@@ -180,7 +181,7 @@ MAY_IMPORT = {
         *("train.assemble", "train.checkpoint", "train.guard", "train.history", "train.logs"),
         *("train.profiling", "train.progress", "train.run", "train.warm_start"),
     },
-    "cnn_archs.train.diagnostics": {"setup", "train.losses", "train.steps"},
+    "cnn_archs.train.diagnostics": {"models", "setup", "train.losses", "train.steps"},
     "cnn_archs.train.worker": {
         *("analysis.figures", "config", "errors", "evaluate.robustness", "pictures"),
         *("train.guard", "train.loop"),
@@ -216,7 +217,14 @@ MAY_IMPORT = {
         *("train.grid", "train.guard", "train.loop", "train.sweep"),
     },
     "cnn_archs.commands.networks": {
-        *("models.summary", "analysis.summary", "commands.shared", "config", "errors", "setup"),
+        *(
+            "models.summary",
+            "analysis.summary_tables",
+            "commands.shared",
+            "config",
+            "errors",
+            "setup",
+        ),
         *("train.guard", "weights.export"),
     },
     "cnn_archs.commands.papers": {

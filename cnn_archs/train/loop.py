@@ -17,7 +17,7 @@ from cnn_archs.data import statistics
 from cnn_archs.environment import environment, provenance
 from cnn_archs.errors import ConfigError, Stopped
 from cnn_archs.metrics import columns
-from cnn_archs.models.summary import ledger, totals
+from cnn_archs.models.summary import summarize, totals
 from cnn_archs.setup import devices
 from cnn_archs.train import history, warm_start
 from cnn_archs.train.assemble import Part, assemble, rules
@@ -235,7 +235,7 @@ def finish(
     final = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in run.splits(*run.data)}
     final["train_eval"], final["train"] = final["train"], run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
-    size = totals(ledger(run.net.model, run.net.image_shape))
+    size = totals(summarize(run.net.model, run.net.image_shape))
     damaged = sum(data.damaged for data in run.data.values())
     return [
         {
