@@ -6,9 +6,11 @@ that section afresh from its own defaults. Every mistake is a ConfigError of one
 """
 
 import ast
+import functools
 import importlib.util
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,9 +26,9 @@ def load(experiment: str, overrides: list[str]) -> ConfigDict:
     """The config of `experiment` with `overrides` (`a.b=value`, in order), complete and locked."""
     from cnn_archs import models
 
-    base = module_at(EXPERIMENTS / "base.py")
     path, argument = locate(experiment)
     config = call(module_at(path), argument)
+    choices_of = base().CHOICES
     if config.model.name not in models.MODELS:
         raise ConfigError(unknown("model.name", config.model.name, list(models.MODELS)))
     stated = config.model.to_dict()
@@ -37,17 +39,17 @@ def load(experiment: str, overrides: list[str]) -> ConfigDict:
         config.model = ConfigDict(with_parts(fields, stated))
 
     pairs = [split_override(o) for o in overrides]
-    kinds = ("model", *base.CHOICES)
+    kinds = ("model", *choices_of)
     for key, text in pairs:
         kind, _, rest = key.partition(".")
         if rest == "name" and kind in kinds:
-            choices = models.MODELS if kind == "model" else base.CHOICES[kind]
+            choices = models.MODELS if kind == "model" else choices_of[kind]
             if text not in choices:
                 raise ConfigError(unknown(key, text, list(choices)))
             fresh = (
                 {"name": text, **models.fields(text)}
                 if kind == "model"
-                else base.section(kind, text)
+                else base().section(kind, text)
             )
             with config.unlocked():
                 config[kind] = ConfigDict(fresh)
@@ -85,7 +87,7 @@ def read(workdir: Path) -> ConfigDict:
     if not path.is_file():
         raise ConfigError(f"there is no run in {workdir} (no config.json)")
     try:
-        saved = ConfigDict(module_at(EXPERIMENTS / "base.py").DEFAULTS)  # keys newer than the run
+        saved = ConfigDict(base().DEFAULTS)  # keys newer than the run
         del saved.model
         saved.update(json.loads(path.read_text()))
         if saved.model.name in models.MODELS:
@@ -110,6 +112,12 @@ def locate(
     if not path.is_file():
         raise ConfigError(f"--config: there is no file {path}")
     return path, argument or None
+
+
+@functools.cache
+def base() -> ModuleType:
+    """Returns experiments/base.py, executed once."""
+    return module_at(EXPERIMENTS / "base.py")
 
 
 def module_at(path: Path) -> ModuleType:
@@ -153,9 +161,9 @@ def override(config: ConfigDict, key: str, text: str) -> None:
     for section in sections:
         node = node.get(section) if isinstance(node, ConfigDict) else None
         if not isinstance(node, ConfigDict):
-            raise ConfigError(unknown("--config", key, leaves(config), what="key"))
+            raise ConfigError(unknown("--config", key, list(flat(config)), what="key"))
     if not isinstance(node, ConfigDict) or leaf not in node:
-        raise ConfigError(unknown("--config", key, leaves(config), what="key"))
+        raise ConfigError(unknown("--config", key, list(flat(config)), what="key"))
     if isinstance(node[leaf], ConfigDict):
         raise ConfigError(f"--config.{key} is a section: set one of its keys")
     node[leaf] = parse(key, text, node[leaf])
@@ -225,24 +233,12 @@ def check(config: ConfigDict) -> None:
         )
 
 
-def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
-    """The keys, `section.key`, in which two configs differ."""
-    found = []
-    for key in sorted({*a, *b}):
-        x, y = a.get(key), b.get(key)
-        if isinstance(x, dict) and isinstance(y, dict):
-            found += differences(x, y, f"{prefix}{key}.")
-        elif x != y:
-            found.append(f"{prefix}{key}")
-    return found
-
-
-def leaves(config: ConfigDict, prefix: str = "") -> list[str]:
-    """All keys of `config`, as they are written on the command line."""
-    found = []
+def flat(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """Returns `config` as {key: value}, with keys as on the command line, such as `data.pad`."""
+    found: dict[str, Any] = {}
     for key, value in config.items():
-        inner = isinstance(value, ConfigDict)
-        found += leaves(value, f"{prefix}{key}.") if inner else [f"{prefix}{key}"]
+        inner = isinstance(value, Mapping | ConfigDict)
+        found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
     return found
 
 

@@ -2,10 +2,12 @@
 
 `config(...)` is what an experiment returns. A section with a `name` (optimizer, schedule, ...) has
 the fields of the thing it names and no others; `model` has the fields of its flax module, which
-are not listed here. Unknown keys are errors at any depth, here and on the command line.
+are not listed here. Unknown keys are errors at any depth, here and on the command line. ROLES says
+what kind of choice each knob is, and so who may change it.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
@@ -149,6 +151,52 @@ FIRST = dict(
     warmup="none",
     schedule="constant",
 )  # fmt: skip
+
+Role = Literal["recipe", "length", "layout", "logging", "numerics", "replicate"]
+
+# The role of each knob, or of each knob in a section; of all others it is `recipe`.
+ROLES: dict[str, Role] = {
+    "seed": "replicate",
+    "seeds": "replicate",
+    "epochs": "length",
+    "steps": "length",
+    "mesh": "layout",            # how the same work is laid out in memory and over devices
+    "eval_batch_size": "layout",
+    "model.remat": "layout",
+    "data.data_dir": "layout",
+    "data.threads": "layout",
+    "log_every": "logging",
+    "eval_every": "logging",
+    "diagnose_every": "logging",
+    "checkpoint_every": "logging",
+    "keep": "logging",
+    "profile": "logging",
+    "deterministic": "numerics", # how exactly the same arithmetic is rounded
+    "matmul_precision": "numerics",
+}  # fmt: skip
+OUTCOME_UNCHANGED: frozenset[Role] = frozenset({"layout", "logging", "numerics", "replicate"})
+RESUMABLE: frozenset[Role] = frozenset({"length", "layout", "logging"})
+
+
+def role(key: str, config: Mapping[str, Any]) -> Role:
+    """Returns the role of the knob `key`, such as `data.threads`, in the nested dict `config`.
+
+    It decides who may change the knob. A resumed run may change RESUMABLE roles. Claims and reports
+    count a result as one of an experiment's recipe whatever the OUTCOME_UNCHANGED roles are. Three
+    knobs are part of the recipe where the trained weights depend on them.
+    """
+
+    def names(section: str, name: str) -> bool:
+        return config.get(section, {}).get("name") == name
+
+    if key == "eval_every" and names("schedule", "plateau"):  # patience counts evaluations
+        return "recipe"
+    if key == "data.data_dir" and names("data", "image_folder"):  # the folder is the dataset
+        return "recipe"
+    if key == "mesh.data" and config.get("model", {}).get("bn_group") == -1:  # a device's images
+        return "recipe"
+    section = key.partition(".")[0]
+    return ROLES.get(key) or ROLES.get(section, "recipe")
 
 
 def section(kind: str, name: str) -> dict[str, Any]:

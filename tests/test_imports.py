@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "cnn_archs.errors": set(),
     "cnn_archs.cache": set(),
     "cnn_archs.metrics": set(),
+    "cnn_archs.table": set(),
     "cnn_archs.environment": set(),
     "cnn_archs.compiler_options": set(),
     "cnn_archs.allocation": set(),
@@ -41,36 +42,38 @@ MAY_IMPORT = {
         *("train.guard", "train.progress"),
     },
     "cnn_archs.config": {"models", "errors"},
+    "cnn_archs.roles": {"config", "errors"},
     "cnn_archs.setup": {"allocation", "compiler_options", "models", "data", "errors"},
     "cnn_archs.splits": {"cluster.processes", "data", "errors", "setup"},
     "cnn_archs.pictures": {
         *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
         *("setup", "splits"),
     },
-    "cnn_archs.analysis": {"analysis", "models"},
+    "cnn_archs.analysis": {"analysis", "models", "table"},
     "cnn_archs.analysis.exact": {
         *("analysis.exact", "models.summary", "config", "data.crops", "data.sources", "models"),
         *("evaluate.views", "train.optimizers", "train.schedules"),
     },
     "cnn_archs.analysis.statements": {"analysis.exact", "config", "errors"},
-    "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models"},
+    "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models", "roles"},
     "cnn_archs.analysis.intervals": set(),
-    "cnn_archs.analysis.cells": {"models.vgg"},
+    "cnn_archs.analysis.cells": {"models.vgg", "roles"},
     "cnn_archs.analysis.provenance": set(),
     "cnn_archs.analysis.collect": {"analysis.cells", "errors"},
-    "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors"},
+    "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors", "roles"},
     "cnn_archs.analysis.tables": {
-        *("analysis.cells", "analysis.provenance", "analysis.reach", "analysis.report"),
+        *("analysis.cells", "analysis.provenance", "analysis.reach", "analysis.report", "table"),
     },
     "cnn_archs.analysis.comparing": {
         *("analysis.cells", "analysis.intervals", "analysis.printed", "analysis.tables"),
+        "table",
     },
     "cnn_archs.analysis.kinds": {"errors"},
     "cnn_archs.analysis.intake": {"data", "errors", "setup", "splits"},
     "cnn_archs.analysis.pace": {
         *("analysis.estimate", "analysis.kinds", "analysis.provenance", "data.threads", "models"),
     },
-    "cnn_archs.analysis.planned": {"analysis.estimate", "analysis.kinds", "analysis.report"},
+    "cnn_archs.analysis.planned": {"analysis.estimate", "analysis.kinds", "table"},
     "cnn_archs.analysis.program": {
         "cluster.mesh",
         "compiler_options",
@@ -89,21 +92,22 @@ MAY_IMPORT = {
         *("analysis.pace", "analysis.program", "cluster", "errors", "setup", "train.assemble"),
     },
     "cnn_archs.analysis.drawing": {"analysis.cells"},
+    "cnn_archs.analysis.curves": {"analysis.cells", "analysis.collect", "analysis.drawing"},
     **dict.fromkeys(
-        (f"cnn_archs.analysis.{name}" for name in ("curves", "layers", "plots")),
+        (f"cnn_archs.analysis.{name}" for name in ("layers", "plots")),
         {"analysis.cells", "analysis.drawing"},
     ),
     "cnn_archs.analysis.page": {
         *("analysis.cells", "analysis.collect", "analysis.comparing", "analysis.curves"),
         *("analysis.drawing", "analysis.layers", "analysis.plots", "analysis.printed"),
-        "analysis.tables",
+        *("analysis.tables", "table"),
     },
     "cnn_archs.analysis.scoreboard": {
         *("analysis.cells", "analysis.claims", "analysis.collect", "analysis.printed"),
-        *("analysis.report", "analysis.statements", "analysis.tables"),
+        *("analysis.report", "analysis.statements", "analysis.tables", "table"),
     },
     "cnn_archs.analysis.claims": {
-        *("analysis.evidence", "analysis.exact", "analysis.intervals", "analysis.report"),
+        *("analysis.evidence", "analysis.exact", "analysis.intervals", "table"),
         *("analysis.statements", "config", "errors"),
     },
     "cnn_archs.train": set(),  # and one line for each file, as for evaluate
@@ -163,7 +167,7 @@ MAY_IMPORT = {
         "train.run",
     },
     "cnn_archs.train.assemble": {
-        *("cluster", "config", "data", "errors", "models", "setup", "splits"),
+        *("cluster", "data", "errors", "models", "roles", "setup", "splits"),
         *("train.averages", "train.curvature", "train.diagnostics", "train.losses"),
         *("train.on_one_cpu", "train.optimizers", "train.run", "train.schedules", "train.steps"),
     },
@@ -172,6 +176,7 @@ MAY_IMPORT = {
             "models.summary",
             "cluster.processes",
             "config",
+            "roles",
             "data.statistics",
             "environment",
             "errors",
@@ -183,10 +188,10 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.diagnostics": {"models", "setup", "train.losses", "train.steps"},
     "cnn_archs.train.worker": {
-        *("analysis.figures", "config", "errors", "evaluate.robustness", "pictures"),
+        *("analysis.curves", "config", "errors", "evaluate.robustness", "pictures"),
         *("train.guard", "train.loop"),
     },
-    "cnn_archs.train.grid": {"config", "errors", "setup", "splits", "train.guard", "train.loop"},
+    "cnn_archs.train.grid": {"config", "errors", "roles", "setup", "splits", "train.guard"},
     "cnn_archs.train.sweep": {"cluster.machine", "errors", "train.grid", "train.guard"},
     "cnn_archs.weights": set(),
     "cnn_archs.weights.torch_names": {"models"},
@@ -199,7 +204,7 @@ MAY_IMPORT = {
     "cnn_archs.commands": set(),  # and one line for each file
     "cnn_archs.commands.shared": {"errors"},
     "cnn_archs.commands.runs": {
-        *("analysis.claims", "analysis.estimate", "analysis.figures", "analysis.report"),
+        *("analysis.claims", "analysis.curves", "analysis.estimate", "analysis.report"),
         *("cluster", "commands.shared", "config", "data.folder", "errors", "evaluate.predict"),
         *(
             "evaluate.robustness",
@@ -210,22 +215,15 @@ MAY_IMPORT = {
             "train.guard",
             "train.loop",
         ),
-        "train.sweep",
+        *("table", "train.sweep"),
     },
     "cnn_archs.commands.cluster": {
         *("cluster.job", "cluster.jobset", "cluster.slurm", "commands.shared", "config", "errors"),
         *("train.grid", "train.guard", "train.loop", "train.sweep"),
     },
     "cnn_archs.commands.networks": {
-        *(
-            "models.summary",
-            "analysis.summary_tables",
-            "commands.shared",
-            "config",
-            "errors",
-            "setup",
-        ),
-        *("train.guard", "weights.export"),
+        *("models.summary", "analysis.summary_tables", "commands.shared", "config", "errors"),
+        *("setup", "roles", "train.guard", "weights.export"),
     },
     "cnn_archs.commands.papers": {
         *("analysis.claims", "analysis.page", "analysis.scoreboard", "analysis.statements"),
@@ -247,7 +245,7 @@ HOLDERS = {  # package -> the only files that may import it
         f"cnn_archs/data/{name}.py" for name in ("originals", "prepare", "prepared", "shards")
     },
     "array_record": {"cnn_archs/data/prepared.py", "cnn_archs/data/shards.py"},
-    "grain": {"cnn_archs/data/threads.py"},
+    "scipy": {"cnn_archs/analysis/intervals.py"},
     "simplejpeg": {"cnn_archs/data/decode.py"},
     "tensorboardX": {"cnn_archs/train/logs.py"},
     "matplotlib": {
@@ -267,7 +265,7 @@ HOLDERS = {  # package -> the only files that may import it
     "safetensors": {"cnn_archs/weights/export.py"},
     "submitit": {"cnn_archs/cluster/slurm.py"},
     "yaml": {"cnn_archs/cluster/jobset.py"},
-    **dict.fromkeys(("torch", "torchvision", "keras", "pickle", "clu", "hydra"), set()),
+    **dict.fromkeys(("torch", "torchvision", "grain", "keras", "pickle", "clu", "hydra"), set()),
 }
 
 

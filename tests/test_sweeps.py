@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from cnn_archs import config as configs
-from cnn_archs import models
+from cnn_archs import models, roles
 from cnn_archs.setup import described
 from cnn_archs.train.assemble import rules
 
@@ -167,7 +167,7 @@ def test_the_quarter_differs_from_the_paper_in_its_length_alone():
     assert "quarter of the paper's length" in grid["notes"]
     for cell, config in found.items():
         full = resolved("degradation", "")[cell]
-        changed = configs.differences(json.loads(full.to_json()), json.loads(config.to_json()))
+        changed = roles.differences(json.loads(full.to_json()), json.loads(config.to_json()))
         assert changed == ["diagnose_every", "schedule.boundaries", "steps"]
         assert config.steps == 64_000 / 4
         assert config.schedule.boundaries == (32_000 / 4, 48_000 / 4)
@@ -182,7 +182,7 @@ def test_each_cell_of_alexnets_gains_changes_what_it_says():
     printed = json.loads(grid["as_printed"].to_json())
 
     def changed(cell):
-        return configs.differences(printed, json.loads(grid[cell].to_json()))
+        return roles.differences(printed, json.loads(grid[cell].to_json()))
 
     assert changed("tanh") == ["model.activation"] and changed("no_lrn") == ["model.lrn"]
     assert changed("pool_apart") == ["model.pool"] and changed("no_dropout") == ["model.dropout"]

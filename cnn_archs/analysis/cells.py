@@ -9,19 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-FREE = (  # keys of a config that change no recipe
-    *(
-        "seed",
-        "seeds",
-        "eval_batch_size",
-        "log_every",
-        "eval_every",
-        "checkpoint_every",
-        "diagnose_every",
-    ),
-    "keep",
-    *("deterministic", "matmul_precision", "data.data_dir", "data.threads"),
-)
+from cnn_archs.roles import changes_outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +84,7 @@ class Cell:
     @property
     def changed(self) -> list[str]:
         """The overrides that make it another recipe than the experiment's."""
-        return [o for o in self.overrides if o.partition("=")[0] not in FREE]
+        return [o for o in self.overrides if changes_outcome(o.partition("=")[0], self.config)]
 
     @property
     def depth(self) -> int | None:

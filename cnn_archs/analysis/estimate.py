@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn_archs.analysis.report import aligned
 from cnn_archs.models import Network
 from cnn_archs.models.summary import summarize, totals
+from cnn_archs.table import Table
 
 
 class Speed(NamedTuple):
@@ -66,7 +66,7 @@ def rate(macs: int, known: Sequence[Speed]) -> float:
 def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
     """For a person. rows: (cell, seeds, cost of one, state)."""
     heads = ("cell", "seeds", "parameters", "multiply-adds", "steps", "about", "state")
-    lines: list[tuple[str, ...]] = [heads]
+    lines = []
     for name, seeds, one, state in rows:
         steps = "?" if one.steps is None else f"{one.steps:,}"
         seconds = None if one.seconds is None else seeds * one.seconds
@@ -75,7 +75,7 @@ def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
     every = [None if one.seconds is None else seeds * one.seconds for _, seeds, one, _ in rows]
     whole = None if None in every else sum(filter(None, every))
     about = f"all steps, one cell after another on {device}: about {clock(whole)}"
-    return f"{aligned(lines)}\n\n{about}, by what networks near them in size took there"
+    return f"{Table(heads, lines).text()}\n\n{about}, by what networks near them in size took there"
 
 
 def clock(seconds: float | None) -> str:

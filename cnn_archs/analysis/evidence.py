@@ -1,7 +1,7 @@
 """What the files of results/ say about a claim: the values of its networks.
 
-A result counts only if its config is that of the experiment that the claim names, but for what
-changes no number (`FREE`), if it was run to its end and tested as the claim says.
+A result counts only if its config is that of the experiment that the claim names, but for keys
+whose role changes no outcome, if it was run to its end and tested as the claim says.
 """
 
 import json
@@ -10,26 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs import config as configs
-from cnn_archs import models
+from cnn_archs import models, roles
 from cnn_archs.analysis.exact import recipes
 from cnn_archs.errors import DataError, UserError, first_line
 
 SEEDS = 3  # networks that a mean is of, at least
-FREE = (  # keys that may differ from the experiment's
-    *(
-        "seed",
-        "seeds",
-        "eval_batch_size",
-        "log_every",
-        "eval_every",
-        "checkpoint_every",
-        "diagnose_every",
-    ),
-    "keep",
-    *("deterministic", "matmul_precision", "data.data_dir", "data.threads"),
-    *("model.remat", "profile"),
-    "name",  # the experiment's, in old configs
-)
 
 
 class Refused(Exception):
@@ -84,8 +69,7 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
         complete = completed(made)
     except (KeyError, UserError) as e:
         raise Refused(f"its config is of another version ({first_line(e)})") from e
-    free = set(FREE) - ({"eval_every"} if expected["schedule"]["name"] == "plateau" else set())
-    other = [key for key in configs.differences(expected, complete) if key not in free]
+    other = roles.outcome_differences(expected, complete)
     if other:
         raise Refused(f"its config is not that of {experiment}: {', '.join(other)}")
     if expected["steps"] and result["steps"] != expected["steps"]:
@@ -104,9 +88,10 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
 
 def completed(made: Mapping[str, Any]) -> dict[str, Any]:
     """A config as it was made, with the keys that are newer than the run at their defaults."""
-    base = configs.module_at(configs.EXPERIMENTS / "base.py")
+    base = configs.base()
     defaults = json.loads(base.config().to_json())
     full = {**defaults, **made}
+    full.pop("name", None)  # of the experiment, in configs of older commits
     for section in ("data", "warm_start"):
         full[section] = {**defaults[section], **made.get(section, {})}
     for kind in base.CHOICES:

@@ -11,7 +11,7 @@ from cnn_archs.analysis import comparing, curves, layers, plots, printed, tables
 from cnn_archs.analysis.cells import Collection
 from cnn_archs.analysis.collect import collect
 from cnn_archs.analysis.drawing import STYLES, Figure
-from cnn_archs.analysis.tables import Table
+from cnn_archs.table import Table
 
 # Styles of lines in a legend, as SVG has them.
 DASHES = ["none" if s == "-" else " ".join(str(2 * n) for n in s[1]) for s in STYLES]

@@ -88,13 +88,10 @@ def step_of(config: ConfigDict, on: Placed, batch: int) -> tuple[Any, tuple[Any,
         micro_batch=0,
         mesh=mesh,
     )
-    state = first_state(net, made)
-    held = meshes.shardings(state, mesh, layers)
+    arguments = steps.abstract_arguments(partial(begun, net, made), delivered(config, net), batch)
+    held = meshes.shardings(arguments[0], mesh, layers)
     options: Any = dict(held=held, together=False, looped=False, resident=False)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    images = jax.ShapeDtypeStruct((batch, *delivered(config, net)), np.uint8)
-    labels = jax.ShapeDtypeStruct((batch,), np.int32)
-    return steps.compile_train(step, mesh, **options), (state, key, images, labels)
+    return steps.compile_train(step, mesh, **options), arguments
 
 
 def evaluating(config: ConfigDict, on: Placed, batch: int) -> int:

@@ -2,15 +2,14 @@
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from cnn_archs.analysis.report import aligned, markdown
 from cnn_archs.models.summary import LayerSummary, totals
+from cnn_archs.table import Table
 
-Table = list[tuple[str, ...]]
 Pair = tuple[LayerSummary | None, LayerSummary | None]
-LEFT = 2  # columns of words; the others are numbers
+WORDS = (0, 1)  # columns of words; the others are numbers
 
 
 def document(
@@ -26,15 +25,13 @@ def document(
 
 def text(tables: Sequence[Table], form: str) -> str:
     """`tables` as aligned text, or as Markdown."""
-    written: Callable[..., str] = markdown if form == "markdown" else aligned
-    return "\n\n".join(written(t, left=LEFT) for t in tables)
+    return "\n\n".join(t.markdown() if form == "markdown" else t.text() for t in tables)
 
 
 def tables(rows: Sequence[LayerSummary]) -> list[Table]:
     """A row a layer; and of modules with branches, what each branch costs."""
     head = ("layer", "type", "window", "output", "parameters", "multiply-adds", "bytes")
-    layers: Table = [(*head, "sees", "stride", "offset")]
-    layers += [
+    lines = [
         (
             *(r.name, r.type, r.window, size(r.out)),
             *(f"{r.params:,}", f"{r.macs:,}", f"{r.memory:,}"),
@@ -43,7 +40,8 @@ def tables(rows: Sequence[LayerSummary]) -> list[Table]:
         for r in rows
     ]
     sums = [f"{n:,}" for n in totals(rows).values()]
-    layers.append(("total", "", "", "", *sums, "", "", ""))
+    lines.append(("total", "", "", "", *sums, "", "", ""))
+    layers = Table((*head, "sees", "stride", "offset"), lines, WORDS)
     modules = [r for r in rows if r.branches]
     return [layers, branches(modules)] if modules else [layers]
 
@@ -51,30 +49,30 @@ def tables(rows: Sequence[LayerSummary]) -> list[Table]:
 def branches(modules: Sequence[LayerSummary]) -> Table:
     """Modules with branches: parameters and multiply-adds of each branch, a line for each."""
     names = list(dict.fromkeys(name for r in modules for name in r.branches or {}))
-    table: Table = [("module", "", "output", *names, "sum")]
+    lines = []
     for r in modules:
         parts = r.branches or {}
         for i, what in enumerate(("parameters", "multiply-adds")):
             each = [f"{parts[name][i]:,}" if name in parts else "" for name in names]
             first = (r.name, what, size(r.out)) if i == 0 else ("", what, "")
-            table.append((*first, *each, f"{sum(part[i] for part in parts.values()):,}"))
-    return table
+            lines.append((*first, *each, f"{sum(part[i] for part in parts.values()):,}"))
+    return Table(("module", "", "output", *names, "sum"), lines, WORDS)
 
 
 def side_by_side(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> Table:
     """Networks A and B, layers of the same name in one line; ratio: B's multiply-adds in A's."""
     heads = (f"{c} {name}" for name in "AB" for c in ("output", "parameters", "multiply-adds"))
-    table: Table = [("layer", "type", *heads, "ratio")]
+    lines = []
     for x, y in matched(a, b):
         row = x or y
         assert row
-        table.append((row.name, row.type, *cells(x), *cells(y), ratio(x, y)))
+        lines.append((row.name, row.type, *cells(x), *cells(y), ratio(x, y)))
     x, y = (
         LayerSummary("total", "", (0, 0, 0), sums["params"], sums["macs"], memory=sums["memory"])
         for sums in (totals(a), totals(b))
     )
-    table.append(("total", "", "", *cells(x)[1:], "", *cells(y)[1:], ratio(x, y)))
-    return table
+    lines.append(("total", "", "", *cells(x)[1:], "", *cells(y)[1:], ratio(x, y)))
+    return Table(("layer", "type", *heads, "ratio"), lines, WORDS)
 
 
 def matched(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> list[Pair]:

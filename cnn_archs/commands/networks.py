@@ -32,6 +32,7 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
         choices.append((experiment, [*shared, *arguments.compare_overrides]))
     configurations = [configs.load(experiment, keys) for experiment, keys in choices]
 
+    from cnn_archs import roles
     from cnn_archs.analysis import summary_tables
     from cnn_archs.models.summary import summarize as layer_rows
     from cnn_archs.setup import described, user_errors
@@ -48,7 +49,7 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
     else:
         a, b = (config.to_dict() for config in configurations)
         heads = (f"A: {a['model']['name']}", f"B: {b['model']['name']}")
-        changed = ", ".join(configs.differences(a, b))
+        changed = ", ".join(roles.differences(a, b))
         tables = [summary_tables.side_by_side(*summaries)]
         text = f"{heads[0]}\n{heads[1]}, which differs in {changed or 'nothing'}\n\n"
         emit(arguments, documents, text + summary_tables.text(tables, arguments.format))

@@ -103,9 +103,9 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
         result = loop.train(config, workdir)
         if not processes.first():
             return
-        from cnn_archs.analysis import figures  # matplotlib takes half a second: not before a step
+        from cnn_archs.analysis import curves  # matplotlib takes half a second: not before a step
 
-        figures.curves(workdir)
+        curves.write_png(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
 
 
@@ -252,9 +252,9 @@ def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(f"there is no file {arguments.image}")
 
     from cnn_archs import pictures
-    from cnn_archs.analysis import report
+    from cnn_archs.table import Table
     from cnn_archs.train import guard
 
     with guard.writing(workdir):
         done = pictures.of_run(workdir, Path(arguments.image) if arguments.image else None)
-    emit(arguments, done, report.aligned(list(done.items()), left=2))
+    emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

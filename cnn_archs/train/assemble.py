@@ -14,8 +14,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cnn_archs import config as configs
-from cnn_archs import models
+from cnn_archs import models, roles
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.data import statistics
 from cnn_archs.data.feeds import ResidentFeed, StreamedFeed
@@ -46,10 +45,6 @@ class Part(NamedTuple):
     workdir: Path | None = None
 
 
-# Keys in which the parts of a run may differ: none of them is in the compiled program.
-OWN = {"seed", "seeds", "schedule.learning_rate"}
-
-
 class Rules(NamedTuple):
     """What a config says of training, but for the network and its images."""
 
@@ -78,10 +73,10 @@ def rules(config: ConfigDict, steps_per_epoch: float) -> Rules:
 def assemble(*parts: Part, together: bool | None = None) -> Run:
     """The run of `parts` at step 0, with its data on the devices and nothing compiled yet.
 
-    Their configs differ in OWN keys only; ConfigError else. together: are all seeds of all parts
-    one vmapped program? None chooses: on one accelerator, where it is faster. Not on a CPU; and not
-    on several devices, over which XLA does not split the grouped convolutions that the seeds'
-    kernels become. Never for images that are streamed.
+    Their configs differ in seeds and learning rates only; ConfigError else. together: are all seeds
+    of all parts one vmapped program? None chooses: on one accelerator, where it is faster. Not on a
+    CPU; and not on several devices, over which XLA does not split the grouped convolutions that the
+    seeds' kernels become. Never for images that are streamed.
     """
     config = parts[0].config
     check_alike([part.config for part in parts])
@@ -204,10 +199,10 @@ def split_layers(model: models.Network, name: str, mesh: Mesh) -> dict[str, str]
 
 
 def check_alike(configurations: Sequence[ConfigDict]) -> None:
-    """ConfigError where they differ in more than OWN keys."""
+    """Raises ConfigError unless one compiled program can train them all."""
     first, *others = (c.to_dict() for c in configurations)
     for other in others:
-        differ = sorted(set(configs.differences(first, other)) - OWN)
+        differ = roles.program_differences(first, other)
         if differ:
             raise ConfigError(f"these cannot be trained together: they differ in {differ[0]}")
 

@@ -15,17 +15,15 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
+from cnn_archs import roles
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.setup import stored
 from cnn_archs.splits import training_images
 from cnn_archs.train.guard import write_json
-from cnn_archs.train.loop import FREE
 
 SWEEPS = configs.EXPERIMENTS / "sweeps"
 AFTER = ("robustness",)
 TRIES = 2  # of a cell, before it has failed
-# Keys whose values can differ in networks that are trained together: they are not in the program.
-TRACED = ("seed", "schedule.learning_rate")
 
 
 class Cell(NamedTuple):
@@ -58,12 +56,7 @@ class Cell(NamedTuple):
         if not all((self.workdir / f"{name}.json").is_file() for name in ("result", *self.after)):
             return False
         made, own = configs.read(self.workdir), self.config
-        changed = configs.differences(*(json.loads(c.to_json()) for c in (made, own)))
-        if set(changed) - FREE:
-            raise ConfigError(
-                f"{self.workdir} holds a run with another config ({', '.join(changed)}); use "
-                "another --workdir or remove that one"
-            )
+        roles.check_resumable(self.workdir, *(json.loads(c.to_json()) for c in (made, own)))
         return (made.steps, made.epochs) == (own.steps, own.epochs)
 
     @property
@@ -157,17 +150,15 @@ def states(found: Sequence[Cell]) -> str:
 
 
 def alike(found: Iterable[Cell], most: int) -> list[list[Cell]]:
-    """Those that are trained together, `most` at once: their configs differ in TRACED keys alone,
-    and their images are on the devices."""
+    """Groups cells that one vmapped program can train, at most `most` in a group.
+
+    Their images are on the devices, and their configs have one `roles.program_key`.
+    """
     groups: dict[str, list[Cell]] = {}
     for cell in found:
-        tree = cell.config.to_dict()
-        if 0 in stored(cell.config)[0]:
-            tree["alone"] = str(cell)
-        for key in TRACED:
-            section, _, leaf = f".{key}".rpartition(".")
-            (tree[section[1:]] if section else tree).pop(leaf, None)
-        groups.setdefault(json.dumps(tree, sort_keys=True), []).append(cell)
+        resident = 0 not in stored(cell.config)[0]
+        key = roles.program_key(cell.config.to_dict()) if resident else str(cell)
+        groups.setdefault(key, []).append(cell)
     return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
 
 

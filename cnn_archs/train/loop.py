@@ -11,40 +11,23 @@ import jax
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
+from cnn_archs import roles
 from cnn_archs.cluster import processes
 from cnn_archs.cluster.processes import Agreed, on_first
 from cnn_archs.data import statistics
 from cnn_archs.environment import environment, provenance
-from cnn_archs.errors import ConfigError, Stopped
+from cnn_archs.errors import Stopped
 from cnn_archs.metrics import columns
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.setup import devices
 from cnn_archs.train import history, warm_start
-from cnn_archs.train.assemble import Part, assemble, rules
+from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.guard import lock, stop_requests, write_json
 from cnn_archs.train.logs import Log, MetricsLog, Nowhere
 from cnn_archs.train.profiling import Trace
 from cnn_archs.train.progress import ProgressLine
 from cnn_archs.train.run import Run
-
-# Keys that may change between the parts of a run that was stopped.
-FREE = {
-    "epochs",
-    "steps",
-    "log_every",
-    "eval_every",
-    "eval_batch_size",
-    "checkpoint_every",
-    "diagnose_every",
-    "keep",
-    "mesh.data",
-    "mesh.model",
-    "model.remat",
-    "profile",
-    "data.data_dir",
-    "data.threads",
-}
 
 
 def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -275,12 +258,4 @@ def check_config(workdir: Path, config: ConfigDict) -> None:
     if not (workdir / "config.json").exists():
         return
     old, new = (json.loads(c.to_json()) for c in (configs.read(workdir), config))
-    free = FREE
-    if rules(config, steps_per_epoch=1.0).schedule.evaluated:
-        free = FREE - {"eval_every"}  # it counts evaluations
-    changed = set(configs.differences(old, new)) - free
-    if changed:
-        raise ConfigError(
-            f"{workdir} holds a run with another config ({', '.join(sorted(changed))}); use "
-            "another --workdir or remove that one"
-        )
+    roles.check_resumable(workdir, old, new)

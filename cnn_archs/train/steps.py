@@ -58,6 +58,19 @@ def init_state(
     return begin(models.init(model, key, image_shape), optimizer, average)
 
 
+def abstract_arguments(
+    init: Callable[[jax.Array], TrainState], image: tuple[int, int, int], batch: int
+) -> tuple[Any, ...]:
+    """Gives shapes and dtypes of a training step's arguments, with which it is traced, never run.
+
+    init: key -> the state before the first step. image: (H, W, C) as the device gets it. Returns
+    (state, key, images u8[batch, H, W, C], labels i32[batch]).
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    images = jax.ShapeDtypeStruct((batch, *image), jnp.uint8)
+    return jax.eval_shape(init, key), key, images, jax.ShapeDtypeStruct((batch,), jnp.int32)
+
+
 def begin(
     variables: dict[str, Any], optimizer: optax.GradientTransformation, average: Average
 ) -> TrainState:

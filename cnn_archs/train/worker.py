@@ -37,7 +37,7 @@ def work(cells: list[Mapping[str, Any]]) -> None:
     A loss that is not finite ends its own cell alone: the others go on from their checkpoints.
     """
     from cnn_archs import pictures
-    from cnn_archs.analysis import figures
+    from cnn_archs.analysis import curves
     from cnn_archs.train import loop
 
     left = [(configs.load(c["experiment"], c["overrides"]), Path(c["workdir"])) for c in cells]
@@ -53,7 +53,7 @@ def work(cells: list[Mapping[str, Any]]) -> None:
     for cell in cells:
         if Path(cell["workdir"]) in trained:
             workdir = Path(cell["workdir"])
-            figures.curves(workdir)
+            curves.write_png(workdir)
             pictures.first_filters(workdir)
             for name in cell["after"]:
                 write_json(workdir / f"{name}.json", after(name)(workdir))

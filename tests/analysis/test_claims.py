@@ -203,6 +203,16 @@ def test_at_the_border_of_the_tolerance(mean, status, away, tmp_path):
     assert v["status"] == status and math.isclose(v["missed_by"], away, abs_tol=1e-9)
 
 
+def test_how_a_run_was_laid_out_changes_no_evidence(tmp_path):
+    """A run on four of eight devices, as `--config.mesh.data=4` writes its config."""
+    laid_out = result()
+    laid_out["made"]["config"] |= {"mesh": {"data": 4, "model": 1}, "keep": 9, "profile": [1, 2]}
+    assert verdict_of(tmp_path, {"mnist/mlp.json": laid_out})["status"] == "reproduced"
+    laid_out["made"]["config"]["mirror"] = True
+    v = verdict_of(tmp_path, {"mnist/mlp.json": laid_out})
+    assert v["reason"] == "mnist/mlp.json: its config is not that of mlp_mnist: mirror"
+
+
 SEEDS = dict(MLP, result="mnist/mlp_seed*.json")
 
 

@@ -245,3 +245,34 @@ def test_colours_and_fonts_are_the_page_s(sweep):
         assert "var(--c1)" in panel.svg and "currentColor" in panel.svg
         assert "font-family" not in panel.svg and "<metadata" not in panel.svg
         assert not [c for c in (drawing.INK, drawing.GRID, "#fe") if c in panel.svg]
+
+
+@pytest.fixture
+def drawn_png(monkeypatch):
+    """The axes of each figure that is saved."""
+    saved = []
+    monkeypatch.setattr(plt, "close", lambda figure: saved.append(figure.axes))
+    return saved
+
+
+def test_the_picture_of_one_run_is_error_and_loss_by_epoch(tmp_path, drawn_png):
+    """Two seeds, of which one has no error left: there is no logarithm of 0 to be drawn."""
+    lines = [
+        dict(split=split, seed=seed, step=10 * epoch, epoch=epoch, examples=50)
+        | dict(top1_error=0.25 / epoch * (1 - seed), loss=1 / epoch)
+        for split in ("train", "val", "test")
+        for seed in (0, 1)
+        for epoch in (1, 2, 4)
+    ]
+    write_json(tmp_path / "result.json", dict(name="lenet5", dataset="mnist", seeds=[0, 1]))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert curves.write_png(tmp_path).read_bytes().startswith(b"\x89PNG")
+    ((error, loss),) = drawn_png
+    means = {line.get_label(): line for line in error.get_lines() if line.get_linewidth() > 1}
+    assert list(means) == ["train", "held out", "test"] and len(error.get_lines()) == 9
+    for line in means.values():
+        assert list(line.get_xdata()) == [1, 2, 4]
+        assert list(line.get_ydata()) == pytest.approx([12.5, 6.25, 3.125])
+    assert error.get_yscale() == loss.get_yscale() == "log"
+    assert list(loss.get_lines()[0].get_ydata()) == pytest.approx([1, 0.5, 0.25])
+    assert error.figure.get_suptitle() == "lenet5 on mnist, 2 seeds"

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 import torch_reference as reference
+from abstract_step import abstract_step
 from flax.traverse_util import flatten_dict, unflatten_dict
-from training_step import abstract_step
 
 from cnn_archs import models
 from cnn_archs.models import inception, residual_units, resnet, summary, vgg

@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import memory
 import numpy as np
 import pytest
-from training_step import abstract_step
+from abstract_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
@@ -61,26 +62,10 @@ def test_all_numbers_are_the_same(kind):
 
 
 def left_for_gradient(name, batch, side=224, **fields):
-    """Bytes that the forward pass of `name` leaves for the gradient, its parameters among them."""
+    """Counts the bytes that the forward pass leaves for the gradient, parameters among them."""
     net = models.create(name, **fields)
-    variables = models.shapes(net, (side, side, 3)).variables
-
-    def forward(params, batch_stats, images):
-        def loss(params):
-            heads, updates = net.apply(
-                {"params": params, "batch_stats": batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": jax.random.key(0)},
-            )
-            return heads["logits"].astype(jnp.float32).mean(), updates
-
-        return jax.vjp(loss, params, has_aux=True)[1]
-
-    images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
-    left = jax.eval_shape(forward, variables["params"], variables["batch_stats"], images)
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(left))
+    _, (state, _, images, _) = abstract_step(net, (side, side, 3), batch)
+    return memory.left(net, state, images)
 
 
 @pytest.mark.parametrize("dtype, size", [("float32", 4), ("bfloat16", 2)])

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training_step import abstract_step
+from abstract_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
@@ -28,7 +28,7 @@ def step_of(name, **fields):
     side = SIDES[name]
     narrow = {key: 1 / 8 for key in ("width",) if key in models.fields(name)}
     net = models.create(name, **fields, **narrow)
-    return abstract_step(net, (side, side, 1 if side == 28 else 3), 8)
+    return abstract_step(net, (side, side, 1 if side == 28 else 3), 8, average="ema", decay=0.9)
 
 
 def operations(jaxpr):
