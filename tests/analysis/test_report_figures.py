@@ -123,8 +123,8 @@ def test_the_gap_by_depth_has_means_and_deviations(sweep, folder):
         (dict(kind="basic", blocks=[9, 9, 9]), "x", 56),
         (dict(kind="bottleneck", blocks=[3, 4, 6, 3]), "x", 50),
         (dict(column="C"), "vgg_c_cifar", 16),
-        (dict(), "plain110 warm", 110),
-        (dict(), "lenet", None),
+        (dict(column="A-LRN"), "x", 11),
+        (dict(), "plain110 warm", None),
     ],
 )
 def test_depths(model, name, depth):

@@ -1,4 +1,4 @@
-"""Checks of a network's layers, by its ledger (`analysis/ledger.py`).
+"""Checks of a network's layers, by its summary (`models/summary.py`).
 
 model: a name of `models.MODELS`; image: [H, W, C]; fields: of the module; train: with what only
 training needs. layer: the name of a row, or a pattern for several, `3a/*`; ValueError for none.
@@ -16,15 +16,17 @@ import jax
 import jax.numpy as jnp
 
 from cnn_archs import models
-from cnn_archs.analysis.ledger import Row, ledger
+from cnn_archs.models.summary import LayerSummary, summarize
 
 COUNTED = ("conv", "dense")  # rows with weights
 NONE: Mapping[str, Any] = {}
 
 
 @functools.cache
-def ledger_of(model: str, image: tuple[int, int, int], fields: Any, train: bool) -> list[Row]:
-    return ledger(models.create(model, **fields), image, train)
+def rows_of(
+    model: str, image: tuple[int, int, int], fields: Any, train: bool
+) -> list[LayerSummary]:
+    return summarize(models.create(model, **fields), image, train)
 
 
 def rows(
@@ -33,17 +35,17 @@ def rows(
     layer: str = "*",
     fields: Mapping[str, Any] = NONE,
     train: bool = False,
-) -> list[Row]:
+) -> list[LayerSummary]:
     """The rows whose names match `layer`, in the order of the computation."""
     height, width, channels = image
-    all_rows = ledger_of(model, (height, width, channels), models.hashable(fields), train)
+    all_rows = rows_of(model, (height, width, channels), models.hashable(fields), train)
     found = [r for r in all_rows if fnmatchcase(r.name, layer)]
     if not found:
         raise ValueError(f"{model} has no layer {layer}")
     return found
 
 
-def one(model: str, image: Sequence[int], layer: str, **options: Any) -> Row:
+def one(model: str, image: Sequence[int], layer: str, **options: Any) -> LayerSummary:
     """The only row that matches."""
     found = rows(model, image, layer, **options)
     if len(found) > 1:
@@ -118,7 +120,7 @@ def weights(
     return sum(weights_of(r) for r in rows(model, image, layer, fields, train))
 
 
-def weights_of(row: Row) -> int:
+def weights_of(row: LayerSummary) -> int:
     """Of a convolution or a dense layer: each weight is used once for each position."""
     return row.macs // (row.out[0] * row.out[1]) if row.type in COUNTED else 0
 
@@ -150,7 +152,7 @@ def connections(
     A unit of a subsampling layer takes each pixel of its window; an RBF unit has no bias.
     """
 
-    def of(row: Row) -> int:
+    def of(row: LayerSummary) -> int:
         units = math.prod(row.out)
         if row.type == "subsampling":
             side = int(row.window.partition("x")[0])
