@@ -65,7 +65,7 @@ MAY_IMPORT = {
     "cnn_archs.analysis.intervals": set(),
     "cnn_archs.analysis.cells": {"models.vgg", "roles"},
     "cnn_archs.analysis.provenance": set(),
-    "cnn_archs.analysis.collect": {"analysis.cells", "errors"},
+    "cnn_archs.analysis.collect": {"analysis.cells", "config", "errors"},
     "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors", "roles"},
     "cnn_archs.analysis.tables": {
         *("analysis.cells", "analysis.provenance", "analysis.reach", "analysis.report", "table"),

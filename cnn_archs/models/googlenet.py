@@ -1,14 +1,14 @@
 """GoogLeNet (Szegedy et al. 2014; table 1, figures 2 and 3, section 5).
 
 `googlenet` is the network as printed: ReLU after every convolution, 3x3/2 max-pools that may hang
-over the edge (112 -> 56 -> 28 -> 14 -> 7), response normalisation before and after conv2 (figure
+over the edge (112 -> 56 -> 28 -> 14 -> 7), response normalization before and after conv2 (figure
 3), auxiliary classifiers after 4a and 4d in training. 6,998,552 parameters, 13,378,280 with them.
 
-Initialisation (the paper is silent): Glorot's (Caffe's filler of that name has the fan-in
+Initialization (the paper is silent): Glorot's (Caffe's filler of that name has the fan-in
 alone), biases 0.2 but in the last layers, as in the Caffe release.
 
-Deviations: the constants of the normalisation, which the paper does not give, are AlexNet's.
-            `googlenet_bn` has batch normalisation for the biases and no response normalisation;
+Deviations: the constants of the normalization, which the paper does not give, are AlexNet's.
+            `googlenet_bn` has batch normalization for the biases and no response normalization;
             `googlenet_torchvision` is torchvision's form of that: 3x3 where the paper has 5x5,
             a 2x2 pool before 5a, another auxiliary pool, dropout 0.2, and weights N(0, 0.01^2) cut
             at two deviations (its biases of dense layers are torch's uniform ones; ours are 0).

@@ -1,13 +1,13 @@
 """Inception-v3 (Szegedy et al. 2015, "Rethinking the Inception Architecture"), as torchvision's.
 
 The paper's: the plan (table 1; figures 5, 6, 7, 10); padding only in the third convolution and
-where a module keeps the size; batch normalisation after each convolution; in training a classifier
+where a module keeps the size; batch normalization after each convolution; in training a classifier
 on the last 17x17 maps (figure 8). 23,834,568 parameters, 27,161,264 with it.
 torchvision's, after the released weights: names; widths in modules, which the paper does not give;
 1x1 of 80, 3x3 of 192, max-pool where table 1 has 3x3 of 80, 3x3/2 of 192, 3x3 of 288; a 5x5 in
 figure 5; 768 maps, not 1024, in figure 8; epsilon 1e-3. Its own: zeros that count in averages.
 
-Initialisation, the release's: N(0, 0.1^2), cut at two deviations and not corrected for it; 0.01 and
+Initialization, the release's: N(0, 0.1^2), cut at two deviations and not corrected for it; 0.01 and
             0.001 in the auxiliary classifier's last two layers; biases 0, scales 1.
 Deviations: torchvision cuts at -2 and 2, which is nowhere, and draws dense biases uniformly.
 """

@@ -81,7 +81,7 @@ def maybe_remat(
     """block(module, x). With `remat` its input alone is kept for the gradient, and all that it
     computes inside is computed again there.
 
-    Names, variables and random numbers are the same either way, and an initialisation, which has
+    Names, variables and random numbers are the same either way, and an initialization, which has
     no gradient, never does so.
     """
     return (nn.remat(block) if remat and not module.is_initializing() else block)(module, x)
@@ -101,7 +101,7 @@ class LRN(Layer):
 class FullyConnected(Layer):
     """A dense layer over a whole map; on a larger map, the same weights as a convolution.
 
-    The kernel is f32[H, W, C, features], with the H and W of the map at initialisation. So a
+    The kernel is f32[H, W, C, features], with the H and W of the map at initialization. So a
     classifier that ends in these, and in a mean over what is left of the map, is at the same
     time the fully convolutional network of VGG's section 3.2.
     """
@@ -142,9 +142,9 @@ class FullyConnected(Layer):
 
 
 class BatchNorm(Layer):
-    """Batch normalisation (Ioffe & Szegedy 2015), with statistics over all or groups of the batch.
+    """Batch normalization (Ioffe & Szegedy 2015), with statistics over all or groups of the batch.
 
-    group: in training each `group` consecutive images are normalised by their own mean and
+    group: in training each `group` consecutive images are normalized by their own mean and
     variance, as on one device of those that a paper used; 0 is the whole batch. The running
     statistics take the mean of the groups': running <- momentum running + (1 - momentum) batch,
     with the biased variance. Parameters and statistics are float32, as is the arithmetic.
@@ -210,7 +210,7 @@ Conv = partial(nn.Conv, conv_general_dilated=convolve_as_traced)
 
 
 class ConvNorm(Layer):
-    """A convolution and the batch normalisation of its sums."""
+    """A convolution and the batch normalization of its sums."""
 
     kind = "conv"
     features: int

@@ -59,7 +59,7 @@ BITMAPS = (              # figure 3's idea, our drawing: 7 wide, 12 high, one pe
 # fmt: on
 
 C3_MASK = np.array([[c == "X" for c in row] for row in C3_TABLE])  # bool[6, 16]
-RBF_CENTRES = np.array(  # f32[10, 84], +1 for ink, -1 for paper
+RBF_CENTERS = np.array(  # f32[10, 84], +1 for ink, -1 for paper
     [
         [1.0 if c == "#" else -1.0 for row in digit for c in row]
         for digit in zip(*(line.split() for line in BITMAPS.strip().splitlines()), strict=True)
@@ -73,7 +73,7 @@ Conv5x5 = partial(nn.Conv, kernel_size=(5, 5), conv_general_dilated=convolve)
 class LeNet5(Network):
     """LeNet-5 as taught: conv, activation, average pool; logits for a softmax.
 
-    `padding` is C1's: 2 for 28x28 images, 0 for images already centred in 32x32.
+    `padding` is C1's: 2 for 28x28 images, 0 for images already centered in 32x32.
     """
 
     num_classes: int = 10
@@ -116,7 +116,7 @@ def squash(a: jax.Array) -> jax.Array:
 
 
 def uniform(fan_in: int | np.ndarray) -> Callable[..., jax.Array]:
-    """Initialiser: uniform in +-2.4 / F_i, F_i the inputs of the unit, bias apart (III.B)."""
+    """Initializer: uniform in +-2.4 / F_i, F_i the inputs of the unit, bias apart (III.B)."""
     bound = 2.4 / np.asarray(fan_in, np.float32)  # of all weights, or by last axis
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
@@ -172,21 +172,21 @@ class TableConv(Layer):
 
 
 class RBF(Layer):
-    """The output layer: y_i = sum_j (x_j - w_ij)^2, with fixed centres w (section II.B)."""
+    """The output layer: y_i = sum_j (x_j - w_ij)^2, with fixed centers w (section II.B)."""
 
     kind = "rbf"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: f32[N, 84] -> penalties y: f32[N, 10]."""
-        return jnp.square(x[:, None, :] - RBF_CENTRES[None]).sum(-1)
+        return jnp.square(x[:, None, :] - RBF_CENTERS[None]).sum(-1)
 
     def windows(self) -> Windows:
         return WHOLE
 
     def macs(self, params: Mapping[str, Any], out: tuple[int, int, int]) -> int:
         """Count one squared difference per connection: 840."""
-        return RBF_CENTRES.size
+        return RBF_CENTERS.size
 
 
 class LeNet5_1998(SquashedChain):

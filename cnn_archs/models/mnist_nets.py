@@ -72,5 +72,5 @@ class CNN(Network):
 
 
 def dense(width: int, dtype: str, name: str) -> nn.Dense:
-    """A dense layer with Keras' default initialisation: Glorot uniform, zero bias."""
+    """A dense layer with Keras' default initialization: Glorot uniform, zero bias."""
     return nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), dtype=dtype, name=name)

@@ -103,7 +103,7 @@ class ResidualUnit(Unit):
 
 
 class PreActivationUnit(Unit):
-    """The second paper's: normalise, ReLU, convolve; nothing after the addition.
+    """The second paper's: normalize, ReLU, convolve; nothing after the addition.
 
     activated: x is so already (after ImageNet's stem). Both paths take the activated x in the
     `first` unit and where the unit changes the shape; elsewhere the shortcut takes x as it is.

@@ -1,13 +1,13 @@
 """Residual networks (He, Zhang, Ren & Sun 2015) and their pre-activation form (He et al. 2016).
 
-`resnet50` and its like are table 1 of the first paper: every convolution with batch normalisation,
+`resnet50` and its like are table 1 of the first paper: every convolution with batch normalization,
 ReLU after the addition, stride 2 in the first convolution of conv3_1, conv4_1, conv5_1. Shortcuts
 where a unit changes the shape: `_a` zero channels, a projection (the plain names), or `_c`
 projections everywhere; `plain34` has none. `_v1_5` has the stride in the 3x3 convolution, as is
 usual since; `_v2` is the second paper. `resnet20` to `resnet1202` are the CIFAR-10 nets of section
 4.2: three stages of n units, option A; `_b`, `_c`, `_v2` and `plain20` as above.
 
-Initialisation: N(0, 2 / fan-in) (He et al. 2015, equation 10), biases 0, scales 1.
+Initialization: N(0, 2 / fan-in) (He et al. 2015, equation 10), biases 0, scales 1.
 
 The lecture notes write ResNet-512 where the paper has 152, and a ReLU before the addition, which
 the paper has after it.
@@ -15,7 +15,7 @@ the paper has after it.
 Deviations: evaluation uses moving averages of the batch statistics; the released models have those
             of many training images, computed in the end. `_v2` on ImageNet has its strides in the
             3x3, the released ones in the first 1x1. The papers do not say that a projection is
-            batch-normalised (theirs is), nor the pool's padding (1 on each side), nor epsilon 1e-5
+            batch-normalized (theirs is), nor the pool's padding (1 on each side), nor epsilon 1e-5
             and momentum 0.9.
 """
 

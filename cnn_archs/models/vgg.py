@@ -4,12 +4,12 @@ All convolutions are 3x3, stride 1, padding 1 (column C has 1x1 ones too), each 
 after each block a 2x2/2 max-pool. The dense layers are fully convolutional: on an image larger
 than those of training they give a map of class scores, which is averaged (section 3.2).
 
-Initialisation: `normal` is section 3.1's for net A, N(0, variance 10^-2), biases 0. The deeper nets
+Initialization: `normal` is section 3.1's for net A, N(0, variance 10^-2), biases 0. The deeper nets
 started from a trained A; without one, the paper's own later advice is `glorot` (section 3.1).
 
 The lecture notes print column C once with 3x3 where the paper has 1x1: that would be D.
 
-Deviations: the `_bn` variants, with batch normalisation between convolution and ReLU, are not in
+Deviations: the `_bn` variants, with batch normalization between convolution and ReLU, are not in
             the paper. They keep the convolutions' biases, as torchvision's do.
 """
 
@@ -106,7 +106,7 @@ class VGG(Network):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 224x224 in the comments.
 
-        On a larger image than at initialisation: the mean of the logits over all positions.
+        On a larger image than at initialization: the mean of the logits over all positions.
         """
         normal = nn.initializers.normal(0.1)
         init = choice("initializer", self.initializer, {"normal": normal, **INITIALIZERS})

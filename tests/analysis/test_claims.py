@@ -35,7 +35,7 @@ DISAGREEMENTS = (
     *("googlenet-train-parameters-counted", "googlenet-conv2-reduce-size"),
     *("googlenet-conv1-weights", "GoogLeNet, patch size > kernel size", "resnet152-scales-error"),
     *("resnet-zeroed-relu-last", "resnet-bottleneck-maps", "resnet-rate", "resnet-operations"),
-    *("ResNet, batch normalisation solves overfitting", "notes-5x5-reduced", "lenet5-parameters"),
+    *("ResNet, batch normalization solves overfitting", "notes-5x5-reduced", "lenet5-parameters"),
     "LeNet-5, the 5 is its layers",
 )
 EXAMPLES = (

@@ -185,9 +185,9 @@ def test_a_run_whose_config_is_of_images_of_another_shape(lenet, tmp_path, capsy
         assert "of another network" in error and "[2, 5, 5, 3, 6]" in error
 
 
-def test_precise_statistics_need_batch_normalisation_and_images(lenet, capsys):
+def test_precise_statistics_need_batch_normalization_and_images(lenet, capsys):
     error = evaluate(capsys, f"--workdir={lenet}", "--precise_stats=100", code=2)
-    assert "no batch normalisation" in error
+    assert "no batch normalization" in error
     assert "1,437" in evaluate(capsys, f"--workdir={lenet}", "--precise_stats=9999", code=2)
     assert "at least" in evaluate(capsys, f"--workdir={lenet}", "--precise_stats=-1", code=2)
 

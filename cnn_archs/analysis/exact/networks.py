@@ -116,7 +116,7 @@ def weights(
     fields: Mapping[str, Any] = NONE,
     train: bool = False,
 ) -> int:
-    """The same without biases and batch normalisation."""
+    """The same without biases and batch normalization."""
     return sum(weights_of(r) for r in rows(model, image, layer, fields, train))
 
 
