@@ -8,7 +8,6 @@ that section afresh from its own defaults. Every mistake is a ConfigError of one
 import ast
 import functools
 import importlib.util
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cnn_archs.errors import ConfigError, DataError, first_line, nearest
+from cnn_archs.errors import ConfigError, first_line, nearest
+from cnn_archs.files import read_json, reading
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 
@@ -79,23 +79,39 @@ def with_parts(fields: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]
     return parts
 
 
-def read(workdir: Path) -> ConfigDict:
-    """The config.json of a run, locked. ConfigError without one, DataError if it is damaged."""
+def read(path: Path) -> ConfigDict:
+    """Reads the config.json of a run, by this or an older commit; complete and locked.
+
+    DataError where the file is damaged.
+    """
+    tree = read_json(path)
+    with reading(path):
+        return completed(tree).lock()
+
+
+def completed(saved: Mapping[str, Any]) -> ConfigDict:
+    """Brings a config that an older commit may have saved to the keys of today.
+
+    Keys that are newer than `saved` get their defaults; a section that is newer is the first of its
+    choices. KeyError, TypeError, ValueError or AttributeError where `saved` is no config.
+    """
     from cnn_archs import models
 
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise ConfigError(f"there is no run in {workdir} (no config.json)")
-    try:
-        saved = ConfigDict(base().DEFAULTS)  # keys newer than the run
-        del saved.model
-        saved.update(json.loads(path.read_text()))
-        if saved.model.name in models.MODELS:
-            newer = models.fields(saved.model.name)
-            saved.model = ConfigDict(with_parts(newer, saved.model.to_dict()))
-        return saved.lock()
-    except (ValueError, TypeError, AttributeError) as e:
-        raise DataError(f"{path} is damaged: {first_line(e)}") from e
+    full = base().config()
+    with full.unlocked():
+        for kind, choices in base().CHOICES.items():
+            stated = saved.get(kind)
+            if stated and stated["name"] in choices:
+                full[kind] = ConfigDict(base().section(kind, stated["name"]))
+        del full.model
+        full.update({key: value for key, value in saved.items() if key != "name"})
+        if full.model.name in models.MODELS:
+            newer = models.fields(full.model.name)
+            full.model = ConfigDict(with_parts(newer, full.model.to_dict()))
+    for key in (*base().CHOICES, *(k for k, v in base().DEFAULTS.items() if isinstance(v, dict))):
+        if not isinstance(full[key], ConfigDict):
+            raise TypeError(f"{key} is no section")
+    return full
 
 
 def locate(

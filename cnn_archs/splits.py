@@ -12,6 +12,7 @@ from cnn_archs.data.sources import Split
 from cnn_archs.data.standardize import Standardization
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError
+from cnn_archs.run_dir import RunDir
 from cnn_archs.setup import Network, user_errors
 
 AT_ONCE = 1000  # images in memory for statistics
@@ -100,7 +101,7 @@ def statistics_of(
             found |= Standardization(**standard).fit(images.images)
         return found
 
-    return statistics.kept(workdir, compute) if workdir else compute()
+    return statistics.kept(RunDir(workdir).statistics, compute) if workdir else compute()
 
 
 def batches(split: Split | Streamed) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnn_archs import cli, errors
-from cnn_archs.train.guard import lock
+from cnn_archs.run_dir import RunDir
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,7 @@ def test_an_experiment_that_is_broken_is_named(error_of):
 
 def test_a_run_that_is_in_use_is_named_with_its_holder(error_of):
     Path("run").mkdir()
-    with lock(Path("run")):
+    with RunDir(Path("run")).lock():
         message = error_of(2, "train", "--workdir=run")
     assert re.search(r"run is in use by process \d+ on \S+", message)
 

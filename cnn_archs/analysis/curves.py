@@ -24,6 +24,7 @@ from cnn_archs.analysis.drawing import (
     looks,
     panel,
 )
+from cnn_archs.run_dir import RunDir
 
 BINS = 150  # points of a training curve, at most
 FIRST = 32  # the part of a training in which it warms up
@@ -168,7 +169,8 @@ def mean_of(
 
 def write_png(workdir: Path) -> Path:
     """Writes curves.png of a run: error and loss by epoch, of each split that it logged."""
-    run = run_of(workdir)
+    folder = RunDir(workdir)
+    run = run_of(folder)
     cell = Cell(workdir.name, "", (), [run])
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, metric, label in zip(axes, ("top1_error", "loss"), ("error, %", "loss"), strict=True):
@@ -183,7 +185,7 @@ def write_png(workdir: Path) -> Path:
     seeds = len(cell.seeds)
     title = f"{run.result['name']} on {run.result['dataset']}"
     figure.suptitle(f"{title}, {seeds} seed{'s' if seeds > 1 else ''}")
-    path = workdir / "curves.png"
+    path = folder.curves
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnn_archs import config as configs
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.data import warps
 from cnn_archs.data.resident import Resident
@@ -26,6 +25,7 @@ from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.counting import count
 from cnn_archs.evaluate.run import known, restore
 from cnn_archs.metrics import Counts
+from cnn_archs.run_dir import RunDir
 from cnn_archs.setup import devices
 from cnn_archs.splits import load_split
 from cnn_archs.train import losses, steps
@@ -86,7 +86,7 @@ def robustness(workdir: Path) -> dict[str, Any]:
     {kind of warp: {"unit", "amounts", "directions": how many of each amount, "top1_error": [[one a
     seed] for each amount]}}. ConfigError where the images are not of one size.
     """
-    config = configs.read(workdir)
+    config = RunDir(workdir).config()
     devices(config)
     saved = restore(workdir, config)
     net, mesh = saved.net, meshes.create()

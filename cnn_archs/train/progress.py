@@ -79,10 +79,11 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
             say(text)
 
 
-def clock(seconds: float) -> str:
-    """1:02:03, or 2:03; `?` for what is not known."""
-    if seconds != seconds or seconds < 0:
+def clock(seconds: float | None) -> str:
+    """Returns `1 h 05 min`, `12 min` or `40 s`; `?` for None, NaN and a negative number."""
+    if seconds is None or not seconds >= 0:
         return "?"
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

@@ -14,7 +14,8 @@ import yaml
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.cluster import job, slurm
-from cnn_archs.train import guard
+from cnn_archs.files import lock
+from cnn_archs.signals import stop_requests
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ("--config=lenet5_digits",)
@@ -180,7 +181,7 @@ def test_what_was_stopped_is_requeued_and_nothing_else(script):
 
 def test_a_restarted_job_waits_for_the_lock_of_its_run(script, tmp_path):
     assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)
-    with guard.lock(tmp_path / "a folder" / "run"):
+    with lock(tmp_path / "a folder" / "run" / "lock"):
         assert script(0) == (0, "", True)  # the first start says who holds it
         assert script(0, SLURM_RESTART_COUNT="1") == (75, "requeue 12", False)
     assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)
@@ -385,30 +386,31 @@ def test_our_commands_on_the_tpu_page_are_well_formed():
 def test_the_signal_before_the_limit_is_one_to_stop(monkeypatch):
     def train(arguments):
         signal.raise_signal(signal.SIGUSR2)
-        with guard.stop_requests() as stop:  # what came while jax was imported is not lost
+        with stop_requests() as stop:  # what came while jax was imported is not lost
             assert stop
             signal.raise_signal(signal.SIGTERM)  # and a second one is no haste
         return 75
 
-    monkeypatch.setattr(cli, "main", train)
     monkeypatch.setattr("sys.argv", [])
     before = signal.getsignal(signal.SIGUSR2)
     with pytest.raises(SystemExit) as e:
-        job.run(("train",))
+        job.run(train, ("train",))
     assert e.value.code == 75 and signal.getsignal(signal.SIGUSR2) is before
 
 
 def test_a_library_that_takes_the_signals_does_not_keep_them():
-    with guard.stop_requests() as outer:
+    with stop_requests() as outer:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with guard.stop_requests() as stop:
+        with stop_requests() as stop:
             signal.raise_signal(signal.SIGINT)
             assert stop is outer and stop
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_submitit_keeps_the_command_and_its_exit_code(tmp_path):
-    started = slurm.imported().LocalExecutor(tmp_path).submit(job.run, ("train", "--wrong"))
+    started = (
+        slurm.imported().LocalExecutor(tmp_path).submit(job.run, cli.main, ("train", "--wrong"))
+    )
     started.wait()
     assert started.stderr().startswith("error: unrecognized arguments: --wrong")
     assert started._process.wait(10) == 0 and not started.paths.result_pickle.exists()
