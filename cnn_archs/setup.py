@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -23,7 +22,7 @@ class Network(NamedTuple):
     """image_shape: (H, W, C) that `model` sees; classes: of its outputs, at least those of the
     dataset; inputs: how images come to be image_shape."""
 
-    model: nn.Module
+    model: models.Network
     image_shape: tuple[int, int, int]
     classes: int
     inputs: Inputs
@@ -142,7 +141,7 @@ def check_batch(config: ConfigDict) -> None:
         raise ConfigError(f"model.bn_group={group} does not divide the batch, {what}={at_once}")
 
 
-def described(config: ConfigDict) -> tuple[nn.Module, tuple[int, int, int]]:
+def described(config: ConfigDict) -> tuple[models.Network, tuple[int, int, int]]:
     """The module of `config` and the (H, W, C) of the images it sees; no dataset need be there."""
     shape = tuple(config.data.image_shape)
     if not all(shape):

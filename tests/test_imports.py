@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "cnn_archs.run_dir": {"config", "errors", "files"},
     "cnn_archs.models": {"models"},
     "cnn_archs.cluster": {"errors"},
+    "cnn_archs.cluster.job": {"cli"},  # a front door, like launch.py
     "cnn_archs.cluster.slurm": {"cluster.job", "errors"},
     "cnn_archs.cluster.jobset": {"cluster.job", "errors"},
     "cnn_archs.cluster.local": {"cluster.machine", "errors"},
@@ -53,16 +54,16 @@ MAY_IMPORT = {
         *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
         *("setup", "splits"),
     },
-    "cnn_archs.analysis": {"analysis", "table"},
     "cnn_archs.analysis.estimate": {"analysis.ledger", "table", "train.progress"},
+    "cnn_archs.analysis": {"analysis", "models", "table"},
     "cnn_archs.analysis.exact": {
-        *("analysis.exact", "analysis.ledger", "config", "data.crops", "data.sources", "models"),
+        *("analysis.exact", "models.summary", "config", "data.crops", "data.sources", "models"),
         *("evaluate.views", "train.optimizers", "train.schedules"),
     },
     "cnn_archs.analysis.statements": {"analysis.exact", "config", "errors"},
     "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models", "roles"},
     "cnn_archs.analysis.intervals": set(),
-    "cnn_archs.analysis.cells": {"roles"},
+    "cnn_archs.analysis.cells": {"models.vgg", "roles"},
     "cnn_archs.analysis.provenance": set(),
     "cnn_archs.analysis.collect": {"analysis.cells", "config", "errors"},
     "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors", "roles"},
@@ -83,6 +84,7 @@ MAY_IMPORT = {
         "cluster.mesh",
         "compiler_options",
         "errors",
+        "models",
         "setup",
         "train.assemble",
         "train.steps",
@@ -92,7 +94,7 @@ MAY_IMPORT = {
         "train.assemble",
     },
     "cnn_archs.analysis.plan": {
-        *("analysis.fitting", "analysis.intake", "analysis.kinds", "analysis.ledger"),
+        *("analysis.fitting", "analysis.intake", "analysis.kinds", "models.summary"),
         *("analysis.pace", "analysis.program", "cluster", "errors", "setup", "train.assemble"),
     },
     "cnn_archs.analysis.drawing": {"analysis.cells"},
@@ -122,7 +124,7 @@ MAY_IMPORT = {
     "cnn_archs.train.progress": {"errors"},
     "cnn_archs.train.history": {"errors"},
     "cnn_archs.train.profiling": {"errors"},
-    "cnn_archs.train.curvature": {"train.losses"},
+    "cnn_archs.train.curvature": {"models.network", "train.losses"},
     "cnn_archs.train.steps": {
         "cluster.mesh",
         "metrics",
@@ -131,7 +133,7 @@ MAY_IMPORT = {
         "train.losses",
     },
     "cnn_archs.train.on_one_cpu": {
-        *("compiler_options", "models.cpu", "models.cpu_convolution"),
+        *("compiler_options", "models.cpu"),
     },
     "cnn_archs.train.logs": set(),
     "cnn_archs.train.checkpoint": {"errors"},
@@ -140,7 +142,7 @@ MAY_IMPORT = {
     "cnn_archs.evaluate.views": {"data.crops", "errors"},
     "cnn_archs.evaluate.cutting": {"data"},
     "cnn_archs.evaluate.protocols": {
-        *("data", "errors", "evaluate.cutting", "evaluate.views", "metrics", "setup"),
+        *("data", "errors", "evaluate.cutting", "evaluate.views", "metrics", "models", "setup"),
     },
     "cnn_archs.evaluate.precise": {"data", "errors", "models.layers", "setup", "train.steps"},
     "cnn_archs.evaluate.ensemble": {"errors", "evaluate.protocols", "metrics", "setup"},
@@ -176,7 +178,7 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.loop": {
         *(
-            "analysis.ledger",
+            "models.summary",
             "cluster.processes",
             "config",
             "roles",
@@ -189,7 +191,7 @@ MAY_IMPORT = {
         *("train.assemble", "train.checkpoint", "train.history", "train.logs"),
         *("train.profiling", "train.progress", "train.run", "train.warm_start"),
     },
-    "cnn_archs.train.diagnostics": {"setup", "train.losses", "train.steps"},
+    "cnn_archs.train.diagnostics": {"models", "setup", "train.losses", "train.steps"},
     "cnn_archs.train.worker": {
         *("analysis.curves", "config", "errors", "evaluate.robustness", "pictures"),
         "train.loop",
@@ -197,9 +199,9 @@ MAY_IMPORT = {
     "cnn_archs.train.grid": {"config", "errors", "roles", "setup", "splits"},
     "cnn_archs.train.sweep": {"cluster.machine", "errors", "train.grid"},
     "cnn_archs.weights": set(),
-    "cnn_archs.weights.names": {"models"},
-    "cnn_archs.weights.torch_layout": {"models", "weights.names"},
-    "cnn_archs.weights.run": {
+    "cnn_archs.weights.torch_names": {"models"},
+    "cnn_archs.weights.torch_layout": {"models", "weights.torch_names"},
+    "cnn_archs.weights.export": {
         *("config", "environment", "errors", "evaluate.run", "models", "setup"),
         *("train.assemble", "train.checkpoint", "train.run", "train.steps"),
         "weights.torch_layout",
@@ -226,6 +228,8 @@ MAY_IMPORT = {
     "cnn_archs.commands.networks": {
         *("analysis.ledger", "analysis.summary", "commands.shared", "config", "errors", "setup"),
         *("roles", "weights.run"),
+        *("models.summary", "analysis.summary_tables", "commands.shared", "config", "errors"),
+        *("setup", "roles", "train.guard", "weights.export"),
     },
     "cnn_archs.commands.papers": {
         *("analysis.claims", "analysis.page", "analysis.scoreboard", "analysis.statements"),
@@ -267,9 +271,9 @@ HOLDERS = {  # package -> the only files that may import it
         *("cnn_archs/train/loop.py", "cnn_archs/train/assemble.py", "experiments/base.py"),
         "cnn_archs/train/grid.py",
         *(f"cnn_archs/analysis/{name}.py" for name in ("fitting", "intake", "plan", "program")),
-        "cnn_archs/weights/run.py",
+        "cnn_archs/weights/export.py",
     },
-    "safetensors": {"cnn_archs/weights/run.py"},
+    "safetensors": {"cnn_archs/weights/export.py"},
     "submitit": {"cnn_archs/cluster/slurm.py"},
     "yaml": {"cnn_archs/cluster/jobset.py"},
     **dict.fromkeys(("torch", "torchvision", "grain", "keras", "pickle", "clu", "hydra"), set()),

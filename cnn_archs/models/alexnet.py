@@ -29,15 +29,16 @@ from cnn_archs.models.layers import (
     Conv,
     FullyConnected,
     Initializer,
-    MaxPool,
     activation,
-    chosen,
+    choice,
     dense_pair,
     scaled,
 )
+from cnn_archs.models.network import Network
+from cnn_archs.models.pooling import MaxPool
 
 
-class AlexNet(nn.Module):
+class AlexNet(Network):
     """conv, activation, LRN, pool; three dense layers. `stem` is conv1's window, stride, padding.
 
     groups: of conv2, conv4 and conv5. pool: window and stride. dropout: the part of the `outputs`
@@ -69,7 +70,7 @@ class AlexNet(nn.Module):
         act = activation(self.activation)
         widths = [scaled(w, self.width, self.groups) for w in self.widths]
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        before = chosen("dropout_on", self.dropout_on, {"inputs": True, "outputs": False})
+        before = choice("dropout_on", self.dropout_on, {"inputs": True, "outputs": False})
 
         def conv(x, number, window, stride=1, groups=1):
             kernel_init, bias_init = self.initializers(f"conv{number}", window**2, x, groups)
@@ -120,7 +121,7 @@ class AlexNet(nn.Module):
             "torch": (uniform(bound), uniform(bound)),
         }
         known = {name: (init, nn.initializers.zeros) for name, init in INITIALIZERS.items()}
-        return chosen("initializer", self.initializer, own | known)
+        return choice("initializer", self.initializer, own | known)
 
     def split_over(self, devices: int) -> dict[str, str]:
         """See `models.split`: the wide dense layers, as VGG's; and where each device can have a

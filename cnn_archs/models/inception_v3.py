@@ -20,15 +20,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_archs.models.layers import (
-    AvgPool,
-    ConvNorm,
-    GlobalAvgPool,
-    MaxPool,
-    kept_or_again,
-    relu,
-    scaled,
-)
+from cnn_archs.models.layers import ConvNorm, maybe_remat, relu, scaled
+from cnn_archs.models.network import Layer, Network
+from cnn_archs.models.pooling import AvgPool, GlobalAvgPool, MaxPool
 
 INIT = {s: nn.initializers.truncated_normal(s) for s in (0.1, 0.01, 0.001)}  # at two deviations
 # A layer: (patch, maps or pool). `3x3/2` has its stride and no padding; `1x7`, height x width, has
@@ -89,10 +83,10 @@ TABLE_1: dict[str, Any] = {           # outputs
 # fmt: on
 
 
-class Mixed(nn.Module):
+class Mixed(Layer):
     """Branches on the same maps, side by side in the output."""
 
-    row = "concat"
+    kind = "concat"
     branches: Mapping[str, Any]
     layer: Callable[..., jax.Array]  # (x, patch, maps, name)
 
@@ -125,7 +119,7 @@ class Auxiliary(nn.Module):
         return self.classify(x, std=0.001)
 
 
-class InceptionV3(nn.Module):
+class InceptionV3(Network):
     """Table 1; with `aux` a second classifier in training, for images of 299x299 or larger."""
 
     num_classes: int = 1000
@@ -171,7 +165,7 @@ class InceptionV3(nn.Module):
         x, heads, again = image, dict[str, jax.Array](), self.remat and train
         for name, entry in TABLE_1.items():
             if isinstance(entry, Mapping):
-                x = kept_or_again(again, self, partial(mix, branches=entry, name=name), x)
+                x = maybe_remat(again, self, partial(mix, branches=entry, name=name), x)
             else:
                 x = layer(x, *entry, name=name)
             if name == "Mixed_6e" and auxiliary:
@@ -179,4 +173,4 @@ class InceptionV3(nn.Module):
         return {"logits": classify(x, dropout=self.dropout), **heads}
 
 
-VARIANTS: dict[str, Callable[..., nn.Module]] = {"inception_v3": InceptionV3}
+VARIANTS: dict[str, Callable[..., Network]] = {"inception_v3": InceptionV3}

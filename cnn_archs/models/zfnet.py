@@ -25,10 +25,12 @@ Deviations: no padding is printed. These give the maps of figure 3: conv1 1, con
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.layers import LRN, Conv, FullyConnected, MaxPool, relu, scaled
+from cnn_archs.models.layers import LRN, Conv, FullyConnected, relu, scaled
+from cnn_archs.models.network import Network
+from cnn_archs.models.pooling import MaxPool
 
 
-class ZFNet(nn.Module):
+class ZFNet(Network):
     """Figure 3: two layers of conv, ReLU, pool, LRN; three of 3x3, a pool; three dense layers.
 
     widths: maps of conv1 to conv5. hidden: units of fc6 and fc7. dropout: the part of their

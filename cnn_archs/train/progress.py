@@ -2,7 +2,7 @@
 
 import sys
 import time
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import Self
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from cnn_archs.errors import say
 SECONDS = 5.0  # between plain lines
 
 
-class ProgressLine:
+class ProgressLine(AbstractContextManager["ProgressLine"]):
     """step, loss, error, learning rate, images/s and time left, on stderr.
 
     Images/s and time left count from the second update on: the first has the compilation in it.
@@ -37,12 +37,7 @@ class ProgressLine:
             self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.bar:
             self.bar.stop()
 

@@ -302,8 +302,8 @@ def with_config(**changes):
         (with_config(epochs=2.0), "not that of mlp_mnist: epochs"),
         (with_config(data__batch_size=100), "data.batch_size"),
         (with_config(model__hidden=[1024]), "model.hidden"),
-        (with_config(model__name="mlp2"), "another version"),
-        (with_config(optimizer__name="sdlm2"), "another version"),
+        (with_config(model__name="mlp2"), "not that of mlp_mnist: model.name"),
+        (with_config(optimizer__name="sdlm2"), "optimizer.name"),
         (with_config(warmup__name="linear"), "warmup"),
     ],
 )

@@ -123,8 +123,8 @@ def test_the_gap_by_depth_has_means_and_deviations(sweep, folder):
         (dict(kind="basic", blocks=[9, 9, 9]), "x", 56),
         (dict(kind="bottleneck", blocks=[3, 4, 6, 3]), "x", 50),
         (dict(column="C"), "vgg_c_cifar", 16),
-        (dict(), "plain110 warm", 110),
-        (dict(), "lenet", None),
+        (dict(column="A-LRN"), "x", 11),
+        (dict(), "plain110 warm", None),
     ],
 )
 def test_depths(model, name, depth):
@@ -264,7 +264,9 @@ def test_the_picture_of_one_run_is_error_and_loss_by_epoch(tmp_path, drawn_png):
         for seed in (0, 1)
         for epoch in (1, 2, 4)
     ]
-    write_json(tmp_path / "result.json", dict(name="lenet5", dataset="mnist", seeds=[0, 1]))
+    made = dict(name="lenet5", dataset="mnist", protocol="single", seeds=[0, 1], steps=40)
+    made |= dict(seconds=1.0, images_per_second=2000.0, params=61706, macs=416520)
+    write_json(tmp_path / "result.json", made | dict(test=dict(top1_error=[0.0625, 0.0])))
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert curves.write_png(tmp_path).read_bytes().startswith(b"\x89PNG")
     ((error, loss),) = drawn_png

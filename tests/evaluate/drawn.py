@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from cnn_archs import models
 from cnn_archs.data import crops
 from cnn_archs.data.inputs import Inputs
 from cnn_archs.data.sources import Record, Records, Split
@@ -17,7 +18,7 @@ CLASSES = ("a", "b", "c", "d", "e", "f", "g")
 OUT = (16, 16)
 
 
-class Places(nn.Module):
+class Places(models.Network):
     """Of each class the mean, over the image, of its pixels times a wave that is the class' own."""
 
     @nn.compact

@@ -23,7 +23,7 @@ MESH = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 SEED = 3
 
 
-class Twice(nn.Module):
+class Twice(models.Network):
     """Normalize, ReLU, normalize."""
 
     bn_group: int = 2

@@ -9,19 +9,10 @@ import pytest
 import torch
 from jax.test_util import check_grads
 
-from cnn_archs.models import layers, lenet, resnet
-from cnn_archs.models.layers import (
-    LRN,
-    AdaptiveAvgPool,
-    AvgPool,
-    BatchNorm,
-    ConvNorm,
-    FullyConnected,
-    GlobalAvgPool,
-    MaxPool,
-    relu,
-)
-from cnn_archs.models.response_norm import local_response_norm
+from cnn_archs.models import layers, lenet, residual_units
+from cnn_archs.models.cpu.response_norm import local_response_norm
+from cnn_archs.models.layers import LRN, BatchNorm, ConvNorm, FullyConnected, relu
+from cnn_archs.models.pooling import AdaptiveAvgPool, AvgPool, GlobalAvgPool, MaxPool
 from cnn_archs.train import losses
 
 F = torch.nn.functional
@@ -266,7 +257,7 @@ LAYERS = {
     "BatchNorm": (BatchNorm(group=2, dtype="float64"), MAPS, {"train": True}),
     "BatchNorm, tested": (BatchNorm(dtype="float64"), MAPS, {"train": False}),
     "ConvNorm": (ConvNorm(3, (3, 3), HE, 2, 1, dtype="float64"), MAPS, {"train": True}),
-    "PaddedShortcut": (resnet.PaddedShortcut(9, 2), MAPS, {}),
+    "PaddedShortcut": (residual_units.PaddedShortcut(9, 2), MAPS, {}),
     "Subsample": (lenet.Subsample(), (2, 4, 6, 3), {}),
     "TableConv": (lenet.TableConv(), (2, 6, 7, 6), {}),
     "RBF": (lenet.RBF(), (3, 84), {}),

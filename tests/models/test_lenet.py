@@ -13,8 +13,8 @@ import pytest
 from scipy.signal import correlate2d
 
 from cnn_archs import models
-from cnn_archs.analysis import ledger
-from cnn_archs.models import convolution, lenet
+from cnn_archs.models import lenet, summary
+from cnn_archs.models.cpu import convolution
 
 # fmt: off
 TABLE_I = (  # the S2 maps that feed C3 map 0, 1, ..., 15
@@ -111,7 +111,7 @@ def test_lenet5_1998_has_60000_parameters_in_these_layers():
 def test_lenet5_1998_has_340908_connections():
     """Section II.B: a connection is a weight or a bias, counted at each unit that uses it."""
     connections = 0
-    for row in ledger.ledger(lenet.LeNet5_1998(), (32, 32, 1)):
+    for row in summary.summarize(lenet.LeNet5_1998(), (32, 32, 1)):
         h, w, maps = row.out
         of_type = {
             "conv": row.params * h * w,  # shared by all units of a map
@@ -136,7 +136,7 @@ def test_lenet5_1998_has_340908_connections():
 def test_parameters_and_multiply_adds(name, fields, image, params, macs):
     model = models.create(name, **fields)
     assert n_params(model, image) == params
-    totals = ledger.totals(ledger.ledger(model, image))
+    totals = summary.totals(summary.summarize(model, image))
     assert (totals["params"], totals["macs"]) == (params, macs)
 
 

@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from cnn_archs.models import lenet
+from cnn_archs.models.network import SquashedChain
 from cnn_archs.train import curvature, losses, optimizers, schedules
 
 J = 1.0  # equation 9's constant
@@ -19,14 +20,13 @@ BIAS = -1  # the unit that is always 1
 CENTERS = np.array([[1, -1, -1, 1, 1], [-1, 1, 1, -1, -1], [1, 1, 1, -1, -1]], np.float32)
 
 
-class Chain(nn.Module):
+class Chain(SquashedChain):
     """What the two small networks below share: RBF outputs around three centers."""
 
     squash = staticmethod(lenet.squash)
 
     def affine(self, x, layer):
-        x = x.reshape(len(x), -1) if layer == "D" else x
-        return getattr(self, layer)(x)
+        return super().affine(x.reshape(len(x), -1) if layer == "D" else x, layer)
 
     def output(self, x):
         return {"logits": -jnp.square(x[:, None, :] - CENTERS[None]).sum(-1)}

@@ -13,18 +13,12 @@ Deviations: the paper does not print the layout; this one is ours, after its lar
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.layers import (
-    INITIALIZERS,
-    LRN,
-    Conv,
-    FullyConnected,
-    MaxPool,
-    activation,
-    scaled,
-)
+from cnn_archs.models.layers import INITIALIZERS, LRN, Conv, FullyConnected, activation, scaled
+from cnn_archs.models.network import Network
+from cnn_archs.models.pooling import MaxPool
 
 
-class FourLayers(nn.Module):
+class FourLayers(Network):
     """Three convolutions, each with its activation and its pool, and a classifier.
 
     lrn: response normalization before the first two pools. width: what all widths but the number
