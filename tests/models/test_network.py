@@ -1,4 +1,4 @@
-"""What the package asks of every network: attributes, not fields, where a network lacks a setting."""
+"""Attributes that every network has, whether or not they are settings of its config."""
 
 import pytest
 
