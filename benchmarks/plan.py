@@ -31,10 +31,11 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
     """Seconds of `steps` steps, by each of the sources that `plan` has, and as trained."""
     from cnn_archs import config as configs
     from cnn_archs.analysis import claims, kinds, plan
+    from cnn_archs.run_dir import results_in
     from cnn_archs.train.assemble import Part, assemble
 
     config = configs.load(experiment, ["seeds=1", f"steps={steps + 1}"])
-    planned = plan.plan(config, kinds.find("cpu"), 1, claims.RESULTS.glob("*/*.json"))
+    planned = plan.plan(config, kinds.find("cpu"), 1, results_in(claims.RESULTS))
     run = assemble(Part(config))
     run.advance()  # compiles
     tens = []

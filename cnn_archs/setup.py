@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from cnn_archs import models
 from cnn_archs.allocation import keep_memory
 from cnn_archs.compiler_options import known, known_flags
-from cnn_archs.data import augment, colour, crops, sources
+from cnn_archs.data import augment, color, crops, sources
 from cnn_archs.data.inputs import MEANS, Inputs
 from cnn_archs.data.standardize import Standardization
 from cnn_archs.errors import ConfigError, first_line
@@ -56,12 +56,12 @@ def stored(config: ConfigDict) -> tuple[tuple[int, int, int], int]:
     """((H, W, C), number of classes) of the images as their split has them: `sources.describe`,
     shrunk. ConfigError where they cannot be."""
     (h, w, c), classes = sources.describe(config.data.name, config.data.data_dir)
-    shrink = config.data.shrink
-    if shrink < 1 or h % shrink or w % shrink:
-        raise ConfigError(f"data.shrink={shrink} does not divide the images, {h} x {w} pixels")
-    if shrink > 1 and not (h and w):
-        raise ConfigError("data.shrink needs a dataset whose images are of one size")
-    return (h // shrink, w // shrink, c), classes
+    by = config.data.downsample
+    if by < 1 or h % by or w % by:
+        raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
+    if by > 1 and not (h and w):
+        raise ConfigError("data.downsample needs a dataset whose images are of one size")
+    return (h // by, w // by, c), classes
 
 
 def outputs_of(config: ConfigDict) -> int:
@@ -98,7 +98,7 @@ def inputs_of(config: ConfigDict, shape: tuple[int, int, int], *, resident: bool
             crop=crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **config.crop),
             resident=resident,
             mirror=config.mirror,
-            colour=colour.create(**config.colour.to_dict()),
+            color=color.create(**config.color.to_dict()),
             augment=augment.create(**config.augment.to_dict()),
             mean=config.data.mean,
             standardize=standardize,

@@ -12,6 +12,7 @@ from cnn_archs.data.sources import Split
 from cnn_archs.data.standardize import Standardization
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError
+from cnn_archs.run_dir import RunDir
 from cnn_archs.setup import Network, user_errors
 
 AT_ONCE = 1000  # images in memory for statistics
@@ -66,13 +67,13 @@ def parts(config: ConfigDict, train: sources.Examples) -> dict[str, sources.Exam
 
 def resident(config: ConfigDict, split: str) -> Split:
     data = config.data
-    return sources.load(data.name, split, data.data_dir).shrunk(data.shrink)
+    return sources.load(data.name, split, data.data_dir).downsampled(data.downsample)
 
 
 def streamed(config: ConfigDict, net: Network, records: sources.Records) -> Streamed:
     data = config.data
     with user_errors("config"):
-        return Streamed(records, net.inputs.crop, damaged=data.damaged, threads=data.threads)
+        return Streamed(records, net.inputs.crop, on_corrupt=data.on_corrupt, threads=data.threads)
 
 
 def statistics_of(
@@ -100,7 +101,7 @@ def statistics_of(
             found |= Standardization(**standard).fit(images.images)
         return found
 
-    return statistics.kept(workdir, compute) if workdir else compute()
+    return statistics.kept(RunDir(workdir).statistics, compute) if workdir else compute()
 
 
 def batches(split: Split | Streamed) -> Iterator[np.ndarray]:

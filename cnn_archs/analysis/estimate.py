@@ -1,14 +1,16 @@
 """What cells would cost: sizes of their networks, and seconds by what such networks took before."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnn_archs.files import reading
 from cnn_archs.models import Network
 from cnn_archs.models.summary import summarize, totals
+from cnn_archs.run_dir import read_result
 from cnn_archs.table import Table
+from cnn_archs.train.progress import clock
 
 
 class Speed(NamedTuple):
@@ -31,9 +33,10 @@ def speeds(files: Iterable[Path], device: str) -> list[Speed]:
     """Those of the result files that were made on `device`, as a result says it."""
     found = []
     for path in files:
-        result = json.loads(path.read_text())
-        if result.get("device") == device and result.get("macs"):
-            found.append(Speed(result["macs"], result["images_per_second"]))
+        result = read_result(path)
+        with reading(path):
+            if result.get("device") == device and result.get("macs"):
+                found.append(Speed(result["macs"], result["images_per_second"]))
     return found
 
 
@@ -76,16 +79,6 @@ def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
     whole = None if None in every else sum(filter(None, every))
     about = f"all steps, one cell after another on {device}: about {clock(whole)}"
     return f"{Table(heads, lines).text()}\n\n{about}, by what networks near them in size took there"
-
-
-def clock(seconds: float | None) -> str:
-    """`1 h 05 min`, `12 min`, `40 s`; `?` for what is not known."""
-    if seconds is None:
-        return "?"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def document(rows: Sequence[tuple[str, int, Cost, str]]) -> list[dict[str, Any]]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs import config as configs
-from cnn_archs import models, roles
+from cnn_archs import roles
 from cnn_archs.analysis.exact import recipes
-from cnn_archs.errors import DataError, UserError, first_line
+from cnn_archs.errors import UserError, first_line
+from cnn_archs.files import reading
+from cnn_archs.run_dir import read_result
 
 SEEDS = 3  # networks that a mean is of, at least
 
@@ -46,17 +48,16 @@ def values(source: Mapping[str, str], metric: str, protocol: str, folder: Path) 
 def values_of(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
     """{seed: value} of one file. Refused, by its name, where it is no evidence."""
     try:
-        result = json.loads(path.read_text())
-        check(result, experiment, protocol)
-        split, _, name = metric.partition(".")
-        if split not in result:
-            raise Refused(f"it has no {split}")
-        pairs = zip(result["seeds"], result[split][name], strict=True)
-        return {seed: float(value) for seed, value in pairs}
+        with reading(path):
+            result = read_result(path)
+            check(result, experiment, protocol)
+            split, _, name = metric.partition(".")
+            if split not in result:
+                raise Refused(f"it has no {split}")
+            pairs = zip(result["seeds"], result[split][name], strict=True)
+            return {seed: float(value) for seed, value in pairs}
     except Refused as e:
         raise Refused(f"{path.parent.name}/{path.name}: {e}") from e
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise DataError(f"{path} is damaged: {type(e).__name__}: {first_line(e)}") from e
 
 
 def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
@@ -66,7 +67,7 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
         raise Refused("it does not say with which config it was made")
     try:
         expected = json.loads(recipes.config(experiment).to_json())
-        complete = completed(made)
+        complete = json.loads(configs.completed(made).to_json())
     except (KeyError, UserError) as e:
         raise Refused(f"its config is of another version ({first_line(e)})") from e
     other = roles.outcome_differences(expected, complete)
@@ -84,18 +85,3 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
         raise Refused(f"its protocol is {result['protocol']}, not {protocol}")
     if len(set(result["seeds"])) != len(result["seeds"]):
         raise Refused("a seed counts twice")
-
-
-def completed(made: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as it was made, with the keys that are newer than the run at their defaults."""
-    base = configs.base()
-    defaults = json.loads(base.config().to_json())
-    full = {**defaults, **made}
-    full.pop("name", None)  # of the experiment, in configs of older commits
-    for section in ("data", "warm_start"):
-        full[section] = {**defaults[section], **made.get(section, {})}
-    for kind in base.CHOICES:
-        stated = made.get(kind, {"name": defaults[kind]["name"]})
-        full[kind] = {**base.section(kind, stated["name"]), **stated}
-    full["model"] = {**models.fields(made["model"]["name"]), **made["model"]}
-    return json.loads(json.dumps(full))

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from cnn_archs.analysis.estimate import clock
 from cnn_archs.analysis.kinds import OF_BANDWIDTH, OF_PEAK
 from cnn_archs.table import Table
+from cnn_archs.train.progress import clock
 
 HELD = {
     "parameters": "parameters",

@@ -5,19 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.run_dir import RunDir
 from cnn_archs.table import Table
-
-FILES = {
-    "result.json": "the numbers above, a list of seeds for each",
-    "curves.png": "error and loss by epoch",
-    "robustness.json": "error against how far test images are moved",
-    "metrics.jsonl": "one JSON a line: step, split, seed, values",
-    "config.json": "every setting",
-    "environment.json": "versions, devices, commit, command line",
-    "checkpoints": "to go on from, or to load",
-    "tensorboard": "the same for TensorBoard",
-    "profile": "a trace of some steps, for xprof or TensorBoard",
-}
 
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> str:
@@ -30,7 +19,7 @@ def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> s
 
 
 def result_table(result: dict[str, Any]) -> str:
-    """The splits of a result.json, a line each."""
+    """The splits of a result, a line each."""
     heads = ("", "images", "top-1 error, %", "top-5 error, %", "loss")
     rows = []
     labels = {
@@ -75,7 +64,7 @@ def cells_table(done: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def robustness_table(found: dict[str, Any]) -> str:
-    """The document of robustness.json: for each kind of warp, error against amount."""
+    """A table for each kind of warp: error against amount."""
     parts = []
     for name, kind in found.items():
         errors = (mean_sd(of_seeds) for of_seeds in kind["top1_error"])
@@ -111,7 +100,5 @@ def protocol_of(result: Mapping[str, Any]) -> str:
 
 def files_table(workdir: Path) -> str:
     """The paths that a run left, and what they are."""
-    there = [
-        (str(workdir / name), what) for name, what in FILES.items() if (workdir / name).exists()
-    ]
+    there = [(str(path), what) for path, what in RunDir(workdir).contents()]
     return Table((), there, words=(0, 1)).text()

@@ -66,12 +66,12 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
     config = configs.load(arguments.config, overrides) if arguments.config else None
     workdir = workdir_of(arguments) if arguments.workdir else None
 
-    from cnn_archs.train import guard
+    from cnn_archs.files import writing
     from cnn_archs.weights import export as weights
 
     output = Path(arguments.output)
     check_output(output)
-    with guard.writing(output.parent):
+    with writing(output.parent):
         done = weights.export(output, config, workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
     emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
@@ -89,11 +89,11 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(f"there is no file {arguments.file}")
     config = configs.load(arguments.config, overrides)
 
-    from cnn_archs.train import guard
+    from cnn_archs.files import writing
     from cnn_archs.weights import export as weights
 
     workdir = Path(arguments.workdir)
-    with guard.writing(workdir):
+    with writing(workdir):
         done = weights.import_(Path(arguments.file), config, workdir)
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, text)

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from cnn_archs import config as configs
 from cnn_archs.data.decode import decode_and_crop
 from cnn_archs.data.inputs import Prepare
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.run import restore
+from cnn_archs.run_dir import RunDir
 from cnn_archs.setup import Network, class_names, devices, stored
 from cnn_archs.splits import load_split, statistics_of
 
@@ -35,7 +35,7 @@ class Run(NamedTuple):
 
 def opened(workdir: Path) -> Run:
     """The run in `workdir`, at its newest sound checkpoint."""
-    config = configs.read(workdir)
+    config = RunDir(workdir).config()
     devices(config)
     saved = restore(workdir, config)
     net, variables = saved.net, saved.of_seed(0)

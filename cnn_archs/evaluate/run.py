@@ -19,6 +19,7 @@ from cnn_archs.evaluate import ensemble, precise, protocols, views
 from cnn_archs.evaluate.counting import count
 from cnn_archs.evaluate.ensemble import Member
 from cnn_archs.metrics import columns
+from cnn_archs.run_dir import RunDir
 from cnn_archs.setup import Network, devices, network
 from cnn_archs.splits import load_split, statistics_of
 from cnn_archs.train import averages, losses, steps
@@ -53,7 +54,7 @@ def load(workdir: str | Path, seed: int = 0) -> Loaded:
     seed: which of the run's seeds, counted from 0. ConfigError where there is no such run or
     seed, DataError where nothing sound was saved.
     """
-    config = configs.read(Path(workdir))
+    config = RunDir(Path(workdir)).config()
     if not 0 <= seed < config.seeds:
         raise ConfigError(f"{workdir} has seeds 0 to {config.seeds - 1}, not {seed}")
     saved = restore(Path(workdir), config)
@@ -70,7 +71,7 @@ def restore(workdir: Path, config: ConfigDict) -> Saved:
         lambda x: jax.ShapeDtypeStruct((config.seeds, *x.shape), x.dtype),
         {**variables, "average": jax.eval_shape(average.init, variables)},
     )
-    folder = workdir / "checkpoints"
+    folder = RunDir(workdir).checkpoints
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
     if not found:
         raise DataError(f"{workdir} holds no checkpoint yet: train it first")
@@ -88,7 +89,7 @@ def evaluate(
     """
     if protocol not in views.PROTOCOLS:
         raise ConfigError(configs.unknown("--protocol", protocol, list(views.PROTOCOLS)))
-    configurations = [configs.read(workdir) for workdir in workdirs]
+    configurations = [RunDir(workdir).config() for workdir in workdirs]
     ensemble.check(workdirs, configurations, split)
     for config in configurations:
         devices(config)

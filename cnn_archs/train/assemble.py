@@ -21,6 +21,7 @@ from cnn_archs.data.feeds import ResidentFeed, StreamedFeed
 from cnn_archs.data.resident import Resident
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError
+from cnn_archs.run_dir import RunDir
 from cnn_archs.setup import Network, network, once, user_errors
 from cnn_archs.splits import load_splits, statistics_of
 from cnn_archs.train import (
@@ -93,7 +94,7 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
     splits = load_splits(config, net)
     known = statistics_of(config, net, parts[0].workdir, lambda: splits["train"])
     for workdir in filter(None, (p.workdir for p in parts[1:])):
-        statistics.kept(workdir, lambda: known)
+        statistics.kept(RunDir(workdir).statistics, lambda: known)
     prepare = net.inputs.prepare(known)
     data = {
         name: split if isinstance(split, Streamed) else Resident(split, mesh)

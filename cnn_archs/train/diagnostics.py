@@ -1,7 +1,7 @@
 """What a study of depth looks at, layer by layer: norms of gradients, deviations of responses.
 
 He et al. 2015, figure 7, has the standard deviations of the responses of each 3x3 layer, after
-batch normalisation and before the nonlinearity and the addition.
+batch normalization and before the nonlinearity and the addition.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ def diagnosis_of(
     """(variables, images u8[B, ...], labels i32[B], key) -> a row a layer, in the network's order.
 
     gradient_norm: of the kernel's gradient of the training loss on these images as they are, not
-    augmented. response_sd: of what batch normalisation makes of the layer's sums, over images,
+    augmented. response_sd: of what batch normalization makes of the layer's sums, over images,
     places and maps, by the statistics that testing uses. key: of dropout.
     """
     names: list[KeyPath] = []  # of the values, in their order; the trace says

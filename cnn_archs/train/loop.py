@@ -10,20 +10,19 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.cluster import processes
 from cnn_archs.cluster.processes import Agreed, on_first
-from cnn_archs.data import statistics
 from cnn_archs.environment import environment, provenance
 from cnn_archs.errors import Stopped
 from cnn_archs.metrics import columns
 from cnn_archs.models.summary import summarize, totals
+from cnn_archs.run_dir import RunDir
 from cnn_archs.setup import devices
+from cnn_archs.signals import stop_requests
 from cnn_archs.train import history, warm_start
 from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
-from cnn_archs.train.guard import lock, stop_requests, write_json
 from cnn_archs.train.logs import Log, MetricsLog, Nowhere
 from cnn_archs.train.profiling import Trace
 from cnn_archs.train.progress import ProgressLine
@@ -63,7 +62,8 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
         on_first(lambda: open_logs(run, parts, open_, logs))
         logs = logs or [Nowhere()] * len(run.seeds)
         try:
-            with Trace(run.traced if processes.first() else range(0), workdir / "profile") as trace:
+            traced = run.traced if processes.first() else range(0)
+            with Trace(traced, RunDir(workdir).profile) as trace:
                 go_on(run, saved, logs, stop, trace)
             results = finish(run, parts, made, stop)
         except Interrupted:
@@ -74,7 +74,7 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
             ) from None
         if processes.first():
             for (_, workdir), result in zip(parts, results, strict=True):
-                write_json(workdir / "result.json", result)
+                RunDir(workdir).write_result(result)
         return results
 
 
@@ -87,9 +87,10 @@ def hold(
     """Locks and claims the folder of each part, until `open_` ends; what is saved in it."""
     for config, workdir in parts:
         workdir.mkdir(parents=True, exist_ok=True)
-        open_.enter_context(lock(workdir))
-        claim(workdir, config, made)
-        saved.append(Checkpoints(workdir / "checkpoints", keep=config.keep))
+        folder = RunDir(workdir)
+        open_.enter_context(folder.lock())
+        claim(folder, config, made)
+        saved.append(Checkpoints(folder.checkpoints, keep=config.keep))
 
 
 def open_logs(
@@ -97,11 +98,12 @@ def open_logs(
 ) -> None:
     """One for each seed, from where `run` is, until `open_` ends."""
     for config, workdir in parts:
-        write_json(workdir / "config.json", json.loads(config.to_json()))
+        folder = RunDir(workdir)
+        folder.write_config(config)
         if run.step < run.total:
-            (workdir / "result.json").unlink(missing_ok=True)  # of a shorter run
+            folder.remove_result()  # of a shorter run
         keep = run.step if run.settled and run.step else run.step - 1
-        log = MetricsLog(workdir, keep, diagnostics="diagnose" in run.periods)
+        log = MetricsLog(folder, keep, diagnostics="diagnose" in run.periods)
         open_.callback(log.close)
         logs += [log] * config.seeds
 
@@ -244,18 +246,18 @@ def finish(
     ]
 
 
-def claim(workdir: Path, config: ConfigDict, made: dict[str, Any]) -> None:
-    """Writes environment.json; ConfigError if a run with another config lives here."""
-    if any((workdir / "checkpoints").glob("*")):
-        check_config(workdir, config)
+def claim(folder: RunDir, config: ConfigDict, made: dict[str, Any]) -> None:
+    """Writes the environment; ConfigError if a run with another config lives in this folder."""
+    if folder.has_checkpoints():
+        check_config(folder, config)
     else:
-        (workdir / statistics.FILE).unlink(missing_ok=True)  # of a run that was never saved
-    write_json(workdir / "environment.json", made)
+        folder.statistics.unlink(missing_ok=True)  # of a run that was never saved
+    folder.write_environment(made)
 
 
-def check_config(workdir: Path, config: ConfigDict) -> None:
-    """ConfigError if the run that was saved in `workdir` has another config."""
-    if not (workdir / "config.json").exists():
+def check_config(folder: RunDir, config: ConfigDict) -> None:
+    """Raises a ConfigError if the run that was saved in this folder has another config."""
+    if not folder.has_config():
         return
-    old, new = (json.loads(c.to_json()) for c in (configs.read(workdir), config))
-    roles.check_resumable(workdir, old, new)
+    old, new = (json.loads(c.to_json()) for c in (folder.config(), config))
+    roles.check_resumable(folder.path, old, new)

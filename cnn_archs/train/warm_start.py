@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_archs import config as configs
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.cluster import processes
 from cnn_archs.errors import ConfigError, say
 from cnn_archs.evaluate.run import load
+from cnn_archs.run_dir import RunDir
 from cnn_archs.train.run import Run
 
 
@@ -28,7 +28,7 @@ def variables(run: Run, workdir: str, layers: str) -> list[dict[str, Any]]:
     started: list[dict[str, Any]] = []
 
     def read() -> None:
-        one = configs.read(Path(workdir)).seeds == 1
+        one = RunDir(Path(workdir)).config().seeds == 1
         for i, of_seed in zip(numbers, ours, strict=True):
             theirs = load(workdir, 0 if one else i)
             what = f"warm_start from {workdir} ({theirs.config.model.name})"

@@ -2,7 +2,7 @@
 
 A convolution is [H, W, in, out] here and [out, in, H, W] there. A dense layer over a map, whose
 kernel is [H, W, in, out] here, is [out, in * H * W] there, since torch flattens maps before rows.
-A dense layer over a vector is [in, out] here. Biases and the four vectors of batch normalisation
+A dense layer over a vector is [in, out] here. Biases and the four vectors of batch normalization
 are the same; both running variances are taken as they are. Values keep every bit.
 """
 
@@ -20,7 +20,7 @@ from cnn_archs.models.summary import summarize
 from cnn_archs.weights.torch_names import names
 
 LEAVES = dict(kernel="weight", bias="bias", scale="weight", mean="running_mean", var="running_var")
-COUNTER = "num_batches_tracked"  # torch's, of each batch normalisation: a number that nothing uses
+COUNTER = "num_batches_tracked"  # torch's, of each batch normalization: a number that nothing uses
 
 
 class Tensor(NamedTuple):

@@ -59,7 +59,7 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-# --- Initialisation: the mean and the deviation of each layer ------------------------------------
+# --- Initialization: the mean and the deviation of each layer ------------------------------------
 
 
 def fans(kernel):
@@ -86,7 +86,7 @@ def torchs(kernel, dense):
 
 FEW = {"modules": {name: inception.INCEPTION[name] for name in ("4a", "4d")}}
 ONE = {"modules": {"4a": inception.INCEPTION["4a"]}}  # and its auxiliary classifier
-INITIALISATIONS = {
+INITIALIZATIONS = {
     # name: fields, side, deviation of a kernel, {bias: value} with "" for all others
     "alexnet": ({}, 99, 0.01, {**dict.fromkeys(("conv2", "conv4", "conv5", "fc6", "fc7"), 1.0)}),
     "alexnet_owt": ({}, 99, torchs, None),
@@ -101,9 +101,9 @@ INITIALISATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", INITIALISATIONS)
+@pytest.mark.parametrize("name", INITIALIZATIONS)
 def test_the_initial_weights_are_the_papers(name):
-    fields, side, deviation, biases = INITIALISATIONS[name]
+    fields, side, deviation, biases = INITIALIZATIONS[name]
     model = models.create(name, width=0.25, num_classes=50, **fields)
     variables = init(model, side)
     checked = 0
@@ -131,7 +131,7 @@ def test_the_initial_weights_are_the_papers(name):
 
 @pytest.mark.parametrize("name, side", [("alexnet", 99), ("vgg_a", 64), slow("googlenet", 128)])
 @pytest.mark.parametrize("initializer, deviation", [("he", he), ("glorot", glorot)])
-def test_other_initialisations_are_one_override(name, side, initializer, deviation):
+def test_other_initializations_are_one_override(name, side, initializer, deviation):
     model = models.create(name, width=0.25, initializer=initializer)
     params = init(model, side)["params"]
     kernel = params["conv2" if name != "vgg_a" else "conv2_1"]["kernel"]
@@ -333,7 +333,7 @@ def test_auxiliary_heads_are_there_in_training_only():
 
 
 def test_every_head_can_be_tested():
-    """Without dropout, and without batch normalisation, as they are in training."""
+    """Without dropout, and without batch normalization, as they are in training."""
     fields = dict(width=0.1, num_classes=5, dropout=0.0, aux_dropout=0.0)
     model = models.create("googlenet_cifar", **fields)
     variables, x = init(model, 32), images(2, 32, 32, 3)
@@ -566,7 +566,7 @@ def test_bfloat16_is_of_the_arithmetic_only(name):
 @pytest.mark.parametrize(
     "name", ["vgg_a_bn", "resnet20", slow("resnet18_v2"), slow("googlenet_bn")]
 )
-def test_groups_of_the_batch_are_normalised_apart(name):
+def test_groups_of_the_batch_are_normalized_apart(name):
     side = FAMILIES[name]
     fields = dict(dropout=0.0, aux_dropout=0.0, **NARROW[name])
     fields = {k: v for k, v in fields.items() if k in models.fields(name)}
@@ -609,7 +609,7 @@ NOT_DEEP = [
 def test_every_network_takes_other_images_and_classes(name):
     """48x48 or 320x320 RGB, or what little the LeNets take; 7 classes."""
     if name in ("lenet5_1998", "inception_module"):
-        return  # 32x32 in grey to 10 classes; no classes at all
+        return  # 32x32 in gray to 10 classes; no classes at all
     small = any(k in name for k in ("cifar", "lenet", "mlp", "cnn"))
     side = 48 if small or models.fields(name).get("stem") == "3x3" else 320
     model = models.create(name, num_classes=7)

@@ -62,7 +62,7 @@ def shapes(model, image, train=True):
 
 
 def conv(area, inputs, maps):
-    """Weights without biases, and the scale and shift of the batch normalisation."""
+    """Weights without biases, and the scale and shift of the batch normalization."""
     return area * inputs * maps + 2 * maps
 
 

@@ -30,7 +30,7 @@ def nhwc(x):
     return x.movedim(1, -1).numpy()
 
 
-# --- Local response normalisation ----------------------------------------------------------------
+# --- Local response normalization ----------------------------------------------------------------
 
 # fmt: off
 HUNDREDS = np.arange(100.0, 900.0, 100.0)
@@ -163,7 +163,7 @@ def test_the_fans_of_a_dense_layer_are_not_those_of_a_convolution():
     assert np.var(kernel) == pytest.approx(2 / (7 * 7 * 8 + 64), rel=0.03)
 
 
-# --- Batch normalisation -------------------------------------------------------------------------
+# --- Batch normalization -------------------------------------------------------------------------
 
 
 def variables_of(x, **fields):
@@ -178,7 +178,7 @@ def variables_of(x, **fields):
 
 
 @pytest.mark.parametrize("group", [0, 4, 2, 8])
-def test_each_group_is_normalised_by_itself_as_torch_does(group):
+def test_each_group_is_normalized_by_itself_as_torch_does(group):
     x = 2 + 3 * images((8, 3, 4, 5))
     norm, variables = variables_of(x, group=group)
     found, updates = norm.apply(variables, x, train=True, mutable=["batch_stats"])

@@ -133,4 +133,6 @@ def test_an_older_run_has_the_fields_that_came_since(tmp_path):
     config = configs.load("resnet_cifar10:20", ["steps=1"])
     (tmp_path / "config.json").write_text(config.to_json().replace('"remat": false, ', ""))
     assert '"remat"' not in (tmp_path / "config.json").read_text()
-    assert configs.read(tmp_path).to_json(sort_keys=True) == config.to_json(sort_keys=True)
+    assert configs.read(tmp_path / "config.json").to_json(sort_keys=True) == config.to_json(
+        sort_keys=True
+    )

@@ -299,7 +299,7 @@ def test_train_counts_the_auxiliary_heads(capsys):
         (("--config=googlenet_imagenet", "--config.model.modules.3a=(1,2)"), "has 2 widths"),
         (("--config=resnet_imagenet:50_x",), "no value 'resnet50_x'; did you mean"),
         (("--config=resnet_imagenet", "--config.model.shortcut=D"), "not one of A, B, C, none"),
-        (("--config=alexnet_imagenet", "--compare.model.colour=1"), "no key 'model.colour'"),
+        (("--config=alexnet_imagenet", "--compare.model.color=1"), "no key 'model.color'"),
         (("--config=alexnet_imagenet", "--config.model.widths=(96,256)"), "model alexnet: "),
         (("--config=alexnet_imagenet", "--config.model.width=-1"), "must be more than 0"),
         (("--config=resnet_imagenet", "--config.model.blocks=(0,1,1,1)"), "at least one unit"),

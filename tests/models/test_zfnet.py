@@ -36,7 +36,7 @@ LAYERS = [  # figure 3
     ("fc8",   "dense",   "",      (1, 1, 1000),   1000 * (4096 + 1),       1000 * 4096),
 ]
 # fmt: on
-SEES = {  # side, pixels between neighbours, the first pixel
+SEES = {  # side, pixels between neighbors, the first pixel
     "conv1": (7, 2, -1),
     "pool1": (7 + 2 * 2, 4, -1),
     "conv2": (11 + 4 * 4, 8, -1),
@@ -103,7 +103,7 @@ def test_the_sizes_of_table_3(fields, more):
     assert summary.totals(rows(**fields))["params"] == 62_357_608 + more
 
 
-# --- Initialisation and dropout ------------------------------------------------------------------
+# --- Initialization and dropout ------------------------------------------------------------------
 
 
 def test_weights_start_as_normal_numbers_of_deviation_0_01_and_biases_at_0():

@@ -28,7 +28,7 @@ def squash(x: float) -> float:
 
 
 def lrn(maps: Sequence[float]) -> list[float]:
-    """AlexNet's response normalisation of one pixel, a value for each map."""
+    """AlexNet's response normalization of one pixel, a value for each map."""
     return local_response_norm(jnp.asarray(maps, jnp.float32).reshape(1, 1, 1, -1)).ravel().tolist()
 
 
