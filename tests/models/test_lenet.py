@@ -158,13 +158,13 @@ def test_squash_is_1_7159_tanh_of_two_thirds():
     np.testing.assert_allclose(lenet.squash(jnp.array([-50.0, 50.0])), [-1.7159, 1.7159])
 
 
-def test_rbf_centres_are_ten_distinct_bitmaps_of_7x12():
+def test_rbf_centers_are_ten_distinct_bitmaps_of_7x12():
     assert lenet.RBF_CENTERS.shape == (10, 7 * 12)
     assert set(np.unique(lenet.RBF_CENTERS)) == {-1.0, 1.0}
     assert len(np.unique(lenet.RBF_CENTERS, axis=0)) == 10
 
 
-def test_rbf_centre_of_7_is_drawn_row_by_row():
+def test_rbf_center_of_7_is_drawn_row_by_row():
     rows = lenet.RBF_CENTERS[7].reshape(12, 7)
     assert (rows == 1).sum(1).tolist() == [0, 7] + [1] * 9 + [0]  # the bar, the stroke
     assert rows[2].tolist() == [-1] * 6 + [1]  # which starts at the right
@@ -278,7 +278,7 @@ def numpy_lenet5_1998(params, image):
     x = f(subsample(f(convolve(x, c3, p["C3"]["bias"])), p["S4"]))
     x = f(convolve(x, p["C5"]["kernel"], p["C5"]["bias"])).reshape(-1)
     x = f(x @ p["F6"]["kernel"] + p["F6"]["bias"])
-    return -np.array([((x - centre) ** 2).sum() for centre in lenet.RBF_CENTERS])
+    return -np.array([((x - center) ** 2).sum() for center in lenet.RBF_CENTERS])
 
 
 def test_lenet5_1998_computes_what_numpy_computes():

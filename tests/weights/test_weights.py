@@ -251,7 +251,7 @@ def edit(state, what):
     "what, message",
     [
         ("missing", r"layer2.1.conv2.weight is missing: wanted float32\[8, 8, 3, 3\]"),
-        ("more", r"layer2.9.conv1.weight, float32\[8, 8, 3, 3\], is no tensor of this network"),
+        ("more", r"layer2.9.conv1.weight, float32\[8, 8, 3, 3\], is not a tensor of this network"),
         ("shape", r"linear.weight is float32\[16, 10\], wanted float32\[10, 16\]"),
         ("dtype", r"layer1.0.bn1.bias is float16\[4\], wanted float32\[4\]"),
         ("nan", "bn1.running_var has values that are not finite"),
