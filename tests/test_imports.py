@@ -54,7 +54,7 @@ MAY_IMPORT = {
         *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
         *("setup", "splits"),
     },
-    "cnn_archs.analysis.estimate": {"analysis.ledger", "table", "train.progress"},
+    "cnn_archs.analysis.estimate": {"models", "table", "train.progress"},
     "cnn_archs.analysis": {"analysis", "models", "table"},
     "cnn_archs.analysis.exact": {
         *("analysis.exact", "models.summary", "config", "data.crops", "data.sources", "models"),

@@ -27,7 +27,7 @@ Names = Callable[[KeyPath], str]
 
 
 def names(model: Network) -> Names | None:
-    """Return a function from the path of a module to its torch name; None if torch has no such net."""
+    """Return a function from module path to torch name; None if torch has no such network."""
     rule = RULES.get(type(model))
     return rule(model) if rule else None
 
