@@ -226,10 +226,8 @@ MAY_IMPORT = {
         *("train.grid", "train.loop", "train.sweep"),
     },
     "cnn_archs.commands.networks": {
-        *("analysis.ledger", "analysis.summary", "commands.shared", "config", "errors", "setup"),
-        *("roles", "weights.run"),
         *("models.summary", "analysis.summary_tables", "commands.shared", "config", "errors"),
-        *("setup", "roles", "train.guard", "weights.export"),
+        *("setup", "roles", "weights.export"),
     },
     "cnn_archs.commands.papers": {
         *("analysis.claims", "analysis.page", "analysis.scoreboard", "analysis.statements"),
