@@ -96,6 +96,11 @@ def read(workdir: Path) -> ConfigDict:
         raise DataError(f"{path} is damaged: {first_line(e)}") from e
 
 
+def plain(config: ConfigDict) -> dict[str, Any]:
+    """Return `config` as config.json holds it: sections are dicts, and tuples are lists."""
+    return json.loads(config.to_json())
+
+
 def locate(
     experiment: str, folder: Path = EXPERIMENTS, what: str = "experiment"
 ) -> tuple[Path, str | None]:

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "cnn_archs.environment": set(),
     "cnn_archs.compiler_options": set(),
     "cnn_archs.allocation": set(),
+    "cnn_archs.backend": {"allocation", "compiler_options", "errors"},
     "cnn_archs.models": {"models"},
     "cnn_archs.cluster": {"errors"},
     "cnn_archs.cluster.job": {"cli", "train.guard"},  # a front door, like launch.py
@@ -36,21 +37,25 @@ MAY_IMPORT = {
         *("data.threads", "errors"),
     },
     "cnn_archs.data.statistics": {"cluster.processes", "data.damage"},
+    "cnn_archs.data.inputs": {
+        *("cluster.processes", "data.augment", "data.crops", "data.sources", "data.standardize"),
+        *("data.statistics", "data.streaming"),
+    },
     "cnn_archs.data.prepare": {
         *("data.damage", "data.originals", "data.prepared", "data.shards", "errors"),
         *("train.guard", "train.progress"),
     },
     "cnn_archs.config": {"models", "errors"},
-    "cnn_archs.setup": {"allocation", "compiler_options", "models", "data", "errors"},
-    "cnn_archs.splits": {"cluster.processes", "data", "errors", "setup"},
+    "cnn_archs.experiment": {
+        *("backend", "config", "data", "errors", "models", "train.durations", "train.recipe"),
+    },
     "cnn_archs.pictures": {
-        *("analysis.figures", "analysis.sheet", "config", "data", "evaluate.predict"),
-        *("setup", "splits"),
+        *("analysis.figures", "analysis.sheet", "data", "evaluate.predict", "experiment"),
     },
     "cnn_archs.analysis": {"analysis"},
     "cnn_archs.analysis.exact": {
         *("analysis.exact", "analysis.ledger", "config", "data.crops", "data.sources", "models"),
-        *("evaluate.views", "train.optimizers", "train.schedules"),
+        *("evaluate.views", "experiment", "train.schedules"),
     },
     "cnn_archs.analysis.statements": {"analysis.exact", "config", "errors"},
     "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models"},
@@ -66,7 +71,7 @@ MAY_IMPORT = {
         *("analysis.cells", "analysis.intervals", "analysis.printed", "analysis.tables"),
     },
     "cnn_archs.analysis.kinds": {"errors"},
-    "cnn_archs.analysis.intake": {"data", "errors", "setup", "splits"},
+    "cnn_archs.analysis.intake": {"data", "errors", "experiment"},
     "cnn_archs.analysis.pace": {
         *("analysis.estimate", "analysis.kinds", "analysis.provenance", "data.threads", "models"),
     },
@@ -75,17 +80,19 @@ MAY_IMPORT = {
         "cluster.mesh",
         "compiler_options",
         "errors",
-        "setup",
+        "experiment",
         "train.assemble",
+        "train.recipe",
         "train.steps",
     },
     "cnn_archs.analysis.fitting": {
-        *("analysis.intake", "analysis.program", "data.streaming", "errors", "setup"),
-        "train.assemble",
+        *("analysis.intake", "analysis.program", "data.streaming", "errors", "experiment"),
+        *("train.assemble", "train.recipe"),
     },
     "cnn_archs.analysis.plan": {
         *("analysis.fitting", "analysis.intake", "analysis.kinds", "analysis.ledger"),
-        *("analysis.pace", "analysis.program", "cluster", "errors", "setup", "train.assemble"),
+        *("analysis.pace", "analysis.program", "cluster", "errors", "experiment"),
+        *("train.assemble", "train.recipe"),
     },
     "cnn_archs.analysis.drawing": {"analysis.cells"},
     **dict.fromkeys(
@@ -108,6 +115,11 @@ MAY_IMPORT = {
     "cnn_archs.train": set(),  # and one line for each file, as for evaluate
     "cnn_archs.train.losses": set(),
     "cnn_archs.train.schedules": set(),
+    "cnn_archs.train.durations": {"errors"},
+    "cnn_archs.train.recipe": {
+        *("errors", "train.averages", "train.durations", "train.losses", "train.optimizers"),
+        "train.schedules",
+    },
     "cnn_archs.train.optimizers": {"train.schedules"},
     "cnn_archs.train.averages": {"train.schedules"},
     "cnn_archs.train.progress": {"errors"},
@@ -132,25 +144,25 @@ MAY_IMPORT = {
     "cnn_archs.evaluate.views": {"data.crops", "errors"},
     "cnn_archs.evaluate.cutting": {"data"},
     "cnn_archs.evaluate.protocols": {
-        *("data", "errors", "evaluate.cutting", "evaluate.views", "metrics", "setup"),
+        *("data", "errors", "evaluate.cutting", "evaluate.views", "experiment", "metrics"),
     },
-    "cnn_archs.evaluate.precise": {"data", "errors", "models.layers", "setup", "train.steps"},
-    "cnn_archs.evaluate.ensemble": {"errors", "evaluate.protocols", "metrics", "setup"},
+    "cnn_archs.evaluate.precise": {"data", "errors", "experiment", "models.layers", "train.steps"},
+    "cnn_archs.evaluate.ensemble": {"errors", "evaluate.protocols", "experiment", "metrics"},
     "cnn_archs.evaluate.robustness": {
         *("cluster", "config", "data", "errors", "evaluate.counting", "evaluate.run", "metrics"),
-        *("setup", "splits", "train.losses", "train.steps"),
+        *("experiment", "train.steps"),
     },
     "cnn_archs.evaluate.predict": {
-        *("config", "data", "errors", "evaluate.run", "setup", "splits"),
+        *("config", "data", "errors", "evaluate.run", "experiment"),
     },
     "cnn_archs.evaluate.run": {
         *("cluster", "config", "data", "environment", "errors", "evaluate.counting"),
         *("evaluate.ensemble", "evaluate.precise", "evaluate.protocols", "evaluate.views"),
-        *("metrics", "models"),
-        *("setup", "splits", "train.averages", "train.checkpoint", "train.losses", "train.steps"),
+        *("experiment", "metrics", "models", "train.checkpoint", "train.steps"),
     },
     "cnn_archs.train.run": {
-        *("cluster", "data", "errors", "evaluate.counting", "metrics", "setup", "train.averages"),
+        *("cluster", "data", "errors", "evaluate.counting", "experiment", "metrics"),
+        "train.averages",
         *("train.checkpoint", "train.diagnostics", "train.history", "train.optimizers"),
         *("train.schedules", "train.steps"),
     },
@@ -159,12 +171,13 @@ MAY_IMPORT = {
         "config",
         "errors",
         "evaluate.run",
+        "experiment",
         "train.run",
     },
     "cnn_archs.train.assemble": {
-        *("cluster", "config", "data", "errors", "models", "setup", "splits"),
-        *("train.averages", "train.curvature", "train.diagnostics", "train.losses"),
-        *("train.on_one_cpu", "train.optimizers", "train.run", "train.schedules", "train.steps"),
+        *("cluster", "compiler_options", "config", "data", "errors", "experiment", "models"),
+        *("train.curvature", "train.diagnostics", "train.losses", "train.on_one_cpu"),
+        *("train.optimizers", "train.recipe", "train.run", "train.schedules", "train.steps"),
     },
     "cnn_archs.train.loop": {
         *(
@@ -176,23 +189,23 @@ MAY_IMPORT = {
             "errors",
             "metrics",
         ),
-        "setup",
+        "experiment",
         *("train.assemble", "train.checkpoint", "train.guard", "train.history", "train.logs"),
         *("train.profiling", "train.progress", "train.run", "train.warm_start"),
     },
-    "cnn_archs.train.diagnostics": {"setup", "train.losses", "train.steps"},
+    "cnn_archs.train.diagnostics": {"compiler_options", "train.losses", "train.steps"},
     "cnn_archs.train.worker": {
-        *("analysis.figures", "config", "errors", "evaluate.robustness", "pictures"),
+        *("analysis.figures", "config", "errors", "evaluate.robustness", "experiment", "pictures"),
         *("train.guard", "train.loop"),
     },
-    "cnn_archs.train.grid": {"config", "errors", "setup", "splits", "train.guard", "train.loop"},
+    "cnn_archs.train.grid": {"config", "errors", "experiment", "train.guard", "train.loop"},
     "cnn_archs.train.sweep": {"cluster.machine", "errors", "train.grid", "train.guard"},
     "cnn_archs.weights": set(),
     "cnn_archs.weights.names": {"models"},
     "cnn_archs.weights.torch_layout": {"models", "weights.names"},
     "cnn_archs.weights.run": {
-        *("config", "environment", "errors", "evaluate.run", "models", "setup"),
-        *("train.assemble", "train.checkpoint", "train.guard", "train.run", "train.steps"),
+        *("compiler_options", "environment", "errors", "evaluate.run", "experiment", "models"),
+        *("train.checkpoint", "train.guard", "train.run", "train.steps"),
         "weights.torch_layout",
     },
     "cnn_archs.commands": set(),  # and one line for each file
@@ -203,8 +216,8 @@ MAY_IMPORT = {
         *(
             "evaluate.robustness",
             "evaluate.run",
+            "experiment",
             "pictures",
-            "setup",
             "train.grid",
             "train.guard",
             "train.loop",
@@ -216,7 +229,14 @@ MAY_IMPORT = {
         *("train.grid", "train.guard", "train.loop", "train.sweep"),
     },
     "cnn_archs.commands.networks": {
-        *("analysis.ledger", "analysis.summary", "commands.shared", "config", "errors", "setup"),
+        *(
+            "analysis.ledger",
+            "analysis.summary",
+            "commands.shared",
+            "config",
+            "errors",
+            "experiment",
+        ),
         *("train.guard", "weights.run"),
     },
     "cnn_archs.commands.papers": {
@@ -224,11 +244,12 @@ MAY_IMPORT = {
         *("commands.shared", "errors"),
     },
     "cnn_archs.commands.data": {
-        *("commands.shared", "config", "data.prepare", "errors", "pictures", "train.guard"),
+        *("commands.shared", "config", "data.prepare", "errors", "experiment", "pictures"),
+        "train.guard",
     },
     "cnn_archs.commands.planning": {
         *("analysis.claims", "analysis.kinds", "analysis.plan", "analysis.planned"),
-        *("analysis.program", "commands.shared", "config", "data.threads", "errors"),
+        *("analysis.program", "commands.shared", "config", "data.threads", "errors", "experiment"),
     },
     "cnn_archs.cli": {"cache", "commands", "errors"},
 }
@@ -247,15 +268,7 @@ HOLDERS = {  # package -> the only files that may import it
         for name in ("curves", "drawing", "figures", "layers", "plots")
     },
     "jinja2": {"cnn_archs/analysis/page.py"},
-    "ml_collections": {
-        *("cnn_archs/config.py", "cnn_archs/setup.py", "cnn_archs/splits.py"),
-        *("cnn_archs/evaluate/ensemble.py", "cnn_archs/evaluate/predict.py"),
-        *("cnn_archs/evaluate/run.py", "cnn_archs/pictures.py"),
-        *("cnn_archs/train/loop.py", "cnn_archs/train/assemble.py", "experiments/base.py"),
-        "cnn_archs/train/grid.py",
-        *(f"cnn_archs/analysis/{name}.py" for name in ("fitting", "intake", "plan", "program")),
-        "cnn_archs/weights/run.py",
-    },
+    "ml_collections": {"cnn_archs/config.py", "cnn_archs/experiment.py", "experiments/base.py"},
     "safetensors": {"cnn_archs/weights/run.py"},
     "submitit": {"cnn_archs/cluster/slurm.py"},
     "yaml": {"cnn_archs/cluster/jobset.py"},

@@ -147,7 +147,7 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
     if any((workdir / "checkpoints").glob("*")):
         from cnn_archs.train import loop
 
-        loop.check_config(workdir, config)
+        loop.check_config(workdir, configs.plain(config))
 
 
 def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:

@@ -33,21 +33,22 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
     configurations = [configs.load(experiment, keys) for experiment, keys in choices]
 
     from cnn_archs.analysis import ledger, summary
-    from cnn_archs.setup import described, user_errors
+    from cnn_archs.errors import user_errors
+    from cnn_archs.experiment import outline
 
     documents, ledgers = [], []
-    for config in configurations:
-        model, image_shape = described(config)
-        with user_errors(f"model {config.model.name}"):
-            ledgers.append(ledger.ledger(model, image_shape, arguments.train))
-        documents.append(summary.document(config.model.name, image_shape, ledgers[-1]))
+    outlines = [outline(config) for config in configurations]
+    for one in outlines:
+        with user_errors(f"model {one.name}"):
+            ledgers.append(ledger.ledger(one.model, one.image_shape, arguments.train))
+        documents.append(summary.document(one.name, one.image_shape, ledgers[-1]))
     if len(ledgers) == 1:
         tables = summary.tables(ledgers[0])
         emit(arguments, documents[0], summary.text(tables, arguments.format))
     else:
-        a, b = (config.to_dict() for config in configurations)
-        heads = (f"A: {a['model']['name']}", f"B: {b['model']['name']}")
-        changed = ", ".join(configs.differences(a, b))
+        a, b = outlines
+        heads = (f"A: {a.name}", f"B: {b.name}")
+        changed = ", ".join(configs.differences(a.config, b.config))
         tables = [summary.side_by_side(*ledgers)]
         text = f"{heads[0]}\n{heads[1]}, which differs in {changed or 'nothing'}\n\n"
         emit(arguments, documents, text + summary.text(tables, arguments.format))
@@ -61,16 +62,17 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError("export: what? --workdir=DIR of a run, or --config=EXPERIMENT")
     if overrides and not arguments.config:
         raise ConfigError(f"export: the run's config is fixed; no --config.{overrides[0]}")
-    config = configs.load(arguments.config, overrides) if arguments.config else None
     workdir = workdir_of(arguments) if arguments.workdir else None
+    config = configs.read(workdir) if workdir else configs.load(arguments.config, overrides)
 
+    from cnn_archs.experiment import outline
     from cnn_archs.train import guard
     from cnn_archs.weights import run
 
     output = Path(arguments.output)
     check_output(output)
     with guard.writing(output.parent):
-        done = run.export(output, config, workdir)
+        done = run.export(output, outline(config), workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
     emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
 
@@ -87,11 +89,12 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(f"there is no file {arguments.file}")
     config = configs.load(arguments.config, overrides)
 
+    from cnn_archs.experiment import outline
     from cnn_archs.train import guard
     from cnn_archs.weights import run
 
     workdir = Path(arguments.workdir)
     with guard.writing(workdir):
-        done = run.import_(Path(arguments.file), config, workdir)
+        done = run.import_(Path(arguments.file), outline(config), workdir)
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, text)

@@ -38,10 +38,11 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
     program.simulate(arguments.devices)  # before anything asks jax for a device
     from cnn_archs import config as configs
     from cnn_archs.data.threads import cores
+    from cnn_archs.experiment import resolve
 
-    config = configs.load(arguments.config, overrides)
+    experiment = resolve(configs.load(arguments.config, overrides))
     kind = kinds.find(arguments.kind)
     own = [workdir / "result.json"] if workdir else []
     files = [path for path in [*own, *claims.RESULTS.glob("*/*.json")] if path.is_file()]
-    found = plan.plan(config, kind, arguments.cores or cores(), files)
+    found = plan.plan(experiment, kind, arguments.cores or cores(), files)
     emit(arguments, found, planned.text(found))

@@ -14,11 +14,14 @@ FILE = "statistics.npz"
 Statistics = dict[str, np.ndarray]
 
 
-def kept(workdir: Path, compute: Callable[[], Statistics]) -> Statistics:
+def kept(workdir: Path | None, compute: Callable[[], Statistics]) -> Statistics:
     """The statistics of the run in `workdir`: read, or computed and written, whole or not at all.
 
-    DataError where the file is damaged: its archive has a checksum of each array.
+    Without a workdir they are computed. DataError where the file is damaged: its archive has a
+    checksum of each array.
     """
+    if workdir is None:
+        return compute()
     path = workdir / FILE
     found = processes.arrays_of_first(lambda: read(path))
     if found is not None:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_archs.setup import once
+from cnn_archs.compiler_options import once
 from cnn_archs.train.losses import Loss
 from cnn_archs.train.steps import Prepare, objective_of
 

@@ -7,17 +7,13 @@ Nothing here touches a device.
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from cnn_archs import config as configs
 from cnn_archs.errors import ConfigError, DataError, first_line
-from cnn_archs.setup import stored
-from cnn_archs.splits import training_images
+from cnn_archs.experiment import dataset_of, recipe_of
 from cnn_archs.train.guard import write_json
 from cnn_archs.train.loop import FREE
 
@@ -31,14 +27,15 @@ TRACED = ("seed", "schedule.learning_rate")
 class Cell(NamedTuple):
     """One network to train. name: of the cell in its sweep; after: evaluations when it is trained.
 
-    experiment, overrides: what `config` comes from, the seed among them.
+    experiment, overrides: what `config` comes from, the seed among them. config: as config.json
+    holds it.
     """
 
     name: str
     seed: int
     experiment: str
     overrides: tuple[str, ...]
-    config: ConfigDict
+    config: dict[str, Any]
     workdir: Path
     after: tuple[str, ...]
 
@@ -48,23 +45,27 @@ class Cell(NamedTuple):
     def of_seed(self, seed: int) -> "Cell":
         """Returns this cell with another seed."""
         keys = (*self.overrides, f"seed={seed}")
-        config = configs.load(self.experiment, list(keys))
+        config = configs.plain(configs.load(self.experiment, list(keys)))
         workdir = self.workdir.with_name(f"seed{seed}")
         return self._replace(seed=seed, overrides=keys, config=config, workdir=workdir)
+
+    def loaded(self) -> Any:
+        """The config as `resolve` and its parts take it."""
+        return configs.load(self.experiment, list(self.overrides))
 
     @property
     def done(self) -> bool:
         """Is it trained, as long as its config says, and evaluated? ConfigError if with another."""
         if not all((self.workdir / f"{name}.json").is_file() for name in ("result", *self.after)):
             return False
-        made, own = configs.read(self.workdir), self.config
-        changed = configs.differences(*(json.loads(c.to_json()) for c in (made, own)))
+        made, own = configs.plain(configs.read(self.workdir)), self.config
+        changed = configs.differences(made, own)
         if set(changed) - FREE:
             raise ConfigError(
                 f"{self.workdir} holds a run with another config ({', '.join(changed)}); use "
                 "another --workdir or remove that one"
             )
-        return (made.steps, made.epochs) == (own.steps, own.epochs)
+        return all(made[key] == own[key] for key in ("steps", "epochs"))
 
     @property
     def step(self) -> int:
@@ -130,7 +131,7 @@ def cells(
             experiment, *own = sweep["cells"][name]
             keys = (*own, *overrides, f"seed={seed}", "seeds=1")
             try:
-                config = configs.load(experiment, list(keys))
+                config = configs.plain(configs.load(experiment, list(keys)))
             except ConfigError as e:
                 raise ConfigError(f"cell {name}: {first_line(e)}") from e
             workdir, after = folder / name / f"seed{seed}", tuple(sweep.get("after", ()))
@@ -138,12 +139,12 @@ def cells(
     return found
 
 
-def steps_of(config: ConfigDict) -> int | None:
-    """How many the training of `config` has; None where that takes data that is not there."""
-    if config.steps:
-        return config.steps
+def steps_of(cell: Cell) -> int | None:
+    """How many the training of `cell` has; None where that takes data that is not there."""
+    config = cell.loaded()
+    recipe = recipe_of(config)
     try:
-        return math.ceil(config.epochs * training_images(config) / config.data.batch_size)
+        return recipe.steps or recipe.total_steps(dataset_of(config).training_images())
     except DataError:
         return None
 
@@ -161,8 +162,8 @@ def alike(found: Iterable[Cell], most: int) -> list[list[Cell]]:
     and their images are on the devices."""
     groups: dict[str, list[Cell]] = {}
     for cell in found:
-        tree = cell.config.to_dict()
-        if 0 in stored(cell.config)[0]:
+        tree = json.loads(json.dumps(cell.config))
+        if not dataset_of(cell.loaded()).in_memory:
             tree["alone"] = str(cell)
         for key in TRACED:
             section, _, leaf = f".{key}".rpartition(".")

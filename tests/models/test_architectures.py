@@ -18,8 +18,8 @@ from training_step import abstract_step
 
 from cnn_archs import models
 from cnn_archs.analysis import ledger
+from cnn_archs.compiler_options import once
 from cnn_archs.models import googlenet, resnet, vgg
-from cnn_archs.setup import once
 from cnn_archs.weights import torch_layout
 
 

@@ -7,7 +7,7 @@ import torch
 
 from cnn_archs import models
 from cnn_archs.analysis import ledger
-from cnn_archs.setup import once
+from cnn_archs.compiler_options import once
 
 F = torch.nn.functional
 # fmt: off

@@ -9,7 +9,7 @@ from training_step import abstract_step
 from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.analysis import ledger
-from cnn_archs.setup import once
+from cnn_archs.compiler_options import once
 from cnn_archs.train import losses, steps
 
 slow = pytest.mark.slow

@@ -12,8 +12,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
 from cnn_archs.analysis import ledger
+from cnn_archs.compiler_options import once
 from cnn_archs.models.layers import MaxPool
-from cnn_archs.setup import once
 
 F = torch.nn.functional
 IMAGE = (224, 224, 3)
