@@ -106,22 +106,47 @@ def main(
 
 
 def text(result: dict[str, Any]) -> str:
-    """The result as a person reads it in a terminal."""
-    from cnn_archs.analysis import report
+    """Formats a result for a terminal: its table, and what it was measured on."""
+    return f"{table_of(result).text()}\n{setting(result)}"
 
-    return f"{report.aligned(result['table'])}\n{report.benchmark_setting(result)}"
+
+def table_of(result: Mapping[str, Any]) -> Any:
+    """Returns the table.Table of a result."""
+    from cnn_archs.table import Table
+
+    heads, *rows = result["table"]
+    return Table(heads, rows)
+
+
+def setting(result: Mapping[str, Any]) -> str:
+    """Formats the machine and the versions of a result in one line."""
+    machine, versions = result["machine"], result["versions"]
+    parts = [f"{machine['cores']} cores of {machine['cpu']}, load {machine['load_before']:.1f}"]
+    if "threads" in machine:
+        parts.append(f"{machine['threads']} threads")
+    labels = {"jaxlib": "jaxlib", "torch": "PyTorch", "python": "Python"}
+    parts += [f"{label} {versions[key]}" for key, label in labels.items() if key in versions]
+    return "; ".join([*parts, f"commit {versions['git_commit'][:9]}"])
+
+
+def readme_tables(folder: Path) -> str:
+    """Formats the README's tables in Markdown, one for each result file in `folder`."""
+    parts = []
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text())
+        link = f"[`benchmarks/{path.stem}.py`](results/benchmarks/{path.name})"
+        parts.append(f"{link}: {setting(result)}.\n\n{table_of(result).markdown()}\n")
+    return "\n".join(parts)
 
 
 def write(name: str, result: dict[str, Any]) -> None:
     """Writes a result to results/benchmarks/ and the README's tables anew."""
-    from cnn_archs.analysis import report
-
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split("<!-- benchmarks -->\n")
     after = rest.split("<!-- /benchmarks -->")[1]
-    tables = report.benchmark_tables(RESULTS)
+    tables = readme_tables(RESULTS)
     readme.write_text(f"{before}<!-- benchmarks -->\n{tables}<!-- /benchmarks -->{after}")
 
 

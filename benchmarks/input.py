@@ -251,4 +251,4 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    common.main(__doc__, declare, measure, table, packages=("simplejpeg", "pillow", "grain"))
+    common.main(__doc__, declare, measure, table, packages=("simplejpeg", "pillow"))

@@ -18,34 +18,6 @@ from typing import Any
 import common
 
 
-def step_of(network: str, batch: int, side: int, **fields: Any) -> tuple[Any, Any, Any]:
-    """(model, training step, its abstract arguments)."""
-    import jax
-    import jax.numpy as jnp
-
-    from cnn_archs import models
-    from cnn_archs.train import averages, losses, optimizers, schedules, steps
-
-    net = models.create(network, **fields)
-    schedule = schedules.create("constant", steps_per_epoch=1.0, learning_rate=0.1)
-    knobs: Any = dict(momentum=0.9, weight_decay=1e-4, decayed="all", bias_rate=1.0)
-    optimizer = optimizers.create("momentum", schedule, **knobs)
-    average = averages.create("none", steps_per_epoch=1.0)
-    step = steps.train_step_of(
-        net,
-        losses.create("cross_entropy", smoothing=0.0),
-        optimizer,
-        average,
-        lambda key, images: images.astype(jnp.float32) / 255,
-        auxiliary=0.3,
-        micro_batch=0,
-    )
-    image, key = (side, side, 3), jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(lambda k: steps.init_state(net, optimizer, average, k, image), key)
-    images = jax.ShapeDtypeStruct((batch, *image), jnp.uint8)
-    return net, step, (state, key, images, jax.ShapeDtypeStruct((batch,), jnp.int32))
-
-
 def left(net: Any, state: Any, images: Any) -> int:
     """Bytes that the forward pass of `net` leaves for the gradient."""
     import jax
@@ -89,14 +61,19 @@ def peak(step: Any, arguments: Any, topology: str) -> int | None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """A row for each network, dtype, and with remat or without."""
+    """Counts a row for each network, each dtype, with remat and without."""
+    from abstract_step import abstract_step
+
+    from cnn_archs import models
+
+    image = (options.side, options.side, 3)
     rows: list[dict[str, Any]] = []
     for network in options.networks.split(","):
         for dtype in ("bfloat16", "float32"):
             for remat in (False, True):
                 row: dict[str, Any] = dict(network=network, dtype=dtype, remat=remat)
-                size = (options.batch, options.side)
-                net, step, abstract = step_of(network, *size, dtype=dtype, remat=remat)
+                net = models.create(network, dtype=dtype, remat=remat)
+                step, abstract = abstract_step(net, image, options.batch)
                 row["left"] = left(net, abstract[0], abstract[2])
                 if options.tpu:
                     row["peak"] = peak(step, abstract, options.tpu)

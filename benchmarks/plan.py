@@ -32,10 +32,11 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
     from cnn_archs import config as configs
     from cnn_archs.analysis import claims, kinds, plan
     from cnn_archs.experiment import resolve
+    from cnn_archs.run_dir import results_in
     from cnn_archs.train.assemble import Part, assemble
 
     resolved = resolve(configs.load(experiment, ["seeds=1", f"steps={steps + 1}"]))
-    planned = plan.plan(resolved, kinds.find("cpu"), 1, claims.RESULTS.glob("*/*.json"))
+    planned = plan.plan(resolved, kinds.find("cpu"), 1, results_in(claims.RESULTS))
     run = assemble(Part(resolved))
     run.advance()  # compiles
     tens = []

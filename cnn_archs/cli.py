@@ -56,7 +56,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         if overrides and not hasattr(arguments, kind):
             raise ConfigError(f"{arguments.command} takes no --{kind}.{overrides[0]}")
     arguments.compare_overrides, arguments.slurm = keys["compare"], keys["slurm"]
-    arguments.argv = argv
+    arguments.argv, arguments.main = argv, main
     return arguments, keys["config"]
 
 

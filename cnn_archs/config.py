@@ -6,27 +6,39 @@ that section afresh from its own defaults. Every mistake is a ConfigError of one
 """
 
 import ast
+import functools
 import importlib.util
 import json
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
-from cnn_archs.errors import ConfigError, DataError, first_line, nearest
+from cnn_archs.errors import ConfigError, first_line, nearest
+from cnn_archs.files import read_json, reading
 
+Config: TypeAlias = ConfigDict  # what `load` and `read` return; only experiment.py looks into it
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+# Key or section in the configs of older commits -> its name today, "" where it is gone.
+OLD_KEYS = {
+    "colour": "color",
+    "data.damaged": "data.on_corrupt",
+    "data.shrink": "data.downsample",
+    "name": "",
+}
 
 
 def load(experiment: str, overrides: list[str]) -> ConfigDict:
     """The config of `experiment` with `overrides` (`a.b=value`, in order), complete and locked."""
     from cnn_archs import models
 
-    base = module_at(EXPERIMENTS / "base.py")
     path, argument = locate(experiment)
     config = call(module_at(path), argument)
+    choices_of = base().CHOICES
     if config.model.name not in models.MODELS:
         raise ConfigError(unknown("model.name", config.model.name, list(models.MODELS)))
     stated = config.model.to_dict()
@@ -37,17 +49,17 @@ def load(experiment: str, overrides: list[str]) -> ConfigDict:
         config.model = ConfigDict(with_parts(fields, stated))
 
     pairs = [split_override(o) for o in overrides]
-    kinds = ("model", *base.CHOICES)
+    kinds = ("model", *choices_of)
     for key, text in pairs:
         kind, _, rest = key.partition(".")
         if rest == "name" and kind in kinds:
-            choices = models.MODELS if kind == "model" else base.CHOICES[kind]
+            choices = models.MODELS if kind == "model" else choices_of[kind]
             if text not in choices:
                 raise ConfigError(unknown(key, text, list(choices)))
             fresh = (
                 {"name": text, **models.fields(text)}
                 if kind == "model"
-                else base.section(kind, text)
+                else base().section(kind, text)
             )
             with config.unlocked():
                 config[kind] = ConfigDict(fresh)
@@ -77,23 +89,59 @@ def with_parts(fields: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]
     return parts
 
 
-def read(workdir: Path) -> ConfigDict:
-    """The config.json of a run, locked. ConfigError without one, DataError if it is damaged."""
+def read(path: Path) -> ConfigDict:
+    """Reads the config.json of a run, by this or an older commit; complete and locked.
+
+    DataError where the file is damaged.
+    """
+    tree = read_json(path)
+    with reading(path):
+        return completed(tree).lock()
+
+
+def with_new_keys(saved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Renames the OLD_KEYS of a config, or of its section `prefix`, as an older commit saved it."""
+    renamed = {}
+    for key, value in saved.items():
+        if isinstance(value, Mapping):
+            value = with_new_keys(value, f"{prefix}{key}.")
+        if new := OLD_KEYS.get(f"{prefix}{key}", key):
+            renamed[new.rpartition(".")[2]] = value
+    return renamed
+
+
+def new_override(override: str) -> str:
+    """Renames the key of `section.key=value`, or of `section.key`, as an older commit took it."""
+    for old, new in OLD_KEYS.items():
+        if new and re.match(rf"{re.escape(old)}(\.|=|$)", override):
+            return new + override.removeprefix(old)
+    return override
+
+
+def completed(saved: Mapping[str, Any]) -> ConfigDict:
+    """Brings a config that an older commit may have saved to the keys of today.
+
+    Keys that are newer than `saved` get their defaults; a section that is newer is the first of its
+    choices. KeyError, TypeError, ValueError or AttributeError where `saved` is no config.
+    """
     from cnn_archs import models
 
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise ConfigError(f"there is no run in {workdir} (no config.json)")
-    try:
-        saved = ConfigDict(module_at(EXPERIMENTS / "base.py").DEFAULTS)  # keys newer than the run
-        del saved.model
-        saved.update(json.loads(path.read_text()))
-        if saved.model.name in models.MODELS:
-            newer = models.fields(saved.model.name)
-            saved.model = ConfigDict(with_parts(newer, saved.model.to_dict()))
-        return saved.lock()
-    except (ValueError, TypeError, AttributeError) as e:
-        raise DataError(f"{path} is damaged: {first_line(e)}") from e
+    saved = with_new_keys(saved)
+    full = base().config()
+    with full.unlocked():
+        for kind, choices in base().CHOICES.items():
+            stated = saved.get(kind)
+            if stated and stated["name"] in choices:
+                full[kind] = ConfigDict(base().section(kind, stated["name"]))
+        del full.model
+        full.update(saved)
+        if full.model.name in models.MODELS:
+            newer = models.fields(full.model.name)
+            full.model = ConfigDict(with_parts(newer, full.model.to_dict()))
+    for key in (*base().CHOICES, *(k for k, v in base().DEFAULTS.items() if isinstance(v, dict))):
+        if not isinstance(full[key], ConfigDict):
+            raise TypeError(f"{key} is no section")
+    return full
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:
@@ -115,6 +163,12 @@ def locate(
     if not path.is_file():
         raise ConfigError(f"--config: there is no file {path}")
     return path, argument or None
+
+
+@functools.cache
+def base() -> ModuleType:
+    """Returns experiments/base.py, executed once."""
+    return module_at(EXPERIMENTS / "base.py")
 
 
 def module_at(path: Path) -> ModuleType:
@@ -158,9 +212,9 @@ def override(config: ConfigDict, key: str, text: str) -> None:
     for section in sections:
         node = node.get(section) if isinstance(node, ConfigDict) else None
         if not isinstance(node, ConfigDict):
-            raise ConfigError(unknown("--config", key, leaves(config), what="key"))
+            raise ConfigError(unknown("--config", key, list(flat(config)), what="key"))
     if not isinstance(node, ConfigDict) or leaf not in node:
-        raise ConfigError(unknown("--config", key, leaves(config), what="key"))
+        raise ConfigError(unknown("--config", key, list(flat(config)), what="key"))
     if isinstance(node[leaf], ConfigDict):
         raise ConfigError(f"--config.{key} is a section: set one of its keys")
     node[leaf] = parse(key, text, node[leaf])
@@ -230,30 +284,20 @@ def check(config: ConfigDict) -> None:
         )
 
 
-def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
-    """The keys, `section.key`, in which two configs differ."""
-    found = []
-    for key in sorted({*a, *b}):
-        x, y = a.get(key), b.get(key)
-        if isinstance(x, dict) and isinstance(y, dict):
-            found += differences(x, y, f"{prefix}{key}.")
-        elif x != y:
-            found.append(f"{prefix}{key}")
-    return found
-
-
-def leaves(config: ConfigDict, prefix: str = "") -> list[str]:
-    """All keys of `config`, as they are written on the command line."""
-    found = []
+def flat(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """Returns `config` as {key: value}, with keys as on the command line, such as `data.pad`."""
+    found: dict[str, Any] = {}
     for key, value in config.items():
-        inner = isinstance(value, ConfigDict)
-        found += leaves(value, f"{prefix}{key}.") if inner else [f"{prefix}{key}"]
+        inner = isinstance(value, Mapping | ConfigDict)
+        found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
     return found
 
 
 def unknown(where: str, word: str, words: list[str], what: str = "value") -> str:
     """One line: `where` has no `word`; the nearest of `words`, or all of them."""
+    # A right leaf in the wrong section.
     elsewhere = (w for w in words if w.split(".")[-1] == word.split(".")[-1])
-    near = nearest(word, words) or next(elsewhere, None)  # a right leaf in the wrong section
+    renamed = (w for w in words if w == new_override(word))
+    near = next(renamed, None) or nearest(word, words) or next(elsewhere, None)
     hint = f"did you mean {near!r}?" if near else f"there are {', '.join(words)}"
     return f"{where}: no {what} {word!r}; {hint}"

@@ -9,14 +9,13 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cnn_archs import backend, models
 from cnn_archs import config as configs
-from cnn_archs.data import augment, colour, crops, sources
+from cnn_archs.data import augment, color, crops, sources
 from cnn_archs.data.dataset import Dataset
 from cnn_archs.data.inputs import MEANS, Inputs
 from cnn_archs.data.standardize import Standardization
@@ -34,7 +33,7 @@ class Classifier(NamedTuple):
     inputs: how images of the dataset come to be image_shape.
     """
 
-    model: nn.Module
+    model: models.Network
     image_shape: Shape
     classes: int
     inputs: Inputs
@@ -85,7 +84,7 @@ class Outline:
     """
 
     name: str
-    model: nn.Module
+    model: models.Network
     image_shape: Shape
     recipe: Recipe
     upkeep: Upkeep
@@ -131,7 +130,7 @@ def resolve(config: ConfigDict) -> Experiment:
     """
     outlined, dataset = outline(config), dataset_of(config)
     name, model, shape = outlined.name, outlined.model, outlined.image_shape
-    classes = config.model.get("num_classes", 10)  # lenet5_1998 has bitmaps of ten digits
+    classes = model.num_classes
     if classes < dataset.classes:
         raise ConfigError(
             f"model {name} has {classes} outputs, but {dataset.name} has {dataset.classes} "
@@ -154,10 +153,10 @@ def outline(config: ConfigDict) -> Outline:
     The dataset need be known or there only where the config leaves the images' size to it.
     """
     recipe = recipe_of(config)
-    check_batch(recipe.batch_size, recipe.micro_batch, bn_group=config.model.get("bn_group", 0))
     fields = config.model.to_dict()
     with user_errors(f"model {fields['name']}"):
         model = models.create(**fields)
+    check_batch(recipe.batch_size, recipe.micro_batch, bn_group=model.bn_group)
     return Outline(
         name=fields["name"],
         model=model,
@@ -178,24 +177,24 @@ def outline(config: ConfigDict) -> Outline:
 def dataset_of(config: ConfigDict) -> Dataset:
     """Return the dataset of `config`, whose images are not read.
 
-    ConfigError where they cannot be shrunk, DataError where it is neither known nor there.
+    ConfigError where they cannot be downsampled, DataError where it is neither known nor there.
     """
     data = config.data
     (h, w, c), classes = sources.describe(data.name, data.data_dir)
-    shrink = data.shrink
-    if shrink < 1 or h % shrink or w % shrink:
-        raise ConfigError(f"data.shrink={shrink} does not divide the images, {h} x {w} pixels")
-    if shrink > 1 and not (h and w):
-        raise ConfigError("data.shrink needs a dataset whose images are of one size")
+    by = data.downsample
+    if by < 1 or h % by or w % by:
+        raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
+    if by > 1 and not (h and w):
+        raise ConfigError("data.downsample needs a dataset whose images are of one size")
     return Dataset(
         name=data.name,
         data_dir=data.data_dir,
-        stored_shape=(h // shrink, w // shrink, c),
+        stored_shape=(h // by, w // by, c),
         classes=classes,
-        shrink=shrink,
+        downsample=by,
         holdout=data.holdout,
         examples=data.examples,
-        damaged=data.damaged,
+        on_corrupt=data.on_corrupt,
         threads=data.threads,
     )
 
@@ -220,12 +219,12 @@ def inputs_of(config: ConfigDict, shape: Shape, *, resident: bool) -> Inputs:
         raise ConfigError(f"data.mean is {config.data.mean!r}, not one of {', '.join(MEANS)}")
     with user_errors("config"):
         standardize = standardization_of(config)
-        check_colours(config)
+        check_colors(config)
         return Inputs(
             crop=crop_of(config, shape),
             resident=resident,
             mirror=config.mirror,
-            colour=colour.create(**config.colour.to_dict()),
+            color=color.create(**config.color.to_dict()),
             augment=augment.create(**config.augment.to_dict()),
             mean=config.data.mean,
             standardize=standardize,
@@ -250,8 +249,8 @@ def standardization_of(config: ConfigDict) -> Standardization | None:
     return Standardization(**knobs)
 
 
-def check_colours(config: ConfigDict) -> None:
-    """ConfigError where the generator would change colours of which a mean has been taken off."""
+def check_colors(config: ConfigDict) -> None:
+    """ConfigError where the generator would change colors of which a mean has been taken off."""
     if config.augment.name != "generator" or config.data.mean == "none":
         return
     brightness = tuple(config.augment.brightness_range)

@@ -17,6 +17,7 @@ from cnn_archs.data.sources import Split
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.evaluate.predict import Run, opened, read_image
 from cnn_archs.experiment import Experiment
+from cnn_archs.run_dir import FILTERS, RunDir
 
 MISTAKES = 40  # images in mistakes.png
 SHEET = 500  # images in a sheet of predictions
@@ -26,7 +27,7 @@ LAYERS = 24  # rows of features.png
 def variants(experiment: Experiment, output: Path, images: int, count: int) -> dict[str, Any]:
     """Writes the PNG `output`: training images, `count` variants of each beside it.
 
-    Colours and geometry are those of training; the mean is left in and the scale is that of pixels,
+    Colors and geometry are those of training; the mean is left in and the scale is that of pixels,
     so that a person sees images. The images are the first ones of the run's first seed.
     """
     inputs = dataclasses.replace(
@@ -94,7 +95,7 @@ def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
         chosen, source = read_image(image, experiment), short(image.name, 40)
     else:
         chosen, source = next(batches(test, 1))[0][0], "the first test image"
-    folder = workdir / "figures"
+    folder = RunDir(workdir).figures
     folder.mkdir(exist_ok=True)
     shows = {**inside(run, chosen, source, folder), **outside(run, test, folder)}
     return {str(folder / name): what for name, what in shows.items()}
@@ -102,7 +103,7 @@ def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
 
 def first_filters(workdir: Path) -> dict[str, str]:
     """`of_run`, but filters.png alone, for which no image is looked at."""
-    run, folder = opened(workdir), workdir / "figures"
+    run, folder = opened(workdir), RunDir(workdir).figures
     folder.mkdir(exist_ok=True)
     return {str(folder / name): what for name, what in filters(run, calls(run), folder).items()}
 
@@ -120,8 +121,8 @@ def filters(run: Run, called: Sequence[Place], folder: Path) -> dict[str, str]:
     if channels not in (1, 3):
         return {}
     title = f"{'/'.join(path)} of {run.title}: {count} filters of {h}x{w}x{channels}"
-    figures.filters(np.asarray(kernel, np.float32), title, folder / "filters.png")
-    return {"filters.png": "the first layer's weights"}
+    figures.filters(np.asarray(kernel, np.float32), title, folder / FILTERS)
+    return {FILTERS: "the first layer's weights"}
 
 
 def inside(run: Run, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 `config(...)` is what an experiment returns. A section with a `name` (optimizer, schedule, ...) has
 the fields of the thing it names and no others; `model` has the fields of its flax module, which
-are not listed here. Unknown keys are errors at any depth, here and on the command line.
+are not listed here. Unknown keys are errors at any depth, here and on the command line. ROLES says
+what kind of choice each knob is, and so who may change it.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
@@ -48,13 +50,13 @@ DEFAULTS: dict[str, Any] = dict(
         holdout=0,           # training images set aside, by class where labels are known at once:
                              # to select by, or for a plateau; 0 for figures
         examples=0,          # training images used, by class as those set aside; 0: all the rest
-        damaged="raise",     # an image that cannot be read: raise, or skip to the next sound one
+        on_corrupt="raise",  # an image that cannot be read: raise, or skip to the next sound one
         threads=0,           # that read and decode images which differ in size; 0: one a core
         mean="none",         # what is taken off: the training images' mean, by pixel or channel;
                              # of images that differ in size, that of evaluation's crops
         pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become; with a mean, only its width
                              # counts; not with standardize
-        shrink=1,            # where images are of one size: means over so many by so many pixels,
+        downsample=1,        # where images are of one size: means over so many by so many pixels,
                              # a smaller image, before all else
         pad=0,               # pixels of value 0 put around each image
         image_shape=(0, 0, 0),   # height, width, channels that the network sees; 0: the dataset's
@@ -71,7 +73,7 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
         shorter_side=dict(smallest=256, largest=256, evaluate=256),   # resized to, in pixels
         inception=dict(area=(0.08, 1.0), aspect=(0.75, 4 / 3), evaluate=256),
     ),
-    colour=dict(
+    color=dict(
         none=dict(),
         pca=dict(sigma=0.1),                        # AlexNet, section 4.1
         jitter=dict(brightness=0.4, contrast=0.4, saturation=0.4),
@@ -140,7 +142,7 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
 # fmt: on
 FIRST = dict(
     crop="none",
-    colour="none",
+    color="none",
     augment="none",
     standardize="none",
     loss="cross_entropy",
@@ -149,6 +151,52 @@ FIRST = dict(
     warmup="none",
     schedule="constant",
 )  # fmt: skip
+
+Role = Literal["recipe", "length", "layout", "logging", "numerics", "replicate"]
+
+# The role of each knob, or of each knob in a section; of all others it is `recipe`.
+ROLES: dict[str, Role] = {
+    "seed": "replicate",
+    "seeds": "replicate",
+    "epochs": "length",
+    "steps": "length",
+    "mesh": "layout",            # how the same work is laid out in memory and over devices
+    "eval_batch_size": "layout",
+    "model.remat": "layout",
+    "data.data_dir": "layout",
+    "data.threads": "layout",
+    "log_every": "logging",
+    "eval_every": "logging",
+    "diagnose_every": "logging",
+    "checkpoint_every": "logging",
+    "keep": "logging",
+    "profile": "logging",
+    "deterministic": "numerics", # how exactly the same arithmetic is rounded
+    "matmul_precision": "numerics",
+}  # fmt: skip
+OUTCOME_UNCHANGED: frozenset[Role] = frozenset({"layout", "logging", "numerics", "replicate"})
+RESUMABLE: frozenset[Role] = frozenset({"length", "layout", "logging"})
+
+
+def role(key: str, config: Mapping[str, Any]) -> Role:
+    """Returns the role of the knob `key`, such as `data.threads`, in the nested dict `config`.
+
+    It decides who may change the knob. A resumed run may change RESUMABLE roles. Claims and reports
+    count a result as one of an experiment's recipe whatever the OUTCOME_UNCHANGED roles are. Three
+    knobs are part of the recipe where the trained weights depend on them.
+    """
+
+    def names(section: str, name: str) -> bool:
+        return config.get(section, {}).get("name") == name
+
+    if key == "eval_every" and names("schedule", "plateau"):  # patience counts evaluations
+        return "recipe"
+    if key == "data.data_dir" and names("data", "image_folder"):  # the folder is the dataset
+        return "recipe"
+    if key == "mesh.data" and config.get("model", {}).get("bn_group") == -1:  # a device's images
+        return "recipe"
+    section = key.partition(".")[0]
+    return ROLES.get(key) or ROLES.get(section, "recipe")
 
 
 def section(kind: str, name: str) -> dict[str, Any]:

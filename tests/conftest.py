@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Before jax is imported.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -21,6 +23,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 import jax
 import pytest
 
+from cnn_archs import cli
 from cnn_archs.compiler_options import known_flags
 
 # Before jax has its first device. Tests compile much and run little: quick to compile, slower code,
@@ -80,6 +83,33 @@ def mnist() -> Path:
     if not folder or not (Path(folder) / "mnist").is_dir():
         pytest.skip("no MNIST: set TFDS_DATA_DIR to a folder of prepared tfds datasets")
     return Path(folder)
+
+
+@pytest.fixture
+def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """error_of(code, *words): runs a command that ends with `code` -> its one line on stderr."""
+
+    def run(code: int, *words: str) -> str:
+        capsys.readouterr()
+        assert cli.main(words) == code
+        out, err = capsys.readouterr()
+        assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, err
+        assert out == ""
+        return err.removeprefix("error: ").rstrip("\n")
+
+    return run
+
+
+@pytest.fixture
+def document_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """document_of(*words): runs a command with --format=json -> the document on its stdout."""
+
+    def run(*words: str) -> Any:
+        capsys.readouterr()
+        assert cli.main([*words, "--format=json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -10,22 +10,13 @@ from pathlib import Path
 import pytest
 
 from cnn_archs import cli, errors
-from cnn_archs.train.guard import lock
+from cnn_archs.run_dir import RunDir
 
 
 @pytest.fixture(autouse=True)
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A current folder of its own: a run without --workdir lands there."""
     monkeypatch.chdir(tmp_path)
-
-
-def error_of(capsys: pytest.CaptureFixture[str], code: int, *argv: str) -> str:
-    """The one line that `argv` prints on stderr, ending with `code`."""
-    assert cli.main(argv) == code
-    out, err = capsys.readouterr()
-    assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, err
-    assert out == ""
-    return err.removeprefix("error: ").rstrip("\n")
 
 
 # Wrong command lines, and what their error says.
@@ -73,29 +64,29 @@ WRONG: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("line", WRONG)
-def test_a_wrong_command_line_is_one_line_and_exit_code_2(line, capsys):
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(line, error_of):
     Path("file").write_text("not a folder")
     before = time.process_time()
-    message = error_of(capsys, 2, *line.split())
+    message = error_of(2, *line.split())
     assert all(word in message for word in WRONG[line]), message
     assert time.process_time() - before < 5
     assert {p.name for p in Path().iterdir()} <= {"file", "runs"}
 
 
-def test_an_experiment_that_is_broken_is_named(capsys):
+def test_an_experiment_that_is_broken_is_named(error_of):
     Path("mine.py").write_text("from nowhere import base\n")
-    message = error_of(capsys, 2, "train", "--config=mine.py")
+    message = error_of(2, "train", "--config=mine.py")
     assert "mine.py" in message and "nowhere" in message
     Path("mine.py").write_text("def get_config():\n    return 1 / 0\n")
-    assert "mine.py" in error_of(capsys, 2, "train", "--config=mine.py")
+    assert "mine.py" in error_of(2, "train", "--config=mine.py")
     Path("mine.py").write_text("")
-    assert "get_config" in error_of(capsys, 2, "train", "--config=mine.py")
+    assert "get_config" in error_of(2, "train", "--config=mine.py")
 
 
-def test_a_run_that_is_in_use_is_named_with_its_holder(capsys):
+def test_a_run_that_is_in_use_is_named_with_its_holder(error_of):
     Path("run").mkdir()
-    with lock(Path("run")):
-        message = error_of(capsys, 2, "train", "--workdir=run")
+    with RunDir(Path("run")).lock():
+        message = error_of(2, "train", "--workdir=run")
     assert re.search(r"run is in use by process \d+ on \S+", message)
 
 
@@ -110,9 +101,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
-def test_a_workdir_with_another_run_names_what_differs(finished, capsys):
+def test_a_workdir_with_another_run_names_what_differs(finished, error_of):
     shutil.copytree(finished, "run")
-    message = error_of(capsys, 2, "train", "--workdir=run", *SMALL, "--config.seed=1")
+    message = error_of(2, "train", "--workdir=run", *SMALL, "--config.seed=1")
     assert "run holds a run with another config (seed)" in message
 
 
@@ -141,18 +132,18 @@ def test_what_only_training_refuses_leaves_no_run_behind(arguments, message, tmp
     assert not (workdir / "config.json").exists()
 
 
-def test_a_damaged_config_is_named(finished, capsys):
+def test_a_damaged_config_is_named(finished, error_of):
     shutil.copytree(finished, "run")
     Path("run/config.json").write_text("{")
     for command in (("train", "--workdir=run", *SMALL), ("evaluate", "--workdir=run")):
-        assert "run/config.json is damaged" in error_of(capsys, 3, *command)
+        assert "run/config.json is damaged" in error_of(3, *command)
 
 
-def test_a_checkpoint_of_another_network_names_the_leaf(finished, capsys):
+def test_a_checkpoint_of_another_network_names_the_leaf(finished, error_of):
     shutil.copytree(finished, "run")
     Path("run/config.json").unlink()
     more = ("--config.model.hidden=(5,)",)
-    message = error_of(capsys, 2, "train", "--workdir=run", *SMALL, *more)
+    message = error_of(2, "train", "--workdir=run", *SMALL, *more)
     assert re.search(r"\['fc1'\]\['bias'\] is saved as float32\[1, 4\], wanted as .*5\]", message)
 
 
@@ -183,16 +174,16 @@ MNIST = ("train", "--config=lenet5_1998_mnist", "--config.seeds=1", "--workdir=r
 
 
 def test_a_missing_dataset_is_exit_code_3_with_the_command_that_prepares_it(
-    tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, error_of
 ):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    message = error_of(capsys, 3, *MNIST)
+    message = error_of(3, *MNIST)
     assert f"mnist is not in {tmp_path}" in message
     assert f"cnn-archs prepare mnist --data_dir={tmp_path}" in message
 
 
-def test_a_data_dir_that_is_not_there_is_exit_code_2(capsys):
-    assert "there is no folder" in error_of(capsys, 2, *MNIST, "--config.data.data_dir=none")
+def test_a_data_dir_that_is_not_there_is_exit_code_2(error_of):
+    assert "there is no folder" in error_of(2, *MNIST, "--config.data.data_dir=none")
 
 
 @pytest.fixture
@@ -206,25 +197,25 @@ def copy_of_mnist(mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(  # to miss the second, all of the first is read
     "split", ["train", pytest.param("test", marks=pytest.mark.slow)]
 )
-def test_a_missing_shard_is_named(split, copy_of_mnist, capsys):
+def test_a_missing_shard_is_named(split, copy_of_mnist, error_of):
     shard = next(copy_of_mnist.glob(f"mnist-{split}.array_record*"))
     shard.unlink()
-    message = error_of(capsys, 3, *MNIST)
+    message = error_of(3, *MNIST)
     assert str(shard) in message and "cnn-archs prepare mnist" in message
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9999])
-def test_a_cut_shard_is_named(kept, copy_of_mnist, capsys):
+def test_a_cut_shard_is_named(kept, copy_of_mnist, error_of):
     shard = next(copy_of_mnist.glob("mnist-train.array_record*"))
     content = shard.read_bytes()
     shard.write_bytes(content[: int(kept * len(content))])
-    message = error_of(capsys, 3, *MNIST)
+    message = error_of(3, *MNIST)
     assert str(copy_of_mnist) in message and "train" in message
 
 
-def test_a_damaged_dataset_info_is_named(copy_of_mnist, capsys):
+def test_a_damaged_dataset_info_is_named(copy_of_mnist, error_of):
     (copy_of_mnist / "dataset_info.json").write_text("{")
-    assert "mnist" in error_of(capsys, 3, *MNIST)
+    assert "mnist" in error_of(3, *MNIST)
 
 
 # From outside.

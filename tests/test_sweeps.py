@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from cnn_archs import config as configs
-from cnn_archs import models
+from cnn_archs import models, roles
 from cnn_archs.experiment import outline
 
 MODULES = {
@@ -167,7 +167,7 @@ def test_the_quarter_differs_from_the_paper_in_its_length_alone():
     assert "quarter of the paper's length" in grid["notes"]
     for cell, config in found.items():
         full = resolved("degradation", "")[cell]
-        changed = configs.differences(json.loads(full.to_json()), json.loads(config.to_json()))
+        changed = roles.differences(json.loads(full.to_json()), json.loads(config.to_json()))
         assert changed == ["diagnose_every", "schedule.boundaries", "steps"]
         assert config.steps == 64_000 / 4
         assert config.schedule.boundaries == (32_000 / 4, 48_000 / 4)
@@ -182,18 +182,18 @@ def test_each_cell_of_alexnets_gains_changes_what_it_says():
     printed = json.loads(grid["as_printed"].to_json())
 
     def changed(cell):
-        return configs.differences(printed, json.loads(grid[cell].to_json()))
+        return roles.differences(printed, json.loads(grid[cell].to_json()))
 
     assert changed("tanh") == ["model.activation"] and changed("no_lrn") == ["model.lrn"]
     assert changed("pool_apart") == ["model.pool"] and changed("no_dropout") == ["model.dropout"]
     assert changed("no_augmentation") == ["crop.name", "crop.pixels", "mirror"]
-    assert changed("colours") == ["colour.name", "colour.sigma"]
+    assert changed("colors") == ["color.name", "color.sigma"]
     rates = {(c.model.activation, c.schedule.learning_rate) for n, c in grid.items() if "fig" in n}
     assert rates == {(a, r) for a in ("relu", "tanh") for r in MODULES["alexnet_gains"].RATES}
-    for cell in (c for c in grid if c.startswith("figure_1")):  # no regularisation of any kind
+    for cell in (c for c in grid if c.startswith("figure_1")):  # no regularization of any kind
         config = grid[cell]
         assert config.optimizer.weight_decay == 0 and not config.mirror
-        assert config.crop.name == config.augment.name == config.colour.name == "none"
+        assert config.crop.name == config.augment.name == config.color.name == "none"
 
 
 def test_a_branch_without_width_is_gone():

@@ -23,9 +23,9 @@ from typing import Any
 from cnn_archs import config as configs
 from cnn_archs.analysis import evidence, intervals
 from cnn_archs.analysis.exact import CHECKS
-from cnn_archs.analysis.report import aligned
 from cnn_archs.analysis.statements import Claim, Claims
 from cnn_archs.errors import DataError, UserError, first_line
+from cnn_archs.table import Table
 
 RESULTS = configs.EXPERIMENTS.parent / "results"
 STATUSES = ("exact", "reproduced", "missed", "not run")
@@ -110,7 +110,7 @@ def against(sample: Sequence[float], value: float, tolerance: float, bound: str)
     away = mean - value
     beyond = {"at most": away, "at least": -away, "": abs(away) - tolerance}[bound]
     met = beyond <= 1e-9  # of a percent: the sums of binary fractions
-    found = {"found": mean, "sd": intervals.deviation(sample), "seeds": len(sample)}
+    found = {"found": mean, "sd": intervals.standard_deviation(sample), "seeds": len(sample)}
     return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
 
 
@@ -119,7 +119,7 @@ def between(high: Sequence[float], low: Sequence[float], value: Any, tolerance: 
 
     missed_by: what it is above the printed difference, or above 0.
     """
-    test = intervals.welch(high, low)
+    test = intervals.welch_test(high, low)
     away = test.difference - (0.0 if value == "higher" else value)
     as_printed = value == "higher" or abs(away) <= tolerance + 1e-9
     met = test.difference > 0 and test.p < intervals.LEVEL and as_printed
@@ -136,12 +136,12 @@ def failures(found: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def text(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
     """For a person: a line a claim, then what is missed and why, and what the others need."""
-    lines = [("status", "claim", "source", "printed", "found")]
-    lines += [(f["status"], f["id"], f["source"], printed(f), written_found(f)) for f in found]
+    heads = ("status", "claim", "source", "printed", "found")
+    lines = [(f["status"], f["id"], f["source"], printed(f), written_found(f)) for f in found]
     counts = Counter(f["status"] for f in found)
     total = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
     parts = (
-        aligned(lines, left=3),
+        Table(heads, lines, words=(0, 1, 2)).text(),
         missed(found),
         needed(claims, found),
         f"{len(found)} claims: {total}; {len(claims.not_covered)} tables, figures and statements "
@@ -157,7 +157,7 @@ def missed(found: Sequence[Mapping[str, Any]]) -> str:
         for f in found
         if f["status"] == "missed"
     ]
-    return aligned([("missed", "by or because"), *lines], left=2) if lines else ""
+    return Table(("missed", "by or because"), lines, words=(0, 1)).text() if lines else ""
 
 
 def needed(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
@@ -165,7 +165,7 @@ def needed(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
     counts = Counter(f.get("needs", "") for f in found if f["status"] == "not run")
     otherwise = "a result: --format=json says of which experiment"
     lines = [(str(n), claims.needs.get(need, otherwise)) for need, n in counts.most_common()]
-    return aligned([("not run", "needs"), *lines], left=2) if lines else ""
+    return Table(("not run", "needs"), lines, words=(0, 1)).text() if lines else ""
 
 
 def printed(found: Mapping[str, Any], widest: int = WIDEST) -> str:

@@ -4,14 +4,15 @@ Nothing that is missing is an error: it is said.
 """
 
 import dataclasses
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.analysis.cells import Cell, Collection, Run
-from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.config import new_override
+from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.run_dir import RESULT, RunDir, SweepDir, is_result, read_result
 
 
 def collect(paths: Sequence[Path]) -> list[Collection]:
@@ -48,16 +49,16 @@ def grouped(found: Iterable[Collection | Cell]) -> list[Collection]:
 def within(path: Path) -> Iterator[Collection | Cell]:
     """A sweep, a workdir, a result file, or what is in a folder of such."""
     if path.is_file():
-        yield cell_of(file(path), path.parent.name if path.stem == "result" else path.stem)
-    elif (path / "sweep.json").is_file():
-        yield sweep(path)
-    elif (path / "config.json").is_file():
-        yield cell_of(run_of(path), path.name)
+        yield cell_of(file(path), path.parent.name if path.name == RESULT else path.stem)
+    elif SweepDir(path).has_sweep():
+        yield sweep(SweepDir(path))
+    elif RunDir(path).has_config():
+        yield cell_of(run_of(RunDir(path)), path.name)
     elif path.is_dir():
         inner = sorted(path.iterdir())
         for folder in filter(Path.is_dir, inner):
             yield from within(folder)
-        files = [p for p in inner if p.suffix == ".json" and p.name != "result.json"]
+        files = [p for p in inner if p.suffix == ".json" and p.name != RESULT]
         for name in dict.fromkeys(split_name(p)[0] for p in files if is_result(p)):
             yield cell_of_files(path, name)
 
@@ -72,43 +73,25 @@ def unique(cells: Sequence[Cell]) -> list[Cell]:
     return named
 
 
-def sweep(folder: Path) -> Collection:
-    """The collection of a folder with a sweep.json."""
-    stated = read_json(folder / "sweep.json")
-    try:
-        cells = []
-        for name, (experiment, *overrides) in stated["cells"].items():
-            runs = [run_of(workdir) for workdir in workdirs(folder / name, stated["seeds"])]
-            changed = (*overrides, *stated.get("overrides", []))
-            cells.append(Cell(name, plain(experiment), changed, runs))
-        return Collection(
-            title=stated["title"],
-            notes=stated.get("notes", ""),
-            cells=cells,
-            comparisons=stated.get("comparisons", []),
-            x=stated.get("x", ""),
-            groups=stated.get("groups", {}),
-            columns=stated.get("columns", []),
-            reach=stated.get("reach", []),
-            sweep=True,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise damaged(folder / "sweep.json", e) from e
-
-
-def workdirs(cell: Path, seeds: int) -> list[Path]:
-    """Lists the workdirs of a sweep's cell: of the seeds that are asked for and of those there.
-
-    An earlier command may have trained more seeds of this cell than the last one asked for.
-    """
-    there = [p.name.removeprefix("seed") for p in cell.glob("seed*")]
-    every = {*range(seeds), *(int(seed) for seed in there if seed.isdecimal())}
-    return [cell / f"seed{seed}" for seed in sorted(every)]
-
-
-def is_result(path: Path) -> bool:
-    tree = read_json(path)
-    return isinstance(tree, dict) and {"protocol", "dataset", "test"} <= tree.keys()
+def sweep(folder: SweepDir) -> Collection:
+    """Reads the cells of a sweep."""
+    stated = folder.stated()
+    cells = []
+    for name, (experiment, *overrides) in stated["cells"].items():
+        runs = [run_of(run) for run in folder.runs(name, stated["seeds"])]
+        changed = (*overrides, *stated.get("overrides", []))
+        cells.append(Cell(name, plain(experiment), changed, runs))
+    return Collection(
+        title=stated["title"],
+        notes=stated.get("notes", ""),
+        cells=cells,
+        comparisons=stated.get("comparisons", []),
+        x=stated.get("x", ""),
+        groups=stated.get("groups", {}),
+        columns=stated.get("columns", []),
+        reach=stated.get("reach", []),
+        sweep=True,
+    )
 
 
 def split_name(path: Path) -> tuple[str, int]:
@@ -155,7 +138,7 @@ def cell_of(run: Run, name: str) -> Cell:
         if key == "config":
             experiment = plain(value)
         elif key.startswith("config."):
-            overrides.append(f"{key.removeprefix('config.')}={value}")
+            overrides.append(new_override(f"{key.removeprefix('config.')}={value}"))
     return Cell(name, experiment, tuple(overrides), [run])
 
 
@@ -166,71 +149,39 @@ def plain(experiment: str) -> str:
 
 
 def file(path: Path) -> Run:
-    """A result.json that was copied, with what made it; of an ensemble, its parts are apart."""
+    """Reads a result file that was copied; the networks of an ensemble are left out."""
     if not is_result(path):
         raise DataError(f"{path} is no result: it has no protocol, dataset or test")
-    result = read_json(path)
+    result = read_result(path)
     if "members" in result:  # one ensemble: no seeds
         result = {**result, "seeds": [0]}
     made = result.get("made", {})
     return Run(path, result=result, config=made.get("config", {}), environment=made)
 
 
-def run_of(workdir: Path) -> Run:
-    """What is in a workdir, however far it came."""
-    if not workdir.is_dir():
-        return Run(workdir, missing="not started")
-
-    def tree(name: str) -> dict[str, Any]:
-        return read_json(workdir / name) if (workdir / name).is_file() else {}
-
-    metrics = read_lines(workdir / "metrics.jsonl")
-    result, failed = tree("result.json"), tree("failed.json")
-    missing = ""
-    if not result:
-        steps = max((line["step"] for line in metrics), default=0)
-        missing = f"not finished: {steps:,} steps so far" if steps else "not started"
-        if failed:
-            tries = f", {failed['tries']} tries" if "tries" in failed else ""
-            missing = f"failed: {failed['error']} (exit code {failed['code']}{tries})"
-    picture = next((p for p in pictures(workdir) if p.is_file()), None)
+def run_of(folder: RunDir) -> Run:
+    """Reads what is in the folder of a run, however far the run came."""
+    if not folder.path.is_dir():
+        return Run(folder.path, missing="not started")
+    metrics = folder.metrics()
+    result = folder.result() if folder.has_result() else {}
     return Run(
-        path=workdir,
-        missing=missing,
+        path=folder.path,
+        missing="" if result else missing(folder, metrics),
         result=result,
-        config=tree("config.json"),
-        environment=result.get("made") or tree("environment.json"),
+        config=folder.saved_config() if folder.has_config() else {},
+        environment=result.get("made") or folder.environment(),
         metrics=metrics,
-        diagnostics=read_lines(workdir / "diagnostics.jsonl"),
-        robustness=tree("robustness.json"),
-        filters=picture.read_bytes() if picture else b"",
+        diagnostics=folder.diagnostics(),
+        robustness=folder.evaluation("robustness") if folder.has_evaluation("robustness") else {},
+        filters=folder.filters(),
     )
 
 
-def pictures(workdir: Path) -> tuple[Path, Path]:
-    """Where first-layer filters may be: as a sweep leaves them, or `figures`."""
-    return workdir / "filters.png", workdir / "figures" / "filters.png"
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (ValueError, OSError) as e:
-        raise damaged(path, e) from e
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """JSON lines, but for a last one that a kill cut; [] where there is no file."""
-    lines = path.read_text().splitlines() if path.is_file() else []
-    found = []
-    for i, line in enumerate(lines):
-        try:
-            found.append(json.loads(line))
-        except ValueError as e:
-            if i < len(lines) - 1:
-                raise damaged(path, e) from e
-    return found
-
-
-def damaged(path: Path, e: Exception) -> DataError:
-    return DataError(f"{path} is damaged: {type(e).__name__}: {first_line(e)}")
+def missing(folder: RunDir, metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Says why a run has no result. metrics: the lines of its log."""
+    if failure := folder.failure():
+        tries = f", {failure['tries']} tries" if "tries" in failure else ""
+        return f"failed: {failure['error']} (exit code {failure['code']}{tries})"
+    steps = max((line["step"] for line in metrics), default=0)
+    return f"not finished: {steps:,} steps so far" if steps else "not started"

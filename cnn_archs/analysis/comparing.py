@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from cnn_archs.analysis.cells import Collection
-from cnn_archs.analysis.intervals import Interval, interval
+from cnn_archs.analysis.intervals import Interval, difference_interval
 from cnn_archs.analysis.printed import Printed
-from cnn_archs.analysis.tables import NONE, Table, is_error, label, shown
+from cnn_archs.analysis.tables import NONE, is_error, label, shown
+from cnn_archs.table import Table
 
 
 class Comparison(NamedTuple):
@@ -34,7 +35,7 @@ def compared(collection: Collection, stated: Mapping[str, str]) -> Comparison:
     if not all(values):
         none = " and ".join(n for n, v in zip(names, values, strict=True) if not v)
         return Comparison(stated["says"], "open", f"Not known: there is no {metric} of {none}.", "")
-    found = interval(*values)
+    found = difference_interval(*values)
     unit = " points" if is_error(metric) else ""
     numbers = f"{label(metric)}, {names[0]} − {names[1]}: {signed(found.difference, metric)}{unit}"
     if found.low is None or found.high is None:
@@ -52,7 +53,7 @@ def verdict(found: Interval) -> tuple[str, str]:
         return "open", "There is no difference."
     if found.low is None:
         return "open", f"The sign is {sign}; without a second seed it cannot be significant."
-    if not found.sure:
+    if not found.excludes_zero:
         return "open", f"The sign is {sign}, but not significant: the interval holds 0."
     answer = "yes" if found.difference > 0 else "no"
     return answer, f"{answer.capitalize()}: the sign is {sign}, and it is significant."
@@ -90,7 +91,7 @@ def paper_and_ours(claims: Sequence[Printed]) -> Table:
         "Errors in percent, differences in points: mean ± standard deviation (seeds). Where the "
         "experiment's recipe is changed, ours is not what the paper trained."
     )
-    return Table(caption, heads, rows, words=(4, 5))
+    return Table(heads, rows, words=(0, 4, 5), caption=caption)
 
 
 def beside_mean(claim: Printed, ours: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:
@@ -103,7 +104,7 @@ def beside_mean(claim: Printed, ours: Sequence[Mapping[int, float]]) -> tuple[st
 
 def beside_difference(claim: Printed, ours: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:
     """(printed, ours, away) of one cell less another."""
-    found = interval(*ours)
+    found = difference_interval(*ours)
     mean = f"{signed(found.difference, claim.metric)} ({counted(found)})"
     if claim.value is None:
         return "above 0", mean, NONE

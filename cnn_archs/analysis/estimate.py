@@ -1,15 +1,16 @@
 """What cells would cost: sizes of their networks, and seconds by what such networks took before."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
-
-from cnn_archs.analysis.ledger import ledger, totals
-from cnn_archs.analysis.report import aligned
+from cnn_archs.files import reading
+from cnn_archs.models import Network
+from cnn_archs.models.summary import summarize, totals
+from cnn_archs.run_dir import read_result
+from cnn_archs.table import Table
+from cnn_archs.train.progress import clock
 
 
 class Speed(NamedTuple):
@@ -32,21 +33,22 @@ def speeds(files: Iterable[Path], device: str) -> list[Speed]:
     """Those of the result files that were made on `device`, as a result says it."""
     found = []
     for path in files:
-        result = json.loads(path.read_text())
-        if result.get("device") == device and result.get("macs"):
-            found.append(Speed(result["macs"], result["images_per_second"]))
+        result = read_result(path)
+        with reading(path):
+            if result.get("device") == device and result.get("macs"):
+                found.append(Speed(result["macs"], result["images_per_second"]))
     return found
 
 
 def cost(
-    model: nn.Module,
+    model: Network,
     image_shape: tuple[int, int, int],
     steps: int | None,
     batch_size: int,
     known: Sequence[Speed],
 ) -> Cost:
     """Of training `model` for so many steps, at the rate of multiply-adds of what is `known`."""
-    size = totals(ledger(model, image_shape))
+    size = totals(summarize(model, image_shape))
     if steps is None or not known:
         return Cost(size["params"], size["macs"], steps, None)
     seconds = steps * batch_size * size["macs"] / rate(size["macs"], known)
@@ -67,7 +69,7 @@ def rate(macs: int, known: Sequence[Speed]) -> float:
 def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
     """For a person. rows: (cell, seeds, cost of one, state)."""
     heads = ("cell", "seeds", "parameters", "multiply-adds", "steps", "about", "state")
-    lines: list[tuple[str, ...]] = [heads]
+    lines = []
     for name, seeds, one, state in rows:
         steps = "?" if one.steps is None else f"{one.steps:,}"
         seconds = None if one.seconds is None else seeds * one.seconds
@@ -76,17 +78,7 @@ def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
     every = [None if one.seconds is None else seeds * one.seconds for _, seeds, one, _ in rows]
     whole = None if None in every else sum(filter(None, every))
     about = f"all steps, one cell after another on {device}: about {clock(whole)}"
-    return f"{aligned(lines)}\n\n{about}, by what networks near them in size took there"
-
-
-def clock(seconds: float | None) -> str:
-    """`1 h 05 min`, `12 min`, `40 s`; `?` for what is not known."""
-    if seconds is None:
-        return "?"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+    return f"{Table(heads, lines).text()}\n\n{about}, by what networks near them in size took there"
 
 
 def document(rows: Sequence[tuple[str, int, Cost, str]]) -> list[dict[str, Any]]:

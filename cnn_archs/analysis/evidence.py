@@ -1,35 +1,21 @@
 """What the files of results/ say about a claim: the values of its networks.
 
-A result counts only if its config is that of the experiment that the claim names, but for what
-changes no number (`FREE`), if it was run to its end and tested as the claim says.
+A result counts only if its config is that of the experiment that the claim names, but for keys
+whose role changes no outcome, if it was run to its end and tested as the claim says.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cnn_archs import config as configs
-from cnn_archs import models
+from cnn_archs import roles
 from cnn_archs.analysis.exact import recipes
-from cnn_archs.errors import DataError, UserError, first_line
+from cnn_archs.errors import UserError, first_line
+from cnn_archs.files import reading
+from cnn_archs.run_dir import read_result
 
 SEEDS = 3  # networks that a mean is of, at least
-FREE = (  # keys that may differ from the experiment's
-    *(
-        "seed",
-        "seeds",
-        "eval_batch_size",
-        "log_every",
-        "eval_every",
-        "checkpoint_every",
-        "diagnose_every",
-    ),
-    "keep",
-    *("deterministic", "matmul_precision", "data.data_dir", "data.threads"),
-    *("model.remat", "profile"),
-    "name",  # the experiment's, in old configs
-)
 
 
 class Refused(Exception):
@@ -61,17 +47,16 @@ def values(source: Mapping[str, str], metric: str, protocol: str, folder: Path) 
 def values_of(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
     """{seed: value} of one file. Refused, by its name, where it is no evidence."""
     try:
-        result = json.loads(path.read_text())
-        check(result, experiment, protocol)
-        split, _, name = metric.partition(".")
-        if split not in result:
-            raise Refused(f"it has no {split}")
-        pairs = zip(result["seeds"], result[split][name], strict=True)
-        return {seed: float(value) for seed, value in pairs}
+        with reading(path):
+            result = read_result(path)
+            check(result, experiment, protocol)
+            split, _, name = metric.partition(".")
+            if split not in result:
+                raise Refused(f"it has no {split}")
+            pairs = zip(result["seeds"], result[split][name], strict=True)
+            return {seed: float(value) for seed, value in pairs}
     except Refused as e:
         raise Refused(f"{path.parent.name}/{path.name}: {e}") from e
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise DataError(f"{path} is damaged: {type(e).__name__}: {first_line(e)}") from e
 
 
 def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
@@ -80,12 +65,11 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
     if made is None:
         raise Refused("it does not say with which config it was made")
     try:
-        expected = json.loads(recipes.config(experiment).to_json())
-        complete = completed(made)
+        expected = configs.plain(recipes.config(experiment))
+        complete = configs.plain(configs.completed(made))
     except (KeyError, UserError) as e:
         raise Refused(f"its config is of another version ({first_line(e)})") from e
-    free = set(FREE) - ({"eval_every"} if expected["schedule"]["name"] == "plateau" else set())
-    other = [key for key in configs.differences(expected, complete) if key not in free]
+    other = roles.outcome_differences(expected, complete)
     if other:
         raise Refused(f"its config is not that of {experiment}: {', '.join(other)}")
     if expected["steps"] and result["steps"] != expected["steps"]:
@@ -100,17 +84,3 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
         raise Refused(f"its protocol is {result['protocol']}, not {protocol}")
     if len(set(result["seeds"])) != len(result["seeds"]):
         raise Refused("a seed counts twice")
-
-
-def completed(made: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as it was made, with the keys that are newer than the run at their defaults."""
-    base = configs.module_at(configs.EXPERIMENTS / "base.py")
-    defaults = json.loads(base.config().to_json())
-    full = {**defaults, **made}
-    for section in ("data", "warm_start"):
-        full[section] = {**defaults[section], **made.get(section, {})}
-    for kind in base.CHOICES:
-        stated = made.get(kind, {"name": defaults[kind]["name"]})
-        full[kind] = {**base.section(kind, stated["name"]), **stated}
-    full["model"] = {**models.fields(made["model"]["name"]), **made["model"]}
-    return json.loads(json.dumps(full))

@@ -1,8 +1,6 @@
-"""Pictures of runs, from the files that they left and from arrays that their networks gave."""
+"""Pictures of networks, from arrays that the networks gave."""
 
-import json
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,57 +12,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import PowerNorm
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogFormatter, MaxNLocator
-
-# Split -> (label, line style): dashed for training, bold for testing, as in the ResNet paper.
-SPLITS = {
-    "train": ("train", "--"),
-    "val": ("held out", ":"),
-    "val_average": ("held out, averaged weights", (0, (1, 3))),
-    "test": ("test", "-"),
-    "test_average": ("test, averaged weights", "-."),
-}
-
-
-def curves(workdir: Path) -> Path:
-    """curves.png: error and loss by epoch, one line a split and seed, of metrics.jsonl."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    series: dict[tuple[str, int], list[dict]] = defaultdict(list)
-    for line in lines:
-        series[line["split"], line["seed"]].append(line)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    colours = {seed: f"C{i % 10}" for i, seed in enumerate(sorted({s for _, s in series}))}
-    for (split, seed), points in sorted(series.items(), key=lambda kv: (kv[0][1], kv[0][0])):
-        label, style = SPLITS[split]
-        epochs = [p["epoch"] for p in points]
-        for axis, key, factor in ((axes[0], "top1_error", 100), (axes[1], "loss", 1)):
-            axis.plot(
-                epochs,
-                [factor * p[key] or float("nan") for p in points],  # no 0 on a log axis
-                linestyle=style,
-                color=colours[seed],
-                linewidth=0.8 if split == "train" else 1.8,
-                alpha=0.5 if split == "train" else 1.0,
-                label=label if seed == min(colours) else None,
-            )
-    result = json.loads((workdir / "result.json").read_text())
-    for axis, what in zip(axes, ("error, %", "loss"), strict=True):
-        axis.set(xlabel="epoch", ylabel=what, yscale="log")
-        axis.yaxis.set(major_formatter=LogFormatter(), minor_formatter=LogFormatter())
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(alpha=0.3, which="both")
-        axis.legend()
-    seeds = len(colours)
-    title = f"{result['name']} on {result['dataset']}"
-    figure.suptitle(f"{title}, {seeds} seed{'s' if seeds > 1 else ''}")
-    path = workdir / "curves.png"
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-    return path
 
 
 class Shown(NamedTuple):
-    """An image u8[H, W, 1 or 3], what to write below it, and of which colour its frame is."""
+    """An image u8[H, W, 1 or 3], what to write below it, and of which color its frame is."""
 
     image: np.ndarray
     caption: str
@@ -80,7 +31,7 @@ CAPTION: dict[str, Any] = dict(ha="center", va="top", fontsize=7.5, parse_math=F
 def filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None:
     """A PNG of the first `most` filters of kernel f32[h, w, 1 or 3, F], as AlexNet's figure 3.
 
-    Each has a scale of its own: its largest weight is white or black, and 0 is grey.
+    Each has a scale of its own: its largest weight is white or black, and 0 is gray.
     """
     count = min(kernel.shape[-1], most)
     across = min(max(round(math.sqrt(2 * count)), 4), count)
@@ -104,7 +55,7 @@ def filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None
 def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
     """A PNG of counts i64[K, K]: how many of each true class (row) are taken for which (column).
 
-    Colours are parts of a row; the root makes few mistakes visible. Numbers and names where there
+    Colors are parts of a row; the root makes few mistakes visible. Numbers and names where there
     is room.
     """
     k = len(classes)
@@ -122,8 +73,8 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
     if k <= 25:
         for (i, j), n in np.ndenumerate(counts):
             if n:
-                colour = "white" if share[i, j] > 0.4 else "black"
-                axis.text(j, i, str(n), ha="center", va="center", fontsize=8, color=colour)
+                color = "white" if share[i, j] > 0.4 else "black"
+                axis.text(j, i, str(n), ha="center", va="center", fontsize=8, color=color)
     write(figure, axis, title, path)
 
 

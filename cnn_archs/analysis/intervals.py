@@ -1,24 +1,31 @@
-"""Statistics of two networks, each trained with several seeds: is one's error above the other's?"""
+"""Intervals and tests for the difference of two networks, each trained with several seeds."""
 
-import math
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-LEVEL = 0.05  # of the test that one network's error is above another's
+from scipy import stats
+
+LEVEL = 0.05  # significance level of Welch's test; the intervals have 1 - LEVEL confidence
 
 
 class Welch(NamedTuple):
-    """difference: of the means; p: of one so large or larger, were the means the same."""
+    """The result of Welch's test.
+
+    difference: of the means. p: the probability of a difference at least this large if the means
+    were equal.
+    """
 
     difference: float
     p: float
 
 
 class Interval(NamedTuple):
-    """Of a difference of means: from low to high with 95 % confidence; None without two seeds.
+    """A difference of means with its 95 % confidence interval from `low` to `high`.
 
-    kind: `paired` over `seeds` seeds that both have, else `Welch`.
+    low and high are None where a network has a single seed. kind: `paired` or `Welch`. seeds: how
+    many each network has.
     """
 
     difference: float
@@ -28,78 +35,55 @@ class Interval(NamedTuple):
     seeds: tuple[int, int]
 
     @property
-    def sure(self) -> bool:
-        """Is 0 outside of it?"""
+    def excludes_zero(self) -> bool:
+        """Whether 0 lies outside the interval."""
         return self.low is not None and self.high is not None and self.low * self.high > 0
 
 
-def deviation(sample: Sequence[float]) -> float:
-    """Standard deviation, with n - 1."""
+def standard_deviation(sample: Sequence[float]) -> float:
+    """Returns the standard deviation of a sample, with n - 1 in the denominator."""
     return statistics.stdev(sample)
 
 
-def interval(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
-    """Of the mean of `a` less that of `b`, each {seed: value}: paired if their seeds are the same.
+def difference_interval(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
+    """Compares the means of `a` and `b`, each {seed: value}: the difference is a's less b's.
 
-    Networks of one seed see their images in the same order, so that some of the chance cancels.
+    The interval is paired where both have the same seeds: networks of one seed see their images in
+    the same order, so that part of the chance cancels. Otherwise it is Welch's.
     """
-    seeds = (len(a), len(b))
-    if a.keys() == b.keys():
-        away = [a[seed] - b[seed] for seed in a]
-        if len(away) < 2:
-            return Interval(statistics.fmean(away), None, None, "paired", seeds)
-        spread = math.sqrt(statistics.variance(away) / len(away))
-        return around(statistics.fmean(away), spread, len(away) - 1, "paired", seeds)
-    difference = statistics.fmean(a.values()) - statistics.fmean(b.values())
+    paired, seeds = a.keys() == b.keys(), (len(a), len(b))
+    kind = "paired" if paired else "Welch"
+    left, right = list(a.values()), [b[seed] for seed in a] if paired else list(b.values())
+    difference = statistics.fmean(left) - statistics.fmean(right)
     if min(seeds) < 2:
-        return Interval(difference, None, None, "Welch", seeds)
-    spread, freedom = unequal(list(a.values()), list(b.values()))
-    return around(difference, spread, freedom, "Welch", seeds)
+        return Interval(difference, None, None, kind, seeds)
+    spread = [[x - y for x, y in zip(left, right, strict=True)]] if paired else [left, right]
+    if all(map(is_constant, spread)):
+        return Interval(difference, difference, difference, kind, seeds)
+    low, high = t_test(left, right, paired=paired).confidence_interval(1 - LEVEL)
+    return Interval(difference, float(low), float(high), kind, seeds)
 
 
-def around(
-    difference: float, spread: float, freedom: float, kind: str, seeds: tuple[int, int]
-) -> Interval:
-    """The interval, of `spread`, the standard error, with so many degrees of freedom."""
-    half = student_quantile(1 - LEVEL / 2, freedom) * spread if spread else 0.0
-    return Interval(difference, difference - half, difference + half, kind, seeds)
+def welch_test(a: Sequence[float], b: Sequence[float]) -> Welch:
+    """Applies Welch's one-sided test that the mean of `a` is above that of `b`.
 
-
-def welch(a: Sequence[float], b: Sequence[float]) -> Welch:
-    """Welch's test that the mean of `a` is above that of `b`; each of two values or more."""
-    difference = statistics.fmean(a) - statistics.fmean(b)
-    spread, freedom = unequal(a, b)
-    if spread == 0.0:
-        return Welch(difference, 0.0 if difference > 0 else 1.0)
-    return Welch(difference, student_tail(difference / spread, freedom))
-
-
-def unequal(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """Standard error of a difference of means, variances unlike, and its degrees of freedom."""
-    u, v = (statistics.variance(x) / len(x) for x in (a, b))
-    if u + v == 0.0:
-        return 0.0, math.inf
-    return math.sqrt(u + v), (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1))
-
-
-def student_tail(t: float, freedom: float, parts: int = 2000) -> float:
-    """P(T > t) of Student's distribution, to 1e-9 for 1 to 200 degrees of freedom.
-
-    With t = sqrt(freedom) tan(x) its density is proportional to cos(x)^(freedom - 1): Simpson's
-    rule over that, from 0 on.
+    Each sample has two values or more.
     """
-    end = math.atan(t / math.sqrt(freedom))
-    width = end / parts
-    weights = [1, *(4 if i % 2 else 2 for i in range(1, parts)), 1]
-    total = sum(w * math.cos(i * width) ** (freedom - 1) for i, w in enumerate(weights))
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
-    return 0.5 - scale / math.sqrt(math.pi) * total * width / 3
+    difference = statistics.fmean(a) - statistics.fmean(b)
+    if is_constant(a) and is_constant(b):
+        return Welch(difference, 0.0 if difference > 0 else 1.0)
+    return Welch(difference, float(t_test(a, b, alternative="greater").pvalue))
 
 
-def student_quantile(p: float, freedom: float) -> float:
-    """t with P(T < t) = p, for p of 0.5 to 0.999, by halving."""
-    low, high = 0.0, 1e3
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if student_tail(middle, freedom) > 1 - p else (low, middle)
-    return (low + high) / 2
+def t_test(a: Sequence[float], b: Sequence[float], paired: bool = False, **options: Any) -> Any:
+    """Calls scipy's paired t-test or Welch's, without a warning for a sample that is constant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
+        if paired:
+            return stats.ttest_rel(a, b, **options)
+        return stats.ttest_ind(a, b, equal_var=False, **options)
+
+
+def is_constant(sample: Sequence[float]) -> bool:
+    """Whether all values are equal, up to rounding."""
+    return max(sample) - min(sample) <= 1e-12 * max(map(abs, sample))

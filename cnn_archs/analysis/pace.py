@@ -24,8 +24,10 @@ from cnn_archs.analysis import provenance
 from cnn_archs.analysis.estimate import Speed, rate
 from cnn_archs.analysis.kinds import OF_BANDWIDTH, OF_PEAK, Kind, is_of
 from cnn_archs.data.threads import cores
+from cnn_archs.files import reading
+from cnn_archs.run_dir import read_result
 
-INPUT = ("crop", "colour", "augment", "standardize")  # sections that cost time on the devices
+INPUT = ("crop", "color", "augment", "standardize")  # sections that cost time on the devices
 
 
 class Measured(NamedTuple):
@@ -81,17 +83,18 @@ def measured(
     cores as are here. config: as in a result."""
     found = []
     for path in files:
-        result = json.loads(path.read_text())
-        device = re.fullmatch(r"(\d+) x (.*)", result.get("device") or "")
-        if not device or not result.get("macs") or not is_of(device[2], kind):
-            continue
-        used = {part.get("cpus") for part in provenance.parts(result["made"])}
-        if kind.name == "cpu" and used != {cores()}:
-            continue  # of another machine
-        alike = result["macs"] == macs and is_alike(result, config)
-        seconds = result["seconds"] / len(result["seeds"])
-        of = (result["macs"], result["images_per_second"], seconds, result["steps"])
-        found.append(Measured(shown(path), int(device[1]), *of, result["name"], alike))
+        result = read_result(path)
+        with reading(path):
+            device = re.fullmatch(r"(\d+) x (.*)", result.get("device") or "")
+            if not device or not result.get("macs") or not is_of(device[2], kind):
+                continue
+            used = {part.get("cpus") for part in provenance.parts(result["made"])}
+            if kind.name == "cpu" and used != {cores()}:
+                continue  # of another machine
+            alike = result["macs"] == macs and is_alike(result, config)
+            seconds = result["seconds"] / len(result["seeds"])
+            of = (result["macs"], result["images_per_second"], seconds, result["steps"])
+            found.append(Measured(shown(path), int(device[1]), *of, result["name"], alike))
     return found
 
 

@@ -11,7 +11,8 @@ from cnn_archs.analysis import comparing, curves, layers, plots, printed, tables
 from cnn_archs.analysis.cells import Collection
 from cnn_archs.analysis.collect import collect
 from cnn_archs.analysis.drawing import STYLES, Figure
-from cnn_archs.analysis.tables import Table
+from cnn_archs.files import write_text
+from cnn_archs.table import Table
 
 # Styles of lines in a legend, as SVG has them.
 DASHES = ["none" if s == "-" else " ".join(str(2 * n) for n in s[1]) for s in STYLES]
@@ -45,7 +46,7 @@ class Section(NamedTuple):
 def write(paths: Sequence[Path], output: Path) -> dict[str, Any]:
     """Writes the page of `paths` -> what it is of, for `report --format=json`."""
     sections = [section(c) for c in collect(paths)]
-    output.write_text(rendered(sections))
+    write_text(output, rendered(sections))
     return {
         "file": str(output),
         "sections": [

@@ -10,9 +10,9 @@ from cnn_archs.analysis import intake, pace, program
 from cnn_archs.analysis.fitting import Memory
 from cnn_archs.analysis.intake import Intake
 from cnn_archs.analysis.kinds import Kind
-from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.analysis.pace import Bounds, Estimate, Measured
-from cnn_archs.experiment import Classifier, Experiment
+from cnn_archs.experiment import Experiment
+from cnn_archs.models.summary import summarize, totals
 from cnn_archs.train.assemble import placed
 from cnn_archs.train.recipe import Recipe
 
@@ -32,11 +32,14 @@ def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) 
     taken = intake.intake(experiment)
     together = taken.resident and mesh.size == 1 and kind.name != "cpu"
     held = Memory(experiment, on, taken, together=together)
-    size = totals(ledger(net.model, net.image_shape))
-    trained = totals(ledger(net.model, net.image_shape, train=True))
+    size = totals(summarize(net.model, net.image_shape))
+    trained = totals(summarize(net.model, net.image_shape, train=True))
     lasts = length(recipe, taken.images, len(experiment.seeds)) | {
         "batch_a_device": held.batch // held.shared_by
     }
+    # An addition and a multiplication in each pass: forward, for the gradients of maps and of
+    # weights, and with `remat` forward again.
+    passes = 8 if net.model.remat else 6
     found = {
         "name": experiment.name,
         "dataset": experiment.dataset.name,
@@ -46,9 +49,7 @@ def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) 
             "input": list(net.image_shape),
             "params": size["params"],
             "macs": size["macs"],
-            # An addition and a multiplication each: forward, for gradients of maps and of weights,
-            # and forward again for what is computed twice.
-            "flops_a_step": (8 if again(net) else 6) * trained["macs"] * recipe.batch_size,
+            "flops_a_step": passes * trained["macs"] * recipe.batch_size,
         },
         "training": {"images": taken.images, "counted": taken.counted, **lasts},
         "reading": reading(taken, lasts),
@@ -106,11 +107,6 @@ def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
     }
 
 
-def again(net: Classifier) -> bool:
-    """Are its blocks computed again for the gradient?"""
-    return getattr(net.model, "remat", False)
-
-
 def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
     """Who says so, and what is to be known of it."""
     said = f"XLA's analysis for {jax.default_backend()}, jax {jax.__version__}"
@@ -118,7 +114,7 @@ def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
         said += f"; temporaries on {kind.name} are others"
     if program.widened(held.net.model)[1] > 1:
         said += "; of bfloat16, half of what float32 takes"
-    if again(held.net) and not getattr(held.net.model, "scan_blocks", False):
+    if held.net.model.remat and not held.net.model.scan_blocks:
         said += "; without what remat saves, which XLA undoes on a CPU"
     if kind.name == "cpu" and in_parts:
         said += "; parts of a batch as accelerators compute them: a CPU holds more"
@@ -154,7 +150,7 @@ def paced(
         kind,
         found["network"]["flops_a_step"] / held.shared_by,
         parts * (of_step.traffic or 0),
-        program.dtype_of(held.net.model),
+        held.net.model.dtype,
         experiment.matmul_precision,
     )
     share = batch / held.shared_by  # images of a device

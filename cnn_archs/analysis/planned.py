@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from cnn_archs.analysis.estimate import clock
 from cnn_archs.analysis.kinds import OF_BANDWIDTH, OF_PEAK
-from cnn_archs.analysis.report import aligned
+from cnn_archs.table import Table
+from cnn_archs.train.progress import clock
 
 HELD = {
     "parameters": "parameters",
@@ -43,7 +43,7 @@ def whole(plan: dict[str, Any]) -> str:
         ("reading", read(plan["reading"])),
         ("", f"{size(plan['reading']['bytes_sent_a_step'])} to the devices a step"),
     ]
-    return aligned(rows, left=2)
+    return Table((), rows, words=(0, 1)).text()
 
 
 def read(reading: dict[str, Any]) -> str:
@@ -64,7 +64,7 @@ def memory(plan: dict[str, Any]) -> str:
     parts = ((name, found["parts"][part]) for part, name in HELD.items())
     rows += [(f"  {name}", size(part)) for name, part in parts if part]
     rows += [(f"in {w}", size(found[w])) for w in ("training", "evaluation")]
-    return f"{aligned(rows)}\n{verdict(found)}\n(by {found['analysed_by']})"
+    return f"{Table((), rows).text()}\n{verdict(found)}\n(by {found['analysed_by']})"
 
 
 def verdict(found: dict[str, Any]) -> str:
@@ -85,10 +85,11 @@ def verdict(found: dict[str, Any]) -> str:
 def time(plan: dict[str, Any]) -> str:
     """Of a step and of all of them."""
     found, reading = plan["time"], plan["input"]
-    rows = [["expected by", "images/s of one", "a step", "all steps", "held up by"]]
+    heads = ["expected by", "images/s of one", "a step", "all steps", "held up by"]
+    rows = []
     starved = reading and not reading["keeps_up"]
     if starved:
-        rows[0].insert(4, "with this input")
+        heads.insert(4, "with this input")
     for e in found["expected"]:
         row = [SOURCES[e["source"]], f"{e['images_per_second']:,.0f}"]
         row += [between(map(milliseconds, e["step"])), between(map(clock, e["seconds"]))]
@@ -98,7 +99,7 @@ def time(plan: dict[str, Any]) -> str:
     if found["memory"]:
         bound += f", {milliseconds(found['memory'])} of traffic at {OF_BANDWIDTH} of the bandwidth"
     lines = [
-        aligned(rows),
+        Table(heads, rows).text(),
         f"roofline: {bound};",
         "both shares are assumed, and starting kernels, which holds up small steps, is not in it",
     ]
@@ -135,11 +136,12 @@ def input_(plan: dict[str, Any]) -> str:
 
 def against(plan: dict[str, Any]) -> str:
     """What was measured of it."""
-    rows = [("measured", "devices", "images/s", "steps", "a seed")]
+    heads = ("measured", "devices", "images/s", "steps", "a seed")
+    rows = []
     for m in plan["measured"]:
         speed = (f"{m['images_per_second']:,.0f}", f"{m['steps']:,}", clock(m["seconds"]))
         rows.append((m["file"], f"{m['devices']} x {plan['kind']}", *speed))
-    return aligned(rows) if plan["measured"] else ""
+    return Table(heads, rows).text() if rows else ""
 
 
 def between(least_and_most: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from cnn_archs.analysis.drawing import (
     Key,
     Look,
     Panel,
-    colour,
+    color,
     groups,
     looks,
     panel,
@@ -125,7 +125,7 @@ def cost_panel(points: Sequence[Point], x: str, look: Mapping[str, Look]) -> Pan
     def draw(axis: Any) -> None:
         for size, mean, sd, name in points:
             style = look[name]
-            bar = dict(color=colour(style), marker=MARKERS[style.style], markersize=5, capsize=3)
+            bar = dict(color=color(style), marker=MARKERS[style.style], markersize=5, capsize=3)
             axis.errorbar([size], [mean], yerr=[sd] if sd else None, linestyle="none", **bar)
         axis.set(xlabel=AXES[x], ylabel="test error, %")
         sizes = [p[0] for p in points]

@@ -5,7 +5,6 @@ a printed value is set beside whatever was run, and what differs from the recipe
 """
 
 import functools
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
-from cnn_archs.analysis.cells import FREE, Cell
+from cnn_archs.analysis.cells import Cell
 from cnn_archs.errors import DataError, first_line
+from cnn_archs.roles import changes_outcome
 
 FILE = configs.EXPERIMENTS / "claims.toml"
 REDUCED = ("model.width", "model.num_classes")  # other keys of a model make it another network
@@ -116,8 +116,11 @@ def differing(source: Mapping[str, str], cell: Cell) -> list[str]:
     expected = stated_config(name)
     return [
         f"{key}={value}"
-        for key, value in leaves(cell.config)
-        if key in expected and value != expected[key] and key not in keys and key not in FREE
+        for key, value in configs.flat(cell.config).items()
+        if key in expected
+        and value != expected[key]
+        and key not in keys
+        and changes_outcome(key, cell.config)
     ]
 
 
@@ -126,13 +129,4 @@ def stated_config(experiment: str) -> dict[str, Any]:
     """{section.key: value} that an experiment states; of a model only what is no default."""
     path, argument = configs.locate(experiment)
     config = configs.call(configs.module_at(path), argument)
-    return dict(leaves(json.loads(config.to_json())))
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(section.key, value) of all values."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    return configs.flat(configs.plain(config))

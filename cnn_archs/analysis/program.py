@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import linen as nn
 
+from cnn_archs import models
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.compiler_options import known, once
 from cnn_archs.errors import ConfigError, user_errors
@@ -64,7 +64,7 @@ def training(experiment: Experiment, on: Placed, made: Rules, batch: int) -> Pro
     by_one = held_by_one(arguments[0], program.input_shardings[0][0])
     temporary = program.memory_analysis().temp_size_in_bytes
     gradients = min(by_one.params, temporary)
-    looped = getattr(net.model, "scan_blocks", False)
+    looped = net.model.scan_blocks
     return Program(
         params=by_one.params,
         optimizer=by_one.opt_state,
@@ -90,13 +90,10 @@ def step_of(
         micro_batch=0,
         mesh=mesh,
     )
-    state = first_state(net, made)
-    held = meshes.shardings(state, mesh, layers)
+    arguments = steps.abstract_arguments(partial(begun, net, made), delivered(experiment), batch)
+    held = meshes.shardings(arguments[0], mesh, layers)
     options: Any = dict(held=held, together=False, looped=False, resident=False)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    images = jax.ShapeDtypeStruct((batch, *delivered(experiment)), np.uint8)
-    labels = jax.ShapeDtypeStruct((batch,), np.int32)
-    return steps.compile_train(step, mesh, **options), (state, key, images, labels)
+    return steps.compile_train(step, mesh, **options), arguments
 
 
 def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
@@ -128,14 +125,9 @@ def compiled(name: str, jitted: Any, *arguments: Any) -> Any:
     return lowered.compile({**(once() or {}), **known(QUICK)})
 
 
-def dtype_of(model: nn.Module) -> str:
-    """What a network computes in; LeNet-5 as printed has no choice."""
-    return getattr(model, "dtype", "float32")
-
-
-def widened(model: nn.Module) -> tuple[nn.Module, int]:
+def widened(model: models.Network) -> tuple[models.Network, int]:
     """The network in float32, and how many times as large its maps are then."""
-    if dtype_of(model) != "bfloat16":
+    if model.dtype != "bfloat16":
         return model, 1
     return model.clone(dtype="float32"), 2  # type: ignore[call-arg]
 

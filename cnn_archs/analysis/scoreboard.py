@@ -10,9 +10,8 @@ from cnn_archs.analysis.cells import Collection
 from cnn_archs.analysis.claims import STATUSES, printed, written, written_found
 from cnn_archs.analysis.collect import grouped, within
 from cnn_archs.analysis.printed import short
-from cnn_archs.analysis.report import markdown
 from cnn_archs.analysis.statements import Claims
-from cnn_archs.analysis.tables import Table
+from cnn_archs.table import Table
 
 Verdicts = Sequence[Mapping[str, Any]]  # of claims.evaluate
 
@@ -38,7 +37,7 @@ def page(stated: Claims, found: Verdicts, results: Path) -> str:
         if rows:
             parts += [
                 f"## {paper}",
-                table(("statement", "source", "printed", "ours", "status"), rows),
+                of_words(("statement", "source", "printed", "ours", "status"), rows),
             ]
     parts += list(missed(stated, found))
     parts += list(not_run(stated, found))
@@ -58,12 +57,12 @@ def counts(stated: Claims, found: Verdicts) -> str:
     totals = Counter(f["status"] for f in found)
     sums = [str(totals[status]) for status in STATUSES]
     rows.append((f"all: {len(found)} statements", *sums, str(len(stated.not_covered))))
-    return table(("paper", *STATUSES, "without a claim"), rows, left=1)
+    return Table(("paper", *STATUSES, "without a claim"), rows).markdown()
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 5) -> str:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (heads, *rows)]
-    return markdown(escaped, left)
+def of_words(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Formats a table in Markdown of which each column is flush left."""
+    return Table(heads, rows, words=range(len(heads))).markdown()
 
 
 def row(f: Mapping[str, Any]) -> tuple[str, ...]:
@@ -91,7 +90,7 @@ def missed(stated: Claims, found: Verdicts) -> Iterator[str]:
             rows.append((what, printed(f, WIDEST), ours(f), f.get("disputed") or by))
     if rows:
         yield "## Missed"
-        yield table(("statement", "printed", "ours", "by how much, or why it cannot hold"), rows)
+        yield of_words(("statement", "printed", "ours", "by how much, or why it cannot hold"), rows)
 
 
 def not_run(stated: Claims, found: Verdicts) -> Iterator[str]:
@@ -125,7 +124,7 @@ def not_covered(stated: Claims) -> Iterator[str]:
             (short(stated.papers[gap["paper"]]), gap["source"], gap["reason"])
             for gap in stated.not_covered
         ]
-        yield table(("paper", "table, figure or statement", "why"), rows)
+        yield of_words(("paper", "table, figure or statement", "why"), rows)
 
 
 def runs(results: Path) -> Iterator[str]:
@@ -151,4 +150,4 @@ def linked(t: Table, collection: Collection, root: Path) -> str:
         paths = [run.path.relative_to(root).as_posix() for run in cell.runs] if cell else [""]
         further = [f" [{i}]({path})" for i, path in enumerate(paths[1:], 2)]
         rows.append([f"[{name}]({paths[0]})" + "".join(further), *others])
-    return f"{t.caption}:\n\n{table(t.heads, rows, t.left)}"
+    return f"{t.caption}:\n\n{t._replace(rows=rows).markdown()}"

@@ -8,6 +8,7 @@ from cnn_archs.analysis import provenance
 from cnn_archs.analysis.cells import Cell, Collection
 from cnn_archs.analysis.reach import reach
 from cnn_archs.analysis.report import mean_sd, protocol_of
+from cnn_archs.table import Table
 
 SPLITS = {
     "test": "test",
@@ -18,19 +19,6 @@ SPLITS = {
     "train": "train, running average",
 }
 NONE = "–"
-
-
-class Table(NamedTuple):
-    """rows of text; the first `left` columns are words, and so are `words`, their places.
-
-    caption: what all numbers are of.
-    """
-
-    caption: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    left: int = 1
-    words: Sequence[int] = ()
 
 
 def is_error(metric: str) -> bool:
@@ -68,7 +56,7 @@ def results(collection: Collection) -> Iterator[Table]:
             "mean ± standard deviation (seeds)"
         )
         heads = ["cell", "network", "parameters", "multiply-adds", *heads]
-        yield Table(caption, heads, rows, left=2)
+        yield Table(heads, rows, words=(0, 1), caption=caption)
 
 
 def of(cell: Cell, metric: str) -> list[float]:
@@ -101,7 +89,8 @@ def reached(collection: Collection) -> Table:
             if found:
                 rows.append((cell.name, what, steps, epochs, f"{len(at)} of {len(found)}"))
     heads = ("cell", "to an error", "steps", "epochs", "networks")
-    return Table("Steps to the first line of the log that is so low", heads, rows, left=2)
+    caption = "Steps to the first line of the log that is so low"
+    return Table(heads, rows, words=(0, 1), caption=caption)
 
 
 class Selected(NamedTuple):
@@ -144,7 +133,7 @@ def epochs(collection: Collection) -> Table:
         rows.append((cell.name, shown(last, "error"), f"{cell.first('epochs'):.4g}", *how, chosen))
     heads = ("cell", "last epoch", "at", "best epoch", "at", "the best is chosen by")
     caption = "Test error in percent, at the last and at the best epoch"
-    return Table(caption, heads, rows, words=(5,))
+    return Table(heads, rows, words=(0, 5), caption=caption)
 
 
 def selection(collection: Collection) -> str:
@@ -182,7 +171,7 @@ def ran(collection: Collection) -> Table:
         rows.append((name, said(seeds), steps, length, each, speed, device, commit))
     heads = ("cell", "seeds", "steps", "epochs", "seconds a seed", "images/s", "device", "commit")
     caption = "The seconds are of training steps"
-    return Table(caption, heads, rows, words=(6, 7))
+    return Table(heads, rows, words=(0, 6, 7), caption=caption)
 
 
 def said(seeds: Sequence[int]) -> str:
@@ -211,4 +200,5 @@ def missing(collection: Collection) -> Table:
         for run in cell.runs
         if run.missing
     ]
-    return Table("Networks without a result", ("cell", "run", "why"), rows, left=3)
+    caption = "Networks without a result"
+    return Table(("cell", "run", "why"), rows, words=(0, 1, 2), caption=caption)

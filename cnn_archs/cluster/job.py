@@ -1,9 +1,14 @@
-"""A job: what is asked of a scheduler, and the front door that its nodes come in by."""
+"""A job for a scheduler: what is asked of it, and the function that each node of it runs."""
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from cnn_archs.run_dir import LOCK, part_lock
+from cnn_archs.signals import stop_requests
+
+Main = Callable[[Sequence[str]], int]  # the command line: arguments -> exit code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +33,13 @@ class Request:
 
     def lock(self, part: int | str) -> str:
         """The file in the workdir that a job holds while it runs."""
-        return f"part{part}of{self.parts}.lock" if self.command[0] == "sweep" else "lock"
+        return part_lock(part, self.parts) if self.command[0] == "sweep" else LOCK
 
 
-def run(arguments: Sequence[str]) -> None:
-    """The command `arguments`, in a process that a scheduler may stop; exits as it does."""
-    from cnn_archs import cli
-    from cnn_archs.train import guard
-
+def run(main: Main, arguments: Sequence[str]) -> None:
+    """Calls main(arguments) in a process that a scheduler may stop; exits with its code."""
     sys.argv = ["cnn-archs", *arguments]  # for environment.json
-    with guard.stop_requests(scheduled=True):
-        code = cli.main(arguments)
+    with stop_requests(scheduled=True):
+        code = main(arguments)
     if code:
         sys.exit(code)

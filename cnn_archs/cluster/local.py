@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cnn_archs.cluster.machine import probe
 from cnn_archs.errors import ConfigError, Stopped, say
-from cnn_archs.train.guard import PIPED, StopRequest, stop_requests
+from cnn_archs.signals import PIPED, StopRequest, stop_requests
 
 GRACE = 10.0  # seconds that the others have to end by themselves, once one has failed
 POLL = 0.1

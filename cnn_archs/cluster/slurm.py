@@ -13,12 +13,14 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.cluster import job
-from cnn_archs.cluster.job import Request
+from cnn_archs.cluster.job import Main, Request
 from cnn_archs.errors import ConfigError, Stopped, first_line
+from cnn_archs.run_dir import jobs
 
 ROOT = Path(__file__).resolve().parents[2]  # where Python finds this package, installed or not
 WARNING = 300  # seconds before the time limit, to save in
@@ -38,21 +40,25 @@ case $code in {stopped}|140|143) scontrol requeue "$SLURM_JOB_ID" ;; esac
 exit $code"""
 
 
-def submit(request: Request, options: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Submits the jobs -> [{id, stdout, stderr} of each]. options: of sbatch, besides ours."""
+def submit(request: Request, options: Mapping[str, Any], main: Main) -> list[dict[str, str]]:
+    """Submits the jobs -> [{id, stdout, stderr} of each], on whose nodes `main` is called.
+
+    options: of sbatch, besides ours.
+    """
     submitit, known = imported(), parameters(request, options)
     if not (shutil.which("sbatch") and shutil.which("srun")):
         raise ConfigError("there is no sbatch here: submit where SLURM is, or see --dry_run")
-    executor = submitit.SlurmExecutor(folder(request))
+    executor = submitit.SlurmExecutor(jobs(request.workdir))
     executor.update_parameters(**known)
     commands = [request.of_part(i) for i in range(request.parts)]
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is in the error
-            jobs = executor.map_array(job.run, commands)  # one is no array
+            submitted = executor.map_array(partial(job.run, main), commands)  # one is no array
     except submitit.core.utils.FailedJobError as e:
         raise ConfigError(first_line(e).replace("sbatch: error: ", "sbatch: ")) from e
     return [
-        {"id": j.job_id, "stdout": str(j.paths.stdout), "stderr": str(j.paths.stderr)} for j in jobs
+        {"id": j.job_id, "stdout": str(j.paths.stdout), "stderr": str(j.paths.stderr)}
+        for j in submitted
     ]
 
 
@@ -63,8 +69,8 @@ def script(request: Request, options: Mapping[str, Any]) -> str:
 
     start = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit"
     return slurm._make_sbatch_string(
-        command=f"{start} {shlex.quote(str(folder(request)))}",
-        folder=folder(request),
+        command=f"{start} {shlex.quote(str(jobs(request.workdir)))}",
+        folder=jobs(request.workdir),
         map_count=request.parts if request.parts > 1 else None,
         **parameters(request, options),
     )
@@ -78,11 +84,6 @@ def imported() -> Any:
     except ImportError as e:
         raise ConfigError("submit: there is no submitit: pip install 'cnn-archs[slurm]'") from e
     return submitit
-
-
-def folder(request: Request) -> Path:
-    """Of scripts and logs."""
-    return request.workdir / "jobs"
 
 
 def parameters(request: Request, options: Mapping[str, Any]) -> dict[str, Any]:

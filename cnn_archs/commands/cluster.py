@@ -64,10 +64,10 @@ def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
         script = slurm.script(request, options)
         return emit(arguments, {"script": script}, script)
 
-    from cnn_archs.train import guard
+    from cnn_archs.files import writing
 
-    with guard.writing(request.workdir):
-        jobs = slurm.submit(request, options)
+    with writing(request.workdir):
+        jobs = slurm.submit(request, options, arguments.main)
     number = jobs[0]["id"].partition("_")[0]
     document = {
         "job": number,
@@ -139,15 +139,17 @@ def request_of(arguments: argparse.Namespace, overrides: list[str]) -> "Request"
 def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:
     """What would be wrong with a run."""
     from cnn_archs import config as configs
+    from cnn_archs.run_dir import RunDir
 
     for flag, none in (("jobs", 1), ("cells", ""), ("seeds", 0)):
         if getattr(arguments, flag) != none:
             raise ConfigError(f"--{flag} is of a sweep: --sweep=SWEEP instead of --config")
     config = configs.load(arguments.config, overrides)
-    if any((workdir / "checkpoints").glob("*")):
+    folder = RunDir(workdir)
+    if folder.has_checkpoints():
         from cnn_archs.train import loop
 
-        loop.check_config(workdir, configs.plain(config))
+        loop.check_config(folder, configs.plain(config))
 
 
 def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:
@@ -158,7 +160,7 @@ def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[st
         raise ConfigError("--nodes: each job of a sweep has one; more of them are --jobs=N")
     stated = sweep.stated_by(arguments.sweep, arguments.seeds)
     found = grid.cells(stated, workdir, overrides, names_of(arguments.cells))
-    if all([cell.done for cell in found]):  # each of them is asked: it may be another's
+    if all([cell.is_done() for cell in found]):  # each of them is asked: it may be another's
         raise ConfigError(f"{workdir}: all {len(found)} cells are trained")
     if arguments.jobs > len(found):
         raise ConfigError(f"--jobs={arguments.jobs}: the sweep has {len(found)} cells")

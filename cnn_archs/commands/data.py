@@ -45,9 +45,9 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     from cnn_archs import pictures
     from cnn_archs.experiment import start
-    from cnn_archs.train import guard
+    from cnn_archs.files import writing
 
-    with guard.writing(output.parent):
+    with writing(output.parent):
         done = pictures.variants(start(config), output, arguments.images, arguments.variants)
     text = f"{done['file']}: {done['images']} images and {done['variants']} variants of each"
     emit(arguments, done, text)

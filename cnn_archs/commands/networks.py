@@ -22,7 +22,7 @@ def declare(command: Declare) -> None:
 
 
 def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Prints the ledger of an experiment's network: sizes, parameters, multiply-adds."""
+    """Prints the sizes, parameters and multiply-adds of each layer of an experiment's network."""
     from cnn_archs import config as configs
 
     choices = [(arguments.config, overrides)]
@@ -32,26 +32,28 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
         choices.append((experiment, [*shared, *arguments.compare_overrides]))
     configurations = [configs.load(experiment, keys) for experiment, keys in choices]
 
-    from cnn_archs.analysis import ledger, summary
+    from cnn_archs import roles
+    from cnn_archs.analysis import summary_tables
     from cnn_archs.errors import user_errors
     from cnn_archs.experiment import outline
+    from cnn_archs.models.summary import summarize as layer_rows
 
-    documents, ledgers = [], []
+    documents, summaries = [], []
     outlines = [outline(config) for config in configurations]
     for one in outlines:
         with user_errors(f"model {one.name}"):
-            ledgers.append(ledger.ledger(one.model, one.image_shape, arguments.train))
-        documents.append(summary.document(one.name, one.image_shape, ledgers[-1]))
-    if len(ledgers) == 1:
-        tables = summary.tables(ledgers[0])
-        emit(arguments, documents[0], summary.text(tables, arguments.format))
+            summaries.append(layer_rows(one.model, one.image_shape, arguments.train))
+        documents.append(summary_tables.document(one.name, one.image_shape, summaries[-1]))
+    if len(summaries) == 1:
+        tables = summary_tables.tables(summaries[0])
+        emit(arguments, documents[0], summary_tables.text(tables, arguments.format))
     else:
         a, b = outlines
         heads = (f"A: {a.name}", f"B: {b.name}")
-        changed = ", ".join(configs.differences(a.config, b.config))
-        tables = [summary.side_by_side(*ledgers)]
+        changed = ", ".join(roles.differences(a.config, b.config))
+        tables = [summary_tables.side_by_side(*summaries)]
         text = f"{heads[0]}\n{heads[1]}, which differs in {changed or 'nothing'}\n\n"
-        emit(arguments, documents, text + summary.text(tables, arguments.format))
+        emit(arguments, documents, text + summary_tables.text(tables, arguments.format))
 
 
 def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -62,17 +64,18 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError("export: what? --workdir=DIR of a run, or --config=EXPERIMENT")
     if overrides and not arguments.config:
         raise ConfigError(f"export: the run's config is fixed; no --config.{overrides[0]}")
-    workdir = workdir_of(arguments) if arguments.workdir else None
-    config = configs.read(workdir) if workdir else configs.load(arguments.config, overrides)
-
     from cnn_archs.experiment import outline
-    from cnn_archs.train import guard
-    from cnn_archs.weights import run
+    from cnn_archs.files import writing
+    from cnn_archs.run_dir import RunDir
+    from cnn_archs.weights import export as weights
+
+    workdir = workdir_of(arguments) if arguments.workdir else None
+    config = RunDir(workdir).config() if workdir else configs.load(arguments.config, overrides)
 
     output = Path(arguments.output)
     check_output(output)
-    with guard.writing(output.parent):
-        done = run.export(output, outline(config), workdir)
+    with writing(output.parent):
+        done = weights.export(output, outline(config), workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
     emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
 
@@ -90,11 +93,11 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     config = configs.load(arguments.config, overrides)
 
     from cnn_archs.experiment import outline
-    from cnn_archs.train import guard
-    from cnn_archs.weights import run
+    from cnn_archs.files import writing
+    from cnn_archs.weights import export as weights
 
     workdir = Path(arguments.workdir)
-    with guard.writing(workdir):
-        done = run.import_(Path(arguments.file), outline(config), workdir)
+    with writing(workdir):
+        done = weights.import_(Path(arguments.file), outline(config), workdir)
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, text)

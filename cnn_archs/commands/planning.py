@@ -39,10 +39,12 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs import config as configs
     from cnn_archs.data.threads import cores
     from cnn_archs.experiment import resolve
+    from cnn_archs.run_dir import RunDir, results_in
 
     experiment = resolve(configs.load(arguments.config, overrides))
     kind = kinds.find(arguments.kind)
-    own = [workdir / "result.json"] if workdir else []
-    files = [path for path in [*own, *claims.RESULTS.glob("*/*.json")] if path.is_file()]
+    files = results_in(claims.RESULTS)
+    if workdir and RunDir(workdir).has_result():
+        files.insert(0, RunDir(workdir).result_file)
     found = plan.plan(experiment, kind, arguments.cores or cores(), files)
     emit(arguments, found, planned.text(found))

@@ -95,19 +95,21 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.analysis import report
     from cnn_archs.cluster import processes
     from cnn_archs.experiment import start
-    from cnn_archs.train import guard, loop
+    from cnn_archs.files import writing
+    from cnn_archs.signals import PIPED, end_with_parent, stop_requests
+    from cnn_archs.train import loop
 
-    if os.environ.get(guard.PIPED):
-        guard.end_with_parent()
+    if os.environ.get(PIPED):
+        end_with_parent()
     processes.start(arguments.coordinator, arguments.num_processes, arguments.process_id)
-    with processes.together(), guard.writing(workdir):
-        with guard.stop_requests():
+    with processes.together(), writing(workdir):
+        with stop_requests():
             result = loop.train(start(config), workdir)
         if not processes.first():
             return
-        from cnn_archs.analysis import figures  # matplotlib takes half a second: not before a step
+        from cnn_archs.analysis import curves  # matplotlib takes half a second: not before a step
 
-        figures.curves(workdir)
+        curves.write_png(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
 
 
@@ -131,9 +133,10 @@ def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
         return dry_run(arguments, folder, overrides)
 
     from cnn_archs.analysis import report
-    from cnn_archs.train import guard, sweep
+    from cnn_archs.files import writing
+    from cnn_archs.train import sweep
 
-    with guard.writing(folder):
+    with writing(folder):
         done = sweep.sweep(
             arguments.config,
             folder,
@@ -162,13 +165,13 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
     os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
     from cnn_archs.analysis import claims, estimate
     from cnn_archs.experiment import outline
+    from cnn_archs.run_dir import SweepDir, results_in
     from cnn_archs.train import grid
 
     stated = sweep.stated_by(arguments.config, arguments.seeds)
     found = grid.cells(stated, folder, overrides, names_of(arguments.cells))
-    known = estimate.speeds(
-        [*claims.RESULTS.glob("*/*.json"), *folder.glob("*/*/result.json")], device
-    )
+    files = [*results_in(claims.RESULTS), *SweepDir(folder).result_files()]
+    known = estimate.speeds(files, device)
     by_name: dict[str, list[grid.Cell]] = {}
     for cell in found:
         by_name.setdefault(cell.name, []).append(cell)
@@ -207,11 +210,12 @@ def robustness(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
         )
     from cnn_archs.analysis import report
     from cnn_archs.evaluate import robustness
-    from cnn_archs.train import guard
+    from cnn_archs.files import writing
+    from cnn_archs.run_dir import RunDir
 
-    with guard.writing(workdirs[0]):
+    with writing(workdirs[0]):
         found = robustness.robustness(workdirs[0])
-        guard.write_json(workdirs[0] / "robustness.json", found)
+        RunDir(workdirs[0]).write_evaluation("robustness", found)
     emit(arguments, found, report.robustness_table(found))
 
 
@@ -227,15 +231,15 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     found: list[tuple[str, str]] = []
     for f in arguments.images:
-        found += folder.unlabelled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
+        found += folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
     run = predict.opened(workdir_of(arguments))
     predictions = predict.predict(run, [Path(path) for _, path in found])
     if arguments.sheet:
         from cnn_archs import pictures
-        from cnn_archs.train import guard
+        from cnn_archs.files import writing
 
         sheet = Path(arguments.sheet)
-        with guard.writing(sheet.parent):
+        with writing(sheet.parent):
             pictures.predictions(run, predictions, sheet)
     if arguments.format == "csv":  # as Kaggle's competitions take it
         rows = zip((name for name, _ in found), predictions, strict=True)
@@ -256,9 +260,9 @@ def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(f"there is no file {arguments.image}")
 
     from cnn_archs import pictures
-    from cnn_archs.analysis import report
-    from cnn_archs.train import guard
+    from cnn_archs.files import writing
+    from cnn_archs.table import Table
 
-    with guard.writing(workdir):
+    with writing(workdir):
         done = pictures.of_run(workdir, Path(arguments.image) if arguments.image else None)
-    emit(arguments, done, report.aligned(list(done.items()), left=2))
+    emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

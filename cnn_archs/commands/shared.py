@@ -43,8 +43,9 @@ def workdirs_of(arguments: argparse.Namespace) -> list[Path]:
 
 def run_in(workdir: Path) -> Path:
     """`workdir`, if there is a run in it."""
-    if not (workdir / "config.json").is_file():
-        raise ConfigError(f"there is no run in {workdir} (no config.json)")
+    from cnn_archs.run_dir import RunDir
+
+    RunDir(workdir).check_run()
     return workdir
 
 

@@ -13,20 +13,21 @@ from cnn_archs.errors import ConfigError
 class Dataset:
     """A dataset, and the part of it that a training uses. Its methods read it; nothing else does.
 
-    stored_shape: (H, W, C) of its images once they are shrunk; H and W are 0 where images differ in
-    size. classes: how many it tells apart. shrink: side in pixels of the squares whose means make
-    the smaller image. holdout: training images that are set aside as the split `val`. examples:
-    training images that are used; 0: all the others. damaged, threads: see `Streamed`.
+    stored_shape: (H, W, C) of its images once they are downsampled; H and W are 0 where images
+    differ in size. classes: how many it tells apart. downsample: side in pixels of the squares
+    whose means make the smaller image. holdout: training images that are set aside as the split
+    `val`. examples: training images that are used; 0: all the others. on_corrupt, threads: see
+    `Streamed`.
     """
 
     name: str
     data_dir: str
     stored_shape: tuple[int, int, int]
     classes: int
-    shrink: int
+    downsample: int
     holdout: int
     examples: int
-    damaged: str
+    on_corrupt: str
     threads: int
 
     @property
@@ -81,7 +82,7 @@ class Dataset:
         return found
 
     def _loaded(self, name: str) -> Split:
-        return sources.load(self.name, name, self.data_dir).shrunk(self.shrink)
+        return sources.load(self.name, name, self.data_dir).downsampled(self.downsample)
 
     def _streamed(self, records: sources.Records, crop: Crop) -> Streamed:
-        return Streamed(records, crop, damaged=self.damaged, threads=self.threads)
+        return Streamed(records, crop, on_corrupt=self.on_corrupt, threads=self.threads)

@@ -19,7 +19,8 @@ from typing import Any
 from cnn_archs.data import originals, prepared, shards
 from cnn_archs.data.damage import reading
 from cnn_archs.errors import ConfigError, DataError, Stopped, first_line, say
-from cnn_archs.train import guard
+from cnn_archs.files import lock, remove_unfinished, write_json, writing
+from cnn_archs.signals import StopRequest, stop_requests
 from cnn_archs.train.progress import SECONDS, clock
 
 NOTHING_TO_PREPARE = {
@@ -54,7 +55,7 @@ def prepare(
         )
     where = prepared.folder(data_dir)
     manual = Path(manual_dir).expanduser() if manual_dir else where / "downloads" / "manual"
-    with guard.writing(where):
+    with writing(where):
         where.mkdir(parents=True, exist_ok=True)
         if not ours:
             return with_tfds(name, where, manual)
@@ -91,7 +92,7 @@ def without_tensorflow(original: originals.Original, command: str) -> dict[str, 
     name, path = original.name, original.path
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with guard.stop_requests() as stop, guard.lock(path.parent, ".lock", "--data_dir"):
+        with stop_requests() as stop, lock(path.parent / ".lock", "--data_dir"):
             if not path.exists():  # another process may have ended just now
                 copy(original, command, Progress(name, stop))
     builder = prepared.builder(name, str(path.parent.parent))
@@ -133,13 +134,12 @@ def begin(unfinished: Path, plan: Plan, source: str, command: str) -> None:
                 "run this again to begin anew"
             )
     count = sum(map(len, plan.values()))
-    guard.write_json(path, {"source": source, "shards": count, "command": command})
+    write_json(path, {"source": source, "shards": count, "command": command})
 
 
 def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
     """Writes the shards that are not there yet. DataError where there is no room for them."""
-    for part in unfinished.glob(f"*{shards.PART}"):  # of a killed process
-        part.unlink()
+    remove_unfinished(unfinished)
     everything = [shard for split in plan.values() for shard in split]
     missing = [s for s in everything if not shards.is_written(unfinished / s.name, s)]
     size, free = sum(s.size for s in missing), shutil.disk_usage(unfinished).free
@@ -157,7 +157,7 @@ def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
 class Progress:
     """A line every few seconds, and the end where a signal came: Stopped."""
 
-    def __init__(self, name: str, stop: guard.StopRequest):
+    def __init__(self, name: str, stop: StopRequest):
         self.name, self.stop = name, stop
         self.shown = time.monotonic()
         self.shards = self.total = self.bytes = self.size = 0

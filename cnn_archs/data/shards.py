@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from cnn_archs.data import decode, threads
 from cnn_archs.data.damage import reading
 from cnn_archs.errors import DataError, first_line
+from cnn_archs.files import atomic
 
-PART = ".part"  # follows the name of a shard that is being written
 READERS = 16  # threads, which mostly wait: the pictures of a shard lie all over an archive
 AHEAD = 32  # pictures
 
@@ -162,25 +162,21 @@ def write(folder: Path, shard: Shard, tick: Tick) -> None:
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    part = folder / (shard.name + PART)
+    path = folder / shard.name
     try:
-        writer = ArrayRecordWriter(str(part), "group_size:1")
-        try:
-            with closing(read_ahead(shard.pictures)) as pictures:
-                for picture, encoded in pictures:
-                    writer.write(serialized(picture, encoded))
-                    tick(picture.size)
-        finally:
-            writer.close()
-        if not is_written(part, shard):
-            raise RuntimeError("it does not hold what was written to it")
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, folder / shard.name)
+        with atomic(path) as part:
+            writer = ArrayRecordWriter(str(part), "group_size:1")
+            try:
+                with closing(read_ahead(shard.pictures)) as pictures:
+                    for picture, encoded in pictures:
+                        writer.write(serialized(picture, encoded))
+                        tick(picture.size)
+            finally:
+                writer.close()
+            if not is_written(part, shard):
+                raise RuntimeError("it does not hold what was written to it")
     except RuntimeError as e:  # array_record has no other
-        raise DataError(f"cannot write {part}: {first_line(e)}") from e
-    finally:
-        part.unlink(missing_ok=True)
+        raise DataError(f"cannot write {path}: {first_line(e)}") from e
 
 
 def describe(info: Any, folder: Path, plan: Mapping[str, Sequence[Shard]]) -> None:

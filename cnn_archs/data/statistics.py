@@ -1,6 +1,5 @@
 """What an input needs to know of the training images: computed once, kept in the workdir."""
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -8,21 +7,19 @@ import numpy as np
 
 from cnn_archs.cluster import processes
 from cnn_archs.data.damage import reading
-
-FILE = "statistics.npz"
+from cnn_archs.files import atomic
 
 Statistics = dict[str, np.ndarray]
 
 
-def kept(workdir: Path | None, compute: Callable[[], Statistics]) -> Statistics:
-    """The statistics of the run in `workdir`: read, or computed and written, whole or not at all.
+def kept(path: Path | None, compute: Callable[[], Statistics]) -> Statistics:
+    """The statistics in the file `path`, which are computed and written if it is not there.
 
-    Without a workdir they are computed. DataError where the file is damaged: its archive has a
+    Without a file they are computed. DataError where the file is damaged: its archive has a
     checksum of each array.
     """
-    if workdir is None:
+    if path is None:
         return compute()
-    path = workdir / FILE
     found = processes.arrays_of_first(lambda: read(path))
     if found is not None:
         return found
@@ -42,10 +39,8 @@ def read(path: Path) -> Statistics | None:
 
 
 def write(path: Path, statistics: Statistics) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
+    with atomic(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **statistics)
-    os.replace(temporary, path)
 
 
 def mean(kind: str, batches: Iterable[np.ndarray]) -> np.ndarray:

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_archs import config as configs
 from cnn_archs.data.decode import decode_and_crop
 from cnn_archs.data.inputs import Prepare
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.run import known, restore
 from cnn_archs.experiment import Experiment, start
+from cnn_archs.run_dir import RunDir
 
 
 class Run(NamedTuple):
@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
 def opened(workdir: Path) -> Run:
     """The run in `workdir`, at its newest sound checkpoint."""
-    experiment = start(configs.read(workdir))
+    experiment = start(RunDir(workdir).config())
     net, variables = experiment.net, restore(workdir, experiment).of_seed(0)
     prepare = net.inputs.prepare(known(workdir, experiment))
 

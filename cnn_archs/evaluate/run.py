@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 
 from cnn_archs import config as configs
@@ -21,6 +20,7 @@ from cnn_archs.evaluate.counting import count
 from cnn_archs.evaluate.ensemble import Member
 from cnn_archs.experiment import Experiment, resolve, start
 from cnn_archs.metrics import columns
+from cnn_archs.run_dir import RunDir
 from cnn_archs.train import steps
 from cnn_archs.train.checkpoint import Checkpoints
 
@@ -28,13 +28,13 @@ from cnn_archs.train.checkpoint import Checkpoints
 class Loaded(NamedTuple):
     """A trained network.
 
-    variables: params and batch_stats. config: of its run, complete, an ml_collections.ConfigDict.
+    variables: params and batch_stats. config: of its run, complete, as `config.read` returns it.
     step: when the variables were saved.
     """
 
-    model: nn.Module
+    model: models.Network
     variables: dict[str, Any]
-    config: Any
+    config: configs.Config
     step: int
 
 
@@ -61,7 +61,7 @@ def load(workdir: str | Path, seed: int = 0) -> Loaded:
     seed: which of the run's seeds, counted from 0. ConfigError where there is no such run or
     seed, DataError where nothing sound was saved.
     """
-    config = configs.read(Path(workdir))
+    config = RunDir(Path(workdir)).config()
     experiment = resolve(config)
     saved = restore(Path(workdir), experiment)
     return Loaded(experiment.model, saved.of_seed(seed), config, saved.step)
@@ -74,7 +74,7 @@ def restore(workdir: Path, experiment: Experiment) -> Saved:
         lambda x: jax.ShapeDtypeStruct((len(experiment.seeds), *x.shape), x.dtype),
         {**variables, "average": variables if experiment.recipe.averaged else {}},
     )
-    folder = workdir / "checkpoints"
+    folder = RunDir(workdir).checkpoints
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
     if not found:
         raise DataError(f"{workdir} holds no checkpoint yet: train it first")
@@ -92,7 +92,7 @@ def evaluate(
     """
     if protocol not in views.PROTOCOLS:
         raise ConfigError(configs.unknown("--protocol", protocol, list(views.PROTOCOLS)))
-    experiments = [start(configs.read(workdir)) for workdir in workdirs]
+    experiments = [start(RunDir(workdir).config()) for workdir in workdirs]
     ensemble.check(workdirs, experiments, split)
     alone = len(workdirs) == 1
     if alone and protocol == "single":
@@ -200,4 +200,4 @@ def known(workdir: Path, experiment: Experiment) -> statistics.Statistics:
     def train() -> Split | Streamed:
         return experiment.dataset.split("train", inputs.crop)
 
-    return statistics.kept(workdir, lambda: inputs.fit(train))
+    return statistics.kept(RunDir(workdir).statistics, lambda: inputs.fit(train))

@@ -5,14 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from cnn_archs import config as configs
-from cnn_archs import models
+from cnn_archs import models, roles
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.compiler_options import once
 from cnn_archs.data import statistics
@@ -22,6 +20,7 @@ from cnn_archs.data.resident import Resident
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError, user_errors
 from cnn_archs.experiment import Classifier, Experiment
+from cnn_archs.run_dir import RunDir
 from cnn_archs.train import curvature, on_one_cpu, optimizers, schedules, steps
 from cnn_archs.train.diagnostics import diagnosis_of
 from cnn_archs.train.losses import Loss
@@ -36,17 +35,13 @@ class Part(NamedTuple):
     workdir: Path | None = None
 
 
-# Keys in which the parts of a run may differ: none of them is in the compiled program.
-OWN = {"seed", "seeds", "schedule.learning_rate"}
-
-
 def assemble(*parts: Part, together: bool | None = None) -> Run:
     """The run of `parts` at step 0, with its data on the devices and nothing compiled yet.
 
-    Their configs differ in OWN keys only; ConfigError else. together: are all seeds of all parts
-    one vmapped program? None chooses: on one accelerator, where it is faster. Not on a CPU; and not
-    on several devices, over which XLA does not split the grouped convolutions that the seeds'
-    kernels become. Never for images that are streamed.
+    Their configs differ in seeds and learning rates only; ConfigError else. together: are all seeds
+    of all parts one vmapped program? None chooses: on one accelerator, where it is faster. Not on a
+    CPU; and not on several devices, over which XLA does not split the grouped convolutions that the
+    seeds' kernels become. Never for images that are streamed.
     """
     check_alike(parts)
     experiment = parts[0].experiment
@@ -75,7 +70,7 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
     options: Any = dict(together=together, resident=resident)
     jit: Any = jax.jit
     if on_one_cpu.is_one_cpu(mesh) and not together and loop == 1:
-        jit = partial(on_one_cpu.jit, onednn=models.gains_from_onednn(net.model))
+        jit = partial(on_one_cpu.jit, onednn=net.model.gains_from_onednn)
     samples = min(recipe.curvature_examples, train.examples)
     return Run(
         net=net,
@@ -126,14 +121,14 @@ def placed(experiment: Experiment) -> Placed:
     return Placed(net, mesh, split_layers(net.model, experiment.name, mesh))
 
 
-def on_devices(model: nn.Module, mesh: Mesh, at_once: int) -> nn.Module:
+def on_devices(model: models.Network, mesh: Mesh, at_once: int) -> models.Network:
     """`model` with bn_group = -1, each device's share of the images `at_once`, as a number."""
-    if getattr(model, "bn_group", 0) != -1:
+    if model.bn_group != -1:
         return model
     return model.clone(bn_group=at_once // mesh.shape["data"])
 
 
-def split_layers(model: nn.Module, name: str, mesh: Mesh) -> dict[str, str]:
+def split_layers(model: models.Network, name: str, mesh: Mesh) -> dict[str, str]:
     """The layers of `model` that are split over the mesh's "model", and by what.
 
     ConfigError where it has none, or one that does not split evenly.
@@ -146,10 +141,10 @@ def split_layers(model: nn.Module, name: str, mesh: Mesh) -> dict[str, str]:
 
 
 def check_alike(parts: Sequence[Part]) -> None:
-    """ConfigError where their configs differ in more than OWN keys."""
+    """Raises ConfigError unless one compiled program can train all parts."""
     first, *others = (part.experiment.config for part in parts)
     for other in others:
-        differ = sorted(set(configs.differences(first, other)) - OWN)
+        differ = roles.program_differences(first, other)
         if differ:
             raise ConfigError(f"these cannot be trained together: they differ in {differ[0]}")
 
@@ -161,9 +156,10 @@ def loaded(parts: Sequence[Part], mesh: Mesh) -> tuple[dict[str, Resident | Stre
     """
     first, net = parts[0], parts[0].experiment.net
     splits = first.experiment.dataset.splits(net.inputs.crop)
-    known = statistics.kept(first.workdir, lambda: net.inputs.fit(lambda: splits["train"]))
-    for part in parts[1:]:
-        statistics.kept(part.workdir, lambda: known)
+    files = [RunDir(part.workdir).statistics if part.workdir else None for part in parts]
+    known = statistics.kept(files[0], lambda: net.inputs.fit(lambda: splits["train"]))
+    for file in files[1:]:
+        statistics.kept(file, lambda: known)
     data = {
         name: split if isinstance(split, Streamed) else Resident(split, mesh)
         for name, split in splits.items()

@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
 from cnn_archs.errors import ConfigError, DataError, first_line, say
-from cnn_archs.train.guard import write_json
+from cnn_archs.files import write_json
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports there
 

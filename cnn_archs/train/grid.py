@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
+from cnn_archs import roles
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.experiment import dataset_of, recipe_of
-from cnn_archs.train.guard import write_json
-from cnn_archs.train.loop import FREE
+from cnn_archs.files import reading
+from cnn_archs.run_dir import Failure, RunDir, SweepDir
 
 SWEEPS = configs.EXPERIMENTS / "sweeps"
 AFTER = ("robustness",)
 TRIES = 2  # of a cell, before it has failed
-# Keys whose values can differ in networks that are trained together: they are not in the program.
-TRACED = ("seed", "schedule.learning_rate")
 
 
 class Cell(NamedTuple):
@@ -36,7 +35,7 @@ class Cell(NamedTuple):
     experiment: str
     overrides: tuple[str, ...]
     config: dict[str, Any]
-    workdir: Path
+    run: RunDir
     after: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -46,49 +45,39 @@ class Cell(NamedTuple):
         """Returns this cell with another seed."""
         keys = (*self.overrides, f"seed={seed}")
         config = configs.plain(configs.load(self.experiment, list(keys)))
-        workdir = self.workdir.with_name(f"seed{seed}")
-        return self._replace(seed=seed, overrides=keys, config=config, workdir=workdir)
+        run = SweepDir(self.run.path.parents[1]).run(self.name, seed)
+        return self._replace(seed=seed, overrides=keys, config=config, run=run)
 
-    def loaded(self) -> Any:
+    def loaded(self) -> configs.Config:
         """The config as `resolve` and its parts take it."""
         return configs.load(self.experiment, list(self.overrides))
 
-    @property
-    def done(self) -> bool:
-        """Is it trained, as long as its config says, and evaluated? ConfigError if with another."""
-        if not all((self.workdir / f"{name}.json").is_file() for name in ("result", *self.after)):
+    def is_done(self) -> bool:
+        """Whether the training that the config states, and all evaluations after it, are complete.
+
+        ConfigError if the folder holds a run of another config, DataError for a damaged file.
+        """
+        if not self.run.has_result() or not all(map(self.run.has_evaluation, self.after)):
             return False
-        made, own = configs.plain(configs.read(self.workdir)), self.config
-        changed = configs.differences(made, own)
-        if set(changed) - FREE:
-            raise ConfigError(
-                f"{self.workdir} holds a run with another config ({', '.join(changed)}); use "
-                "another --workdir or remove that one"
-            )
-        return all(made[key] == own[key] for key in ("steps", "epochs"))
+        made = configs.plain(self.run.config())
+        roles.check_resumable(self.run.path, made, self.config)
+        self.run.result()
+        for name in self.after:
+            self.run.evaluation(name)
+        return all(made[key] == self.config[key] for key in ("steps", "epochs"))
 
-    @property
-    def step(self) -> int:
-        """Of its newest checkpoint; 0 without one."""
-        names = (p.name for p in (self.workdir / "checkpoints").glob("*"))
-        return max((int(name) for name in names if name.isdigit()), default=0)
+    def tries(self) -> int:
+        """How many tries in a row have failed."""
+        failure = self.run.failure()
+        return failure.get("tries", 0) if failure else 0
 
-    @property
-    def failure(self) -> dict[str, Any]:
-        """{error, code, tries} of its last try, if that failed; else {}."""
-        path = self.workdir / "failed.json"
-        return read(path) if path.is_file() else {}
-
-    @property
-    def failed(self) -> bool:
-        """Has it been tried often enough?"""
-        return self.failure.get("tries", 0) >= TRIES
+    def has_failed(self) -> bool:
+        """Whether it has been tried often enough."""
+        return self.tries() >= TRIES
 
     def fail(self, error: str, code: int) -> None:
         """Notes that a try has failed."""
-        tries = self.failure.get("tries", 0) + 1
-        self.workdir.mkdir(parents=True, exist_ok=True)
-        write_json(self.workdir / "failed.json", {"error": error, "code": code, "tries": tries})
+        self.run.write_failure(Failure(error=error, code=code, tries=self.tries() + 1))
 
 
 def load(file: str) -> dict[str, Any]:
@@ -134,8 +123,8 @@ def cells(
                 config = configs.plain(configs.load(experiment, list(keys)))
             except ConfigError as e:
                 raise ConfigError(f"cell {name}: {first_line(e)}") from e
-            workdir, after = folder / name / f"seed{seed}", tuple(sweep.get("after", ()))
-            found.append(Cell(name, seed, experiment, keys, config, workdir, after))
+            run, after = SweepDir(folder).run(name, seed), tuple(sweep.get("after", ()))
+            found.append(Cell(name, seed, experiment, keys, config, run, after))
     return found
 
 
@@ -151,24 +140,25 @@ def steps_of(cell: Cell) -> int | None:
 
 def states(found: Sequence[Cell]) -> str:
     """What has been done of the seeds of a cell, for a person."""
-    done, failed = sum(c.done for c in found), sum(c.failed and not c.done for c in found)
-    begun = [f"seed {c.seed} at step {c.step:,}" for c in found if c.step and not c.done]
+    left = [cell for cell in found if not cell.is_done()]
+    failed = sum(cell.has_failed() for cell in left)
+    steps = [(cell.seed, cell.run.newest_step()) for cell in left]
+    begun = [f"seed {seed} at step {step:,}" for seed, step in steps if step]
+    done = len(found) - len(left)
     counts = [f"{n} {what}" for n, what in ((done, "done"), (failed, "failed")) if n]
     return ", ".join([*counts, *begun]) or "to do"
 
 
 def alike(found: Iterable[Cell], most: int) -> list[list[Cell]]:
-    """Those that are trained together, `most` at once: their configs differ in TRACED keys alone,
-    and their images are on the devices."""
+    """Groups cells that one vmapped program can train, at most `most` in a group.
+
+    Their images are on the devices, and their configs have one `roles.program_key`.
+    """
     groups: dict[str, list[Cell]] = {}
     for cell in found:
-        tree = json.loads(json.dumps(cell.config))
-        if not dataset_of(cell.loaded()).in_memory:
-            tree["alone"] = str(cell)
-        for key in TRACED:
-            section, _, leaf = f".{key}".rpartition(".")
-            (tree[section[1:]] if section else tree).pop(leaf, None)
-        groups.setdefault(json.dumps(tree, sort_keys=True), []).append(cell)
+        in_memory = dataset_of(cell.loaded()).in_memory
+        key = roles.program_key(cell.config) if in_memory else str(cell)
+        groups.setdefault(key, []).append(cell)
     return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
 
 
@@ -176,7 +166,7 @@ def level(found: Iterable[Cell]) -> list[list[Cell]]:
     """Those at the same step: what is trained together goes on from one."""
     groups: dict[int, list[Cell]] = {}
     for cell in found:
-        groups.setdefault(cell.step, []).append(cell)
+        groups.setdefault(cell.run.newest_step(), []).append(cell)
     return list(groups.values())
 
 
@@ -220,7 +210,7 @@ def made_of(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**alike, "config": config, "by_seed": by_seed}
 
 
-def merge(found: Iterable[Cell]) -> dict[str, dict[str, Any]]:
+def merge(sweep: SweepDir, found: Iterable[Cell]) -> dict[str, dict[str, Any]]:
     """Writes CELL/result.json, of all its seeds, where all are done -> {name: result}.
 
     Seeds that come after those in `found` are merged too where they are done: a sweep of fewer
@@ -231,22 +221,15 @@ def merge(found: Iterable[Cell]) -> dict[str, dict[str, Any]]:
         by_name.setdefault(cell.name, []).append(cell)
     whole = {}
     for name, seeds in by_name.items():
-        if all(cell.done for cell in seeds):
+        if all(cell.is_done() for cell in seeds):
             seeds += later(seeds[-1])
-            whole[name] = merged([read(cell.workdir / "result.json") for cell in seeds])
-            write_json(seeds[0].workdir.parent / "result.json", whole[name])
+            with reading(sweep.path / name):
+                whole[name] = merged([cell.run.result() for cell in seeds])
+            sweep.write_result(name, whole[name])
     return whole
 
 
 def later(cell: Cell) -> Iterator[Cell]:
     """The seeds after `cell`'s that are done, up to the first that is not."""
-    while (cell := cell.of_seed(cell.seed + 1)).done:
+    while (cell := cell.of_seed(cell.seed + 1)).is_done():
         yield cell
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A JSON file; DataError where it is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as e:
-        raise DataError(f"{path} is damaged: {first_line(e)}") from e

@@ -2,21 +2,23 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from cnn_archs.train.guard import write_atomically
+from cnn_archs.files import write_text
+from cnn_archs.run_dir import RunDir
 
 
 class Lines:
     """A file of one JSON a line, each with its `step`. Cut back to where a run goes on."""
 
-    def __init__(self, path: Path, keep: int):
-        """Opens it for steps after `keep`; what stands there beyond it goes."""
-        kept = [line for line in read(path) if line["step"] <= keep]
-        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+    def __init__(self, path: Path, written: Sequence[dict[str, Any]], keep: int):
+        """Opens `path`, in which the lines `written` stand, and removes those after step `keep`."""
+        kept = [line for line in written if line["step"] <= keep]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = open(path, "a")  # noqa: SIM115 (open for as long as the run)
 
     def write(self, line: dict[str, Any]) -> None:
@@ -32,13 +34,14 @@ class Lines:
 
 
 class MetricsLog:
-    """metrics.jsonl, TensorBoard's files, and diagnostics.jsonl where a run has `diagnostics`."""
+    """The metrics of a run, as lines and for TensorBoard; with `diagnostics`, of its layers too."""
 
-    def __init__(self, workdir: Path, keep: int, diagnostics: bool):
-        """Opens the log for steps after `keep`; what stands there beyond it goes."""
-        self._lines = Lines(workdir / "metrics.jsonl", keep)
-        self._layers = Lines(workdir / "diagnostics.jsonl", keep) if diagnostics else None
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=keep + 1)
+    def __init__(self, folder: RunDir, keep: int, diagnostics: bool):
+        """Opens the log of a run, and removes what it holds of steps after `keep`."""
+        metrics, layers = folder.metrics(), folder.diagnostics() if diagnostics else []
+        self._lines = Lines(folder.metrics_file, metrics, keep)
+        self._layers = Lines(folder.diagnostics_file, layers, keep) if diagnostics else None
+        self._board = SummaryWriter(str(folder.tensorboard), purge_step=keep + 1)
 
     def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:
         """One line, and its values as TensorBoard's scalars `split/name/seedN`."""
@@ -49,7 +52,7 @@ class MetricsLog:
     def write_layers(
         self, step: int, epoch: float, seed: int, layers: list[dict[str, Any]]
     ) -> None:
-        """A line of diagnostics.jsonl."""
+        """Writes the statistics of the layers, as one line."""
         assert self._layers
         self._layers.write({"step": step, "epoch": epoch, "seed": seed, "layers": layers})
 
@@ -81,14 +84,3 @@ class Nowhere:
 
 
 Log = MetricsLog | Nowhere
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, but for one that a kill cut; [] where there is none."""
-    lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines

@@ -9,40 +9,23 @@ from typing import Any
 import jax
 
 from cnn_archs import config as configs
-from cnn_archs.analysis.ledger import ledger, totals
+from cnn_archs import roles
 from cnn_archs.cluster import processes
 from cnn_archs.cluster.processes import Agreed, on_first
-from cnn_archs.data import statistics
 from cnn_archs.environment import environment, provenance
-from cnn_archs.errors import ConfigError, Stopped
+from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
 from cnn_archs.metrics import columns
+from cnn_archs.models.summary import summarize, totals
+from cnn_archs.run_dir import RunDir
+from cnn_archs.signals import stop_requests
 from cnn_archs.train import history, warm_start
 from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
-from cnn_archs.train.guard import lock, stop_requests, write_json
 from cnn_archs.train.logs import Log, MetricsLog, Nowhere
 from cnn_archs.train.profiling import Trace
 from cnn_archs.train.progress import ProgressLine
 from cnn_archs.train.run import Run
-
-# Keys that may change between the parts of a run that was stopped.
-FREE = {
-    "epochs",
-    "steps",
-    "log_every",
-    "eval_every",
-    "eval_batch_size",
-    "checkpoint_every",
-    "diagnose_every",
-    "keep",
-    "mesh.data",
-    "mesh.model",
-    "model.remat",
-    "profile",
-    "data.data_dir",
-    "data.threads",
-}
 
 
 def train(experiment: Experiment, workdir: Path) -> dict[str, Any]:
@@ -77,7 +60,8 @@ def train_together(parts: Sequence[tuple[Experiment, Path]]) -> list[dict[str, A
         on_first(lambda: open_logs(run, parts, open_, logs))
         logs = logs or [Nowhere()] * len(run.seeds)
         try:
-            with Trace(run.traced if processes.first() else range(0), workdir / "profile") as trace:
+            traced = run.traced if processes.first() else range(0)
+            with Trace(traced, RunDir(workdir).profile) as trace:
                 go_on(run, saved, logs, stop, trace)
             results = finish(run, parts, made, stop)
         except Interrupted:
@@ -88,7 +72,7 @@ def train_together(parts: Sequence[tuple[Experiment, Path]]) -> list[dict[str, A
             ) from None
         if processes.first():
             for (_, workdir), result in zip(parts, results, strict=True):
-                write_json(workdir / "result.json", result)
+                RunDir(workdir).write_result(result)
         return results
 
 
@@ -101,9 +85,10 @@ def hold(
     """Locks and claims the folder of each part, until `open_` ends; what is saved in it."""
     for experiment, workdir in parts:
         workdir.mkdir(parents=True, exist_ok=True)
-        open_.enter_context(lock(workdir))
-        claim(workdir, experiment.config, made)
-        saved.append(Checkpoints(workdir / "checkpoints", keep=experiment.upkeep.keep))
+        folder = RunDir(workdir)
+        open_.enter_context(folder.lock())
+        claim(folder, experiment.config, made)
+        saved.append(Checkpoints(folder.checkpoints, keep=experiment.upkeep.keep))
 
 
 def open_logs(
@@ -111,11 +96,12 @@ def open_logs(
 ) -> None:
     """One for each seed, from where `run` is, until `open_` ends."""
     for experiment, workdir in parts:
-        write_json(workdir / "config.json", experiment.config)
+        folder = RunDir(workdir)
+        folder.write_config(experiment.config)
         if run.step < run.total:
-            (workdir / "result.json").unlink(missing_ok=True)  # of a shorter run
+            folder.remove_result()  # of a shorter run
         keep = run.step if run.settled and run.step else run.step - 1
-        log = MetricsLog(workdir, keep, diagnostics="diagnose" in run.periods)
+        log = MetricsLog(folder, keep, diagnostics="diagnose" in run.periods)
         open_.callback(log.close)
         logs += [log] * len(experiment.seeds)
 
@@ -232,7 +218,7 @@ def finish(
     final = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in run.splits(*run.data)}
     final["train_eval"], final["train"] = final["train"], run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
-    size = totals(ledger(run.net.model, run.net.image_shape))
+    size = totals(summarize(run.net.model, run.net.image_shape))
     damaged = sum(data.damaged for data in run.data.values())
     return [
         {
@@ -258,25 +244,16 @@ def finish(
     ]
 
 
-def claim(workdir: Path, config: dict[str, Any], made: dict[str, Any]) -> None:
-    """Writes environment.json; ConfigError if a run with another config lives here."""
-    if any((workdir / "checkpoints").glob("*")):
-        check_config(workdir, config)
+def claim(folder: RunDir, config: dict[str, Any], made: dict[str, Any]) -> None:
+    """Writes the environment; ConfigError if a run with another config lives in this folder."""
+    if folder.has_checkpoints():
+        check_config(folder, config)
     else:
-        (workdir / statistics.FILE).unlink(missing_ok=True)  # of a run that was never saved
-    write_json(workdir / "environment.json", made)
+        folder.statistics.unlink(missing_ok=True)  # of a run that was never saved
+    folder.write_environment(made)
 
 
-def check_config(workdir: Path, config: dict[str, Any]) -> None:
-    """ConfigError if the run that was saved in `workdir` has another config than this one."""
-    if not (workdir / "config.json").exists():
-        return
-    free = FREE
-    if config["schedule"]["name"] == "plateau":
-        free = FREE - {"eval_every"}  # it counts evaluations
-    changed = set(configs.differences(configs.plain(configs.read(workdir)), config)) - free
-    if changed:
-        raise ConfigError(
-            f"{workdir} holds a run with another config ({', '.join(sorted(changed))}); use "
-            "another --workdir or remove that one"
-        )
+def check_config(folder: RunDir, config: dict[str, Any]) -> None:
+    """Raises a ConfigError if the run that was saved in this folder has another config."""
+    if folder.has_config():
+        roles.check_resumable(folder.path, configs.plain(folder.config()), config)

@@ -1,17 +1,15 @@
 """A window of steps, traced for xprof and TensorBoard."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import jax
 
 from cnn_archs.errors import DataError, first_line
 
 
-class Trace:
+class Trace(AbstractContextManager["Trace"]):
     """Traces those of `steps` that are made, each with its number, into `folder`.
 
     Whatever is between two of them, an evaluation or a checkpoint, is in the trace as well. Ends
@@ -22,15 +20,7 @@ class Trace:
         self.steps, self.folder = steps, folder
         self.running = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.end()
 
     def misses(self, first: int, total: int) -> bool:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import Self
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from cnn_archs.errors import say
 SECONDS = 5.0  # between plain lines
 
 
-class ProgressLine:
+class ProgressLine(AbstractContextManager["ProgressLine"]):
     """step, loss, error, learning rate, images/s and time left, on stderr.
 
     Images/s and time left count from the second update on: the first has the compilation in it.
@@ -37,12 +37,7 @@ class ProgressLine:
             self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.bar:
             self.bar.stop()
 
@@ -84,10 +79,11 @@ class ProgressLine:
             say(text)
 
 
-def clock(seconds: float) -> str:
-    """1:02:03, or 2:03; `?` for what is not known."""
-    if seconds != seconds or seconds < 0:
+def clock(seconds: float | None) -> str:
+    """Returns `1 h 05 min`, `12 min` or `40 s`; `?` for None, NaN and a negative number."""
+    if seconds is None or not seconds >= 0:
         return "?"
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

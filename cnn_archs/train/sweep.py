@@ -17,9 +17,11 @@ from typing import Any
 
 from cnn_archs.cluster.machine import Machine, probe
 from cnn_archs.errors import CellsFailed, ConfigError, Stopped, say
+from cnn_archs.files import lock
+from cnn_archs.run_dir import RunDir, SweepDir
+from cnn_archs.signals import PIPED, StopRequest, stop_requests
 from cnn_archs.train import grid
 from cnn_archs.train.grid import Cell
-from cnn_archs.train.guard import PIPED, StopRequest, lock, stop_requests, write_json
 
 SECONDS = 10.0  # between lines that say how far the processes are
 PATIENCE = 600.0  # seconds to save in, for processes that are told to stop
@@ -41,7 +43,7 @@ class Process:
     cells: list[Cell]
     slot: Slot
     popen: subprocess.Popen[str]
-    log: Path
+    output: Path
 
     def ended(self) -> int:
         """Its exit code, once it has ended."""
@@ -69,10 +71,11 @@ def sweep(
     stated = stated_by(file, seeds)
     found = grid.cells(stated, folder, overrides, only)
     folder.mkdir(parents=True, exist_ok=True)
-    with stop_requests() as stop, lock(folder, f"part{part[0]}of{part[1]}.lock"):
-        check_parts(folder, part[1])
-        write_json(folder / "sweep.json", {**stated, "overrides": list(overrides)})
-        missing = {str(cell) for cell in found if not cell.done and not cell.failed}
+    files = SweepDir(folder)
+    with stop_requests() as stop, files.lock(*part):
+        check_parts(files, part[1])
+        files.write_stated({**stated, "overrides": list(overrides)})
+        missing = {str(cell) for cell in found if not cell.is_done() and not cell.has_failed()}
         say(f"{stated['title']}: {len(found)} cells, {len(missing)} to train")
         if missing:
             machine = probe()
@@ -86,10 +89,10 @@ def sweep(
                 most = share(ours, len(slots))
                 groups = [g for level in grid.level(ours) for g in grid.alike(level, most)]
             Sweep(groups, slots, stop).run()
-        done = grid.merge(found)
-    failed = [cell for cell in found if cell.failed and not cell.done]
+        done = grid.merge(files, found)
+    failed = [cell for cell in found if cell.has_failed() and not cell.is_done()]
     if failed:
-        errors = "; ".join(f"{cell}: {cell.failure['error']}" for cell in failed)
+        errors = "; ".join(f"{cell}: {error_of(cell.run)}" for cell in failed)
         raise CellsFailed(
             f"{len(failed)} cells failed twice; remove their failed.json to try again: {errors}"
         )
@@ -101,12 +104,11 @@ def share(cells: Sequence[Cell], count: int) -> int:
     return max(1, -(-len(cells) // count))
 
 
-def check_parts(folder: Path, count: int) -> None:
-    """ConfigError while somebody else trains one of another number of parts of this folder."""
-    for path in folder.glob("part*of*.lock"):
-        if not path.stem.endswith(f"of{count}"):
-            with lock(folder, path.name):
-                pass
+def check_parts(files: SweepDir, count: int) -> None:
+    """Raises a ConfigError while another process trains this sweep in another number of parts."""
+    for path in files.other_locks(count):
+        with lock(path):
+            pass
 
 
 def stated_by(file: str, seeds: int) -> dict[str, Any]:
@@ -173,9 +175,9 @@ class Sweep:
                 process.ended()
 
     def start(self, cells: list[Cell], slot: Slot) -> None:
-        log = cells[0].workdir / "log.txt"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "a") as written:
+        output = cells[0].run.output
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with open(output, "a") as written:
             popen = subprocess.Popen(
                 WORKER,
                 stdin=subprocess.PIPE,
@@ -190,15 +192,15 @@ class Sweep:
             "command": sys.argv,
             "cpus": slot.cpus,
             "cells": [
-                {**{k: getattr(c, k) for k in keys}, "workdir": str(c.workdir)} for c in cells
+                {**{k: getattr(c, k) for k in keys}, "workdir": str(c.run.path)} for c in cells
             ],
         }
         assert popen.stdin
         with suppress(BrokenPipeError):  # it has ended already, as `collect` will see
             popen.stdin.write(json.dumps(order) + "\n")
             popen.stdin.flush()
-        self.running.append(Process(cells, slot, popen, log))
-        say(f"{', '.join(map(str, cells))}: begun" + (" again" if cells[0].failure else ""))
+        self.running.append(Process(cells, slot, popen, output))
+        say(f"{', '.join(map(str, cells))}: begun" + (" again" if cells[0].tries() else ""))
 
     def collect(self) -> None:
         """Frees the slots of processes that have ended, and has failed cells tried again alone."""
@@ -210,15 +212,15 @@ class Sweep:
                 self.stop.signal = self.stop.signal or signal.SIGTERM
                 continue
             for cell in process.cells:
-                if cell.done:
+                if cell.is_done():
                     self.ended += 1
-                    (cell.workdir / "failed.json").unlink(missing_ok=True)
+                    cell.run.remove_failure()
                     say(f"{cell}: {outcome(cell)} ({self.ended} of {self.total})")
                     continue
                 by_signal = f"ended by signal {-code}, after: " if code < 0 else ""
-                cell.fail(by_signal + last_line(process.log), code)
-                say(f"{cell}: failed: {cell.failure['error']}")
-                if not cell.failed:
+                cell.fail(by_signal + last_line(process.output), code)
+                say(f"{cell}: failed: {error_of(cell.run)}")
+                if not cell.has_failed():
                     self.groups.append([cell])
 
     def end(self) -> None:
@@ -236,18 +238,24 @@ class Sweep:
         if time.monotonic() - self.said >= SECONDS:
             self.said = time.monotonic()
             for process in self.running:
-                say(f"{process.cells[0]}: {last_line(process.log)}")
+                say(f"{process.cells[0]}: {last_line(process.output)}")
 
 
 def outcome(cell: Cell) -> str:
-    result = grid.read(cell.workdir / "result.json")
+    result = cell.run.result()
     error = 100 * result["test"]["top1_error"][0]
     return f"test error {error:.2f} %, {result['steps']:,} steps in {result['seconds']:.0f} s"
 
 
-def last_line(log: Path) -> str:
-    """Of what a process has said."""
-    with open(log, "rb") as f:
-        f.seek(max(os.path.getsize(log) - 2000, 0))
+def error_of(run: RunDir) -> str:
+    """The error of the last try; "" if it did not fail."""
+    failure = run.failure()
+    return failure["error"] if failure else ""
+
+
+def last_line(output: Path) -> str:
+    """Returns the last line that a process has printed."""
+    with open(output, "rb") as f:
+        f.seek(max(os.path.getsize(output) - 2000, 0))
         lines = f.read().decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("error: ") if lines else "nothing said yet"

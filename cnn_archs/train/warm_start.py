@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_archs import config as configs
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.cluster import processes
 from cnn_archs.errors import ConfigError, say
 from cnn_archs.evaluate.run import restore
 from cnn_archs.experiment import resolve
+from cnn_archs.run_dir import RunDir
 from cnn_archs.train.run import Run
 
 
@@ -29,7 +29,7 @@ def variables(run: Run, workdir: str, layers: str) -> list[dict[str, Any]]:
     started: list[dict[str, Any]] = []
 
     def read() -> None:
-        source = resolve(configs.read(Path(workdir)))
+        source = resolve(RunDir(Path(workdir)).config())
         saved, one = restore(Path(workdir), source), len(source.seeds) == 1
         what = f"warm_start from {workdir} ({source.name})"
         for i, of_seed in zip(numbers, ours, strict=True):

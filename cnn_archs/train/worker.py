@@ -13,7 +13,8 @@ from typing import Any
 
 from cnn_archs import config as configs
 from cnn_archs.errors import NotFinite, UserError, say
-from cnn_archs.train.guard import end_with_parent, stop_requests, write_json
+from cnn_archs.run_dir import RunDir
+from cnn_archs.signals import end_with_parent, stop_requests
 
 
 def main() -> int:
@@ -37,7 +38,7 @@ def work(cells: list[Mapping[str, Any]]) -> None:
     A loss that is not finite ends its own cell alone: the others go on from their checkpoints.
     """
     from cnn_archs import pictures
-    from cnn_archs.analysis import figures
+    from cnn_archs.analysis import curves
     from cnn_archs.experiment import start
     from cnn_archs.train import loop
 
@@ -58,16 +59,16 @@ def work(cells: list[Mapping[str, Any]]) -> None:
     for cell in cells:
         if Path(cell["workdir"]) in trained:
             workdir = Path(cell["workdir"])
-            figures.curves(workdir)
+            curves.write_png(workdir)
             pictures.first_filters(workdir)
             for name in cell["after"]:
-                write_json(workdir / f"{name}.json", after(name)(workdir))
+                RunDir(workdir).write_evaluation(name, after(name)(workdir))
     if broken:
         raise broken
 
 
 def after(name: str) -> Callable[[Path], dict[str, Any]]:
-    """An evaluation of `grid.AFTER`: of a workdir, what <name>.json is to say."""
+    """An evaluation of `grid.AFTER`: workdir -> what it found."""
     from cnn_archs.evaluate import robustness
 
     return {"robustness": robustness.robustness}[name]

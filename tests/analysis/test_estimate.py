@@ -28,7 +28,8 @@ def test_seconds_are_of_all_steps():
 
 def test_only_the_same_device_tells(tmp_path):
     for name, device in (("a", "1 x cpu"), ("b", "1 x H200")):
-        result = {"device": device, "macs": 10, "images_per_second": 3.0}
+        result = {"name": "mlp", "dataset": "digits", "protocol": "single", "device": device}
+        result |= {"test": {"top1_error": [0.1]}, "macs": 10, "images_per_second": 3.0}
         (tmp_path / f"{name}.json").write_text(json.dumps(result))
     assert estimate.speeds(tmp_path.glob("*.json"), "1 x cpu") == [Speed(10, 3.0)]
 

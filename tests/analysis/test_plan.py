@@ -19,6 +19,7 @@ from cnn_archs.analysis.plan import plan
 from cnn_archs.data import sources
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
+from cnn_archs.run_dir import results_in
 from cnn_archs.train.assemble import Part, assemble, placed
 
 H100 = kinds.find("h100")
@@ -166,7 +167,7 @@ def test_quick_to_compile_is_analysed_as_the_default_is():
 
 def test_what_was_measured_counts_for_its_kind_network_batch_and_input(monkeypatch):
     monkeypatch.setattr(pace, "cores", lambda: 2)  # as those had
-    files, asked = list(claims.RESULTS.glob("*/*.json")), configs.load("lenet5_mnist", [])
+    files, asked = results_in(claims.RESULTS), configs.load("lenet5_mnist", [])
     cpu = H100._replace(name="cpu", called="cpu")
 
     def alike(*overrides):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from fake_sweep import MADE, workdir, write_json
+from readme_tables import mnist_table
 
-from cnn_archs.analysis import collect, kinds, pace, provenance, report, scoreboard, tables
+from cnn_archs.analysis import collect, kinds, pace, provenance, scoreboard, tables
 from cnn_archs.errors import DataError
 from cnn_archs.train import grid
 
@@ -96,7 +97,7 @@ def test_files_of_a_seed_each_are_one_cell_in_every_table(tmp_path):
     (table,) = tables.results(found)
     assert dict(zip(table.heads, table.rows[1], strict=True))["test"] == "3.00 ± 2.65 (3)"
     assert [row[-1] for row in tables.ran(found).rows] == ["d", "c0", "c1", "c10"]
-    assert "| 3.00 ± 2.65 (3) | 1 | 60, 2 x cpu |" in report.results_table(folder)
+    assert "| 3.00 ± 2.65 (3) | 1 | 60, 2 x cpu |" in mnist_table(folder)
     links = "[mlp](results/mnist/mlp_seed0.json) [2](results/mnist/mlp_seed1.json) [3]("
     assert links in "".join(scoreboard.runs(tmp_path / "results"))
 

@@ -88,7 +88,7 @@ def test_plain_is_left_and_residual_right(sweep):
         ["resnet20", "resnet56"],
     ]
     assert ">plain<" in figure.panels[0].svg and ">residual<" in figure.panels[1].svg
-    assert [k.look.colour for p in figure.panels for k in p.legend] == [0, 1, 0, 1]
+    assert [k.look.color for p in figure.panels for k in p.legend] == [0, 1, 0, 1]
 
 
 def test_runs_on_two_datasets_are_two_figures(tmp_path):
@@ -123,8 +123,8 @@ def test_the_gap_by_depth_has_means_and_deviations(sweep, folder):
         (dict(kind="basic", blocks=[9, 9, 9]), "x", 56),
         (dict(kind="bottleneck", blocks=[3, 4, 6, 3]), "x", 50),
         (dict(column="C"), "vgg_c_cifar", 16),
-        (dict(), "plain110 warm", 110),
-        (dict(), "lenet", None),
+        (dict(column="A-LRN"), "x", 11),
+        (dict(), "plain110 warm", None),
     ],
 )
 def test_depths(model, name, depth):
@@ -202,7 +202,7 @@ def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
 
 
 @pytest.mark.parametrize("highest, labels", [(0.25, {"0.05", "0.2"}), (70.0, {"0.1", "10"})])
-def test_norms_are_labelled_with_plain_numbers_however_far_apart_they_are(highest, labels):
+def test_norms_are_labeled_with_plain_numbers_however_far_apart_they_are(highest, labels):
     norms = (0.04, 0.08, highest)
     layers_of = [{"name": f"layer{i}", "gradient_norm": n} for i, n in enumerate(norms)]
     run = cells.Run("x", diagnostics=[{"step": 0, "seed": 0, "layers": layers_of}])
@@ -239,9 +239,42 @@ def test_the_warm_up_is_drawn_where_there_is_one(tmp_path):
     assert curves.warm_up(cells.Collection("t", "", [])) is None
 
 
-def test_colours_and_fonts_are_the_page_s(sweep):
+def test_colors_and_fonts_are_the_page_s(sweep):
     (figure,) = curves.curves(sweep)
     for panel in figure.panels:
         assert "var(--c1)" in panel.svg and "currentColor" in panel.svg
         assert "font-family" not in panel.svg and "<metadata" not in panel.svg
         assert not [c for c in (drawing.INK, drawing.GRID, "#fe") if c in panel.svg]
+
+
+@pytest.fixture
+def drawn_png(monkeypatch):
+    """The axes of each figure that is saved."""
+    saved = []
+    monkeypatch.setattr(plt, "close", lambda figure: saved.append(figure.axes))
+    return saved
+
+
+def test_the_picture_of_one_run_is_error_and_loss_by_epoch(tmp_path, drawn_png):
+    """Two seeds, of which one has no error left: there is no logarithm of 0 to be drawn."""
+    lines = [
+        dict(split=split, seed=seed, step=10 * epoch, epoch=epoch, examples=50)
+        | dict(top1_error=0.25 / epoch * (1 - seed), loss=1 / epoch)
+        for split in ("train", "val", "test")
+        for seed in (0, 1)
+        for epoch in (1, 2, 4)
+    ]
+    made = dict(name="lenet5", dataset="mnist", protocol="single", seeds=[0, 1], steps=40)
+    made |= dict(seconds=1.0, images_per_second=2000.0, params=61706, macs=416520)
+    write_json(tmp_path / "result.json", made | dict(test=dict(top1_error=[0.0625, 0.0])))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert curves.write_png(tmp_path).read_bytes().startswith(b"\x89PNG")
+    ((error, loss),) = drawn_png
+    means = {line.get_label(): line for line in error.get_lines() if line.get_linewidth() > 1}
+    assert list(means) == ["train", "held out", "test"] and len(error.get_lines()) == 9
+    for line in means.values():
+        assert list(line.get_xdata()) == [1, 2, 4]
+        assert list(line.get_ydata()) == pytest.approx([12.5, 6.25, 3.125])
+    assert error.get_yscale() == loss.get_yscale() == "log"
+    assert list(loss.get_lines()[0].get_ydata()) == pytest.approx([1, 0.5, 0.25])
+    assert error.figure.get_suptitle() == "lenet5 on mnist, 2 seeds"

@@ -3,10 +3,9 @@
 import json
 import re
 
+import common
 import pytest
 from running import ROOT
-
-from cnn_archs.analysis import report
 
 RESULTS = ROOT / "results" / "benchmarks"
 
@@ -23,7 +22,7 @@ def test_each_result_is_of_a_benchmark_and_says_what_made_it():
 def test_the_readme_has_the_tables_of_all_results():
     readme = (ROOT / "README.md").read_text()
     found = re.search(r"<!-- benchmarks -->\n(.*?)<!-- /benchmarks -->", readme, re.S)
-    assert found and found[1] == report.benchmark_tables(RESULTS)
+    assert found and found[1] == common.readme_tables(RESULTS)
 
 
 def test_a_result_becomes_a_line_and_a_table(tmp_path):
@@ -33,12 +32,12 @@ def test_a_result_becomes_a_line_and_a_table(tmp_path):
         "table": [["network", "s"], ["lenet5", "0.5"]],
     }
     (tmp_path / "train_step.json").write_text(json.dumps(result))
-    assert report.benchmark_tables(tmp_path) == (
+    assert common.readme_tables(tmp_path) == (
         "[`benchmarks/train_step.py`](results/benchmarks/train_step.json): 2 cores of a processor, "
         "load 0.0; 2 threads; jaxlib 1.2; Python 3.13; commit 012345678.\n\n"
         "| network | s |\n| --- | ---: |\n| lenet5 | 0.5 |\n"
     )
-    assert report.benchmark_tables(tmp_path / "nowhere") == ""
+    assert common.readme_tables(tmp_path / "nowhere") == ""
 
 
 @pytest.mark.parametrize("name", [p.stem for p in (ROOT / "benchmarks").glob("*.py")])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_archs import cli, config, models
+from cnn_archs import cli, models
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.errors import ConfigError
 from cnn_archs.train.assemble import split_layers
@@ -127,7 +127,7 @@ def test_alexnet_s_towers_live_on_two_devices(trained):
     np.testing.assert_allclose(found["losses"], one["losses"], rtol=1e-5)
     assert found["held"] < 0.6 * found["gradient"]  # of each device: half, but for fc8
     # As in 2012 they meet where a layer sees all maps: conv3, its gradient, and fc6; here at the
-    # border of the normalisation too.
+    # border of the normalization too.
     assert len(found["collectives"]["all-gather"]) <= 3
 
 
@@ -201,13 +201,3 @@ def test_bn_group_is_a_number_of_images_or_one_of_two_words(capsys, tmp_path):
     flags.append("--config.data.name=digits")
     assert cli.main(["train", *flags, f"--workdir={tmp_path}/run"]) == 2
     assert "-1 for each device's share" in capsys.readouterr().err
-
-
-def test_a_run_may_go_on_with_another_mesh():
-    from cnn_archs.train.loop import FREE
-
-    changed = config.differences(
-        config.load("lenet5_digits", []).to_dict(),
-        config.load("lenet5_digits", ["mesh.data=1", "mesh.model=2"]).to_dict(),
-    )
-    assert changed == ["mesh.data", "mesh.model"] and set(changed) <= FREE

@@ -16,7 +16,7 @@ from cnn_archs import cli
 from cnn_archs.cluster import local, processes
 from cnn_archs.cluster.machine import Machine
 from cnn_archs.errors import ConfigError
-from cnn_archs.train.guard import lock
+from cnn_archs.run_dir import RunDir
 
 SMALL = (  # from JPEGs, of whose mean each process computes its share
     "--config.model.name=mlp",
@@ -160,7 +160,7 @@ def test_none_outlives_the_one_that_started_them(launch, tmp_path):
 
 @pytest.mark.slow
 def test_what_the_first_refuses_all_refuse_in_one_line(launch, tmp_path):
-    with lock(tmp_path):
+    with RunDir(tmp_path).lock():
         _, err = run(launch, tmp_path, "--processes=2", code=2)
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and "is in use by process" in lines[0]

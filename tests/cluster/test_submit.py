@@ -14,18 +14,13 @@ import yaml
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.cluster import job, slurm
-from cnn_archs.train import guard
+from cnn_archs.files import lock
+from cnn_archs.signals import stop_requests
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ("--config=lenet5_digits",)
 SWEEP = ("--sweep=degradation:quick",)
 PODS = ("--cluster=kubernetes", "--image=some/image:1", "--volume=runs")
-
-
-def submit(capsys, *flags):
-    """What `submit --format=json` says."""
-    assert cli.main(["submit", "--format=json", *flags]) == 0
-    return json.loads(capsys.readouterr().out)
 
 
 # Command lines.
@@ -63,12 +58,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize("line", WRONG)
-def test_a_mistake_is_found_before_anything_is_submitted(line, tmp_path, monkeypatch, capsys):
+def test_a_mistake_is_found_before_anything_is_submitted(line, tmp_path, monkeypatch, error_of):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["submit", *line.split()]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("error: ") and err.count("\n") == 1
-    assert all(word in err for word in WRONG[line]), err
+    message = error_of(2, "submit", *line.split())
+    assert all(word in message for word in WRONG[line]), message
     assert not list(tmp_path.iterdir())
 
 
@@ -98,10 +91,10 @@ def options(script):
     }
 
 
-def test_a_run_on_several_nodes_is_a_process_for_each_gpu(tmp_path, capsys):
+def test_a_run_on_several_nodes_is_a_process_for_each_gpu(tmp_path, document_of):
     flags = ("--nodes=2", "--gpus_per_node=8", "--hours=1.5", "--slurm.partition=gpu")
     flags += ("--slurm.exclusive", f"--workdir={tmp_path}/run", "--dry_run")
-    script = submit(capsys, *DIGITS, *flags)["script"]
+    script = document_of("submit", *DIGITS, *flags)["script"]
     found = options(script)
     wanted = {"--nodes": "2", "--ntasks-per-node": "8", "--gpus-per-node": "8", "--time": "90"}
     wanted |= {"--signal": "USR2@300", "--partition": "gpu", "--exclusive": "", "--requeue": ""}
@@ -109,34 +102,34 @@ def test_a_run_on_several_nodes_is_a_process_for_each_gpu(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_on_one_node_and_a_sweep_are_one_process(tmp_path, capsys):
+def test_a_run_on_one_node_and_a_sweep_are_one_process(tmp_path, document_of):
     for flags in (DIGITS, (*SWEEP, "--jobs=3")):
         where = (f"--workdir={tmp_path}/run", "--gpus_per_node=8", "--dry_run")
-        found = options(submit(capsys, *flags, *where)["script"])
+        found = options(document_of("submit", *flags, *where)["script"])
         assert found["--ntasks-per-node"] == "1" and found["--gpus-per-node"] == "8"
     assert found["--array"] == "0-2%3"
 
 
-def test_each_job_of_a_sweep_is_told_the_cells_and_seeds(tmp_path, capsys):
+def test_each_job_of_a_sweep_is_told_the_cells_and_seeds(tmp_path, document_of):
     flags = (*SWEEP, "--cells=residual20,plain20", "--seeds=1", "--jobs=2")
-    manifest = submit(capsys, *flags, f"--workdir={tmp_path}/run", *PODS)
+    manifest = document_of("submit", *flags, f"--workdir={tmp_path}/run", *PODS)
     assert '"--cells=residual20,plain20", "--seeds=1", "--part=$' in json.dumps(manifest)
 
 
-def test_a_sweep_of_one_job_waits_for_the_lock_that_it_holds(tmp_path, capsys):
-    script = submit(capsys, *SWEEP, f"--workdir={tmp_path}/run", "--dry_run")["script"]
+def test_a_sweep_of_one_job_waits_for_the_lock_that_it_holds(tmp_path, document_of):
+    script = document_of("submit", *SWEEP, f"--workdir={tmp_path}/run", "--dry_run")["script"]
     assert "--array" not in script and "/run/part${SLURM_ARRAY_TASK_ID:-0}of1.lock" in script
 
 
-def test_a_job_does_not_get_the_programs_of_another_processor(tmp_path, monkeypatch, capsys):
+def test_a_job_does_not_get_the_programs_of_another_processor(tmp_path, monkeypatch, document_of):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    submit(capsys, *DIGITS, f"--workdir={tmp_path}/run", "--dry_run")
+    document_of("submit", *DIGITS, f"--workdir={tmp_path}/run", "--dry_run")
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
-def test_a_short_limit_is_warned_of_later(tmp_path, capsys):
+def test_a_short_limit_is_warned_of_later(tmp_path, document_of):
     flags = (f"--workdir={tmp_path}/run", "--hours=0.05", "--dry_run")
-    found = options(submit(capsys, *DIGITS, *flags)["script"])
+    found = options(document_of("submit", *DIGITS, *flags)["script"])
     assert (found["--time"], found["--signal"]) == ("3", "USR2@45")
 
 
@@ -148,11 +141,11 @@ def test_the_parts_of_a_sweep_hold_the_locks_that_are_waited_for(tmp_path):
 
 
 @pytest.fixture
-def script(tmp_path, capsys):
+def script(tmp_path, document_of):
     """script(code, **environment): a job's script, whose srun exits with that code, is run -> its
     exit code, what it said to scontrol, and whether it came to srun."""
     where = tmp_path / "a folder"
-    text = submit(capsys, *DIGITS, f"--workdir={where}/run", "--dry_run")["script"]
+    text = document_of("submit", *DIGITS, f"--workdir={where}/run", "--dry_run")["script"]
     (tmp_path / "bin").mkdir()
     (where / "run").mkdir(parents=True)
 
@@ -188,7 +181,7 @@ def test_what_was_stopped_is_requeued_and_nothing_else(script):
 
 def test_a_restarted_job_waits_for_the_lock_of_its_run(script, tmp_path):
     assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)
-    with guard.lock(tmp_path / "a folder" / "run"):
+    with lock(tmp_path / "a folder" / "run" / "lock"):
         assert script(0) == (0, "", True)  # the first start says who holds it
         assert script(0, SLURM_RESTART_COUNT="1") == (75, "requeue 12", False)
     assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)
@@ -266,9 +259,9 @@ MANIFESTS = {
 
 
 @pytest.fixture(params=MANIFESTS)
-def manifest(request, capsys):
+def manifest(request, document_of):
     """(its JobSet, the spec of its Job, the spec of a pod) of each kind of job."""
-    found = submit(capsys, *PODS, *MANIFESTS[request.param])
+    found = document_of("submit", *PODS, *MANIFESTS[request.param])
     spec = found["spec"]["replicatedJobs"][0]["template"]["spec"]
     return found, spec, spec["template"]["spec"]
 
@@ -332,10 +325,10 @@ def test_the_processes_of_pods_have_a_number_and_a_meeting_place(manifest):
         assert container["resources"]["limits"] == {"nvidia.com/gpu": 8}
 
 
-def test_the_text_of_a_manifest_is_yaml(capsys):
+def test_the_text_of_a_manifest_is_yaml(capsys, document_of):
     flags = (*PODS, *MANIFESTS["two nodes"])
     assert cli.main(["submit", *flags]) == 0
-    assert yaml.safe_load(capsys.readouterr().out) == submit(capsys, *flags)
+    assert yaml.safe_load(capsys.readouterr().out) == document_of("submit", *flags)
 
 
 # TPU pods: the page of commands.
@@ -393,30 +386,31 @@ def test_our_commands_on_the_tpu_page_are_well_formed():
 def test_the_signal_before_the_limit_is_one_to_stop(monkeypatch):
     def train(arguments):
         signal.raise_signal(signal.SIGUSR2)
-        with guard.stop_requests() as stop:  # what came while jax was imported is not lost
+        with stop_requests() as stop:  # what came while jax was imported is not lost
             assert stop
             signal.raise_signal(signal.SIGTERM)  # and a second one is no haste
         return 75
 
-    monkeypatch.setattr(cli, "main", train)
     monkeypatch.setattr("sys.argv", [])
     before = signal.getsignal(signal.SIGUSR2)
     with pytest.raises(SystemExit) as e:
-        job.run(("train",))
+        job.run(train, ("train",))
     assert e.value.code == 75 and signal.getsignal(signal.SIGUSR2) is before
 
 
 def test_a_library_that_takes_the_signals_does_not_keep_them():
-    with guard.stop_requests() as outer:
+    with stop_requests() as outer:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with guard.stop_requests() as stop:
+        with stop_requests() as stop:
             signal.raise_signal(signal.SIGINT)
             assert stop is outer and stop
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_submitit_keeps_the_command_and_its_exit_code(tmp_path):
-    started = slurm.imported().LocalExecutor(tmp_path).submit(job.run, ("train", "--wrong"))
+    started = (
+        slurm.imported().LocalExecutor(tmp_path).submit(job.run, cli.main, ("train", "--wrong"))
+    )
     started.wait()
     assert started.stderr().startswith("error: unrecognized arguments: --wrong")
     assert started._process.wait(10) == 0 and not started.paths.result_pickle.exists()

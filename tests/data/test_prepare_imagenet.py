@@ -22,7 +22,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from cnn_archs import cli
 from cnn_archs.data import prepare, shards, sources
 from cnn_archs.errors import DataError
-from cnn_archs.train import guard
+from cnn_archs.files import lock
 
 SMALL_SHARDS = 4096  # bytes: 8 of train and 4 of validation
 KILLED = """
@@ -234,7 +234,7 @@ def test_another_source_is_not_mixed_with_what_is_there(half, tmp_path, capsys):
 def test_two_at_once_are_refused(archives, tmp_path, capsys):
     folder = tmp_path / "imagenet2012"
     folder.mkdir()
-    with guard.lock(folder, ".lock"):
+    with lock(folder / ".lock"):
         assert "in use by process" in refused(capsys, archives, tmp_path, code=2)
 
 

@@ -6,6 +6,7 @@ import pytest
 from cnn_archs.data import statistics
 from cnn_archs.errors import DataError
 
+FILE = "statistics.npz"
 IMAGES = np.random.default_rng(0).integers(0, 256, (101, 5, 4, 3)).astype(np.uint8)
 
 
@@ -27,30 +28,30 @@ def test_they_are_computed_once(tmp_path):
         calls.append(1)
         return {"mean": IMAGES[0].astype(np.float32)}
 
-    first, second = (statistics.kept(tmp_path, compute) for _ in range(2))
+    first, second = (statistics.kept(tmp_path / FILE, compute) for _ in range(2))
     assert len(calls) == 1
     assert (first["mean"] == second["mean"]).all() and second["mean"].dtype == np.float32
-    assert [p.name for p in tmp_path.iterdir()] == [statistics.FILE]
+    assert [p.name for p in tmp_path.iterdir()] == [FILE]
 
 
 def test_where_there_is_nothing_to_know_nothing_is_kept(tmp_path):
-    assert statistics.kept(tmp_path, dict) == {} and not list(tmp_path.iterdir())
+    assert statistics.kept(tmp_path / FILE, dict) == {} and not list(tmp_path.iterdir())
 
 
 def test_every_flipped_bit_that_changes_a_number_is_noticed(tmp_path):
     """An archive has a checksum of each array; some of its own bytes have no meaning."""
     mean = IMAGES[0].astype(np.float32)
-    statistics.kept(tmp_path, lambda: {"mean": mean})
-    path = tmp_path / statistics.FILE
+    statistics.kept(tmp_path / FILE, lambda: {"mean": mean})
+    path = tmp_path / FILE
     sound = path.read_bytes()
     dice, noticed = np.random.default_rng(1), 0
     for at in dice.integers(0, len(sound), 200):
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << dice.integers(8)]) + sound[at + 1 :])
         try:
-            found = statistics.kept(tmp_path, dict)
+            found = statistics.kept(tmp_path / FILE, dict)
         except DataError as e:
             noticed += 1
-            assert statistics.FILE in str(e) and "remove it" in str(e) and "\n" not in str(e)
+            assert FILE in str(e) and "remove it" in str(e) and "\n" not in str(e)
         else:
             assert {k: v.tolist() for k, v in found.items()} == {"mean": mean.tolist()}
     assert noticed > 100
@@ -58,6 +59,6 @@ def test_every_flipped_bit_that_changes_a_number_is_noticed(tmp_path):
 
 @pytest.mark.parametrize("keep", [0, 10, 100])
 def test_a_file_that_was_cut_is_noticed(keep, tmp_path):
-    (tmp_path / statistics.FILE).write_bytes(b"PK\x03\x04"[:keep] + b"\0" * max(keep - 4, 0))
+    (tmp_path / FILE).write_bytes(b"PK\x03\x04"[:keep] + b"\0" * max(keep - 4, 0))
     with pytest.raises(DataError, match="damaged data: .*remove it"):
-        statistics.kept(tmp_path, dict)
+        statistics.kept(tmp_path / FILE, dict)

@@ -53,31 +53,20 @@ def folders(tmp_path_factory):
     return runs
 
 
-def evaluate(capsys, *arguments, code=0):
-    """The result, or the one line of the error."""
-    capsys.readouterr()
-    assert cli.main(["evaluate", "--format=json", *arguments]) == code
-    out, err = capsys.readouterr()
-    if code == 0:
-        return json.loads(out)
-    assert err.startswith("error: ") and err.count("\n") == 1, err
-    return err
-
-
 def softmax(logits):
     e = np.exp(logits - logits.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 
-def test_alone_and_in_the_middle_it_is_what_training_ended_with(lenet, capsys):
-    result = evaluate(capsys, f"--workdir={lenet}")
+def test_alone_and_in_the_middle_it_is_what_training_ended_with(lenet, document_of):
+    result = document_of("evaluate", f"--workdir={lenet}")
     trained = json.loads((lenet / "result.json").read_text())
     assert result["test"] == trained["test"]
     assert result["protocol"] == "single" and result["views"] == 1
 
 
-def test_an_ensemble_is_the_mean_of_all_networks_probabilities(lenet, mlp, capsys):
-    result = evaluate(capsys, f"--workdir={lenet},{mlp}")
+def test_an_ensemble_is_the_mean_of_all_networks_probabilities(lenet, mlp, document_of):
+    result = document_of("evaluate", f"--workdir={lenet},{mlp}")
     test = sources.load("digits", "test")
     pixels = np.float32(test.images)
     mean = np.float32(sources.load("digits", "train").images.mean(0))
@@ -106,10 +95,10 @@ def test_an_ensemble_is_the_mean_of_all_networks_probabilities(lenet, mlp, capsy
     assert "test_average" not in result  # of which only one run has one
 
 
-def test_the_number_of_views_of_an_ensemble_is_that_of_all_networks(lenet, mlp, capsys):
-    alone = evaluate(capsys, f"--workdir={mlp}", "--protocol=ten_crop")
+def test_the_number_of_views_of_an_ensemble_is_that_of_all_networks(lenet, mlp, document_of):
+    alone = document_of("evaluate", f"--workdir={mlp}", "--protocol=ten_crop")
     assert alone["views"] == 10 and alone["scales"] == [37] and "test_average" in alone
-    result = evaluate(capsys, f"--workdir={lenet},{mlp}", "--protocol=mirror")
+    result = document_of("evaluate", f"--workdir={lenet},{mlp}", "--protocol=mirror")
     assert result["views"] == 6
     assert [member["views"] for member in result["members"]] == [2, 2, 2]
     assert result["members"][2]["test"]["loss"] != result["members"][0]["test"]["loss"]
@@ -124,8 +113,8 @@ def test_the_table_says_the_protocol_and_has_a_line_for_each_network(lenet, mlp,
     assert [line[0] for line in lines] == ["test,", "lenet5,", "lenet5,", "mlp,"]
 
 
-def test_images_of_any_size_and_held_out_ones(folders, capsys):
-    result = evaluate(capsys, f"--workdir={folders[1]}", "--protocol=grid_50")
+def test_images_of_any_size_and_held_out_ones(folders, document_of):
+    result = document_of("evaluate", f"--workdir={folders[1]}", "--protocol=grid_50")
     assert result["test"]["examples"] == 9 and result["views"] == 50
 
 
@@ -138,65 +127,67 @@ def test_images_of_any_size_and_held_out_ones(folders, capsys):
         ("dense+grid_150", "takes no images of 32x64"),
     ],
 )
-def test_protocols_that_cannot_be(mlp, capsys, protocol, said):
-    error = evaluate(capsys, f"--workdir={mlp}", f"--protocol={protocol}", code=2)
+def test_protocols_that_cannot_be(mlp, error_of, protocol, said):
+    error = error_of(2, "evaluate", f"--workdir={mlp}", f"--protocol={protocol}")
     assert "--protocol" in error and said in error
 
 
-def test_runs_that_are_no_ensemble(lenet, folders, capsys):
+def test_runs_that_are_no_ensemble(lenet, folders, error_of):
     one, other = folders
-    error = evaluate(capsys, f"--workdir={lenet},{one}", code=2)
+    error = error_of(2, "evaluate", f"--workdir={lenet},{one}")
     assert "dataset" in error and str(lenet) in error and str(one) in error
-    error = evaluate(capsys, f"--workdir={one},{other}", code=2)
+    error = error_of(2, "evaluate", f"--workdir={one},{other}")
     assert "dataset" in error and str(one) in error and str(other) in error
-    assert "twice" in evaluate(capsys, f"--workdir={one},{one}", code=2)
-    assert "no run in" in evaluate(capsys, f"--workdir={one},", code=2)
+    assert "twice" in error_of(2, "evaluate", f"--workdir={one},{one}")
+    assert "no run in" in error_of(2, "evaluate", f"--workdir={one},")
 
 
-def test_networks_that_tell_other_classes_apart_are_no_ensemble(folders, tmp_path, capsys):
+def test_networks_that_tell_other_classes_apart_are_no_ensemble(
+    folders, tmp_path, document_of, error_of
+):
     """A network may have more outputs than the dataset has classes."""
     config = json.loads((folders[0] / "config.json").read_text())
     data = (f"--config.data.data_dir={config['data']['data_dir']}",)
     data += ("--config.data.name=image_folder", "--config.data.image_shape=(12,12,3)")
     more = ("--config.model.name=mlp", "--config.model.num_classes=7", "--config.data.batch_size=4")
     assert cli.main(["train", f"--workdir={tmp_path}", *QUICK, *data, *more]) == 0
-    assert evaluate(capsys, f"--workdir={tmp_path}")["test"]["examples"] == 6
-    error = evaluate(capsys, f"--workdir={folders[0]},{tmp_path}", code=2)
-    assert "number of classes" in error and "is 2, of" in error and error.endswith(" 7\n")
+    assert document_of("evaluate", f"--workdir={tmp_path}")["test"]["examples"] == 6
+    error = error_of(2, "evaluate", f"--workdir={folders[0]},{tmp_path}")
+    assert "number of classes" in error and "is 2, of" in error and error.endswith(" 7")
 
 
-def test_runs_that_held_out_other_images_are_no_ensemble_on_the_rest(folders, tmp_path, capsys):
+def test_runs_that_held_out_other_images_are_no_ensemble_on_the_rest(folders, tmp_path, error_of):
     config = json.loads((folders[0] / "config.json").read_text())
     more = tmp_path / "run"
     more.mkdir()
     config["data"]["holdout"] = 4
     (more / "config.json").write_text(json.dumps(config))
-    error = evaluate(capsys, f"--workdir={folders[0]},{more}", "--split=train", code=2)
+    error = error_of(2, "evaluate", f"--workdir={folders[0]},{more}", "--split=train")
     assert "data.holdout" in error and str(more) in error
 
 
-def test_a_run_whose_config_is_of_images_of_another_shape(lenet, tmp_path, capsys):
+def test_a_run_whose_config_is_of_images_of_another_shape(lenet, tmp_path, error_of):
     config = json.loads((lenet / "config.json").read_text())
     config["data"]["name"] = "shapes"
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "checkpoints").symlink_to(lenet / "checkpoints")
     for protocol in ("single", "ten_crop"):
-        error = evaluate(capsys, f"--workdir={tmp_path}", f"--protocol={protocol}", code=2)
+        error = error_of(2, "evaluate", f"--workdir={tmp_path}", f"--protocol={protocol}")
         assert "of another network" in error and "[2, 5, 5, 3, 6]" in error
 
 
-def test_precise_statistics_need_batch_normalisation_and_images(lenet, capsys):
-    error = evaluate(capsys, f"--workdir={lenet}", "--precise_stats=100", code=2)
-    assert "no batch normalisation" in error
-    assert "1,437" in evaluate(capsys, f"--workdir={lenet}", "--precise_stats=9999", code=2)
-    assert "at least" in evaluate(capsys, f"--workdir={lenet}", "--precise_stats=-1", code=2)
+def test_precise_statistics_need_batch_normalization_and_images(lenet, error_of):
+    error = error_of(2, "evaluate", f"--workdir={lenet}", "--precise_stats=100")
+    assert "no batch normalization" in error
+    assert "1,437" in error_of(2, "evaluate", f"--workdir={lenet}", "--precise_stats=9999")
+    assert "at least" in error_of(2, "evaluate", f"--workdir={lenet}", "--precise_stats=-1")
 
 
 @pytest.mark.slow
-def test_precise_statistics_are_said(tmp_path_factory, capsys):
+def test_precise_statistics_are_said(tmp_path_factory, document_of):
     more = ("--config.model.name=resnet20", "--config.model.blocks=(1,1,1)")
     run = trained(tmp_path_factory, "resnet", *more, "--config.model.width=0.25")
-    moving = evaluate(capsys, f"--workdir={run}")
-    precise = evaluate(capsys, f"--workdir={run}", "--precise_stats=300")
+    moving = document_of("evaluate", f"--workdir={run}")
+    precise = document_of("evaluate", f"--workdir={run}", "--precise_stats=300")
     assert precise["precise_stats"] == 300 and "precise_stats" not in moving
     assert precise["test"]["loss"][0] < moving["test"]["loss"][0]  # after 6 steps they lag

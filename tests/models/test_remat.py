@@ -2,14 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+import memory
 import numpy as np
 import pytest
-from training_step import abstract_step
+from abstract_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
-from cnn_archs.analysis import ledger
 from cnn_archs.compiler_options import once
+from cnn_archs.models import summary
 from cnn_archs.train import losses, steps
 
 slow = pytest.mark.slow
@@ -61,26 +62,10 @@ def test_all_numbers_are_the_same(kind):
 
 
 def left_for_gradient(name, batch, side=224, **fields):
-    """Bytes that the forward pass of `name` leaves for the gradient, its parameters among them."""
+    """Counts the bytes that the forward pass leaves for the gradient, parameters among them."""
     net = models.create(name, **fields)
-    variables = models.shapes(net, (side, side, 3)).variables
-
-    def forward(params, batch_stats, images):
-        def loss(params):
-            heads, updates = net.apply(
-                {"params": params, "batch_stats": batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": jax.random.key(0)},
-            )
-            return heads["logits"].astype(jnp.float32).mean(), updates
-
-        return jax.vjp(loss, params, has_aux=True)[1]
-
-    images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
-    left = jax.eval_shape(forward, variables["params"], variables["batch_stats"], images)
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(left))
+    _, (state, _, images, _) = abstract_step(net, (side, side, 3), batch)
+    return memory.left(net, state, images)
 
 
 @pytest.mark.parametrize("dtype, size", [("float32", 4), ("bfloat16", 2)])
@@ -138,7 +123,7 @@ def test_resnet152_at_batch_256_fits_on_40_gb_where_it_took_more():
 def test_the_ledger_is_the_same(kind):
     name, fields, side = NETWORKS[kind]
     rows = [
-        ledger.ledger(models.create(name, remat=remat, **fields), (side, side, 3), train=True)
+        summary.summarize(models.create(name, remat=remat, **fields), (side, side, 3), train=True)
         for remat in (False, True)
     ]
     assert rows[0] == rows[1] and len(rows[0]) > 5
@@ -148,4 +133,6 @@ def test_an_older_run_has_the_fields_that_came_since(tmp_path):
     config = configs.load("resnet_cifar10:20", ["steps=1"])
     (tmp_path / "config.json").write_text(config.to_json().replace('"remat": false, ', ""))
     assert '"remat"' not in (tmp_path / "config.json").read_text()
-    assert configs.read(tmp_path).to_json(sort_keys=True) == config.to_json(sort_keys=True)
+    assert configs.read(tmp_path / "config.json").to_json(sort_keys=True) == config.to_json(
+        sort_keys=True
+    )

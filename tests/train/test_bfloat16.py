@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training_step import abstract_step
+from abstract_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
@@ -29,7 +29,7 @@ def step_of(name, **fields):
     side = SIDES[name]
     narrow = {key: 1 / 8 for key in ("width",) if key in models.fields(name)}
     net = models.create(name, **fields, **narrow)
-    return abstract_step(net, (side, side, 1 if side == 28 else 3), 8)
+    return abstract_step(net, (side, side, 1 if side == 28 else 3), 8, average="ema", decay=0.9)
 
 
 def operations(jaxpr):
@@ -86,7 +86,7 @@ def test_the_digits_are_learnt_alike(tmp_path):
 def test_gradients_point_the_same_way(name):
     """As a whole: cosine above 0.9 between bfloat16's and float32's, as long to 10 %.
 
-    Of a narrow network at its start, on 16 random images. Normalisation over so few makes much of
+    Of a narrow network at its start, on 16 random images. Normalization over so few makes much of
     rounding: single small layers agree less.
     """
     side = SIDES[name]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cnn_archs import config as configs
-from cnn_archs.data import statistics
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
+from cnn_archs.run_dir import RunDir
 from cnn_archs.train import loop
 
 
@@ -29,7 +29,7 @@ PLATEAU = ("schedule.name=plateau", "data.holdout=37")
 
 
 def mean_in(workdir):
-    with np.load(workdir / statistics.FILE) as arrays:
+    with np.load(RunDir(workdir).statistics) as arrays:
         return arrays["mean"]
 
 

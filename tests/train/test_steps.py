@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from cnn_archs import models
+from cnn_archs.metrics import Counts
 from cnn_archs.models.layers import BatchNorm
 from cnn_archs.train import averages, losses, optimizers, schedules, steps
 
@@ -18,7 +19,7 @@ IMAGES = RNG.integers(0, 256, (12, 16, 16, 3)).astype(np.uint8)
 LABELS = RNG.integers(0, 10, 12).astype(np.int32)
 
 
-class Small(nn.Module):
+class Small(models.Network):
     """A convolution, batch norm over groups where `norm`, and two classifiers."""
 
     norm: bool = False
@@ -139,6 +140,46 @@ def test_the_objective_is_the_loss_and_a_share_of_each_auxiliary_loss():
     expected = start.replace(params=step(start.params))
     assert distance(trained(model, count=1, auxiliary=0.25), expected) < 1e-6
     assert distance(trained(model, count=1, auxiliary=0.3), expected) > 1e-4
+
+
+class Dropped(nn.Module):
+    """Drops half of the pixels, and sums the others without any parameter that is trained."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        x = nn.Dropout(0.5, deterministic=not train)(image).mean((1, 2))
+        return {"logits": nn.Dense(10, name="fc")(x)}
+
+
+def noisy(key, images):
+    """Random crops of 12x12 pixels, another for each image."""
+    keys = jax.random.split(key, len(images))
+    cut = partial(jax.lax.dynamic_slice, slice_sizes=(12, 12, 3))
+    corners = jax.vmap(lambda k: jax.random.randint(k, (2,), 0, 5))(keys)
+    return jax.vmap(lambda x, c: cut(x, (*c, 0)))(scaled(key, images), corners)
+
+
+@pytest.mark.parametrize("model, prepare", [(Dropped(), scaled), (Small(), noisy)])
+def test_each_step_draws_random_numbers_of_its_own(model, prepare):
+    """With a learning rate of 0, steps differ in their dropout masks or crops alone."""
+    schedule = schedules.create("constant", 1.0, learning_rate=0.0)
+    knobs = dict(momentum=0.0, weight_decay=0.0, decayed="all", bias_rate=1.0)
+    optimizer = optimizers.create("momentum", schedule, **knobs)
+    loss = losses.create("cross_entropy", smoothing=0.0)
+    step = jax.jit(
+        steps.train_step_of(
+            model, loss, optimizer, NO_AVERAGE, prepare, auxiliary=0.0, micro_batch=0
+        )
+    )
+    key, image_shape = jax.random.key(1), IMAGES.shape[1:]
+    state = steps.init_state(model, optimizer, NO_AVERAGE, jax.random.key(0), image_shape)
+    seen = []
+    for _ in range(3):
+        state = step(state.replace(window=Counts.zero()), key, IMAGES, LABELS)
+        seen.append(state.window.report()["loss"])
+    again = step(state.replace(window=Counts.zero(), step=jnp.int32(0)), key, IMAGES, LABELS)
+    assert again.window.report()["loss"] == seen[0]
+    assert len(set(seen)) == 3
 
 
 def test_the_loss_that_is_logged_is_the_main_classifiers():

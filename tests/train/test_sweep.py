@@ -114,7 +114,7 @@ def test_first_seeds_come_first_and_each_has_a_folder(file, tmp_path):
     found = cells(file, tmp_path)
     assert [str(c) for c in found[:4]] == ["slow/seed0", "fast/seed0", "wide/seed0", "slow/seed1"]
     assert {str(c) for c in found} == EVERY
-    assert found[4].workdir == tmp_path / "fast" / "seed1"
+    assert found[4].run.path == tmp_path / "fast" / "seed1"
     assert (found[4].config["seed"], found[4].config["seeds"]) == (1, 1)
     assert found[4].config["schedule"]["learning_rate"] == 0.1
 
@@ -166,7 +166,7 @@ def test_seeds_and_rates_of_one_network_go_together(file, tmp_path):
     assert [len(group) for group in groups(3)] == [1, 3, 2]  # no device is left without
     streamed = cells(file, tmp_path, "data.name=imagenette", "data.image_shape=(32,32,3)")
     assert len(groups(6, streamed)) == 6  # nothing is gained by k feeds of one network
-    (found[0].workdir / "checkpoints" / "8").mkdir(parents=True)  # that one is further
+    (found[0].run.checkpoints / "8").mkdir(parents=True)  # that one is further
     assert [len(group) for group in grid.level(found)] == [1, 5]
 
 
@@ -346,7 +346,7 @@ def test_a_cell_that_was_made_otherwise_is_not_taken_for_done(file, stub):
     sweep.sweep(file, folder)
     with pytest.raises(ConfigError, match="another config .data.batch_size"):
         sweep.sweep(file, folder, overrides=["data.batch_size=16"])
-    assert not any(c.done for c in cells(file, folder, "steps=41"))  # longer: it goes on
+    assert not any(c.is_done() for c in cells(file, folder, "steps=41"))  # longer: it goes on
 
 
 def test_a_signal_stops_the_processes(file, stub):

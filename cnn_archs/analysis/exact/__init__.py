@@ -29,16 +29,17 @@ def for_each(check: Callable[..., Any]) -> Callable[..., Any]:
 
 
 CHECKS: dict[str, Callable[..., Any]] = {
-    check.__name__: for_each(check)
-    for check in (
-        *(networks.out, networks.window, networks.kernel, networks.maps, networks.sees),
-        *(networks.params, networks.weights, networks.macs, networks.neurons),
-        *(networks.connections, networks.count, networks.units, networks.depth),
-        *(networks.ratio, networks.heads),
-        *(recipes.setting, recipes.rates, recipes.steps, recipes.epochs, recipes.views),
-        *(recipes.scales, recipes.update),
-        *(examples.convolution, examples.squash, examples.lrn, examples.c3_table, examples.c3_uses),
-        *(examples.stack_weights, examples.zeroed_unit, examples.drawings),
-        *(examples.initial_biases, examples.initial_deviation, examples.initial_bound),
-    )
+    **{c.__name__: for_each(networks.of_one_layer(c)) for c in networks.LAYER},
+    **{c.__name__: for_each(networks.of_network(c)) for c in networks.LAYERS},
+    **{
+        check.__name__: for_each(check)
+        for check in (
+            *(networks.count, networks.units, networks.depth, networks.ratio, networks.heads),
+            *(recipes.setting, recipes.rates, recipes.steps, recipes.epochs, recipes.views),
+            *(recipes.scales, recipes.update),
+            *(examples.convolution, examples.squash, examples.lrn, examples.c3_table),
+            *(examples.c3_uses, examples.stack_weights, examples.zeroed_unit, examples.drawings),
+            *(examples.initial_biases, examples.initial_deviation, examples.initial_bound),
+        )
+    },
 }

@@ -1,14 +1,16 @@
-"""Checks of a network's layers, by its ledger (`analysis/ledger.py`).
+"""Checks of a network's layers, by its summary (`models/summary.py`).
 
-model: a name of `models.MODELS`; image: [H, W, C]; fields: of the module; train: with what only
-training needs. layer: the name of a row, or a pattern for several, `3a/*`; ValueError for none.
+A check of LAYER gets the row of the one layer that a claim names, a check of LAYERS the rows of all
+that match. `of_network` makes them functions of what a claim states: model, a name of
+`models.MODELS`; image, [H, W, C]; layer, the name of a row, or a pattern for several such as
+`3a/*`; fields, of the module; train, whether layers that only training needs count.
 """
 
 import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,148 +18,142 @@ import jax
 import jax.numpy as jnp
 
 from cnn_archs import models
-from cnn_archs.analysis.ledger import Row, ledger
+from cnn_archs.models.summary import LayerSummary, summarize
 
-COUNTED = ("conv", "dense")  # rows with weights
+WITH_WEIGHTS = ("conv", "dense")  # types of rows
 NONE: Mapping[str, Any] = {}
 
 
 @functools.cache
-def ledger_of(model: str, image: tuple[int, int, int], fields: Any, train: bool) -> list[Row]:
-    return ledger(models.create(model, **fields), image, train)
+def summary_of(
+    model: str, image: tuple[int, int, int], fields: Any, train: bool
+) -> list[LayerSummary]:
+    """Caches the summary of a network; fields: as `models.hashable` gives them."""
+    return summarize(models.create(model, **fields), image, train)
 
 
-def rows(
+def rows_of(
     model: str,
     image: Sequence[int],
     layer: str = "*",
     fields: Mapping[str, Any] = NONE,
     train: bool = False,
-) -> list[Row]:
-    """The rows whose names match `layer`, in the order of the computation."""
+) -> list[LayerSummary]:
+    """Lists the rows whose names match `layer`, in the order of the computation.
+
+    ValueError where there is none.
+    """
     height, width, channels = image
-    all_rows = ledger_of(model, (height, width, channels), models.hashable(fields), train)
+    all_rows = summary_of(model, (height, width, channels), models.hashable(fields), train)
     found = [r for r in all_rows if fnmatchcase(r.name, layer)]
     if not found:
         raise ValueError(f"{model} has no layer {layer}")
     return found
 
 
-def one(model: str, image: Sequence[int], layer: str, **options: Any) -> Row:
-    """The only row that matches."""
-    found = rows(model, image, layer, **options)
-    if len(found) > 1:
-        raise ValueError(f"{model} has {len(found)} layers {layer}")
-    return found[0]
+def of_network(check: Callable[[Sequence[LayerSummary]], Any]) -> Callable[..., Any]:
+    """Makes a check of rows one of a network; without `layer` its rows are those of all layers."""
+
+    def run(
+        model: str,
+        image: Sequence[int],
+        layer: str = "*",
+        fields: Mapping[str, Any] = NONE,
+        train: bool = False,
+    ) -> Any:
+        return check(rows_of(model, image, layer, fields, train))
+
+    return run
 
 
-def out(
-    model: str,
-    image: Sequence[int],
-    layer: str,
-    fields: Mapping[str, Any] = NONE,
-    train: bool = False,
-) -> list[int]:
-    """[H, W, C] of what the layer gives out."""
-    return list(one(model, image, layer, fields=fields, train=train).out)
+def of_one_layer(check: Callable[[LayerSummary], Any]) -> Callable[..., Any]:
+    """Makes a check of one row one of a network and a layer; ValueError where several match."""
+
+    def run(
+        model: str,
+        image: Sequence[int],
+        layer: str,
+        fields: Mapping[str, Any] = NONE,
+        train: bool = False,
+    ) -> Any:
+        found = rows_of(model, image, layer, fields, train)
+        if len(found) > 1:
+            raise ValueError(f"{model} has {len(found)} layers {layer}")
+        return check(found[0])
+
+    return run
 
 
-def window(
-    model: str,
-    image: Sequence[int],
-    layer: str,
-    fields: Mapping[str, Any] = NONE,
-    train: bool = False,
-) -> str:
-    """Side and stride of a convolution or pool: `3x3/2`."""
-    return one(model, image, layer, fields=fields, train=train).window
+def out(row: LayerSummary) -> list[int]:
+    """Gives the layer's output as [H, W, C]."""
+    return list(row.out)
 
 
-def kernel(
-    model: str, image: Sequence[int], layer: str, fields: Mapping[str, Any] = NONE
-) -> list[int]:
-    """[height, width, maps it sees] of one kernel of a convolution; of a grouped one, its group."""
-    row = one(model, image, layer, fields=fields)
+def window(row: LayerSummary) -> str:
+    """Gives side and stride of a convolution or pool: `3x3/2`."""
+    return row.window
+
+
+def kernel(row: LayerSummary) -> list[int]:
+    """Gives [height, width, input maps] of one kernel of a convolution; in a grouped convolution
+    the input maps are those of its group."""
     height, width = map(int, row.window.partition("/")[0].split("x"))
     return [height, width, weights_of(row) // (height * width * row.out[2])]
 
 
-def maps(
-    model: str, image: Sequence[int], layer: str, fields: Mapping[str, Any] = NONE
-) -> list[int]:
-    """The number of maps of each convolution that matches."""
-    return [r.out[2] for r in rows(model, image, layer, fields) if r.type == "conv"]
+def sees(row: LayerSummary) -> int | None:
+    """Gives the side of the receptive field in pixels."""
+    return row.receptive_field
 
 
-def sees(
-    model: str, image: Sequence[int], layer: str, fields: Mapping[str, Any] = NONE
-) -> int | None:
-    """The side of the receptive field, in pixels."""
-    return one(model, image, layer, fields=fields).receptive_field
+def maps(rows: Sequence[LayerSummary]) -> list[int]:
+    """Lists the number of maps of each convolution."""
+    return [r.out[2] for r in rows if r.type == "conv"]
 
 
-def params(
-    model: str,
-    image: Sequence[int],
-    layer: str = "*",
-    fields: Mapping[str, Any] = NONE,
-    train: bool = False,
-) -> int:
-    """Trainable parameters: of the whole network, or of what matches."""
-    return sum(r.params for r in rows(model, image, layer, fields, train))
+def params(rows: Sequence[LayerSummary]) -> int:
+    """Counts trainable parameters."""
+    return sum(r.params for r in rows)
 
 
-def weights(
-    model: str,
-    image: Sequence[int],
-    layer: str = "*",
-    fields: Mapping[str, Any] = NONE,
-    train: bool = False,
-) -> int:
-    """The same without biases and batch normalisation."""
-    return sum(weights_of(r) for r in rows(model, image, layer, fields, train))
+def weights(rows: Sequence[LayerSummary]) -> int:
+    """Counts weights: parameters without biases and batch normalization."""
+    return sum(map(weights_of, rows))
 
 
-def weights_of(row: Row) -> int:
-    """Of a convolution or a dense layer: each weight is used once for each position."""
-    return row.macs // (row.out[0] * row.out[1]) if row.type in COUNTED else 0
+def weights_of(row: LayerSummary) -> int:
+    """Counts the weights of a convolution or a dense layer, which uses each once per position."""
+    return row.macs // (row.out[0] * row.out[1]) if row.type in WITH_WEIGHTS else 0
 
 
-def macs(
-    model: str,
-    image: Sequence[int],
-    layer: str = "*",
-    fields: Mapping[str, Any] = NONE,
-    train: bool = False,
-) -> int:
-    """Multiply-accumulates for one image: of the whole network, or of what matches."""
-    return sum(r.macs for r in rows(model, image, layer, fields, train))
+def macs(rows: Sequence[LayerSummary]) -> int:
+    """Counts multiply-accumulates for one image."""
+    return sum(r.macs for r in rows)
 
 
-def neurons(
-    model: str, image: Sequence[int], layer: str = "*", fields: Mapping[str, Any] = NONE
-) -> int:
-    """Outputs of convolutions and dense layers."""
-    found = rows(model, image, layer, fields)
-    return sum(math.prod(r.out) for r in found if r.type in COUNTED)
+def neurons(rows: Sequence[LayerSummary]) -> int:
+    """Counts outputs of convolutions and dense layers."""
+    return sum(math.prod(r.out) for r in rows if r.type in WITH_WEIGHTS)
 
 
-def connections(
-    model: str, image: Sequence[int], layer: str = "*", fields: Mapping[str, Any] = NONE
-) -> int:
-    """As LeNet-5's section II.B counts them: the inputs of every unit, and its bias.
+def connections(rows: Sequence[LayerSummary]) -> int:
+    """Counts connections as LeNet-5's section II.B does: the inputs of every unit, and its bias.
 
     A unit of a subsampling layer takes each pixel of its window; an RBF unit has no bias.
     """
 
-    def of(row: Row) -> int:
+    def of(row: LayerSummary) -> int:
         units = math.prod(row.out)
         if row.type == "subsampling":
             side = int(row.window.partition("x")[0])
             return units * (side**2 + 1)
-        return row.macs + (units if row.type in COUNTED else 0)
+        return row.macs + (units if row.type in WITH_WEIGHTS else 0)
 
-    return sum(of(r) for r in rows(model, image, layer, fields))
+    return sum(map(of, rows))
+
+
+LAYER = (out, window, kernel, sees)
+LAYERS = (maps, params, weights, macs, neurons, connections)
 
 
 def count(
@@ -168,16 +164,16 @@ def count(
     fields: Mapping[str, Any] = NONE,
     train: bool = False,
 ) -> int:
-    """How many rows match, of that type; 0 is a number too."""
-    every = rows(model, image, "*", fields, train)
+    """Counts the rows that match in name and type; there may be none."""
+    every = rows_of(model, image, "*", fields, train)
     return sum(fnmatchcase(r.name, layer) and fnmatchcase(r.type, type) for r in every)
 
 
 def units(model: str, image: Sequence[int]) -> list[int]:
-    """Of a residual net: the number of units in each stage."""
+    """Counts the units in each stage of a residual network."""
     found = {
         match[0]: match[1]
-        for r in rows(model, image)
+        for r in rows_of(model, image)
         if (match := re.match(r"(conv\d+)_(\d+)/", r.name))
     }
     stages = Counter(name.partition("_")[0] for name in found)
@@ -185,17 +181,17 @@ def units(model: str, image: Sequence[int]) -> list[int]:
 
 
 def depth(model: str, image: Sequence[int]) -> int:
-    """Layers with weights from the image to the classes: of a module with branches, the longest.
+    """Counts layers with weights along the longest path from the image to the classes.
 
     Projections of shortcuts do not count, as in the papers.
     """
-    every = rows(model, image)
+    every = rows_of(model, image)
     modules = {r.name for r in every if r.type == "concat"}
     branches: dict[str, Counter[str]] = {name: Counter() for name in modules}
     outside = 0
     for r in every:
         module, _, inside = r.name.rpartition("/")
-        if r.type not in COUNTED or inside == "shortcut":
+        if r.type not in WITH_WEIGHTS or inside == "shortcut":
             continue
         if module in modules:
             branches[module][inside.partition("_")[0]] += 1
@@ -205,13 +201,13 @@ def depth(model: str, image: Sequence[int]) -> int:
 
 
 def ratio(what: str, of: Mapping[str, Any], to: Mapping[str, Any]) -> float:
-    """`what` (params, weights, macs) of one network or layer, in parts of another's."""
+    """Divides `what` (params, weights, macs) of one network or layer by that of another."""
     measure = {"params": params, "weights": weights, "macs": macs}[what]
-    return measure(**of) / measure(**to)
+    return measure(rows_of(**of)) / measure(rows_of(**to))
 
 
 def heads(model: str, image: Sequence[int], train: bool) -> list[str]:
-    """The names of the network's outputs, sorted."""
+    """Lists the names of the network's outputs, sorted."""
     net = models.create(model)
 
     def run(key: jax.Array) -> Any:

@@ -1,18 +1,20 @@
-"""The ledger as it is read: text, Markdown, JSON; one network, or two side by side."""
+"""The summary of a network as text, Markdown or JSON: one network, or two side by side."""
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from cnn_archs.analysis.ledger import Row, totals
-from cnn_archs.analysis.report import aligned, markdown
+from cnn_archs.models.summary import LayerSummary, totals
+from cnn_archs.table import Table
 
-Table = list[tuple[str, ...]]
-LEFT = 2  # columns of words; the others are numbers
+Pair = tuple[LayerSummary | None, LayerSummary | None]
+WORDS = (0, 1)  # columns of words; the others are numbers
 
 
-def document(name: str, image_shape: tuple[int, int, int], rows: Sequence[Row]) -> dict[str, Any]:
+def document(
+    name: str, image_shape: tuple[int, int, int], rows: Sequence[LayerSummary]
+) -> dict[str, Any]:
     """For `summarize --format=json`."""
     layers = [
         {k: v for k, v in dataclasses.asdict(r).items() if (k, v) != ("branches", None)}
@@ -23,15 +25,13 @@ def document(name: str, image_shape: tuple[int, int, int], rows: Sequence[Row]) 
 
 def text(tables: Sequence[Table], form: str) -> str:
     """`tables` as aligned text, or as Markdown."""
-    written: Callable[..., str] = markdown if form == "markdown" else aligned
-    return "\n\n".join(written(t, left=LEFT) for t in tables)
+    return "\n\n".join(t.markdown() if form == "markdown" else t.text() for t in tables)
 
 
-def tables(rows: Sequence[Row]) -> list[Table]:
+def tables(rows: Sequence[LayerSummary]) -> list[Table]:
     """A row a layer; and of modules with branches, what each branch costs."""
     head = ("layer", "type", "window", "output", "parameters", "multiply-adds", "bytes")
-    layers: Table = [(*head, "sees", "stride", "offset")]
-    layers += [
+    lines = [
         (
             *(r.name, r.type, r.window, size(r.out)),
             *(f"{r.params:,}", f"{r.macs:,}", f"{r.memory:,}"),
@@ -40,43 +40,44 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         for r in rows
     ]
     sums = [f"{n:,}" for n in totals(rows).values()]
-    layers.append(("total", "", "", "", *sums, "", "", ""))
+    lines.append(("total", "", "", "", *sums, "", "", ""))
+    layers = Table((*head, "sees", "stride", "offset"), lines, WORDS)
     modules = [r for r in rows if r.branches]
     return [layers, branches(modules)] if modules else [layers]
 
 
-def branches(modules: Sequence[Row]) -> Table:
+def branches(modules: Sequence[LayerSummary]) -> Table:
     """Modules with branches: parameters and multiply-adds of each branch, a line for each."""
     names = list(dict.fromkeys(name for r in modules for name in r.branches or {}))
-    table: Table = [("module", "", "output", *names, "sum")]
+    lines = []
     for r in modules:
         parts = r.branches or {}
         for i, what in enumerate(("parameters", "multiply-adds")):
             each = [f"{parts[name][i]:,}" if name in parts else "" for name in names]
             first = (r.name, what, size(r.out)) if i == 0 else ("", what, "")
-            table.append((*first, *each, f"{sum(part[i] for part in parts.values()):,}"))
-    return table
+            lines.append((*first, *each, f"{sum(part[i] for part in parts.values()):,}"))
+    return Table(("module", "", "output", *names, "sum"), lines, WORDS)
 
 
-def side_by_side(a: Sequence[Row], b: Sequence[Row]) -> Table:
+def side_by_side(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> Table:
     """Networks A and B, layers of the same name in one line; ratio: B's multiply-adds in A's."""
     heads = (f"{c} {name}" for name in "AB" for c in ("output", "parameters", "multiply-adds"))
-    table: Table = [("layer", "type", *heads, "ratio")]
+    lines = []
     for x, y in matched(a, b):
         row = x or y
         assert row
-        table.append((row.name, row.type, *cells(x), *cells(y), ratio(x, y)))
+        lines.append((row.name, row.type, *cells(x), *cells(y), ratio(x, y)))
     x, y = (
-        Row("total", "", (0, 0, 0), sums["params"], sums["macs"], memory=sums["memory"])
+        LayerSummary("total", "", (0, 0, 0), sums["params"], sums["macs"], memory=sums["memory"])
         for sums in (totals(a), totals(b))
     )
-    table.append(("total", "", "", *cells(x)[1:], "", *cells(y)[1:], ratio(x, y)))
-    return table
+    lines.append(("total", "", "", *cells(x)[1:], "", *cells(y)[1:], ratio(x, y)))
+    return Table(("layer", "type", *heads, "ratio"), lines, WORDS)
 
 
-def matched(a: Sequence[Row], b: Sequence[Row]) -> list[tuple[Row | None, Row | None]]:
-    """Rows of the same name together, the others alone, in the order of both."""
-    pairs: list[tuple[Row | None, Row | None]] = []
+def matched(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> list[Pair]:
+    """Return the rows in the order of both networks, those of the same name side by side."""
+    pairs: list[Pair] = []
     matcher = difflib.SequenceMatcher(None, [r.name for r in a], [r.name for r in b], False)
     for tag, a0, a1, b0, b1 in matcher.get_opcodes():
         if tag == "equal":
@@ -86,11 +87,11 @@ def matched(a: Sequence[Row], b: Sequence[Row]) -> list[tuple[Row | None, Row | 
     return pairs
 
 
-def cells(row: Row | None) -> tuple[str, str, str]:
+def cells(row: LayerSummary | None) -> tuple[str, str, str]:
     return (size(row.out), f"{row.params:,}", f"{row.macs:,}") if row else ("", "", "")
 
 
-def ratio(x: Row | None, y: Row | None) -> str:
+def ratio(x: LayerSummary | None, y: LayerSummary | None) -> str:
     """Of the multiply-adds: the second's in parts of the first's."""
     return f"{y.macs / x.macs:.2f}" if x and y and x.macs else ""
 

@@ -1,6 +1,5 @@
 """The commands `export` and `import`: safetensors files in torch's names."""
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from cnn_archs.environment import environment
 from cnn_archs.errors import ConfigError, DataError, first_line, user_errors
 from cnn_archs.evaluate.run import load
 from cnn_archs.experiment import Outline
+from cnn_archs.files import atomic
+from cnn_archs.run_dir import RunDir
 from cnn_archs.train import steps
 from cnn_archs.train.checkpoint import Checkpoints
-from cnn_archs.train.guard import lock, write_json
 from cnn_archs.train.run import items_of
 from cnn_archs.weights.torch_layout import from_state_dict, tensors, to_state_dict
 
@@ -41,14 +41,11 @@ def export(output: Path, outlined: Outline, workdir: Path | None) -> dict[str, A
             init = partial(models.init, model, image_shape=image_shape)
             variables = jax.jit(init, compiler_options=once())(key)
     state = to_state_dict(model, image_shape, jax.device_get(variables), step)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        save_file(state, temporary, metadata={"format": "pt"})
-        os.replace(temporary, output)
+        with atomic(output) as temporary:
+            save_file(state, temporary, metadata={"format": "pt"})
     except SafetensorError as e:  # how it reports what the system refused
         raise DataError(f"cannot write {output}: {first_line(e)}") from e
-    finally:
-        temporary.unlink(missing_ok=True)
     return {
         "file": str(output),
         "model": outlined.name,
@@ -74,15 +71,16 @@ def import_(path: Path, outlined: Outline, workdir: Path) -> dict[str, Any]:
         variables = from_state_dict(outlined.model, outlined.image_shape, state)
     made = outlined.recipe.rules(1.0)  # no first state depends on how long an epoch is
     workdir.mkdir(parents=True, exist_ok=True)
-    with lock(workdir):
-        if (workdir / "config.json").exists() or any((workdir / "checkpoints").glob("*")):
+    folder = RunDir(workdir)
+    with folder.lock():
+        if folder.has_config() or folder.has_checkpoints():
             raise ConfigError(f"{workdir} holds a run already; use another --workdir")
         first = steps.begin(jax.tree.map(jnp.asarray, variables), made.optimizer, made.average)
         one_seed = jax.tree.map(lambda x: x[None], first)
-        checkpoints = Checkpoints(workdir / "checkpoints", keep=outlined.upkeep.keep)
+        checkpoints = Checkpoints(folder.checkpoints, keep=outlined.upkeep.keep)
         checkpoints.save(0, items_of(one_seed), {"seconds": 0.0, "settled": True, "parts": []})
-        write_json(workdir / "environment.json", {**environment(), "imported": str(path)})
-        write_json(workdir / "config.json", outlined.config)
+        folder.write_environment({**environment(), "imported": str(path)})
+        folder.write_config(outlined.config)
     return {
         "workdir": str(workdir),
         "model": outlined.name,

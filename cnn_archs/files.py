@@ -1,0 +1,143 @@
+"""Files that are written whole or not at all, JSON that is read with one-line errors, and locks."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cnn_archs.errors import ConfigError, DataError, UserError, first_line
+
+UNFINISHED = ".part"  # ends the name of a file that `atomic` has not finished
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; what is written there becomes `path` at the end.
+
+    At every moment `path` holds its old content or the whole new one. If the body raises, `path`
+    stays as it was and the temporary file is removed. A symbolic link is followed. A pipe or a
+    device cannot be replaced, so it is yielded itself.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    target = path.resolve()
+    name = f".{target.name}.{socket.gethostname()}.{os.getpid()}{UNFINISHED}"
+    temporary = target.with_name(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as f:
+            os.fsync(f.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes the temporary files of `atomic` that killed processes left in `folder`."""
+    for path in folder.glob(f".*{UNFINISHED}"):
+        path.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes `value` to `path` atomically, as indented JSON."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while the content of `path` is used into a DataError of one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as e:
+        raise DataError(f"cannot read {path}: {e.strerror or e}") from e
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+        raise DataError(f"{path} is damaged: {type(e).__name__}: {first_line(e)}") from e
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object; DataError where the file is missing, damaged or no object."""
+    with reading(path):
+        return json_object(path.read_bytes())
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Reads a file with one JSON object per line; [] if there is no such file.
+
+    A last line that is no object is left out: a process was killed while it wrote that line.
+    DataError for any other.
+    """
+    if not path.exists():
+        return []
+    found = []
+    with reading(path):
+        lines = path.read_bytes().splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                found.append(json_object(line))
+            except ValueError as e:
+                if number < len(lines):
+                    raise ValueError(f"line {number}: {first_line(e)}") from e
+    return found
+
+
+def json_object(encoded: bytes) -> dict[str, Any]:
+    """Decodes a JSON object from UTF-8; ValueError if it is none."""
+    value = json.loads(encoded.decode())
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
+    return value
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns an OSError of the body into one line: no permission to write in `folder`, or no room.
+
+    ConfigError for the former, DataError for the latter.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+        kind = DataError if full else ConfigError
+        raise kind(f"cannot write {e.filename or folder}: {e.strerror or e}") from e
+
+
+@contextmanager
+def lock(path: Path, flag: str = "--workdir") -> Iterator[None]:
+    """Holds the lock file `path`; ConfigError if another process holds it.
+
+    flag: the option that named the folder of `path`, for the message. The lock is an flock, so a
+    killed process never leaves a stale one.
+    """
+    with open(path, "a+") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            if e.errno not in (errno.EAGAIN, errno.EACCES):
+                raise DataError(f"cannot lock {path}: {e.strerror}; use another file system") from e
+            f.seek(0)
+            holder = f.read().strip() or "another process"
+            raise ConfigError(f"{path.parent} is in use by {holder}; use another {flag}") from None
+        f.truncate(0)
+        f.write(f"process {os.getpid()} on {socket.gethostname()}")
+        f.flush()
+        try:
+            yield
+        finally:
+            f.truncate(0)

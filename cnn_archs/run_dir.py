@@ -1,0 +1,373 @@
+"""The folder of a run and the folder of a sweep: the names of their files, read and written.
+
+No other module knows these names. A reader raises a DataError of one line that names the file,
+if that file is damaged: if it is not JSON, or lacks what every commit has written to it.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict, cast
+
+from cnn_archs import config as configs
+from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.files import lock, read_json, read_json_lines, write_json
+
+LOCK = "lock"  # held while a run trains
+RESULT = "result.json"
+FILTERS = "filters.png"
+
+NUMBER = (int, float)
+Kinds = Mapping[str, type | tuple[type, ...]]  # key -> type of its value
+TESTED: Kinds = {"name": str, "dataset": str, "protocol": str, "test": dict}
+TRAINED: Kinds = {
+    **TESTED,
+    "seeds": list,
+    "steps": int,
+    "seconds": NUMBER,
+    "images_per_second": NUMBER,
+    "params": int,
+    "macs": int,
+}
+LOGGED: Kinds = {
+    "step": int,
+    "split": str,
+    "seed": int,
+    "epoch": NUMBER,
+    "loss": NUMBER,
+    "top1_error": NUMBER,
+    "examples": int,
+}
+SWEPT: Kinds = {"title": str, "seeds": int, "cells": dict}
+OF_SWEEP: Kinds = {  # optional
+    "overrides": list,
+    "notes": str,
+    "comparisons": list,
+    "x": str,
+    "groups": dict,
+    "columns": list,
+    "reach": list,
+}
+
+DESCRIPTIONS = {  # file of a run -> what it is, for a person
+    RESULT: "the numbers above, a list of seeds for each",
+    "curves.png": "error and loss by epoch",
+    "robustness.json": "error against how far test images are moved",
+    "metrics.jsonl": "one JSON a line: step, split, seed, values",
+    "config.json": "every setting",
+    "environment.json": "versions, devices, commit, command line",
+    "checkpoints": "to go on from, or to load",
+    "tensorboard": "the same for TensorBoard",
+    "profile": "a trace of some steps, for xprof or TensorBoard",
+}
+
+
+class Failure(TypedDict):
+    """Why a cell of a sweep failed. code: the exit code; tries: how many have failed."""
+
+    error: str
+    code: int
+    tries: NotRequired[int]
+
+
+class Stated(TypedDict):
+    """A sweep as its file stated it. cells: {name: [experiment, key=value, ...]}."""
+
+    title: str
+    seeds: int
+    cells: dict[str, list[str]]
+    overrides: NotRequired[list[str]]
+    notes: NotRequired[str]
+    comparisons: NotRequired[list[dict[str, str]]]
+    x: NotRequired[str]
+    groups: NotRequired[dict[str, list[str]]]
+    columns: NotRequired[list[str]]
+    reach: NotRequired[list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one run, which may hold any part of it, or nothing."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def statistics(self) -> Path:
+        """The statistics of the training images, for preprocessing."""
+        return self.path / "statistics.npz"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def output(self) -> Path:
+        """What the process of a sweep has printed."""
+        return self.path / "log.txt"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def diagnostics_file(self) -> Path:
+        return self.path / "diagnostics.jsonl"
+
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / RESULT
+
+    @property
+    def _environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def _failure(self) -> Path:
+        return self.path / "failed.json"
+
+    def _evaluation(self, name: str) -> Path:
+        return self.path / f"{name}.json"
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Holds this folder; ConfigError if another process holds it."""
+        return lock(self.path / LOCK)
+
+    def contents(self) -> list[tuple[Path, str]]:
+        """Lists the files that are there, each with what it is."""
+        paths = [(self.path / name, what) for name, what in DESCRIPTIONS.items()]
+        return [(path, what) for path, what in paths if path.exists()]
+
+    # What the run is.
+
+    def has_config(self) -> bool:
+        """Whether a run was begun or imported here."""
+        return self._config.is_file()
+
+    def check_run(self) -> None:
+        """Raises a ConfigError unless there is a run."""
+        if not self.has_config():
+            raise ConfigError(f"there is no run in {self.path} (no {self._config.name})")
+
+    def config(self) -> configs.Config:
+        """The config of the run, complete and locked; ConfigError if there is no run."""
+        self.check_run()
+        return configs.read(self._config)
+
+    def saved_config(self) -> dict[str, Any]:
+        """The config as it was saved, by today's names of its keys; without newer keys."""
+        saved = checked(self._config, {"model": dict, "data": dict})
+        sections = [kind for kind in configs.base().CHOICES if kind in saved]
+        check(self._config, saved, dict.fromkeys(sections, dict))
+        return configs.with_new_keys(saved)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        write_json(self._config, config)
+
+    def environment(self) -> dict[str, Any]:
+        """Versions, devices, commit and command line; {} if there are none."""
+        return read_json(self._environment) if self._environment.is_file() else {}
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        write_json(self._environment, environment)
+
+    # How far it is.
+
+    def has_checkpoints(self) -> bool:
+        return any(self.checkpoints.glob("*"))
+
+    def newest_step(self) -> int:
+        """The step of the newest checkpoint; 0 if there is none."""
+        names = (path.name for path in self.checkpoints.glob("*"))
+        return max((int(name) for name in names if name.isdigit()), default=0)
+
+    def metrics(self, split: str = "") -> list[dict[str, Any]]:
+        """The lines of the log, of one split or of all; [] if there is no log."""
+        lines = checked_lines(self.metrics_file, LOGGED)
+        return [line for line in lines if split in ("", line["split"])]
+
+    def diagnostics(self) -> list[dict[str, Any]]:
+        """The statistics of the layers, a dict for each logged step and seed; [] if none."""
+        return checked_lines(self.diagnostics_file, {"step": int, "seed": int, "layers": list})
+
+    # What came of it.
+
+    def has_result(self) -> bool:
+        return self.result_file.is_file()
+
+    def result(self) -> dict[str, Any]:
+        """The result of the run; DataError if there is none."""
+        return read_result(self.result_file, TRAINED)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        write_json(self.result_file, result)
+
+    def remove_result(self) -> None:
+        self.result_file.unlink(missing_ok=True)
+
+    def has_evaluation(self, name: str) -> bool:
+        return self._evaluation(name).is_file()
+
+    def evaluation(self, name: str) -> dict[str, Any]:
+        """What the evaluation `name` found: {kind of change: errors against amounts of it}."""
+        path = self._evaluation(name)
+        found = read_json(path)
+        check(path, found, dict.fromkeys(found, dict))
+        for kind in found.values():
+            check(path, kind, {"unit": str, "amounts": list, "top1_error": list})
+        return found
+
+    def write_evaluation(self, name: str, found: Mapping[str, Any]) -> None:
+        write_json(self._evaluation(name), found)
+
+    def filters(self) -> bytes:
+        """The picture of the first layer's filters, as a PNG; b"" if there is none."""
+        places = (self.path, self.figures)  # older commits had it in the former
+        picture = next((p for p in (f / FILTERS for f in places) if p.is_file()), None)
+        return picture.read_bytes() if picture else b""
+
+    def failure(self) -> Failure | None:
+        """Why the last try failed; None if it did not."""
+        if not self._failure.is_file():
+            return None
+        return cast(Failure, checked(self._failure, {"error": str, "code": int}))
+
+    def write_failure(self, failure: Failure) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self._failure, failure)
+
+    def remove_failure(self) -> None:
+        self._failure.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class SweepDir:
+    """The folder of a sweep: CELL/seedN is the RunDir of a seed of a cell."""
+
+    path: Path
+
+    @property
+    def _stated(self) -> Path:
+        return self.path / "sweep.json"
+
+    def run(self, cell: str, seed: int) -> RunDir:
+        return RunDir(self.path / cell / f"seed{seed}")
+
+    def runs(self, cell: str, seeds: int) -> list[RunDir]:
+        """The runs of the first `seeds` seeds of a cell, and of all other seeds that are there."""
+        there = [path.name.removeprefix("seed") for path in (self.path / cell).glob("seed*")]
+        every = {*range(seeds), *(int(seed) for seed in there if seed.isdecimal())}
+        return [self.run(cell, seed) for seed in sorted(every)]
+
+    def has_sweep(self) -> bool:
+        return self._stated.is_file()
+
+    def stated(self) -> Stated:
+        """The sweep as its file stated it."""
+        stated = checked(self._stated, SWEPT)
+        check(self._stated, stated, {k: v for k, v in OF_SWEEP.items() if k in stated})
+        for name, cell in stated["cells"].items():
+            if not (isinstance(cell, list) and cell and all(isinstance(s, str) for s in cell)):
+                raise DataError(f"{self._stated} is damaged: the cell {name} is no list of texts")
+            stated["cells"][name] = list(map(configs.new_override, cell))
+        stated["overrides"] = list(map(configs.new_override, stated.get("overrides", [])))
+        return cast(Stated, stated)
+
+    def write_stated(self, stated: Mapping[str, Any]) -> None:
+        write_json(self._stated, stated)
+
+    def write_result(self, cell: str, result: Mapping[str, Any]) -> None:
+        """Writes the result of all seeds of a cell."""
+        write_json(self.path / cell / RESULT, result)
+
+    def result_files(self) -> list[Path]:
+        """The results of single seeds that are there."""
+        return sorted(self.path.glob(f"*/*/{RESULT}"))
+
+    def lock(self, part: int, parts: int) -> AbstractContextManager[None]:
+        """Holds one of the `parts` of this sweep; ConfigError if another process holds it."""
+        return lock(self.path / part_lock(part, parts))
+
+    def other_locks(self, parts: int) -> list[Path]:
+        """The lock files of a division into another number of parts."""
+        found = self.path.glob(part_lock("*", "*"))
+        return [path for path in found if not path.match(part_lock("*", parts))]
+
+
+def part_lock(part: int | str, parts: int | str) -> str:
+    """The name of the lock file of a part of a sweep."""
+    return f"part{part}of{parts}.lock"
+
+
+def jobs(workdir: Path) -> Path:
+    """The folder of the scripts and logs of a scheduler's jobs."""
+    return workdir / "jobs"
+
+
+def read_result(path: Path, kinds: Kinds = TESTED) -> dict[str, Any]:
+    """Reads a result.json, or a copy of one under another name.
+
+    kinds: the keys that it must have, with their types. The config in it has today's keys.
+    """
+    result = checked(path, kinds)
+    if not isinstance(result["test"].get("top1_error"), list | float | int):
+        raise DataError(f"{path} is damaged: test.top1_error is missing or of another type")
+    made = result.get("made", {})
+    check(path, {"made": made}, {"made": dict})
+    if isinstance(config := made.get("config"), dict):
+        made["config"] = configs.with_new_keys(config)
+    return result
+
+
+def is_result(path: Path) -> bool:
+    """Whether `path` holds a result; DataError where it is not JSON."""
+    return path.is_file() and TESTED.keys() <= read_json(path).keys()
+
+
+def results_in(folder: Path) -> list[Path]:
+    """The result files in the folders that are in `folder`."""
+    return [path for path in sorted(folder.glob("*/*.json")) if is_result(path)]
+
+
+def checked(path: Path, kinds: Kinds) -> dict[str, Any]:
+    """Reads a JSON object that must have the keys of `kinds`; DataError otherwise."""
+    tree = read_json(path)
+    check(path, tree, kinds)
+    return tree
+
+
+def checked_lines(path: Path, kinds: Kinds) -> list[dict[str, Any]]:
+    """Reads lines of JSON, each of which must have the keys of `kinds`; DataError otherwise."""
+    lines = read_json_lines(path)
+    for line in lines:
+        check(path, line, kinds)
+    return lines
+
+
+def check(path: Path, tree: Mapping[str, Any], kinds: Kinds) -> None:
+    """Raises a DataError naming the first key of `kinds` that `tree`, read from `path`, lacks."""
+    for key, kind in kinds.items():
+        if key not in tree:
+            raise DataError(f"{path} is damaged: it has no {key}")
+        if not isinstance(tree[key], kind):
+            raise DataError(f"{path} is damaged: {key} is {tree[key]!r:.40}")
