@@ -162,8 +162,9 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
     device = sweep.probe().device
     os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
     from cnn_archs.analysis import claims, estimate
-    from cnn_archs.run_dir import SweepDir, results_in
+    from cnn_archs.run_dir import results_in
     from cnn_archs.setup import described
+    from cnn_archs.sweep_dir import SweepDir
     from cnn_archs.train import grid
 
     stated = sweep.stated_by(arguments.config, arguments.seeds)

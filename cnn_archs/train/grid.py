@@ -18,9 +18,10 @@ from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.files import reading
-from cnn_archs.run_dir import Failure, RunDir, SweepDir
+from cnn_archs.run_dir import Failure, RunDir
 from cnn_archs.setup import stored
 from cnn_archs.splits import training_images
+from cnn_archs.sweep_dir import SweepDir
 
 SWEEPS = configs.EXPERIMENTS / "sweeps"
 AFTER = ("robustness",)
