@@ -94,15 +94,17 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     from cnn_archs.analysis import report
     from cnn_archs.cluster import processes
+    from cnn_archs.experiment import start
     from cnn_archs.files import writing
-    from cnn_archs.signals import PIPED, end_with_parent
+    from cnn_archs.signals import PIPED, end_with_parent, stop_requests
     from cnn_archs.train import loop
 
     if os.environ.get(PIPED):
         end_with_parent()
     processes.start(arguments.coordinator, arguments.num_processes, arguments.process_id)
     with processes.together(), writing(workdir):
-        result = loop.train(config, workdir)
+        with stop_requests():
+            result = loop.train(start(config), workdir)
         if not processes.first():
             return
         from cnn_archs.analysis import curves  # matplotlib takes half a second: not before a step
@@ -162,8 +164,8 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
     device = sweep.probe().device
     os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
     from cnn_archs.analysis import claims, estimate
+    from cnn_archs.experiment import outline
     from cnn_archs.run_dir import SweepDir, results_in
-    from cnn_archs.setup import described
     from cnn_archs.train import grid
 
     stated = sweep.stated_by(arguments.config, arguments.seeds)
@@ -175,9 +177,10 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
         by_name.setdefault(cell.name, []).append(cell)
     rows = []
     for name, cells in by_name.items():
-        config = cells[0].config
-        steps, size = grid.steps_of(config), config.data.batch_size
-        cost = estimate.cost(*described(config), steps, size, known)
+        one = outline(cells[0].loaded())
+        cost = estimate.cost(
+            one.model, one.image_shape, grid.steps_of(cells[0]), one.recipe.batch_size, known
+        )
         rows.append((name, len(cells), cost, grid.states(cells)))
     emit(arguments, estimate.document(rows), estimate.table(rows, device))
 
@@ -229,14 +232,15 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     found: list[tuple[str, str]] = []
     for f in arguments.images:
         found += folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
-    predictions = predict.predict(workdir_of(arguments), [Path(path) for _, path in found])
+    run = predict.opened(workdir_of(arguments))
+    predictions = predict.predict(run, [Path(path) for _, path in found])
     if arguments.sheet:
         from cnn_archs import pictures
         from cnn_archs.files import writing
 
         sheet = Path(arguments.sheet)
         with writing(sheet.parent):
-            pictures.predictions(workdir_of(arguments), predictions, sheet)
+            pictures.predictions(run, predictions, sheet)
     if arguments.format == "csv":  # as Kaggle's competitions take it
         rows = zip((name for name, _ in found), predictions, strict=True)
         print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")

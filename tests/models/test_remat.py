@@ -9,8 +9,8 @@ from abstract_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
+from cnn_archs.compiler_options import once
 from cnn_archs.models import summary
-from cnn_archs.setup import once
 from cnn_archs.train import losses, steps
 
 slow = pytest.mark.slow
