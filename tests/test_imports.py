@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "cnn_archs.pictures": {
         *("analysis.figures", "analysis.sheet", "data", "evaluate.predict", "experiment"),
     },
-    "cnn_archs.analysis.estimate": {"analysis.ledger", "table", "train.progress"},
+    "cnn_archs.analysis.estimate": {"models", "table", "train.progress"},
     "cnn_archs.analysis": {"analysis", "models", "table"},
     "cnn_archs.analysis.exact": {
         *("analysis.exact", "models.summary", "config", "data.crops", "data.sources", "models"),
@@ -216,9 +216,12 @@ MAY_IMPORT = {
     "cnn_archs.weights.torch_names": {"models"},
     "cnn_archs.weights.torch_layout": {"models", "weights.torch_names"},
     "cnn_archs.weights.export": {
-        *("compiler_options", "environment", "errors", "evaluate.run", "experiment", "models"),
+        *("compiler_options", "errors", "evaluate.run", "experiment", "models"),
+        *("train.weights_file", "weights.torch_layout"),
+    },
+    "cnn_archs.train.weights_file": {
+        *("environment", "errors", "experiment", "files", "run_dir"),
         *("train.checkpoint", "train.run", "train.steps"),
-        "weights.torch_layout",
     },
     "cnn_archs.commands": set(),  # and one line for each file
     "cnn_archs.commands.shared": {"errors"},
@@ -272,7 +275,7 @@ HOLDERS = {  # package -> the only files that may import it
     },
     "jinja2": {"cnn_archs/analysis/page.py"},
     "ml_collections": {"cnn_archs/config.py", "cnn_archs/experiment.py", "experiments/base.py"},
-    "safetensors": {"cnn_archs/weights/export.py"},
+    "safetensors": {"cnn_archs/train/weights_file.py"},
     "submitit": {"cnn_archs/cluster/slurm.py"},
     "yaml": {"cnn_archs/cluster/jobset.py"},
     **dict.fromkeys(("torch", "torchvision", "grain", "keras", "pickle", "clu", "hydra"), set()),

@@ -1,38 +1,31 @@
-"""The commands `export` and `import`: safetensors files in torch's names."""
+"""The commands `export` and `import`: weights of a network as a file for torch, and back."""
 
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from cnn_archs import models
 from cnn_archs.compiler_options import once
-from cnn_archs.environment import environment
-from cnn_archs.errors import ConfigError, DataError, first_line, user_errors
+from cnn_archs.errors import ConfigError, user_errors
 from cnn_archs.evaluate.run import load
 from cnn_archs.experiment import Outline
-from cnn_archs.files import atomic
-from cnn_archs.run_dir import RunDir
-from cnn_archs.train import steps
-from cnn_archs.train.checkpoint import Checkpoints
-from cnn_archs.train.run import items_of
+from cnn_archs.train import weights_file
 from cnn_archs.weights.torch_layout import from_state_dict, tensors, to_state_dict
 
 
 def export(output: Path, outlined: Outline, workdir: Path | None) -> dict[str, Any]:
-    """Writes a network to the file `output`: that of the run in `workdir`, or one at random.
+    """Write the weights of one network to the file `output`; return what the command prints.
 
-    It is that of the run's first seed; at random, the initial one of the first seed of `outlined`,
-    which is the run's own outline where there is a run.
+    With `workdir` it is the first seed of that run, whose outline is `outlined`. Without one, it is
+    the network with which a run of `outlined` would begin. ConfigError for a network without a
+    torch counterpart, DataError if the file cannot be written.
     """
     model, image_shape, step = outlined.model, outlined.image_shape, 0
     with user_errors(f"model {outlined.name}"):
-        tensors(model, image_shape)  # before anything is allocated
+        tensors(model, image_shape)  # refuses a network before anything is allocated
     if workdir:
         _, variables, _, step = load(workdir)
     else:
@@ -41,11 +34,7 @@ def export(output: Path, outlined: Outline, workdir: Path | None) -> dict[str, A
             init = partial(models.init, model, image_shape=image_shape)
             variables = jax.jit(init, compiler_options=once())(key)
     state = to_state_dict(model, image_shape, jax.device_get(variables), step)
-    try:
-        with atomic(output) as temporary:
-            save_file(state, temporary, metadata={"format": "pt"})
-    except SafetensorError as e:  # how it reports what the system refused
-        raise DataError(f"cannot write {output}: {first_line(e)}") from e
+    weights_file.write(output, state)
     return {
         "file": str(output),
         "model": outlined.name,
@@ -56,31 +45,17 @@ def export(output: Path, outlined: Outline, workdir: Path | None) -> dict[str, A
 
 
 def import_(path: Path, outlined: Outline, workdir: Path) -> dict[str, Any]:
-    """Makes `workdir` a run of `outlined` at step 0, with the weights of the file `path`.
+    """Make `workdir` a run of `outlined` at step 0 with the weights of the file `path`.
 
-    It can be evaluated, and trained on. ConfigError if they are of another network or `workdir`
-    holds a run, DataError for a damaged file.
+    The run can be evaluated and trained further. Returns what the command prints. ConfigError if
+    the weights belong to another network or `workdir` holds a run, DataError for a damaged file.
     """
     if len(outlined.seeds) != 1:
         raise ConfigError(f"a file holds one network, not {len(outlined.seeds)}: --config.seeds=1")
-    try:
-        state = load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as e:
-        raise DataError(f"{path} is not a sound safetensors file: {first_line(e)}") from e
+    state = weights_file.read(path)
     with user_errors(f"{path} does not fit model {outlined.name}"):
         variables = from_state_dict(outlined.model, outlined.image_shape, state)
-    made = outlined.recipe.rules(1.0)  # no first state depends on how long an epoch is
-    workdir.mkdir(parents=True, exist_ok=True)
-    folder = RunDir(workdir)
-    with folder.lock():
-        if folder.has_config() or folder.has_checkpoints():
-            raise ConfigError(f"{workdir} holds a run already; use another --workdir")
-        first = steps.begin(jax.tree.map(jnp.asarray, variables), made.optimizer, made.average)
-        one_seed = jax.tree.map(lambda x: x[None], first)
-        checkpoints = Checkpoints(folder.checkpoints, keep=outlined.upkeep.keep)
-        checkpoints.save(0, items_of(one_seed), {"seconds": 0.0, "settled": True, "parts": []})
-        folder.write_environment({**environment(), "imported": str(path)})
-        folder.write_config(outlined.config)
+    weights_file.start_run(workdir, outlined, variables, source=path)
     return {
         "workdir": str(workdir),
         "model": outlined.name,

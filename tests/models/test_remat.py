@@ -120,7 +120,7 @@ def test_resnet152_at_batch_256_fits_on_40_gb_where_it_took_more():
 
 
 @pytest.mark.parametrize("kind", ["scanned", "googlenet"])
-def test_the_ledger_is_the_same(kind):
+def test_the_summary_is_the_same(kind):
     name, fields, side = NETWORKS[kind]
     rows = [
         summary.summarize(models.create(name, remat=remat, **fields), (side, side, 3), train=True)
