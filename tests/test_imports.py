@@ -15,7 +15,7 @@ FILES = sorted([*ROOT.glob("cnn_archs/**/*.py"), *ROOT.glob("experiments/**/*.py
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # What every room may import: files, signals, and the names of the files of a run.
-GROUND = {"files", "run_dir", "signals"}
+GROUND = {"files", "run_dir", "signals", "sweep_dir"}
 # Room, or file in it -> what of cnn_archs it may import. The nearest line counts.
 MAY_IMPORT = {
     "cnn_archs": {"models", "evaluate.run"},  # the two names of its door, __init__.py
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "cnn_archs.files": {"errors"},
     "cnn_archs.signals": {"errors"},
     "cnn_archs.run_dir": {"config", "errors", "files"},
+    "cnn_archs.sweep_dir": {"config", "errors", "files", "run_dir"},
     "cnn_archs.models": {"models"},
     "cnn_archs.cluster": {"errors"},
     "cnn_archs.cluster.job": {"cli"},  # a front door, like launch.py
