@@ -43,11 +43,11 @@ MAY_IMPORT = {
         *("cluster.processes", "data.crops", "data.decode", "data.order", "data.sources"),
         *("data.threads", "errors"),
     },
-    "cnn_archs.data.statistics": {"cluster.processes", "data.damage"},
-    "cnn_archs.data.inputs": {
-        *("cluster.processes", "data.augment", "data.crops", "data.sources", "data.standardize"),
-        *("data.statistics", "data.streaming"),
+    "cnn_archs.data.statistics": {
+        *("cluster.processes", "data.damage", "data.inputs", "data.sources", "data.streaming"),
+        "files",
     },
+    "cnn_archs.data.inputs": {"data.augment", "data.crops", "data.standardize"},
     "cnn_archs.data.prepare": {
         *("data.damage", "data.originals", "data.prepared", "data.shards", "errors"),
         "train.progress",
