@@ -66,7 +66,7 @@ def train_and_watch(pipe: Any, batch: int) -> None:
     from cnn_archs import config as configs
     from cnn_archs.analysis import program
     from cnn_archs.experiment import resolve
-    from cnn_archs.train.assemble import placed
+    from cnn_archs.train.placement import placed
 
     keys = ["data.image_shape=(64,64,3)", f"data.batch_size={batch}", "data.mean=none"]
     config = configs.load("resnet_imagenet:18", [*keys, "model.bn_group=0"])

@@ -92,18 +92,16 @@ MAY_IMPORT = {
         "errors",
         "experiment",
         "models",
-        "train.assemble",
-        "train.recipe",
-        "train.steps",
+        *("train.placement", "train.recipe", "train.seeds", "train.steps"),
     },
     "cnn_archs.analysis.fitting": {
         *("analysis.intake", "analysis.program", "data.streaming", "errors", "experiment"),
-        *("train.assemble", "train.recipe"),
+        *("train.placement", "train.recipe", "train.seeds"),
     },
     "cnn_archs.analysis.plan": {
         *("analysis.fitting", "analysis.intake", "analysis.kinds", "models.summary"),
         *("analysis.pace", "analysis.program", "cluster", "errors", "experiment"),
-        *("train.assemble", "train.recipe"),
+        *("train.placement", "train.recipe", "train.seeds"),
     },
     "cnn_archs.analysis.drawing": {"analysis.cells"},
     "cnn_archs.analysis.curves": {"analysis.cells", "analysis.collect", "analysis.drawing"},
@@ -138,12 +136,13 @@ MAY_IMPORT = {
     "cnn_archs.train.history": {"errors"},
     "cnn_archs.train.profiling": {"errors"},
     "cnn_archs.train.curvature": {"models.network", "train.losses"},
+    "cnn_archs.train.seeds": set(),
+    "cnn_archs.train.placement": {"cluster.mesh", "errors", "experiment", "models"},
     "cnn_archs.train.steps": {
         "cluster.mesh",
         "metrics",
         "models",
-        "train.averages",
-        "train.losses",
+        *("train.averages", "train.losses", "train.seeds"),
     },
     "cnn_archs.train.on_one_cpu": {
         *("compiler_options", "models.cpu"),
@@ -176,7 +175,7 @@ MAY_IMPORT = {
         *("cluster", "data", "errors", "evaluate.counting", "experiment", "metrics"),
         "train.averages",
         *("train.checkpoint", "train.diagnostics", "train.history", "train.optimizers"),
-        *("train.schedules", "train.steps"),
+        *("train.schedules", "train.seeds", "train.steps"),
     },
     "cnn_archs.train.warm_start": {
         "cluster",
@@ -187,9 +186,10 @@ MAY_IMPORT = {
         "train.run",
     },
     "cnn_archs.train.assemble": {
-        *("cluster", "compiler_options", "data", "errors", "experiment", "models", "roles"),
+        *("cluster", "compiler_options", "data", "errors", "experiment", "metrics", "roles"),
         *("train.curvature", "train.diagnostics", "train.losses", "train.on_one_cpu"),
-        *("train.optimizers", "train.recipe", "train.run", "train.schedules", "train.steps"),
+        *("train.optimizers", "train.placement", "train.recipe", "train.run", "train.schedules"),
+        *("train.seeds", "train.steps"),
     },
     "cnn_archs.train.loop": {
         *(

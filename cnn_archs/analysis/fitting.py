@@ -8,22 +8,23 @@ from cnn_archs.analysis.program import Program
 from cnn_archs.data.streaming import AHEAD
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Experiment
-from cnn_archs.train.assemble import Placed
+from cnn_archs.train.placement import Placed
 from cnn_archs.train.recipe import check_batch
+from cnn_archs.train.seeds import SeedAxis
 
 BETWEEN_STEPS = ("parameters", "optimizer", "statistics", "dataset")
 
 
 class Memory:
-    """Bytes of one device, by what they are for. together: all seeds in one program."""
+    """Bytes of one device, by what they are for. axis: the form in which seeds are trained."""
 
-    def __init__(self, experiment: Experiment, on: Placed, taken: Intake, *, together: bool):
+    def __init__(self, experiment: Experiment, on: Placed, taken: Intake, axis: SeedAxis):
         self.experiment, self.on, self.net, self.taken = experiment, on, on.net, taken
         recipe = experiment.recipe
         self.rules = recipe.rules(float(recipe.steps_per_epoch(taken.images)))
         self.batch, self.shared_by = recipe.batch_size, on.mesh.shape["data"]
         self.seeds = len(experiment.seeds)
-        self.at_a_time = self.seeds if together else 1
+        self.at_a_time = self.seeds if axis.vmapped else 1
         self.programs: dict[int, Program] = {}
 
     def program(self, at_once: int) -> Program:

@@ -13,8 +13,9 @@ from cnn_archs.analysis.kinds import Kind
 from cnn_archs.analysis.pace import Bounds, Estimate, Measured
 from cnn_archs.experiment import Experiment
 from cnn_archs.models.summary import summarize, totals
-from cnn_archs.train.assemble import placed
+from cnn_archs.train.placement import placed
 from cnn_archs.train.recipe import Recipe
+from cnn_archs.train.seeds import fastest
 
 
 def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) -> dict[str, Any]:
@@ -30,8 +31,8 @@ def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) 
     recipe, on = experiment.recipe, placed(experiment)
     net, mesh = on.net, on.mesh
     taken = intake.intake(experiment)
-    together = taken.resident and mesh.size == 1 and kind.name != "cpu"
-    held = Memory(experiment, on, taken, together=together)
+    axis = fastest(in_memory=taken.resident, devices=mesh.size, platform=kind.name)
+    held = Memory(experiment, on, taken, axis)
     size = totals(summarize(net.model, net.image_shape))
     trained = totals(summarize(net.model, net.image_shape, train=True))
     lasts = length(recipe, taken.images, len(experiment.seeds)) | {

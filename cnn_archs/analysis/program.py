@@ -22,8 +22,9 @@ from cnn_archs.compiler_options import known, once
 from cnn_archs.errors import ConfigError, user_errors
 from cnn_archs.experiment import Classifier, Experiment
 from cnn_archs.train import steps
-from cnn_archs.train.assemble import Placed
+from cnn_archs.train.placement import Placed
 from cnn_archs.train.recipe import Rules
+from cnn_archs.train.seeds import IN_TURN
 
 # Quick to compile; the buffers are those of the default options, or a few bytes from them.
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
@@ -92,7 +93,7 @@ def step_of(
     )
     arguments = steps.abstract_arguments(partial(begun, net, made), delivered(experiment), batch)
     held = meshes.shardings(arguments[0], mesh, layers)
-    options: Any = dict(held=held, together=False, looped=False, resident=False)
+    options: Any = dict(held=held, axis=IN_TURN, looped=False, resident=False)
     return steps.compile_train(step, mesh, **options), arguments
 
 
@@ -107,7 +108,7 @@ def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> i
         jax.ShapeDtypeStruct((batch,), np.int32),
         jax.ShapeDtypeStruct((batch,), np.bool_),
     ]
-    jitted = steps.compile_eval(step, mesh, together=False, resident=False)
+    jitted = steps.compile_eval(step, mesh, resident=False)
     variables = first_state(net, made).variables
     variables = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),

@@ -117,7 +117,6 @@ def single(saved: Saved, split: str, precise_stats: int) -> dict[str, Any]:
     eval_step = steps.compile_eval(
         steps.eval_step_of(net.model, experiment.recipe.loss, prepare),
         mesh,
-        together=False,
         resident=net.inputs.resident,
     )
     networks, used = networks_of(saved, split, precise_stats)

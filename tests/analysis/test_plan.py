@@ -20,7 +20,9 @@ from cnn_archs.data import sources
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
 from cnn_archs.run_dir import results_in
-from cnn_archs.train.assemble import Part, assemble, placed
+from cnn_archs.train.assemble import Part, assemble
+from cnn_archs.train.placement import placed
+from cnn_archs.train.seeds import IN_TURN
 
 H100 = kinds.find("h100")
 
@@ -35,7 +37,7 @@ def resolved(experiment, *overrides):
 
 def memory_of(experiment):
     taken = intake.intake(experiment)
-    return fitting.Memory(experiment, placed(experiment), taken, together=False)
+    return fitting.Memory(experiment, placed(experiment), taken, IN_TURN)
 
 
 def test_steps_bytes_and_flops_are_arithmetic_and_the_state_is_the_real_one():
@@ -129,7 +131,7 @@ def test_bounds_hide_all_or_nothing_of_the_all_reduce_and_never_the_input():
 def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not():
     experiment = resolved("lenet5_mnist", "data.batch_size=1000")
     taken = intake.Intake(60_000, False, True, 0, 784, (), 4)
-    held = fitting.Memory(experiment, placed(experiment), taken, together=False)
+    held = fitting.Memory(experiment, placed(experiment), taken, IN_TURN)
     usable = int(0.6 * sum(held.training(1000).values()))
     found = held.fitting_part(usable, 1000)
     sizes = [m for m in range(1, 1001) if 1000 % m == 0]
@@ -143,7 +145,7 @@ def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not(
 def test_groups_of_batch_statistics_stay_whole():
     experiment = resolved("resnet_cifar10:20", "model.bn_group=32", "data.batch_size=128")
     taken = intake.Intake(1, True, True, 0, 0, (), 4)
-    held = fitting.Memory(experiment, placed(experiment), taken, together=False)
+    held = fitting.Memory(experiment, placed(experiment), taken, IN_TURN)
     assert [m for m in range(1, 129) if held.divides(m)] == [32, 64, 128]
 
 
