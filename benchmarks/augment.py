@@ -24,7 +24,7 @@ def augmentations() -> dict[str, Callable[..., Any]]:
     """Name -> (key, images) -> images."""
     import jax
 
-    from cnn_archs.data import augment, colour, crops
+    from cnn_archs.data import augment, color, crops
 
     pad = crops.create("pad", (32, 32), pixels=4)
 
@@ -51,8 +51,8 @@ def augmentations() -> dict[str, Callable[..., Any]]:
         "crop square": square.resident,
         "crop shorter_side": shorter.resident,
         "crop inception": inception.resident,
-        "colour pca": colour.create("pca", sigma=0.1),
-        "colour jitter": colour.create("jitter", brightness=0.4, contrast=0.4, saturation=0.4),
+        "color pca": color.create("pca", sigma=0.1),
+        "color jitter": color.create("jitter", brightness=0.4, contrast=0.4, saturation=0.4),
         "distortions": augment.create(
             "distortions", translate=2.0, scale=0.15, squeeze=0.15, shear=0.2, share=1.0
         ),

@@ -8,6 +8,7 @@ that section afresh from its own defaults. Every mistake is a ConfigError of one
 import ast
 import functools
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,13 @@ from cnn_archs.errors import ConfigError, first_line, nearest
 from cnn_archs.files import read_json, reading
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+# Key or section in the configs of older commits -> its name today, "" where it is gone.
+OLD_KEYS = {
+    "colour": "color",
+    "data.damaged": "data.on_corrupt",
+    "data.downsample": "data.downsample",
+    "name": "",
+}
 
 
 def load(experiment: str, overrides: list[str]) -> ConfigDict:
@@ -89,6 +97,25 @@ def read(path: Path) -> ConfigDict:
         return completed(tree).lock()
 
 
+def with_new_keys(saved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Renames the OLD_KEYS of a config, or of its section `prefix`, as an older commit saved it."""
+    renamed = {}
+    for key, value in saved.items():
+        if isinstance(value, Mapping):
+            value = with_new_keys(value, f"{prefix}{key}.")
+        if new := OLD_KEYS.get(f"{prefix}{key}", key):
+            renamed[new.rpartition(".")[2]] = value
+    return renamed
+
+
+def new_override(override: str) -> str:
+    """Renames the key of `section.key=value`, or of `section.key`, as an older commit took it."""
+    for old, new in OLD_KEYS.items():
+        if new and re.match(rf"{re.escape(old)}(\.|=|$)", override):
+            return new + override.removeprefix(old)
+    return override
+
+
 def completed(saved: Mapping[str, Any]) -> ConfigDict:
     """Brings a config that an older commit may have saved to the keys of today.
 
@@ -97,6 +124,7 @@ def completed(saved: Mapping[str, Any]) -> ConfigDict:
     """
     from cnn_archs import models
 
+    saved = with_new_keys(saved)
     full = base().config()
     with full.unlocked():
         for kind, choices in base().CHOICES.items():
@@ -104,7 +132,7 @@ def completed(saved: Mapping[str, Any]) -> ConfigDict:
             if stated and stated["name"] in choices:
                 full[kind] = ConfigDict(base().section(kind, stated["name"]))
         del full.model
-        full.update({key: value for key, value in saved.items() if key != "name"})
+        full.update(saved)
         if full.model.name in models.MODELS:
             newer = models.fields(full.model.name)
             full.model = ConfigDict(with_parts(newer, full.model.to_dict()))
@@ -260,7 +288,9 @@ def flat(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, 
 
 def unknown(where: str, word: str, words: list[str], what: str = "value") -> str:
     """One line: `where` has no `word`; the nearest of `words`, or all of them."""
+    # A right leaf in the wrong section.
     elsewhere = (w for w in words if w.split(".")[-1] == word.split(".")[-1])
-    near = nearest(word, words) or next(elsewhere, None)  # a right leaf in the wrong section
+    renamed = (w for w in words if w == new_override(word))
+    near = next(renamed, None) or nearest(word, words) or next(elsewhere, None)
     hint = f"did you mean {near!r}?" if near else f"there are {', '.join(words)}"
     return f"{where}: no {what} {word!r}; {hint}"

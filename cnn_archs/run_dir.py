@@ -40,6 +40,7 @@ LOGGED: Kinds = {
     "epoch": NUMBER,
     "loss": NUMBER,
     "top1_error": NUMBER,
+    "examples": int,
 }
 SWEPT: Kinds = {"title": str, "seeds": int, "cells": dict}
 OF_SWEEP: Kinds = {  # optional
@@ -177,8 +178,11 @@ class RunDir:
         return configs.read(self._config)
 
     def saved_config(self) -> dict[str, Any]:
-        """The config as it was saved, without the keys that are newer than the run."""
-        return read_json(self._config)
+        """The config as it was saved, by today's names of its keys; without newer keys."""
+        saved = checked(self._config, {"model": dict, "data": dict})
+        sections = [kind for kind in configs.base().CHOICES if kind in saved]
+        check(self._config, saved, dict.fromkeys(sections, dict))
+        return configs.with_new_keys(saved)
 
     def write_config(self, config: ConfigDict) -> None:
         write_json(self._config, json.loads(config.to_json()))
@@ -288,6 +292,8 @@ class SweepDir:
         for name, cell in stated["cells"].items():
             if not (isinstance(cell, list) and cell and all(isinstance(s, str) for s in cell)):
                 raise DataError(f"{self._stated} is damaged: the cell {name} is no list of texts")
+            stated["cells"][name] = list(map(configs.new_override, cell))
+        stated["overrides"] = list(map(configs.new_override, stated.get("overrides", [])))
         return cast(Stated, stated)
 
     def write_stated(self, stated: Mapping[str, Any]) -> None:
@@ -324,11 +330,15 @@ def jobs(workdir: Path) -> Path:
 def read_result(path: Path, kinds: Kinds = TESTED) -> dict[str, Any]:
     """Reads a result.json, or a copy of one under another name.
 
-    kinds: the keys that it must have, with their types.
+    kinds: the keys that it must have, with their types. The config in it has today's keys.
     """
     result = checked(path, kinds)
     if not isinstance(result["test"].get("top1_error"), list | float | int):
         raise DataError(f"{path} is damaged: test.top1_error is missing or of another type")
+    made = result.get("made", {})
+    check(path, {"made": made}, {"made": dict})
+    if isinstance(config := made.get("config"), dict):
+        made["config"] = configs.with_new_keys(config)
     return result
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -13,7 +12,7 @@ from ml_collections import ConfigDict
 from cnn_archs import models
 from cnn_archs.allocation import keep_memory
 from cnn_archs.compiler_options import known, known_flags
-from cnn_archs.data import augment, colour, crops, sources
+from cnn_archs.data import augment, color, crops, sources
 from cnn_archs.data.inputs import MEANS, Inputs
 from cnn_archs.data.standardize import Standardization
 from cnn_archs.errors import ConfigError, first_line
@@ -23,7 +22,7 @@ class Network(NamedTuple):
     """image_shape: (H, W, C) that `model` sees; classes: of its outputs, at least those of the
     dataset; inputs: how images come to be image_shape."""
 
-    model: nn.Module
+    model: models.Network
     image_shape: tuple[int, int, int]
     classes: int
     inputs: Inputs
@@ -57,12 +56,12 @@ def stored(config: ConfigDict) -> tuple[tuple[int, int, int], int]:
     """((H, W, C), number of classes) of the images as their split has them: `sources.describe`,
     shrunk. ConfigError where they cannot be."""
     (h, w, c), classes = sources.describe(config.data.name, config.data.data_dir)
-    shrink = config.data.shrink
-    if shrink < 1 or h % shrink or w % shrink:
-        raise ConfigError(f"data.shrink={shrink} does not divide the images, {h} x {w} pixels")
-    if shrink > 1 and not (h and w):
-        raise ConfigError("data.shrink needs a dataset whose images are of one size")
-    return (h // shrink, w // shrink, c), classes
+    by = config.data.downsample
+    if by < 1 or h % by or w % by:
+        raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
+    if by > 1 and not (h and w):
+        raise ConfigError("data.downsample needs a dataset whose images are of one size")
+    return (h // by, w // by, c), classes
 
 
 def outputs_of(config: ConfigDict) -> int:
@@ -99,7 +98,7 @@ def inputs_of(config: ConfigDict, shape: tuple[int, int, int], *, resident: bool
             crop=crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **config.crop),
             resident=resident,
             mirror=config.mirror,
-            colour=colour.create(**config.colour.to_dict()),
+            color=color.create(**config.color.to_dict()),
             augment=augment.create(**config.augment.to_dict()),
             mean=config.data.mean,
             standardize=standardize,
@@ -142,7 +141,7 @@ def check_batch(config: ConfigDict) -> None:
         raise ConfigError(f"model.bn_group={group} does not divide the batch, {what}={at_once}")
 
 
-def described(config: ConfigDict) -> tuple[nn.Module, tuple[int, int, int]]:
+def described(config: ConfigDict) -> tuple[models.Network, tuple[int, int, int]]:
     """The module of `config` and the (H, W, C) of the images it sees; no dataset need be there."""
     shape = tuple(config.data.image_shape)
     if not all(shape):

@@ -67,13 +67,13 @@ def parts(config: ConfigDict, train: sources.Examples) -> dict[str, sources.Exam
 
 def resident(config: ConfigDict, split: str) -> Split:
     data = config.data
-    return sources.load(data.name, split, data.data_dir).shrunk(data.shrink)
+    return sources.load(data.name, split, data.data_dir).downsampled(data.downsample)
 
 
 def streamed(config: ConfigDict, net: Network, records: sources.Records) -> Streamed:
     data = config.data
     with user_errors("config"):
-        return Streamed(records, net.inputs.crop, damaged=data.damaged, threads=data.threads)
+        return Streamed(records, net.inputs.crop, on_corrupt=data.on_corrupt, threads=data.threads)
 
 
 def statistics_of(

@@ -3,7 +3,7 @@
 Krizhevsky et al. 2012; the form of the network is ours, as is the recipe where no section stands.
 python launch.py train --config=experiments/alexnet_cifar10.py
 Expected: no figure of the paper's, whose own CIFAR-10 net has four layers (section 3.3: 13 % test
-    error, 11 with response normalisation). Ours: `quick` 30.7 % test error, of one view, in half
+    error, 11 with response normalization). Ours: `quick` 30.7 % test error, of one view, in half
     an hour on two CPU cores (results/cifar10). 5,721,994 parameters.
 `one_gpu` has the widths of the paper's net for one GPU, and no groups; `quick` is that in brief.
 Deviations: He's weights, since from N(0, 0.01^2) the loss stays flat for long; the rate falls at

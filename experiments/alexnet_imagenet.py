@@ -8,7 +8,7 @@ Deviations: the rate was divided by hand, when the validation error stopped impr
     227x227, so that there are 30 x 30 x 2 of an image, not 2048. The principal components are those
     printed in fb.resnet.torch, for pixels in [0, 1], on any dataset. Of weight decay the equation
     says "w": weights, not biases.
-`owt` is torchvision's net (256 maps in conv4, no LRN, torch's initialisation, no logistic units)
+`owt` is torchvision's net (256 maps in conv4, no LRN, torch's initialization, no logistic units)
 with the schedule of "One weird trick" (Krizhevsky 2014). `notes` has the notes' weight decay.
 """
 
@@ -33,11 +33,11 @@ def get_config(variant=""):
             batch_size=128,                                  # section 5
             holdout=0 if variant == "owt" else 10_000,
             mean="pixel",                                    # section 2
-            pixel_range=(0.0, 255.0),                        # section 2: raw, centred
+            pixel_range=(0.0, 255.0),                        # section 2: raw, centered
         ),
         crop=dict(name="square", side=256),                  # sections 2 and 4.1
         mirror=True,                                         # section 4.1
-        colour=dict(name="pca", sigma=0.1),                  # section 4.1
+        color=dict(name="pca", sigma=0.1),                  # section 4.1
         optimizer=dict(
             momentum=0.9,                                    # section 5
             weight_decay=5e-5 if variant == "notes" else 5e-4,

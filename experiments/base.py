@@ -50,13 +50,13 @@ DEFAULTS: dict[str, Any] = dict(
         holdout=0,           # training images set aside, by class where labels are known at once:
                              # to select by, or for a plateau; 0 for figures
         examples=0,          # training images used, by class as those set aside; 0: all the rest
-        damaged="raise",     # an image that cannot be read: raise, or skip to the next sound one
+        on_corrupt="raise",  # an image that cannot be read: raise, or skip to the next sound one
         threads=0,           # that read and decode images which differ in size; 0: one a core
         mean="none",         # what is taken off: the training images' mean, by pixel or channel;
                              # of images that differ in size, that of evaluation's crops
         pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become; with a mean, only its width
                              # counts; not with standardize
-        shrink=1,            # where images are of one size: means over so many by so many pixels,
+        downsample=1,        # where images are of one size: means over so many by so many pixels,
                              # a smaller image, before all else
         pad=0,               # pixels of value 0 put around each image
         image_shape=(0, 0, 0),   # height, width, channels that the network sees; 0: the dataset's
@@ -73,7 +73,7 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
         shorter_side=dict(smallest=256, largest=256, evaluate=256),   # resized to, in pixels
         inception=dict(area=(0.08, 1.0), aspect=(0.75, 4 / 3), evaluate=256),
     ),
-    colour=dict(
+    color=dict(
         none=dict(),
         pca=dict(sigma=0.1),                        # AlexNet, section 4.1
         jitter=dict(brightness=0.4, contrast=0.4, saturation=0.4),
@@ -142,7 +142,7 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
 # fmt: on
 FIRST = dict(
     crop="none",
-    colour="none",
+    color="none",
     augment="none",
     standardize="none",
     loss="cross_entropy",

@@ -1,4 +1,4 @@
-"""The notes' exercise: their convolutional network on CIFAR-10, 32x32 in colour.
+"""The notes' exercise: their convolutional network on CIFAR-10, 32x32 in color.
 
 python launch.py train --config=experiments/cnn_cifar10.py
 Expected: the notes give no figure. 1,626,442 parameters.

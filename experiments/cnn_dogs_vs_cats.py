@@ -6,7 +6,7 @@ python launch.py train --config=experiments/cnn_dogs_vs_cats.py --config.data.na
     --config.data.data_dir=DIR
 cnn-archs predict --workdir=runs/cnn_dogs_vs_cats DIR/test1 --format=csv
 Expected: the notes give no figure. 7,392,578 parameters.
-A fifth of the images is set aside as test part, there being no labelled one. Sizes and recipe are
+A fifth of the images is set aside as test part, there being no labeled one. Sizes and recipe are
 ours, with the notes' generator: shifts of a tenth and mirror images.
 """
 

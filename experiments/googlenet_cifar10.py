@@ -5,7 +5,7 @@ python launch.py train --config=experiments/googlenet_cifar10.py
 Expected: the paper has no figure for it. Ours: `quick`, at half its widths, 51.8 % test error, of
     one view, in half an hour on two CPU cores (results/cifar10). 5,971,962 parameters, without the
     auxiliary classifiers.
-`bn` has batch normalisation for the biases; `naive` has figure 2a's modules; `half` has all widths
+`bn` has batch normalization for the biases; `naive` has figure 2a's modules; `half` has all widths
 halved.
 Deviations: He's weights; the rate falls faster than the printed 4 % every 8 epochs, in fewer.
 """

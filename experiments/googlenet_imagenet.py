@@ -6,7 +6,7 @@ Expected: 10.07 % top-5 error, one crop (table 3); 6,998,552 parameters (12 time
     1,582,671,872 multiply-adds.
 Not in the paper, and as in the Caffe release: batch 32, rate 0.01, weight decay 2e-4 of weights,
 biases at twice the rate, 250 epochs. Ours: the decay of the average, mirroring, pixels of 0 to 255,
-the mean colour that of central crops; areas uniform, aspect ratios uniform by their logarithm.
+the mean color that of central crops; areas uniform, aspect ratios uniform by their logarithm.
 Deviations: SGD is synchronous; "photometric distortions" are brightness, contrast and saturation
     by up to 40 %, fb.resnet.torch's, without Howard's noise of the lighting; one interpolation,
     bilinear, where the paper came to draw one of four.
@@ -33,7 +33,7 @@ def get_config(variant=""):
         ),
         crop=dict(name="inception", area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)),   # section 6
         mirror=True,
-        colour=dict(name="jitter"),                          # section 6
+        color=dict(name="jitter"),                          # section 6
         auxiliary=0.3,                                       # section 5
         optimizer=dict(momentum=0.9, weight_decay=2e-4, decayed="weights", bias_rate=2.0),
         schedule=dict(                                       # section 6: 4 % every 8 epochs

@@ -4,7 +4,7 @@ python launch.py train --config=experiments/inception_v3_imagenet.py
 Expected: 21.2 % top-1 and 5.6 % top-5 error, one crop (table 3); 23,834,568 parameters.
 Not in the paper, and as in the TensorFlow release: momentum 0.9 with RMSProp, weight decay 4e-5 of
 weights, 0.4 for the auxiliary classifier, the decay of the average, pixels from -1 to 1. Ours:
-crops and colours as for GoogLeNet.
+crops and colors as for GoogLeNet.
 Deviations: the 50 replicas' batches of 32 are one batch, with their batch statistics; the threshold
     of 2.0 is of the norm of all gradients, which the paper does not say.
 """
@@ -23,7 +23,7 @@ def get_config():
         ),
         crop=dict(name="inception", evaluate=342),           # 299 of it: the release's 87.5 %
         mirror=True,
-        colour=dict(name="jitter"),
+        color=dict(name="jitter"),
         loss=dict(smoothing=0.1),                            # section 7
         auxiliary=0.4,
         optimizer=dict(                                      # section 8

@@ -5,7 +5,7 @@ Expected: 8.75 % test error for 20, 7.51 for 32, 7.17 for 44, 6.97 for 56, 6.61 
     7.93 for 1202, the image as it is (table 6); 5.46 for 164_v2 and 4.92 for 1001_v2 (2016, table
     4). 269,722 parameters for 20 (table 6: 0.27 million).
 `20_quick` is 20 in half an hour on two CPU cores: 25.9 % test error (results/cifar10).
-Batch normalisation over 64, as on each of the paper's two GPUs. The whole of train is trained on;
+Batch normalization over 64, as on each of the paper's two GPUs. The whole of train is trained on;
     the paper chose its schedule on 45,000 and 5,000 (`--config.data.holdout=5000`).
 Deviations: the paper says that 110 warms up; we let 1202 and plain nets as deep do so too, by the
     error of the last 100 steps, our window. The border around the image is of the mean, and all

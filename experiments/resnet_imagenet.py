@@ -10,9 +10,9 @@ division by the standard deviation, and with He's fan-in weights: 90 epochs, cro
 paper, Nesterov's momentum. `_v2` is the second paper, whose rate falls at epochs 30 and 60.
 Deviations: a plateau is five evaluations, one an epoch, without a lower error on 10,000 images held
     out of train at random; three drops at most, which the paper does not say; 90 epochs for `_v2`,
-    neither. Batch normalisation over 32, as on each of the papers' eight GPUs. The mean image is of
+    neither. Batch normalization over 32, as on each of the papers' eight GPUs. The mean image is of
     central 224x224 crops at S = 256, taken off every crop; the principal components are those of
-    fb.resnet.torch. All parameters decay, as there; pixels are 0 to 1, which batch normalisation
+    fb.resnet.torch. All parameters decay, as there; pixels are 0 to 1, which batch normalization
     makes indifferent.
 """
 
@@ -49,7 +49,7 @@ def get_config(variant="50"):
             if printed else dict(name="inception")
         ),
         mirror=True,                                         # section 3.4
-        colour=dict(name="pca" if printed else "jitter"),    # section 3.4: as AlexNet's
+        color=dict(name="pca" if printed else "jitter"),    # section 3.4: as AlexNet's
         optimizer=(
             dict(momentum=0.9, weight_decay=1e-4)            # section 3.4
             if printed else

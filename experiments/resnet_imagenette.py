@@ -6,7 +6,7 @@ Of a folder of train/<class>/ and val/<class>/ with ten classes:
     --config.data.name=image_folder --config.data.data_dir=FOLDER
 Expected: no figure of the paper's. Ours: 40.75 % test error after 1,200 photographs, one view of
     each of another 400 (results/photographs). 11,181,642 parameters.
-Deviations: images of 64x64, so the last maps are 2x2; batch normalisation over the whole batch.
+Deviations: images of 64x64, so the last maps are 2x2; batch normalization over the whole batch.
 """
 
 from experiments import base
@@ -23,7 +23,7 @@ def get_config():
         ),
         crop=dict(name="inception", evaluate=73),            # 2014, section 6; 8/7 of 64
         mirror=True,                                         # section 3.4
-        colour=dict(name="jitter"),
+        color=dict(name="jitter"),
         optimizer=dict(momentum=0.9, weight_decay=5e-4),     # section 3.4: 1e-4, of more images
         schedule=dict(
             name="piecewise", learning_rate=0.02, factors=(1.0, 0.1, 0.01), boundaries=(20.0, 27.0),

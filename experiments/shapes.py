@@ -5,7 +5,7 @@ Expected: on `challenge`, drawings turned, moved and distorted beyond what the a
     accuracy at least 10 points higher than `plain` has (lecture notes; the drawings are ours).
     See it with `evaluate --split=challenge`.
 The ranges of `augmented` are those of the notes' demonstration of their generator. The network is
-VGG's column A at an eighth of its widths, with batch normalisation; its five pools make it care
+VGG's column A at an eighth of its widths, with batch normalization; its five pools make it care
 little where a shape is. It was chosen for that: of two others, which had been tried on `challenge`
 before, neither gained. Both variants make 1,500 steps.
 """

@@ -6,7 +6,7 @@ Expected: the paper has no figure for it. Ours: `quick`, A_bn at half its widths
     error, of one view, in half an hour on two CPU cores (results/cifar10). 15,245,130 parameters
     for D.
 Deviations: He's weights, with which E trains without A's; the rate falls at set epochs, not on a
-    plateau; with batch normalisation it starts at 0.05.
+    plateau; with batch normalization it starts at 0.05.
 """
 
 from experiments import base

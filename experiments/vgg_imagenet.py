@@ -10,7 +10,7 @@ and D_jitter, S from 256 to 512, from runs/vgg_imagenet_D_384 (`--config.warm_st
 Deviations: a plateau is five evaluations, one an epoch, without a lower error on 10,000 images held
     out of train at random. Of D_jitter the paper says only that it is fine-tuned: it has D_384's
     rate, and both have all steps and drops. What D_from_A does not copy is Glorot's. Weights decay,
-    not biases; the mean colour is that of central crops; the principal components are those of
+    not biases; the mean color is that of central crops; the principal components are those of
     fb.resnet.torch, for pixels in [0, 1]. `_bn` is ours.
 """
 
@@ -49,7 +49,7 @@ def get_config(column="D"):
             name="shorter_side", smallest=smallest, largest=largest, evaluate=evaluate,
         ),                                                   # section 3.1
         mirror=True,                                         # section 3.1
-        colour=dict(name="pca", sigma=0.1),                  # section 3.1: as AlexNet's
+        color=dict(name="pca", sigma=0.1),                  # section 3.1: as AlexNet's
         optimizer=dict(momentum=0.9, weight_decay=5e-4, decayed="weights"),   # section 3.1
         schedule=dict(
             name="plateau", learning_rate=1e-3 if how in SCALES else 1e-2, factor=0.1, drops=3,

@@ -200,7 +200,7 @@ def test_two_steps_of_a_narrow_network_run(experiment):
     made = parts(config, network(config))
     random = np.random.default_rng(0)
 
-    def draw(x):  # an initialisation takes as long to compile as a step
+    def draw(x):  # an initialization takes as long to compile as a step
         return np.float32(random.normal(0, (2 / np.prod(x.shape[:-1])) ** 0.5, x.shape))
 
     key = jax.random.key(0)

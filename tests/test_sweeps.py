@@ -187,13 +187,13 @@ def test_each_cell_of_alexnets_gains_changes_what_it_says():
     assert changed("tanh") == ["model.activation"] and changed("no_lrn") == ["model.lrn"]
     assert changed("pool_apart") == ["model.pool"] and changed("no_dropout") == ["model.dropout"]
     assert changed("no_augmentation") == ["crop.name", "crop.pixels", "mirror"]
-    assert changed("colours") == ["colour.name", "colour.sigma"]
+    assert changed("colors") == ["color.name", "color.sigma"]
     rates = {(c.model.activation, c.schedule.learning_rate) for n, c in grid.items() if "fig" in n}
     assert rates == {(a, r) for a in ("relu", "tanh") for r in MODULES["alexnet_gains"].RATES}
-    for cell in (c for c in grid if c.startswith("figure_1")):  # no regularisation of any kind
+    for cell in (c for c in grid if c.startswith("figure_1")):  # no regularization of any kind
         config = grid[cell]
         assert config.optimizer.weight_decay == 0 and not config.mirror
-        assert config.crop.name == config.augment.name == config.colour.name == "none"
+        assert config.crop.name == config.augment.name == config.color.name == "none"
 
 
 def test_a_branch_without_width_is_gone():

@@ -22,7 +22,7 @@ def declare(command: Declare) -> None:
 
 
 def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Prints the ledger of an experiment's network: sizes, parameters, multiply-adds."""
+    """Prints the sizes, parameters and multiply-adds of each layer of an experiment's network."""
     from cnn_archs import config as configs
 
     choices = [(arguments.config, overrides)]
@@ -33,25 +33,26 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
     configurations = [configs.load(experiment, keys) for experiment, keys in choices]
 
     from cnn_archs import roles
-    from cnn_archs.analysis import ledger, summary
+    from cnn_archs.models.summary import summarize as layer_rows
+    from cnn_archs.planning import summary_tables
     from cnn_archs.setup import described, user_errors
 
-    documents, ledgers = [], []
+    documents, summaries = [], []
     for config in configurations:
         model, image_shape = described(config)
         with user_errors(f"model {config.model.name}"):
-            ledgers.append(ledger.ledger(model, image_shape, arguments.train))
-        documents.append(summary.document(config.model.name, image_shape, ledgers[-1]))
-    if len(ledgers) == 1:
-        tables = summary.tables(ledgers[0])
-        emit(arguments, documents[0], summary.text(tables, arguments.format))
+            summaries.append(layer_rows(model, image_shape, arguments.train))
+        documents.append(summary_tables.document(config.model.name, image_shape, summaries[-1]))
+    if len(summaries) == 1:
+        tables = summary_tables.tables(summaries[0])
+        emit(arguments, documents[0], summary_tables.text(tables, arguments.format))
     else:
         a, b = (config.to_dict() for config in configurations)
         heads = (f"A: {a['model']['name']}", f"B: {b['model']['name']}")
         changed = ", ".join(roles.differences(a, b))
-        tables = [summary.side_by_side(*ledgers)]
+        tables = [summary_tables.side_by_side(*summaries)]
         text = f"{heads[0]}\n{heads[1]}, which differs in {changed or 'nothing'}\n\n"
-        emit(arguments, documents, text + summary.text(tables, arguments.format))
+        emit(arguments, documents, text + summary_tables.text(tables, arguments.format))
 
 
 def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -66,12 +67,12 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
     workdir = workdir_of(arguments) if arguments.workdir else None
 
     from cnn_archs.files import writing
-    from cnn_archs.weights import run
+    from cnn_archs.weights import export as weights
 
     output = Path(arguments.output)
     check_output(output)
     with writing(output.parent):
-        done = run.export(output, config, workdir)
+        done = weights.export(output, config, workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
     emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
 
@@ -89,10 +90,10 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     config = configs.load(arguments.config, overrides)
 
     from cnn_archs.files import writing
-    from cnn_archs.weights import run
+    from cnn_archs.weights import export as weights
 
     workdir = Path(arguments.workdir)
     with writing(workdir):
-        done = run.import_(Path(arguments.file), config, workdir)
+        done = weights.import_(Path(arguments.file), config, workdir)
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, text)

@@ -230,7 +230,7 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     found: list[tuple[str, str]] = []
     for f in arguments.images:
-        found += folder.unlabelled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
+        found += folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
     predictions = predict.predict(workdir_of(arguments), [Path(path) for _, path in found])
     if arguments.sheet:
         from cnn_archs.files import writing

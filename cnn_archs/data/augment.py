@@ -1,7 +1,7 @@
 """What happens to training images on the device: pure functions of (key, images).
 
 An augmentation takes a PRNG key and f32[N, H, W, C] images with pixels of 0 to 255, and returns
-images of that kind. Crops and mirroring are in `crops`, changes of colour in `colour`.
+images of that kind. Crops and mirroring are in `crops`, changes of color in `color`.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,7 @@ FITS = ", what the network sees"
 
 
 class Box(NamedTuple):
-    """A region of an image, in its pixels: edges, not centres. Floats, or arrays with no axes."""
+    """A region of an image, in its pixels: edges, not centers. Floats, or arrays with no axes."""
 
     top: Any
     left: Any

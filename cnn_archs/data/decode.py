@@ -4,7 +4,7 @@ JPEG is decoded by libjpeg-turbo (simplejpeg), each of its warnings an error; PN
 first frame of a GIF by Pillow, a PNG after its checksums. The other formats have none: what is cut
 off is always noticed, a flipped bit of a JPEG seldom, twenty of them nearly always.
 
-All become 8-bit RGB: grey is repeated, CMYK converted as Pillow does, which takes all of it for
+All become 8-bit RGB: gray is repeated, CMYK converted as Pillow does, which takes all of it for
 Adobe's, stored inverted; of 16 bits the upper 8 are kept, and what is transparent is put over
 white. EXIF's orientation is ignored, as in ImageNet's recipes: pixels come as they are stored.
 """
@@ -75,7 +75,7 @@ class Other:
         """RGB, of height x width pixels."""
         stored: Image.Image = self.stored
         stored.load()
-        if stored.mode.startswith("I"):  # 16 bits of grey
+        if stored.mode.startswith("I"):  # 16 bits of gray
             stored = Image.fromarray((np.asarray(stored) >> 8).astype(np.uint8))
         if stored.has_transparency_data:
             stored = stored.convert("RGBA")

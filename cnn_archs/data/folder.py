@@ -53,13 +53,13 @@ def class_names(data_dir: str) -> tuple[str, ...]:
 
 
 def listing(data_dir: str, split: str) -> Listing | None:
-    """The labelled images of the part `train` or `test`; None for a test part that is not there.
+    """The labeled images of the part `train` or `test`; None for a test part that is not there.
 
     DataError for a class without images, and for an image of no class of train.
     """
     where, classes = root(data_dir), class_names(data_dir)
     if split == "train":
-        found = labelled(where / "train", classes)
+        found = labeled(where / "train", classes)
         empty = sorted(set(range(len(classes))) - set(found.labels.tolist()))
         if empty:
             raise DataError(f"{where / 'train' / classes[empty[0]]} has no images")
@@ -67,11 +67,11 @@ def listing(data_dir: str, split: str) -> Listing | None:
     for part in (where / name for name in TEST):
         flat = (p.name.split(".") for p in images_in(part)) if part.is_dir() else ()
         if part.is_dir() and (subfolders(part) or any(len(words) > 2 for words in flat)):
-            return labelled(part, classes)
+            return labeled(part, classes)
     return None
 
 
-def labelled(part: Path, classes: tuple[str, ...]) -> Listing:
+def labeled(part: Path, classes: tuple[str, ...]) -> Listing:
     """The images of one part, sorted by class and then by name."""
     label_of = {name: label for label, name in enumerate(classes)}
     folders = subfolders(part)
@@ -94,7 +94,7 @@ def labelled(part: Path, classes: tuple[str, ...]) -> Listing:
     return Listing([path for paths in of_class.values() for path in paths], labels, classes)
 
 
-def unlabelled(directory: str) -> list[tuple[str, str]]:
+def unlabeled(directory: str) -> list[tuple[str, str]]:
     """(id, path) of each image in `directory`; id: its name up to the first dot.
 
     In the order of numbers where all names are such, as Kaggle's are; else of names.

@@ -28,7 +28,7 @@ class Inputs:
     crop: crops.Crop
     resident: bool
     mirror: bool
-    colour: Augment
+    color: Augment
     augment: Augment
     mean: str
     standardize: Callable[[jax.Array, dict[str, Any]], jax.Array] | None
@@ -38,7 +38,7 @@ class Inputs:
     def prepare(self, statistics: dict[str, Any]) -> Prepare:
         """(key, images u8[N, H, W, C]) -> f32[N, H', W', C]; without a key, as for evaluation.
 
-        Colours change first, on raw pixels; then the mean is taken off, so that what comes in at a
+        Colors change first, on raw pixels; then the mean is taken off, so that what comes in at a
         border is the mean; then the geometry; last the scale.
         """
         geometry = self.crop.resident if self.resident else self.crop.on_device
@@ -47,7 +47,7 @@ class Inputs:
             x = images.astype(jnp.float32)
             keys = (None,) * 4 if key is None else tuple(jax.random.split(key, 4))
             if key is not None:
-                x = self.colour(keys[0], x)
+                x = self.color(keys[0], x)
             if self.mean != "none":
                 x = x - jnp.asarray(statistics["mean"])[None]
             x = geometry(keys[1], x)

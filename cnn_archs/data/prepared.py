@@ -174,7 +174,7 @@ def find(name: str, split: str, data_dir: str) -> tuple[Stored, bool]:
     for other in there:
         stored = Stored(name, b, other, data_dir)
         with reading(str(stored)):
-            labelled = stored.example(0)[1] >= 0
-        if labelled:
+            labeled = stored.example(0)[1] >= 0
+        if labeled:
             return stored, False
     return Stored(name, b, "train", data_dir), True

@@ -34,7 +34,7 @@ class Split:
         """The examples at `index`, in its order."""
         return Split(self.images[index], self.labels[index], self.classes)
 
-    def shrunk(self, by: int) -> "Split":
+    def downsampled(self, by: int) -> "Split":
         """Each image by its means over squares of `by` x `by` pixels, which divide it; halves to
         the even number."""
         if by == 1:
@@ -160,7 +160,7 @@ def load(name: str, split: str, data_dir: str = "") -> Split:
     """A split of `digits`, `shapes`, or of a tfds dataset whose images are of one size.
 
     split: `train` or `test`; `challenge` of shapes; another that tfds has. A tfds dataset without
-    labelled test images is divided as by `divided`. ConfigError for an unknown name or split and
+    labeled test images is divided as by `divided`. ConfigError for an unknown name or split and
     for images that differ in size, DataError for data that is missing or damaged.
     """
     if 0 in describe(name, data_dir)[0]:

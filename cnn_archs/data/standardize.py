@@ -1,4 +1,4 @@
-"""The lecture notes' standardisation of images: that of Keras' ImageDataGenerator, by its names.
+"""The lecture notes' standardization of images: that of Keras' ImageDataGenerator, by its names.
 
 It computes what Keras 3 does (keras.src.legacy.preprocessing.image), with pure functions on whole
 batches. Deviation: whitening leaves out directions in which the training images do not vary.
@@ -100,7 +100,7 @@ class Standardization:
 def whitening(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
     """U diag(sqrt(n) / (s + epsilon)) U^T, s and U the singular values and left vectors of X^T.
 
-    scatter: X^T X, X having one of n centred images a row. Directions with s = 0, to rounding, are
+    scatter: X^T X, X having one of n centered images a row. Directions with s = 0, to rounding, are
     left out.
     """
     squares, directions = np.linalg.eigh(scatter)

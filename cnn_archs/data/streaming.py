@@ -83,18 +83,20 @@ class Batch:
 class Streamed:
     """A split that is read image by image.
 
-    damaged: `raise` a DataError, which names the file, for an image that cannot be read; or `skip`
-    it: in training the next sound example takes its place, in evaluation the mask leaves it out,
-    until more than one in a hundred are damaged. threads: that decode; 0: one for each core.
+    on_corrupt: what an image that cannot be read leads to. `raise`: a DataError that names the
+    file. `skip`: in training the next sound example takes its place, in evaluation the mask leaves
+    it out, until more than one in a hundred are damaged. threads: that decode; 0: one per core.
     """
 
-    def __init__(self, records: Records, crop: Crop, *, damaged: str = "raise", threads: int = 0):
-        if damaged not in ("raise", "skip"):
-            raise ConfigError(f"data.damaged={damaged!r}: it must be raise or skip")
+    def __init__(
+        self, records: Records, crop: Crop, *, on_corrupt: str = "raise", threads: int = 0
+    ):
+        if on_corrupt not in ("raise", "skip"):
+            raise ConfigError(f"data.on_corrupt={on_corrupt!r}: it must be raise or skip")
         if threads < 0:
             raise ConfigError(f"data.threads={threads}: it cannot be negative")
         self.records, self.crop = records, crop
-        self.policy, self.threads = damaged, threads or cores()
+        self.on_corrupt, self.threads = on_corrupt, threads or cores()
         self.examples, self.classes = len(records), records.classes
         self.skipped: set[int] = set()
         self.lock = threading.Lock()
@@ -230,8 +232,8 @@ class Streamed:
 
     def note(self, example: int, e: DataError) -> None:
         """Counts a damaged example; raises where there may be none, or no more of them."""
-        if self.policy == "raise":
-            raise DataError(f"{e}; to go on without it: --config.data.damaged=skip") from e
+        if self.on_corrupt == "raise":
+            raise DataError(f"{e}; to go on without it: --config.data.on_corrupt=skip") from e
         with self.lock:
             self.skipped.add(example)
             found = len(self.skipped)

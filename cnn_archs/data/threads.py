@@ -21,7 +21,7 @@ def in_order(
     The k-th yield comes as soon as work(k) is done. At most `ahead + 2 * threads` calls are
     submitted that have not been yielded. An exception of work(k) is raised at the k-th yield. At
     the end, after an exception or when the generator is closed, calls that have not begun are
-    cancelled and all threads are joined.
+    canceled and all threads are joined.
     """
 
     def job(k: int) -> None:

@@ -16,7 +16,7 @@ multiply = partial(jnp.matmul, precision="highest")  # a GPU's default moves pix
 class Affine(NamedTuple):
     """matrices f32[N, 2, 2] and offsets f32[N, 2], from where in the result to where in the image.
 
-    Rows come first, then columns; in pixels, whose centres are at whole numbers.
+    Rows come first, then columns; in pixels, whose centers are at whole numbers.
     """
 
     matrices: jax.Array
@@ -58,7 +58,7 @@ def wrap(place: Place, size: int) -> tuple[jax.Array, jax.Array]:
 
 
 # How an image goes on beyond its edges: (place, size) -> the two pixels that it lies between.
-# `constant` is `nearest`, but what is outside of the first and last pixel's centres is `cval`.
+# `constant` is `nearest`, but what is outside of the first and last pixel's centers is `cval`.
 FILL_MODES = {"nearest": nearest, "constant": nearest, "reflect": reflect, "wrap": wrap}
 
 
@@ -97,17 +97,17 @@ def affine(images: jax.Array, warp: Affine, fill_mode: str, cval: float) -> jax.
 
 
 def within(place: Place, size: int) -> jax.Array:
-    """Between the centres of the first and of the last pixel, or on one of them."""
+    """Between the centers of the first and of the last pixel, or on one of them."""
     return (place.at >= 0) & (
         (place.at < size - 1) | ((place.at == size - 1) & (place.beyond == 0))
     )
 
 
-def about_centre(matrices: jax.Array, shifts: jax.Array, height: int, width: int) -> Affine:
-    """f32[N, 2, 2] that leave the image's centre where it is, but for `shifts`, f32[N, 2]."""
-    centre = jnp.array([height / 2 - 0.5, width / 2 - 0.5])
-    moved = multiply(matrices, centre[None, :, None])[..., 0]
-    return Affine(matrices, centre[None] + shifts - moved)
+def about_center(matrices: jax.Array, shifts: jax.Array, height: int, width: int) -> Affine:
+    """f32[N, 2, 2] that leave the image's center where it is, but for `shifts`, f32[N, 2]."""
+    center = jnp.array([height / 2 - 0.5, width / 2 - 0.5])
+    moved = multiply(matrices, center[None, :, None])[..., 0]
+    return Affine(matrices, center[None] + shifts - moved)
 
 
 def rotation_matrix(degrees: jax.Array) -> jax.Array:
@@ -144,12 +144,12 @@ def keras(
 
     theta, shear: f32[N], degrees; shifts f32[N, 2], pixels, and zooms f32[N, 2]: of rows and
     columns. As in Keras 3, which takes x for columns; only that there, of an image that is not
-    square, the centre's row and column are exchanged.
+    square, the center's row and column are exchanged.
     """
     turn = rotation_matrix(theta)
     matrices = multiply(multiply(turn, shear_matrix(shear)), zoom_matrix(zooms))
     turned = multiply(turn, shifts[:, :, None])[..., 0]
-    return about_centre(matrices, turned, height, width)
+    return about_center(matrices, turned, height, width)
 
 
 def distort(
@@ -172,5 +172,5 @@ def distort(
     one, zero = jnp.ones(n), jnp.zeros(n)
     slanted = stacked(one, zero, shear * u[:, 4], one)
     matrices = multiply(slanted, zoom_matrix(jnp.stack([size * ratio, size / ratio], -1)))
-    warp = about_centre(matrices, translate * u[:, :2], height, width)
+    warp = about_center(matrices, translate * u[:, :2], height, width)
     return affine(images, warp, "constant", 0.0)

@@ -15,14 +15,14 @@ from cnn_archs.data.inputs import Inputs
 
 
 def compile_cut(
-    inputs: Inputs, statistics: dict[str, Any], centred: bool, mesh: Mesh
+    inputs: Inputs, statistics: dict[str, Any], centered: bool, mesh: Mesh
 ) -> Callable[..., jax.Array]:
     """cut(images [B, H, W, C], corners i32[B, 2], sizes i32[B, 2], mirrored, region, out), jitted:
     the views of size `region` at `corners`, resized to `out`, as input f32[B, *out', C].
 
-    sizes: see `Canvases`. centred: the mean is off already; else it is taken off here.
+    sizes: see `Canvases`. centered: the mean is off already; else it is taken off here.
     """
-    mean = None if centred or inputs.mean == "none" else jnp.asarray(statistics["mean"])
+    mean = None if centered or inputs.mean == "none" else jnp.asarray(statistics["mean"])
     split = NamedSharding(mesh, P("data"))
 
     @partial(jax.jit, static_argnums=(4, 5), out_shardings=split)

@@ -1,4 +1,4 @@
-"""Precise statistics of batch normalisation: over many training images, by the final weights.
+"""Precise statistics of batch normalization: over many training images, by the final weights.
 
 So were those of the released residual networks computed after training (He et al. 2015), in place
 of the moving averages that training keeps.
@@ -51,10 +51,10 @@ def recomputed(
 
     data: the training images, of which the first in the order of `seed` are taken, prepared as in
     evaluation. batches: how many, of how many images. A batch's variance is that of all of it,
-    whatever groups it was normalised in during training. ConfigError without batch normalisation.
+    whatever groups it was normalized in during training. ConfigError without batch normalization.
     """
     if not networks[0]["batch_stats"]:
-        raise ConfigError("--precise_stats: the network has no batch normalisation")
+        raise ConfigError("--precise_stats: the network has no batch normalization")
     count, size = batches
     first = order.indices(len(data), seed, 0, count * size)
     add = compile_add(net, prepare, mesh)
@@ -80,7 +80,7 @@ def shown(
             yield images[where]
         return
     records = data.records.take(index)
-    part = Streamed(records, data.crop, damaged=data.policy, threads=data.threads)
+    part = Streamed(records, data.crop, on_corrupt=data.on_corrupt, threads=data.threads)
     for images, _, mask in part.evaluation(size, lambda batch: batch):
         yield put(images[np.where(mask, np.arange(size), mask.argmax())])
 

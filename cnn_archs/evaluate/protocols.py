@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import flax.errors
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from cnn_archs import models
 from cnn_archs.data import canvases, crops, order
 from cnn_archs.data.canvases import Canvases, Fit
 from cnn_archs.data.crops import Size
@@ -147,7 +147,7 @@ def resident(
         yield Canvases(made(images, index), sizes, index, data.labels[index], mask)
 
 
-def compile_add(model: nn.Module, mesh: Mesh) -> Callable[..., jax.Array]:
+def compile_add(model: models.Network, mesh: Mesh) -> Callable[..., jax.Array]:
     """add(variables, images f32[B, H, W, C], total f32[B, K]), jitted: total + softmax(logits)."""
     split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
 

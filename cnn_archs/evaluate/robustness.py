@@ -1,7 +1,7 @@
 """Error against how far the test images are moved, turned, scaled or sheared.
 
 Convolution and pooling should make a network care little where things are; a dense network has to
-learn it. A warp keeps the centre of the image where it is, but for a shift; what comes in at an
+learn it. A warp keeps the center of the image where it is, but for a shift; what comes in at an
 edge repeats the edge. Each amount is tried in evenly spread directions, and their errors averaged.
 """
 
@@ -42,7 +42,7 @@ Warp = tuple[jax.Array, tuple[float, float]]
 class Kind:
     """Warps of a kind. amounts: of `unit`, the first of them 0; directions: of each of them.
 
-    warp: (amount, direction) -> the warp, in the terms of `warps.about_centre`.
+    warp: (amount, direction) -> the warp, in the terms of `warps.about_center`.
     """
 
     unit: str
@@ -147,6 +147,6 @@ def warp_batch(images: jax.Array, matrix: jax.Array, shifted: jax.Array) -> jax.
     """u8[N, H, W, C], matrix f32[2, 2], shifted f32[2] -> u8[N, H, W, C]."""
     n, height, width, _ = images.shape
     matrices, shifts = jnp.tile(matrix, (n, 1, 1)), jnp.tile(shifted, (n, 1))
-    warp = warps.about_centre(matrices, shifts, height, width)
+    warp = warps.about_center(matrices, shifts, height, width)
     moved = warps.affine(images.astype(jnp.float32), warp, "nearest", 0.0)
     return jnp.round(moved).astype(jnp.uint8)

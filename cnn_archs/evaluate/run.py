@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 from ml_collections import ConfigDict
 
@@ -30,7 +29,7 @@ from cnn_archs.train.checkpoint import Checkpoints
 class Loaded(NamedTuple):
     """A trained network. variables: params and batch_stats; step: when they were saved."""
 
-    model: nn.Module
+    model: models.Network
     variables: dict[str, Any]
     config: ConfigDict
     step: int

@@ -66,7 +66,7 @@ def whole(height: int, width: int, out: Size) -> list[View]:
 
 
 def five(height: int, width: int, out: Size) -> list[View]:
-    """AlexNet, section 4.1: the four corners and the centre, of the central square."""
+    """AlexNet, section 4.1: the four corners and the center, of the central square."""
     side = min(height, width)
     return of_square(middle(height, side), middle(width, side), side, out)
 
@@ -81,9 +81,9 @@ def grid(height: int, width: int, out: Size) -> list[View]:
 
 
 def squares(height: int, width: int, out: Size) -> list[View]:
-    """GoogLeNet, section 7: left, centre and right square, of portraits top, centre and bottom;
+    """GoogLeNet, section 7: left, center and right square, of portraits top, center and bottom;
 
-    of each the four corners, the centre and all of it, which the network sees resized.
+    of each the four corners, the center and all of it, which the network sees resized.
     """
     side, longer = min(height, width), max(height, width)
     found = []
@@ -94,10 +94,10 @@ def squares(height: int, width: int, out: Size) -> list[View]:
 
 
 def of_square(top: int, left: int, side: int, out: Size) -> list[View]:
-    """The four corners and the centre of a square."""
+    """The four corners and the center of a square."""
     bottom, right = top + side - out[0], left + side - out[1]
-    centre = (top + middle(side, out[0]), left + middle(side, out[1]))
-    corners = ((top, left), (top, right), (bottom, left), (bottom, right), centre)
+    center = (top + middle(side, out[0]), left + middle(side, out[1]))
+    corners = ((top, left), (top, right), (bottom, left), (bottom, right), center)
     return [View(*corner, *out) for corner in corners]
 
 

@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
-from cnn_archs.models.four_layers import FourLayers
+from cnn_archs.models.cifar_cnn import FourLayers
 from cnn_archs.models.lenet import LeNet5, LeNet5_1998
-from cnn_archs.models.mlp import CNN, MLP
+from cnn_archs.models.mnist_nets import CNN, MLP
+from cnn_archs.models.network import Network as Network
 from cnn_archs.models.zfnet import ZFNet
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
+MODELS: dict[str, Callable[..., Network]] = {
     "mlp": MLP,
     "cnn": CNN,
     "lenet5": LeNet5,
@@ -34,13 +35,13 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def create(name: str, **fields: Any) -> nn.Module:
+def create(name: str, **fields: Any) -> Network:
     """The module `name`. KeyError for an unknown name, TypeError for an unknown field."""
     return MODELS[name](**{key: hashable(value) for key, value in fields.items()})
 
 
 def init(
-    model: nn.Module, key: jax.Array, image_shape: tuple[int, int, int]
+    model: Network, key: jax.Array, image_shape: tuple[int, int, int]
 ) -> dict[str, dict[str, Any]]:
     """{"params", "batch_stats"} of `model` for images of (H, W, C), with its auxiliary heads.
 
@@ -51,20 +52,9 @@ def init(
     return {name: variables.get(name, {}) for name in ("params", "batch_stats")}
 
 
-def tested(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, jax.Array]:
+def tested(model: Network, variables: Any, image: jax.Array) -> dict[str, jax.Array]:
     """All heads of `model` in evaluation: also those that `train=False` leaves out."""
-    if hasattr(model, "every_head"):
-        return model.apply(variables, image, method="every_head")  # type: ignore[return-value]
-    return model.apply(variables, image, train=False)  # type: ignore[return-value]
-
-
-def gains_from_onednn(model: nn.Module) -> bool:
-    """Return whether a training step of `model` on a CPU is faster with oneDNN's convolutions.
-
-    Programs with them cannot be kept in the compilation cache. The networks for MNIST have
-    convolutions of their own (`convolution.convolve`), with which oneDNN gains less than a tenth.
-    """
-    return not isinstance(model, MLP | CNN | LeNet5 | LeNet5_1998)
+    return model.apply(variables, image, method="every_head")  # type: ignore[return-value]
 
 
 class Shapes(NamedTuple):
@@ -75,7 +65,7 @@ class Shapes(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> Shapes:
+def shapes(model: Network, image_shape: tuple[int, int, int]) -> Shapes:
     """Those of `model` for an image of (H, W, C): a network is traced once, whoever asks.
 
     variables: as of `init`.
@@ -89,12 +79,12 @@ def shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> Shapes:
     return Shapes(heads, {name: variables.get(name, {}) for name in ("params", "batch_stats")})
 
 
-def split(model: nn.Module, devices: int) -> dict[str, str]:
+def split(model: Network, devices: int) -> dict[str, str]:
     """{layer: "outputs" or "inputs"}: by what the layers are split that `devices` can share.
 
     ValueError where there are none.
     """
-    layers = model.split_over(devices) if hasattr(model, "split_over") else {}
+    layers = model.split_over(devices)
     if not layers:
         raise ValueError("no layer of it can be split: use mesh.model=1")
     return layers

@@ -4,15 +4,15 @@
     55x55x96            27x27  27x27x256       13x13  x384   x384   x256   6x6    4096 4096 1000
 
 `alexnet` is the network as printed: two towers, which meet in conv3 and in the dense layers (conv2,
-4 and 5 in two groups), response normalisation and then overlapping pooling after conv1 and conv2,
-ReLU everywhere, half of fc6's and fc7's outputs dropped. Initialisation of section 5: N(0, 0.01^2),
+4 and 5 in two groups), response normalization and then overlapping pooling after conv1 and conv2,
+ReLU everywhere, half of fc6's and fc7's outputs dropped. Initialization of section 5: N(0, 0.01^2),
 biases 1 in conv2, conv4, conv5, fc6, fc7 and 0 elsewhere. 60,965,224 parameters.
 
 Each gain that the paper claims is one override: `activation=tanh`, `lrn=false`, `pool=(2,2)`,
 `dropout=0.0`, and `alexnet_one_gpu`, the paper's smaller net for one GPU.
 
 Deviations: the input is 227x227, since with the printed 224 conv1 cannot have 55x55 outputs.
-            One device holds both towers, and the normalisation runs across both (the paper does
+            One device holds both towers, and the normalization runs across both (the paper does
             not say).
 """
 
@@ -29,15 +29,16 @@ from cnn_archs.models.layers import (
     Conv,
     FullyConnected,
     Initializer,
-    MaxPool,
     activation,
-    chosen,
+    choice,
     dense_pair,
     scaled,
 )
+from cnn_archs.models.network import Network
+from cnn_archs.models.pooling import MaxPool
 
 
-class AlexNet(nn.Module):
+class AlexNet(Network):
     """conv, activation, LRN, pool; three dense layers. `stem` is conv1's window, stride, padding.
 
     groups: of conv2, conv4 and conv5. pool: window and stride. dropout: the part of the `outputs`
@@ -64,12 +65,12 @@ class AlexNet(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 227x227 in the comments.
 
-        On a larger image than at initialisation: the mean of the logits over all positions.
+        On a larger image than at initialization: the mean of the logits over all positions.
         """
         act = activation(self.activation)
         widths = [scaled(w, self.width, self.groups) for w in self.widths]
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        before = chosen("dropout_on", self.dropout_on, {"inputs": True, "outputs": False})
+        before = choice("dropout_on", self.dropout_on, {"inputs": True, "outputs": False})
 
         def conv(x, number, window, stride=1, groups=1):
             kernel_init, bias_init = self.initializers(f"conv{number}", window**2, x, groups)
@@ -120,7 +121,7 @@ class AlexNet(nn.Module):
             "torch": (uniform(bound), uniform(bound)),
         }
         known = {name: (init, nn.initializers.zeros) for name, init in INITIALIZERS.items()}
-        return chosen("initializer", self.initializer, own | known)
+        return choice("initializer", self.initializer, own | known)
 
     def split_over(self, devices: int) -> dict[str, str]:
         """See `models.split`: the wide dense layers, as VGG's; and where each device can have a

@@ -1,14 +1,14 @@
 """GoogLeNet (Szegedy et al. 2014; table 1, figures 2 and 3, section 5).
 
 `googlenet` is the network as printed: ReLU after every convolution, 3x3/2 max-pools that may hang
-over the edge (112 -> 56 -> 28 -> 14 -> 7), response normalisation before and after conv2 (figure
+over the edge (112 -> 56 -> 28 -> 14 -> 7), response normalization before and after conv2 (figure
 3), auxiliary classifiers after 4a and 4d in training. 6,998,552 parameters, 13,378,280 with them.
 
-Initialisation (the paper is silent): Glorot's (Caffe's filler of that name has the fan-in
+Initialization (the paper is silent): Glorot's (Caffe's filler of that name has the fan-in
 alone), biases 0.2 but in the last layers, as in the Caffe release.
 
-Deviations: the constants of the normalisation, which the paper does not give, are AlexNet's.
-            `googlenet_bn` has batch normalisation for the biases and no response normalisation;
+Deviations: the constants of the normalization, which the paper does not give, are AlexNet's.
+            `googlenet_bn` has batch normalization for the biases and no response normalization;
             `googlenet_torchvision` is torchvision's form of that: 3x3 where the paper has 5x5,
             a 2x2 pool before 5a, another auxiliary pool, dropout 0.2, and weights N(0, 0.01^2) cut
             at two deviations (its biases of dense layers are torch's uniform ones; ours are 0).
@@ -22,112 +22,26 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
+from cnn_archs.models.inception import INCEPTION, ApplyLayer, Auxiliary, Inception, Widths
 from cnn_archs.models.layers import (
     INITIALIZERS,
     LRN,
-    AdaptiveAvgPool,
-    AvgPool,
     Conv,
     ConvNorm,
     FullyConnected,
-    GlobalAvgPool,
-    MaxPool,
-    chosen,
-    kept_or_again,
+    choice,
+    maybe_remat,
     relu,
     scaled,
 )
+from cnn_archs.models.network import Network
+from cnn_archs.models.pooling import GlobalAvgPool, MaxPool
 
-Widths = tuple[int, int, int, int, int, int]
-# fmt: off
-INCEPTION: dict[str, Widths] = {  # Table 1: output channels
-    #      1x1  3x3r  3x3  5x5r  5x5  pool
-    "3a": ( 64,   96, 128,   16,  32,   32),
-    "3b": (128,  128, 192,   32,  96,   64),
-    "4a": (192,   96, 208,   16,  48,   64),
-    "4b": (160,  112, 224,   24,  64,   64),
-    "4c": (128,  128, 256,   24,  64,   64),
-    "4d": (112,  144, 288,   32,  64,   64),
-    "4e": (256,  160, 320,   32, 128,  128),
-    "5a": (256,  160, 320,   32, 128,  128),
-    "5b": (384,  192, 384,   48, 128,  128),
-}
-# fmt: on
 AUXILIARY = ("4a", "4d")  # the modules with a classifier of their own
-# Makes a layer and applies it: (x, width, window, name) of a convolution, ReLU included, or
-# (x, width, name) of a dense layer. So the modules below need not know how layers are made.
-Layer = Callable[..., jax.Array]
 
 
-class Inception(nn.Module):
-    """Figure 2: four branches on the same maps, side by side in the output.
-
-    widths: a row of table 1; a branch or reduction of width 0 is left out. module: `reduced` is
-    figure 2b, with 1x1 convolutions before the 3x3 and the 5x5 and after the pool; `naive` is
-    figure 2a, without. window: of the 5x5 branch.
-    """
-
-    row = "concat"
-    widths: Widths
-    module: str
-    window: int
-    conv: Layer
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H, W, sum of the branches]."""
-        reduced = chosen("module", self.module, {"reduced": True, "naive": False})
-        one, reduce3, three, reduce5, five, project = self.widths
-        branches = []
-        if one:
-            branches.append(self.conv(x, one, 1, "1x1"))
-        for name, reduce, width, window in (
-            ("3x3", reduce3, three, 3),
-            ("5x5", reduce5, five, self.window),
-        ):
-            if width:
-                y = self.conv(x, reduce, 1, f"{name}_reduce") if reduced and reduce else x
-                branches.append(self.conv(y, width, window, name))
-        if project:
-            y = MaxPool(3, 1, padding=1, name="pool")(x)
-            branches.append(self.conv(y, project, 1, "pool_proj") if reduced else y)
-        if not branches:
-            raise ValueError(f"inception {self.name}: no branch is left")
-        return jnp.concatenate(branches, axis=-1)
-
-
-class Auxiliary(nn.Module):
-    """A classifier on inner maps (section 5): 5x5/3 mean, 1x1 conv 128, dense 1024, 70 % dropout.
-
-    pool: `5x5/3`, or `adaptive` to 4x4, which is torchvision's.
-    """
-
-    num_classes: int
-    pool: str
-    dropout: float
-    width: float
-    conv: Layer
-    dense: Layer
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """x: f32[N, H, W, C] -> logits: f32[N, num_classes]. 14x14 in the comments."""
-        pools: dict[str, Any] = {
-            "5x5/3": partial(AvgPool, 5, 3),
-            "adaptive": partial(AdaptiveAvgPool, 4),
-        }
-        if min(x.shape[1:3]) < 5:
-            raise ValueError(f"auxiliary classifiers need maps of 5x5, not {x.shape[1:3]}")
-        x = chosen("aux_pool", self.pool, pools)(name="pool")(x)  # 4x4
-        x = self.conv(x, scaled(128, self.width), 1, "conv")  # 4x4x128
-        x = relu(self.dense(x, scaled(1024, self.width), "fc1"))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return self.dense(x, self.num_classes, "fc2").mean((1, 2))
-
-
-class GoogLeNet(nn.Module):
+class GoogLeNet(Network):
     """Table 1, row by row.
 
     modules: INCEPTION, a row each. scale_...: what all modules' widths of that branch are
@@ -175,7 +89,7 @@ class GoogLeNet(nn.Module):
     def heads(self, image: jax.Array, train: bool, auxiliary: bool) -> dict[str, jax.Array]:
         """The network. 224x224 in the comments."""
         truncated = nn.initializers.truncated_normal(0.01)
-        init = chosen("initializer", self.initializer, {"truncated": truncated, **INITIALIZERS})
+        init = choice("initializer", self.initializer, {"truncated": truncated, **INITIALIZERS})
         bias = nn.initializers.constant(0.0 if self.initializer == "truncated" else 0.2)
 
         def conv(x, width, window, name, stride=1):
@@ -196,7 +110,7 @@ class GoogLeNet(nn.Module):
         def inception(x, name):
             widths = self.branches(name)
             module = Inception(widths, self.module, self.window, conv, name=name)
-            return kept_or_again(self.remat and train, module, Inception.__call__, x)
+            return maybe_remat(self.remat and train, module, Inception.__call__, x)
 
         def pool(x, name, window=3, stride=2):
             return MaxPool(window, stride, ceil=True, name=name)(x)
@@ -231,10 +145,10 @@ class GoogLeNet(nn.Module):
         fc = nn.Dense(self.num_classes, kernel_init=init, dtype=self.dtype, name="fc")
         return {"logits": fc(x), **heads}
 
-    def first(self, image: jax.Array, conv: Layer) -> jax.Array:
+    def first(self, image: jax.Array, conv: ApplyLayer) -> jax.Array:
         """The first convolution: f32[N, H, W, C] -> f32[N, H/2, W/2, 64]."""
         width = scaled(64, self.width)
-        window, stride = chosen("stem", self.stem, STEMS)
+        window, stride = choice("stem", self.stem, STEMS)
         if self.stem == "separable":
             each = image.shape[-1]
             depthwise = Conv(
@@ -268,7 +182,7 @@ class GoogLeNet(nn.Module):
 STEMS = {"7x7": (7, 2), "separable": (7, 2), "3x3": (3, 1)}  # window, stride
 
 
-class InceptionModule(nn.Module):
+class InceptionModule(Network):
     """One module and nothing else, for its costs; as logits it gives the means of its maps.
 
     E.g. the 28x28x192 example that is 3a, or a single branch: widths (0, 0, 0, 16, 32, 0).
@@ -291,7 +205,7 @@ class InceptionModule(nn.Module):
         return {"logits": GlobalAvgPool(name="pool")(x)}
 
 
-VARIANTS: dict[str, Callable[..., nn.Module]] = {
+VARIANTS: dict[str, Callable[..., Network]] = {
     "googlenet": GoogLeNet,
     "googlenet_separable": partial(GoogLeNet, stem="separable"),
     "googlenet_bn": partial(GoogLeNet, batch_norm=True, lrn=False),

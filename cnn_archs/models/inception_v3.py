@@ -1,13 +1,13 @@
 """Inception-v3 (Szegedy et al. 2015, "Rethinking the Inception Architecture"), as torchvision's.
 
 The paper's: the plan (table 1; figures 5, 6, 7, 10); padding only in the third convolution and
-where a module keeps the size; batch normalisation after each convolution; in training a classifier
+where a module keeps the size; batch normalization after each convolution; in training a classifier
 on the last 17x17 maps (figure 8). 23,834,568 parameters, 27,161,264 with it.
 torchvision's, after the released weights: names; widths in modules, which the paper does not give;
 1x1 of 80, 3x3 of 192, max-pool where table 1 has 3x3 of 80, 3x3/2 of 192, 3x3 of 288; a 5x5 in
 figure 5; 768 maps, not 1024, in figure 8; epsilon 1e-3. Its own: zeros that count in averages.
 
-Initialisation, the release's: N(0, 0.1^2), cut at two deviations and not corrected for it; 0.01 and
+Initialization, the release's: N(0, 0.1^2), cut at two deviations and not corrected for it; 0.01 and
             0.001 in the auxiliary classifier's last two layers; biases 0, scales 1.
 Deviations: torchvision cuts at -2 and 2, which is nowhere, and draws dense biases uniformly.
 """
@@ -20,15 +20,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_archs.models.layers import (
-    AvgPool,
-    ConvNorm,
-    GlobalAvgPool,
-    MaxPool,
-    kept_or_again,
-    relu,
-    scaled,
-)
+from cnn_archs.models.layers import ConvNorm, maybe_remat, relu, scaled
+from cnn_archs.models.network import Layer, Network
+from cnn_archs.models.pooling import AvgPool, GlobalAvgPool, MaxPool
 
 INIT = {s: nn.initializers.truncated_normal(s) for s in (0.1, 0.01, 0.001)}  # at two deviations
 # A layer: (patch, maps or pool). `3x3/2` has its stride and no padding; `1x7`, height x width, has
@@ -89,10 +83,10 @@ TABLE_1: dict[str, Any] = {           # outputs
 # fmt: on
 
 
-class Mixed(nn.Module):
+class Mixed(Layer):
     """Branches on the same maps, side by side in the output."""
 
-    row = "concat"
+    kind = "concat"
     branches: Mapping[str, Any]
     layer: Callable[..., jax.Array]  # (x, patch, maps, name)
 
@@ -125,7 +119,7 @@ class Auxiliary(nn.Module):
         return self.classify(x, std=0.001)
 
 
-class InceptionV3(nn.Module):
+class InceptionV3(Network):
     """Table 1; with `aux` a second classifier in training, for images of 299x299 or larger."""
 
     num_classes: int = 1000
@@ -171,7 +165,7 @@ class InceptionV3(nn.Module):
         x, heads, again = image, dict[str, jax.Array](), self.remat and train
         for name, entry in TABLE_1.items():
             if isinstance(entry, Mapping):
-                x = kept_or_again(again, self, partial(mix, branches=entry, name=name), x)
+                x = maybe_remat(again, self, partial(mix, branches=entry, name=name), x)
             else:
                 x = layer(x, *entry, name=name)
             if name == "Mixed_6e" and auxiliary:
@@ -179,4 +173,4 @@ class InceptionV3(nn.Module):
         return {"logits": classify(x, dropout=self.dropout), **heads}
 
 
-VARIANTS: dict[str, Callable[..., nn.Module]] = {"inception_v3": InceptionV3}
+VARIANTS: dict[str, Callable[..., Network]] = {"inception_v3": InceptionV3}

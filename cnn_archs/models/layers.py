@@ -1,6 +1,6 @@
 """Layers that two papers share, or that flax lacks.
 
-A module with an attribute `row` is a layer in the ledger (`analysis/ledger.py`), of that type.
+A module with an attribute `row` is a layer in the ledger (`models/summary.py`), of that type.
 Pooling stands here as a module only so that it has a name, and therefore a row.
 Padding, stride and window are always written out; maps are [N, H, W, C] throughout.
 """
@@ -13,16 +13,14 @@ from typing import Any, TypeVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from cnn_archs.models.convolution import NHWC
-from cnn_archs.models.cpu import traced_step
-from cnn_archs.models.cpu_convolution import convolve_as_traced
-from cnn_archs.models.max_pool import Padding, max_pool
-from cnn_archs.models.mean_pool import mean_pool
-from cnn_archs.models.normalization import normalize
-from cnn_archs.models.response_norm import local_response_norm
+from cnn_archs.models.cpu.batch_norm import normalize
+from cnn_archs.models.cpu.convolution import NHWC
+from cnn_archs.models.cpu.response_norm import local_response_norm
+from cnn_archs.models.cpu.step_convolution import convolve_as_traced
+from cnn_archs.models.cpu.training_step import traced_step
+from cnn_archs.models.network import WHOLE, Layer, Windows, kernel_macs, windows_of
 
 T = TypeVar("T")
 Initializer = Callable[..., jax.Array]
@@ -53,10 +51,10 @@ INITIALIZERS: dict[str, Initializer] = {
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     """The elementwise function `name` of ACTIVATIONS; ValueError for any other name."""
-    return chosen("activation", name, ACTIVATIONS)
+    return choice("activation", name, ACTIVATIONS)
 
 
-def chosen(kind: str, name: str, choices: Mapping[str, T]) -> T:
+def choice(kind: str, name: str, choices: Mapping[str, T]) -> T:
     """choices[name]; ValueError, with the names that there are, for any other."""
     if name not in choices:
         raise ValueError(f"{kind} {name!r} is not one of {', '.join(choices)}")
@@ -77,22 +75,22 @@ def dense_pair(hidden: tuple[int, ...], devices: int) -> dict[str, str]:
     return {"fc6": "outputs", "fc7": "inputs"}
 
 
-def kept_or_again(
+def maybe_remat(
     remat: bool, module: nn.Module, block: Callable[[Any, jax.Array], jax.Array], x: jax.Array
 ) -> jax.Array:
     """block(module, x). With `remat` its input alone is kept for the gradient, and all that it
     computes inside is computed again there.
 
-    Names, variables and random numbers are the same either way, and an initialisation, which has
+    Names, variables and random numbers are the same either way, and an initialization, which has
     no gradient, never does so.
     """
     return (nn.remat(block) if remat and not module.is_initializing() else block)(module, x)
 
 
-class LRN(nn.Module):
+class LRN(Layer):
     """`local_response_norm` with the paper's constants, as a layer."""
 
-    row = "lrn"
+    kind = "lrn"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -100,107 +98,15 @@ class LRN(nn.Module):
         return local_response_norm(x)
 
 
-def pool_padding(size: int, window: int, stride: int, padding: int, ceil: bool) -> tuple[int, int]:
-    """(before, after) along an axis of `size`, for a window that is placed in floor or ceil mode.
-
-    Ceil mode, as in Caffe and torch: a last window that hangs over the end counts, unless it
-    would start in the padding.
-    """
-    if not ceil:
-        return padding, padding
-    out = math.ceil((size + 2 * padding - window) / stride) + 1
-    out -= (out - 1) * stride >= size + padding
-    return padding, max(padding, (out - 1) * stride + window - size - padding)
-
-
-class MaxPool(nn.Module):
-    """The maximum over `window` x `window`, every `stride` pixels; the padding never wins.
-
-    ceil: a last window that hangs over the edge counts (see `pool_padding`).
-    """
-
-    row = "maxpool"
-    window: int
-    stride: int
-    padding: int = 0
-    ceil: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) / stride + 1."""
-        return max_pool(x, self.window, self.stride, self.around(x))
-
-    def around(self, x: jax.Array) -> Padding:
-        """What is put around x: f32[N, H, W, C]: ((top, bottom), (left, right)).
-
-        ValueError for a map that the window does not fit on.
-        """
-        height, width = (
-            pool_padding(size, self.window, self.stride, self.padding, self.ceil)
-            for size in x.shape[1:3]
-        )
-        pads = height, width
-        if min(n + sum(p) for n, p in zip(x.shape[1:3], pads, strict=True)) < self.window:
-            window, map_ = f"{self.window}x{self.window}", f"{x.shape[1]}x{x.shape[2]}"
-            raise ValueError(f"the image is too small: a pool of {window} on a map of {map_}")
-        return pads
-
-
-class AvgPool(nn.Module):
-    """The mean over `window` x `window`, every `stride` pixels; zeros of the padding count."""
-
-    row = "avgpool"
-    window: int
-    stride: int
-    padding: int = 0
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) // stride + 1."""
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # in which to add
-        return mean_pool(wide, self.window, self.stride, self.padding).astype(x.dtype)
-
-
-class AdaptiveAvgPool(nn.Module):
-    """torch's: the mean over windows that divide a map into `size` x `size` as evenly as can be."""
-
-    row = "avgpool"
-    size: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, size, size, C]."""
-        rows, columns = (self.means(n).astype(x.dtype) for n in x.shape[1:3])
-        return jnp.einsum("ph,qw,nhwc->npqc", rows, columns, x)
-
-    def means(self, n: int) -> np.ndarray:
-        """f64[size, n]: along one axis, what each output takes of each input."""
-        at = np.arange(self.size)[:, None]
-        first, end = at * n // self.size, -(-(at + 1) * n // self.size)
-        inside = (first <= np.arange(n)) & (np.arange(n) < end)
-        return inside / (end - first)
-
-
-class GlobalAvgPool(nn.Module):
-    """The mean over each map."""
-
-    row = "gap"
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, C]."""
-        return x.mean((1, 2))
-
-
-class FullyConnected(nn.Module):
+class FullyConnected(Layer):
     """A dense layer over a whole map; on a larger map, the same weights as a convolution.
 
-    The kernel is f32[H, W, C, features], with the H and W of the map at initialisation. So a
+    The kernel is f32[H, W, C, features], with the H and W of the map at initialization. So a
     classifier that ends in these, and in a mean over what is left of the map, is at the same
     time the fully convolutional network of VGG's section 3.2.
     """
 
-    row = "dense"
+    kind = "dense"
     features: int
     kernel_init: Initializer
     bias_init: Initializer = nn.initializers.zeros
@@ -231,17 +137,20 @@ class FullyConnected(nn.Module):
             y = lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=NHWC)
         return y + bias.reshape(1, 1, 1, -1)
 
+    def windows(self) -> Windows:
+        return WHOLE
 
-class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015), with statistics over all or groups of the batch.
 
-    group: in training each `group` consecutive images are normalised by their own mean and
+class BatchNorm(Layer):
+    """Batch normalization (Ioffe & Szegedy 2015), with statistics over all or groups of the batch.
+
+    group: in training each `group` consecutive images are normalized by their own mean and
     variance, as on one device of those that a paper used; 0 is the whole batch. The running
     statistics take the mean of the groups': running <- momentum running + (1 - momentum) batch,
     with the biased variance. Parameters and statistics are float32, as is the arithmetic.
     """
 
-    row = "bn"
+    kind = "bn"
     group: int = 0
     momentum: float = 0.9
     epsilon: float = 1e-5
@@ -300,10 +209,10 @@ class BatchNorm(nn.Module):
 Conv = partial(nn.Conv, conv_general_dilated=convolve_as_traced)
 
 
-class ConvNorm(nn.Module):
-    """A convolution and the batch normalisation of its sums."""
+class ConvNorm(Layer):
+    """A convolution and the batch normalization of its sums."""
 
-    row = "conv"
+    kind = "conv"
     features: int
     kernel_size: tuple[int, int]
     kernel_init: Initializer
@@ -329,3 +238,9 @@ class ConvNorm(nn.Module):
         )(x)
         norm = BatchNorm(self.bn_group, epsilon=self.epsilon, dtype=self.dtype, name="norm")
         return norm(x, train=train)
+
+    def windows(self) -> Windows:
+        return windows_of(self.kernel_size, self.strides, self.padding)
+
+    def macs(self, params: Mapping[str, Any], out: tuple[int, int, int]) -> int:
+        return kernel_macs(params["conv"], out)

@@ -9,7 +9,7 @@ Deviations: the ten 7x12 bitmaps of the RBF units are drawn by us (the paper has
 pooling, softmax. 61,706 parameters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_archs.models.convolution import convolve
-from cnn_archs.models.layers import AvgPool, activation
+from cnn_archs.models.cpu.convolution import convolve
+from cnn_archs.models.layers import activation
+from cnn_archs.models.network import (
+    WHOLE,
+    Layer,
+    Network,
+    SquashedChain,
+    Windows,
+    windows_of,
+)
+from cnn_archs.models.pooling import AvgPool
 
 # fmt: off
 C3_TABLE = (             # Table I: an X where the S2 map (row) feeds the C3 map (column)
@@ -50,7 +59,7 @@ BITMAPS = (              # figure 3's idea, our drawing: 7 wide, 12 high, one pe
 # fmt: on
 
 C3_MASK = np.array([[c == "X" for c in row] for row in C3_TABLE])  # bool[6, 16]
-RBF_CENTRES = np.array(  # f32[10, 84], +1 for ink, -1 for paper
+RBF_CENTERS = np.array(  # f32[10, 84], +1 for ink, -1 for paper
     [
         [1.0 if c == "#" else -1.0 for row in digit for c in row]
         for digit in zip(*(line.split() for line in BITMAPS.strip().splitlines()), strict=True)
@@ -61,10 +70,10 @@ RBF_CENTRES = np.array(  # f32[10, 84], +1 for ink, -1 for paper
 Conv5x5 = partial(nn.Conv, kernel_size=(5, 5), conv_general_dilated=convolve)
 
 
-class LeNet5(nn.Module):
+class LeNet5(Network):
     """LeNet-5 as taught: conv, activation, average pool; logits for a softmax.
 
-    `padding` is C1's: 2 for 28x28 images, 0 for images already centred in 32x32.
+    `padding` is C1's: 2 for 28x28 images, 0 for images already centered in 32x32.
     """
 
     num_classes: int = 10
@@ -72,6 +81,8 @@ class LeNet5(nn.Module):
     widths: tuple[int, int, int, int] = (6, 16, 120, 84)
     padding: int = 2
     dtype: str = "float32"
+
+    gains_from_onednn = False  # its convolutions are written for few channels
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
@@ -105,7 +116,7 @@ def squash(a: jax.Array) -> jax.Array:
 
 
 def uniform(fan_in: int | np.ndarray) -> Callable[..., jax.Array]:
-    """Initialiser: uniform in +-2.4 / F_i, F_i the inputs of the unit, bias apart (III.B)."""
+    """Initializer: uniform in +-2.4 / F_i, F_i the inputs of the unit, bias apart (III.B)."""
     bound = 2.4 / np.asarray(fan_in, np.float32)  # of all weights, or by last axis
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
@@ -115,11 +126,10 @@ def uniform(fan_in: int | np.ndarray) -> Callable[..., jax.Array]:
     return init
 
 
-class Subsample(nn.Module):
+class Subsample(Layer):
     """S2, S4: the sum of each 2x2 square, times a trainable coefficient, plus a trainable bias."""
 
-    row = "subsampling"
-    window = stride = 2
+    kind = "subsampling"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -131,16 +141,18 @@ class Subsample(nn.Module):
         total = x.reshape(n, h // 2, 2, w // 2, 2, c).sum((2, 4))
         return total * coefficient.reshape(1, 1, 1, c) + bias.reshape(1, 1, 1, c)
 
+    def windows(self) -> Windows:
+        return windows_of(2, 2, 0)
 
-class TableConv(nn.Module):
+
+class TableConv(Layer):
     """C3: a 5x5 convolution in which the output maps see only the input maps of Table I.
 
     The 60 connections are the parameters, f32[5, 5, 60]; the full kernel f32[5, 5, 6, 16] is put
     together from them, with zeros where nothing is connected.
     """
 
-    row = "conv"
-    window, stride = 5, 1
+    kind = "conv"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -155,30 +167,36 @@ class TableConv(nn.Module):
         kernel = jnp.einsum("hwk,kio->hwio", weights, place, precision="highest")
         return convolve(x, kernel) + bias.reshape(1, 1, 1, -1)
 
+    def windows(self) -> Windows:
+        return windows_of(5, 1, 0)
 
-class RBF(nn.Module):
-    """The output layer: y_i = sum_j (x_j - w_ij)^2, with fixed centres w (section II.B)."""
 
-    row = "rbf"
+class RBF(Layer):
+    """The output layer: y_i = sum_j (x_j - w_ij)^2, with fixed centers w (section II.B)."""
+
+    kind = "rbf"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: f32[N, 84] -> penalties y: f32[N, 10]."""
-        return jnp.square(x[:, None, :] - RBF_CENTRES[None]).sum(-1)
+        return jnp.square(x[:, None, :] - RBF_CENTERS[None]).sum(-1)
 
-    def macs(self, out: tuple[int, ...]) -> int:
-        """One squared difference per connection: 840."""
-        return RBF_CENTRES.size
+    def windows(self) -> Windows:
+        return WHOLE
+
+    def macs(self, params: Mapping[str, Any], out: tuple[int, int, int]) -> int:
+        """Count one squared difference per connection: 840."""
+        return RBF_CENTERS.size
 
 
-class LeNet5_1998(nn.Module):
+class LeNet5_1998(SquashedChain):
     """LeNet-5 as printed. Its logits are minus the penalties of the RBF units.
 
-    The network is a chain of layers that are linear in their weights and in their input, each
-    followed by `squash`. `affine` and `output` give out the links one by one, for the paper's
-    second-order method (`train/curvature.py`).
+    See `SquashedChain` for the access to its layers that the paper's second-order method needs.
     """
 
+    num_classes = 10  # bitmaps of the ten digits
+    gains_from_onednn = False
     LAYERS = ("C1", "S2", "C3", "S4", "C5", "F6")
     squash = staticmethod(squash)
 
@@ -193,10 +211,6 @@ class LeNet5_1998(nn.Module):
         self.C5 = Conv5x5(120, padding=0, **init(400))
         self.F6 = nn.Dense(84, **init(120))
         self.RBF = RBF()
-
-    def affine(self, x: jax.Array, layer: str) -> jax.Array:
-        """The weighted sums of `layer`, before the squashing function."""
-        return getattr(self, layer)(x)
 
     def output(self, x: jax.Array) -> dict[str, jax.Array]:
         """x: F6's states f32[N, 1, 1, 84] -> logits: f32[N, 10]."""

@@ -1,13 +1,13 @@
 """Residual networks (He, Zhang, Ren & Sun 2015) and their pre-activation form (He et al. 2016).
 
-`resnet50` and its like are table 1 of the first paper: every convolution with batch normalisation,
+`resnet50` and its like are table 1 of the first paper: every convolution with batch normalization,
 ReLU after the addition, stride 2 in the first convolution of conv3_1, conv4_1, conv5_1. Shortcuts
 where a unit changes the shape: `_a` zero channels, a projection (the plain names), or `_c`
 projections everywhere; `plain34` has none. `_v1_5` has the stride in the 3x3 convolution, as is
 usual since; `_v2` is the second paper. `resnet20` to `resnet1202` are the CIFAR-10 nets of section
 4.2: three stages of n units, option A; `_b`, `_c`, `_v2` and `plain20` as above.
 
-Initialisation: N(0, 2 / fan-in) (He et al. 2015, equation 10), biases 0, scales 1.
+Initialization: N(0, 2 / fan-in) (He et al. 2015, equation 10), biases 0, scales 1.
 
 The lecture notes write ResNet-512 where the paper has 152, and a ReLU before the addition, which
 the paper has after it.
@@ -15,7 +15,7 @@ the paper has after it.
 Deviations: evaluation uses moving averages of the batch statistics; the released models have those
             of many training images, computed in the end. `_v2` on ImageNet has its strides in the
             3x3, the released ones in the first 1x1. The papers do not say that a projection is
-            batch-normalised (theirs is), nor the pool's padding (1 on each side), nor epsilon 1e-5
+            batch-normalized (theirs is), nor the pool's padding (1 on each side), nor epsilon 1e-5
             and momentum 0.9.
 """
 
@@ -27,19 +27,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_archs.models.cpu import written_once
+from cnn_archs.models.cpu.training_step import written_once
 from cnn_archs.models.layers import (
     INITIALIZERS,
     BatchNorm,
     Conv,
     ConvNorm,
-    GlobalAvgPool,
-    MaxPool,
-    chosen,
-    kept_or_again,
+    choice,
+    maybe_remat,
     relu,
     scaled,
 )
+from cnn_archs.models.network import Network
+from cnn_archs.models.pooling import GlobalAvgPool, MaxPool
+from cnn_archs.models.residual_units import UNITS
 
 # fmt: off
 TABLE_1 = {  # units in conv2_x to conv5_x: two 3x3 layers, or 1x1, 3x3, 1x1
@@ -53,133 +54,7 @@ TABLE_1 = {  # units in conv2_x to conv5_x: two 3x3 layers, or 1x1, 3x3, 1x1
 # fmt: on
 
 
-class PaddedShortcut(nn.Module):
-    """Shortcut A: every `stride`-th pixel, and maps of zeros after the real ones."""
-
-    row = "shortcut"
-    window = 1
-    features: int
-    stride: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H/stride, W/stride, features]."""
-        x = x[:, :: self.stride, :: self.stride]
-        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.features - x.shape[-1])))
-
-
-class Unit(nn.Module):
-    """Figure 5: two 3x3 convolutions, or 1x1, 3x3, 1x1 of 4 times the width, and a shortcut.
-
-    width: maps of the first convolution. kind: `basic` or `bottleneck`. stride_in: the
-    convolution of a bottleneck that has the stride, `1x1` (the first) or `3x3`.
-    """
-
-    width: int
-    stride: int
-    kind: str
-    shortcut: str
-    stride_in: str
-    bn_group: int
-    dtype: str
-
-    def layers(self) -> list[tuple[str, int, int, int]]:
-        """(name, window, maps, stride) of each convolution."""
-        chosen("shortcut", self.shortcut, dict.fromkeys(("A", "B", "C", "none")))
-        w, s = self.width, self.stride
-        first, second = chosen("stride_in", self.stride_in, {"1x1": (s, 1), "3x3": (1, s)})
-        kinds = {
-            "basic": [("3x3a", 3, w, s), ("3x3b", 3, w, 1)],
-            "bottleneck": [
-                ("1x1a", 1, w, first),
-                ("3x3", 3, w, second),
-                ("1x1b", 1, 4 * w, 1),
-            ],
-        }
-        return chosen("kind", self.kind, kinds)
-
-    def changes(self, x: jax.Array) -> bool:
-        """Is the output of another shape than x? By the stride, since a 1x1 map keeps its own."""
-        return self.stride != 1 or x.shape[-1] != self.layers()[-1][2]
-
-    def projects(self, x: jax.Array) -> bool:
-        return self.shortcut == "C" or (self.shortcut == "B" and self.changes(x))
-
-    def options(self, window: int, stride: int) -> dict[str, Any]:
-        """Of a convolution."""
-        return dict(
-            kernel_size=(window, window),
-            strides=stride,
-            padding=window // 2,
-            kernel_init=INITIALIZERS["he"],
-            dtype=self.dtype,
-        )
-
-    def identity(self, x: jax.Array) -> jax.Array:
-        """The shortcut without parameters: x, or x in the shape of the output."""
-        if not self.changes(x):
-            return x
-        return PaddedShortcut(self.layers()[-1][2], self.stride, name="shortcut")(x)
-
-
-class ResidualUnit(Unit):
-    """The first paper's: ReLU after the addition."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H/stride, W/stride, maps of the last convolution]."""
-
-        def conv_norm(x, width, window, stride, name):
-            options = self.options(window, stride)
-            return ConvNorm(width, **options, bn_group=self.bn_group, name=name)(x, train=train)
-
-        y = x
-        for i, (name, window, width, stride) in enumerate(self.layers()):
-            y = conv_norm(y if i == 0 else relu(y), width, window, stride, name)
-        if self.projects(x):
-            y += conv_norm(x, y.shape[-1], 1, self.stride, "shortcut")
-        elif self.shortcut != "none":
-            y += self.identity(x)
-        return relu(y)
-
-
-class PreActivationUnit(Unit):
-    """The second paper's: normalise, ReLU, convolve; nothing after the addition.
-
-    activated: x is so already (after ImageNet's stem). Both paths take the activated x in the
-    `first` unit and where the unit changes the shape; elsewhere the shortcut takes x as it is.
-    """
-
-    activated: bool = False
-    first: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H/stride, W/stride, maps of the last convolution]."""
-
-        def conv(x, width, window, stride, name):
-            options = self.options(window, stride)
-            return Conv(width, **options, use_bias=False, name=name)(x)
-
-        def norm_relu(x, name):
-            norm = BatchNorm(self.bn_group, dtype=self.dtype, name=name)
-            return relu(norm(x, train=train))
-
-        y = active = x if self.activated else norm_relu(x, "bn1")
-        for i, (name, window, width, stride) in enumerate(self.layers(), start=1):
-            y = conv(y if i == 1 else norm_relu(y, f"bn{i}"), width, window, stride, name)
-        x = active if self.first or self.changes(x) else x
-        if self.projects(x):
-            y += conv(x, y.shape[-1], 1, self.stride, "shortcut")
-        elif self.shortcut != "none":
-            y += self.identity(x)
-        return y
-
-
-UNITS = {"residual": ResidualUnit, "preactivation": PreActivationUnit}
-
-
-class ResNet(nn.Module):
+class ResNet(Network):
     """A first convolution, stages of units, the mean over each map, one dense layer.
 
     blocks, widths: units in each stage, and their maps (of the 3x3). stem: `7x7` stride 2 and a
@@ -208,13 +83,13 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """image: f32[N, H, W, C] -> logits: f32[N, num_classes]."""
-        kept = partial(kept_or_again, self.remat and train)
+        kept = partial(maybe_remat, self.remat and train)
 
         def apply(unit, x):
             return written_once(kept(unit, lambda unit, x: unit(x, train=train), x))
 
         unit_of = partial(
-            chosen("unit", self.unit, UNITS),
+            choice("unit", self.unit, UNITS),
             kind=self.kind,
             shortcut=self.shortcut,
             stride_in=self.stride_in,
@@ -245,7 +120,7 @@ class ResNet(nn.Module):
 
     def begin(self, image: jax.Array, train: bool) -> jax.Array:
         """conv1: f32[N, H, W, C] -> f32[N, H/4, W/4, 64], or f32[N, H, W, 16] for CIFAR."""
-        window, stride = chosen("stem", self.stem, {"7x7": (7, 2), "3x3": (3, 1)})
+        window, stride = choice("stem", self.stem, {"7x7": (7, 2), "3x3": (3, 1)})
         options: dict[str, Any] = dict(
             features=scaled(self.widths[0], self.width),
             kernel_size=(window, window),

@@ -4,16 +4,17 @@ All convolutions are 3x3, stride 1, padding 1 (column C has 1x1 ones too), each 
 after each block a 2x2/2 max-pool. The dense layers are fully convolutional: on an image larger
 than those of training they give a map of class scores, which is averaged (section 3.2).
 
-Initialisation: `normal` is section 3.1's for net A, N(0, variance 10^-2), biases 0. The deeper nets
+Initialization: `normal` is section 3.1's for net A, N(0, variance 10^-2), biases 0. The deeper nets
 started from a trained A; without one, the paper's own later advice is `glorot` (section 3.1).
 
 The lecture notes print column C once with 3x3 where the paper has 1x1: that would be D.
 
-Deviations: the `_bn` variants, with batch normalisation between convolution and ReLU, are not in
+Deviations: the `_bn` variants, with batch normalization between convolution and ReLU, are not in
             the paper. They keep the convolutions' biases, as torchvision's do.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -24,13 +25,14 @@ from cnn_archs.models.layers import (
     Conv,
     ConvNorm,
     FullyConnected,
-    MaxPool,
-    chosen,
+    choice,
     dense_pair,
-    kept_or_again,
+    maybe_remat,
     relu,
     scaled,
 )
+from cnn_archs.models.network import Network
+from cnn_archs.models.pooling import MaxPool
 
 # fmt: off
 TABLE_1 = {  # maps of each 3x3 convolution, or window-maps; a pool after each block, at each bar
@@ -45,9 +47,43 @@ TABLE_1 = {  # maps of each 3x3 convolution, or window-maps; a pool after each b
     "B-5x5": "5-64     | 5-128   | 5-256             | 5-512             | 5-512",
 }
 # fmt: on
+DENSE = ("fc6", "fc7", "fc8")
 
 
-class VGG(nn.Module):
+class TableLayer(NamedTuple):
+    """An entry of table 1: a convolution with a square `window`, or response normalization.
+
+    window and maps are 0 for response normalization.
+    """
+
+    name: str
+    window: int
+    maps: int
+
+
+def layers_of(column: str) -> list[list[TableLayer]]:
+    """Return the layers of each block of a column of table 1. ValueError for an unknown column."""
+    blocks = choice("column", column, TABLE_1).split("|")
+    return [
+        [table_layer(entry, block, i) for i, entry in enumerate(entries.split(), start=1)]
+        for block, entries in enumerate(blocks, start=1)
+    ]
+
+
+def table_layer(entry: str, block: int, number: int) -> TableLayer:
+    """Return layer `number` of a block, read from its entry: `64`, `1-256` or `LRN`."""
+    if entry == "LRN":
+        return TableLayer(f"lrn{block}", 0, 0)
+    window, _, maps = entry.rpartition("-")
+    return TableLayer(f"conv{block}_{number}", int(window or 3), int(maps))
+
+
+def depth_of(column: str) -> int:
+    """Return the number of layers with weights in a column of table 1."""
+    return len(DENSE) + sum(layer.window > 0 for block in layers_of(column) for layer in block)
+
+
+class VGG(Network):
     """A column of table 1, then fc6, fc7 with dropout, fc8.
 
     initializer: `normal`, `glorot` or `he`. width: what all widths but the number of classes are
@@ -70,11 +106,10 @@ class VGG(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 224x224 in the comments.
 
-        On a larger image than at initialisation: the mean of the logits over all positions.
+        On a larger image than at initialization: the mean of the logits over all positions.
         """
         normal = nn.initializers.normal(0.1)
-        init = chosen("initializer", self.initializer, {"normal": normal, **INITIALIZERS})
-        column = chosen("column", self.column, TABLE_1)
+        init = choice("initializer", self.initializer, {"normal": normal, **INITIALIZERS})
 
         def conv(x, window, width, name):
             shape = (scaled(width, self.width), (window, window))
@@ -85,22 +120,19 @@ class VGG(nn.Module):
             return relu(layer(x, train=train))
 
         def block(net, x, number, layers):
-            for i, layer in enumerate(layers.split(), start=1):
-                if layer == "LRN":
-                    x = LRN(name=f"lrn{number}")(x)
-                else:
-                    window, _, width = layer.rpartition("-")
-                    x = conv(x, int(window or 3), int(width), f"conv{number}_{i}")
+            for name, window, maps in layers:
+                x = conv(x, window, maps, name) if window else LRN(name=name)(x)
             return MaxPool(2, 2, name=f"pool{number}")(x)
 
+        *hidden_layers, last = DENSE
         x = image
-        for number, layers in enumerate(column.split("|"), start=1):
-            layers_of = partial(block, number=number, layers=layers)
-            x = kept_or_again(self.remat and train, self, layers_of, x)  # 112x112, 56x56, ..., 7x7
-        for name, hidden in zip(("fc6", "fc7"), self.hidden, strict=True):
+        for number, layers in enumerate(layers_of(self.column), start=1):
+            one_block = partial(block, number=number, layers=layers)
+            x = maybe_remat(self.remat and train, self, one_block, x)  # 112x112, 56x56, ..., 7x7
+        for name, hidden in zip(hidden_layers, self.hidden, strict=True):
             dense = FullyConnected(scaled(hidden, self.width), init, dtype=self.dtype, name=name)
             x = nn.Dropout(self.dropout, deterministic=not train)(relu(dense(x)))
-        x = FullyConnected(self.num_classes, init, dtype=self.dtype, name="fc8")(x)
+        x = FullyConnected(self.num_classes, init, dtype=self.dtype, name=last)(x)
         return {"logits": x.mean((1, 2))}
 
     def split_over(self, devices: int) -> dict[str, str]:

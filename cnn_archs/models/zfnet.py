@@ -4,7 +4,7 @@
     110x110x96   55x55       26x26x256    13x13       x384   x384   x256   6x6    4096 4096 1000
 
 AlexNet with a smaller window and stride in conv1, a stride in conv2, and no groups: every map of a
-layer feeds every map of the next. ReLU everywhere, overlapping pooling and then normalisation
+layer feeds every map of the next. ReLU everywhere, overlapping pooling and then normalization
 across maps, half of fc6's and fc7's outputs dropped. Biases start at 0. 62,357,608 parameters.
 
 The sizes that table 3 compares are overrides: `hidden=(2048,2048)`, `hidden=(8192,8192)` and
@@ -14,7 +14,7 @@ Deviations: no padding is printed. These give the maps of figure 3: conv1 1, con
             conv5 1, and none in the pools, whose last window may hang over the edge; with 1 in
             the pools pool5 would have 7x7. Of conv1's padding the last row and column are never
             reached; put behind the image instead of before it, one pixel gives 110x110 as well.
-            The constants of the normalisation, for which the paper refers to AlexNet, are
+            The constants of the normalization, for which the paper refers to AlexNet, are
             AlexNet's: k 2, n 5, alpha 1e-4, beta 0.75.
             "All weights are initialized to 10^-2" is read as N(0, 0.01^2): maps that start equal
             would stay equal.
@@ -25,10 +25,12 @@ Deviations: no padding is printed. These give the maps of figure 3: conv1 1, con
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.layers import LRN, Conv, FullyConnected, MaxPool, relu, scaled
+from cnn_archs.models.layers import LRN, Conv, FullyConnected, relu, scaled
+from cnn_archs.models.network import Network
+from cnn_archs.models.pooling import MaxPool
 
 
-class ZFNet(nn.Module):
+class ZFNet(Network):
     """Figure 3: two layers of conv, ReLU, pool, LRN; three of 3x3, a pool; three dense layers.
 
     widths: maps of conv1 to conv5. hidden: units of fc6 and fc7. dropout: the part of their
@@ -46,7 +48,7 @@ class ZFNet(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 224x224 in the comments.
 
-        On a larger image than at initialisation: the mean of the logits over all positions.
+        On a larger image than at initialization: the mean of the logits over all positions.
         """
         normal = nn.initializers.normal(0.01)
         drop = nn.Dropout(self.dropout, deterministic=not train)

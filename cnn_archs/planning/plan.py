@@ -10,14 +10,14 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.errors import ConfigError
+from cnn_archs.models.summary import summarize, totals
 from cnn_archs.planning import input_rate, throughput, xla_memory
 from cnn_archs.planning.devices import Kind
 from cnn_archs.planning.input_rate import Intake
 from cnn_archs.planning.memory import Memory
 from cnn_archs.planning.throughput import Bounds, Estimate, Measured
-from cnn_archs.setup import Network, network
+from cnn_archs.setup import network
 from cnn_archs.train.assemble import placed, rules
 
 
@@ -38,9 +38,12 @@ def plan(config: ConfigDict, kind: Kind, cores: int, files: Iterable[Path]) -> d
     taken = input_rate.intake(config, net)
     together = taken.resident and mesh.size == 1 and kind.name != "cpu"
     held = Memory(config, on, taken, together=together)
-    size = totals(ledger(net.model, net.image_shape))
-    trained = totals(ledger(net.model, net.image_shape, train=True))
+    size = totals(summarize(net.model, net.image_shape))
+    trained = totals(summarize(net.model, net.image_shape, train=True))
     lasts = length(config, taken.images) | {"batch_a_device": held.batch // held.shared_by}
+    # An addition and a multiplication in each pass: forward, for the gradients of maps and of
+    # weights, and with `remat` forward again.
+    passes = 8 if net.model.remat else 6
     found = {
         "name": config.model.name,
         "dataset": config.data.name,
@@ -50,9 +53,7 @@ def plan(config: ConfigDict, kind: Kind, cores: int, files: Iterable[Path]) -> d
             "input": list(net.image_shape),
             "params": size["params"],
             "macs": size["macs"],
-            # An addition and a multiplication each: forward, for gradients of maps and of weights,
-            # and forward again for what is computed twice.
-            "flops_a_step": (8 if again(net) else 6) * trained["macs"] * config.data.batch_size,
+            "flops_a_step": passes * trained["macs"] * config.data.batch_size,
         },
         "training": {"images": taken.images, "counted": taken.counted, **lasts},
         "reading": reading(config, taken, lasts),
@@ -114,11 +115,6 @@ def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
     }
 
 
-def again(net: Network) -> bool:
-    """Are its blocks computed again for the gradient?"""
-    return getattr(net.model, "remat", False)
-
-
 def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
     """Who says so, and what is to be known of it."""
     said = f"XLA's analysis for {jax.default_backend()}, jax {jax.__version__}"
@@ -126,7 +122,7 @@ def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
         said += f"; temporaries on {kind.name} are others"
     if xla_memory.widened(held.net.model)[1] > 1:
         said += "; of bfloat16, half of what float32 takes"
-    if again(held.net) and not getattr(held.net.model, "scan_blocks", False):
+    if held.net.model.remat and not held.net.model.scan_blocks:
         said += "; without what remat saves, which XLA undoes on a CPU"
     if kind.name == "cpu" and in_parts:
         said += "; parts of a batch as accelerators compute them: a CPU holds more"
@@ -162,7 +158,7 @@ def paced(
         kind,
         found["network"]["flops_a_step"] / held.shared_by,
         parts * (of_step.traffic or 0),
-        xla_memory.dtype_of(held.net.model),
+        held.net.model.dtype,
         config.matmul_precision,
     )
     share = batch / held.shared_by  # images of a device

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
-
-from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.files import reading
+from cnn_archs.models import Network
+from cnn_archs.models.summary import summarize, totals
 from cnn_archs.run_dir import read_result
 from cnn_archs.table import Table
 from cnn_archs.train.progress import clock
@@ -42,14 +41,14 @@ def speeds(files: Iterable[Path], device: str) -> list[Speed]:
 
 
 def cost(
-    model: nn.Module,
+    model: Network,
     image_shape: tuple[int, int, int],
     steps: int | None,
     batch_size: int,
     known: Sequence[Speed],
 ) -> Cost:
     """Of training `model` for so many steps, at the rate of multiply-adds of what is `known`."""
-    size = totals(ledger(model, image_shape))
+    size = totals(summarize(model, image_shape))
     if steps is None or not known:
         return Cost(size["params"], size["macs"], steps, None)
     seconds = steps * batch_size * size["macs"] / rate(size["macs"], known)

@@ -27,7 +27,7 @@ from cnn_archs.planning.sweep_cost import Speed, rate
 from cnn_archs.report import provenance
 from cnn_archs.run_dir import read_result
 
-INPUT = ("crop", "colour", "augment", "standardize")  # sections that cost time on the devices
+INPUT = ("crop", "color", "augment", "standardize")  # sections that cost time on the devices
 
 
 class Measured(NamedTuple):

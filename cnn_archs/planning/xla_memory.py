@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import linen as nn
 from ml_collections import ConfigDict
 
+from cnn_archs import models
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.compiler_options import known
 from cnn_archs.errors import ConfigError
@@ -63,7 +63,7 @@ def training(config: ConfigDict, on: Placed, batch: int) -> Program:
     by_one = held_by_one(arguments[0], program.input_shardings[0][0])
     temporary = program.memory_analysis().temp_size_in_bytes
     gradients = min(by_one.params, temporary)
-    looped = getattr(net.model, "scan_blocks", False)
+    looped = net.model.scan_blocks
     return Program(
         params=by_one.params,
         optimizer=by_one.opt_state,
@@ -124,14 +124,9 @@ def compiled(config: ConfigDict, jitted: Any, *arguments: Any) -> Any:
     return lowered.compile({**(once() or {}), **known(QUICK)})
 
 
-def dtype_of(model: nn.Module) -> str:
-    """What a network computes in; LeNet-5 as printed has no choice."""
-    return getattr(model, "dtype", "float32")
-
-
-def widened(model: nn.Module) -> tuple[nn.Module, int]:
+def widened(model: models.Network) -> tuple[models.Network, int]:
     """The network in float32, and how many times as large its maps are then."""
-    if dtype_of(model) != "bfloat16":
+    if model.dtype != "bfloat16":
         return model, 1
     return model.clone(dtype="float32"), 2  # type: ignore[call-arg]
 

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from cnn_archs.report.runs import Cell, Collection
-from cnn_archs.report.svg import MARKERS, STYLES, Figure, Key, colour, looks, panel
+from cnn_archs.report.svg import MARKERS, STYLES, Figure, Key, color, looks, panel
 
 Lines = Mapping[str, Sequence[float]]  # of each cell: a value a layer
 
@@ -51,7 +51,7 @@ def responses(collection: Collection) -> Figure | None:
         layer_panel(collection, by_size, "by their size", "layer, by size", "deviation"),
     ]
     caption = (
-        "Standard deviation of each layer's responses, behind batch normalisation and before "
+        "Standard deviation of each layer's responses, behind batch normalization and before "
         f"nonlinearity and addition, {at({last[name] for name in found})}; means over seeds."
     )
     return Figure("Layer responses", caption, panels)
@@ -100,7 +100,7 @@ def layer_panel(
     def draw(axis: Any) -> None:
         for name, values in lines.items():
             usable = [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in values]
-            style = dict(color=colour(look[name]), linestyle=STYLES[look[name].style])
+            style = dict(color=color(look[name]), linestyle=STYLES[look[name].style])
             axis.plot(range(1, len(usable) + 1), usable, linewidth=1.4, **style)
         axis.set(title=title, xlabel=x, ylabel=y)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -135,7 +135,7 @@ def damage_panel(collection: Collection, kind: str) -> Any:
     def draw(axis: Any) -> None:
         for name, cell in found.items():
             amounts, means, sds = damage(cell, kind)
-            style = dict(color=colour(look[name]), linestyle=STYLES[look[name].style], capsize=2)
+            style = dict(color=color(look[name]), linestyle=STYLES[look[name].style], capsize=2)
             marker = dict(marker=MARKERS[look[name].style], markersize=3.5, linewidth=1.4)
             axis.errorbar(amounts, means, yerr=sds if any(sds) else None, **style, **marker)
         axis.set(title=kind, xlabel=f"{kind}, {unit}", ylabel="error, %")

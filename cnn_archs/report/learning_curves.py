@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from cnn_archs.report.read_runs import run_of
 from cnn_archs.report.runs import Cell, Collection
-from cnn_archs.report.svg import COLOURS, STYLES, Figure, Key, Look, colour, groups, looks, panel
+from cnn_archs.report.svg import COLORS, STYLES, Figure, Key, Look, color, groups, looks, panel
 from cnn_archs.run_dir import RunDir
 
 BINS = 150  # points of a training curve, at most
@@ -66,14 +66,14 @@ def of_parts(parts: Sequence[Part], title: str, collection: Collection) -> Figur
 
         def draw(axis: Any, group: str = group, cells: Sequence[Cell] = cells) -> None:
             for cell in cells:
-                draw_curves(axis, cell, colour(look[cell.name]))
+                draw_curves(axis, cell, color(look[cell.name]))
             axis.set(title=group, xlabel="iterations", ylabel="error, %")
             axis.set(xlim=(0, longest * 1.01), ylim=(0, top))
             axis.xaxis.set_major_locator(MaxNLocator(5))
             axis.xaxis.set_major_formatter(FuncFormatter(thousands))
 
         says = f"Error by iteration of {', '.join(c.name for c in cells)}"
-        keys = [Key(Look(look[c.name].colour, 0), c.name) for c in cells]
+        keys = [Key(Look(look[c.name].color, 0), c.name) for c in cells]
         panels.append(panel(draw, says, keys))
     caption = (
         "Dashed: training error, the running average on augmented batches. Bold: test error. Means "
@@ -83,8 +83,8 @@ def of_parts(parts: Sequence[Part], title: str, collection: Collection) -> Figur
 
 
 def chunks(cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
-    """No more lines than colours in a panel."""
-    yield from (cells[i : i + COLOURS] for i in range(0, len(cells), COLOURS))
+    """No more lines than colors in a panel."""
+    yield from (cells[i : i + COLORS] for i in range(0, len(cells), COLORS))
 
 
 def thousands(value: float, _: Any) -> str:
@@ -158,7 +158,7 @@ def mean_of(
 
 
 def write_png(workdir: Path) -> Path:
-    """Writes curves.png of a run: error and loss by epoch, of each split that it logged."""
+    """Draws error and loss by epoch in the folder of a run, of each split that it logged."""
     folder = RunDir(workdir)
     run = run_of(folder)
     cell = Cell(workdir.name, "", (), [run])
@@ -175,10 +175,9 @@ def write_png(workdir: Path) -> Path:
     seeds = len(cell.seeds)
     title = f"{run.result['name']} on {run.result['dataset']}"
     figure.suptitle(f"{title}, {seeds} seed{'s' if seeds > 1 else ''}")
-    path = folder.curves
-    figure.savefig(path, dpi=120)
+    figure.savefig(folder.curves, dpi=120)
     plt.close(figure)
-    return path
+    return folder.curves
 
 
 def warm_up(collection: Collection) -> Figure | None:
@@ -199,7 +198,7 @@ def warm_up(collection: Collection) -> Figure | None:
                 for lines in cell.lines("train").values():
                     first = lines[: max(len(lines) // FIRST, 10)]
                     steps, values = [p["step"] for p in first], [factor * p[key] for p in first]
-                    style = dict(color=colour(one), linestyle=STYLES[one.style])
+                    style = dict(color=color(one), linestyle=STYLES[one.style])
                     axis.plot(steps, values, linewidth=1.4, **style)
             axis.set(xlabel="iterations", ylabel=label)
             axis.set_ylim(bottom=0)

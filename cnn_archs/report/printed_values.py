@@ -1,6 +1,6 @@
 """What the papers print of the networks that a report is of: experiments/claims.toml, as a file.
 
-Which claims hold is decided in `claims/verdicts.py`, and only by results of the whole recipe. Here a
+Which claims hold is decided in `claims/verdicts.py`, by results of the whole recipe alone. Here a
 printed value is set beside whatever was run, and what differs from the recipe is said.
 """
 

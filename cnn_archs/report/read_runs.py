@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.config import new_override
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.report.runs import Cell, Collection, Run
 from cnn_archs.run_dir import RESULT, RunDir, SweepDir, is_result, read_result
@@ -137,7 +138,7 @@ def cell_of(run: Run, name: str) -> Cell:
         if key == "config":
             experiment = plain(value)
         elif key.startswith("config."):
-            overrides.append(f"{key.removeprefix('config.')}={value}")
+            overrides.append(new_override(f"{key.removeprefix('config.')}={value}"))
     return Cell(name, experiment, tuple(overrides), [run])
 
 

@@ -5,14 +5,11 @@ calls so; else it is a workdir or a result file.
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.roles import changes_outcome
-
-VGG = {"A": 11, "A-LRN": 11, "B": 13, "B-5x5": 13, "C": 16, "D": 16, "E": 19}  # weight layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +88,16 @@ class Cell:
 
     @property
     def depth(self) -> int | None:
-        """Layers with weights: of blocks or columns that the config tells, else as it is named."""
+        """The number of layers with weights, if the config has `blocks` or a VGG `column`."""
         model = self.config.get("model", {})
         if "blocks" in model and model.get("kind") in ("basic", "bottleneck"):
             return (2 if model["kind"] == "basic" else 3) * sum(model["blocks"]) + 2
-        if model.get("column") in VGG:
-            return VGG[model["column"]]
-        named = re.search(r"\d+", self.name) or re.search(r"\d+", str(self.first("name") or ""))
-        return int(named[0]) if named else None
+        if "column" in model:
+            from cnn_archs.models import vgg  # imports jax, which no other report needs
+
+            column = model["column"]
+            return vgg.depth_of(column) if column in vgg.TABLE_1 else None
+        return None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,18 +7,7 @@ from typing import Any
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from cnn_archs.report.runs import Cell, Collection
-from cnn_archs.report.svg import (
-    INK,
-    MARKERS,
-    Figure,
-    Key,
-    Look,
-    Panel,
-    colour,
-    groups,
-    looks,
-    panel,
-)
+from cnn_archs.report.svg import INK, MARKERS, Figure, Key, Look, Panel, color, groups, looks, panel
 
 TITLES = {
     "depth": "The gap by depth",
@@ -125,7 +114,7 @@ def cost_panel(points: Sequence[Point], x: str, look: Mapping[str, Look]) -> Pan
     def draw(axis: Any) -> None:
         for size, mean, sd, name in points:
             style = look[name]
-            bar = dict(color=colour(style), marker=MARKERS[style.style], markersize=5, capsize=3)
+            bar = dict(color=color(style), marker=MARKERS[style.style], markersize=5, capsize=3)
             axis.errorbar([size], [mean], yerr=[sd] if sd else None, linestyle="none", **bar)
         axis.set(xlabel=AXES[x], ylabel="test error, %")
         sizes = [p[0] for p in points]

@@ -1,6 +1,6 @@
-"""Pictures as SVG that take their colours from the page: for light, dark and paper.
+"""Pictures as SVG that take their colors from the page: for light, dark and paper.
 
-Text stays text. Colours are written as stand-ins, which `svg` turns into variables of CSS.
+Text stays text. Colors are written as stand-ins, which `svg` turns into variables of CSS.
 """
 
 import io
@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 from cnn_archs.report.runs import Cell, Collection
 
-COLOURS = 8  # of the page's style: --c0, --c1, ...
+COLORS = 8  # of the page's style: --c0, --c1, ...
 INK, GRID = "#010203", "#0a0b0c"
 STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D")
@@ -32,9 +32,9 @@ RC: dict[str, Any] = {
 
 
 class Look(NamedTuple):
-    """How a cell is drawn, wherever it is: number of a colour, and of a style."""
+    """How a cell is drawn, wherever it is: number of a color, and of a style."""
 
-    colour: int
+    color: int
     style: int
 
 
@@ -78,19 +78,19 @@ def groups(collection: Collection) -> dict[str, list[Cell]]:
 
 
 def looks(collection: Collection) -> dict[str, Look]:
-    """Of each cell: of a colour by its place in its group, of a style by the group."""
+    """Of each cell: of a color by its place in its group, of a style by the group."""
     found = {}
     parts = list(groups(collection).values())
     for i, cells in enumerate(parts):
         last = len(parts) - 1 - i  # the last group, the paper's own idea, is drawn solid
         for j, cell in enumerate(cells):
-            style = (last + j // COLOURS) % len(STYLES)
-            found[cell.name] = Look(j % COLOURS, style)
+            style = (last + j // COLORS) % len(STYLES)
+            found[cell.name] = Look(j % COLORS, style)
     return found
 
 
-def colour(look: Look) -> str:
-    return f"#fe{look.colour:02x}fd"
+def color(look: Look) -> str:
+    return f"#fe{look.color:02x}fd"
 
 
 def panel(

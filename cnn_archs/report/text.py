@@ -19,7 +19,7 @@ def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> s
 
 
 def result_table(result: dict[str, Any]) -> str:
-    """The splits of a result.json, a line each."""
+    """The splits of a result, a line each."""
     heads = ("", "images", "top-1 error, %", "top-5 error, %", "loss")
     rows = []
     labels = {
@@ -100,6 +100,5 @@ def protocol_of(result: Mapping[str, Any]) -> str:
 
 def files_table(workdir: Path) -> str:
     """The paths that a run left, and what they are."""
-    return Table(
-        (), [(str(path), what) for path, what in RunDir(workdir).contents()], words=(0, 1)
-    ).text()
+    there = [(str(path), what) for path, what in RunDir(workdir).contents()]
+    return Table((), there, words=(0, 1)).text()

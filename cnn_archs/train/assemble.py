@@ -7,7 +7,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,7 +132,7 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
     options: Any = dict(together=together, resident=resident)
     jit: Any = jax.jit
     if on_one_cpu.is_one_cpu(mesh) and not together and loop == 1:
-        jit = partial(on_one_cpu.jit, onednn=models.gains_from_onednn(net.model))
+        jit = partial(on_one_cpu.jit, onednn=net.model.gains_from_onednn)
     return Run(
         net=net,
         seeds=tuple(seeds),
@@ -181,14 +180,14 @@ def placed(config: ConfigDict, net: Network) -> Placed:
     return Placed(net, mesh, split_layers(net.model, config.model.name, mesh))
 
 
-def on_devices(model: nn.Module, mesh: Mesh, at_once: int) -> nn.Module:
+def on_devices(model: models.Network, mesh: Mesh, at_once: int) -> models.Network:
     """`model` with bn_group = -1, each device's share of the images `at_once`, as a number."""
-    if getattr(model, "bn_group", 0) != -1:
+    if model.bn_group != -1:
         return model
     return model.clone(bn_group=at_once // mesh.shape["data"])
 
 
-def split_layers(model: nn.Module, name: str, mesh: Mesh) -> dict[str, str]:
+def split_layers(model: models.Network, name: str, mesh: Mesh) -> dict[str, str]:
     """The layers of `model` that are split over the mesh's "model", and by what.
 
     ConfigError where it has none, or one that does not split evenly.

@@ -15,26 +15,27 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_archs.models.network import Network, SquashedChain
 from cnn_archs.train.losses import Loss
 
 
-def gauss_newton_diagonal(model: Any, loss: Loss) -> Callable[..., Any]:
+def gauss_newton_diagonal(model: Network, loss: Loss) -> Callable[..., Any]:
     """A function (params, image f32[N, ...], label i32[N]) -> h_kk, a tree like params.
 
-    `model` is a chain: `LAYERS` (names, in order), `affine(x, layer)`, `squash(a)`, `output(x)`.
+    ValueError if `model` is not a `SquashedChain`.
     """
-    if not all(hasattr(model, a) for a in ("LAYERS", "affine", "squash", "output")):
+    if not isinstance(model, SquashedChain):
         raise ValueError(
             f"optimizer sdlm needs a network that is a chain of squashed layers, like "
             f"lenet5_1998; {type(model).__name__} is not"
         )
 
     def affine(layer: str, params: Any, x: jax.Array) -> jax.Array:
-        return model.apply({"params": {layer: params}}, x, layer, method="affine")
+        sums: Any = model.apply({"params": {layer: params}}, x, layer, method="affine")
+        return sums
 
     def curvature(params: Any, image: jax.Array, label: jax.Array) -> Any:
         states, sums = [image], []
@@ -56,7 +57,7 @@ def gauss_newton_diagonal(model: Any, loss: Loss) -> Callable[..., Any]:
     return curvature
 
 
-def output_curvature(model: nn.Module, loss: Loss, x: jax.Array, label: jax.Array) -> jax.Array:
+def output_curvature(model: SquashedChain, loss: Loss, x: jax.Array, label: jax.Array) -> jax.Array:
     """d2E/dx^2 of each example's loss at the last layer's states x: exact, 2 for the mean loss."""
 
     def energy(state: jax.Array, label: jax.Array) -> jax.Array:

@@ -1,35 +1,35 @@
 """What a study of depth looks at, layer by layer: norms of gradients, deviations of responses.
 
 He et al. 2015, figure 7, has the standard deviations of the responses of each 3x3 layer, after
-batch normalisation and before the nonlinearity and the addition.
+batch normalization and before the nonlinearity and the addition.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_archs.models import Network
 from cnn_archs.setup import once
 from cnn_archs.train.losses import Loss
 from cnn_archs.train.steps import Prepare, objective_of
 
-Path = tuple[str, ...]
+KeyPath = tuple[str, ...]
 Layers = list[dict[str, Any]]  # name, gradient_norm, response_sd, where a layer has them
 
 
 def diagnosis_of(
-    model: nn.Module, loss: Loss, prepare: Prepare, auxiliary: float
+    model: Network, loss: Loss, prepare: Prepare, auxiliary: float
 ) -> Callable[..., Layers]:
     """(variables, images u8[B, ...], labels i32[B], key) -> a row a layer, in the network's order.
 
     gradient_norm: of the kernel's gradient of the training loss on these images as they are, not
-    augmented. response_sd: of what batch normalisation makes of the layer's sums, over images,
+    augmented. response_sd: of what batch normalization makes of the layer's sums, over images,
     places and maps, by the statistics that testing uses. key: of dropout.
     """
-    names: list[Path] = []  # of the values, in their order; the trace says
+    names: list[KeyPath] = []  # of the values, in their order; the trace says
 
     @partial(jax.jit, compiler_options=once())  # it runs now and then
     def values(variables, images, labels, key):
@@ -59,7 +59,7 @@ def diagnosis_of(
     return diagnosis
 
 
-def responses(tree: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def responses(tree: Mapping[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """(path of a module, its output), in the order in which they were called."""
     for name, value in tree.items():
         if name == "__call__":
@@ -68,7 +68,7 @@ def responses(tree: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, 
             yield from responses(value, (*path, name))
 
 
-def at(tree: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+def at(tree: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any]:
     """What `tree` has at `path`; {} where there is no such place."""
     for name in path:
         tree = tree.get(name, {})

@@ -38,10 +38,9 @@ class MetricsLog:
 
     def __init__(self, folder: RunDir, keep: int, diagnostics: bool):
         """Opens the log of a run, and removes what it holds of steps after `keep`."""
-        self._lines = Lines(folder.metrics_file, folder.metrics(), keep)
-        self._layers = None
-        if diagnostics:
-            self._layers = Lines(folder.diagnostics_file, folder.diagnostics(), keep)
+        metrics, layers = folder.metrics(), folder.diagnostics() if diagnostics else []
+        self._lines = Lines(folder.metrics_file, metrics, keep)
+        self._layers = Lines(folder.diagnostics_file, layers, keep) if diagnostics else None
         self._board = SummaryWriter(str(folder.tensorboard), purge_step=keep + 1)
 
     def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:

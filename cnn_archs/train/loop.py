@@ -11,12 +11,12 @@ import jax
 from ml_collections import ConfigDict
 
 from cnn_archs import roles
-from cnn_archs.analysis.ledger import ledger, totals
 from cnn_archs.cluster import processes
 from cnn_archs.cluster.processes import Agreed, on_first
 from cnn_archs.environment import environment, provenance
 from cnn_archs.errors import Stopped
 from cnn_archs.metrics import columns
+from cnn_archs.models.summary import summarize, totals
 from cnn_archs.run_dir import RunDir
 from cnn_archs.setup import devices
 from cnn_archs.signals import stop_requests
@@ -220,7 +220,7 @@ def finish(
     final = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in run.splits(*run.data)}
     final["train_eval"], final["train"] = final["train"], run.counts("epoch")
     images = run.step * run.batch_size * len(run.seeds)
-    size = totals(ledger(run.net.model, run.net.image_shape))
+    size = totals(summarize(run.net.model, run.net.image_shape))
     damaged = sum(data.damaged for data in run.data.values())
     return [
         {

@@ -1,4 +1,4 @@
-"""A training step as it is compiled for one CPU: see `cnn_archs/models/cpu.py`."""
+"""A training step as it is compiled for one CPU: see `cnn_archs/models/cpu/training_step.py`."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from cnn_archs.compiler_options import known
-from cnn_archs.models import cpu
-from cnn_archs.models.cpu_convolution import over_three_axes
+from cnn_archs.models.cpu import training_step as cpu
+from cnn_archs.models.cpu.step_convolution import over_three_axes
 
 ONEDNN = {"xla_cpu_experimental_onednn_custom_call": True}
 NEVER = math.inf  # seconds that a program takes to compile at least, to be kept

@@ -7,7 +7,6 @@ a step is the same whether it follows another in this process or a checkpoint.
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -49,7 +48,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def init_state(
-    model: nn.Module,
+    model: models.Network,
     optimizer: optax.GradientTransformation,
     average: Average,
     key: jax.Array,
@@ -91,7 +90,7 @@ def begin(
 
 
 def objective_of(
-    model: nn.Module,
+    model: models.Network,
     loss: Loss,
     auxiliary: float,
     batch_stats: Any,
@@ -122,7 +121,7 @@ def objective_of(
 
 
 def train_step_of(
-    model: nn.Module,
+    model: models.Network,
     loss: Loss,
     optimizer: optax.GradientTransformationExtraArgs,
     average: Average,
@@ -215,7 +214,7 @@ def gathered(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]
     )
 
 
-def eval_step_of(model: nn.Module, loss: Loss, prepare: Prepare) -> Callable[..., Counts]:
+def eval_step_of(model: models.Network, loss: Loss, prepare: Prepare) -> Callable[..., Counts]:
     """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where True."""
 
     def eval_step(variables, images, labels, mask):

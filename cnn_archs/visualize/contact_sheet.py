@@ -9,7 +9,7 @@ WIDTH = 1600  # pixels of the sheet, at most, where that leaves an image one
 CELL = 128  # pixels to which small images are enlarged, if there is room
 GAP = 6
 TOP = 22  # room for the labels
-BACKGROUND, LABEL = 235, 100  # greys: the edges of a white image can be seen
+BACKGROUND, LABEL = 235, 100  # grays: the edges of a white image can be seen
 
 
 def sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None:
@@ -37,7 +37,7 @@ def sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None:
 
 
 def tint(images: np.ndarray, value: int) -> int | tuple[int, int, int]:
-    """A grey, as a page for such images takes it."""
+    """A gray, as a page for such images takes it."""
     return value if images.shape[-1] == 1 else (value, value, value)
 
 

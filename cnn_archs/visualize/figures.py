@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 
 class Shown(NamedTuple):
-    """An image u8[H, W, 1 or 3], what to write below it, and of which colour its frame is."""
+    """An image u8[H, W, 1 or 3], what to write below it, and of which color its frame is."""
 
     image: np.ndarray
     caption: str
@@ -31,7 +31,7 @@ CAPTION: dict[str, Any] = dict(ha="center", va="top", fontsize=7.5, parse_math=F
 def filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None:
     """A PNG of the first `most` filters of kernel f32[h, w, 1 or 3, F], as AlexNet's figure 3.
 
-    Each has a scale of its own: its largest weight is white or black, and 0 is grey.
+    Each has a scale of its own: its largest weight is white or black, and 0 is gray.
     """
     count = min(kernel.shape[-1], most)
     across = min(max(round(math.sqrt(2 * count)), 4), count)
@@ -55,7 +55,7 @@ def filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None
 def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
     """A PNG of counts i64[K, K]: how many of each true class (row) are taken for which (column).
 
-    Colours are parts of a row; the root makes few mistakes visible. Numbers and names where there
+    Colors are parts of a row; the root makes few mistakes visible. Numbers and names where there
     is room.
     """
     k = len(classes)
@@ -73,8 +73,8 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
     if k <= 25:
         for (i, j), n in np.ndenumerate(counts):
             if n:
-                colour = "white" if share[i, j] > 0.4 else "black"
-                axis.text(j, i, str(n), ha="center", va="center", fontsize=8, color=colour)
+                color = "white" if share[i, j] > 0.4 else "black"
+                axis.text(j, i, str(n), ha="center", va="center", fontsize=8, color=color)
     write(figure, axis, title, path)
 
 

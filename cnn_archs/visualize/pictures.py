@@ -29,7 +29,7 @@ LAYERS = 24  # rows of features.png
 def variants(config: ConfigDict, output: Path, images: int, count: int) -> dict[str, Any]:
     """Writes the PNG `output`: training images, `count` variants of each beside it.
 
-    Colours and geometry are those of training; the mean is left in and the scale is that of pixels,
+    Colors and geometry are those of training; the mean is left in and the scale is that of pixels,
     so that a person sees images. The images are the first ones of the run's first seed.
     """
     devices(config)

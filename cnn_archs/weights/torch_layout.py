@@ -2,7 +2,7 @@
 
 A convolution is [H, W, in, out] here and [out, in, H, W] there. A dense layer over a map, whose
 kernel is [H, W, in, out] here, is [out, in * H * W] there, since torch flattens maps before rows.
-A dense layer over a vector is [in, out] here. Biases and the four vectors of batch normalisation
+A dense layer over a vector is [in, out] here. Biases and the four vectors of batch normalization
 are the same; both running variances are taken as they are. Values keep every bit.
 """
 
@@ -11,29 +11,33 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
 from cnn_archs.models import resnet
-from cnn_archs.weights.names import names
+from cnn_archs.models.summary import summarize
+from cnn_archs.weights.torch_names import names
 
 LEAVES = dict(kernel="weight", bias="bias", scale="weight", mean="running_mean", var="running_var")
-COUNTER = "num_batches_tracked"  # torch's, of each batch normalisation: a number that nothing uses
+COUNTER = "num_batches_tracked"  # torch's, of each batch normalization: a number that nothing uses
 
 
 class Tensor(NamedTuple):
-    """A variable of ours, `path` with its collection first, and what it is in torch."""
+    """A variable, its `path` with the collection first, and its counterpart in torch.
+
+    dense: whether it belongs to a dense layer.
+    """
 
     path: tuple[str, ...]
     shape: tuple[int, ...]
     name: str
+    dense: bool
 
     @property
     def flat(self) -> bool:
-        """Is it the kernel of a dense layer over a map? Their names begin with fc."""
-        return len(self.shape) == 4 and self.path[-2].startswith("fc")
+        """Whether it is the kernel of a dense layer over a map."""
+        return self.dense and len(self.shape) == 4
 
     @property
     def torch_shape(self) -> tuple[int, ...]:
@@ -60,7 +64,7 @@ class Tensor(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1)  # export asks before it allocates, and again
-def tensors(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[Tensor, ...]:
+def tensors(model: models.Network, image_shape: tuple[int, int, int]) -> tuple[Tensor, ...]:
     """The tensors of `model`, unrolled, in the order of torch's names. Nothing is allocated.
 
     ValueError for a network that torch models have no names for.
@@ -68,27 +72,29 @@ def tensors(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[Tensor
     name = names(model)
     if name is None:
         raise ValueError(f"{type(model).__name__} has no counterpart among torch models")
-    shapes = models.shapes(unrolled(model), image_shape).variables
+    rows = summarize(model, image_shape, train=True)
+    dense = {tuple(row.name.split("/")) for row in rows if row.type == "dense"}
+    shapes = models.shapes(model.unrolled(), image_shape).variables
     found = [
-        Tensor(path, tuple(leaf.shape), f"{name(path[1:-1])}.{LEAVES[path[-1]]}")
+        Tensor(
+            path=path,
+            shape=tuple(leaf.shape),
+            name=f"{name(path[1:-1])}.{LEAVES[path[-1]]}",
+            dense=path[1:-1] in dense,
+        )
         for path, leaf in flatten_dict(shapes).items()
     ]
     return tuple(sorted(found, key=lambda t: t.name))
 
 
-def unrolled(model: nn.Module) -> nn.Module:
-    """`model` without loops over its units: torch has none."""
-    return model.clone(scan_blocks=False) if getattr(model, "scan_blocks", False) else model
-
-
 def to_state_dict(
-    model: nn.Module,
+    model: models.Network,
     image_shape: tuple[int, int, int],
     variables: Mapping[str, Any],
     step: int,
 ) -> dict[str, np.ndarray]:
     """torch's state dict of `variables` ({"params", "batch_stats"}) after `step` batches."""
-    if getattr(model, "scan_blocks", False):
+    if model.scan_blocks:
         variables = resnet.unstack(variables)
     values = flatten_dict(dict(variables))
     state = {}
@@ -101,7 +107,7 @@ def to_state_dict(
 
 
 def from_state_dict(
-    model: nn.Module, image_shape: tuple[int, int, int], state: Mapping[str, np.ndarray]
+    model: models.Network, image_shape: tuple[int, int, int], state: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """The inverse of `to_state_dict`, but for the step. ValueError naming the first misfit."""
     wanted = tensors(model, image_shape)
@@ -111,7 +117,7 @@ def from_state_dict(
         if not np.isfinite(values[tensor.path]).all():
             raise ValueError(f"{tensor.name} has values that are not finite")
     variables: dict[str, Any] = {"params": {}, "batch_stats": {}} | unflatten_dict(values)
-    return resnet.stack(variables) if getattr(model, "scan_blocks", False) else variables
+    return resnet.stack(variables) if model.scan_blocks else variables
 
 
 def check(wanted: Sequence[Tensor], there: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:

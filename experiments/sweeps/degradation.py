@@ -29,7 +29,7 @@ SHORTER = (
 # What `quick` changes: width, image, data; then the steps. The rate falls where the paper's does,
 # after a half and three quarters of them.
 QUICK = [
-    *("model.width=0.5", "model.bn_group=0", "data.shrink=2", "crop.pixels=2"),
+    *("model.width=0.5", "model.bn_group=0", "data.downsample=2", "crop.pixels=2"),
     *("data.examples=10000", "data.batch_size=32", "steps=1500"),
     *("schedule.boundaries=(750.0,1125.0)", "log_every=50", "eval_every=1.6"),
     "diagnose_every=1.6",

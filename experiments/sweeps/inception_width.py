@@ -16,7 +16,7 @@ QUICK = [
     *("schedule.boundaries=(1.2,1.7)", "log_every=50"),
 ]
 REDUCED = (
-    "An eighth of the widths; batch normalisation, with which so few steps teach something; 5,000 "
+    "An eighth of the widths; batch normalization, with which so few steps teach something; 5,000 "
     "training images, batch 32, 300 steps; of the scales of a branch only its absence."
 )
 

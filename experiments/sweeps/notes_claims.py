@@ -2,7 +2,7 @@
 
 python launch.py sweep --config=experiments/sweeps/notes_claims.py --workdir=DIR
 LeNet-5 against AlexNet's form for 32x32 images, on MNIST; the epochs that VGG and AlexNet take to a
-given error; batch against response normalisation against none, in VGG's column A; the error of each
+given error; batch against response normalization against none, in VGG's column A; the error of each
 of GoogLeNet's classifiers. `quick`: minutes on two CPU cores.
 """
 
@@ -54,13 +54,13 @@ def get_sweep(variant=""):
         comparisons=[
             compared("AlexNet has a lower error than LeNet-5", "mnist_lenet5", "mnist_alexnet"),
             compared("VGG has a lower error than AlexNet", "alexnet", "vgg_D"),
-            compared("batch normalisation lowers the error", "vgg_A", "vgg_A_bn"),
+            compared("batch normalization lowers the error", "vgg_A", "vgg_A_bn"),
             compared("it lowers it more than LRN does", "vgg_A_lrn", "vgg_A_bn"),
         ],
         x="",
         groups={
             "epochs to an error": ["alexnet", "vgg_A", "vgg_D"],
-            "normalisation": ["vgg_A", "vgg_A_lrn", "vgg_A_bn"],
+            "normalization": ["vgg_A", "vgg_A_lrn", "vgg_A_bn"],
         },
         columns=["test.top1_error", "test.aux_4a_error", "test.aux_4d_error"],
         reach=[

@@ -2,19 +2,19 @@
 
 python launch.py sweep --config=experiments/sweeps/vgg_columns.py --workdir=DIR
 The forms for 32x32 images of A, A-LRN, B, B with 5x5 windows, C, D and E, and A, B, D and E with
-batch normalisation, which is not the paper's. `quick`: minutes on two CPU cores.
+batch normalization, which is not the paper's. `quick`: minutes on two CPU cores.
 """
 
 ARGUMENTS = ("", "quick")
 PRINTED = ("A", "A-LRN", "B", "B-5x5", "C", "D", "E")
-NORMALISED = ("A_bn", "B_bn", "D_bn", "E_bn")
+NORMALIZED = ("A_bn", "B_bn", "D_bn", "E_bn")
 QUICK = [
     *("model.width=0.125", "model.dropout=0.0", "data.examples=5000", "data.batch_size=32"),
     *("steps=1000", "schedule.boundaries=(3.2,4.8,5.6)", "log_every=50", "eval_every=1.6"),
 ]
 REDUCED = (
     "An eighth of the widths, no dropout, 5,000 training images, batch 32, 1,000 steps; of the "
-    "columns A, A-LRN and D, and A and D with batch normalisation."
+    "columns A, A-LRN and D, and A and D with batch normalization."
 )
 CLAIMS = [  # higher, lower, what it says
     ("A", "B", "B has a lower error than A"),
@@ -22,17 +22,17 @@ CLAIMS = [  # higher, lower, what it says
     ("C", "D", "D, with 3x3 windows, has a lower error than C, with 1x1"),
     ("B-5x5", "B", "two 3x3 layers have a lower error than one of 5x5"),
     ("A", "D", "D has a lower error than A"),
-    ("A-LRN", "A", "response normalisation does not lower the error of A: it is higher"),
-    ("A", "A_bn", "batch normalisation lowers the error of A"),
-    ("D", "D_bn", "batch normalisation lowers the error of D"),
+    ("A-LRN", "A", "response normalization does not lower the error of A: it is higher"),
+    ("A", "A_bn", "batch normalization lowers the error of A"),
+    ("D", "D_bn", "batch normalization lowers the error of D"),
 ]
 
 
 def get_sweep(variant=""):
     quick = variant == "quick"
     printed = ("A", "A-LRN", "D") if quick else PRINTED
-    normalised = ("A_bn", "D_bn") if quick else NORMALISED
-    columns = (*printed, *normalised)
+    normalized = ("A_bn", "D_bn") if quick else NORMALIZED
+    columns = (*printed, *normalized)
     return dict(
         title="The columns of VGG's table 1, on CIFAR-10",
         notes=REDUCED if quick else "",
@@ -44,5 +44,5 @@ def get_sweep(variant=""):
             if {higher, lower} <= {*columns}
         ],
         x="macs",
-        groups={"as printed": list(printed), "batch normalisation": list(normalised)},
+        groups={"as printed": list(printed), "batch normalization": list(normalized)},
     )

@@ -35,7 +35,7 @@ DISAGREEMENTS = (
     *("googlenet-train-parameters-counted", "googlenet-conv2-reduce-size"),
     *("googlenet-conv1-weights", "GoogLeNet, patch size > kernel size", "resnet152-scales-error"),
     *("resnet-zeroed-relu-last", "resnet-bottleneck-maps", "resnet-rate", "resnet-operations"),
-    *("ResNet, batch normalisation solves overfitting", "notes-5x5-reduced", "lenet5-parameters"),
+    *("ResNet, batch normalization solves overfitting", "notes-5x5-reduced", "lenet5-parameters"),
     "LeNet-5, the 5 is its layers",
 )
 EXAMPLES = (
@@ -161,7 +161,7 @@ def result(errors=(0.019, 0.020, 0.021), **changes):
     config = json.loads(recipes.config("mlp_mnist").to_json())
     config["seeds"] = len(errors)
     made = {
-        **dict(name="mlp", protocol="single", seeds=list(range(len(errors)))),
+        **dict(name="mlp", dataset="mnist", protocol="single", seeds=list(range(len(errors)))),
         **dict(steps=3600, epochs=12.0, test={"top1_error": list(errors)}),
         "made": {"config": config},
     }
@@ -302,14 +302,14 @@ def with_config(**changes):
         (with_config(epochs=2.0), "not that of mlp_mnist: epochs"),
         (with_config(data__batch_size=100), "data.batch_size"),
         (with_config(model__hidden=[1024]), "model.hidden"),
-        (with_config(model__name="mlp2"), "another version"),
-        (with_config(optimizer__name="sdlm2"), "another version"),
+        (with_config(model__name="mlp2"), "not that of mlp_mnist: model.name"),
+        (with_config(optimizer__name="sdlm2"), "optimizer.name"),
         (with_config(warmup__name="linear"), "warmup"),
     ],
 )
 def test_a_result_that_is_not_as_stated_does_not_count(changed, reason, tmp_path):
     if reason == "damaged":
-        with pytest.raises(DataError, match="mlp.json is damaged: KeyError"):
+        with pytest.raises(DataError, match="mlp.json is damaged: test.top1_error is missing"):
             verdict_of(tmp_path, {"mnist/mlp.json": changed})
         return
     v = verdict_of(tmp_path, {"mnist/mlp.json": changed}, needs="hours")
@@ -509,7 +509,7 @@ def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, c
     assert "| [mlp](results/mnist/mlp.json) | mlp | 9 | 9 | 2.00 ± 0.00 (2) |" in out
 
 
-MORE = dict(dataset="mnist", params=9, macs=9, seconds=1.0, images_per_second=1.0, device="cpu")
+MORE = dict(params=9, macs=9, seconds=1.0, images_per_second=1.0, device="cpu")
 
 
 def test_an_exact_claim_that_is_not_met_is_an_error(capsys, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""JPEGs such as a real folder has: of mixed sizes, grey, in CMYK, very wide, very tall."""
+"""JPEGs such as a real folder has: of mixed sizes, gray, in CMYK, very wide, very tall."""
 
 import numpy as np
 from PIL import Image

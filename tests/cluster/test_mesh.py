@@ -127,7 +127,7 @@ def test_alexnet_s_towers_live_on_two_devices(trained):
     np.testing.assert_allclose(found["losses"], one["losses"], rtol=1e-5)
     assert found["held"] < 0.6 * found["gradient"]  # of each device: half, but for fc8
     # As in 2012 they meet where a layer sees all maps: conv3, its gradient, and fc6; here at the
-    # border of the normalisation too.
+    # border of the normalization too.
     assert len(found["collectives"]["all-gather"]) <= 3
 
 

@@ -16,13 +16,13 @@ STEPS = 4
 # Of losses in different layouts. Inception-v3's narrow maps, over 16 images, have variances so near
 # to nothing that another order of summation alone changes the fifth digit.
 APART = {"inception_v3": 2e-4}
-# With batch normalisation, of some noise, roundings grow tenfold in each step at the rates of
+# With batch normalization, of some noise, roundings grow tenfold in each step at the rates of
 # training: at this one losses still change by a hundred times what they may differ.
 RATES = dict.fromkeys(("vgg", "googlenet", "resnet", "inception_v3"), 1e-4)
 # Of losses in different layouts. Inception-v3's narrow maps, over 16 images, have variances so near
 # to nothing that another order of summation alone changes the fifth digit.
 APART = {"inception_v3": 2e-4}
-# Batch normalisation of some noise makes roundings ten times larger in each step at the rates of
+# Batch normalization of some noise makes roundings ten times larger in each step at the rates of
 # training: at this one losses still change by a hundred times what they may differ.
 RATE = 1e-4
 FAMILIES = {

@@ -192,7 +192,7 @@ def test_a_job_that_makes_room_for_another_goes_on_after_it(cluster, submit, alo
     check_same(workdir, alone("train", *LONG))
 
 
-def test_a_cancelled_job_saves_and_stays_away(cluster, submit, tmp_path):
+def test_a_canceled_job_saves_and_stays_away(cluster, submit, tmp_path):
     workdir = tmp_path / "run"
     job = submit("--config=lenet5_digits", f"--workdir={workdir}", *LONG)
     cluster.wait(lambda: reached(workdir, 4400), 120)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_archs.data import augment, colour, crops, warps
+from cnn_archs.data import augment, color, crops, warps
 from cnn_archs.data.generator import ImageDataGenerator
 from cnn_archs.data.standardize import Standardization
 from cnn_archs.errors import ConfigError
@@ -84,10 +84,10 @@ def test_the_experiments_know_the_knobs_of_crop(name):
     assert crop.on_host(300, 400, None).height > 0
 
 
-@pytest.mark.parametrize("name", base.CHOICES["colour"])
-def test_the_experiments_know_the_knobs_of_colour(name):
-    assert base.CHOICES["colour"].keys() == colour.COLOURS.keys()
-    colour.create(name, **base.CHOICES["colour"][name])
+@pytest.mark.parametrize("name", base.CHOICES["color"])
+def test_the_experiments_know_the_knobs_of_color(name):
+    assert base.CHOICES["color"].keys() == color.COLORS.keys()
+    color.create(name, **base.CHOICES["color"][name])
 
 
 def test_the_experiments_know_the_knobs_of_standardize():

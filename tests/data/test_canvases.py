@@ -10,8 +10,8 @@ from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import DataError
 
 
-def split(tmp_path, sizes, damaged="raise", broken=()):
-    """Images of grey 3 i, of the given sizes, as files; those numbered `broken` are cut off."""
+def split(tmp_path, sizes, on_corrupt="raise", broken=()):
+    """Images of gray 3 i, of the given sizes, as files; those numbered `broken` are cut off."""
     paths = [tmp_path / f"{i}.png" for i in range(len(sizes))]
     for i, (path, (height, width)) in enumerate(zip(paths, sizes, strict=True)):
         Image.fromarray(np.full((height, width, 3), 3 * i, np.uint8)).save(path)
@@ -23,7 +23,7 @@ def split(tmp_path, sizes, damaged="raise", broken=()):
         None,
         ("a", "b", "c"),
     )
-    return Streamed(records, crops.create("none", (8, 8)), damaged=damaged, threads=2)
+    return Streamed(records, crops.create("none", (8, 8)), on_corrupt=on_corrupt, threads=2)
 
 
 @pytest.mark.parametrize(

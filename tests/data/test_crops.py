@@ -141,7 +141,7 @@ def test_square_is_the_middle_of_an_image_with_that_shorter_side_or_the_whole_on
 
 @pytest.mark.parametrize("name", ["shorter_side", "inception"])
 @pytest.mark.parametrize("height, width", [(500, 375), (375, 500), (333, 1000), (256, 256)])
-def test_evaluation_is_torchvision_s_resize_and_centre_crop(name, height, width):
+def test_evaluation_is_torchvision_s_resize_and_center_crop(name, height, width):
     knobs = {**KNOBS[name], "evaluate": 256, "smallest": 256, "largest": 480}
     knobs = {k: v for k, v in knobs.items() if k in {*KNOBS[name]}}
     box = crops.create(name, (224, 224), **knobs).on_host(height, width, None)

@@ -17,7 +17,7 @@ BILINEAR = Image.Resampling.BILINEAR
 
 
 def picture(height=75, width=100, seed=0):
-    """u8[H, W, 3]: smooth, as photographs are, with all colours."""
+    """u8[H, W, 3]: smooth, as photographs are, with all colors."""
     rough = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -54,17 +54,17 @@ def test_a_jpeg_has_pillows_pixels(options):
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_grey_and_cmyk_jpegs_have_pillows_pixels(mode):
+def test_gray_and_cmyk_jpegs_have_pillows_pixels(mode):
     """Pillow writes CMYK as Adobe does, inverted."""
     data = encoded(Image.fromarray(picture()).convert(mode))
     found = decode.decode(data, "x.jpg")
     assert (found == by_pillow(data)).all()
-    grey = (
+    gray = (
         picture()
         if mode == "CMYK"
         else np.asarray(Image.fromarray(picture()).convert("L"))[..., None]
     )
-    assert np.abs(found.astype(int) - grey).mean() < 4
+    assert np.abs(found.astype(int) - gray).mean() < 4
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_name_of_a_file_is_not_its_format():
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
 def test_what_is_transparent_is_put_over_white(mode):
-    """Half covered, a colour is the mean of itself and white."""
+    """Half covered, a color is the mean of itself and white."""
     image = Image.fromarray(picture()).convert("L" if mode == "LA" else "RGB")
     if mode == "PA":
         image = image.quantize()
@@ -98,8 +98,8 @@ def test_what_is_transparent_is_put_over_white(mode):
     else:
         image.putalpha(128)
         data = encoded(image, "PNG")
-    colour = np.asarray(image.convert("RGB")).astype(float)
-    expected = colour * (128 / 255) + 255 * (127 / 255)
+    color = np.asarray(image.convert("RGB")).astype(float)
+    expected = color * (128 / 255) + 255 * (127 / 255)
     assert np.abs(decode.decode(data, "x") - expected).max() <= 1
 
 
@@ -289,7 +289,7 @@ def test_a_flipped_bit_in_a_png_is_noticed():
 
 
 def png_of_zeros(side):
-    """A grey PNG of side x side pixels, all 0: a bomb."""
+    """A gray PNG of side x side pixels, all 0: a bomb."""
 
     def chunk(kind, data):
         return (

@@ -10,15 +10,15 @@ from cnn_archs.data import decode, folder, sources
 from cnn_archs.errors import ConfigError, DataError
 
 
-def image(colour, kind="JPEG"):
+def image(color, kind="JPEG"):
     file = io.BytesIO()
-    Image.new("RGB", (12, 9), (colour, colour, colour)).save(file, kind)
+    Image.new("RGB", (12, 9), (color, color, color)).save(file, kind)
     return file.getvalue()
 
 
-def put(path, colour=0, kind="JPEG"):
+def put(path, color=0, kind="JPEG"):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(image(colour, kind))
+    path.write_bytes(image(color, kind))
 
 
 def a_folder_a_class(root, counts, part="train"):
@@ -78,11 +78,11 @@ def test_test_comes_before_val(tmp_path):
 
 
 @BOTH
-@pytest.mark.parametrize("unlabelled", ["test", "test1"])
-def test_without_labels_a_fixed_fifth_of_each_class_is_the_test_part(tmp_path, layout, unlabelled):
+@pytest.mark.parametrize("unlabeled", ["test", "test1"])
+def test_without_labels_a_fixed_fifth_of_each_class_is_the_test_part(tmp_path, layout, unlabeled):
     layout(tmp_path, {"cat": 20, "dog": 35})
     for i in range(5):
-        put(tmp_path / unlabelled / f"{i}.jpg")
+        put(tmp_path / unlabeled / f"{i}.jpg")
     train, test = (sources.records("image_folder", s, str(tmp_path)) for s in ("train", "test"))
     assert np.bincount(train.labels).tolist() == [16, 28]
     assert np.bincount(test.labels).tolist() == [4, 7]
@@ -210,18 +210,18 @@ def test_kaggles_test_images_come_in_the_order_of_their_numbers(tmp_path):
     for i in (10, 9, 1, 100, 2):
         put(tmp_path / f"{i}.jpg")
     (tmp_path / "readme.txt").write_text("x")
-    found = folder.unlabelled(str(tmp_path))
+    found = folder.unlabeled(str(tmp_path))
     assert found == [(str(i), str(tmp_path / f"{i}.jpg")) for i in (1, 2, 9, 10, 100)]
 
 
 def test_other_names_come_in_their_order(tmp_path):
     for name in ("b", "a", "10"):
         put(tmp_path / f"{name}.jpg")
-    assert [name for name, _ in folder.unlabelled(str(tmp_path))] == ["10", "a", "b"]
+    assert [name for name, _ in folder.unlabeled(str(tmp_path))] == ["10", "a", "b"]
 
 
 def test_no_images_to_predict(tmp_path):
     with pytest.raises(DataError, match="has no images"):
-        folder.unlabelled(str(tmp_path))
+        folder.unlabeled(str(tmp_path))
     with pytest.raises(ConfigError, match="there is no folder"):
-        folder.unlabelled(str(tmp_path / "x"))
+        folder.unlabeled(str(tmp_path / "x"))

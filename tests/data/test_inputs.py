@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_archs.data import augment, colour, crops
+from cnn_archs.data import augment, color, crops
 from cnn_archs.data.inputs import Inputs
 from cnn_archs.data.standardize import Standardization
 
@@ -19,7 +19,7 @@ PLAIN = Inputs(
     crop=crops.create("none", out=(8, 8)),
     resident=True,
     mirror=False,
-    colour=colour.create("none"),
+    color=color.create("none"),
     augment=augment.create("none"),
     mean="none",
     standardize=None,
@@ -61,7 +61,7 @@ def test_without_a_key_nothing_is_random():
     everything = dict(
         crop=crops.create("pad", out=(8, 8), pixels=2),
         mirror=True,
-        colour=colour.create("jitter", brightness=0.4, contrast=0.4, saturation=0.4),
+        color=color.create("jitter", brightness=0.4, contrast=0.4, saturation=0.4),
         augment=augment.create("distortions", **dict.fromkeys(DISTORTIONS, 0.1), share=1.0),
     )
     np.testing.assert_allclose(prepared(**everything), IMAGES / 255, atol=1e-6)
@@ -75,8 +75,8 @@ def test_the_mean_comes_off_before_the_crop_so_that_borders_are_0():
     pad = crops.create("pad", out=(8, 8), pixels=4)
     statistics = {"mean": MEAN}
     out = prepared(jax.random.key(3), statistics, crop=pad, mean="pixel", pixel_range=(0.0, 255.0))
-    centred = np.pad(IMAGES - MEAN, ((0, 0), (4, 4), (4, 4), (0, 0)))
-    for image, source in zip(out, centred, strict=True):
+    centered = np.pad(IMAGES - MEAN, ((0, 0), (4, 4), (4, 4), (0, 0)))
+    for image, source in zip(out, centered, strict=True):
         places = [(y, x) for y in range(9) for x in range(9)]
         fits = [np.allclose(source[y : y + 8, x : x + 8], image, atol=1e-3) for y, x in places]
         assert sum(fits) == 1
@@ -89,12 +89,12 @@ def test_a_scale_stretches_what_the_mean_leaves():
     np.testing.assert_allclose(out, (IMAGES - channel[None]) / 255, atol=1e-6)
 
 
-def test_colours_change_raw_pixels_before_the_mean_comes_off():
-    """Contrast is about the image's grey mean: not the same on what has no mean."""
-    jitter = colour.create("jitter", brightness=0.0, contrast=0.9, saturation=0.0)
+def test_colors_change_raw_pixels_before_the_mean_comes_off():
+    """Contrast is about the image's gray mean: not the same on what has no mean."""
+    jitter = color.create("jitter", brightness=0.0, contrast=0.9, saturation=0.0)
     key = jax.random.key(5)
     statistics = {"mean": MEAN}
-    out = prepared(key, statistics, colour=jitter, mean="pixel", pixel_range=(0.0, 255.0))
+    out = prepared(key, statistics, color=jitter, mean="pixel", pixel_range=(0.0, 255.0))
     raw = np.asarray(jitter(jax.random.split(key, 4)[0], jnp.asarray(IMAGES, jnp.float32)))
     np.testing.assert_allclose(out, raw - MEAN, atol=1e-2)
 
@@ -118,7 +118,7 @@ def test_streamed_images_get_the_devices_part_of_the_crop_only():
     np.testing.assert_allclose(out, IMAGES / 255, atol=1e-6)  # the host has made its crop
 
 
-def test_standardisation_takes_the_place_of_the_scale():
+def test_standardization_takes_the_place_of_the_scale():
     standard = Standardization(samplewise_center=True, samplewise_std_normalization=True)
     out = prepared(standardize=standard.standardize, pixel_range=(5.0, 7.0))
     np.testing.assert_allclose(out.mean((1, 2, 3)), 0, atol=1e-5)

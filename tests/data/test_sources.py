@@ -171,7 +171,7 @@ def test_hold_out_of_records_is_as_that_of_a_split():
 def tiny(tmp_path_factory):
     """A folder with the datasets of tiny_dataset.py."""
     folder = tmp_path_factory.mktemp("tensorflow_datasets")
-    for name in ("mixed_undivided", "mixed_unlabelled", "mixed_validated", "tiny_undivided"):
+    for name in ("mixed_undivided", "mixed_unlabeled", "mixed_validated", "tiny_undivided"):
         tiny_dataset.prepare(name, folder)
     return folder
 
@@ -210,7 +210,7 @@ def test_one_of_equal_images_is_divided_too(tiny):
 
 
 def test_where_the_test_part_has_no_labels_the_validation_part_is_the_test(tiny):
-    found = sources.records("mixed_unlabelled", "test", str(tiny))
+    found = sources.records("mixed_unlabeled", "test", str(tiny))
     assert [found[i].label for i in range(len(found))] == [1, 0, 0, 1, 1]
     assert found.labels is None  # all of ImageNet would have to be read for them
 
@@ -370,7 +370,7 @@ def test_mnist_is_in_the_order_of_tfds(mnist_splits):
 
 @needs("mnist")
 def test_mnist_pixels_have_mean_0_1307_and_deviation_0_3081(mnist_splits):
-    """The constants that everybody normalises with."""
+    """The constants that everybody normalizes with."""
     pixels = np.bincount(mnist_splits["train"].images.reshape(-1), minlength=256)
     values = np.arange(256) / 255
     mean = (pixels * values).sum() / pixels.sum()
@@ -396,7 +396,7 @@ def test_a_split_that_the_dataset_does_not_have_is_refused():
 
 
 @needs("cifar10")
-def test_cifar10_is_32x32_in_colour():
+def test_cifar10_is_32x32_in_color():
     test = sources.load("cifar10", "test")
     assert test.images.shape == (10_000, 32, 32, 3) and test.images.dtype == np.uint8
     assert np.bincount(test.labels).tolist() == [1_000] * 10

@@ -1,4 +1,4 @@
-"""Keras' standardisation against numpy, step by step as Keras 3 has it."""
+"""Keras' standardization against numpy, step by step as Keras 3 has it."""
 
 import itertools
 
@@ -129,7 +129,7 @@ def test_statistics_of_another_fit_are_refused():
         standardization.standardize(IMAGES, mean)
 
 
-def test_standardisation_is_one_compiled_program():
+def test_standardization_is_one_compiled_program():
     standardization = Standardization(featurewise_std_normalization=True)
     statistics = standardization.fit(IMAGES)
     traced = jax.make_jaxpr(standardization.standardize)(IMAGES, statistics)

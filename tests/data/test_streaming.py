@@ -176,7 +176,7 @@ def damaged_at(*where, count=COUNT):
 
 def test_a_damaged_image_is_named_and_the_remedy_said():
     stream = Streamed(damaged_at(17), INCEPTION, threads=2)
-    with pytest.raises(DataError, match="image 17: .*data.damaged=skip") as e:
+    with pytest.raises(DataError, match="image 17: .*data.on_corrupt=skip") as e:
         list(stream.batches(0, 0, 10, 10, whole))
     assert "\n" not in str(e.value)
 
@@ -195,7 +195,7 @@ def test_the_batches_before_a_damaged_image_are_delivered():
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_in_place_of_a_damaged_image_comes_the_next_sound_one(threads):
     """Cropped with the random numbers of the position, whatever thread finds it."""
-    stream = Streamed(damaged_at(17, 18, count=250), INCEPTION, damaged="skip", threads=threads)
+    stream = Streamed(damaged_at(17, 18, count=250), INCEPTION, on_corrupt="skip", threads=threads)
     plain = [FILES[i % COUNT] for i in range(250)]
     expected = Streamed(records([*plain[:17], plain[19], plain[19], *plain[19:]]), INCEPTION)
     for step, (images, labels) in enumerate(stream.batches(0, 0, 25, 10, whole)):
@@ -207,7 +207,7 @@ def test_in_place_of_a_damaged_image_comes_the_next_sound_one(threads):
 
 
 def test_the_next_of_the_last_example_is_the_first():
-    stream = Streamed(damaged_at(COUNT - 1), INCEPTION, damaged="skip")
+    stream = Streamed(damaged_at(COUNT - 1), INCEPTION, on_corrupt="skip")
     images, labels = stream.batch(0, 0, COUNT)
     row = int(np.flatnonzero(order.indices(COUNT, 0, 0, COUNT) == COUNT - 1)[0])
     assert labels[row] == 0
@@ -215,35 +215,37 @@ def test_the_next_of_the_last_example_is_the_first():
 
 
 def test_in_evaluation_a_damaged_image_is_not_counted():
-    stream = Streamed(damaged_at(17), INCEPTION, damaged="skip", threads=2)
+    stream = Streamed(damaged_at(17), INCEPTION, on_corrupt="skip", threads=2)
     masks = np.concatenate([mask for _, _, mask in stream.evaluation(10, whole)])
     assert np.flatnonzero(~masks[:COUNT]).tolist() == [17]
     assert stream.damaged == 1
 
 
 def test_more_than_one_in_a_hundred_is_too_many():
-    stream = Streamed(damaged_at(3, 100, 200, count=250), INCEPTION, damaged="skip", threads=2)
+    stream = Streamed(damaged_at(3, 100, 200, count=250), INCEPTION, on_corrupt="skip", threads=2)
     with pytest.raises(DataError, match="3 of 250 images are damaged, more than one in 100"):
         list(stream.batches(0, 0, 25, 10, whole))
 
 
 @pytest.mark.parametrize("count", [1, 2, COUNT])
 def test_all_damaged_ends_at_once(count):
-    stream = Streamed(damaged_at(*range(count), count=count), INCEPTION, damaged="skip", threads=2)
+    stream = Streamed(
+        damaged_at(*range(count), count=count), INCEPTION, on_corrupt="skip", threads=2
+    )
     with pytest.raises(DataError):
         next(stream.batches(0, 0, 10, 10, whole))
 
 
 def test_a_damaged_image_found_twice_counts_once():
-    stream = Streamed(damaged_at(17), INCEPTION, damaged="skip", threads=3)
+    stream = Streamed(damaged_at(17), INCEPTION, on_corrupt="skip", threads=3)
     for _ in stream.batches(0, 0, 30, 20, whole):
         pass
     assert stream.damaged == 1
 
 
 def test_the_policy_is_raise_or_skip():
-    with pytest.raises(ConfigError, match="data.damaged='ignore'"):
-        Streamed(records(), INCEPTION, damaged="ignore")
+    with pytest.raises(ConfigError, match="data.on_corrupt='ignore'"):
+        Streamed(records(), INCEPTION, on_corrupt="ignore")
     with pytest.raises(ConfigError, match="data.threads=-1"):
         Streamed(records(), INCEPTION, threads=-1)
 

@@ -100,7 +100,7 @@ def warped(images, theta=0.0, shifts=(0.0, 0.0), shear=0.0, zooms=(1.0, 1.0)):
     return np.asarray(affine(images, warps.keras(*each, h, w), "nearest", 0.0))
 
 
-def test_the_centre_stays_in_its_place_also_of_an_oblong_image():
+def test_the_center_stays_in_its_place_also_of_an_oblong_image():
     image = np.zeros((1, 5, 9, 1), np.float32)
     image[0, 2, 4] = 1
     for change in ({"theta": 37.0}, {"shear": 20.0}, {"zooms": (0.5, 1.5)}):
@@ -121,7 +121,7 @@ def test_what_each_of_keras_transformations_does():
 
 
 def distorted_maps(n, **amounts):
-    """(matrices f64[n, 2, 2], shift of the centre f64[n, 2]) of random distortions.
+    """(matrices f64[n, 2, 2], shift of the center f64[n, 2]) of random distortions.
 
     Found from an image whose two channels are its own coordinates.
     """

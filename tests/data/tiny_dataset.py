@@ -1,7 +1,7 @@
 """Datasets of tfds with a few images each, which can be prepared without TensorFlow.
 
 Class k of TinyDataset is filled with 10 k. Example i of the others has an image of 20 + i x 30 + i
-pixels, filled with `grey(i)`.
+pixels, filled with `gray(i)`.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ def encoded(image, kind):
     return file
 
 
-def grey(i):
+def gray(i):
     return 5 * i
 
 
@@ -55,7 +55,7 @@ class Few(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, labels):
         for i, label in enumerate(labels):
-            image = np.full((20 + i, 30 + i, 3), grey(i), np.uint8)
+            image = np.full((20 + i, 30 + i, 3), gray(i), np.uint8)
             yield i, {"image": encoded(image, "JPEG"), "label": label}
 
 
@@ -83,7 +83,7 @@ class MixedUndivided(Few):
     SPLITS = {"train": [0, 0, 1] * 10}
 
 
-class MixedUnlabelled(Few):
+class MixedUnlabeled(Few):
     """A test part without labels, like that of imagenet2012."""
 
     SPLITS = {"train": [0, 1] * 6, "validation": [1, 0, 0, 1, 1], "test": [-1] * 4}

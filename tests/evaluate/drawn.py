@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from cnn_archs import models
 from cnn_archs.data import crops
 from cnn_archs.data.inputs import Inputs
 from cnn_archs.data.sources import Record, Records, Split
@@ -17,7 +18,7 @@ CLASSES = ("a", "b", "c", "d", "e", "f", "g")
 OUT = (16, 16)
 
 
-class Places(nn.Module):
+class Places(models.Network):
     """Of each class the mean, over the image, of its pixels times a wave that is the class' own."""
 
     @nn.compact
@@ -32,7 +33,7 @@ class Places(nn.Module):
 
 def inputs(crop, *, resident, mean="channel", **more):
     """Inputs that take a mean off and divide by 255."""
-    fields = dict(mirror=False, colour=None, augment=None, standardize=None, pad=0)
+    fields = dict(mirror=False, color=None, augment=None, standardize=None, pad=0)
     fields |= dict(pixel_range=(0.0, 1.0), **more)
     return Inputs(crop=crop, resident=resident, mean=mean, **fields)
 
@@ -65,7 +66,7 @@ def png(image):
     return file.getvalue()
 
 
-def streamed(images, crop=None, damaged=(), damaged_images="raise"):
+def streamed(images, crop=None, damaged=(), on_corrupt="raise"):
     """`images` as a split that is read one by one; those numbered `damaged` cannot be."""
     files = [png(image) for image in images]
     files = [f[:40] if i in damaged else f for i, f in enumerate(files)]
@@ -75,7 +76,7 @@ def streamed(images, crop=None, damaged=(), damaged_images="raise"):
         return Record(files[i], int(label[i]), f"image {i}")
 
     records = Records(read, np.arange(len(files)), label, CLASSES)
-    return Streamed(records, crop or crops.create("none", OUT), damaged=damaged_images, threads=2)
+    return Streamed(records, crop or crops.create("none", OUT), on_corrupt=on_corrupt, threads=2)
 
 
 def resident(images):

@@ -176,9 +176,9 @@ def test_a_run_whose_config_is_of_images_of_another_shape(lenet, tmp_path, error
         assert "of another network" in error and "[2, 5, 5, 3, 6]" in error
 
 
-def test_precise_statistics_need_batch_normalisation_and_images(lenet, error_of):
+def test_precise_statistics_need_batch_normalization_and_images(lenet, error_of):
     error = error_of(2, "evaluate", f"--workdir={lenet}", "--precise_stats=100")
-    assert "no batch normalisation" in error
+    assert "no batch normalization" in error
     assert "1,437" in error_of(2, "evaluate", f"--workdir={lenet}", "--precise_stats=9999")
     assert "at least" in error_of(2, "evaluate", f"--workdir={lenet}", "--precise_stats=-1")
 

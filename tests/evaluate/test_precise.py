@@ -1,4 +1,4 @@
-"""Precise statistics of batch normalisation against numpy."""
+"""Precise statistics of batch normalization against numpy."""
 
 import sys
 from pathlib import Path
@@ -23,8 +23,8 @@ MESH = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 SEED = 3
 
 
-class Twice(nn.Module):
-    """Normalise, ReLU, normalise."""
+class Twice(models.Network):
+    """Normalize, ReLU, normalize."""
 
     bn_group: int = 2
 
@@ -74,7 +74,7 @@ def test_statistics_are_the_mean_of_those_of_batches(is_resident):
 def test_another_image_takes_the_place_of_a_damaged_one():
     crop = crops.create("none", drawn.OUT)
     pictures = [np.asarray(p)[:16, :16] for p in drawn.pictures(12)]
-    data = drawn.streamed(pictures, damaged=(4,), damaged_images="skip")
+    data = drawn.streamed(pictures, damaged=(4,), on_corrupt="skip")
     net = drawn.network(crop, resident=False, mean="none", model=Twice())
     found = precise.recomputed(
         net, [variables_of(net.model)], data, net.inputs.prepare({}), (1, 12), SEED, MESH
@@ -100,8 +100,8 @@ def test_more_images_than_there_are_is_an_error():
         precise.batches_of(5001, 5000, 250, MESH)
 
 
-def test_a_network_without_batch_normalisation_is_an_error():
+def test_a_network_without_batch_normalization_is_an_error():
     net = drawn.network(crops.create("none", drawn.OUT), resident=True)
     variables = {"params": {}, "batch_stats": {}}
-    with pytest.raises(ConfigError, match="no batch normalisation"):
+    with pytest.raises(ConfigError, match="no batch normalization"):
         precise.recomputed(net, [variables], None, None, (1, 1), SEED, MESH)

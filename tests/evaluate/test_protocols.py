@@ -223,7 +223,7 @@ def test_several_networks_are_told_apart():
 def test_a_damaged_image_is_left_out_or_an_error():
     images = list(drawn.pictures(30))
     net = drawn.network(CROPS["none"](), resident=False)
-    data = drawn.streamed(images, damaged=(4,), damaged_images="skip")
+    data = drawn.streamed(images, damaged=(4,), on_corrupt="skip")
     found = probabilities(net, data, "ten_crop")
     assert not found.seen[4] and found.seen.sum() == 29
     assert protocols.counted(found.of[0], found.labels, found.seen)["examples"] == 29

@@ -1,6 +1,6 @@
 """What the papers print of AlexNet, VGG, GoogLeNet and ResNet, beyond counts and values.
 
-Counts stand in tests/analysis/test_ledger.py, values and gradients in test_parity.py.
+Counts stand in tests/models/test_summary.py, values and gradients in test_parity.py.
 """
 
 import re
@@ -17,8 +17,7 @@ from abstract_step import abstract_step
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
-from cnn_archs.analysis import ledger
-from cnn_archs.models import googlenet, resnet, vgg
+from cnn_archs.models import inception, residual_units, resnet, summary, vgg
 from cnn_archs.setup import once
 from cnn_archs.weights import torch_layout
 
@@ -48,7 +47,7 @@ def images(*shape, seed=0):
 
 def rows(name, side, train=False, **fields):
     model = models.create(name, **fields)
-    return {r.name: r for r in ledger.ledger(model, (side, side, 3), train)}
+    return {r.name: r for r in summary.summarize(model, (side, side, 3), train)}
 
 
 def quick(model, train, **options):
@@ -60,7 +59,7 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-# --- Initialisation: the mean and the deviation of each layer ------------------------------------
+# --- Initialization: the mean and the deviation of each layer ------------------------------------
 
 
 def fans(kernel):
@@ -85,9 +84,9 @@ def torchs(kernel, dense):
     return (3 * (dense_fans if dense else fans)(kernel)[0]) ** -0.5
 
 
-FEW = {"modules": {name: googlenet.INCEPTION[name] for name in ("4a", "4d")}}
-ONE = {"modules": {"4a": googlenet.INCEPTION["4a"]}}  # and its auxiliary classifier
-INITIALISATIONS = {
+FEW = {"modules": {name: inception.INCEPTION[name] for name in ("4a", "4d")}}
+ONE = {"modules": {"4a": inception.INCEPTION["4a"]}}  # and its auxiliary classifier
+INITIALIZATIONS = {
     # name: fields, side, deviation of a kernel, {bias: value} with "" for all others
     "alexnet": ({}, 99, 0.01, {**dict.fromkeys(("conv2", "conv4", "conv5", "fc6", "fc7"), 1.0)}),
     "alexnet_owt": ({}, 99, torchs, None),
@@ -102,9 +101,9 @@ INITIALISATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", INITIALISATIONS)
+@pytest.mark.parametrize("name", INITIALIZATIONS)
 def test_the_initial_weights_are_the_papers(name):
-    fields, side, deviation, biases = INITIALISATIONS[name]
+    fields, side, deviation, biases = INITIALIZATIONS[name]
     model = models.create(name, width=0.25, num_classes=50, **fields)
     variables = init(model, side)
     checked = 0
@@ -132,7 +131,7 @@ def test_the_initial_weights_are_the_papers(name):
 
 @pytest.mark.parametrize("name, side", [("alexnet", 99), ("vgg_a", 64), slow("googlenet", 128)])
 @pytest.mark.parametrize("initializer, deviation", [("he", he), ("glorot", glorot)])
-def test_other_initialisations_are_one_override(name, side, initializer, deviation):
+def test_other_initializations_are_one_override(name, side, initializer, deviation):
     model = models.create(name, width=0.25, initializer=initializer)
     params = init(model, side)["params"]
     kernel = params["conv2" if name != "vgg_a" else "conv2_1"]["kernel"]
@@ -284,7 +283,7 @@ def test_the_costs_of_table_1():
     layers = rows("googlenet", 224)
     for name, (params, operations) in TABLE_1.items():
         branches = layers[name].branches
-        biases = sum(googlenet.INCEPTION[name])
+        biases = sum(inception.INCEPTION[name])
         weights = sum(p for p, _ in branches.values()) - biases
         assert weights / 1024 == pytest.approx(params, rel=0.08), name
         assert sum(m for _, m in branches.values()) / 1e6 == pytest.approx(operations, rel=0.06)
@@ -309,9 +308,9 @@ def test_a_naive_module_costs_more(name):
     weights, macs, maps = NAIVE[name]
     reduced = rows("googlenet", 224)
     inputs = {"3a": reduced["pool2"], "4e": reduced["4d"], "5b": reduced["5a"]}[name].out
-    widths = googlenet.INCEPTION[name]
+    widths = inception.INCEPTION[name]
     model = models.create("inception_module", widths=widths, module="naive")
-    (module,) = [r for r in ledger.ledger(model, inputs) if r.type == "concat"]
+    (module,) = [r for r in summary.summarize(model, inputs) if r.type == "concat"]
     biases = widths[0] + widths[2] + widths[4]
     assert module.out[2] == maps
     assert sum(p for p, _ in module.branches.values()) == weights + biases
@@ -334,7 +333,7 @@ def test_auxiliary_heads_are_there_in_training_only():
 
 
 def test_every_head_can_be_tested():
-    """Without dropout, and without batch normalisation, as they are in training."""
+    """Without dropout, and without batch normalization, as they are in training."""
     fields = dict(width=0.1, num_classes=5, dropout=0.0, aux_dropout=0.0)
     model = models.create("googlenet_cifar", **fields)
     variables, x = init(model, 32), images(2, 32, 32, 3)
@@ -355,7 +354,7 @@ def test_branches_are_scaled_overridden_and_removed():
     printed = {"1x1": 64, "3x3_reduce": 96, "3x3": 128, "5x5_reduce": 16, "5x5": 32}
     assert widths() == (printed, 256)
     assert widths(scale_5x5=0.5)[0] == {**printed, "5x5_reduce": 8, "5x5": 16}
-    one = dict(googlenet.INCEPTION, **{"3a": (64, 96, 128, 0, 0, 32)})
+    one = dict(inception.INCEPTION, **{"3a": (64, 96, 128, 0, 0, 32)})
     assert "5x5" not in widths(modules=one)[0] and widths(modules=one)[1] == 224
     assert widths("3b", modules=one)[1] == 480
     assert widths(scale_pool=0.0)[1] == 224
@@ -423,7 +422,7 @@ def test_where_the_stride_is():
 
 def test_option_a_takes_every_second_pixel_and_adds_zeros_behind():
     x = images(2, 6, 6, 3)
-    found = resnet.PaddedShortcut(5, 2).apply({}, x)
+    found = residual_units.PaddedShortcut(5, 2).apply({}, x)
     np.testing.assert_array_equal(found[..., :3], x[:, ::2, ::2])
     np.testing.assert_array_equal(found[..., 3:], np.zeros((2, 3, 3, 2)))
     for name in ("resnet20", "resnet34_a"):
@@ -431,15 +430,15 @@ def test_option_a_takes_every_second_pixel_and_adds_zeros_behind():
         of, without = rows(name, 64), rows(plain, 64)
         assert {n for n in of if n not in without} == {n for n in of if "shortcut" in n}
         assert (
-            ledger.totals(list(of.values()))["params"]
-            == (ledger.totals(list(without.values()))["params"])
+            summary.totals(list(of.values()))["params"]
+            == (summary.totals(list(without.values()))["params"])
         )
 
 
 UNIT = dict(width=4, kind="basic", stride_in="1x1", bn_group=0, dtype="float32")
 
 
-@pytest.mark.parametrize("kind", [resnet.ResidualUnit, resnet.PreActivationUnit])
+@pytest.mark.parametrize("kind", [residual_units.ResidualUnit, residual_units.PreActivationUnit])
 def test_a_unit_of_zeros_is_the_identity(kind):
     """Section 3.1: were an identity the best, weights of 0 would do. In a plain net they do not."""
     x = np.abs(images(2, 5, 5, 4))
@@ -453,8 +452,8 @@ def test_a_unit_of_zeros_is_the_identity(kind):
 def test_the_last_relu_of_a_unit_is_behind_the_addition():
     """In the first paper nothing below 0 leaves a unit; in the second it does."""
     x = images(2, 5, 5, 4)
-    unit = resnet.ResidualUnit(stride=1, shortcut="B", **UNIT)
-    second = resnet.PreActivationUnit(stride=1, shortcut="B", **UNIT)
+    unit = residual_units.ResidualUnit(stride=1, shortcut="B", **UNIT)
+    second = residual_units.PreActivationUnit(stride=1, shortcut="B", **UNIT)
     for module, least in ((unit, 0.0), (second, None)):
         variables = module.init(jax.random.key(0), x, train=False)
         lowest = module.apply(variables, x, train=False).min()
@@ -463,7 +462,7 @@ def test_the_last_relu_of_a_unit_is_behind_the_addition():
 
 def test_a_unit_of_stride_2_projects_on_a_1x1_map_too():
     """There its output has the size of its input: to compare shapes would miss it."""
-    unit = resnet.ResidualUnit(stride=2, shortcut="B", **UNIT)
+    unit = residual_units.ResidualUnit(stride=2, shortcut="B", **UNIT)
     variables = unit.init(jax.random.key(0), images(2, 1, 1, 4), train=False)
     assert "shortcut" in variables["params"]
     names = [set(rows("resnet18", side)) for side in (32, 224)]
@@ -567,7 +566,7 @@ def test_bfloat16_is_of_the_arithmetic_only(name):
 @pytest.mark.parametrize(
     "name", ["vgg_a_bn", "resnet20", slow("resnet18_v2"), slow("googlenet_bn")]
 )
-def test_groups_of_the_batch_are_normalised_apart(name):
+def test_groups_of_the_batch_are_normalized_apart(name):
     side = FAMILIES[name]
     fields = dict(dropout=0.0, aux_dropout=0.0, **NARROW[name])
     fields = {k: v for k, v in fields.items() if k in models.fields(name)}
@@ -583,7 +582,7 @@ def test_the_forms_for_32x32():
     """Their sizes, and their parameters as arithmetic."""
 
     def params(name):
-        return ledger.totals(list(rows(name, 32).values()))["params"]
+        return summary.totals(list(rows(name, 32).values()))["params"]
 
     convolutions = 96 * 28 + 256 * (25 * 48 + 1) + 384 * (9 * 256 + 1)
     convolutions += 384 * (9 * 192 + 1) + 256 * (9 * 192 + 1)
@@ -610,11 +609,11 @@ NOT_DEEP = [
 def test_every_network_takes_other_images_and_classes(name):
     """48x48 or 320x320 RGB, or what little the LeNets take; 7 classes."""
     if name in ("lenet5_1998", "inception_module"):
-        return  # 32x32 in grey to 10 classes; no classes at all
+        return  # 32x32 in gray to 10 classes; no classes at all
     small = any(k in name for k in ("cifar", "lenet", "mlp", "cnn"))
     side = 48 if small or models.fields(name).get("stem") == "3x3" else 320
     model = models.create(name, num_classes=7)
-    found = ledger.ledger(model, (side, side, 3))
+    found = summary.summarize(model, (side, side, 3))
     assert found[-1].out[2] == 7 and found[-1].type == "dense"
     assert all(row.receptive_field and row.memory for row in found)
 

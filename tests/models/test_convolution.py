@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from cnn_archs.models import convolution
+from cnn_archs.models.cpu import convolution
 
 PLAIN = dict(
     lhs_dilation=(1, 1),

@@ -14,9 +14,8 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
-from cnn_archs.analysis import ledger
 from cnn_archs.compiler_options import known
-from cnn_archs.models import inception_v3
+from cnn_archs.models import inception_v3, summary
 from cnn_archs.models.inception_v3 import InceptionV3
 
 torch = pytest.importorskip("torch")
@@ -63,7 +62,7 @@ def shapes(model, image, train=True):
 
 
 def conv(area, inputs, maps):
-    """Weights without biases, and the scale and shift of the batch normalisation."""
+    """Weights without biases, and the scale and shift of the batch normalization."""
     return area * inputs * maps + 2 * maps
 
 
@@ -119,15 +118,15 @@ def test_parameters_of_each_part():
 
 
 def test_multiply_adds_are_torchvisions_5_713_billion():
-    once = ledger.totals(ledger.ledger(InceptionV3(), IMAGE))
-    train = ledger.totals(ledger.ledger(InceptionV3(), IMAGE, train=True))
+    once = summary.totals(summary.summarize(InceptionV3(), IMAGE))
+    train = summary.totals(summary.summarize(InceptionV3(), IMAGE, train=True))
     assert (once["params"], once["macs"]) == (23_834_568, 5_713_216_096)
     head = 5 * 5 * 768 * 128 + 25 * 128 * 768 + 768 * 1000
     assert (train["params"], train["macs"]) == (27_161_264, 5_713_216_096 + head)
 
 
 def test_sizes_of_table_1():
-    rows = ledger.ledger(InceptionV3(), IMAGE, train=True)
+    rows = summary.summarize(InceptionV3(), IMAGE, train=True)
     assert {row.name: row.out for row in rows if row.name in SIZES} == SIZES
     assert all(row.receptive_field for row in rows)
 

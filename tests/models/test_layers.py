@@ -9,19 +9,10 @@ import pytest
 import torch
 from jax.test_util import check_grads
 
-from cnn_archs.models import layers, lenet, resnet
-from cnn_archs.models.layers import (
-    LRN,
-    AdaptiveAvgPool,
-    AvgPool,
-    BatchNorm,
-    ConvNorm,
-    FullyConnected,
-    GlobalAvgPool,
-    MaxPool,
-    relu,
-)
-from cnn_archs.models.response_norm import local_response_norm
+from cnn_archs.models import layers, lenet, residual_units
+from cnn_archs.models.cpu.response_norm import local_response_norm
+from cnn_archs.models.layers import LRN, BatchNorm, ConvNorm, FullyConnected, relu
+from cnn_archs.models.pooling import AdaptiveAvgPool, AvgPool, GlobalAvgPool, MaxPool
 from cnn_archs.train import losses
 
 F = torch.nn.functional
@@ -39,7 +30,7 @@ def nhwc(x):
     return x.movedim(1, -1).numpy()
 
 
-# --- Local response normalisation ----------------------------------------------------------------
+# --- Local response normalization ----------------------------------------------------------------
 
 # fmt: off
 HUNDREDS = np.arange(100.0, 900.0, 100.0)
@@ -172,7 +163,7 @@ def test_the_fans_of_a_dense_layer_are_not_those_of_a_convolution():
     assert np.var(kernel) == pytest.approx(2 / (7 * 7 * 8 + 64), rel=0.03)
 
 
-# --- Batch normalisation -------------------------------------------------------------------------
+# --- Batch normalization -------------------------------------------------------------------------
 
 
 def variables_of(x, **fields):
@@ -187,7 +178,7 @@ def variables_of(x, **fields):
 
 
 @pytest.mark.parametrize("group", [0, 4, 2, 8])
-def test_each_group_is_normalised_by_itself_as_torch_does(group):
+def test_each_group_is_normalized_by_itself_as_torch_does(group):
     x = 2 + 3 * images((8, 3, 4, 5))
     norm, variables = variables_of(x, group=group)
     found, updates = norm.apply(variables, x, train=True, mutable=["batch_stats"])
@@ -266,7 +257,7 @@ LAYERS = {
     "BatchNorm": (BatchNorm(group=2, dtype="float64"), MAPS, {"train": True}),
     "BatchNorm, tested": (BatchNorm(dtype="float64"), MAPS, {"train": False}),
     "ConvNorm": (ConvNorm(3, (3, 3), HE, 2, 1, dtype="float64"), MAPS, {"train": True}),
-    "PaddedShortcut": (resnet.PaddedShortcut(9, 2), MAPS, {}),
+    "PaddedShortcut": (residual_units.PaddedShortcut(9, 2), MAPS, {}),
     "Subsample": (lenet.Subsample(), (2, 4, 6, 3), {}),
     "TableConv": (lenet.TableConv(), (2, 6, 7, 6), {}),
     "RBF": (lenet.RBF(), (3, 84), {}),

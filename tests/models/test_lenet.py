@@ -13,8 +13,8 @@ import pytest
 from scipy.signal import correlate2d
 
 from cnn_archs import models
-from cnn_archs.analysis import ledger
-from cnn_archs.models import convolution, lenet
+from cnn_archs.models import lenet, summary
+from cnn_archs.models.cpu import convolution
 
 # fmt: off
 TABLE_I = (  # the S2 maps that feed C3 map 0, 1, ..., 15
@@ -111,7 +111,7 @@ def test_lenet5_1998_has_60000_parameters_in_these_layers():
 def test_lenet5_1998_has_340908_connections():
     """Section II.B: a connection is a weight or a bias, counted at each unit that uses it."""
     connections = 0
-    for row in ledger.ledger(lenet.LeNet5_1998(), (32, 32, 1)):
+    for row in summary.summarize(lenet.LeNet5_1998(), (32, 32, 1)):
         h, w, maps = row.out
         of_type = {
             "conv": row.params * h * w,  # shared by all units of a map
@@ -136,7 +136,7 @@ def test_lenet5_1998_has_340908_connections():
 def test_parameters_and_multiply_adds(name, fields, image, params, macs):
     model = models.create(name, **fields)
     assert n_params(model, image) == params
-    totals = ledger.totals(ledger.ledger(model, image))
+    totals = summary.totals(summary.summarize(model, image))
     assert (totals["params"], totals["macs"]) == (params, macs)
 
 
@@ -158,14 +158,14 @@ def test_squash_is_1_7159_tanh_of_two_thirds():
     np.testing.assert_allclose(lenet.squash(jnp.array([-50.0, 50.0])), [-1.7159, 1.7159])
 
 
-def test_rbf_centres_are_ten_distinct_bitmaps_of_7x12():
-    assert lenet.RBF_CENTRES.shape == (10, 7 * 12)
-    assert set(np.unique(lenet.RBF_CENTRES)) == {-1.0, 1.0}
-    assert len(np.unique(lenet.RBF_CENTRES, axis=0)) == 10
+def test_rbf_centers_are_ten_distinct_bitmaps_of_7x12():
+    assert lenet.RBF_CENTERS.shape == (10, 7 * 12)
+    assert set(np.unique(lenet.RBF_CENTERS)) == {-1.0, 1.0}
+    assert len(np.unique(lenet.RBF_CENTERS, axis=0)) == 10
 
 
-def test_rbf_centre_of_7_is_drawn_row_by_row():
-    rows = lenet.RBF_CENTRES[7].reshape(12, 7)
+def test_rbf_center_of_7_is_drawn_row_by_row():
+    rows = lenet.RBF_CENTERS[7].reshape(12, 7)
     assert (rows == 1).sum(1).tolist() == [0, 7] + [1] * 9 + [0]  # the bar, the stroke
     assert rows[2].tolist() == [-1] * 6 + [1]  # which starts at the right
 
@@ -278,7 +278,7 @@ def numpy_lenet5_1998(params, image):
     x = f(subsample(f(convolve(x, c3, p["C3"]["bias"])), p["S4"]))
     x = f(convolve(x, p["C5"]["kernel"], p["C5"]["bias"])).reshape(-1)
     x = f(x @ p["F6"]["kernel"] + p["F6"]["bias"])
-    return -np.array([((x - centre) ** 2).sum() for centre in lenet.RBF_CENTRES])
+    return -np.array([((x - center) ** 2).sum() for center in lenet.RBF_CENTERS])
 
 
 def test_lenet5_1998_computes_what_numpy_computes():

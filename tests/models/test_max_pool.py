@@ -10,8 +10,8 @@ import pytest
 import torch
 from cpu_time import least
 
-from cnn_archs.models.layers import MaxPool
-from cnn_archs.models.max_pool import max_pool
+from cnn_archs.models.cpu.max_pool import max_pool
+from cnn_archs.models.pooling import MaxPool
 
 CASES = [  # window, stride, padding
     (3, 2, ((0, 0), (0, 0))),

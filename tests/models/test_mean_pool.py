@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cpu_time import least
 
-from cnn_archs.models.mean_pool import mean_pool
+from cnn_archs.models.cpu.mean_pool import mean_pool
 
 
 def windowed(x, window, stride, padding):

@@ -19,7 +19,7 @@ from cnn_archs import models
 from cnn_archs.compiler_options import known
 from cnn_archs.weights import torch_layout
 
-# XLA's optimisation is most of the time of these tests, and no part of what they ask.
+# XLA's optimization is most of the time of these tests, and no part of what they ask.
 QUICK = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,

@@ -9,7 +9,7 @@ from abstract_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
-from cnn_archs.analysis import ledger
+from cnn_archs.models import summary
 from cnn_archs.setup import once
 from cnn_archs.train import losses, steps
 
@@ -123,7 +123,7 @@ def test_resnet152_at_batch_256_fits_on_40_gb_where_it_took_more():
 def test_the_ledger_is_the_same(kind):
     name, fields, side = NETWORKS[kind]
     rows = [
-        ledger.ledger(models.create(name, remat=remat, **fields), (side, side, 3), train=True)
+        summary.summarize(models.create(name, remat=remat, **fields), (side, side, 3), train=True)
         for remat in (False, True)
     ]
     assert rows[0] == rows[1] and len(rows[0]) > 5

@@ -10,7 +10,7 @@ import torch
 from cpu_time import least
 from jax import lax
 
-from cnn_archs.models.response_norm import local_response_norm
+from cnn_archs.models.cpu.response_norm import local_response_norm
 
 
 def windowed(a, n=5):

@@ -11,8 +11,8 @@ import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
-from cnn_archs.analysis import ledger
-from cnn_archs.models.layers import MaxPool
+from cnn_archs.models import summary
+from cnn_archs.models.pooling import MaxPool
 from cnn_archs.setup import once
 
 F = torch.nn.functional
@@ -36,7 +36,7 @@ LAYERS = [  # figure 3
     ("fc8",   "dense",   "",      (1, 1, 1000),   1000 * (4096 + 1),       1000 * 4096),
 ]
 # fmt: on
-SEES = {  # side, pixels between neighbours, the first pixel
+SEES = {  # side, pixels between neighbors, the first pixel
     "conv1": (7, 2, -1),
     "pool1": (7 + 2 * 2, 4, -1),
     "conv2": (11 + 4 * 4, 8, -1),
@@ -50,7 +50,7 @@ SEES = {  # side, pixels between neighbours, the first pixel
 
 
 def rows(**fields):
-    return ledger.ledger(models.create("zfnet", **fields), IMAGE)
+    return summary.summarize(models.create("zfnet", **fields), IMAGE)
 
 
 # --- Counts and sizes ----------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def test_every_layer_of_figure_3():
     assert found == LAYERS
     convolutions = 14_208 + 614_656 + 885_120 + 1_327_488 + 884_992
     dense = 37_752_832 + 16_781_312 + 4_097_000
-    totals = ledger.totals(rows())
+    totals = summary.totals(rows())
     assert totals["params"] == convolutions + dense == 62_357_608
     convolutions = 170_755_200 + 415_334_400 + 149_520_384 + 224_280_576 + 149_520_384
     assert totals["macs"] == convolutions + 37_748_736 + 16_777_216 + 4_096_000 == 1_168_032_896
@@ -100,10 +100,10 @@ def test_only_pools_that_hang_over_the_edge_fit_all_of_figure_3(fields, sides):
     ],
 )
 def test_the_sizes_of_table_3(fields, more):
-    assert ledger.totals(rows(**fields))["params"] == 62_357_608 + more
+    assert summary.totals(rows(**fields))["params"] == 62_357_608 + more
 
 
-# --- Initialisation and dropout ------------------------------------------------------------------
+# --- Initialization and dropout ------------------------------------------------------------------
 
 
 def test_weights_start_as_normal_numbers_of_deviation_0_01_and_biases_at_0():

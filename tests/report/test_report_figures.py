@@ -11,7 +11,8 @@ from fake_sweep import degradation, workdir, write_json
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from cnn_archs.report import layer_plots, learning_curves, read_runs, runs, scatter, svg
+from cnn_archs.report import layer_plots, learning_curves, read_runs, scatter, svg
+from cnn_archs.report.runs import Cell, Collection, Run
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_plain_is_left_and_residual_right(sweep):
         ["resnet20", "resnet56"],
     ]
     assert ">plain<" in figure.panels[0].svg and ">residual<" in figure.panels[1].svg
-    assert [k.look.colour for p in figure.panels for k in p.legend] == [0, 1, 0, 1]
+    assert [k.look.color for p in figure.panels for k in p.legend] == [0, 1, 0, 1]
 
 
 def test_runs_on_two_datasets_are_two_figures(tmp_path):
@@ -98,7 +99,7 @@ def test_runs_on_two_datasets_are_two_figures(tmp_path):
         write_json(run / "result.json", {**tree, "dataset": dataset})
     both = read_runs.collect([tmp_path / "a", tmp_path / "b"])
     assert [c.title for c in both] == ["Runs on cifar10", "Runs on mnist"]
-    mixed = runs.Collection("t", "", [c for one in both for c in one.cells])
+    mixed = Collection("t", "", [c for one in both for c in one.cells])
     titles = [figure.title for figure in learning_curves.curves(mixed)]
     assert titles == [f"Training and test error on {d}" for d in ("cifar10", "mnist")]
 
@@ -123,25 +124,25 @@ def test_the_gap_by_depth_has_means_and_deviations(sweep, folder):
         (dict(kind="basic", blocks=[9, 9, 9]), "x", 56),
         (dict(kind="bottleneck", blocks=[3, 4, 6, 3]), "x", 50),
         (dict(column="C"), "vgg_c_cifar", 16),
-        (dict(), "plain110 warm", 110),
-        (dict(), "lenet", None),
+        (dict(column="A-LRN"), "x", 11),
+        (dict(), "plain110 warm", None),
     ],
 )
 def test_depths(model, name, depth):
-    run = runs.Run(None, config={"model": model})
-    assert runs.Cell(name, "", (), [run]).depth == depth
+    run = Run(None, config={"model": model})
+    assert Cell(name, "", (), [run]).depth == depth
 
 
 def test_cost_is_drawn_where_it_differs_and_depth_is_not_the_question(sweep):
     assert scatter.costs(sweep) == []
-    plain = runs.Collection("t", "", sweep.cells)
+    plain = Collection("t", "", sweep.cells)
     (figure,) = scatter.costs(plain)
     assert [p.says.split(":")[0] for p in figure.panels] == [
         "test error against multiply-adds",
         "test error against parameters",
     ]
     assert all(f">{cell.name}<" in figure.panels[0].svg for cell in sweep.cells)
-    assert scatter.costs(runs.Collection("t", "", sweep.cells[:1])) == []
+    assert scatter.costs(Collection("t", "", sweep.cells[:1])) == []
 
 
 def test_names_of_points_do_not_lie_on_one_another(axis):
@@ -161,14 +162,14 @@ def test_responses_and_gradients_are_those_of_the_diagnostics(sweep):
     norms = layer_plots.measured(plain, "gradient_norm", 1500)
     assert norms == pytest.approx([0.2 / (i + 1) for i in range(20)])
     assert "at step 1,500;" in layer_plots.responses(sweep).caption
-    assert layer_plots.responses(runs.Collection("t", "", [])) is None
-    assert layer_plots.gradients(runs.Collection("t", "", [])) is None
+    assert layer_plots.responses(Collection("t", "", [])) is None
+    assert layer_plots.gradients(Collection("t", "", [])) is None
 
 
 def diagnosed_at(name, *of_seeds, finished=(0,)):
     """A cell whose seeds, 0, 1, ..., are diagnosed at these steps: the norm says at which."""
     runs = [
-        runs.Run(
+        Run(
             "x",
             result={"seeds": [seed]} if seed in finished else {},
             diagnostics=[
@@ -178,18 +179,18 @@ def diagnosed_at(name, *of_seeds, finished=(0,)):
         )
         for seed, steps in enumerate(of_seeds)
     ]
-    return runs.Cell(name, "", (), runs)
+    return Cell(name, "", (), runs)
 
 
 def moments(*of_cells):
-    return layer_plots.moments(runs.Collection("t", "", of_cells))
+    return layer_plots.moments(Collection("t", "", of_cells))
 
 
 def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
     """The moments of 16,000 steps that are diagnosed every 1,000: 0, 1,000, 8,000 and 16,000."""
     whole = diagnosed_at("a", range(0, 16001, 1000))
     assert moments(whole) == [{"a": 0}, {"a": 1000}, {"a": 8000}, {"a": 16000}]
-    figure = layer_plots.gradients(runs.Collection("t", "", [whole]))
+    figure = layer_plots.gradients(Collection("t", "", [whole]))
     said = [p.says for p in figure.panels]
     assert said == [f"norm at step {s} of a" for s in ("0", "1,000", "8,000", "16,000")]
     half = diagnosed_at("b", range(0, 3001, 1000), finished=())
@@ -202,11 +203,11 @@ def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
 
 
 @pytest.mark.parametrize("highest, labels", [(0.25, {"0.05", "0.2"}), (70.0, {"0.1", "10"})])
-def test_norms_are_labelled_with_plain_numbers_however_far_apart_they_are(highest, labels):
+def test_norms_are_labeled_with_plain_numbers_however_far_apart_they_are(highest, labels):
     norms = (0.04, 0.08, highest)
     layers_of = [{"name": f"layer{i}", "gradient_norm": n} for i, n in enumerate(norms)]
-    run = runs.Run("x", diagnostics=[{"step": 0, "seed": 0, "layers": layers_of}])
-    figure = layer_plots.gradients(runs.Collection("t", "", [runs.Cell("a", "", (), [run])]))
+    run = Run("x", diagnostics=[{"step": 0, "seed": 0, "layers": layers_of}])
+    figure = layer_plots.gradients(Collection("t", "", [Cell("a", "", (), [run])]))
     svg = figure.panels[0].svg
     assert "math" not in svg and "$" not in svg
     assert labels <= set(re.findall(r">([\d.]+)</text>", svg))
@@ -236,10 +237,10 @@ def test_the_warm_up_is_drawn_where_there_is_one(tmp_path):
         "training error",
         "learning rate at the beginning",
     ]
-    assert learning_curves.warm_up(runs.Collection("t", "", [])) is None
+    assert learning_curves.warm_up(Collection("t", "", [])) is None
 
 
-def test_colours_and_fonts_are_the_page_s(sweep):
+def test_colors_and_fonts_are_the_page_s(sweep):
     (figure,) = learning_curves.curves(sweep)
     for panel in figure.panels:
         assert "var(--c1)" in panel.svg and "currentColor" in panel.svg
@@ -264,7 +265,9 @@ def test_the_picture_of_one_run_is_error_and_loss_by_epoch(tmp_path, drawn_png):
         for seed in (0, 1)
         for epoch in (1, 2, 4)
     ]
-    write_json(tmp_path / "result.json", dict(name="lenet5", dataset="mnist", seeds=[0, 1]))
+    made = dict(name="lenet5", dataset="mnist", protocol="single", seeds=[0, 1], steps=40)
+    made |= dict(seconds=1.0, images_per_second=2000.0, params=61706, macs=416520)
+    write_json(tmp_path / "result.json", made | dict(test=dict(top1_error=[0.0625, 0.0])))
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert learning_curves.write_png(tmp_path).read_bytes().startswith(b"\x89PNG")
     ((error, loss),) = drawn_png

@@ -18,7 +18,7 @@ PICTURES = """[
             && s.querySelectorAll('path').length > 5 && s.querySelectorAll('text').length > 5];
     }),
 ]"""
-COLOURS = """(() => {
+COLORS = """(() => {
     const style = e => getComputedStyle(e);
     const text = document.querySelector('[role=img] svg text');
     return [style(document.body).backgroundColor, style(text).fill];
@@ -58,17 +58,17 @@ def test_the_page_is_whole(browser, path, width, dark):
 
 def test_dark_is_dark_and_light_is_light(browser, path):
     browser.open(path)
-    assert browser.value(COLOURS)[0] == "rgb(255, 255, 255)"
-    _, ink = browser.value(COLOURS)
+    assert browser.value(COLORS)[0] == "rgb(255, 255, 255)"
+    _, ink = browser.value(COLORS)
     browser.open(path, dark=True)
-    paper, other = browser.value(COLOURS)
+    paper, other = browser.value(COLORS)
     assert paper == "rgb(20, 23, 28)" and ink != other
 
 
 def test_it_prints_in_light(browser, path, tmp_path):
     browser.open(path, dark=True)
     browser.call("Emulation.setEmulatedMedia", media="print")
-    assert browser.value(COLOURS)[0] == "rgb(255, 255, 255)"
+    assert browser.value(COLORS)[0] == "rgb(255, 255, 255)"
     browser.pdf(tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
     browser.call("Emulation.setEmulatedMedia", media="")

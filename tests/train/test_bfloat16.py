@@ -85,7 +85,7 @@ def test_the_digits_are_learnt_alike(tmp_path):
 def test_gradients_point_the_same_way(name):
     """As a whole: cosine above 0.9 between bfloat16's and float32's, as long to 10 %.
 
-    Of a narrow network at its start, on 16 random images. Normalisation over so few makes much of
+    Of a narrow network at its start, on 16 random images. Normalization over so few makes much of
     rounding: single small layers agree less.
     """
     side = SIDES[name]

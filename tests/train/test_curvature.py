@@ -12,24 +12,24 @@ import optax
 import pytest
 
 from cnn_archs.models import lenet
+from cnn_archs.models.network import SquashedChain
 from cnn_archs.train import curvature, losses, optimizers, schedules
 
 J = 1.0  # equation 9's constant
 BIAS = -1  # the unit that is always 1
-CENTRES = np.array([[1, -1, -1, 1, 1], [-1, 1, 1, -1, -1], [1, 1, 1, -1, -1]], np.float32)
+CENTERS = np.array([[1, -1, -1, 1, 1], [-1, 1, 1, -1, -1], [1, 1, 1, -1, -1]], np.float32)
 
 
-class Chain(nn.Module):
-    """What the two small networks below share: RBF outputs around three centres."""
+class Chain(SquashedChain):
+    """What the two small networks below share: RBF outputs around three centers."""
 
     squash = staticmethod(lenet.squash)
 
     def affine(self, x, layer):
-        x = x.reshape(len(x), -1) if layer == "D" else x
-        return getattr(self, layer)(x)
+        return super().affine(x.reshape(len(x), -1) if layer == "D" else x, layer)
 
     def output(self, x):
-        return {"logits": -jnp.square(x[:, None, :] - CENTRES[None]).sum(-1)}
+        return {"logits": -jnp.square(x[:, None, :] - CENTERS[None]).sum(-1)}
 
     def __call__(self, x):
         for layer in self.LAYERS:
@@ -150,9 +150,9 @@ def at_the_output(x, label, criterion):
     """d2E/dx_j^2 of one example, from the formula of each criterion; y_i = |x - w_i|^2."""
     if criterion == "mean":
         return np.full(5, 2.0)  # E = y_D
-    e = np.exp(-((x - CENTRES) ** 2).sum(-1))
+    e = np.exp(-((x - CENTERS) ** 2).sum(-1))
     p = e / (np.exp(-J) + e.sum())  # E = y_D + log(e^-j + sum e^-y_i): dE/dy_i = -p_i
-    dy = 2 * (x - CENTRES)
+    dy = 2 * (x - CENTERS)
     return 2 - 2 * p.sum() + (p[:, None] * dy**2).sum(0) - (p[:, None] * dy).sum(0) ** 2
 
 
@@ -212,7 +212,7 @@ def test_the_loop_computes_the_network():
                 for (name, index), j, i in CONNECTIONS[type(model)][layer]:
                     a[i] += weights[layer][name][index] * (1.0 if j == BIAS else x[j])
                 x = squash(a)
-            of_loop = -((x - CENTRES) ** 2).sum(-1)
+            of_loop = -((x - CENTERS) ** 2).sum(-1)
             np.testing.assert_allclose(of_model, of_loop, rtol=1e-5)
 
 

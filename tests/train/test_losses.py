@@ -67,7 +67,7 @@ def test_without_the_rubbish_class_equation_9_is_a_softmax_over_minus_the_penalt
 
 
 def test_rbf_map_is_finite_where_every_e_to_minus_y_underflows():
-    """84 states 2 away from every centre: y = 336, e^-336 = 0 in float32; what is left is j."""
+    """84 states 2 away from every center: y = 336, e^-336 = 0 in float32; what is left is j."""
     loss = losses.create("rbf_map", j=1.0)
     logits = jnp.full((1, 10), -4.0 * 84)
     label = jnp.array([4])

@@ -19,7 +19,7 @@ IMAGES = RNG.integers(0, 256, (12, 16, 16, 3)).astype(np.uint8)
 LABELS = RNG.integers(0, 10, 12).astype(np.int32)
 
 
-class Small(nn.Module):
+class Small(models.Network):
     """A convolution, batch norm over groups where `norm`, and two classifiers."""
 
     norm: bool = False

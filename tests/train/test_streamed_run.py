@@ -21,7 +21,7 @@ SETTINGS = (
     "--config.crop.name=inception",
     "--config.crop.evaluate=14",
     "--config.mirror=true",
-    "--config.colour.name=pca",
+    "--config.color.name=pca",
     "--config.model.name=mlp",
     "--config.model.hidden=(8,)",
     "--config.model.num_classes=3",
@@ -35,7 +35,7 @@ SETTINGS = (
 
 
 def draw(path, rng, label):
-    """A noisy image of some size in which one colour is the strongest."""
+    """A noisy image of some size in which one color is the strongest."""
     height, width = rng.integers(15, 90, 2)
     pixels = rng.integers(0, 120, (height, width, 3))
     pixels[:, :, 2 - label] += 120
@@ -138,11 +138,11 @@ def test_a_damaged_image_is_named_or_skipped_and_counted(policy, folder, tmp_pat
     shutil.copytree(folder, tmp_path / "images")
     broken = tmp_path / "images/train/red/3.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
-    code = train(tmp_path / "images", tmp_path / "run", f"--config.data.damaged={policy}")
+    code = train(tmp_path / "images", tmp_path / "run", f"--config.data.on_corrupt={policy}")
     error = capsys.readouterr().err.splitlines()[-1]
     if policy == "raise":
         assert code == 3 and str(broken) in error
-        assert "--config.data.damaged=skip" in error
+        assert "--config.data.on_corrupt=skip" in error
     else:
         assert code == 0
         result = json.loads((tmp_path / "run/result.json").read_text())

@@ -37,10 +37,10 @@ def test_small_images_are_enlarged_pixel_by_pixel_each_row_an_original_and_its_v
             assert (gap == sheets.BACKGROUND).all()
 
 
-def test_each_column_has_a_grey_label(tmp_path):
+def test_each_column_has_a_gray_label(tmp_path):
     page, _, _ = drawn(tmp_path / "sheet", 1, 2, (32, 32), 3)
     head = page[: sheets.TOP]
-    assert (head == head[..., :1]).all()  # grey
+    assert (head == head[..., :1]).all()  # gray
     for column in range(3):
         left = sheets.GAP + column * (128 + sheets.GAP)
         assert (head[:, left : left + 60] < sheets.BACKGROUND - 50).any()

@@ -35,7 +35,7 @@ def many_outputs(tmp_path_factory):
     return trained(tmp_path_factory, *more)
 
 
-def colours(path: Path) -> int:
+def colors(path: Path) -> int:
     with Image.open(path) as picture:
         return len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0))
 
@@ -55,7 +55,7 @@ def test_figures_are_written_and_named(workdir, capsys):
     out = capsys.readouterr().out
     written = {p.name for p in (workdir / "figures").iterdir()}
     assert written == PICTURES and all(name in out for name in PICTURES)
-    assert all(colours(workdir / "figures" / name) > 10 for name in PICTURES)
+    assert all(colors(workdir / "figures" / name) > 10 for name in PICTURES)
 
 
 def test_the_confusions_are_those_of_the_test_images(workdir, drawn):
@@ -148,7 +148,7 @@ def test_predict_draws_a_sheet(workdir, tmp_path):
     sheet = tmp_path / "sheet.png"
     command = ["predict", f"--workdir={workdir}", str(tmp_path / "a.png"), f"--sheet={sheet}"]
     assert cli.main(command) == 0
-    assert colours(sheet) > 5
+    assert colors(sheet) > 5
 
 
 @pytest.mark.parametrize(

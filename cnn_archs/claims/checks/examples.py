@@ -11,9 +11,9 @@ import numpy as np
 
 from cnn_archs import models
 from cnn_archs.data import sources
-from cnn_archs.models import lenet, resnet
-from cnn_archs.models.convolution import convolve
-from cnn_archs.models.response_norm import local_response_norm
+from cnn_archs.models import lenet, residual_units
+from cnn_archs.models.cpu.convolution import convolve
+from cnn_archs.models.cpu.response_norm import local_response_norm
 
 
 def convolution(image: Sequence[Sequence[float]], kernel: Sequence[Sequence[float]]) -> Any:
@@ -28,7 +28,7 @@ def squash(x: float) -> float:
 
 
 def lrn(maps: Sequence[float]) -> list[float]:
-    """AlexNet's response normalisation of one pixel, a value for each map."""
+    """AlexNet's response normalization of one pixel, a value for each map."""
     return local_response_norm(jnp.asarray(maps, jnp.float32).reshape(1, 1, 1, -1)).ravel().tolist()
 
 
@@ -60,7 +60,7 @@ def zeroed_unit(form: str, kind: str, x: float) -> float:
     form: `residual` or `preactivation`; kind: `basic` or `bottleneck`.
     """
     options: Any = dict(shortcut="B", stride_in="1x1", bn_group=0, dtype="float32")
-    module = resnet.UNITS[form](width=4, stride=1, kind=kind, **options)
+    module = residual_units.UNITS[form](width=4, stride=1, kind=kind, **options)
 
     @jax.jit
     def run(image: jax.Array) -> Any:

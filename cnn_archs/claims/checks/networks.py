@@ -1,4 +1,4 @@
-"""Checks of a network's layers, by its ledger (`analysis/ledger.py`).
+"""Checks of a network's layers, by its summary (`models/summary.py`).
 
 A check of LAYER gets the row of the one layer that a claim names, a check of LAYERS the rows of all
 that match. `of_network` makes them functions of what a claim states: model, a name of
@@ -18,16 +18,18 @@ import jax
 import jax.numpy as jnp
 
 from cnn_archs import models
-from cnn_archs.analysis.ledger import Row, ledger
+from cnn_archs.models.summary import LayerSummary, summarize
 
 WITH_WEIGHTS = ("conv", "dense")  # types of rows
 NONE: Mapping[str, Any] = {}
 
 
 @functools.cache
-def ledger_of(model: str, image: tuple[int, int, int], fields: Any, train: bool) -> list[Row]:
-    """Caches the ledger of a network; fields: as `models.hashable` gives them."""
-    return ledger(models.create(model, **fields), image, train)
+def summary_of(
+    model: str, image: tuple[int, int, int], fields: Any, train: bool
+) -> list[LayerSummary]:
+    """Caches the summary of a network; fields: as `models.hashable` gives them."""
+    return summarize(models.create(model, **fields), image, train)
 
 
 def rows_of(
@@ -36,20 +38,20 @@ def rows_of(
     layer: str = "*",
     fields: Mapping[str, Any] = NONE,
     train: bool = False,
-) -> list[Row]:
+) -> list[LayerSummary]:
     """Lists the rows whose names match `layer`, in the order of the computation.
 
     ValueError where there is none.
     """
     height, width, channels = image
-    all_rows = ledger_of(model, (height, width, channels), models.hashable(fields), train)
+    all_rows = summary_of(model, (height, width, channels), models.hashable(fields), train)
     found = [r for r in all_rows if fnmatchcase(r.name, layer)]
     if not found:
         raise ValueError(f"{model} has no layer {layer}")
     return found
 
 
-def of_network(check: Callable[[Sequence[Row]], Any]) -> Callable[..., Any]:
+def of_network(check: Callable[[Sequence[LayerSummary]], Any]) -> Callable[..., Any]:
     """Makes a check of rows one of a network; without `layer` its rows are those of all layers."""
 
     def run(
@@ -64,7 +66,7 @@ def of_network(check: Callable[[Sequence[Row]], Any]) -> Callable[..., Any]:
     return run
 
 
-def of_one_layer(check: Callable[[Row], Any]) -> Callable[..., Any]:
+def of_one_layer(check: Callable[[LayerSummary], Any]) -> Callable[..., Any]:
     """Makes a check of one row one of a network and a layer; ValueError where several match."""
 
     def run(
@@ -82,65 +84,65 @@ def of_one_layer(check: Callable[[Row], Any]) -> Callable[..., Any]:
     return run
 
 
-def out(row: Row) -> list[int]:
+def out(row: LayerSummary) -> list[int]:
     """Gives the layer's output as [H, W, C]."""
     return list(row.out)
 
 
-def window(row: Row) -> str:
+def window(row: LayerSummary) -> str:
     """Gives side and stride of a convolution or pool: `3x3/2`."""
     return row.window
 
 
-def kernel(row: Row) -> list[int]:
+def kernel(row: LayerSummary) -> list[int]:
     """Gives [height, width, input maps] of one kernel of a convolution; in a grouped convolution
     the input maps are those of its group."""
     height, width = map(int, row.window.partition("/")[0].split("x"))
     return [height, width, weights_of(row) // (height * width * row.out[2])]
 
 
-def sees(row: Row) -> int | None:
+def sees(row: LayerSummary) -> int | None:
     """Gives the side of the receptive field in pixels."""
     return row.receptive_field
 
 
-def maps(rows: Sequence[Row]) -> list[int]:
+def maps(rows: Sequence[LayerSummary]) -> list[int]:
     """Lists the number of maps of each convolution."""
     return [r.out[2] for r in rows if r.type == "conv"]
 
 
-def params(rows: Sequence[Row]) -> int:
+def params(rows: Sequence[LayerSummary]) -> int:
     """Counts trainable parameters."""
     return sum(r.params for r in rows)
 
 
-def weights(rows: Sequence[Row]) -> int:
+def weights(rows: Sequence[LayerSummary]) -> int:
     """Counts weights: parameters without biases and batch normalization."""
     return sum(map(weights_of, rows))
 
 
-def weights_of(row: Row) -> int:
+def weights_of(row: LayerSummary) -> int:
     """Counts the weights of a convolution or a dense layer, which uses each once per position."""
     return row.macs // (row.out[0] * row.out[1]) if row.type in WITH_WEIGHTS else 0
 
 
-def macs(rows: Sequence[Row]) -> int:
+def macs(rows: Sequence[LayerSummary]) -> int:
     """Counts multiply-accumulates for one image."""
     return sum(r.macs for r in rows)
 
 
-def neurons(rows: Sequence[Row]) -> int:
+def neurons(rows: Sequence[LayerSummary]) -> int:
     """Counts outputs of convolutions and dense layers."""
     return sum(math.prod(r.out) for r in rows if r.type in WITH_WEIGHTS)
 
 
-def connections(rows: Sequence[Row]) -> int:
+def connections(rows: Sequence[LayerSummary]) -> int:
     """Counts connections as LeNet-5's section II.B does: the inputs of every unit, and its bias.
 
     A unit of a subsampling layer takes each pixel of its window; an RBF unit has no bias.
     """
 
-    def of(row: Row) -> int:
+    def of(row: LayerSummary) -> int:
         units = math.prod(row.out)
         if row.type == "subsampling":
             side = int(row.window.partition("x")[0])

@@ -4,30 +4,24 @@
     32x32x32        15x15  15x15x32        7x7    7x7x64     3x3    10
 
 With it the paper shows that ReLU learns faster than tanh (section 3.1, figure 1) and that response
-normalisation helps (section 3.3). Weights: Glorot's, for both activations; biases 0.
+normalization helps (section 3.3). Weights: Glorot's, for both activations; biases 0.
 
 Deviations: the paper does not print the layout; this one is ours, after its large network's:
-            response normalisation and then overlapping pooling.
+            response normalization and then overlapping pooling.
 """
 
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.layers import (
-    INITIALIZERS,
-    LRN,
-    Conv,
-    FullyConnected,
-    MaxPool,
-    activation,
-    scaled,
-)
+from cnn_archs.models.layers import INITIALIZERS, LRN, Conv, FullyConnected, activation, scaled
+from cnn_archs.models.network import Network
+from cnn_archs.models.pooling import MaxPool
 
 
-class FourLayers(nn.Module):
+class FourLayers(Network):
     """Three convolutions, each with its activation and its pool, and a classifier.
 
-    lrn: response normalisation before the first two pools. width: what all widths but the number
+    lrn: response normalization before the first two pools. width: what all widths but the number
     of classes are multiplied by.
     """
 
@@ -42,7 +36,7 @@ class FourLayers(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 32x32 in the comments.
 
-        On a larger image than at initialisation: the mean of the logits over all positions.
+        On a larger image than at initialization: the mean of the logits over all positions.
         """
         act, init, x = activation(self.activation), INITIALIZERS["glorot"], image
         for i, width in enumerate(self.widths, start=1):

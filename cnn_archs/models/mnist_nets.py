@@ -8,17 +8,21 @@ Dropout(0.25); the widths are those of the textbook that the notes' slides follo
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.convolution import convolve
-from cnn_archs.models.layers import MaxPool, activation
+from cnn_archs.models.cpu.convolution import convolve
+from cnn_archs.models.layers import activation
+from cnn_archs.models.network import Network
+from cnn_archs.models.pooling import MaxPool
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """784 -> 512 -> 10."""
 
     num_classes: int = 10
     hidden: tuple[int, ...] = (512,)
     activation: str = "relu"
     dtype: str = "float32"
+
+    gains_from_onednn = False  # its convolutions are written for few channels
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
@@ -30,7 +34,7 @@ class MLP(nn.Module):
         return {"logits": dense(self.num_classes, self.dtype, f"fc{len(self.hidden) + 1}")(x)}
 
 
-class CNN(nn.Module):
+class CNN(Network):
     """conv 3x3 32 -> conv 3x3 64 -> max 2/2 -> dropout -> dense 128 -> dropout -> dense 10."""
 
     num_classes: int = 10
@@ -40,6 +44,8 @@ class CNN(nn.Module):
     dropout_conv: float = 0.25
     dropout_dense: float = 0.5
     dtype: str = "float32"
+
+    gains_from_onednn = False  # its convolutions are written for few channels
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
@@ -66,5 +72,5 @@ class CNN(nn.Module):
 
 
 def dense(width: int, dtype: str, name: str) -> nn.Dense:
-    """A dense layer with Keras' default initialisation: Glorot uniform, zero bias."""
+    """A dense layer with Keras' default initialization: Glorot uniform, zero bias."""
     return nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), dtype=dtype, name=name)

@@ -1,4 +1,4 @@
-"""The ledger, row by row: sizes, parameters and multiply-adds as arithmetic, receptive fields."""
+"""The rows of summaries: sizes, parameters and multiply-adds as arithmetic, receptive fields."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cnn_archs import cli, models
-from cnn_archs.analysis import ledger
+from cnn_archs.models import summary
 
 # fmt: off
 LEDGERS = {
@@ -68,17 +68,17 @@ def of(row):
 
 @pytest.mark.parametrize("name, image", LEDGERS)
 def test_every_row(name, image):
-    rows = ledger.ledger(models.create(name), image)
+    rows = summary.summarize(models.create(name), image)
     assert [of(row) for row in rows] == LEDGERS[name, image]
-    totals = ledger.totals(rows)
+    totals = summary.totals(rows)
     assert (totals["params"], totals["macs"]) == TOTALS[name]
 
 
 @pytest.mark.parametrize("expected", TABLES, ids=[t["name"] for t in TABLES])
 def test_the_tables_of_the_papers(expected):
     model = models.create(expected["model"], **expected["fields"])
-    rows = ledger.ledger(model, tuple(expected["input"]), train=expected["train"])
-    totals = ledger.totals(rows)
+    rows = summary.summarize(model, tuple(expected["input"]), train=expected["train"])
+    totals = summary.totals(rows)
     assert (totals["params"], totals["macs"]) == (expected["params"], expected["macs"])
     counted = ("conv", "dense", "bn", "subsampling", "rbf")
     found = [[*r.out, r.params, r.macs] for r in rows if r.type in counted]
@@ -92,8 +92,8 @@ def test_the_tables_of_the_papers(expected):
 def test_nothing_is_allocated():
     """VGG-E has 575 MB of parameters."""
     before = len(jax.live_arrays())
-    rows = ledger.ledger(models.create("vgg_e"), (224, 224, 3))
-    assert ledger.totals(rows)["params"] == 143_667_240 and len(jax.live_arrays()) <= before
+    rows = summary.summarize(models.create("vgg_e"), (224, 224, 3))
+    assert summary.totals(rows)["params"] == 143_667_240 and len(jax.live_arrays()) <= before
 
 
 # --- What an output sees -------------------------------------------------------------------------
@@ -101,14 +101,18 @@ def test_nothing_is_allocated():
 
 def test_receptive_fields_of_the_layers_of_lenet5():
     """Section II.B: C5's 5x5 windows on S4 cover all of the 32x32 input."""
-    rows = {r.name: r.receptive_field for r in ledger.ledger(models.create("lenet5"), (28, 28, 1))}
+    rows = {
+        r.name: r.receptive_field for r in summary.summarize(models.create("lenet5"), (28, 28, 1))
+    }
     assert [rows[layer] for layer in ("C1", "S2", "C3", "S4", "C5")] == [5, 6, 14, 16, 32]
 
 
 def test_receptive_fields_of_vgg():
     """Section 2.3: two 3x3 layers see 5x5, three 7x7, as the one 5x5 layer for each two."""
     sees = {
-        name: {r.name: r.receptive_field for r in ledger.ledger(models.create(name), (224, 224, 3))}
+        name: {
+            r.name: r.receptive_field for r in summary.summarize(models.create(name), (224, 224, 3))
+        }
         for name in ("vgg_a", "vgg_b", "vgg_b_5x5", "vgg_d")
     }
     assert sees["vgg_a"]["conv1_1"] == 3
@@ -119,7 +123,7 @@ def test_receptive_fields_of_vgg():
     assert sees["vgg_d"]["conv3_3"] == sees["vgg_d"]["pool2"] + (7 - 1) * 2 * stride
 
 
-class Three3x3(nn.Module):
+class Three3x3(models.Network):
     @nn.compact
     def __call__(self, image, *, train):
         for _ in range(3):
@@ -127,7 +131,7 @@ class Three3x3(nn.Module):
         return {"logits": image}
 
 
-class Branches(nn.Module):
+class Branches(models.Network):
     """A residual unit of stride 2 and a module with branches: what they see is not a chain's."""
 
     @nn.compact
@@ -142,7 +146,7 @@ class Branches(nn.Module):
 
 
 def reach(model, image):
-    rows = ledger.ledger(model, image)
+    rows = summary.summarize(model, image)
     return {r.name: (r.receptive_field, r.stride, r.offset) for r in rows}
 
 
@@ -184,20 +188,20 @@ def test_what_is_said_to_be_seen_is_what_the_gradient_reaches(layer):
 
     gradient, at = jax.jit(jax.grad(output, has_aux=True))(jnp.ones((1, *image)))
     reached = np.flatnonzero(np.abs(gradient[0]).sum((1, 2)))
-    (row,) = [r for r in ledger.ledger(model, image) if r.name == layer]
+    (row,) = [r for r in summary.summarize(model, image) if r.name == layer]
     first = row.offset + int(at) * row.stride
     assert first >= 0 and first + row.receptive_field <= image[0]  # nothing is cut off
     assert (reached[0], reached[-1]) == (first, first + row.receptive_field - 1)
 
 
 def test_a_layer_that_the_ledger_does_not_know_is_an_error():
-    class Strange(nn.Module):
+    class Strange(models.Network):
         @nn.compact
         def __call__(self, image, *, train):
             return {"logits": image * self.param("scale", nn.initializers.ones, ())}
 
     with pytest.raises(ValueError, match="outside of any layer: scale"):
-        ledger.ledger(Strange(), (4, 4, 1))
+        summary.summarize(Strange(), (4, 4, 1))
 
 
 # --- summarize -----------------------------------------------------------------------------------
@@ -209,7 +213,7 @@ def summarize(capsys, *arguments):
 
 
 def test_table_shows_every_layer_and_the_sum(capsys):
-    rows = ledger.ledger(models.create("lenet5"), (28, 28, 1))
+    rows = summary.summarize(models.create("lenet5"), (28, 28, 1))
     lines = summarize(capsys, "--config=lenet5_mnist").splitlines()
     assert [line.split()[0] for line in lines] == ["layer", *(r.name for r in rows), "total"]
     assert lines[-1].split()[:3] == ["total", "61,706", "416,520"]
@@ -295,7 +299,7 @@ def test_train_counts_the_auxiliary_heads(capsys):
         (("--config=googlenet_imagenet", "--config.model.modules.3a=(1,2)"), "has 2 widths"),
         (("--config=resnet_imagenet:50_x",), "no value 'resnet50_x'; did you mean"),
         (("--config=resnet_imagenet", "--config.model.shortcut=D"), "not one of A, B, C, none"),
-        (("--config=alexnet_imagenet", "--compare.model.colour=1"), "no key 'model.colour'"),
+        (("--config=alexnet_imagenet", "--compare.model.color=1"), "no key 'model.color'"),
         (("--config=alexnet_imagenet", "--config.model.widths=(96,256)"), "model alexnet: "),
         (("--config=alexnet_imagenet", "--config.model.width=-1"), "must be more than 0"),
         (("--config=resnet_imagenet", "--config.model.blocks=(0,1,1,1)"), "at least one unit"),

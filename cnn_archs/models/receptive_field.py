@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 from jax.extend.core import Jaxpr, Literal, Primitive
 
+from cnn_archs.models.network import WHOLE, Window, Windows
+
 # One layer of a network, as far as shapes go: (x, row=number, shape=, dtype=) -> its output.
 layer = Primitive("layer")
 
@@ -17,14 +19,6 @@ layer = Primitive("layer")
 @layer.def_abstract_eval
 def _(x, *, row, shape, dtype):
     return jax.core.ShapedArray(shape, dtype)
-
-
-class Window(NamedTuple):
-    """What one output of a layer takes along an axis of its input. before: the padding there."""
-
-    size: int
-    stride: int = 1
-    before: int = 0
 
 
 class Axis(NamedTuple):
@@ -51,8 +45,6 @@ class Axis(NamedTuple):
 
 
 Field = tuple[Axis, Axis] | None  # down and across; None: not known
-Windows = tuple[Window, Window] | None
-WHOLE = (Window(0), Window(0))  # as large as its input and its number of outputs make it
 
 
 def field_of(image: Sequence[int]) -> Field:

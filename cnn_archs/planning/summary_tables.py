@@ -1,17 +1,20 @@
-"""The ledger as it is read: text, Markdown, JSON; one network, or two side by side."""
+"""The summary of a network as text, Markdown or JSON: one network, or two side by side."""
 
 import dataclasses
 import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from cnn_archs.analysis.ledger import Row, totals
+from cnn_archs.models.summary import LayerSummary, totals
 from cnn_archs.table import Table
 
+Pair = tuple[LayerSummary | None, LayerSummary | None]
 WORDS = (0, 1)  # columns of words; the others are numbers
 
 
-def document(name: str, image_shape: tuple[int, int, int], rows: Sequence[Row]) -> dict[str, Any]:
+def document(
+    name: str, image_shape: tuple[int, int, int], rows: Sequence[LayerSummary]
+) -> dict[str, Any]:
     """For `summarize --format=json`."""
     layers = [
         {k: v for k, v in dataclasses.asdict(r).items() if (k, v) != ("branches", None)}
@@ -25,7 +28,7 @@ def text(tables: Sequence[Table], form: str) -> str:
     return "\n\n".join(t.markdown() if form == "markdown" else t.text() for t in tables)
 
 
-def tables(rows: Sequence[Row]) -> list[Table]:
+def tables(rows: Sequence[LayerSummary]) -> list[Table]:
     """A row a layer; and of modules with branches, what each branch costs."""
     head = ("layer", "type", "window", "output", "parameters", "multiply-adds", "bytes")
     lines = [
@@ -43,7 +46,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     return [layers, branches(modules)] if modules else [layers]
 
 
-def branches(modules: Sequence[Row]) -> Table:
+def branches(modules: Sequence[LayerSummary]) -> Table:
     """Modules with branches: parameters and multiply-adds of each branch, a line for each."""
     names = list(dict.fromkeys(name for r in modules for name in r.branches or {}))
     lines = []
@@ -56,7 +59,7 @@ def branches(modules: Sequence[Row]) -> Table:
     return Table(("module", "", "output", *names, "sum"), lines, WORDS)
 
 
-def side_by_side(a: Sequence[Row], b: Sequence[Row]) -> Table:
+def side_by_side(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> Table:
     """Networks A and B, layers of the same name in one line; ratio: B's multiply-adds in A's."""
     heads = (f"{c} {name}" for name in "AB" for c in ("output", "parameters", "multiply-adds"))
     lines = []
@@ -65,16 +68,16 @@ def side_by_side(a: Sequence[Row], b: Sequence[Row]) -> Table:
         assert row
         lines.append((row.name, row.type, *cells(x), *cells(y), ratio(x, y)))
     x, y = (
-        Row("total", "", (0, 0, 0), sums["params"], sums["macs"], memory=sums["memory"])
+        LayerSummary("total", "", (0, 0, 0), sums["params"], sums["macs"], memory=sums["memory"])
         for sums in (totals(a), totals(b))
     )
     lines.append(("total", "", "", *cells(x)[1:], "", *cells(y)[1:], ratio(x, y)))
     return Table(("layer", "type", *heads, "ratio"), lines, WORDS)
 
 
-def matched(a: Sequence[Row], b: Sequence[Row]) -> list[tuple[Row | None, Row | None]]:
-    """Rows of the same name together, the others alone, in the order of both."""
-    pairs: list[tuple[Row | None, Row | None]] = []
+def matched(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> list[Pair]:
+    """Return the rows in the order of both networks, those of the same name side by side."""
+    pairs: list[Pair] = []
     matcher = difflib.SequenceMatcher(None, [r.name for r in a], [r.name for r in b], False)
     for tag, a0, a1, b0, b1 in matcher.get_opcodes():
         if tag == "equal":
@@ -84,11 +87,11 @@ def matched(a: Sequence[Row], b: Sequence[Row]) -> list[tuple[Row | None, Row | 
     return pairs
 
 
-def cells(row: Row | None) -> tuple[str, str, str]:
+def cells(row: LayerSummary | None) -> tuple[str, str, str]:
     return (size(row.out), f"{row.params:,}", f"{row.macs:,}") if row else ("", "", "")
 
 
-def ratio(x: Row | None, y: Row | None) -> str:
+def ratio(x: LayerSummary | None, y: LayerSummary | None) -> str:
     """Of the multiply-adds: the second's in parts of the first's."""
     return f"{y.macs / x.macs:.2f}" if x and y and x.macs else ""
 

@@ -4,7 +4,7 @@ XLA is slow there at three things that a training step consists of: it computes 
 operations again in each of its readers, it reduces maps over their first axes one number at a time,
 and it has few good convolutions of its own. `training_step` tells the layers, while such a step is
 traced, that they are to be written in the forms that avoid this: `written_once` here,
-`normalization.py` and `cpu_convolution.py`. All of them give the values of the usual forms, to
+`batch_norm.py` and `step_convolution.py`. All of them give the values of the usual forms, to
 rounding. Everywhere else (evaluation, accelerators, several devices) the usual forms are used.
 
 The numbers that justify each form are in `benchmarks/NOTES.md`.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import jax
 
-from cnn_archs.models.apart import apart
+from cnn_archs.models.cpu.isolate import apart
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cnn_archs.models.apart import apart
+from cnn_archs.models.cpu.isolate import apart
 
 Kept = tuple[jax.Array, jax.Array]
 

@@ -1,4 +1,4 @@
-"""Changes of colour against Pillow, numpy and the papers' formulas."""
+"""Changes of color against Pillow, numpy and the papers' formulas."""
 
 import itertools
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance
 from scipy import stats
 
-from cnn_archs.data import colour
+from cnn_archs.data import color
 from cnn_archs.errors import ConfigError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (300, 6, 5, 3)).astype(np.float32)
@@ -22,7 +22,7 @@ EIGENVECTORS = np.array(
 
 
 def changed(name, images, seed=0, **knobs):
-    change = jax.jit(colour.create(name, **knobs))
+    change = jax.jit(color.create(name, **knobs))
     return np.asarray(change(jax.random.key(seed), jnp.asarray(images)))
 
 
@@ -32,7 +32,7 @@ def shifts(n, sigma, seed=0):
     return changed("pca", black, seed, sigma=sigma)[:, 0, 0]
 
 
-def test_pca_adds_one_colour_to_all_pixels_of_an_image_and_clips_nothing():
+def test_pca_adds_one_color_to_all_pixels_of_an_image_and_clips_nothing():
     out = changed("pca", IMAGES, sigma=1.0)
     added = out - IMAGES
     np.testing.assert_allclose(added, np.broadcast_to(added[:, :1, :1], added.shape), atol=1e-4)
@@ -58,13 +58,13 @@ def test_pca_of_sigma_0_changes_nothing():
     assert (changed("pca", IMAGES, sigma=0.0) == IMAGES).all()
 
 
-def grey(image):
+def gray(image):
     return image @ WEIGHTS if image.shape[-1] == 3 else image[..., 0]
 
 
 def blend(image, which, f):
     """torchvision's adjust_brightness, adjust_contrast, adjust_saturation, in float64."""
-    other = (0.0, grey(image).mean(), grey(image)[..., None])[which]
+    other = (0.0, gray(image).mean(), gray(image)[..., None])[which]
     return np.clip(f * image + (1 - f) * other, 0, 255)
 
 
@@ -74,7 +74,7 @@ def test_the_three_blends_are_pillow_s(which, name):
     f = np.linspace(0.2, 1.8, 20, dtype=np.float32)
     factors = np.full((20, 3), np.nan, np.float32)  # the other two take no part
     factors[:, which] = f
-    out = colour.blended(jnp.asarray(images), jnp.full(20, which), jnp.asarray(factors))
+    out = color.blended(jnp.asarray(images), jnp.full(20, which), jnp.asarray(factors))
     for image, factor, ours in zip(images, f, np.asarray(out), strict=True):
         picture = Image.fromarray(image.astype(np.uint8))
         theirs = np.asarray(getattr(ImageEnhance, name)(picture).enhance(float(factor)), float)
@@ -88,17 +88,17 @@ AMOUNTS = {"brightness": 0.4, "contrast": 0.3, "saturation": 0.2}
 def drawn_factors(channels=3, seed=0, **amounts):
     """The factors f64[N, 3] of `jitter`, found from images that no factor takes to 0 or 255.
 
-    There the mean grey says brightness, the spread of grey contrast, the spread of colour
+    There the mean gray says brightness, the spread of gray contrast, the spread of color
     saturation, whatever the order.
     """
     dull = 110 + IMAGES[..., :channels] / 16
     out = changed("jitter", dull, seed, **amounts).astype(float)
     found = []
     for before, after in zip(dull.astype(float), out, strict=True):
-        b = grey(after).mean() / grey(before).mean()
-        bc = grey(after).std() / grey(before).std()
-        colourful = [(image - grey(image)[..., None]).std() for image in (before, after)]
-        found.append((b, bc / b, colourful[1] / colourful[0] / bc if channels == 3 else 1.0))
+        b = gray(after).mean() / gray(before).mean()
+        bc = gray(after).std() / gray(before).std()
+        colorful = [(image - gray(image)[..., None]).std() for image in (before, after)]
+        found.append((b, bc / b, colorful[1] / colorful[0] / bc if channels == 3 else 1.0))
     return np.array(found), dull, out
 
 
@@ -138,7 +138,7 @@ def test_a_factor_is_never_below_0():
     assert stats.kstest(factors[:, 2], stats.uniform(0, 2.5).cdf).pvalue > 0.001
 
 
-def test_jitter_of_grey_images_leaves_them_grey():
+def test_jitter_of_gray_images_leaves_them_gray():
     factors, _, _ = drawn_factors(channels=1, **AMOUNTS)
     assert (np.abs(factors[:, :2] - 1).max(0) > 0.2).all()
     saturated = changed("jitter", IMAGES[..., :1], brightness=0.0, contrast=0.0, saturation=0.5)
@@ -152,18 +152,18 @@ def test_a_change_is_a_function_of_its_key(name, knobs):
 
 
 def test_none_is_the_images():
-    assert colour.create("none")(jax.random.key(0), IMAGES) is IMAGES
+    assert color.create("none")(jax.random.key(0), IMAGES) is IMAGES
 
 
 @pytest.mark.parametrize(
     "name, knobs, channels, message",
     [
-        ("pca", {"sigma": -0.1}, 3, "colour.sigma=-0.1"),
+        ("pca", {"sigma": -0.1}, 3, "color.sigma=-0.1"),
         ("pca", {"sigma": 0.1}, 1, "pca: needs 3 channels, not 1"),
-        ("jitter", {**AMOUNTS, "contrast": -1.0}, 3, "colour.contrast=-1"),
+        ("jitter", {**AMOUNTS, "contrast": -1.0}, 3, "color.contrast=-1"),
         ("jitter", AMOUNTS, 2, "jitter: needs 1 or 3 channels, not 2"),
     ],
 )
 def test_what_makes_no_sense_is_named(name, knobs, channels, message):
     with pytest.raises(ConfigError, match=message):
-        colour.create(name, **knobs)(jax.random.key(0), jnp.zeros((1, 2, 2, channels)))
+        color.create(name, **knobs)(jax.random.key(0), jnp.zeros((1, 2, 2, channels)))

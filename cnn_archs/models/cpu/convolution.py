@@ -112,7 +112,7 @@ def convolve_patches(
 
 
 def convolve_folded(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """With `fold` neighbouring columns taken as channels, so that there are 24 maps or more.
+    """With `fold` neighboring columns taken as channels, so that there are 24 maps or more.
 
     24 is what the CPU's matrix product takes at a time. A column group of the output sees `seen`
     groups of the input, through `fold` copies of the kernel, each one column further right.

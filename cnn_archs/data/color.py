@@ -1,4 +1,4 @@
-"""Random changes of colour: pure functions of (key, f32[N, H, W, C] with raw pixels, 0 to 255)."""
+"""Random changes of color: pure functions of (key, f32[N, H, W, C] with raw pixels, 0 to 255)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ DIRECTIONS = np.array(
     ],
     np.float32,
 )
-LUMA = (0.299, 0.587, 0.114)  # grey, of red, green and blue
+LUMA = (0.299, 0.587, 0.114)  # gray, of red, green and blue
 
 
 def pca(*, sigma: float) -> Augment:
@@ -33,11 +33,11 @@ def pca(*, sigma: float) -> Augment:
     no image left; so the paper's pixels are not those.) Nothing is clipped.
     """
     if sigma < 0:
-        raise ConfigError(f"colour.sigma={sigma}: must be at least 0")
+        raise ConfigError(f"color.sigma={sigma}: must be at least 0")
 
     def change(key: jax.Array, images: jax.Array) -> jax.Array:
         if images.shape[-1] != 3:
-            raise ConfigError(f"colour.name=pca: needs 3 channels, not {images.shape[-1]}")
+            raise ConfigError(f"color.name=pca: needs 3 channels, not {images.shape[-1]}")
         alpha = sigma * jax.random.normal(key, (len(images), 3))
         along = (alpha * VARIANCES[None])[:, :, None] * DIRECTIONS[None]  # of each component
         return images + 255 * along.sum(1)[:, None, None, :]
@@ -46,16 +46,16 @@ def pca(*, sigma: float) -> Augment:
 
 
 def jitter(*, brightness: float, contrast: float, saturation: float) -> Augment:
-    """Blends of the image with black, with its mean grey, and with itself in grey.
+    """Blends of the image with black, with its mean gray, and with itself in gray.
 
     x <- f x + (1 - f) other, clipped to 0..255, for each of the three, f uniform in 1 - amount to
     1 + amount (at least 0); in an order of its own for each image. As torchvision's ColorJitter.
-    Images of one channel are grey already: saturation leaves them as they are.
+    Images of one channel are gray already: saturation leaves them as they are.
     """
     amounts = np.array([brightness, contrast, saturation], np.float32)
     for name, amount in zip(("brightness", "contrast", "saturation"), amounts, strict=True):
         if amount < 0:
-            raise ConfigError(f"colour.{name}={amount:g}: must be at least 0")
+            raise ConfigError(f"color.{name}={amount:g}: must be at least 0")
     low, high = np.maximum(1 - amounts, 0), 1 + amounts
 
     def change(key: jax.Array, images: jax.Array) -> jax.Array:
@@ -72,7 +72,7 @@ def jitter(*, brightness: float, contrast: float, saturation: float) -> Augment:
 
 def blended(images: jax.Array, which: jax.Array, factors: jax.Array) -> jax.Array:
     """One of the three blends of `jitter` for each image: `which` i32[N], of factors f32[N, 3]."""
-    gray = grey(images)
+    gray = to_gray(images)
     mean = gray.mean((1, 2), keepdims=True)
     which = which[:, None, None, None]
     other = jnp.where(which == 0, 0.0, jnp.where(which == 1, mean, gray))
@@ -80,19 +80,19 @@ def blended(images: jax.Array, which: jax.Array, factors: jax.Array) -> jax.Arra
     return jnp.clip(f * images + (1 - f) * other, 0, 255)
 
 
-def grey(images: jax.Array) -> jax.Array:
+def to_gray(images: jax.Array) -> jax.Array:
     """f32[N, H, W, 1 or 3] -> f32[N, H, W, 1]."""
     if images.shape[-1] == 1:
         return images
     if images.shape[-1] != 3:
-        raise ConfigError(f"colour.name=jitter: needs 1 or 3 channels, not {images.shape[-1]}")
+        raise ConfigError(f"color.name=jitter: needs 1 or 3 channels, not {images.shape[-1]}")
     red, green, blue = (images[..., c, None] for c in range(3))
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
-COLOURS: dict[str, Callable[..., Augment]] = {"none": none, "pca": pca, "jitter": jitter}
+COLORS: dict[str, Callable[..., Augment]] = {"none": none, "pca": pca, "jitter": jitter}
 
 
 def create(name: str, **knobs: Any) -> Augment:
-    """The change of colour `name`; ConfigError for a knob that is out of its range."""
-    return COLOURS[name](**knobs)
+    """The change of color `name`; ConfigError for a knob that is out of its range."""
+    return COLORS[name](**knobs)

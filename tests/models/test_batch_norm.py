@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cnn_archs.models import cpu
+from cnn_archs.models.cpu import training_step as cpu
+from cnn_archs.models.cpu.batch_norm import column_sums, is_far, moments, normalize
 from cnn_archs.models.layers import BatchNorm
-from cnn_archs.models.normalization import column_sums, is_far, moments, normalize
 
 EPSILON = 1e-5
 

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cnn_archs.models.convolution import NHWC, SMALL, convolve_groups, convolve_patches
-from cnn_archs.models.cpu import computed_once, traced_step
+from cnn_archs.models.cpu.convolution import NHWC, SMALL, convolve_groups, convolve_patches
+from cnn_archs.models.cpu.training_step import computed_once, traced_step
 
 Pair = tuple[int, int]
 NDHWC = ("NDHWC", "DHWIO", "NDHWC")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from jax import lax
 
-from cnn_archs.models import cpu
-from cnn_archs.models.cpu_convolution import PART, convolve_as_traced
+from cnn_archs.models.cpu import training_step as cpu
+from cnn_archs.models.cpu.step_convolution import PART, convolve_as_traced
 from cnn_archs.train import on_one_cpu
 
 PLAIN = dict(

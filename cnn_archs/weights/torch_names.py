@@ -13,46 +13,43 @@ compute the same in both.
 
 from collections.abc import Callable
 
-import flax.linen as nn
-
+from cnn_archs.models import vgg
 from cnn_archs.models.alexnet import AlexNet
 from cnn_archs.models.googlenet import GoogLeNet
 from cnn_archs.models.inception_v3 import InceptionV3
-from cnn_archs.models.layers import chosen
+from cnn_archs.models.network import Network
 from cnn_archs.models.resnet import ResNet
-from cnn_archs.models.vgg import TABLE_1, VGG
+from cnn_archs.models.vgg import VGG
 
-Path = tuple[str, ...]  # of a module: the names on the way to it
-Names = Callable[[Path], str]
+KeyPath = tuple[str, ...]  # the names of the modules on the way to a module
+Names = Callable[[KeyPath], str]
 
 
-def names(model: nn.Module) -> Names | None:
+def names(model: Network) -> Names | None:
     """path of a module of `model` -> its name in torch. None if torch has no such model."""
     rule = RULES.get(type(model))
     return rule(model) if rule else None
 
 
-def alexnet(model: AlexNet) -> Names:
+def alexnet_names(model: AlexNet) -> Names:
     """By position; ReLU, pooling and dropout count too."""
     features = {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10}
-    table: dict[Path, str] = {(layer,): f"features.{i}" for layer, i in features.items()}
+    table: dict[KeyPath, str] = {(layer,): f"features.{i}" for layer, i in features.items()}
     table |= {("fc6",): "classifier.1", ("fc7",): "classifier.4", ("fc8",): "classifier.6"}
     return table.__getitem__
 
 
-def vgg(model: VGG) -> Names:
+def vgg_names(model: VGG) -> Names:
     """By position; ReLU, pooling and dropout count too."""
-    table: dict[Path, str] = {
+    table: dict[KeyPath, str] = {
         ("fc6",): "classifier.0",
         ("fc7",): "classifier.3",
         ("fc8",): "classifier.6",
     }
     at = 0
-    column = chosen("column", model.column, TABLE_1)
-    for block, layers in enumerate(column.split("|"), start=1):
-        for i, layer in enumerate(layers.split(), start=1):
-            if layer != "LRN":
-                name = f"conv{block}_{i}"
+    for block in vgg.layers_of(model.column):
+        for name, window, _ in block:
+            if window:  # response normalization takes no number
                 table[(name,)] = table[name, "conv"] = f"features.{at}"
                 table[name, "norm"] = f"features.{at + 1}"
                 at += 3 if model.batch_norm else 2
@@ -60,10 +57,14 @@ def vgg(model: VGG) -> Names:
     return table.__getitem__
 
 
-def googlenet(model: GoogLeNet) -> Names:
+def googlenet_names(model: GoogLeNet) -> Names:
     """A convolution is called `conv` inside its block, and its norm `bn`."""
-    blocks: dict[Path, str] = {("conv1",): "conv1", ("conv2_reduce",): "conv2", ("conv2",): "conv3"}
-    table: dict[Path, str] = {
+    blocks: dict[KeyPath, str] = {
+        ("conv1",): "conv1",
+        ("conv2_reduce",): "conv2",
+        ("conv2",): "conv3",
+    }
+    table: dict[KeyPath, str] = {
         **{("fc",): "fc", ("conv1_depthwise",): "conv1.depthwise"},
         **{("conv1_pointwise",): "conv1.pointwise", ("conv1_pointwise", "norm"): "conv1.bn"},
         ("conv1_pointwise", "conv"): "conv1.pointwise",
@@ -85,17 +86,17 @@ def googlenet(model: GoogLeNet) -> Names:
     return table.__getitem__
 
 
-def inception_v3(model: InceptionV3) -> Names:
+def inception_v3_names(model: InceptionV3) -> Names:
     """Our names are torchvision's."""
     return lambda path: ".".join("bn" if part == "norm" else part for part in path)
 
 
-def resnet(model: ResNet) -> Names:
+def resnet_names(model: ResNet) -> Names:
     """Stages and units count from 1 and 0, layers of a unit from 1."""
     cifar = model.stem == "3x3"
     shortcut = "shortcut" if cifar else "downsample"
     layers = ("3x3a", "3x3b") if model.kind == "basic" else ("1x1a", "3x3", "1x1b")
-    table: dict[Path, str] = {
+    table: dict[KeyPath, str] = {
         **{("conv1",): "conv1", ("conv1", "conv"): "conv1", ("conv1", "norm"): "bn1"},
         **{("final_bn",): "bn_final", ("fc",): "linear" if cifar else "fc"},
     }
@@ -110,10 +111,10 @@ def resnet(model: ResNet) -> Names:
     return table.__getitem__
 
 
-RULES: dict[type[nn.Module], Callable[..., Names]] = {
-    AlexNet: alexnet,
-    VGG: vgg,
-    GoogLeNet: googlenet,
-    InceptionV3: inception_v3,
-    ResNet: resnet,
+RULES: dict[type[Network], Callable[..., Names]] = {
+    AlexNet: alexnet_names,
+    VGG: vgg_names,
+    GoogLeNet: googlenet_names,
+    InceptionV3: inception_v3_names,
+    ResNet: resnet_names,
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cnn_archs import models
-from cnn_archs.analysis import ledger
+from cnn_archs.models import summary
 from cnn_archs.setup import once
 
 F = torch.nn.functional
@@ -28,10 +28,10 @@ LAYERS = [
 
 @pytest.mark.parametrize("lrn", [True, False])
 def test_every_layer(lrn):
-    found = ledger.ledger(models.create("four_layers", lrn=lrn), (32, 32, 3))
+    found = summary.summarize(models.create("four_layers", lrn=lrn), (32, 32, 3))
     rows = [(r.name, r.type, r.window, r.out, r.params, r.macs) for r in found]
     assert rows == [row for row in LAYERS if lrn or row[1] != "lrn"]
-    assert ledger.totals(found)["params"] == 85_098
+    assert summary.totals(found)["params"] == 85_098
 
 
 def in_torch(params, image, activation, lrn):

@@ -13,9 +13,9 @@ from jax import lax
 
 from cnn_archs import models
 from cnn_archs.compiler_options import known
-from cnn_archs.models import cpu
-from cnn_archs.models.convolution import NHWC
-from cnn_archs.models.cpu_convolution import convolve
+from cnn_archs.models.cpu import training_step as cpu
+from cnn_archs.models.cpu.convolution import NHWC
+from cnn_archs.models.cpu.step_convolution import convolve
 from cnn_archs.train import losses, on_one_cpu, steps
 
 FUSED = ("xla_cpu_use_fusion_emitters",)  # the one of OPTIONS that decides what is fused

@@ -1,0 +1,105 @@
+"""Runs of older commits, whose configs have other names for some keys, are read and resumed.
+
+`older/` has the config.json and the result.json of a run that commit b66d5cc made.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import cnn_archs.config as configs
+from cnn_archs import cli
+from cnn_archs.planning import throughput
+from cnn_archs.report.read_runs import collect
+from cnn_archs.run_dir import RunDir, SweepDir, read_result
+
+OLDER = Path(__file__).resolve().parent / "older"
+KEYS = ("color.name=jitter", "data.downsample=2", "data.on_corrupt=skip")
+MORE = ("model.name=mlp", "model.hidden=(4,)", "steps=4", "data.batch_size=50")
+SAME = ("--config=lenet5_digits", *(f"--config.{key}" for key in (*MORE, *KEYS)))
+
+
+def test_the_files_are_of_the_older_commit():
+    config = json.loads((OLDER / "config.json").read_text())
+    assert config["color"]["name"] == "jitter" and "color" not in config
+    assert (config["data"]["shrink"], config["data"]["damaged"]) == (2, "skip")
+    made = json.loads((OLDER / "result.json").read_text())["made"]
+    assert made["config"] == config and made["git_commit"].startswith("b66d5cc")
+
+
+def test_its_config_is_that_of_the_same_experiment_today():
+    expected = configs.load("lenet5_digits", [*MORE, *KEYS])
+    assert RunDir(OLDER).config().to_json(sort_keys=True) == expected.to_json(sort_keys=True)
+    saved = [RunDir(OLDER).saved_config(), read_result(OLDER / "result.json")["made"]["config"]]
+    for config in saved:
+        assert config == json.loads(expected.to_json())
+
+
+def test_its_result_is_of_the_same_training_for_plan():
+    asked = json.loads(configs.load("lenet5_digits", [*MORE, *KEYS]).to_json())
+    assert throughput.is_alike(read_result(OLDER / "result.json"), asked)
+    other = json.loads(configs.load("lenet5_digits", [*MORE, *KEYS[1:]]).to_json())
+    assert not throughput.is_alike(read_result(OLDER / "result.json"), other)
+
+
+def test_a_report_names_its_keys_as_they_are_today(tmp_path):
+    for name in ("config.json", "result.json"):
+        shutil.copy(OLDER / name, tmp_path)
+    for path in (tmp_path, tmp_path / "result.json"):
+        ((cell,),) = [collection.cells for collection in collect([path])]
+        assert cell.config["color"]["name"] == "jitter"
+        assert set(KEYS) < set(cell.overrides)
+
+
+def test_a_sweep_of_an_older_commit_names_its_keys_as_they_are_today(tmp_path):
+    older = ["lenet5_digits", "color.name=pca", "color.sigma=0.2", "data.downsample=2", "steps=4"]
+    stated = {
+        "title": "t",
+        "seeds": 1,
+        "cells": {"a": older},
+        "overrides": ["data.on_corrupt=skip"],
+    }
+    (tmp_path / "sweep.json").write_text(json.dumps(stated))
+    found = SweepDir(tmp_path).stated()
+    today = ["lenet5_digits", "color.name=pca", "color.sigma=0.2", "data.downsample=2", "steps=4"]
+    assert found["cells"] == {"a": today} and found["overrides"] == ["data.on_corrupt=skip"]
+
+
+def test_an_older_run_is_resumed_and_evaluated(tmp_path, capsys):
+    """The newer keys are those of the config.json alone: checkpoints have none."""
+    assert cli.main(["train", *SAME, f"--workdir={tmp_path}"]) == 0
+    shutil.copy(OLDER / "config.json", tmp_path)
+    assert cli.main(["evaluate", f"--workdir={tmp_path}"]) == 0
+    assert cli.main(["train", *SAME, f"--workdir={tmp_path}", "--config.steps=6"]) == 0
+    assert '"shrink"' not in (tmp_path / "config.json").read_text()
+    shutil.copy(OLDER / "config.json", tmp_path)
+    other = ("--config.color.name=none", f"--workdir={tmp_path}")
+    capsys.readouterr()
+    assert cli.main(["train", *SAME, *other]) == 2
+    assert "another config (color.brightness, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("color.name=pca", "color.name"),
+        ("data.on_corrupt=skip", "data.on_corrupt"),
+        ("data.downsample=2", "data.downsample"),
+    ],
+)
+def test_an_old_key_on_the_command_line_is_an_error_that_names_the_new_one(old, new, capsys):
+    assert cli.main(["train", f"--config.{old}"]) == 2
+    key = old.partition("=")[0]
+    error = f"error: --config: no key {key!r}; did you mean {new!r}?\n"
+    assert capsys.readouterr().err == error
+
+
+def test_only_whole_keys_are_renamed():
+    assert configs.new_override("colors.name=pca") == "colors.name=pca"
+    assert configs.new_override("data.shrinkage=2") == "data.shrinkage=2"
+    assert configs.new_override("data.damaged") == "data.on_corrupt"
+    assert configs.with_new_keys({"model": {"name": "mlp", "color": 1}, "name": "old"}) == {
+        "model": {"name": "mlp", "color": 1}
+    }
