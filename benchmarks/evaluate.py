@@ -20,23 +20,22 @@ from unittest import mock
 import common
 
 
-def config_of(network: str, side: int, folder: Path) -> Any:
+def experiment_of(network: str, side: int, folder: Path) -> Any:
     """The experiment, seeing smaller images of a folder."""
     from cnn_archs import config as configs
+    from cnn_archs.experiment import start
 
     usual = configs.load(f"resnet_imagenet:{network}", [])
     sizes = {key: usual.crop[key] for key in ("smallest", "largest", "evaluate")}
     scales = [round(scale * side / 224) for scale in usual.test_scales]
-    return configs.load(
-        f"resnet_imagenet:{network}",
-        [
-            *("data.name=image_folder", f"data.data_dir={folder}", "data.holdout=0"),
-            *("data.mean=none", "schedule.name=constant"),
-            f"data.image_shape=({side},{side},3)",
-            f"test_scales={tuple(scales)}".replace(" ", ""),
-            *(f"crop.{key}={round(value * side / 224)}" for key, value in sizes.items()),
-        ],
-    )
+    overrides = [
+        *("data.name=image_folder", f"data.data_dir={folder}", "data.holdout=0"),
+        *("data.mean=none", "schedule.name=constant"),
+        f"data.image_shape=({side},{side},3)",
+        f"test_scales={tuple(scales)}".replace(" ", ""),
+        *(f"crop.{key}={round(value * side / 224)}" for key, value in sizes.items()),
+    ]
+    return start(configs.load(f"resnet_imagenet:{network}", overrides))
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         # A fifth of the folder is the test.
         draw(Path(folder), 5 * options.images)
-        rows = rows_of(config_of(options.network, options.side, Path(folder)), options)
+        rows = rows_of(experiment_of(options.network, options.side, Path(folder)), options)
     a_view = {row["protocol"]: row["seconds"] / row["views"] for row in rows}
     return {
         "ratio": max(a_view.values()) / a_view.get("single", max(a_view.values())),
@@ -57,23 +56,22 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def rows_of(config: Any, options: argparse.Namespace) -> list[dict[str, Any]]:
+def rows_of(experiment: Any, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Seconds an image and number of views of each protocol."""
     import jax
 
-    from cnn_archs import models, setup, splits
+    from cnn_archs import models
     from cnn_archs.cluster import mesh as meshes
     from cnn_archs.evaluate import protocols, views
 
-    setup.devices(config)
-    net, mesh = setup.network(config), meshes.create()
+    net, mesh = experiment.net, meshes.create()
     variables = models.init(net.model, jax.random.key(0), net.image_shape)
-    data: Any = splits.load_split(config, net, "test")
+    data: Any = experiment.dataset.split("test", net.inputs.crop)
     add = protocols.compile_add(net.model, mesh)
     cut = protocols.compile_cut(net.inputs, {}, False, mesh)
     rows = []
     for protocol in options.protocols.split(",") if options.protocols else views.PROTOCOLS:
-        passes = views.passes(protocol, net.inputs.crop, config.test_scales)
+        passes = views.passes(protocol, net.inputs.crop, experiment.test_scales)
 
         def run(passes: Any = passes) -> None:
             shown: Any = (net, [variables], data, passes, {}, options.batch, mesh)

@@ -14,10 +14,11 @@ from unittest import mock
 import numpy as np
 import sides
 
-from cnn_archs import cache, setup
+from cnn_archs import cache
 from cnn_archs import config as configs
 from cnn_archs.data import order, sources
 from cnn_archs.data.sources import Split
+from cnn_archs.experiment import start
 from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.run import Run
 from cnn_archs.weights import torch_layout
@@ -33,15 +34,14 @@ def random_images(image: tuple[int, int, int], classes: int, examples: int) -> S
 
 def assembled(experiment: str, overrides: list[str], split: Split) -> Run:
     """The run of an experiment at step 0, with `split` for its dataset."""
-    config = configs.load(experiment, overrides)
-    setup.devices(config)
+    resolved = start(configs.load(experiment, overrides))
     few = split.take(np.arange(len(split.classes)))
 
     def load(name: str, part: str, data_dir: str) -> Split:
         return split if part == "train" else few
 
     with mock.patch.object(sources, "load", load):
-        return assemble(Part(config))
+        return assemble(Part(resolved))
 
 
 def weights_for_torch(run: Run) -> dict[str, np.ndarray]:

@@ -53,3 +53,10 @@ def parses(xla_flags: str) -> bool:
         capture_output=True,
     )
     return done.returncode == 0
+
+
+def once() -> dict[str, Any] | None:
+    """Return compiler options for a program that runs once: on a CPU, quick to compile."""
+    if jax.default_backend() != "cpu":
+        return None
+    return known({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})

@@ -8,24 +8,26 @@ that section afresh from its own defaults. Every mistake is a ConfigError of one
 import ast
 import functools
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
 from cnn_archs.errors import ConfigError, first_line, nearest
 from cnn_archs.files import read_json, reading
 
+Config: TypeAlias = ConfigDict  # what `load` and `read` return; only experiment.py looks into it
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 # Key or section in the configs of older commits -> its name today, "" where it is gone.
 OLD_KEYS = {
     "colour": "color",
     "data.damaged": "data.on_corrupt",
-    "data.downsample": "data.downsample",
+    "data.shrink": "data.downsample",
     "name": "",
 }
 
@@ -140,6 +142,11 @@ def completed(saved: Mapping[str, Any]) -> ConfigDict:
         if not isinstance(full[key], ConfigDict):
             raise TypeError(f"{key} is no section")
     return full
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+    """Return `config` as config.json holds it: sections are dicts, and tuples are lists."""
+    return json.loads(config.to_json())
 
 
 def locate(

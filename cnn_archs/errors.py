@@ -2,8 +2,8 @@
 
 import difflib
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 
 class UserError(Exception):
@@ -64,3 +64,15 @@ def first_line(e: BaseException) -> str:
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """The one of `words` that `word` was probably meant to be, if any."""
     return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)
+
+
+@contextmanager
+def user_errors(what: str) -> Iterator[None]:
+    """Turn what a constructor or a trace refuses inside into a ConfigError of one line.
+
+    what: names the part of the config that is at fault, at the beginning of that line.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, ArithmeticError, LookupError) as e:
+        raise ConfigError(f"{what}: {first_line(e)}") from e

@@ -4,14 +4,11 @@ No other module knows these names. A reader raises a DataError of one line that 
 if that file is damaged: if it is not JSON, or lacks what every commit has written to it.
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
-
-from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
 from cnn_archs.errors import ConfigError, DataError
@@ -172,7 +169,7 @@ class RunDir:
         if not self.has_config():
             raise ConfigError(f"there is no run in {self.path} (no {self._config.name})")
 
-    def config(self) -> ConfigDict:
+    def config(self) -> configs.Config:
         """The config of the run, complete and locked; ConfigError if there is no run."""
         self.check_run()
         return configs.read(self._config)
@@ -184,8 +181,8 @@ class RunDir:
         check(self._config, saved, dict.fromkeys(sections, dict))
         return configs.with_new_keys(saved)
 
-    def write_config(self, config: ConfigDict) -> None:
-        write_json(self._config, json.loads(config.to_json()))
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        write_json(self._config, config)
 
     def environment(self) -> dict[str, Any]:
         """Versions, devices, commit and command line; {} if there are none."""

@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # processes take.
 LONGEST = (
     *("test_resume", "test_experiments", "test_architectures", "test_photographs", "test_ensemble"),
-    *("test_weights", "test_parity", "test_readme", "test_cli", "test_ledger", "test_checkpoint"),
+    *("test_weights", "test_parity", "test_readme", "test_cli", "test_summary", "test_checkpoint"),
 )
 
 

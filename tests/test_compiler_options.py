@@ -3,10 +3,11 @@
 import jax
 import pytest
 
+from cnn_archs import backend
 from cnn_archs import config as configs
-from cnn_archs import setup
 from cnn_archs.compiler_options import accepts, known, known_flags
 from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import start
 
 SPLIT = {"xla_cpu_parallel_codegen_split_count": 1}
 UNKNOWN = {"xla_cpu_no_such_option": True}
@@ -38,7 +39,7 @@ def test_only_flags_that_xla_parses_are_known():
 
 
 def test_determinism_is_never_dropped_in_silence(monkeypatch):
-    monkeypatch.setattr(setup, "known_flags", lambda flags: [])
+    monkeypatch.setattr(backend, "known_flags", lambda flags: [])
     config = configs.load("lenet5_digits", ["deterministic=true"])
     with pytest.raises(ConfigError, match="--xla_gpu_deterministic_ops"):
-        setup.devices(config)
+        start(config)

@@ -21,11 +21,10 @@ from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.data import sources
 from cnn_archs.data.inputs import Prepare
+from cnn_archs.experiment import Experiment, outline, resolve
 from cnn_archs.metrics import Counts
-from cnn_archs.setup import Network, described, network
 from cnn_archs.train import curvature, steps
-from cnn_archs.train.assemble import Rules
-from cnn_archs.train.assemble import rules as rules_of
+from cnn_archs.train.recipe import Rules
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = os.environ.get("CNN_ARCHS_UPDATE_GOLDEN") == "1"
@@ -74,9 +73,9 @@ def test_the_header_has_the_command_and_the_expected_result(name):
 
 
 class Parts(NamedTuple):
-    """What a config trains: made, and not yet traced. shape: (H, W, C) of the delivered images."""
+    """What is trained: made, and not yet traced. shape: (H, W, C) of the delivered images."""
 
-    net: Network
+    experiment: Experiment
     rules: Rules
     prepare: Prepare
     step: Callable[..., steps.TrainState]
@@ -86,20 +85,21 @@ class Parts(NamedTuple):
     def first(self):
         """The state of a run's first step, as shapes."""
         _, _, optimizer, average = self.rules
-        variables = models.shapes(self.net.model, self.net.image_shape).variables
+        variables = models.shapes(self.experiment.model, self.experiment.image_shape).variables
         return jax.eval_shape(lambda v: steps.begin(v, optimizer, average), variables)
 
 
-def parts(config, net):
-    loss, _, optimizer, average = rules = rules_of(config, steps_per_epoch=100.0)
-    (h, w, c), _ = sources.describe(config.data.name)
-    delivered = (h, w) if net.inputs.resident else net.inputs.crop.delivered
-    mean = jnp.full((1, 1, c) if config.data.mean == "channel" else (*delivered, c), 127.0)
-    prepare = net.inputs.prepare({"mean": mean})
-    knobs = dict(auxiliary=config.auxiliary, micro_batch=config.data.micro_batch)
-    step = steps.train_step_of(net.model, loss, optimizer, average, prepare, **knobs)
-    evaluate = steps.eval_step_of(net.model, loss, prepare)
-    return Parts(net, rules, prepare, step, evaluate, (*delivered, c))
+def parts(experiment):
+    recipe, inputs, model = experiment.recipe, experiment.inputs, experiment.model
+    loss, _, optimizer, average = rules = recipe.rules(100.0)
+    (h, w, c), _ = sources.describe(experiment.dataset.name)
+    delivered = (h, w) if experiment.dataset.in_memory else inputs.crop.delivered
+    mean = jnp.full((1, 1, c) if inputs.mean == "channel" else (*delivered, c), 127.0)
+    prepare = inputs.prepare({"mean": mean})
+    knobs = dict(auxiliary=recipe.auxiliary, micro_batch=recipe.micro_batch)
+    step = steps.train_step_of(model, loss, optimizer, average, prepare, **knobs)
+    evaluate = steps.eval_step_of(model, loss, prepare)
+    return Parts(experiment, rules, prepare, step, evaluate, (*delivered, c))
 
 
 # These take longer to compile than all the others together.
@@ -117,11 +117,9 @@ def run_here():
 def test_one_training_step_fits_together(experiment):
     """init, the curvature where there is one, and a step, as shapes: nothing runs, no data."""
     config = configs.load(experiment, [])
-    rules_of(config, steps_per_epoch=100.0)
-    described(config)
+    outline(config).recipe.rules(100.0)
     config = shallow(config)
-    net = network(config)
-    assert net.classes == sources.describe(config.data.name)[1]
+    assert resolve(config).classes == sources.describe(config.data.name)[1]
     traced(like(config))
 
 
@@ -171,8 +169,9 @@ def traced(text):
     """Traces a step of the config `text`, and what comes before and after it."""
     base = configs.module_at(configs.EXPERIMENTS / "base.py")
     config = ConfigDict({**base.DEFAULTS, **json.loads(text)})
-    made = parts(config, network(config))
-    images = jax.ShapeDtypeStruct((config.data.batch_size, *made.shape), jnp.uint8)
+    experiment = resolve(config)
+    made, recipe = parts(experiment), experiment.recipe
+    images = jax.ShapeDtypeStruct((recipe.batch_size, *made.shape), jnp.uint8)
     labels = jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = made.first()
@@ -180,11 +179,10 @@ def traced(text):
     mask = jax.ShapeDtypeStruct(labels.shape, bool)
     counts = jax.eval_shape(made.evaluate, state.variables, images, labels, mask)
     assert counts.replace(auxiliary={}) == state.window
-    if config.optimizer.name == "sdlm":
-        net, loss = made.net, made.rules.loss
-        diagonal = curvature.gauss_newton_diagonal(net.model, loss)
-        image = jax.ShapeDtypeStruct((config.optimizer.samples, *net.image_shape), jnp.float32)
-        label = jax.ShapeDtypeStruct((config.optimizer.samples,), jnp.int32)
+    if count := recipe.curvature_examples:
+        diagonal = curvature.gauss_newton_diagonal(experiment.model, made.rules.loss)
+        image = jax.ShapeDtypeStruct((count, *experiment.image_shape), jnp.float32)
+        label = jax.ShapeDtypeStruct((count,), jnp.int32)
         assert jax.eval_shape(diagonal, state.params, image, label) == state.params
 
 
@@ -197,7 +195,7 @@ def test_two_steps_of_a_narrow_network_run(experiment):
     if "learning_rate" in configs.load(experiment, []).schedule:
         overrides.append("schedule.learning_rate=1e-4")  # the weights are not the recipe's
     config = shallow(configs.load(experiment, overrides))
-    made = parts(config, network(config))
+    made = parts(resolve(config))
     random = np.random.default_rng(0)
 
     def draw(x):  # an initialization takes as long to compile as a step
@@ -209,7 +207,7 @@ def test_two_steps_of_a_narrow_network_run(experiment):
     stats = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes.batch_stats)
     state = steps.begin({"params": params, "batch_stats": stats}, *made.rules[2:])
     images = random.integers(0, 256, (4, *made.shape), dtype=np.uint8)
-    labels = random.integers(0, made.net.classes, 4, dtype=np.int32)
+    labels = random.integers(0, made.experiment.classes, 4, dtype=np.int32)
     step = jax.jit(made.step)
     for _ in range(2):
         state = step(state, key, images, labels)

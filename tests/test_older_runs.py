@@ -23,7 +23,7 @@ SAME = ("--config=lenet5_digits", *(f"--config.{key}" for key in (*MORE, *KEYS))
 
 def test_the_files_are_of_the_older_commit():
     config = json.loads((OLDER / "config.json").read_text())
-    assert config["color"]["name"] == "jitter" and "color" not in config
+    assert config["colour"]["name"] == "jitter" and "color" not in config
     assert (config["data"]["shrink"], config["data"]["damaged"]) == (2, "skip")
     made = json.loads((OLDER / "result.json").read_text())["made"]
     assert made["config"] == config and made["git_commit"].startswith("b66d5cc")
@@ -54,13 +54,8 @@ def test_a_report_names_its_keys_as_they_are_today(tmp_path):
 
 
 def test_a_sweep_of_an_older_commit_names_its_keys_as_they_are_today(tmp_path):
-    older = ["lenet5_digits", "color.name=pca", "color.sigma=0.2", "data.downsample=2", "steps=4"]
-    stated = {
-        "title": "t",
-        "seeds": 1,
-        "cells": {"a": older},
-        "overrides": ["data.on_corrupt=skip"],
-    }
+    older = ["lenet5_digits", "colour.name=pca", "colour.sigma=0.2", "data.shrink=2", "steps=4"]
+    stated = {"title": "t", "seeds": 1, "cells": {"a": older}, "overrides": ["data.damaged=skip"]}
     (tmp_path / "sweep.json").write_text(json.dumps(stated))
     found = SweepDir(tmp_path).stated()
     today = ["lenet5_digits", "color.name=pca", "color.sigma=0.2", "data.downsample=2", "steps=4"]
@@ -84,9 +79,9 @@ def test_an_older_run_is_resumed_and_evaluated(tmp_path, capsys):
 @pytest.mark.parametrize(
     "old, new",
     [
-        ("color.name=pca", "color.name"),
-        ("data.on_corrupt=skip", "data.on_corrupt"),
-        ("data.downsample=2", "data.downsample"),
+        ("colour.name=pca", "color.name"),
+        ("data.damaged=skip", "data.on_corrupt"),
+        ("data.shrink=2", "data.downsample"),
     ],
 )
 def test_an_old_key_on_the_command_line_is_an_error_that_names_the_new_one(old, new, capsys):
@@ -97,9 +92,9 @@ def test_an_old_key_on_the_command_line_is_an_error_that_names_the_new_one(old, 
 
 
 def test_only_whole_keys_are_renamed():
-    assert configs.new_override("colors.name=pca") == "colors.name=pca"
+    assert configs.new_override("colours.name=pca") == "colours.name=pca"
     assert configs.new_override("data.shrinkage=2") == "data.shrinkage=2"
     assert configs.new_override("data.damaged") == "data.on_corrupt"
-    assert configs.with_new_keys({"model": {"name": "mlp", "color": 1}, "name": "old"}) == {
-        "model": {"name": "mlp", "color": 1}
+    assert configs.with_new_keys({"model": {"name": "mlp", "colour": 1}, "name": "old"}) == {
+        "model": {"name": "mlp", "colour": 1}
     }

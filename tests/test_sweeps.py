@@ -9,8 +9,7 @@ import pytest
 
 from cnn_archs import config as configs
 from cnn_archs import models, roles
-from cnn_archs.setup import described
-from cnn_archs.train.assemble import rules
+from cnn_archs.experiment import outline
 
 MODULES = {
     path.stem: configs.module_at(path)
@@ -66,7 +65,7 @@ def test_cells_are_distinct_and_complete(name, argument):
     configurations = resolved(name, argument)
     assert len({c.to_json() for c in configurations.values()}) == len(configurations)
     for config in configurations.values():
-        rules(config, steps_per_epoch=100.0)
+        outline(config).recipe.rules(100.0)
         parameters(config)
 
 
@@ -75,13 +74,14 @@ def parameters(config):
 
     Of the equal units of a stage two count, and of the modules four.
     """
-    model, image = described(config)
+    outlined = outline(config)
+    model = outlined.model
     if "blocks" in config.model:
         model = model.clone(blocks=tuple(min(n, 2) for n in config.model.blocks))
     if "modules" in config.model:
         few = {name: config.model.modules[name] for name in ("3b", "4a", "4d", "5a")}
         model = model.clone(modules=models.hashable(few))
-    return traced(model, image)
+    return traced(model, outlined.image_shape)
 
 
 @cache
@@ -211,7 +211,7 @@ def test_what_is_compared_on_mnist_sees_the_same_digits():
     lenet, alexnet = grid["mnist_lenet5"], grid["mnist_alexnet"]
     assert lenet.data.name == alexnet.data.name == "mnist" and lenet.epochs == alexnet.epochs
     assert alexnet.crop.name == "none" and not alexnet.mirror
-    assert described(alexnet)[1] == (32, 32, 1)
+    assert outline(alexnet).image_shape == (32, 32, 1)
 
 
 def test_five_seeds_are_tested_on_moved_digits():

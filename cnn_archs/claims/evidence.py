@@ -4,7 +4,6 @@ A result counts only if its config is that of the experiment that the claim name
 whose role changes no outcome, if it was run to its end and tested as the claim says.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,8 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
     if made is None:
         raise Refused("it does not say with which config it was made")
     try:
-        expected = json.loads(recipes.config(experiment).to_json())
-        complete = json.loads(configs.completed(made).to_json())
+        expected = configs.plain(recipes.config(experiment))
+        complete = configs.plain(configs.completed(made))
     except (KeyError, UserError) as e:
         raise Refused(f"its config is of another version ({first_line(e)})") from e
     other = roles.outcome_differences(expected, complete)

@@ -149,7 +149,7 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
     if folder.has_checkpoints():
         from cnn_archs.train import loop
 
-        loop.check_config(folder, config)
+        loop.check_config(folder, configs.plain(config))
 
 
 def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:

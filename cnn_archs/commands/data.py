@@ -43,10 +43,11 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if min(arguments.images, arguments.variants) < 1:
         raise ConfigError("augment: --images and --variants must be at least 1")
 
+    from cnn_archs.experiment import start
     from cnn_archs.files import writing
     from cnn_archs.visualize import pictures
 
     with writing(output.parent):
-        done = pictures.variants(config, output, arguments.images, arguments.variants)
+        done = pictures.variants(start(config), output, arguments.images, arguments.variants)
     text = f"{done['file']}: {done['images']} images and {done['variants']} variants of each"
     emit(arguments, done, text)

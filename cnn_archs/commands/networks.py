@@ -33,23 +33,24 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
     configurations = [configs.load(experiment, keys) for experiment, keys in choices]
 
     from cnn_archs import roles
+    from cnn_archs.errors import user_errors
+    from cnn_archs.experiment import outline
     from cnn_archs.models.summary import summarize as layer_rows
     from cnn_archs.planning import summary_tables
-    from cnn_archs.setup import described, user_errors
 
     documents, summaries = [], []
-    for config in configurations:
-        model, image_shape = described(config)
-        with user_errors(f"model {config.model.name}"):
-            summaries.append(layer_rows(model, image_shape, arguments.train))
-        documents.append(summary_tables.document(config.model.name, image_shape, summaries[-1]))
+    outlines = [outline(config) for config in configurations]
+    for one in outlines:
+        with user_errors(f"model {one.name}"):
+            summaries.append(layer_rows(one.model, one.image_shape, arguments.train))
+        documents.append(summary_tables.document(one.name, one.image_shape, summaries[-1]))
     if len(summaries) == 1:
         tables = summary_tables.tables(summaries[0])
         emit(arguments, documents[0], summary_tables.text(tables, arguments.format))
     else:
-        a, b = (config.to_dict() for config in configurations)
-        heads = (f"A: {a['model']['name']}", f"B: {b['model']['name']}")
-        changed = ", ".join(roles.differences(a, b))
+        a, b = outlines
+        heads = (f"A: {a.name}", f"B: {b.name}")
+        changed = ", ".join(roles.differences(a.config, b.config))
         tables = [summary_tables.side_by_side(*summaries)]
         text = f"{heads[0]}\n{heads[1]}, which differs in {changed or 'nothing'}\n\n"
         emit(arguments, documents, text + summary_tables.text(tables, arguments.format))
@@ -63,16 +64,18 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError("export: what? --workdir=DIR of a run, or --config=EXPERIMENT")
     if overrides and not arguments.config:
         raise ConfigError(f"export: the run's config is fixed; no --config.{overrides[0]}")
-    config = configs.load(arguments.config, overrides) if arguments.config else None
-    workdir = workdir_of(arguments) if arguments.workdir else None
-
+    from cnn_archs.experiment import outline
     from cnn_archs.files import writing
+    from cnn_archs.run_dir import RunDir
     from cnn_archs.weights import export as weights
+
+    workdir = workdir_of(arguments) if arguments.workdir else None
+    config = RunDir(workdir).config() if workdir else configs.load(arguments.config, overrides)
 
     output = Path(arguments.output)
     check_output(output)
     with writing(output.parent):
-        done = weights.export(output, config, workdir)
+        done = weights.export(output, outline(config), workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
     emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
 
@@ -89,11 +92,12 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(f"there is no file {arguments.file}")
     config = configs.load(arguments.config, overrides)
 
+    from cnn_archs.experiment import outline
     from cnn_archs.files import writing
     from cnn_archs.weights import export as weights
 
     workdir = Path(arguments.workdir)
     with writing(workdir):
-        done = weights.import_(Path(arguments.file), config, workdir)
+        done = weights.import_(Path(arguments.file), outline(config), workdir)
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, text)

@@ -39,12 +39,13 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
     xla_memory.simulate(arguments.devices)  # before anything asks jax for a device
     from cnn_archs import config as configs
     from cnn_archs.data.threads import cores
+    from cnn_archs.experiment import resolve
     from cnn_archs.run_dir import RunDir, results_in
 
-    config = configs.load(arguments.config, overrides)
+    experiment = resolve(configs.load(arguments.config, overrides))
     kind = devices.find(arguments.kind)
     files = results_in(verdicts.RESULTS)
     if workdir and RunDir(workdir).has_result():
         files.insert(0, RunDir(workdir).result_file)
-    found = plan.plan(config, kind, arguments.cores or cores(), files)
+    found = plan.plan(experiment, kind, arguments.cores or cores(), files)
     emit(arguments, found, plan_text.text(found))

@@ -93,16 +93,18 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
         sys.exit(in_processes(arguments))
 
     from cnn_archs.cluster import processes
+    from cnn_archs.experiment import start
     from cnn_archs.files import writing
     from cnn_archs.report import text as report
-    from cnn_archs.signals import PIPED, end_with_parent
+    from cnn_archs.signals import PIPED, end_with_parent, stop_requests
     from cnn_archs.train import loop
 
     if os.environ.get(PIPED):
         end_with_parent()
     processes.start(arguments.coordinator, arguments.num_processes, arguments.process_id)
     with processes.together(), writing(workdir):
-        result = loop.train(config, workdir)
+        with stop_requests():
+            result = loop.train(start(config), workdir)
         if not processes.first():
             return
         # matplotlib takes half a second: not before a step.
@@ -163,9 +165,9 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
     device = sweep.probe().device
     os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
     from cnn_archs.claims import verdicts
+    from cnn_archs.experiment import outline
     from cnn_archs.planning import sweep_cost
     from cnn_archs.run_dir import SweepDir, results_in
-    from cnn_archs.setup import described
     from cnn_archs.train import grid
 
     stated = sweep.stated_by(arguments.config, arguments.seeds)
@@ -177,9 +179,10 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
         by_name.setdefault(cell.name, []).append(cell)
     rows = []
     for name, cells in by_name.items():
-        config = cells[0].config
-        steps, size = grid.steps_of(config), config.data.batch_size
-        cost = sweep_cost.cost(*described(config), steps, size, known)
+        one = outline(cells[0].loaded())
+        cost = sweep_cost.cost(
+            one.model, one.image_shape, grid.steps_of(cells[0]), one.recipe.batch_size, known
+        )
         rows.append((name, len(cells), cost, grid.states(cells)))
     emit(arguments, sweep_cost.document(rows), sweep_cost.table(rows, device))
 
@@ -231,14 +234,15 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     found: list[tuple[str, str]] = []
     for f in arguments.images:
         found += folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
-    predictions = predict.predict(workdir_of(arguments), [Path(path) for _, path in found])
+    run = predict.opened(workdir_of(arguments))
+    predictions = predict.predict(run, [Path(path) for _, path in found])
     if arguments.sheet:
         from cnn_archs.files import writing
         from cnn_archs.visualize import pictures
 
         sheet = Path(arguments.sheet)
         with writing(sheet.parent):
-            pictures.predictions(workdir_of(arguments), predictions, sheet)
+            pictures.predictions(run, predictions, sheet)
     if arguments.format == "csv":  # as Kaggle's competitions take it
         rows = zip((name for name, _ in found), predictions, strict=True)
         print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")

@@ -12,11 +12,14 @@ from cnn_archs.files import atomic
 Statistics = dict[str, np.ndarray]
 
 
-def kept(path: Path, compute: Callable[[], Statistics]) -> Statistics:
+def kept(path: Path | None, compute: Callable[[], Statistics]) -> Statistics:
     """The statistics in the file `path`, which are computed and written if it is not there.
 
-    DataError where the file is damaged: its archive has a checksum of each array.
+    Without a file they are computed. DataError where the file is damaged: its archive has a
+    checksum of each array.
     """
+    if path is None:
+        return compute()
     found = processes.arrays_of_first(lambda: read(path))
     if found is not None:
         return found

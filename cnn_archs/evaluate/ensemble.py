@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.protocols import counted
+from cnn_archs.experiment import Experiment
 from cnn_archs.metrics import columns
-from cnn_archs.setup import outputs_of
 
 
 class Member(NamedTuple):
@@ -28,16 +27,16 @@ class Member(NamedTuple):
     seen: np.ndarray
 
 
-def check(workdirs: Sequence[Path], configurations: Sequence[ConfigDict], split: str) -> None:
+def check(workdirs: Sequence[Path], experiments: Sequence[Experiment], split: str) -> None:
     """ConfigError, which names two runs, where not all can be tested on the same examples."""
     twice = [
         w for i, w in enumerate(workdirs) if w.resolve() in {v.resolve() for v in workdirs[:i]}
     ]
     if twice:
         raise ConfigError(f"--workdir names {twice[0]} twice")
-    first = examples_of(configurations[0], split)
-    for workdir, config in zip(workdirs, configurations, strict=True):
-        for what, theirs in examples_of(config, split).items():
+    first = examples_of(experiments[0], split)
+    for workdir, experiment in zip(workdirs, experiments, strict=True):
+        for what, theirs in examples_of(experiment, split).items():
             if theirs != first[what]:
                 raise ConfigError(
                     f"an ensemble has one {what}: that of {workdirs[0]} is {first[what]}, of "
@@ -45,13 +44,13 @@ def check(workdirs: Sequence[Path], configurations: Sequence[ConfigDict], split:
                 )
 
 
-def examples_of(config: ConfigDict, split: str) -> dict[str, Any]:
+def examples_of(experiment: Experiment, split: str) -> dict[str, Any]:
     """What must be the same for examples and classes to be so."""
-    data = config.data
+    data = experiment.dataset
     folder = data.name == "image_folder"
     return {
         "dataset": f"{data.name} in {Path(data.data_dir).resolve()}" if folder else data.name,
-        "number of classes": outputs_of(config),
+        "number of classes": experiment.classes,
         "data.holdout": data.holdout if split in ("train", "val") else 0,
         "data.examples": data.examples if split == "train" else 0,
     }

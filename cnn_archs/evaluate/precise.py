@@ -19,8 +19,8 @@ from cnn_archs.data.resident import Resident
 from cnn_archs.data.sources import Split
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import Classifier
 from cnn_archs.models.layers import BatchNorm
-from cnn_archs.setup import Network
 from cnn_archs.train.steps import Prepare
 
 
@@ -39,7 +39,7 @@ def batches_of(images: int, examples: int, batch_size: int, mesh: Mesh) -> tuple
 
 
 def recomputed(
-    net: Network,
+    net: Classifier,
     networks: list[dict[str, Any]],
     data: Split | Streamed,
     prepare: Prepare,
@@ -85,7 +85,7 @@ def shown(
         yield put(images[np.where(mask, np.arange(size), mask.argmax())])
 
 
-def compile_add(net: Network, prepare: Prepare, mesh: Mesh) -> Callable[..., Any]:
+def compile_add(net: Classifier, prepare: Prepare, mesh: Mesh) -> Callable[..., Any]:
     """add(variables, images u8[B, ...], total) -> total + the statistics of this batch, jitted."""
     model = net.model.clone(bn_group=0)
     split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())

@@ -25,8 +25,8 @@ from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError, first_line
 from cnn_archs.evaluate.cutting import compile_cut
 from cnn_archs.evaluate.views import Pass, View, pixels
+from cnn_archs.experiment import Classifier
 from cnn_archs.metrics import Counts
-from cnn_archs.setup import Network
 
 DENSE_PIXELS = 2**20  # on a device at a time: VGG's first maps take a quarter of a gigabyte of them
 AT_ONCE = 1000  # examples whose probabilities are counted at a time
@@ -42,7 +42,7 @@ class Probabilities(NamedTuple):
 
 
 def probabilities(
-    net: Network,
+    net: Classifier,
     networks: Sequence[dict[str, Any]],
     data: Split | Streamed,
     passes: Sequence[Pass],
@@ -159,7 +159,7 @@ def compile_add(model: models.Network, mesh: Mesh) -> Callable[..., jax.Array]:
     return add
 
 
-def check(net: Network, protocol: str, passes: Sequence[Pass]) -> None:
+def check(net: Classifier, protocol: str, passes: Sequence[Pass]) -> None:
     """ConfigError where the network cannot be shown what `passes` show."""
 
     def logits(size: Size) -> jax.Array:

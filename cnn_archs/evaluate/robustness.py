@@ -24,11 +24,10 @@ from cnn_archs.data.sources import Split
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.counting import count
 from cnn_archs.evaluate.run import known, restore
+from cnn_archs.experiment import start
 from cnn_archs.metrics import Counts
 from cnn_archs.run_dir import RunDir
-from cnn_archs.setup import devices
-from cnn_archs.splits import load_split
-from cnn_archs.train import losses, steps
+from cnn_archs.train import steps
 
 AT_ONCE = 1000  # images warped at a time
 SIGNS = (1.0, -1.0)
@@ -86,26 +85,24 @@ def robustness(workdir: Path) -> dict[str, Any]:
     {kind of warp: {"unit", "amounts", "directions": how many of each amount, "top1_error": [[one a
     seed] for each amount]}}. ConfigError where the images are not of one size.
     """
-    config = RunDir(workdir).config()
-    devices(config)
-    saved = restore(workdir, config)
-    net, mesh = saved.net, meshes.create()
-    if not net.inputs.resident:
+    experiment = start(RunDir(workdir).config())
+    dataset, net, mesh = experiment.dataset, experiment.net, meshes.create()
+    if not dataset.in_memory:
         raise ConfigError(
-            f"robustness: the images of {config.data.name} differ in size, so that pixels of a "
+            f"robustness: the images of {dataset.name} differ in size, so that pixels of a "
             "shift mean nothing; it is there for mnist, cifar10 and the like"
         )
-    images = load_split(config, net, "test")
+    saved, images = restore(workdir, experiment), dataset.split("test", net.inputs.crop)
     assert isinstance(images, Split)
-    loss, prepare = losses.create(**config.loss), net.inputs.prepare(known(workdir, config, net))
+    loss, prepare = experiment.recipe.loss, net.inputs.prepare(known(workdir, experiment))
     options: Any = dict(together=False, resident=True)
     eval_step = steps.compile_eval(steps.eval_step_of(net.model, loss, prepare), mesh, **options)
-    networks = [saved.of_seed(i) for i in range(config.seeds)]
+    networks = [saved.of_seed(i) for i in range(len(experiment.seeds))]
 
     def counts(matrix: jax.Array, shifted: tuple[float, float]) -> list[Counts]:
         moved: Any = warped(images.images, matrix, shifted, mesh)
         data = Resident(dataclasses.replace(images, images=moved), mesh)
-        return [count(eval_step, v, data, config.eval_batch_size, mesh) for v in networks]
+        return [count(eval_step, v, data, experiment.eval_batch_size, mesh) for v in networks]
 
     unmoved = counts(jnp.eye(2), (0.0, 0.0))
     return {name: measured(kind, counts, unmoved) for name, kind in KINDS.items()}

@@ -1,7 +1,8 @@
-"""The networks: pure flax modules, by name.
+"""The networks: flax modules, registered by name.
 
-Every module takes `image: f32[N, H, W, C]` and a keyword `train`, and returns a dict of heads,
-of which `"logits": f32[N, num_classes]` is the classifier. Its fields are its ablation knobs.
+Every network takes `image: f32[N, H, W, C]` and a keyword `train`, and returns a dict of heads, of
+which `"logits": f32[N, num_classes]` is the classifier. Its fields are the settings of a config's
+`model` section. One file holds the networks of one paper; `network.py` has their base class.
 """
 
 import dataclasses
@@ -36,16 +37,16 @@ MODELS: dict[str, Callable[..., Network]] = {
 
 
 def create(name: str, **fields: Any) -> Network:
-    """The module `name`. KeyError for an unknown name, TypeError for an unknown field."""
+    """Create the network `name`. KeyError for an unknown name, TypeError for an unknown field."""
     return MODELS[name](**{key: hashable(value) for key, value in fields.items()})
 
 
 def init(
     model: Network, key: jax.Array, image_shape: tuple[int, int, int]
 ) -> dict[str, dict[str, Any]]:
-    """{"params", "batch_stats"} of `model` for images of (H, W, C), with its auxiliary heads.
+    """Initialize the variables of `model`, auxiliary heads included, for images of (H, W, C).
 
-    Either is empty where the model has none.
+    Returns {"params", "batch_stats"}; either is empty if the model has none.
     """
     rngs = {"params": key, "dropout": key}
     variables = model.init(rngs, jnp.zeros((1, *image_shape)), train=True)
@@ -53,12 +54,12 @@ def init(
 
 
 def tested(model: Network, variables: Any, image: jax.Array) -> dict[str, jax.Array]:
-    """All heads of `model` in evaluation: also those that `train=False` leaves out."""
+    """Return all heads of `model` in evaluation, also those that exist in training only."""
     return model.apply(variables, image, method="every_head")  # type: ignore[return-value]
 
 
 class Shapes(NamedTuple):
-    """Of a network in training: its heads and its variables, nothing allocated."""
+    """The shapes of the heads and the variables of a network in training."""
 
     heads: dict[str, jax.ShapeDtypeStruct]
     variables: dict[str, dict[str, Any]]
@@ -66,9 +67,9 @@ class Shapes(NamedTuple):
 
 @lru_cache(maxsize=64)
 def shapes(model: Network, image_shape: tuple[int, int, int]) -> Shapes:
-    """Those of `model` for an image of (H, W, C): a network is traced once, whoever asks.
+    """Return the shapes of `model` for one image of (H, W, C); equal arguments are traced once.
 
-    variables: as of `init`.
+    variables: in the form that `init` returns.
     """
 
     def run(key: jax.Array) -> Any:
@@ -80,9 +81,9 @@ def shapes(model: Network, image_shape: tuple[int, int, int]) -> Shapes:
 
 
 def split(model: Network, devices: int) -> dict[str, str]:
-    """{layer: "outputs" or "inputs"}: by what the layers are split that `devices` can share.
+    """Return the layers that `devices` can share, as `Network.split_over` does.
 
-    ValueError where there are none.
+    ValueError if there are none.
     """
     layers = model.split_over(devices)
     if not layers:
@@ -91,7 +92,7 @@ def split(model: Network, devices: int) -> dict[str, str]:
 
 
 def fields(name: str) -> dict[str, Any]:
-    """The fields of the module `name` with their default values."""
+    """Return the fields of the network `name` with their default values."""
     constructor = MODELS[name]
     preset = constructor.keywords if isinstance(constructor, partial) else {}
     module = constructor.func if isinstance(constructor, partial) else constructor
@@ -104,7 +105,7 @@ def fields(name: str) -> dict[str, Any]:
 
 
 def hashable(value: Any) -> Any:
-    """`value` as a field of a module must be; JSON gives lists for tuples."""
+    """Return `value` with tuples for lists and frozen dicts for dicts, as a module field needs."""
     if isinstance(value, Mapping):
         return nn.FrozenDict({k: hashable(v) for k, v in value.items()})
     return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value

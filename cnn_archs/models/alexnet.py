@@ -3,17 +3,18 @@
     conv1 11x11/4  LRN  pool1  conv2 5x5  LRN  pool2  conv3  conv4  conv5  pool5  fc6  fc7  fc8
     55x55x96            27x27  27x27x256       13x13  x384   x384   x256   6x6    4096 4096 1000
 
-`alexnet` is the network as printed: two towers, which meet in conv3 and in the dense layers (conv2,
-4 and 5 in two groups), response normalization and then overlapping pooling after conv1 and conv2,
-ReLU everywhere, half of fc6's and fc7's outputs dropped. Initialization of section 5: N(0, 0.01^2),
-biases 1 in conv2, conv4, conv5, fc6, fc7 and 0 elsewhere. 60,965,224 parameters.
+`alexnet` is the network as printed. It has two towers, which meet in conv3 and in the dense layers
+(conv2, conv4 and conv5 have two groups), response normalization and then overlapping pooling after
+conv1 and conv2, ReLU everywhere, and dropout of half of the outputs of fc6 and fc7. Weights start
+as in section 5: N(0, 0.01^2), biases 1 in conv2, conv4, conv5, fc6 and fc7, and 0 elsewhere.
+60,965,224 parameters.
 
 Each gain that the paper claims is one override: `activation=tanh`, `lrn=false`, `pool=(2,2)`,
-`dropout=0.0`, and `alexnet_one_gpu`, the paper's smaller net for one GPU.
+`dropout=0.0`, and `alexnet_one_gpu`, the paper's smaller network for one GPU.
 
 Deviations: the input is 227x227, since with the printed 224 conv1 cannot have 55x55 outputs.
-            One device holds both towers, and the normalization runs across both (the paper does
-            not say).
+            One device holds both towers, and the normalization runs across both; the paper does
+            not say whether it should.
 """
 
 from collections.abc import Callable
@@ -39,12 +40,13 @@ from cnn_archs.models.pooling import MaxPool
 
 
 class AlexNet(Network):
-    """conv, activation, LRN, pool; three dense layers. `stem` is conv1's window, stride, padding.
+    """Five convolutions with pooling and response normalization, then three dense layers.
 
-    groups: of conv2, conv4 and conv5. pool: window and stride. dropout: the part of the `outputs`
-    of fc6 and fc7 that is dropped, or of their `inputs` (`dropout_on`). initializer: `normal` as
-    printed; `glorot` or `he`, with zero biases; `torch`, weights and biases uniform in
-    +-1/sqrt(fan-in). width: what all widths but the number of classes are multiplied by.
+    groups: number of groups of conv2, conv4 and conv5. stem: window, stride and padding of conv1.
+    pool: window and stride. dropout: fraction of the `outputs` of fc6 and fc7, or of their `inputs`
+    (`dropout_on`), that is dropped. initializer: `normal` as printed; `glorot` or `he` with zero
+    biases; or `torch`, with weights and biases uniform in +-1/sqrt(fan-in). width: factor of all
+    widths except the number of classes.
     """
 
     num_classes: int = 1000
@@ -63,9 +65,10 @@ class AlexNet(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 227x227 in the comments.
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
 
-        On a larger image than at initialization: the mean of the logits over all positions.
+        The comments are for 227x227. On an image larger than at initialization the logits are
+        averaged over all positions.
         """
         act = activation(self.activation)
         widths = [scaled(w, self.width, self.groups) for w in self.widths]
@@ -113,7 +116,10 @@ class AlexNet(Network):
     def initializers(
         self, layer: str, positions: int, x: jax.Array, groups: int = 1
     ) -> tuple[Initializer, Initializer]:
-        """Of the weights and the biases of `layer`, whose units see `positions` of x."""
+        """Return the initializers of the weights and the biases of `layer`.
+
+        Each unit of the layer sees `positions` of x in each of its input maps.
+        """
         bound = (positions * x.shape[-1] // groups) ** -0.5
         one = layer in ("conv2", "conv4", "conv5", "fc6", "fc7")
         own = {
@@ -124,15 +130,17 @@ class AlexNet(Network):
         return choice("initializer", self.initializer, own | known)
 
     def split_over(self, devices: int) -> dict[str, str]:
-        """See `models.split`: the wide dense layers, as VGG's; and where each device can have a
-        tower, as the two of 2012 had, the maps of all convolutions."""
+        """Return fc6 and fc7, and all convolutions if each device can hold one tower.
+
+        The two GPUs of the paper held a tower each.
+        """
         towers = [f"conv{i}" for i in range(1, 6)] if devices == self.groups else []
         dense = dense_pair(tuple(scaled(h, self.width) for h in self.hidden), devices)
         return dict.fromkeys(towers, "outputs") | dense
 
 
 def uniform(bound: float) -> Initializer:
-    """Uniform in +-bound."""
+    """Return an initializer that draws uniformly from [-bound, bound)."""
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -143,11 +151,12 @@ def uniform(bound: float) -> Initializer:
 one_tower = partial(AlexNet, groups=1)
 VARIANTS: dict[str, Callable[..., AlexNet]] = {
     "alexnet": AlexNet,
-    # As textbooks draw it: 62,378,344 parameters.
+    # As in textbooks: 62,378,344 parameters.
     "alexnet_one_tower": one_tower,
-    # Section 3.2 and its footnote: half the kernels but in the last convolution, dense layers full.
+    # Section 3.2 and its footnote: half of the kernels, except in the last convolution, and full
+    # dense layers.
     "alexnet_one_gpu": partial(one_tower, widths=(48, 128, 192, 192, 256)),
-    # "One weird trick" (Krizhevsky 2014) as torchvision has it: 224x224, padded by 2, no LRN.
+    # "One weird trick" (Krizhevsky 2014) as in torchvision: 224x224, padding 2, no LRN.
     "alexnet_owt": partial(
         one_tower,
         widths=(64, 192, 384, 256, 256),
@@ -156,8 +165,9 @@ VARIANTS: dict[str, Callable[..., AlexNet]] = {
         dropout_on="inputs",
         initializer="torch",
     ),
-    # Ours, for 32x32: conv1 3x3/1 padded by 1, the rest as printed (maps 32, 15, 7, 3), dense 1024.
-    # Convolutions: 2,688 + 307,456 + 885,120 + 663,936 + 442,624 = 2,301,824 parameters; dense:
+    # Our form for 32x32: conv1 3x3/1 with padding 1, dense layers of 1024, all else as printed; the
+    # maps are 32, 15, 7 and 3 wide. Parameters of the convolutions:
+    # 2,688 + 307,456 + 885,120 + 663,936 + 442,624 = 2,301,824; of the dense layers:
     # (3*3*256 + 1)*1024 + (1024 + 1)*1024 + (1024 + 1)*10 = 3,420,170; 5,721,994 in all.
     "alexnet_cifar": partial(AlexNet, num_classes=10, hidden=(1024, 1024), stem=(3, 1, 1)),
 }

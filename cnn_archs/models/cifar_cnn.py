@@ -3,10 +3,11 @@
     conv1 5x5  LRN  pool1  conv2 5x5  LRN  pool2  conv3 5x5  pool3  fc4
     32x32x32        15x15  15x15x32        7x7    7x7x64     3x3    10
 
-With it the paper shows that ReLU learns faster than tanh (section 3.1, figure 1) and that response
-normalization helps (section 3.3). Weights: Glorot's, for both activations; biases 0.
+The paper uses it to show that ReLU learns faster than tanh (section 3.1, figure 1) and that
+response normalization helps (section 3.3). Weights start as Glorot's for both activations, biases
+at 0.
 
-Deviations: the paper does not print the layout; this one is ours, after its large network's:
+Deviations: the paper does not print the layout. This one follows the paper's large network:
             response normalization and then overlapping pooling.
 """
 
@@ -19,10 +20,10 @@ from cnn_archs.models.pooling import MaxPool
 
 
 class FourLayers(Network):
-    """Three convolutions, each with its activation and its pool, and a classifier.
+    """Three convolutions, each followed by activation and pooling, and a classifier.
 
-    lrn: response normalization before the first two pools. width: what all widths but the number
-    of classes are multiplied by.
+    lrn: whether response normalization precedes the first two pools. width: factor of all widths
+    except the number of classes.
     """
 
     num_classes: int = 10
@@ -34,9 +35,10 @@ class FourLayers(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 32x32 in the comments.
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
 
-        On a larger image than at initialization: the mean of the logits over all positions.
+        The comments are for 32x32. On an image larger than at initialization the logits are
+        averaged over all positions.
         """
         act, init, x = activation(self.activation), INITIALIZERS["glorot"], image
         for i, width in enumerate(self.widths, start=1):

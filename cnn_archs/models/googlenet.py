@@ -1,19 +1,20 @@
 """GoogLeNet (Szegedy et al. 2014; table 1, figures 2 and 3, section 5).
 
-`googlenet` is the network as printed: ReLU after every convolution, 3x3/2 max-pools that may hang
-over the edge (112 -> 56 -> 28 -> 14 -> 7), response normalization before and after conv2 (figure
-3), auxiliary classifiers after 4a and 4d in training. 6,998,552 parameters, 13,378,280 with them.
+`googlenet` is the network as printed: ReLU after every convolution, 3x3/2 max-pools whose last
+window may extend beyond the edge (112 -> 56 -> 28 -> 14 -> 7), response normalization before and
+after conv2 (figure 3), and auxiliary classifiers after 4a and 4d in training. It has 6,998,552
+parameters, 13,378,280 with the auxiliary classifiers.
 
-Initialization (the paper is silent): Glorot's (Caffe's filler of that name has the fan-in
-alone), biases 0.2 but in the last layers, as in the Caffe release.
+Initialization, which the paper does not give: Glorot's (Caffe's filler of that name uses the fan-in
+only), with biases of 0.2 except in the last layers, as in the Caffe release.
 
 Deviations: the constants of the normalization, which the paper does not give, are AlexNet's.
-            `googlenet_bn` has batch normalization for the biases and no response normalization;
-            `googlenet_torchvision` is torchvision's form of that: 3x3 where the paper has 5x5,
+            `googlenet_bn` has batch normalization instead of biases and no response normalization.
+            `googlenet_torchvision` is torchvision's form of it: 3x3 where the paper has 5x5,
             a 2x2 pool before 5a, another auxiliary pool, dropout 0.2, and weights N(0, 0.01^2) cut
-            at two deviations (its biases of dense layers are torch's uniform ones; ours are 0).
-            `googlenet_separable` has a separable first convolution of multiplier 8, with which
-            its row of table 1 comes out as printed (2.7K parameters, 34M operations).
+            at two deviations (torchvision's dense biases start uniform as torch's; ours at 0).
+            `googlenet_separable` has a separable first convolution of multiplier 8, which gives
+            the numbers that table 1 prints for it (2.7K parameters, 34M operations).
 """
 
 from collections.abc import Callable, Mapping
@@ -44,11 +45,13 @@ AUXILIARY = ("4a", "4d")  # the modules with a classifier of their own
 class GoogLeNet(Network):
     """Table 1, row by row.
 
-    modules: INCEPTION, a row each. scale_...: what all modules' widths of that branch are
-    multiplied by; 0 removes it. width: the same for every width of the network but the number of
-    classes. module, window: see `Inception`. stem: the first convolution, `7x7`, `separable` 7x7,
-    or `3x3` with stride 1 and no pool before 3a, for 32x32 images. initializer: `glorot` or `he`
-    with biases of 0.2, or torchvision's `truncated` with biases of 0.
+    modules: the rows of INCEPTION. scale_1x1 and so on: factor of the widths of that branch in all
+    modules; 0 removes the branch. width: factor of all widths of the network except the number of
+    classes. module, window: see `Inception`. stem: the first convolution, `7x7`, `separable` (7x7),
+    or, for 32x32 images, `3x3` with stride 1 and no pool before 3a. initializer: `glorot` or `he`
+    with biases of 0.2, or torchvision's `truncated` with biases of 0. bn_group: images that share
+    batch statistics, 0 for all, -1 for those of one device. remat: whether the insides of each
+    module are computed again for the gradient.
     """
 
     num_classes: int = 1000
@@ -75,19 +78,19 @@ class GoogLeNet(Network):
     dtype: str = "float32"
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes].
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
 
-        In training, unless aux is False, also `aux_4a` and `aux_4d`, logits of the same shape.
+        In training, unless aux is False, `aux_4a` and `aux_4d` are further logits of that shape.
         """
         return self.heads(image, train, auxiliary=self.aux and train)
 
     def every_head(self, image: jax.Array) -> dict[str, jax.Array]:
-        """The heads of training as they are in evaluation."""
+        """Return the logits and, unless aux is False, the auxiliary logits, without dropout."""
         return self.heads(image, train=False, auxiliary=self.aux)
 
     @nn.compact
     def heads(self, image: jax.Array, train: bool, auxiliary: bool) -> dict[str, jax.Array]:
-        """The network. 224x224 in the comments."""
+        """Compute the heads; `auxiliary` adds the auxiliary ones. The comments are for 224x224."""
         truncated = nn.initializers.truncated_normal(0.01)
         init = choice("initializer", self.initializer, {"truncated": truncated, **INITIALIZERS})
         bias = nn.initializers.constant(0.0 if self.initializer == "truncated" else 0.2)
@@ -146,7 +149,7 @@ class GoogLeNet(Network):
         return {"logits": fc(x), **heads}
 
     def first(self, image: jax.Array, conv: ApplyLayer) -> jax.Array:
-        """The first convolution: f32[N, H, W, C] -> f32[N, H/2, W/2, 64]."""
+        """Apply the first convolution: f32[N, H, W, C] -> f32[N, H/2, W/2, 64]."""
         width = scaled(64, self.width)
         window, stride = choice("stem", self.stem, STEMS)
         if self.stem == "separable":
@@ -166,7 +169,7 @@ class GoogLeNet(Network):
         return conv(image, width, window, "conv1", stride)
 
     def branches(self, name: str) -> Widths:
-        """The widths of the module `name`, after all scaling."""
+        """Return the widths of the module `name`, scaled. ValueError unless there are six."""
         if len(self.modules[name]) != 6:
             raise ValueError(f"modules.{name} has {len(self.modules[name])} widths, not 6")
         one, three, five, pool = (
@@ -183,9 +186,9 @@ STEMS = {"7x7": (7, 2), "separable": (7, 2), "3x3": (3, 1)}  # window, stride
 
 
 class InceptionModule(Network):
-    """One module and nothing else, for its costs; as logits it gives the means of its maps.
+    """One inception module, to study its cost; its logits are the means of its maps.
 
-    E.g. the 28x28x192 example that is 3a, or a single branch: widths (0, 0, 0, 16, 32, 0).
+    Examples: module 3a on 28x28x192, or a single branch with widths (0, 0, 0, 16, 32, 0).
     """
 
     widths: Widths = INCEPTION["3a"]
@@ -195,7 +198,7 @@ class InceptionModule(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, sum of the branches]."""
+        """Map image: f32[N, H, W, C] to logits: f32[N, sum of the branches]."""
 
         def conv(x, width, window, name):
             size, pad = (window, window), window // 2
@@ -220,10 +223,10 @@ VARIANTS: dict[str, Callable[..., Network]] = {
         dropout=0.2,
         initializer="truncated",
     ),
-    # Ours, for 32x32: conv1 3x3/1 64, pool, conv2 3x3 192, then 3a on 16x16, 4a on 8x8 (whose
-    # auxiliary pool gives 2x2), 5a on 4x4. Against googlenet conv1 has 1,792 parameters for 9,472,
-    # conv2_reduce's 4,160 are gone, and the classifier of 10 has 10,250 for 1,025,000:
-    # 6,998,552 - 7,680 - 4,160 - 1,014,750 = 5,971,962.
+    # Our form for 32x32: conv1 3x3/1 64, pool, conv2 3x3 192, then 3a on 16x16, 4a on 8x8 (whose
+    # auxiliary pool gives 2x2), 5a on 4x4. Compared with googlenet, conv1 has 1,792 parameters
+    # instead of 9,472, the 4,160 of conv2_reduce are gone, and the classifier of 10 has 10,250
+    # instead of 1,025,000: 6,998,552 - 7,680 - 4,160 - 1,014,750 = 5,971,962.
     "googlenet_cifar": partial(GoogLeNet, num_classes=10, stem="3x3"),
     "inception_module": InceptionModule,
 }

@@ -27,17 +27,17 @@ INCEPTION: dict[str, Widths] = {  # Table 1: output channels
     "5b": (384,  192, 384,   48, 128,  128),
 }
 # fmt: on
-# Makes a layer and applies it: (x, width, window, name) of a convolution, ReLU included, or
-# (x, width, name) of a dense layer. So the modules below need not know how layers are made.
+# Creates a layer and applies it. The arguments are (x, width, window, name) for a convolution, with
+# its ReLU, and (x, width, name) for a dense layer. The network decides how its layers are made.
 ApplyLayer = Callable[..., jax.Array]
 
 
 class Inception(Layer):
-    """Figure 2: four branches on the same maps, side by side in the output.
+    """Figure 2: four branches on the same maps, concatenated.
 
     widths: a row of table 1; a branch or reduction of width 0 is left out. module: `reduced` is
     figure 2b, with 1x1 convolutions before the 3x3 and the 5x5 and after the pool; `naive` is
-    figure 2a, without. window: of the 5x5 branch.
+    figure 2a, without them. window: the window of the 5x5 branch.
     """
 
     kind = "concat"
@@ -48,7 +48,7 @@ class Inception(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H, W, sum of the branches]."""
+        """Map x: f32[N, H, W, C] to f32[N, H, W, sum of the branches]."""
         reduced = choice("module", self.module, {"reduced": True, "naive": False})
         one, reduce3, three, reduce5, five, project = self.widths
         branches = []
@@ -70,9 +70,9 @@ class Inception(Layer):
 
 
 class Auxiliary(nn.Module):
-    """A classifier on inner maps (section 5): 5x5/3 mean, 1x1 conv 128, dense 1024, 70 % dropout.
+    """A classifier on inner maps (section 5): pool, 1x1 conv 128, dense 1024, dropout, dense.
 
-    pool: `5x5/3`, or `adaptive` to 4x4, which is torchvision's.
+    pool: a 5x5 mean with stride 3 (`5x5/3`), or torchvision's `adaptive` mean to 4x4.
     """
 
     num_classes: int
@@ -84,7 +84,7 @@ class Auxiliary(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """x: f32[N, H, W, C] -> logits: f32[N, num_classes]. 14x14 in the comments."""
+        """Map x: f32[N, H, W, C] to logits: f32[N, num_classes]; the comments are for 14x14."""
         pools: dict[str, Any] = {
             "5x5/3": partial(AvgPool, 5, 3),
             "adaptive": partial(AdaptiveAvgPool, 4),

@@ -1,15 +1,17 @@
 """Inception-v3 (Szegedy et al. 2015, "Rethinking the Inception Architecture"), as torchvision's.
 
-The paper's: the plan (table 1; figures 5, 6, 7, 10); padding only in the third convolution and
-where a module keeps the size; batch normalization after each convolution; in training a classifier
-on the last 17x17 maps (figure 8). 23,834,568 parameters, 27,161,264 with it.
-torchvision's, after the released weights: names; widths in modules, which the paper does not give;
-1x1 of 80, 3x3 of 192, max-pool where table 1 has 3x3 of 80, 3x3/2 of 192, 3x3 of 288; a 5x5 in
-figure 5; 768 maps, not 1024, in figure 8; epsilon 1e-3. Its own: zeros that count in averages.
+From the paper: the plan (table 1; figures 5, 6, 7, 10); padding only in the third convolution and
+in modules that keep the size; batch normalization after each convolution; in training a classifier
+on the last 17x17 maps (figure 8). It has 23,834,568 parameters, 27,161,264 with that classifier.
+From torchvision, which follows the released weights: the names; the widths inside modules, which
+the paper does not give; 1x1 of 80, 3x3 of 192 and a max-pool where table 1 has 3x3 of 80, 3x3/2 of
+192 and 3x3 of 288; a 5x5 in figure 5; 768 maps instead of 1024 in figure 8; epsilon 1e-3. Counting
+the zeros of the padding in average pools is torchvision's own choice.
 
-Initialization, the release's: N(0, 0.1^2), cut at two deviations and not corrected for it; 0.01 and
-            0.001 in the auxiliary classifier's last two layers; biases 0, scales 1.
-Deviations: torchvision cuts at -2 and 2, which is nowhere, and draws dense biases uniformly.
+Initialization, as in the release: N(0, 0.1^2), cut at two deviations without correcting the
+            variance; 0.01 and 0.001 in the last two layers of the auxiliary classifier; biases 0,
+            scales 1.
+Deviations: torchvision cuts at -2 and 2, which has no effect, and draws dense biases uniformly.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,9 +26,10 @@ from cnn_archs.models.layers import ConvNorm, maybe_remat, relu, scaled
 from cnn_archs.models.network import Layer, Network
 from cnn_archs.models.pooling import AvgPool, GlobalAvgPool, MaxPool
 
-INIT = {s: nn.initializers.truncated_normal(s) for s in (0.1, 0.01, 0.001)}  # at two deviations
-# A layer: (patch, maps or pool). `3x3/2` has its stride and no padding; `1x7`, height x width, has
-# stride 1 and keeps the size. A branch: layers in turn, numbered; {end of name: layer} abreast.
+INIT = {s: nn.initializers.truncated_normal(s) for s in (0.1, 0.01, 0.001)}  # cut at two deviations
+# A layer is (patch, maps or pool). A patch is height x width: `3x3/2` has stride 2 and no padding,
+# `1x7` has stride 1 and keeps the size. A branch is a list of numbered layers in sequence; a dict
+# {end of name: layer} in it has layers side by side.
 
 
 # fmt: off
@@ -84,7 +87,7 @@ TABLE_1: dict[str, Any] = {           # outputs
 
 
 class Mixed(Layer):
-    """Branches on the same maps, side by side in the output."""
+    """Branches on the same maps, concatenated."""
 
     kind = "concat"
     branches: Mapping[str, Any]
@@ -92,7 +95,7 @@ class Mixed(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H', W', sum of the branches]."""
+        """Map x: f32[N, H, W, C] to f32[N, H', W', sum of the branches]."""
         outputs = []
         for branch, layers in self.branches.items():
             ends = [x]
@@ -105,14 +108,14 @@ class Mixed(Layer):
 
 
 class Auxiliary(nn.Module):
-    """Figure 8."""
+    """The auxiliary classifier of figure 8."""
 
     layer: Callable[..., jax.Array]
     classify: Callable[..., jax.Array]  # (x, std)
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> logits: f32[N, num_classes]."""
+        """Map x: f32[N, H, W, C] to logits: f32[N, num_classes]."""
         x = self.layer(x, "5x5/3", AvgPool, name="pool")  # 5x5x768
         x = self.layer(x, "1x1", 128, name="conv0")  # 5x5x128
         x = self.layer(x, "5x5/1", 768, name="conv1", std=0.01)  # 1x1x768
@@ -120,27 +123,27 @@ class Auxiliary(nn.Module):
 
 
 class InceptionV3(Network):
-    """Table 1; with `aux` a second classifier in training, for images of 299x299 or larger."""
+    """Table 1; with `aux`, a second classifier in training, for images of 299x299 or larger."""
 
     num_classes: int = 1000
     aux: bool = True
     dropout: float = 0.5
-    bn_group: int = 0  # images that share batch statistics; 0: all; -1: each device's
-    width: float = 1.0  # what all widths but the number of classes are multiplied by
-    remat: bool = False  # in training what is inside of a module is not kept but computed again
+    bn_group: int = 0  # images that share batch statistics; 0: all; -1: those of one device
+    width: float = 1.0  # factor of all widths except the number of classes
+    remat: bool = False  # whether the insides of modules are computed again for the gradient
     dtype: str = "float32"
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]; in training also `aux_6e`."""
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes], in training also `aux_6e`."""
         return self.heads(image, train, auxiliary=self.aux and train)
 
     def every_head(self, image: jax.Array) -> dict[str, jax.Array]:
-        """The heads of training as they are in evaluation."""
+        """Return the logits and, unless aux is False, `aux_6e`, without dropout."""
         return self.heads(image, train=False, auxiliary=self.aux)
 
     @nn.compact
     def heads(self, image: jax.Array, train: bool, auxiliary: bool) -> dict[str, jax.Array]:
-        """The network."""
+        """Compute the heads; `auxiliary` adds `aux_6e`. ValueError for too small an image."""
         if min(image.shape[1:3]) < (least := 299 if auxiliary else 75):
             raise ValueError(f"inception_v3 takes {least}x{least} or more, not {image.shape[1:3]}")
         norm: Any = dict(epsilon=1e-3, bn_group=self.bn_group, dtype=self.dtype)
@@ -159,7 +162,7 @@ class InceptionV3(Network):
             x = nn.Dropout(dropout, deterministic=not train)(GlobalAvgPool(name="avgpool")(x))
             return nn.Dense(self.num_classes, kernel_init=INIT[std], dtype=self.dtype, name="fc")(x)
 
-        def mix(_, x, branches, name):  # flax's transformation of Mixed would sort its branches
+        def mix(_, x, branches, name):  # nn.remat of Mixed would sort its branches
             return Mixed(branches, layer, name=name)(x)
 
         x, heads, again = image, dict[str, jax.Array](), self.remat and train

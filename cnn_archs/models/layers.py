@@ -1,8 +1,6 @@
-"""Layers that two papers share, or that flax lacks.
+"""Layers that several papers share or that flax lacks, and what networks are built with.
 
-A module with an attribute `row` is a layer in the ledger (`models/summary.py`), of that type.
-Pooling stands here as a module only so that it has a name, and therefore a row.
-Padding, stride and window are always written out; maps are [N, H, W, C] throughout.
+Padding, stride and window are always written out. Maps are [N, H, W, C] throughout.
 """
 
 import math
@@ -29,7 +27,7 @@ Initializer = Callable[..., jax.Array]
 def relu(x: jax.Array) -> jax.Array:
     """Return max(x, 0) in x's shape and dtype, with the gradient of `nn.relu`.
 
-    On a CPU bfloat16 is widened for it, to the same bits: docs/known_issues.md says why.
+    On a CPU bfloat16 is computed in float32, with the same bits; see docs/known_issues.md.
     """
     if x.dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
         return nn.relu(x.astype(jnp.float32)).astype(x.dtype)
@@ -50,26 +48,32 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:
-    """The elementwise function `name` of ACTIVATIONS; ValueError for any other name."""
+    """Return the elementwise function `name` of ACTIVATIONS. ValueError for an unknown name."""
     return choice("activation", name, ACTIVATIONS)
 
 
 def choice(kind: str, name: str, choices: Mapping[str, T]) -> T:
-    """choices[name]; ValueError, with the names that there are, for any other."""
+    """Return choices[name]. ValueError for an unknown name, with the known ones."""
     if name not in choices:
         raise ValueError(f"{kind} {name!r} is not one of {', '.join(choices)}")
     return choices[name]
 
 
 def scaled(width: int, factor: float, multiple: int = 1) -> int:
-    """`width` times `factor`, as the nearest positive multiple of `multiple`."""
+    """Return `width` times `factor`, rounded to a positive multiple of `multiple`.
+
+    ValueError if either is not positive.
+    """
     if width <= 0 or factor <= 0:
         raise ValueError(f"a width of {width} times {factor:g}: must be more than 0")
     return multiple * max(1, round(width * factor / multiple))
 
 
 def dense_pair(hidden: tuple[int, ...], devices: int) -> dict[str, str]:
-    """fc6 and fc7, of `hidden` units, split as a pair: see `models.split`."""
+    """Split fc6 by its outputs and fc7 by its inputs, so that they meet in one sum.
+
+    hidden: units of the two layers. ValueError if `devices` does not divide those of fc6.
+    """
     if hidden[0] % devices:
         raise ValueError(f"the {hidden[0]} units of fc6 do not split evenly over {devices} devices")
     return {"fc6": "outputs", "fc7": "inputs"}
@@ -78,32 +82,31 @@ def dense_pair(hidden: tuple[int, ...], devices: int) -> dict[str, str]:
 def maybe_remat(
     remat: bool, module: nn.Module, block: Callable[[Any, jax.Array], jax.Array], x: jax.Array
 ) -> jax.Array:
-    """block(module, x). With `remat` its input alone is kept for the gradient, and all that it
-    computes inside is computed again there.
+    """Return block(module, x), rematerialized in the backward pass if `remat`.
 
-    Names, variables and random numbers are the same either way, and an initialization, which has
-    no gradient, never does so.
+    With `remat` only the input of the block is stored for the gradient. Names, variables and random
+    numbers are the same either way. Initialization, which has no gradient, never rematerializes.
     """
     return (nn.remat(block) if remat and not module.is_initializing() else block)(module, x)
 
 
 class LRN(Layer):
-    """`local_response_norm` with the paper's constants, as a layer."""
+    """Local response normalization with AlexNet's constants; see `local_response_norm`."""
 
     kind = "lrn"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> the same shape."""
+        """Normalize x: f32[N, H, W, C] across its maps."""
         return local_response_norm(x)
 
 
 class FullyConnected(Layer):
-    """A dense layer over a whole map; on a larger map, the same weights as a convolution.
+    """A dense layer over a whole map; on a larger map, a convolution with the same weights.
 
-    The kernel is f32[H, W, C, features], with the H and W of the map at initialization. So a
-    classifier that ends in these, and in a mean over what is left of the map, is at the same
-    time the fully convolutional network of VGG's section 3.2.
+    The kernel is f32[H, W, C, features], with the H and W of the map at initialization. A
+    classifier that ends in such layers and a mean over the remaining map is therefore also the
+    fully convolutional network of VGG's section 3.2.
     """
 
     kind = "dense"
@@ -114,11 +117,14 @@ class FullyConnected(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H', W', C] -> f32[N, H'-H+1, W'-W+1, features]. ValueError if H' < H."""
+        """Map x: f32[N, H', W', C] to f32[N, H'-H+1, W'-W+1, features].
+
+        ValueError if H' < H or W' < W.
+        """
 
         def init(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
             flat = self.kernel_init(key, (math.prod(shape[:3]), shape[3]), dtype)
-            return flat.reshape(shape)  # fans are those of a dense layer
+            return flat.reshape(shape)  # with the fans of a dense layer
 
         window = x.shape[1:3]
         if self.has_variable("params", "kernel"):
@@ -142,12 +148,13 @@ class FullyConnected(Layer):
 
 
 class BatchNorm(Layer):
-    """Batch normalization (Ioffe & Szegedy 2015), with statistics over all or groups of the batch.
+    """Batch normalization (Ioffe & Szegedy 2015), with statistics of the batch or of groups of it.
 
-    group: in training each `group` consecutive images are normalized by their own mean and
-    variance, as on one device of those that a paper used; 0 is the whole batch. The running
-    statistics take the mean of the groups': running <- momentum running + (1 - momentum) batch,
-    with the biased variance. Parameters and statistics are float32, as is the arithmetic.
+    group: number of consecutive images that are normalized by their own mean and variance in
+    training, as on each of the devices that a paper used; 0 for the whole batch. The running
+    statistics are updated with the mean over the groups: running <- momentum running +
+    (1 - momentum) batch, with the biased variance. Parameters, statistics and arithmetic are
+    float32.
     """
 
     kind = "bn"
@@ -158,7 +165,7 @@ class BatchNorm(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """x: f32[N, H, W, C] -> the same shape. ValueError where `group` does not divide N."""
+        """Normalize x: f32[N, H, W, C]. ValueError if `group` does not divide N."""
         channels = (x.shape[-1],)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
@@ -169,24 +176,25 @@ class BatchNorm(Layer):
             groups = self.groups(len(x))
             if traced_step():
                 return self.one_by_one(wide, groups, mean, var, scale, bias)
-            # One pass over the map instead of two. Around the running mean, so that the difference
-            # of the squares is not one of large numbers; it can still round to less than 0.
+            # The variance is a difference of squares, which takes one pass over the map. Values
+            # are taken relative to the running mean, so that the squares are small; the difference
+            # can still be rounded to less than 0.
             split = wide.reshape(groups, -1, *channels) - mean.value.reshape(1, 1, *channels)
             m = split.mean(1)
             v = jnp.maximum(jnp.square(split).mean(1) - jnp.square(m), 0.0)
-            m = m + mean.value[None]  # not +=: outside of jit m can be numpy's, still to be read
+            m = m + mean.value[None]  # not +=, which outside of jit could change an array in use
             old = self.momentum
             mean.value = old * mean.value + (1 - old) * m.mean(0)
             var.value = old * var.value + (1 - old) * v.mean(0)
         else:
             groups, m, v = 1, mean.value[None], var.value[None]
         factor = scale[None] * lax.rsqrt(v + self.epsilon)
-        apart = (groups, 1, *channels)
-        y = (wide.reshape(groups, -1, *channels) - m.reshape(apart)) * factor.reshape(apart)
+        by_group = (groups, 1, *channels)
+        y = (wide.reshape(groups, -1, *channels) - m.reshape(by_group)) * factor.reshape(by_group)
         return (y.reshape(x.shape) + bias.reshape(1, 1, 1, -1)).astype(self.dtype)
 
     def one_by_one(self, x, groups, mean, var, scale, bias) -> jax.Array:
-        """Normalize each group by itself; see `normalize`. mean, var: the running statistics."""
+        """Normalize each group separately by `normalize`. mean, var: the running statistics."""
         each = [
             normalize(part.reshape(-1, x.shape[-1]), scale, bias, self.epsilon)
             for part in jnp.split(x, groups)
@@ -198,7 +206,7 @@ class BatchNorm(Layer):
         return jnp.concatenate(ys).reshape(x.shape).astype(self.dtype)
 
     def groups(self, images: int) -> int:
-        """The number of groups of a batch."""
+        """Return the number of groups of a batch. ValueError if `group` does not divide it."""
         if self.group < 1:
             return 1
         if images % self.group:
@@ -210,7 +218,7 @@ Conv = partial(nn.Conv, conv_general_dilated=convolve_as_traced)
 
 
 class ConvNorm(Layer):
-    """A convolution and the batch normalization of its sums."""
+    """A convolution followed by batch normalization."""
 
     kind = "conv"
     features: int
@@ -225,7 +233,7 @@ class ConvNorm(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H', W', features]."""
+        """Map x: f32[N, H, W, C] to f32[N, H', W', features]."""
         x = Conv(
             self.features,
             self.kernel_size,

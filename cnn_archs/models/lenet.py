@@ -1,12 +1,13 @@
 """LeNet-5 (LeCun, Bottou, Bengio & Haffner 1998, section II.B and appendices A, C).
 
-`LeNet5_1998` is the network as printed: partial C3, trainable subsampling, the scaled hyperbolic
-tangent after every layer up to F6, and Euclidean RBF outputs. 60,000 trainable parameters.
-Deviations: the ten 7x12 bitmaps of the RBF units are drawn by us (the paper has them in figure 3
-            as a picture only).
+`LeNet5_1998` is the network as printed: partially connected C3, trainable subsampling, the scaled
+hyperbolic tangent after every layer up to F6, and Euclidean RBF outputs. It has 60,000 trainable
+parameters.
+Deviations: we drew the ten 7x12 bitmaps of the RBF units; the paper has them in figure 3 only as a
+            picture.
 
-`LeNet5` is the form that lecture notes and textbooks teach: full C3, tanh, parameter-free average
-pooling, softmax. 61,706 parameters.
+`LeNet5` is the form that lecture notes and textbooks teach: fully connected C3, tanh, average
+pooling without parameters, softmax. It has 61,706 parameters.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ from cnn_archs.models.network import (
 from cnn_archs.models.pooling import AvgPool
 
 # fmt: off
-C3_TABLE = (             # Table I: an X where the S2 map (row) feeds the C3 map (column)
+C3_TABLE = (             # Table I: X if the S2 map (row) feeds the C3 map (column)
     "X   XXX  XXXX XX",
     "XX   XXX  XXXX X",
     "XXX   XXX  X XXX",
@@ -40,7 +41,7 @@ C3_TABLE = (             # Table I: an X where the S2 map (row) feeds the C3 map
     "   XXX  XXXX XXX",
 )
 
-BITMAPS = (              # figure 3's idea, our drawing: 7 wide, 12 high, one per digit
+BITMAPS = (              # after figure 3, our drawing: one per digit, 7 wide, 12 high
     """
      .......  .......  .......  .......  .......  .......  .......  .......  .......  .......
      ..###..  ...#...  .#####.  .#####.  .....#.  #######  ..####.  #######  .#####.  .#####.
@@ -71,9 +72,9 @@ Conv5x5 = partial(nn.Conv, kernel_size=(5, 5), conv_general_dilated=convolve)
 
 
 class LeNet5(Network):
-    """LeNet-5 as taught: conv, activation, average pool; logits for a softmax.
+    """LeNet-5 as taught: convolution, activation, average pooling; logits for a softmax.
 
-    `padding` is C1's: 2 for 28x28 images, 0 for images already centered in 32x32.
+    padding: of C1; 2 for 28x28 images, 0 for images already centered in 32x32.
     """
 
     num_classes: int = 10
@@ -86,7 +87,7 @@ class LeNet5(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 28x28x1 in the comments."""
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes]; the comments are for 28x28."""
         init = nn.initializers.glorot_uniform()
         act = activation(self.activation)
 
@@ -111,13 +112,17 @@ class LeNet5(Network):
 
 
 def squash(a: jax.Array) -> jax.Array:
-    """f(a) = A tanh(S a), A = 1.7159, S = 2/3 (appendix A): f(1) = 1, f(-1) = -1 to 3e-6."""
+    """Return A tanh(S a), A = 1.7159, S = 2/3 (appendix A), which is +-1 at +-1 within 3e-6."""
     return 1.7159 * jnp.tanh(2.0 / 3.0 * a)
 
 
 def uniform(fan_in: int | np.ndarray) -> Callable[..., jax.Array]:
-    """Initializer: uniform in +-2.4 / F_i, F_i the inputs of the unit, bias apart (III.B)."""
-    bound = 2.4 / np.asarray(fan_in, np.float32)  # of all weights, or by last axis
+    """Return an initializer that draws uniformly from +-2.4 / F_i (section III.B).
+
+    fan_in: F_i, the inputs of a unit without its bias; one number, or one for each unit along the
+    last axis.
+    """
+    bound = 2.4 / np.asarray(fan_in, np.float32)
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
         scale = jnp.broadcast_to(jnp.asarray(bound, dtype), shape)
@@ -127,13 +132,13 @@ def uniform(fan_in: int | np.ndarray) -> Callable[..., jax.Array]:
 
 
 class Subsample(Layer):
-    """S2, S4: the sum of each 2x2 square, times a trainable coefficient, plus a trainable bias."""
+    """S2, S4: the sum of each 2x2 square times a trainable coefficient plus a trainable bias."""
 
     kind = "subsampling"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H/2, W/2, C]."""
+        """Map x: f32[N, H, W, C] to f32[N, H/2, W/2, C]."""
         init = uniform(4)
         coefficient = self.param("coefficient", init, (x.shape[-1],))
         bias = self.param("bias", init, (x.shape[-1],))
@@ -146,17 +151,17 @@ class Subsample(Layer):
 
 
 class TableConv(Layer):
-    """C3: a 5x5 convolution in which the output maps see only the input maps of Table I.
+    """C3: a 5x5 convolution whose output maps see only the input maps of Table I.
 
-    The 60 connections are the parameters, f32[5, 5, 60]; the full kernel f32[5, 5, 6, 16] is put
-    together from them, with zeros where nothing is connected.
+    The parameters are the 60 connections, f32[5, 5, 60]. The full kernel f32[5, 5, 6, 16] is
+    assembled from them, with zeros for unconnected maps.
     """
 
     kind = "conv"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, 6] -> f32[N, H-4, W-4, 16]."""
+        """Map x: f32[N, H, W, 6] to f32[N, H-4, W-4, 16]."""
         fan_in = 25 * C3_MASK.sum(0)  # 75, 100 or 150
         connections = np.argwhere(C3_MASK)  # int[60, 2]: input map, output map
         init = uniform(fan_in[connections[:, 1]])
@@ -178,7 +183,7 @@ class RBF(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, 84] -> penalties y: f32[N, 10]."""
+        """Map x: f32[N, 84] to penalties y: f32[N, 10]."""
         return jnp.square(x[:, None, :] - RBF_CENTERS[None]).sum(-1)
 
     def windows(self) -> Windows:
@@ -190,9 +195,9 @@ class RBF(Layer):
 
 
 class LeNet5_1998(SquashedChain):
-    """LeNet-5 as printed. Its logits are minus the penalties of the RBF units.
+    """LeNet-5 as printed; its logits are the negated penalties of the RBF units.
 
-    See `SquashedChain` for the access to its layers that the paper's second-order method needs.
+    As a `SquashedChain` it gives access to its layers, which the paper's second-order method needs.
     """
 
     num_classes = 10  # bitmaps of the ten digits
@@ -213,11 +218,11 @@ class LeNet5_1998(SquashedChain):
         self.RBF = RBF()
 
     def output(self, x: jax.Array) -> dict[str, jax.Array]:
-        """x: F6's states f32[N, 1, 1, 84] -> logits: f32[N, 10]."""
+        """Map the states of F6, x: f32[N, 1, 1, 84], to logits: f32[N, 10]."""
         return {"logits": -self.RBF(x.reshape(x.shape[0], -1))}
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, 32, 32, 1] in [-0.1, 1.175] -> logits: f32[N, 10]."""
+        """Map image: f32[N, 32, 32, 1], values in [-0.1, 1.175], to logits: f32[N, 10]."""
         if image.shape[1:] != (32, 32, 1):
             raise ValueError(f"lenet5_1998 takes 32x32x1 images, not {image.shape[1:]}")
         x = image

@@ -1,7 +1,7 @@
-"""The two small networks of the lecture notes on MNIST: dense layers only, and a first CNN.
+"""The two small networks for MNIST of the lecture notes: a multilayer perceptron and a first CNN.
 
-Sources: the notes give the accuracies (97.86 % and 99.01 %), the 784 inputs, MaxPooling2D(2) and
-Dropout(0.25); the widths are those of the textbook that the notes' slides follow.
+The notes give the accuracies (97.86 % and 99.01 %), the 784 inputs, MaxPooling2D(2) and
+Dropout(0.25). The widths are those of the textbook that the slides follow. The networks have
 407,050 and 1,199,882 parameters on 28x28x1.
 """
 
@@ -15,7 +15,7 @@ from cnn_archs.models.pooling import MaxPool
 
 
 class MLP(Network):
-    """784 -> 512 -> 10."""
+    """Dense layers with an activation after each but the last; as in the notes, 784, 512, 10."""
 
     num_classes: int = 10
     hidden: tuple[int, ...] = (512,)
@@ -26,7 +26,7 @@ class MLP(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]."""
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes]."""
         act = activation(self.activation)
         x = image.reshape(image.shape[0], -1)
         for i, width in enumerate(self.hidden, start=1):
@@ -49,7 +49,7 @@ class CNN(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 28x28 in the comments."""
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes]; the comments are for 28x28."""
         act = activation(self.activation)
         x = image
         for i, width in enumerate(self.widths, start=1):
@@ -72,5 +72,5 @@ class CNN(Network):
 
 
 def dense(width: int, dtype: str, name: str) -> nn.Dense:
-    """A dense layer with Keras' default initialization: Glorot uniform, zero bias."""
+    """Create a dense layer with Keras' default initialization: Glorot uniform, zero bias."""
     return nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), dtype=dtype, name=name)

@@ -33,8 +33,8 @@ class Network(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """The number of classes that the logits distinguish."""
-        raise NotImplementedError(f"{type(self).__name__} does not set num_classes")
+        """The number of classes that the logits distinguish; ValueError for a part of a network."""
+        raise ValueError(f"{type(self).__name__} is no classifier: it has no num_classes")
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Return the heads for image: f32[N, H, W, C].

@@ -1,4 +1,7 @@
-"""Pooling layers. They are modules so that they have names, and rows in a network's summary."""
+"""Pooling layers.
+
+They have no parameters; they are modules so that they have names, and rows in a network's summary.
+"""
 
 import math
 
@@ -12,10 +15,10 @@ from cnn_archs.models.network import WHOLE, Layer, Windows, windows_of
 
 
 def pool_padding(size: int, window: int, stride: int, padding: int, ceil: bool) -> tuple[int, int]:
-    """(before, after) along an axis of `size`, for a window that is placed in floor or ceil mode.
+    """Return the padding (before, after) along an axis of `size`, in floor or ceil mode.
 
-    Ceil mode, as in Caffe and torch: a last window that hangs over the end counts, unless it
-    would start in the padding.
+    In ceil mode, as in Caffe and torch, a last window that extends beyond the end counts, unless
+    it would start in the padding.
     """
     if not ceil:
         return padding, padding
@@ -25,9 +28,9 @@ def pool_padding(size: int, window: int, stride: int, padding: int, ceil: bool) 
 
 
 class MaxPool(Layer):
-    """The maximum over `window` x `window`, every `stride` pixels; the padding never wins.
+    """The maximum over `window` x `window` pixels, every `stride` pixels; the padding is ignored.
 
-    ceil: a last window that hangs over the edge counts (see `pool_padding`).
+    ceil: whether a last window that extends beyond the edge counts (see `pool_padding`).
     """
 
     kind = "maxpool"
@@ -37,16 +40,19 @@ class MaxPool(Layer):
     ceil: bool = False
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) / stride + 1."""
+        """Map x: f32[N, H, W, C] to f32[N, H', W', C], H' = (H + 2 padding - window) / stride + 1.
+
+        H' is rounded down, or up in ceil mode.
+        """
         return max_pool(x, self.window, self.stride, self.around(x))
 
     def windows(self) -> Windows:
         return windows_of(self.window, self.stride, self.padding)
 
     def around(self, x: jax.Array) -> Padding:
-        """What is put around x: f32[N, H, W, C]: ((top, bottom), (left, right)).
+        """Return the padding ((top, bottom), (left, right)) of x: f32[N, H, W, C].
 
-        ValueError for a map that the window does not fit on.
+        ValueError if the padded map is smaller than the window.
         """
         height, width = (
             pool_padding(size, self.window, self.stride, self.padding, self.ceil)
@@ -60,7 +66,7 @@ class MaxPool(Layer):
 
 
 class AvgPool(Layer):
-    """The mean over `window` x `window`, every `stride` pixels; zeros of the padding count."""
+    """The mean over `window` x `window` pixels, every `stride` pixels; the padding counts as 0."""
 
     kind = "avgpool"
     window: int
@@ -68,8 +74,8 @@ class AvgPool(Layer):
     padding: int = 0
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H', W', C], H' = (H + 2 padding - window) // stride + 1."""
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # in which to add
+        """Map x: f32[N, H, W, C] to [N, H', W', C], H' = (H + 2 padding - window) // stride + 1."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # sums in float32 or better
         return mean_pool(wide, self.window, self.stride, self.padding).astype(x.dtype)
 
     def windows(self) -> Windows:
@@ -77,18 +83,18 @@ class AvgPool(Layer):
 
 
 class AdaptiveAvgPool(Layer):
-    """torch's: the mean over windows that divide a map into `size` x `size` as evenly as can be."""
+    """The mean over `size` x `size` windows that divide a map evenly, placed as in torch."""
 
     kind = "avgpool"
     size: int
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, size, size, C]."""
+        """Map x: f32[N, H, W, C] to f32[N, size, size, C]."""
         rows, columns = (self.means(n).astype(x.dtype) for n in x.shape[1:3])
         return jnp.einsum("ph,qw,nhwc->npqc", rows, columns, x)
 
     def means(self, n: int) -> np.ndarray:
-        """f64[size, n]: along one axis, what each output takes of each input."""
+        """Return the weights of the `n` inputs along an axis in each output: f64[size, n]."""
         at = np.arange(self.size)[:, None]
         first, end = at * n // self.size, -(-(at + 1) * n // self.size)
         inside = (first <= np.arange(n)) & (np.arange(n) < end)
@@ -96,12 +102,12 @@ class AdaptiveAvgPool(Layer):
 
 
 class GlobalAvgPool(Layer):
-    """The mean over each map."""
+    """The mean over the whole map of each channel."""
 
     kind = "gap"
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, C]."""
+        """Map x: f32[N, H, W, C] to f32[N, C]."""
         return x.mean((1, 2))
 
     def windows(self) -> Windows:

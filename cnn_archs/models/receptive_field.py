@@ -1,7 +1,7 @@
-"""Receptive fields: which pixels of the input an output of each layer sees.
+"""Receptive fields: the pixels of the input that an output of each layer sees.
 
-They are computed on the network's jaxpr, in which each layer is one equation (`layer`), so that
-branches, shortcuts and concatenations are what they are in the network itself.
+They are computed on the jaxpr of a network in which each layer is one equation (`layer`). So
+branches, shortcuts and concatenations need no description of their own.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from jax.extend.core import Jaxpr, Literal, Primitive
 
 from cnn_archs.models.network import WHOLE, Window, Windows
 
-# One layer of a network, as far as shapes go: (x, row=number, shape=, dtype=) -> its output.
+# Stands for a layer, with the number of its row: (x, row=, shape=, dtype=) -> its output.
 layer = Primitive("layer")
 
 
@@ -30,7 +30,7 @@ class Axis(NamedTuple):
     outputs: int
 
     def through(self, window: Window, outputs: int) -> "Axis":
-        """The same of a layer behind this one, with so many."""
+        """Return the receptive field after one more layer with `window` and `outputs` outputs."""
         return Axis(
             self.first - window.before * self.stride,
             self.last + (window.size - 1 - window.before) * self.stride,
@@ -39,21 +39,21 @@ class Axis(NamedTuple):
         )
 
     def join(self, other: "Axis") -> "Axis":
-        """Of a sum or concatenation of two maps, which have the same stride."""
+        """Return the receptive field of a sum or concatenation of two maps of the same stride."""
         first, last = min(self.first, other.first), max(self.last, other.last)
         return Axis(first, last, self.stride, self.outputs)
 
 
-Field = tuple[Axis, Axis] | None  # down and across; None: not known
+Field = tuple[Axis, Axis] | None  # down and across; None: unknown
 
 
 def field_of(image: Sequence[int]) -> Field:
-    """A pixel of an image of (H, W, C) sees itself."""
+    """Return the field of the pixels of an image of (H, W, C): each sees itself."""
     return Axis(0, 0, 1, image[0]), Axis(0, 0, 1, image[1])
 
 
 def join(a: Field, b: Field) -> Field:
-    """Of a sum or concatenation."""
+    """Return the field of a sum or concatenation; None if the strides differ."""
     if (
         a is None
         or b is None
@@ -64,14 +64,14 @@ def join(a: Field, b: Field) -> Field:
 
 
 def fields(jaxpr: Jaxpr, image: Field, windows: Sequence[Windows]) -> dict[int, Field]:
-    """{row: receptive field of its outputs} for a jaxpr whose last argument is the image.
+    """Return {row: receptive field of its outputs} for a jaxpr whose last argument is the image.
 
-    windows: of each row, None where what it sees is not a window.
+    windows: for each row, what its outputs see of its input.
     """
     found: dict[int, Field] = {}
 
     def walk(jaxpr: Jaxpr, arguments: Sequence[tuple[Field] | None]) -> list[tuple[Field] | None]:
-        """(field,) of each result, None where it does not depend on the image."""
+        """Return (field,) for each result, None for one that does not depend on the image."""
         known = dict(zip(jaxpr.invars, arguments, strict=True))
         for e in jaxpr.eqns:
             seen = [None if isinstance(v, Literal) else known.get(v) for v in e.invars]
@@ -101,7 +101,7 @@ def fields(jaxpr: Jaxpr, image: Field, windows: Sequence[Windows]) -> dict[int, 
 
 
 def behind(field: Field, windows: Windows, shape: tuple[int, ...]) -> Field:
-    """What the outputs, of `shape`, of a layer with `windows` see, if `field` is of its inputs."""
+    """Return the field of a layer's outputs, of `shape`, from the field of its inputs."""
     if field is None or windows is None:
         return None
     counts = shape[1:3] if len(shape) == 4 else (1, 1)
@@ -113,7 +113,7 @@ def behind(field: Field, windows: Windows, shape: tuple[int, ...]) -> Field:
 
 
 def kept(field: Field, shape: tuple[int, ...]) -> Field:
-    """`field`, if an operation between layers with an output of `shape` left maps as they were."""
+    """Return `field`, or None if an operation between layers changed the size of the map."""
     if field and len(shape) == 4 and shape[1:3] != (field[0].outputs, field[1].outputs):
         return None
     return field

@@ -11,7 +11,7 @@ from cnn_archs.models.network import Layer, Windows, windows_of
 
 
 class PaddedShortcut(Layer):
-    """Shortcut A: every `stride`-th pixel, and maps of zeros after the real ones."""
+    """Shortcut A: every `stride`-th pixel, with maps of zeros after the existing ones."""
 
     kind = "shortcut"
     features: int
@@ -19,7 +19,7 @@ class PaddedShortcut(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H/stride, W/stride, features]."""
+        """Map x: f32[N, H, W, C] to f32[N, H/stride, W/stride, features]."""
         x = x[:, :: self.stride, :: self.stride]
         return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.features - x.shape[-1])))
 
@@ -28,10 +28,12 @@ class PaddedShortcut(Layer):
 
 
 class Unit(nn.Module):
-    """Figure 5: two 3x3 convolutions, or 1x1, 3x3, 1x1 of 4 times the width, and a shortcut.
+    """Figure 5: convolutions and a shortcut around them.
 
-    width: maps of the first convolution. kind: `basic` or `bottleneck`. stride_in: the
-    convolution of a bottleneck that has the stride, `1x1` (the first) or `3x3`.
+    width: maps of the first convolution. kind: `basic`, two 3x3 convolutions, or `bottleneck`, 1x1,
+    3x3 and 1x1 with 4 times the width. shortcut: `A` pads with zeros and `B` projects where the
+    shape changes, `C` projects everywhere, `none` leaves it out. stride_in: which convolution of a
+    bottleneck has the stride, the first `1x1` or the `3x3`.
     """
 
     width: int
@@ -43,7 +45,7 @@ class Unit(nn.Module):
     dtype: str
 
     def layers(self) -> list[tuple[str, int, int, int]]:
-        """(name, window, maps, stride) of each convolution."""
+        """Return (name, window, maps, stride) of each convolution. ValueError for bad options."""
         choice("shortcut", self.shortcut, dict.fromkeys(("A", "B", "C", "none")))
         w, s = self.width, self.stride
         first, second = choice("stride_in", self.stride_in, {"1x1": (s, 1), "3x3": (1, s)})
@@ -58,14 +60,15 @@ class Unit(nn.Module):
         return choice("kind", self.kind, kinds)
 
     def changes(self, x: jax.Array) -> bool:
-        """Is the output of another shape than x? By the stride, since a 1x1 map keeps its own."""
+        """Return whether the unit changes the shape; a stride counts even on a map of 1x1."""
         return self.stride != 1 or x.shape[-1] != self.layers()[-1][2]
 
     def projects(self, x: jax.Array) -> bool:
+        """Return whether the shortcut is a projection."""
         return self.shortcut == "C" or (self.shortcut == "B" and self.changes(x))
 
     def options(self, window: int, stride: int) -> dict[str, Any]:
-        """Of a convolution."""
+        """Return the arguments of a convolution, apart from its number of maps."""
         return dict(
             kernel_size=(window, window),
             strides=stride,
@@ -75,18 +78,18 @@ class Unit(nn.Module):
         )
 
     def identity(self, x: jax.Array) -> jax.Array:
-        """The shortcut without parameters: x, or x in the shape of the output."""
+        """Return the shortcut without parameters: x, padded if the shape changes."""
         if not self.changes(x):
             return x
         return PaddedShortcut(self.layers()[-1][2], self.stride, name="shortcut")(x)
 
 
 class ResidualUnit(Unit):
-    """The first paper's: ReLU after the addition."""
+    """The unit of the first paper, with ReLU after the addition."""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H/stride, W/stride, maps of the last convolution]."""
+        """Map x: f32[N, H, W, C] to f32[N, H/stride, W/stride, maps of the last convolution]."""
 
         def conv_norm(x, width, window, stride, name):
             options = self.options(window, stride)
@@ -103,10 +106,11 @@ class ResidualUnit(Unit):
 
 
 class PreActivationUnit(Unit):
-    """The second paper's: normalize, ReLU, convolve; nothing after the addition.
+    """The unit of the second paper: normalize, ReLU, convolve; nothing after the addition.
 
-    activated: x is so already (after ImageNet's stem). Both paths take the activated x in the
-    `first` unit and where the unit changes the shape; elsewhere the shortcut takes x as it is.
+    activated: whether x is normalized and activated already, as after ImageNet's stem. In the
+    `first` unit and where the shape changes, both paths take the activated x; elsewhere the
+    shortcut takes x itself.
     """
 
     activated: bool = False
@@ -114,7 +118,7 @@ class PreActivationUnit(Unit):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """x: f32[N, H, W, C] -> f32[N, H/stride, W/stride, maps of the last convolution]."""
+        """Map x: f32[N, H, W, C] to f32[N, H/stride, W/stride, maps of the last convolution]."""
 
         def conv(x, width, window, stride, name):
             options = self.options(window, stride)

@@ -1,22 +1,23 @@
 """Residual networks (He, Zhang, Ren & Sun 2015) and their pre-activation form (He et al. 2016).
 
-`resnet50` and its like are table 1 of the first paper: every convolution with batch normalization,
-ReLU after the addition, stride 2 in the first convolution of conv3_1, conv4_1, conv5_1. Shortcuts
-where a unit changes the shape: `_a` zero channels, a projection (the plain names), or `_c`
-projections everywhere; `plain34` has none. `_v1_5` has the stride in the 3x3 convolution, as is
-usual since; `_v2` is the second paper. `resnet20` to `resnet1202` are the CIFAR-10 nets of section
-4.2: three stages of n units, option A; `_b`, `_c`, `_v2` and `plain20` as above.
+`resnet50` and its relatives are table 1 of the first paper: batch normalization after every
+convolution, ReLU after the addition, stride 2 in the first convolution of conv3_1, conv4_1 and
+conv5_1. Where a unit changes the shape, the shortcut is a projection (names without a suffix) or
+pads with channels of zeros (`_a`); `_c` has projections everywhere, and `plain34` has no shortcuts.
+`_v1_5` has the stride in the 3x3 convolution, as has become usual; `_v2` is the second paper.
+`resnet20` to `resnet1202` are the networks for CIFAR-10 of section 4.2: three stages of n units
+with option A; `_b`, `_c`, `_v2` and `plain20` are as above.
 
 Initialization: N(0, 2 / fan-in) (He et al. 2015, equation 10), biases 0, scales 1.
 
-The lecture notes write ResNet-512 where the paper has 152, and a ReLU before the addition, which
-the paper has after it.
+The lecture notes write ResNet-512 where the paper has 152, and a ReLU before the addition, where
+the paper has it after the addition.
 
-Deviations: evaluation uses moving averages of the batch statistics; the released models have those
-            of many training images, computed in the end. `_v2` on ImageNet has its strides in the
-            3x3, the released ones in the first 1x1. The papers do not say that a projection is
-            batch-normalized (theirs is), nor the pool's padding (1 on each side), nor epsilon 1e-5
-            and momentum 0.9.
+Deviations: evaluation uses moving averages of the batch statistics; those of the released models
+            were computed over many training images at the end. `_v2` on ImageNet has its strides in
+            the 3x3, the released models in the first 1x1. The papers do not say that projections
+            are batch-normalized (the released ones are), and give neither the pool's padding (1 on
+            each side) nor epsilon 1e-5 and momentum 0.9.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,7 +50,7 @@ TABLE_1 = {  # units in conv2_x to conv5_x: two 3x3 layers, or 1x1, 3x3, 1x1
     50:  ((3, 4,  6, 3), "bottleneck"),
     101: ((3, 4, 23, 3), "bottleneck"),
     152: ((3, 8, 36, 3), "bottleneck"),
-    200: ((3, 24, 36, 3), "bottleneck"),  # of the second paper
+    200: ((3, 24, 36, 3), "bottleneck"),  # from the second paper
 }
 # fmt: on
 
@@ -57,13 +58,14 @@ TABLE_1 = {  # units in conv2_x to conv5_x: two 3x3 layers, or 1x1, 3x3, 1x1
 class ResNet(Network):
     """A first convolution, stages of units, the mean over each map, one dense layer.
 
-    blocks, widths: units in each stage, and their maps (of the 3x3). stem: `7x7` stride 2 and a
-    pool, or `3x3`. bn_group: images that share batch statistics, 0 for all, -1 for each device's.
-    width: what all widths
-    are multiplied by. scan_blocks: all units of a stage but the first in one `lax.scan`, so that
-    the time to trace and compile does not grow with depth; `stack` and `unstack` convert the
-    parameters. Not for training on a CPU, where convolutions in a loop are slow. remat: in training
-    what a unit, or the first layer, computes inside is not kept but computed again.
+    blocks, widths: number of units in each stage, and maps of their 3x3 convolutions. kind, unit,
+    shortcut, stride_in: see `residual_units.py`. stem: `7x7` with stride 2 and a pool, or `3x3`.
+    scan_blocks: whether all units of a stage but the first run in one `lax.scan`, so that the time
+    to trace and compile does not grow with depth; `stack` and `unstack` convert the parameters. Do
+    not train with it on a CPU, where convolutions in a loop are slow. bn_group: images that share
+    batch statistics, 0 for all, -1 for those of one device. width: factor of all widths except the
+    number of classes. remat: whether the insides of each unit and of the first layer are computed
+    again for the gradient.
     """
 
     num_classes: int = 1000
@@ -82,7 +84,7 @@ class ResNet(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]."""
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes]."""
         kept = partial(maybe_remat, self.remat and train)
 
         def apply(unit, x):
@@ -119,7 +121,7 @@ class ResNet(Network):
         return {"logits": fc(x)}
 
     def begin(self, image: jax.Array, train: bool) -> jax.Array:
-        """conv1: f32[N, H, W, C] -> f32[N, H/4, W/4, 64], or f32[N, H, W, 16] for CIFAR."""
+        """Apply conv1: f32[N, H, W, C] -> f32[N, H/4, W/4, 64], or f32[N, H, W, 16] for CIFAR."""
         window, stride = choice("stem", self.stem, {"7x7": (7, 2), "3x3": (3, 1)})
         options: dict[str, Any] = dict(
             features=scaled(self.widths[0], self.width),
@@ -137,9 +139,9 @@ class ResNet(Network):
 
 
 def scan(apply: Callable[..., jax.Array], unit: nn.Module, x: jax.Array, count: int) -> jax.Array:
-    """`count` units like `unit`, one after another in one loop; parameters: f32[count, ...].
+    """Apply `count` units like `unit` in one loop; their parameters are f32[count, ...].
 
-    apply: (unit, x) -> what the unit makes of x.
+    apply: (unit, x) -> the output of the unit.
     """
 
     def body(unit, x, _):
@@ -151,9 +153,10 @@ def scan(apply: Callable[..., jax.Array], unit: nn.Module, x: jax.Array, count: 
 
 
 def stack(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables of an unrolled net (collection -> layer -> ...) as its `scan_blocks` form has them.
+    """Convert the variables of an unrolled network to the form of `scan_blocks`.
 
-    Units 2 to n of a stage, `conv3_2`, `conv3_3`, ..., become one `conv3_rest` with a leading axis.
+    variables: {collection: {layer: ...}}. Units 2 to n of a stage, `conv3_2`, `conv3_3`, ...,
+    become one `conv3_rest` with a leading axis.
     """
     stacked: dict[str, Any] = {}
     for collection, layers in variables.items():
@@ -172,7 +175,7 @@ def stack(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unstack(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `stack`."""
+    """Convert variables in the form of `scan_blocks` to the unrolled form."""
     unrolled: dict[str, Any] = {}
     for collection, layers in variables.items():
         unrolled[collection] = {}
@@ -188,12 +191,16 @@ def unstack(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def imagenet(depth: int, **fields: Any) -> partial[ResNet]:
+    """Return the network of table 1 with `depth` layers with weights."""
     blocks, kind = TABLE_1[depth]
     return partial(ResNet, blocks=blocks, kind=kind, **fields)
 
 
 def cifar(depth: int, **fields: Any) -> partial[ResNet]:
-    """Section 4.2: 6n + 2 layers of 16, 32, 64 maps; with bottlenecks 9n + 2."""
+    """Return the network of section 4.2 with 6n + 2 layers of 16, 32, 64 maps.
+
+    With bottlenecks there are 9n + 2 layers.
+    """
     layers = 9 if fields.get("kind") == "bottleneck" else 6
     n, rest = divmod(depth - 2, layers)
     assert rest == 0, depth

@@ -1,16 +1,16 @@
 """VGG (Simonyan & Zisserman 2014; table 1, sections 2, 3.1 and 3.2).
 
-All convolutions are 3x3, stride 1, padding 1 (column C has 1x1 ones too), each followed by ReLU;
-after each block a 2x2/2 max-pool. The dense layers are fully convolutional: on an image larger
-than those of training they give a map of class scores, which is averaged (section 3.2).
+All convolutions are 3x3 with stride 1 and padding 1 (column C also has 1x1), each followed by ReLU.
+A 2x2/2 max-pool follows each block. The dense layers are fully convolutional: on an image larger
+than in training they give a map of class scores, which is averaged (section 3.2).
 
-Initialization: `normal` is section 3.1's for net A, N(0, variance 10^-2), biases 0. The deeper nets
-started from a trained A; without one, the paper's own later advice is `glorot` (section 3.1).
+Initialization: `normal` is section 3.1's for network A, N(0, variance 10^-2) with biases 0. The
+deeper networks started from a trained A; without one, the paper later advises `glorot`.
 
-The lecture notes print column C once with 3x3 where the paper has 1x1: that would be D.
+The lecture notes print column C once with 3x3 where the paper has 1x1; that would be column D.
 
 Deviations: the `_bn` variants, with batch normalization between convolution and ReLU, are not in
-            the paper. They keep the convolutions' biases, as torchvision's do.
+            the paper. Their convolutions keep biases, as in torchvision.
 """
 
 from functools import partial
@@ -35,7 +35,7 @@ from cnn_archs.models.network import Network
 from cnn_archs.models.pooling import MaxPool
 
 # fmt: off
-TABLE_1 = {  # maps of each 3x3 convolution, or window-maps; a pool after each block, at each bar
+TABLE_1 = {  # maps of each 3x3 convolution, or window-maps; a pool follows each block
     #         224x224    112x112    56x56               28x28               14x14
     "A":     "64       | 128     | 256 256           | 512 512           | 512 512",
     "A-LRN": "64 LRN   | 128     | 256 256           | 512 512           | 512 512",
@@ -43,7 +43,7 @@ TABLE_1 = {  # maps of each 3x3 convolution, or window-maps; a pool after each b
     "C":     "64 64    | 128 128 | 256 256 1-256     | 512 512 1-512     | 512 512 1-512",
     "D":     "64 64    | 128 128 | 256 256 256       | 512 512 512       | 512 512 512",
     "E":     "64 64    | 128 128 | 256 256 256 256   | 512 512 512 512   | 512 512 512 512",
-    # Section 4.1's comparison: B with one 5x5 layer for each two 3x3 layers.
+    # Section 4.1 compares B with this: one 5x5 layer for each two 3x3 layers.
     "B-5x5": "5-64     | 5-128   | 5-256             | 5-512             | 5-512",
 }
 # fmt: on
@@ -84,11 +84,11 @@ def depth_of(column: str) -> int:
 
 
 class VGG(Network):
-    """A column of table 1, then fc6, fc7 with dropout, fc8.
+    """A column of table 1, then the dense layers fc6, fc7 (with dropout) and fc8.
 
-    initializer: `normal`, `glorot` or `he`. width: what all widths but the number of classes are
-    multiplied by. bn_group: images that share batch statistics, 0 for all, -1 for each device's.
-    remat: in training what a block computes inside is not kept but computed again.
+    initializer: `normal`, `glorot` or `he`. width: factor of all widths except the number of
+    classes. bn_group: images that share batch statistics, 0 for all, -1 for those of one device.
+    remat: whether the insides of each block are computed again for the gradient.
     """
 
     num_classes: int = 1000
@@ -104,9 +104,10 @@ class VGG(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 224x224 in the comments.
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
 
-        On a larger image than at initialization: the mean of the logits over all positions.
+        The comments are for 224x224. On an image larger than at initialization the logits are
+        averaged over all positions.
         """
         normal = nn.initializers.normal(0.1)
         init = choice("initializer", self.initializer, {"normal": normal, **INITIALIZERS})
@@ -136,8 +137,7 @@ class VGG(Network):
         return {"logits": x.mean((1, 2))}
 
     def split_over(self, devices: int) -> dict[str, str]:
-        """See `models.split`: the two wide dense layers, the first column by column, the second
-        row by row, so that they meet only in its sums. ValueError where their widths do not fit."""
+        """Return the two wide dense layers, which meet only in the sums of the second."""
         return dense_pair(tuple(scaled(h, self.width) for h in self.hidden), devices)
 
 
@@ -154,8 +154,8 @@ IMAGENET = {
     "vgg_d_bn": partial(VGG, column="D", batch_norm=True),
     "vgg_e_bn": partial(VGG, column="E", batch_norm=True),
 }
-# Ours, for 32x32: the same columns and five pools, which leave 1x1x512, and a 512-512-10 head of
-# 512*512 + 512, 512*512 + 512 and 512*10 + 10 = 530,442 parameters in place of 123,642,856.
+# Our forms for 32x32: the same columns and five pools, which leave 1x1x512, and a 512-512-10 head
+# of 512*512 + 512, 512*512 + 512 and 512*10 + 10 = 530,442 parameters instead of 123,642,856.
 # A: 9,220,480 + 530,442 = 9,750,922; D: 14,714,688 + 530,442 = 15,245,130.
 CIFAR = {
     f"{name}_cifar": partial(net, num_classes=10, hidden=(512, 512))

@@ -3,23 +3,25 @@
     conv1 7x7/2  pool1  LRN  conv2 5x5/2  pool2  LRN  conv3  conv4  conv5  pool5  fc6  fc7  fc8
     110x110x96   55x55       26x26x256    13x13       x384   x384   x256   6x6    4096 4096 1000
 
-AlexNet with a smaller window and stride in conv1, a stride in conv2, and no groups: every map of a
-layer feeds every map of the next. ReLU everywhere, overlapping pooling and then normalization
-across maps, half of fc6's and fc7's outputs dropped. Biases start at 0. 62,357,608 parameters.
+This is AlexNet with a smaller window and stride in conv1, a stride in conv2, and no groups: every
+map of a layer feeds every map of the next. It has ReLU everywhere, overlapping pooling followed by
+normalization across maps, and dropout of half of the outputs of fc6 and fc7. Biases start at 0.
+62,357,608 parameters.
 
 The sizes that table 3 compares are overrides: `hidden=(2048,2048)`, `hidden=(8192,8192)` and
 `widths=(96,256,512,1024,512)`, which is also (b) of table 2.
 
-Deviations: no padding is printed. These give the maps of figure 3: conv1 1, conv2 0, conv3 to
-            conv5 1, and none in the pools, whose last window may hang over the edge; with 1 in
-            the pools pool5 would have 7x7. Of conv1's padding the last row and column are never
-            reached; put behind the image instead of before it, one pixel gives 110x110 as well.
-            The constants of the normalization, for which the paper refers to AlexNet, are
+Deviations: the paper prints no padding. These give the maps of figure 3: 1 in conv1, 0 in conv2,
+            1 in conv3 to conv5, and none in the pools, whose last window may extend beyond the
+            edge; with 1 in the pools, pool5 would be 7x7. The last row and column of conv1's
+            padding are never reached; one pixel behind the image instead of before it also gives
+            110x110.
+            The paper refers to AlexNet for the constants of the normalization, so they are
             AlexNet's: k 2, n 5, alpha 1e-4, beta 0.75.
-            "All weights are initialized to 10^-2" is read as N(0, 0.01^2): maps that start equal
-            would stay equal.
-            Dropout is "in the fully connected layers (6 and 7)": of their outputs, we say.
-            The limit on the filters' RMS (section 3) belongs to the recipe, and is not here.
+            "All weights are initialized to 10^-2" is read as N(0, 0.01^2), since maps that start
+            equal would stay equal.
+            Dropout "in the fully connected layers (6 and 7)" is applied to their outputs.
+            The limit on the filters' RMS (section 3) belongs to the recipe and is not here.
 """
 
 import flax.linen as nn
@@ -33,8 +35,8 @@ from cnn_archs.models.pooling import MaxPool
 class ZFNet(Network):
     """Figure 3: two layers of conv, ReLU, pool, LRN; three of 3x3, a pool; three dense layers.
 
-    widths: maps of conv1 to conv5. hidden: units of fc6 and fc7. dropout: the part of their
-    outputs that is dropped. width: what all widths but the number of classes are multiplied by.
+    widths: maps of conv1 to conv5. hidden: units of fc6 and fc7. dropout: fraction of their outputs
+    that is dropped. width: factor of all widths except the number of classes.
     """
 
     num_classes: int = 1000
@@ -46,9 +48,10 @@ class ZFNet(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """image: f32[N, H, W, C] -> logits: f32[N, num_classes]. 224x224 in the comments.
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
 
-        On a larger image than at initialization: the mean of the logits over all positions.
+        The comments are for 224x224. On an image larger than at initialization the logits are
+        averaged over all positions.
         """
         normal = nn.initializers.normal(0.01)
         drop = nn.Dropout(self.dropout, deterministic=not train)

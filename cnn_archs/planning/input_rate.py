@@ -5,17 +5,18 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from itertools import cycle
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 
 from cnn_archs.data import sources
+from cnn_archs.data.crops import Crop
+from cnn_archs.data.dataset import Dataset
 from cnn_archs.data.decode import decode_and_crop
 from cnn_archs.errors import DataError
-from cnn_archs.setup import Network, stored
-from cnn_archs.splits import training_images
+from cnn_archs.experiment import Experiment
 
 # Bytes of a photograph as it is stored: ImageNet's mean, whose archive of training images has
 # 147.9 GB. Of other datasets it is assumed, unless they are there.
@@ -40,48 +41,46 @@ class Intake(NamedTuple):
     sent: int
 
 
-def intake(config: ConfigDict, net: Network) -> Intake:
-    """That of `config`. DataError for a dataset that is neither there nor known."""
-    images, counted = count(config)
-    if net.inputs.resident:
-        (h, w, c), _ = stored(config)
-        _, tested = sources.SIZES.get(config.data.name, (0, images // 5))
-        everything = images + config.data.holdout + tested
-        pixels = h * w * c
+def intake(experiment: Experiment) -> Intake:
+    """That of `experiment`. DataError for a dataset that is neither there nor known."""
+    dataset = experiment.dataset
+    images, counted = count(dataset)
+    if dataset.in_memory:
+        _, tested = sources.SIZES.get(dataset.name, (0, images // 5))
+        everything = images + dataset.holdout + tested
+        pixels = prod(dataset.stored_shape)
         return Intake(images, counted, True, everything * (pixels + 4), pixels, (), 4)
-    some = sample(config)
+    some = sample(dataset)
     size = sum(map(len, some)) // len(some) if some else PHOTOGRAPH
-    h, w = net.inputs.crop.delivered
-    return Intake(images, counted, False, 0, size, some, h * w * net.image_shape[2] + 4)
+    h, w = experiment.inputs.crop.delivered
+    return Intake(images, counted, False, 0, size, some, h * w * experiment.image_shape[2] + 4)
 
 
-def count(config: ConfigDict) -> tuple[int, bool]:
+def count(dataset: Dataset) -> tuple[int, bool]:
     """(images to train on, counted?): by the dataset, or as it is known to be."""
-    data = config.data
     try:
-        return training_images(config), True
+        return dataset.training_images(), True
     except DataError:
-        if data.name not in sources.SIZES:
+        if dataset.name not in sources.SIZES:
             raise
-        return sources.SIZES[data.name][0] - data.holdout, False
+        return sources.SIZES[dataset.name][0] - dataset.holdout, False
 
 
-def sample(config: ConfigDict) -> tuple[bytes, ...]:
+def sample(dataset: Dataset) -> tuple[bytes, ...]:
     """Images all over the dataset, encoded; none where it is not there."""
-    data = config.data
     try:
-        records = sources.records(data.name, "train", data.data_dir)
+        records = sources.records(dataset.name, "train", dataset.data_dir)
     except DataError:
         return ()
     some = np.unique(np.linspace(0, len(records) - 1, SAMPLE).astype(int))
     return tuple(records[int(i)].encoded for i in some)
 
 
-def decoded_by_a_core(net: Network, images: Sequence[bytes], seconds: float = 1.0) -> float:
+def decoded_by_a_core(crop: Crop, images: Sequence[bytes], seconds: float = 1.0) -> float:
     """Images a second on one core of this machine, whatever else it does meanwhile: `images`, or a
     drawn one of the usual size, are decoded and cropped as in training, again and again."""
     encoded = cycle(images or [photograph()])
-    crop, random = net.inputs.crop, np.random.default_rng(0)
+    random = np.random.default_rng(0)
     choose_box = partial(crop.on_host, rng=random)
     done, start = 0, time.thread_time()
     until = time.perf_counter() + seconds

@@ -2,15 +2,14 @@
 
 from math import prod
 
-from ml_collections import ConfigDict
-
 from cnn_archs.data.streaming import AHEAD
 from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import Experiment
 from cnn_archs.planning import xla_memory
 from cnn_archs.planning.input_rate import Intake
 from cnn_archs.planning.xla_memory import Program
-from cnn_archs.setup import check_batch
 from cnn_archs.train.assemble import Placed
+from cnn_archs.train.recipe import check_batch
 
 BETWEEN_STEPS = ("parameters", "optimizer", "statistics", "dataset")
 
@@ -18,22 +17,25 @@ BETWEEN_STEPS = ("parameters", "optimizer", "statistics", "dataset")
 class Memory:
     """Bytes of one device, by what they are for. together: all seeds in one program."""
 
-    def __init__(self, config: ConfigDict, on: Placed, taken: Intake, *, together: bool):
-        self.config, self.on, self.net, self.taken = config, on, on.net, taken
-        self.batch, self.shared_by = config.data.batch_size, on.mesh.shape["data"]
-        self.at_a_time = config.seeds if together else 1
+    def __init__(self, experiment: Experiment, on: Placed, taken: Intake, *, together: bool):
+        self.experiment, self.on, self.net, self.taken = experiment, on, on.net, taken
+        recipe = experiment.recipe
+        self.rules = recipe.rules(float(recipe.steps_per_epoch(taken.images)))
+        self.batch, self.shared_by = recipe.batch_size, on.mesh.shape["data"]
+        self.seeds = len(experiment.seeds)
+        self.at_a_time = self.seeds if together else 1
         self.programs: dict[int, Program] = {}
 
     def program(self, at_once: int) -> Program:
         """That of a step whose gradients are computed `at_once` images at a time."""
         if at_once not in self.programs:
-            made = xla_memory.training(self.config, self.on, at_once)
+            made = xla_memory.training(self.experiment, self.on, self.rules, at_once)
             self.programs[at_once] = made
         return self.programs[at_once]
 
     def training(self, at_once: int) -> dict[str, int]:
         """During a step. All seeds' states are there, whether they are stepped together or not."""
-        of, seeds, parts = self.program(at_once), self.config.seeds, self.batch // at_once
+        of, seeds, parts = self.program(at_once), self.seeds, self.batch // at_once
         # In parts, there are the sums of gradients besides, and the whole batch as the network
         # sees it: 7 and 9 % more than XLA finds for the whole loop over four parts of VGG-A and
         # AlexNet. The loop itself is not compiled, since on a CPU it is unrolled.
@@ -52,7 +54,7 @@ class Memory:
     def evaluation(self, size: int) -> dict[str, int]:
         """While `size` images are evaluated."""
         step = self.training(max(self.programs))
-        activations = xla_memory.evaluating(self.config, self.on, size)
+        activations = xla_memory.evaluating(self.experiment, self.on, self.rules, size)
         return {name: step[name] for name in BETWEEN_STEPS} | {
             "activations": self.at_a_time * activations,
             "batch": self.delivered(size),
@@ -60,7 +62,7 @@ class Memory:
 
     def delivered(self, images: int) -> int:
         """Of a batch's images and labels: gathered on the device, or sent there ahead of need."""
-        each = prod(xla_memory.delivered(self.config, self.net)) + 4
+        each = prod(xla_memory.delivered(self.experiment)) + 4
         batches = 1 if self.taken.resident else AHEAD + 1
         return batches * each * -(-images // self.shared_by)
 
@@ -81,10 +83,8 @@ class Memory:
 
     def divides(self, at_once: int) -> bool:
         """Can the batch be computed so many images at a time?"""
-        part = self.config.copy_and_resolve_references()
-        part.data.micro_batch = at_once
         try:
-            check_batch(part)
+            check_batch(self.batch, at_once, bn_group=getattr(self.experiment.model, "bn_group", 0))
         except ConfigError:
             return False
         return at_once % self.shared_by == 0

@@ -1,28 +1,24 @@
 """What a training would cost, before it runs: steps, bytes, memory, seconds, and what limits it."""
 
-import json
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
-from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import Experiment
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.planning import input_rate, throughput, xla_memory
 from cnn_archs.planning.devices import Kind
 from cnn_archs.planning.input_rate import Intake
 from cnn_archs.planning.memory import Memory
 from cnn_archs.planning.throughput import Bounds, Estimate, Measured
-from cnn_archs.setup import network
-from cnn_archs.train.assemble import placed, rules
+from cnn_archs.train.assemble import placed
+from cnn_archs.train.recipe import Recipe
 
 
-def plan(config: ConfigDict, kind: Kind, cores: int, files: Iterable[Path]) -> dict[str, Any]:
-    """The plan of `config` for as many devices of `kind` as jax sees here.
+def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) -> dict[str, Any]:
+    """The plan of `experiment` for as many devices of `kind` as jax sees here.
 
     cores: of each host, that decode. files: results; those count that such devices gave. The plan:
     name, dataset, kind, devices; network, training, reading (bytes); memory (bytes of one device;
@@ -31,56 +27,52 @@ def plan(config: ConfigDict, kind: Kind, cores: int, files: Iterable[Path]) -> d
     of the same network, input and batch). ConfigError where things do not fit together, DataError
     for data that is neither there nor known.
     """
-    on = placed(config, network(config))
+    recipe, on = experiment.recipe, placed(experiment)
     net, mesh = on.net, on.mesh
-    at_once = config.data.micro_batch or config.data.batch_size
-    rules(config, steps_per_epoch=1.0)
-    taken = input_rate.intake(config, net)
+    taken = input_rate.intake(experiment)
     together = taken.resident and mesh.size == 1 and kind.name != "cpu"
-    held = Memory(config, on, taken, together=together)
+    held = Memory(experiment, on, taken, together=together)
     size = totals(summarize(net.model, net.image_shape))
     trained = totals(summarize(net.model, net.image_shape, train=True))
-    lasts = length(config, taken.images) | {"batch_a_device": held.batch // held.shared_by}
+    lasts = length(recipe, taken.images, len(experiment.seeds)) | {
+        "batch_a_device": held.batch // held.shared_by
+    }
     # An addition and a multiplication in each pass: forward, for the gradients of maps and of
     # weights, and with `remat` forward again.
     passes = 8 if net.model.remat else 6
     found = {
-        "name": config.model.name,
-        "dataset": config.data.name,
+        "name": experiment.name,
+        "dataset": experiment.dataset.name,
         "kind": kind.name,
         "devices": mesh.size,
         "network": {
             "input": list(net.image_shape),
             "params": size["params"],
             "macs": size["macs"],
-            "flops_a_step": passes * trained["macs"] * config.data.batch_size,
+            "flops_a_step": passes * trained["macs"] * recipe.batch_size,
         },
         "training": {"images": taken.images, "counted": taken.counted, **lasts},
-        "reading": reading(config, taken, lasts),
-        "memory": fit(held, kind, at_once),
+        "reading": reading(taken, lasts),
+        "memory": fit(held, kind, recipe.at_once),
     }
-    known = throughput.measured(files, json.loads(config.to_json()), size["macs"], kind)
+    known = throughput.measured(files, experiment.config, size["macs"], kind)
     decoding = None if taken.resident else decoded(held, kind, cores)
     return found | paced(found, held, kind, known, decoding)
 
 
-def length(config: ConfigDict, images: int) -> dict[str, Any]:
-    """Batches, steps and epochs, as the loop counts them, and seeds."""
-    batch = config.data.batch_size
-    period = Fraction(images, batch)
-    steps = config.steps or ceil(Fraction(str(config.epochs)) * period)
-    if steps < 1:
-        raise ConfigError("nothing to train: set --config.epochs or --config.steps")
+def length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
+    """Batches, steps and epochs of a training on so many images, and seeds."""
+    steps = recipe.total_steps(images)
     return {
-        "batch_size": batch,
-        "micro_batch": config.data.micro_batch,
+        "batch_size": recipe.batch_size,
+        "micro_batch": recipe.micro_batch,
         "steps": steps,
-        "epochs": float(steps / period),
-        "seeds": config.seeds,
+        "epochs": float(steps / recipe.steps_per_epoch(images)),
+        "seeds": seeds,
     }
 
 
-def reading(config: ConfigDict, taken: Intake, lasts: dict[str, Any]) -> dict[str, Any]:
+def reading(taken: Intake, lasts: dict[str, Any]) -> dict[str, Any]:
     """Bytes from the disk and to the devices."""
     once = taken.images * taken.stored
     passes = 1 if taken.resident else lasts["epochs"] * lasts["seeds"]
@@ -90,7 +82,7 @@ def reading(config: ConfigDict, taken: Intake, lasts: dict[str, Any]) -> dict[st
         "weighed": taken.resident or bool(taken.sample),
         "bytes_an_epoch": 0 if taken.resident else once,
         "bytes": round(once * passes),
-        "bytes_sent_a_step": config.data.batch_size * taken.sent,
+        "bytes_sent_a_step": lasts["batch_size"] * taken.sent,
     }
 
 
@@ -99,7 +91,7 @@ def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
 
     micro_batch: the largest that would, or None. evaluation: with eval_batch_size images.
     """
-    training, evaluation = held.training(at_once), held.evaluation(held.config.eval_batch_size)
+    training, evaluation = held.training(at_once), held.evaluation(held.experiment.eval_batch_size)
     need = {"training": sum(training.values()), "evaluation": sum(evaluation.values())}
     usable = round(kind.memory * kind.usable)
     fits = {what: size <= usable for what, size in need.items()}
@@ -131,8 +123,8 @@ def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
 
 def decoded(held: Memory, kind: Kind, cores: int) -> dict[str, Any]:
     """How many images a second all hosts decode, by what one core of this one does now."""
-    each = input_rate.decoded_by_a_core(held.net, held.taken.sample)
-    threads = held.config.data.threads or cores
+    each = input_rate.decoded_by_a_core(held.net.inputs.crop, held.taken.sample)
+    threads = held.experiment.dataset.threads or cores
     hosts = -(-held.on.mesh.size // kind.host)
     return {
         "images_per_second_a_core": each,
@@ -151,15 +143,15 @@ def paced(
     decoding: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """{time, input, measured} of a plan, whose other parts are `found`."""
-    config, batch = held.config, held.batch
-    parts = batch // (config.data.micro_batch or batch)
+    experiment, batch = held.experiment, held.batch
+    parts = batch // experiment.recipe.at_once
     of_step = held.program(batch // parts)
     arithmetic, memory = throughput.roofline(
         kind,
         found["network"]["flops_a_step"] / held.shared_by,
         parts * (of_step.traffic or 0),
         held.net.model.dtype,
-        config.matmul_precision,
+        experiment.matmul_precision,
     )
     share = batch / held.shared_by  # images of a device
     roof = Estimate("roofline", share / max(arithmetic, memory), "peaks of the kind")

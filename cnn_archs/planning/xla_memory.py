@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from cnn_archs import models
 from cnn_archs.cluster import mesh as meshes
-from cnn_archs.compiler_options import known
-from cnn_archs.errors import ConfigError
-from cnn_archs.setup import Network, once, stored, user_errors
+from cnn_archs.compiler_options import known, once
+from cnn_archs.errors import ConfigError, user_errors
+from cnn_archs.experiment import Classifier, Experiment
 from cnn_archs.train import steps
-from cnn_archs.train.assemble import Placed, Rules, rules
+from cnn_archs.train.assemble import Placed
+from cnn_archs.train.recipe import Rules
 
 # Quick to compile; the buffers are those of the default options, or a few bytes from them.
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
@@ -54,12 +54,13 @@ def simulate(devices: int) -> None:
         raise ConfigError(f"--devices={devices}: this process has {jax.device_count()} already")
 
 
-def training(config: ConfigDict, on: Placed, batch: int) -> Program:
-    """Of a step with `batch` images at once, over all of the mesh."""
+def training(experiment: Experiment, on: Placed, made: Rules, batch: int) -> Program:
+    """Of a step with `batch` images at once, over all of the mesh. made: the experiment's rules."""
     net = on.net
     model, halves = widened(net.model)
-    jitted, arguments = step_of(config, on._replace(net=net._replace(model=model)), batch)
-    program = compiled(config, jitted, *arguments)
+    on = on._replace(net=net._replace(model=model))
+    jitted, arguments = step_of(experiment, on, made, batch)
+    program = compiled(experiment.name, jitted, *arguments)
     by_one = held_by_one(arguments[0], program.input_shardings[0][0])
     temporary = program.memory_analysis().temp_size_in_bytes
     gradients = min(by_one.params, temporary)
@@ -74,35 +75,35 @@ def training(config: ConfigDict, on: Placed, batch: int) -> Program:
     )
 
 
-def step_of(config: ConfigDict, on: Placed, batch: int) -> tuple[Any, tuple[Any, ...]]:
+def step_of(
+    experiment: Experiment, on: Placed, made: Rules, batch: int
+) -> tuple[Any, tuple[Any, ...]]:
     """(jitted training step of `batch` images at once, its abstract arguments)."""
     net, mesh, layers = on
-    made = rules(config, steps_per_epoch=1.0)
     step = steps.train_step_of(
         net.model,
         made.loss,
         made.optimizer,
         made.average,
-        net.inputs.prepare(ones(config, net)),
-        auxiliary=config.auxiliary,
+        net.inputs.prepare(ones(experiment)),
+        auxiliary=experiment.recipe.auxiliary,
         micro_batch=0,
         mesh=mesh,
     )
-    arguments = steps.abstract_arguments(partial(begun, net, made), delivered(config, net), batch)
+    arguments = steps.abstract_arguments(partial(begun, net, made), delivered(experiment), batch)
     held = meshes.shardings(arguments[0], mesh, layers)
     options: Any = dict(held=held, together=False, looped=False, resident=False)
     return steps.compile_train(step, mesh, **options), arguments
 
 
-def evaluating(config: ConfigDict, on: Placed, batch: int) -> int:
+def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
     """Bytes that one device puts aside while `batch` images are evaluated, or a few more."""
     net, mesh, layers = on
     batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
     model, halves = widened(net.model)
-    made = rules(config, steps_per_epoch=1.0)
-    step = steps.eval_step_of(model, made.loss, net.inputs.prepare(ones(config, net)))
+    step = steps.eval_step_of(model, made.loss, net.inputs.prepare(ones(experiment)))
     arguments = [
-        jax.ShapeDtypeStruct((batch, *delivered(config, net)), np.uint8),
+        jax.ShapeDtypeStruct((batch, *delivered(experiment)), np.uint8),
         jax.ShapeDtypeStruct((batch,), np.int32),
         jax.ShapeDtypeStruct((batch,), np.bool_),
     ]
@@ -113,13 +114,13 @@ def evaluating(config: ConfigDict, on: Placed, batch: int) -> int:
         variables,
         meshes.shardings(variables, mesh, layers),
     )
-    program = compiled(config, jitted, variables, *arguments)
+    program = compiled(experiment.name, jitted, variables, *arguments)
     return program.memory_analysis().temp_size_in_bytes // halves
 
 
-def compiled(config: ConfigDict, jitted: Any, *arguments: Any) -> Any:
-    """For the CPU, quickly; what a network refuses is the config's fault."""
-    with user_errors(f"model {config.model.name}"):
+def compiled(name: str, jitted: Any, *arguments: Any) -> Any:
+    """For the CPU, quickly; what the network `name` refuses is the config's fault."""
+    with user_errors(f"model {name}"):
         lowered = jitted.lower(*arguments)
     return lowered.compile({**(once() or {}), **known(QUICK)})
 
@@ -131,13 +132,13 @@ def widened(model: models.Network) -> tuple[models.Network, int]:
     return model.clone(dtype="float32"), 2  # type: ignore[call-arg]
 
 
-def begun(net: Network, made: Rules, key: jax.Array) -> steps.TrainState:
+def begun(net: Classifier, made: Rules, key: jax.Array) -> steps.TrainState:
     """The state with which a run begins."""
     state = steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
     return state.replace(opt_state=state.opt_state._replace(memory=made.schedule.init()))
 
 
-def first_state(net: Network, made: Rules) -> steps.TrainState:
+def first_state(net: Classifier, made: Rules) -> steps.TrainState:
     """Its shapes."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     return jax.eval_shape(partial(begun, net, made), key)
@@ -155,18 +156,18 @@ def held_by_one(state: steps.TrainState, shardings: steps.TrainState) -> steps.T
     return state.replace(**{name: sum(jax.tree.leaves(getattr(sizes, name))) for name in names})
 
 
-def delivered(config: ConfigDict, net: Network) -> tuple[int, int, int]:
+def delivered(experiment: Experiment) -> tuple[int, int, int]:
     """(H, W, C) of the images as the devices get them."""
-    if net.inputs.resident:
-        return stored(config)[0]
-    return (*net.inputs.crop.delivered, net.image_shape[2])
+    if experiment.dataset.in_memory:
+        return experiment.dataset.stored_shape
+    return (*experiment.inputs.crop.delivered, experiment.image_shape[2])
 
 
-def ones(config: ConfigDict, net: Network) -> dict[str, np.ndarray]:
+def ones(experiment: Experiment) -> dict[str, np.ndarray]:
     """In place of the training images' statistics, which would take the images."""
-    h, w, c = delivered(config, net)
-    mean = (h, w, c) if net.inputs.mean == "pixel" else (1, 1, c)
+    (h, w, c), inputs = delivered(experiment), experiment.inputs
+    mean = (h, w, c) if inputs.mean == "pixel" else (1, 1, c)
     found: dict[str, tuple[int, ...]] = {"mean": mean, "std": (1, 1, c)}
-    if config.standardize.get("zca_whitening"):
-        found["whitening"] = (math.prod(net.image_shape),) * 2
+    if inputs.standardize and inputs.standardize.zca_whitening:
+        found["whitening"] = (math.prod(experiment.image_shape),) * 2
     return {name: np.ones(shape, np.float32) for name, shape in found.items()}

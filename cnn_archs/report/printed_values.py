@@ -5,7 +5,6 @@ printed value is set beside whatever was run, and what differs from the recipe i
 """
 
 import functools
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -130,4 +129,4 @@ def stated_config(experiment: str) -> dict[str, Any]:
     """{section.key: value} that an experiment states; of a model only what is no default."""
     path, argument = configs.locate(experiment)
     config = configs.call(configs.module_at(path), argument)
-    return configs.flat(json.loads(config.to_json()))
+    return configs.flat(configs.plain(config))

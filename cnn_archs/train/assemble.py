@@ -1,74 +1,38 @@
-"""From a config to a `Run`: data on the devices, first states, compiled steps."""
+"""From experiments to a `Run`: data on the devices, first states, compiled steps."""
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from functools import partial
-from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from cnn_archs import models, roles
 from cnn_archs.cluster import mesh as meshes
+from cnn_archs.compiler_options import once
 from cnn_archs.data import statistics
 from cnn_archs.data.feeds import ResidentFeed, StreamedFeed
+from cnn_archs.data.inputs import Prepare
 from cnn_archs.data.resident import Resident
 from cnn_archs.data.streaming import Streamed
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, user_errors
+from cnn_archs.experiment import Classifier, Experiment
 from cnn_archs.run_dir import RunDir
-from cnn_archs.setup import Network, network, once, user_errors
-from cnn_archs.splits import load_splits, statistics_of
-from cnn_archs.train import (
-    averages,
-    curvature,
-    losses,
-    on_one_cpu,
-    optimizers,
-    schedules,
-    steps,
-)
-from cnn_archs.train.averages import Average
+from cnn_archs.train import curvature, on_one_cpu, optimizers, schedules, steps
 from cnn_archs.train.diagnostics import diagnosis_of
+from cnn_archs.train.losses import Loss
+from cnn_archs.train.recipe import Rules
 from cnn_archs.train.run import Run, stack
-from cnn_archs.train.schedules import Schedule
 
 
 class Part(NamedTuple):
     """An experiment and its folder, where the statistics of its images are kept; None: nowhere."""
 
-    config: ConfigDict
+    experiment: Experiment
     workdir: Path | None = None
-
-
-class Rules(NamedTuple):
-    """What a config says of training, but for the network and its images."""
-
-    loss: losses.Loss
-    schedule: Schedule
-    optimizer: optax.GradientTransformationExtraArgs
-    average: Average
-
-
-def rules(config: ConfigDict, steps_per_epoch: float) -> Rules:
-    """The rules of `config`; ConfigError where knobs do not fit together."""
-    with user_errors("config"):
-        loss = losses.create(**config.loss)
-        schedule = schedules.create(steps_per_epoch=steps_per_epoch, **config.schedule)
-        schedule = schedules.warm_up(schedule, steps_per_epoch=steps_per_epoch, **config.warmup)
-        optimizer = optimizers.create(schedule=schedule, **config.optimizer)
-        average = averages.create(steps_per_epoch=steps_per_epoch, **config.average)
-    if schedule.evaluated and not config.data.holdout:
-        raise ConfigError(
-            f"schedule {config.schedule.name} follows the error on held-out images: "
-            "set --config.data.holdout"
-        )
-    return Rules(loss, schedule, optimizer, average)
 
 
 def assemble(*parts: Part, together: bool | None = None) -> Run:
@@ -79,85 +43,62 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
     CPU; and not on several devices, over which XLA does not split the grouped convolutions that the
     seeds' kernels become. Never for images that are streamed.
     """
-    config = parts[0].config
-    check_alike([part.config for part in parts])
-    net = network(config)
-    resident = net.inputs.resident
-    if config.diagnose_every and not resident:
-        raise ConfigError("diagnose_every needs a dataset whose images are of one size")
-    net, mesh, layers = placed(config, net)
-    on_cpu = jax.default_backend() == "cpu"
+    check_alike(parts)
+    experiment = parts[0].experiment
+    recipe, (net, mesh, layers) = experiment.recipe, placed(experiment)
+    resident, on_cpu = net.inputs.resident, jax.default_backend() == "cpu"
     alone = mesh.size == 1 and not on_cpu
     together = resident and (alone if together is None else together)
-    rules(config, steps_per_epoch=1.0)  # before any data is read
-    second_order = config.optimizer.name == "sdlm"
-    splits = load_splits(config, net)
-    known = statistics_of(config, net, parts[0].workdir, lambda: splits["train"])
-    for workdir in filter(None, (p.workdir for p in parts[1:])):
-        statistics.kept(RunDir(workdir).statistics, lambda: known)
-    prepare = net.inputs.prepare(known)
-    data = {
-        name: split if isinstance(split, Streamed) else Resident(split, mesh)
-        for name, split in splits.items()
-    }
-    period = Fraction(data["train"].examples, config.data.batch_size)
-    loss, schedule, optimizer, average = rules(config, steps_per_epoch=float(period))
-    refresh = refresher(net, prepare, loss, together) if second_order else None
-    # On a CPU a convolution inside a loop body is several times slower than outside, but for
-    # single images; there, and on accelerators, it is the dispatch that costs.
-    loop = (1000 if config.data.batch_size == 1 else 1) if on_cpu else 100
-    loop = loop if resident else 1
-    total = config.steps or ceil(Fraction(str(config.epochs)) * period)  # 1.1 is 11/10
-    if total < 1:
-        raise ConfigError("nothing to train: set --config.epochs or --config.steps")
-    seeds: list[int] = []
-    shares, memories = [], []
-    for c in (part.config for part in parts):
-        shares.append(slice(len(seeds), len(seeds) + c.seeds))
-        seeds += range(c.seed, c.seed + c.seeds)
-        own = rules(c, steps_per_epoch=float(period)).schedule
-        memories += [own.init() for _ in range(c.seeds)]
-    keys, states, held = begin(net, optimizer, average, seeds, memories, together, mesh, layers)
+    data, prepare = loaded(parts, mesh)
+    train = data["train"]
+    epoch, total = recipe.steps_per_epoch(train.examples), recipe.total_steps(train.examples)
+    made = recipe.rules(float(epoch))
+    loop = steps_at_once(recipe.batch_size, on_cpu=on_cpu) if resident else 1
+    seeds = tuple(seed for part in parts for seed in part.experiment.seeds)
+    memories = [m for part in parts for m in memories_of(part.experiment, float(epoch))]
+    keys, states, held = begin(net, made, seeds, memories, together, mesh, layers)
     train_step = steps.train_step_of(
         net.model,
-        loss,
-        optimizer,
-        average,
+        made.loss,
+        made.optimizer,
+        made.average,
         prepare,
-        auxiliary=config.auxiliary,
-        micro_batch=config.data.micro_batch,
+        auxiliary=recipe.auxiliary,
+        micro_batch=recipe.micro_batch,
         mesh=mesh,
     )
-    train = data["train"]
     options: Any = dict(together=together, resident=resident)
     jit: Any = jax.jit
     if on_one_cpu.is_one_cpu(mesh) and not together and loop == 1:
         jit = partial(on_one_cpu.jit, onednn=net.model.gains_from_onednn)
+    samples = min(recipe.curvature_examples, train.examples)
     return Run(
         net=net,
-        seeds=tuple(seeds),
-        shares=tuple(shares),
+        seeds=seeds,
+        shares=shares(parts),
         together=together,
         loop=loop,
         total=total,
-        batch_size=config.data.batch_size,
-        eval_batch_size=config.eval_batch_size,
-        periods=periods(config, period),
-        traced=range(*config.profile),
-        schedule=schedule,
-        average=average,
+        batch_size=recipe.batch_size,
+        eval_batch_size=experiment.eval_batch_size,
+        periods=experiment.upkeep.periods(epoch),
+        traced=experiment.upkeep.profile,
+        schedule=made.schedule,
+        average=made.average,
         mesh=mesh,
         held=held,
         data=data,
-        feeds=feeds(config, train, tuple(seeds), mesh, loop, total, together),
+        feeds=feeds(train, seeds, recipe.batch_size, mesh, loop, total, together),
         keys=keys,
         train_step=steps.compile_train(
             train_step, mesh, held=held, looped=loop > 1, jit=jit, **options
         ),
-        eval_step=steps.compile_eval(steps.eval_step_of(net.model, loss, prepare), mesh, **options),
-        refresh=refresh,
-        samples=min(config.optimizer.samples, train.examples) if second_order else 0,
-        diagnosis=diagnosis_of(net.model, loss, prepare, config.auxiliary),
+        eval_step=steps.compile_eval(
+            steps.eval_step_of(net.model, made.loss, prepare), mesh, **options
+        ),
+        refresh=refresher(net, prepare, made.loss, together) if samples else None,
+        samples=samples,
+        diagnosis=diagnosis_of(net.model, made.loss, prepare, recipe.auxiliary),
         states=states,
     )
 
@@ -165,19 +106,19 @@ def assemble(*parts: Part, together: bool | None = None) -> Run:
 class Placed(NamedTuple):
     """A network on its devices. layers: that are split over the mesh's "model", and by what."""
 
-    net: Network
+    net: Classifier
     mesh: Mesh
     layers: dict[str, str]
 
 
-def placed(config: ConfigDict, net: Network) -> Placed:
-    """`net` on the mesh of `config`; ConfigError where the two do not fit."""
-    mesh = meshes.create(**config.mesh)
-    at_once = config.data.micro_batch or config.data.batch_size
-    key = "data.micro_batch" if config.data.micro_batch else "data.batch_size"
-    meshes.check_batch(mesh, at_once, key)
-    net = net._replace(model=on_devices(net.model, mesh, at_once))
-    return Placed(net, mesh, split_layers(net.model, config.model.name, mesh))
+def placed(experiment: Experiment) -> Placed:
+    """The network of `experiment` on its mesh; ConfigError where the two do not fit."""
+    net, recipe = experiment.net, experiment.recipe
+    mesh = meshes.create(*experiment.mesh_shape)
+    key = "data.micro_batch" if recipe.micro_batch else "data.batch_size"
+    meshes.check_batch(mesh, recipe.at_once, key)
+    net = net._replace(model=on_devices(net.model, mesh, recipe.at_once))
+    return Placed(net, mesh, split_layers(net.model, experiment.name, mesh))
 
 
 def on_devices(model: models.Network, mesh: Mesh, at_once: int) -> models.Network:
@@ -199,41 +140,66 @@ def split_layers(model: models.Network, name: str, mesh: Mesh) -> dict[str, str]
         return models.split(model, devices)
 
 
-def check_alike(configurations: Sequence[ConfigDict]) -> None:
-    """Raises ConfigError unless one compiled program can train them all."""
-    first, *others = (c.to_dict() for c in configurations)
+def check_alike(parts: Sequence[Part]) -> None:
+    """Raises ConfigError unless one compiled program can train all parts."""
+    first, *others = (part.experiment.config for part in parts)
     for other in others:
         differ = roles.program_differences(first, other)
         if differ:
             raise ConfigError(f"these cannot be trained together: they differ in {differ[0]}")
 
 
-def periods(config: ConfigDict, epoch: Fraction) -> dict[str, Fraction]:
-    """Steps between events of each kind; `epoch`: those between passes over the images.
+def loaded(parts: Sequence[Part], mesh: Mesh) -> tuple[dict[str, Resident | Streamed], Prepare]:
+    """The splits of `parts` on the devices, or to be streamed to them; how images become input.
 
-    Nothing is diagnosed, unless its period is more than 0.
+    Each part's folder has the statistics of the training images afterwards.
     """
-    diagnose = {"diagnose": Fraction(str(config.diagnose_every)) * epoch}
-    return {
-        **(diagnose if config.diagnose_every else {}),
-        "log": Fraction(config.log_every),
-        "evaluate": Fraction(str(config.eval_every)) * epoch,
-        "checkpoint": Fraction(str(config.checkpoint_every)) * epoch,
-        "epoch": epoch,
+    first, net = parts[0], parts[0].experiment.net
+    splits = first.experiment.dataset.splits(net.inputs.crop)
+    files = [RunDir(part.workdir).statistics if part.workdir else None for part in parts]
+    known = statistics.kept(files[0], lambda: net.inputs.fit(lambda: splits["train"]))
+    for file in files[1:]:
+        statistics.kept(file, lambda: known)
+    data = {
+        name: split if isinstance(split, Streamed) else Resident(split, mesh)
+        for name, split in splits.items()
     }
+    return data, net.inputs.prepare(known)
+
+
+def steps_at_once(batch_size: int, *, on_cpu: bool) -> int:
+    """How many steps one dispatch has room for, of images that are on the devices.
+
+    On a CPU a convolution inside a loop body is several times slower than outside, but for single
+    images; there, and on accelerators, it is the dispatch that costs.
+    """
+    if on_cpu:
+        return 1000 if batch_size == 1 else 1
+    return 100
+
+
+def shares(parts: Sequence[Part]) -> tuple[slice, ...]:
+    """Which of all seeds are of which part."""
+    ends = np.cumsum([len(part.experiment.seeds) for part in parts]).tolist()
+    return tuple(slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False))
+
+
+def memories_of(experiment: Experiment, steps_per_epoch: float) -> list[schedules.Memory]:
+    """What the schedule of each seed remembers before the first step."""
+    schedule = experiment.recipe.rules(steps_per_epoch).schedule
+    return [schedule.init() for _ in experiment.seeds]
 
 
 def feeds(
-    config: ConfigDict,
     train: Resident | Streamed,
     seeds: tuple[int, ...],
+    size: int,
     mesh: Mesh,
     loop: int,
     total: int,
     together: bool,
 ) -> list[ResidentFeed | StreamedFeed]:
-    """Where the batches come from: one for each seed, or one for all of them together."""
-    size = config.data.batch_size
+    """Where the batches of `size` images come from: one for each seed, or one for all together."""
     if isinstance(train, Resident):
         groups = [seeds] if together else [(s,) for s in seeds]
         split = meshes.split(mesh, axis=together + (loop > 1))
@@ -244,9 +210,8 @@ def feeds(
 
 
 def begin(
-    net: Network,
-    optimizer: optax.GradientTransformationExtraArgs,
-    average: Average,
+    net: Classifier,
+    made: Rules,
     seeds: Sequence[int],
     memories: Sequence[schedules.Memory],
     together: bool,
@@ -262,7 +227,7 @@ def begin(
 
     def first(seed: jax.Array, memory: Any) -> tuple[jax.Array, steps.TrainState]:
         init_key, step_key = jax.random.split(jax.random.key(seed))
-        state = steps.init_state(net.model, optimizer, average, init_key, net.image_shape)
+        state = steps.init_state(net.model, made.optimizer, made.average, init_key, net.image_shape)
         return step_key, state.replace(opt_state=state.opt_state._replace(memory=memory))
 
     make = jax.vmap(first) if together else first
@@ -270,16 +235,14 @@ def begin(
     arguments = [jax.tree.map(stack, *each)] if together else each
     held = meshes.shardings(jax.eval_shape(make, *arguments[0])[1], mesh, layers)
     make = jax.jit(make, out_shardings=(meshes.whole(mesh), held), compiler_options=once())
-    made = [make(*a) for a in arguments]
-    return [key for key, _ in made], [state for _, state in made], held
+    found = [make(*a) for a in arguments]
+    return [key for key, _ in found], [state for _, state in found], held
 
 
 def refresher(
-    net: Network, prepare: steps.Prepare, loss: losses.Loss, together: bool
+    net: Classifier, prepare: Prepare, loss: Loss, together: bool
 ) -> Callable[..., steps.TrainState]:
     """(state, images, labels, index) -> the state with the curvature of those examples."""
-    if not net.inputs.resident:
-        raise ConfigError("optimizer sdlm needs a dataset whose images are of one size")
     with user_errors("config"):
         diagonal = curvature.gauss_newton_diagonal(net.model, loss)
 

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cnn_archs.compiler_options import once
 from cnn_archs.models import Network
-from cnn_archs.setup import once
 from cnn_archs.train.losses import Loss
 from cnn_archs.train.steps import Prepare, objective_of
 

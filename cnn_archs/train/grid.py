@@ -7,20 +7,16 @@ Nothing here touches a device.
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.experiment import dataset_of, recipe_of
 from cnn_archs.files import reading
 from cnn_archs.run_dir import Failure, RunDir, SweepDir
-from cnn_archs.setup import stored
-from cnn_archs.splits import training_images
 
 SWEEPS = configs.EXPERIMENTS / "sweeps"
 AFTER = ("robustness",)
@@ -30,14 +26,15 @@ TRIES = 2  # of a cell, before it has failed
 class Cell(NamedTuple):
     """One network to train. name: of the cell in its sweep; after: evaluations when it is trained.
 
-    experiment, overrides: what `config` comes from, the seed among them.
+    experiment, overrides: what `config` comes from, the seed among them. config: as config.json
+    holds it.
     """
 
     name: str
     seed: int
     experiment: str
     overrides: tuple[str, ...]
-    config: ConfigDict
+    config: dict[str, Any]
     run: RunDir
     after: tuple[str, ...]
 
@@ -47,9 +44,13 @@ class Cell(NamedTuple):
     def of_seed(self, seed: int) -> "Cell":
         """Returns this cell with another seed."""
         keys = (*self.overrides, f"seed={seed}")
-        config = configs.load(self.experiment, list(keys))
+        config = configs.plain(configs.load(self.experiment, list(keys)))
         run = SweepDir(self.run.path.parents[1]).run(self.name, seed)
         return self._replace(seed=seed, overrides=keys, config=config, run=run)
+
+    def loaded(self) -> configs.Config:
+        """The config as `resolve` and its parts take it."""
+        return configs.load(self.experiment, list(self.overrides))
 
     def is_done(self) -> bool:
         """Whether the training that the config states, and all evaluations after it, are complete.
@@ -58,12 +59,12 @@ class Cell(NamedTuple):
         """
         if not self.run.has_result() or not all(map(self.run.has_evaluation, self.after)):
             return False
-        made, own = self.run.config(), self.config
-        roles.check_resumable(self.run.path, *(json.loads(c.to_json()) for c in (made, own)))
+        made = configs.plain(self.run.config())
+        roles.check_resumable(self.run.path, made, self.config)
         self.run.result()
         for name in self.after:
             self.run.evaluation(name)
-        return (made.steps, made.epochs) == (own.steps, own.epochs)
+        return all(made[key] == self.config[key] for key in ("steps", "epochs"))
 
     def tries(self) -> int:
         """How many tries in a row have failed."""
@@ -119,7 +120,7 @@ def cells(
             experiment, *own = sweep["cells"][name]
             keys = (*own, *overrides, f"seed={seed}", "seeds=1")
             try:
-                config = configs.load(experiment, list(keys))
+                config = configs.plain(configs.load(experiment, list(keys)))
             except ConfigError as e:
                 raise ConfigError(f"cell {name}: {first_line(e)}") from e
             run, after = SweepDir(folder).run(name, seed), tuple(sweep.get("after", ()))
@@ -127,12 +128,12 @@ def cells(
     return found
 
 
-def steps_of(config: ConfigDict) -> int | None:
-    """How many the training of `config` has; None where that takes data that is not there."""
-    if config.steps:
-        return config.steps
+def steps_of(cell: Cell) -> int | None:
+    """How many the training of `cell` has; None where that takes data that is not there."""
+    config = cell.loaded()
+    recipe = recipe_of(config)
     try:
-        return math.ceil(config.epochs * training_images(config) / config.data.batch_size)
+        return recipe.steps or recipe.total_steps(dataset_of(config).training_images())
     except DataError:
         return None
 
@@ -155,8 +156,8 @@ def alike(found: Iterable[Cell], most: int) -> list[list[Cell]]:
     """
     groups: dict[str, list[Cell]] = {}
     for cell in found:
-        resident = 0 not in stored(cell.config)[0]
-        key = roles.program_key(cell.config.to_dict()) if resident else str(cell)
+        in_memory = dataset_of(cell.loaded()).in_memory
+        key = roles.program_key(cell.config) if in_memory else str(cell)
         groups.setdefault(key, []).append(cell)
     return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
 

@@ -1,6 +1,5 @@
 """The loop: it schedules, and every verb it calls lives elsewhere."""
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -8,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
+from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.cluster import processes
 from cnn_archs.cluster.processes import Agreed, on_first
 from cnn_archs.environment import environment, provenance
 from cnn_archs.errors import Stopped
+from cnn_archs.experiment import Experiment
 from cnn_archs.metrics import columns
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.run_dir import RunDir
-from cnn_archs.setup import devices
 from cnn_archs.signals import stop_requests
 from cnn_archs.train import history, warm_start
 from cnn_archs.train.assemble import Part, assemble
@@ -29,32 +28,31 @@ from cnn_archs.train.progress import ProgressLine
 from cnn_archs.train.run import Run
 
 
-def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
-    """Trains what `config` says in `workdir`, from its last checkpoint on -> its result.json.
+def train(experiment: Experiment, workdir: Path) -> dict[str, Any]:
+    """Trains `experiment` in `workdir`, from its last checkpoint on -> its result.json.
 
     Raises ConfigError, DataError, NotFinite, and Stopped after a signal, with the run saved.
     """
-    return train_together([(config, workdir)])[0]
+    return train_together([(experiment, workdir)])[0]
 
 
-def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, Any]]:
+def train_together(parts: Sequence[tuple[Experiment, Path]]) -> list[dict[str, Any]]:
     """Trains `parts` step by step beside each other; what `train` says holds for each of them.
 
     Their configs differ in seeds and learning rates alone, and they are at the same step.
     """
-    (config, workdir), *_ = parts
+    (experiment, workdir), *_ = parts
     with stop_requests() as request, ExitStack() as open_:
         stop = Agreed(request)
-        devices(config)
         made = environment()
         saved: list[Checkpoints] = []
-        processes.check_same("settings or packages", (settings(config), made["packages"]))
+        processes.check_same("settings or packages", (settings(experiment), made["packages"]))
         on_first(lambda: hold(parts, made, open_, saved))
         run = assemble(*(Part(*part) for part in parts))
         counts = {name: data.examples for name, data in run.data.items()}
         processes.check_same("numbers of images", counts)
-        if not run.restore(*saved) and config.warm_start.workdir:
-            run.start_from(warm_start.variables(run, **config.warm_start))
+        if not run.restore(*saved) and experiment.warm_start.workdir:
+            run.start_from(warm_start.variables(run, *experiment.warm_start))
         if run.step < run.total:
             new = history.part_of(made, run.step)
             run.history = on_first(lambda: history.gone_on(run.history, new))
@@ -79,38 +77,38 @@ def train_together(parts: Sequence[tuple[ConfigDict, Path]]) -> list[dict[str, A
 
 
 def hold(
-    parts: Sequence[tuple[ConfigDict, Path]],
+    parts: Sequence[tuple[Experiment, Path]],
     made: dict[str, Any],
     open_: ExitStack,
     saved: list[Checkpoints],
 ) -> None:
     """Locks and claims the folder of each part, until `open_` ends; what is saved in it."""
-    for config, workdir in parts:
+    for experiment, workdir in parts:
         workdir.mkdir(parents=True, exist_ok=True)
         folder = RunDir(workdir)
         open_.enter_context(folder.lock())
-        claim(folder, config, made)
-        saved.append(Checkpoints(folder.checkpoints, keep=config.keep))
+        claim(folder, experiment.config, made)
+        saved.append(Checkpoints(folder.checkpoints, keep=experiment.upkeep.keep))
 
 
 def open_logs(
-    run: Run, parts: Sequence[tuple[ConfigDict, Path]], open_: ExitStack, logs: list[Log]
+    run: Run, parts: Sequence[tuple[Experiment, Path]], open_: ExitStack, logs: list[Log]
 ) -> None:
     """One for each seed, from where `run` is, until `open_` ends."""
-    for config, workdir in parts:
+    for experiment, workdir in parts:
         folder = RunDir(workdir)
-        folder.write_config(config)
+        folder.write_config(experiment.config)
         if run.step < run.total:
             folder.remove_result()  # of a shorter run
         keep = run.step if run.settled and run.step else run.step - 1
         log = MetricsLog(folder, keep, diagnostics="diagnose" in run.periods)
         open_.callback(log.close)
-        logs += [log] * config.seeds
+        logs += [log] * len(experiment.seeds)
 
 
-def settings(config: ConfigDict) -> dict[str, Any]:
+def settings(experiment: Experiment) -> dict[str, Any]:
     """What all processes of a run have alike: all but where, and by how many threads, they read."""
-    tree = json.loads(config.to_json())
+    tree = experiment.config
     return {**tree, "data": {**tree["data"], "data_dir": "", "threads": 0}}
 
 
@@ -214,7 +212,7 @@ def mean(reports: list[dict[str, float]], key: str) -> float:
 
 
 def finish(
-    run: Run, parts: Sequence[tuple[ConfigDict, Path]], made: dict[str, Any], stop: Agreed
+    run: Run, parts: Sequence[tuple[Experiment, Path]], made: dict[str, Any], stop: Agreed
 ) -> list[dict[str, Any]]:
     """The full evaluation at the end: the result.json of each part."""
     final = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in run.splits(*run.data)}
@@ -224,8 +222,8 @@ def finish(
     damaged = sum(data.damaged for data in run.data.values())
     return [
         {
-            "name": config.model.name,
-            "dataset": config.data.name,
+            "name": experiment.name,
+            "dataset": experiment.dataset.name,
             "protocol": "single",
             "seeds": list(run.seeds[share]),
             **{split: columns(reports[share]) for split, reports in final.items()},
@@ -236,17 +234,17 @@ def finish(
             "images_per_second": images / run.seconds,
             "params": size["params"],
             "macs": size["macs"],
-            "matmul_precision": config.matmul_precision,
-            "deterministic": config.deterministic,
+            "matmul_precision": experiment.matmul_precision,
+            "deterministic": experiment.deterministic,
             "device": f"{run.mesh.size} x {jax.devices()[0].device_kind}",
             "together": len(run.seeds),
-            "made": {**provenance(made, json.loads(config.to_json())), "parts": made_by},
+            "made": {**provenance(made, experiment.config), "parts": made_by},
         }
-        for (config, _), share, made_by in zip(parts, run.shares, run.history, strict=True)
+        for (experiment, _), share, made_by in zip(parts, run.shares, run.history, strict=True)
     ]
 
 
-def claim(folder: RunDir, config: ConfigDict, made: dict[str, Any]) -> None:
+def claim(folder: RunDir, config: dict[str, Any], made: dict[str, Any]) -> None:
     """Writes the environment; ConfigError if a run with another config lives in this folder."""
     if folder.has_checkpoints():
         check_config(folder, config)
@@ -255,9 +253,7 @@ def claim(folder: RunDir, config: ConfigDict, made: dict[str, Any]) -> None:
     folder.write_environment(made)
 
 
-def check_config(folder: RunDir, config: ConfigDict) -> None:
+def check_config(folder: RunDir, config: dict[str, Any]) -> None:
     """Raises a ConfigError if the run that was saved in this folder has another config."""
-    if not folder.has_config():
-        return
-    old, new = (json.loads(c.to_json()) for c in (folder.config(), config))
-    roles.check_resumable(folder.path, old, new)
+    if folder.has_config():
+        roles.check_resumable(folder.path, configs.plain(folder.config()), config)

@@ -109,7 +109,8 @@ def sdlm(*, mu: float, samples: int) -> optax.GradientTransformationExtraArgs:
     It comes from `curvature.py`, out of `samples` examples before each pass, and is 0 before the
     first.
     """
-    del samples  # whoever refreshes the curvature reads it
+    if samples < 1:  # which is for whoever refreshes the curvature
+        raise ValueError(f"optimizer.samples={samples}: must be at least 1")
 
     def update(updates, h, params=None, *, learning_rate, **extra):
         del params, extra

@@ -23,8 +23,8 @@ from cnn_archs.data import order
 from cnn_archs.data.resident import Resident
 from cnn_archs.errors import ConfigError, NotFinite
 from cnn_archs.evaluate.counting import Examples, count
+from cnn_archs.experiment import Classifier
 from cnn_archs.metrics import Counts
-from cnn_archs.setup import Network
 from cnn_archs.train import optimizers, steps
 from cnn_archs.train.averages import Average
 from cnn_archs.train.checkpoint import Checkpoints
@@ -51,7 +51,7 @@ class Run:
     twice), `history` (for each of `shares`, who made its steps: see `history.py`).
     """
 
-    net: Network
+    net: Classifier
     seeds: tuple[int, ...]
     shares: tuple[slice, ...]
     together: bool

@@ -9,7 +9,8 @@ import numpy as np
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.cluster import processes
 from cnn_archs.errors import ConfigError, say
-from cnn_archs.evaluate.run import load
+from cnn_archs.evaluate.run import restore
+from cnn_archs.experiment import resolve
 from cnn_archs.run_dir import RunDir
 from cnn_archs.train.run import Run
 
@@ -28,13 +29,13 @@ def variables(run: Run, workdir: str, layers: str) -> list[dict[str, Any]]:
     started: list[dict[str, Any]] = []
 
     def read() -> None:
-        one = RunDir(Path(workdir)).config().seeds == 1
+        source = resolve(RunDir(Path(workdir)).config())
+        saved, one = restore(Path(workdir), source), len(source.seeds) == 1
+        what = f"warm_start from {workdir} ({source.name})"
         for i, of_seed in zip(numbers, ours, strict=True):
-            theirs = load(workdir, 0 if one else i)
-            what = f"warm_start from {workdir} ({theirs.config.model.name})"
-            variables = meshes.on_host(theirs.variables)
+            variables = meshes.on_host(saved.of_seed(0 if one else i))
             started.append(replaced(of_seed, variables, pairs, what))
-        say(f"starting from {workdir} at step {theirs.step}: {layers or 'all layers'}")
+        say(f"starting from {workdir} at step {saved.step}: {layers or 'all layers'}")
 
     processes.on_first(read)
     return processes.tree_of_first(started or ours)

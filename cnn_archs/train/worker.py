@@ -14,7 +14,7 @@ from typing import Any
 from cnn_archs import config as configs
 from cnn_archs.errors import NotFinite, UserError, say
 from cnn_archs.run_dir import RunDir
-from cnn_archs.signals import end_with_parent
+from cnn_archs.signals import end_with_parent, stop_requests
 
 
 def main() -> int:
@@ -37,19 +37,24 @@ def work(cells: list[Mapping[str, Any]]) -> None:
 
     A loss that is not finite ends its own cell alone: the others go on from their checkpoints.
     """
+    from cnn_archs.experiment import start
     from cnn_archs.report import learning_curves
     from cnn_archs.train import loop
     from cnn_archs.visualize import pictures
 
-    left = [(configs.load(c["experiment"], c["overrides"]), Path(c["workdir"])) for c in cells]
     broken: NotFinite | None = None
-    while left:
-        try:
-            loop.train_together(left)
-            break
-        except NotFinite as e:
-            broken = e.with_traceback(None)  # which holds the run, and its arrays
-            left = [part for i, part in enumerate(left) if i not in e.parts]
+    with stop_requests():
+        left = [
+            (start(configs.load(c["experiment"], c["overrides"])), Path(c["workdir"]))
+            for c in cells
+        ]
+        while left:
+            try:
+                loop.train_together(left)
+                break
+            except NotFinite as e:
+                broken = e.with_traceback(None)  # which holds the run, and its arrays
+                left = [part for i, part in enumerate(left) if i not in e.parts]
     trained = {workdir for _, workdir in left}
     for cell in cells:
         if Path(cell["workdir"]) in trained:

@@ -7,16 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from cnn_archs.data import order
 from cnn_archs.data.decode import decode_and_crop
 from cnn_archs.data.sources import Split
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.evaluate.predict import Run, opened, read_image
+from cnn_archs.experiment import Experiment
 from cnn_archs.run_dir import FILTERS, RunDir
-from cnn_archs.setup import class_names, devices, network
-from cnn_archs.splits import load_split
 from cnn_archs.visualize import figures
 from cnn_archs.visualize.contact_sheet import sheet
 from cnn_archs.visualize.figures import HIT, MISS, Shown, short
@@ -26,26 +24,24 @@ SHEET = 500  # images in a sheet of predictions
 LAYERS = 24  # rows of features.png
 
 
-def variants(config: ConfigDict, output: Path, images: int, count: int) -> dict[str, Any]:
+def variants(experiment: Experiment, output: Path, images: int, count: int) -> dict[str, Any]:
     """Writes the PNG `output`: training images, `count` variants of each beside it.
 
     Colors and geometry are those of training; the mean is left in and the scale is that of pixels,
     so that a person sees images. The images are the first ones of the run's first seed.
     """
-    devices(config)
-    net = network(config)
     inputs = dataclasses.replace(
-        net.inputs, mean="none", standardize=None, pixel_range=(0.0, 255.0), pad=0
+        experiment.inputs, mean="none", standardize=None, pixel_range=(0.0, 255.0), pad=0
     )
-    prepare = jax.jit(inputs.prepare({}))
-    train = load_split(config, net, "train")
+    prepare, seed = jax.jit(inputs.prepare({})), experiment.seeds[0]
+    train = experiment.dataset.split("train", inputs.crop)
     examples = len(train) if isinstance(train, Split) else train.examples
-    index = order.permutation(examples, config.seed, 0)[:images]
+    index = order.permutation(examples, seed, 0)[:images]
     originals = delivered(train, index, None)
     drawn = []
     for variant in range(count):
-        rng = np.random.Generator(np.random.Philox(key=[config.seed, variant]))
-        key = jax.random.fold_in(jax.random.key(config.seed), variant)
+        rng = np.random.Generator(np.random.Philox(key=[seed, variant]))
+        key = jax.random.fold_in(jax.random.key(seed), variant)
         drawn.append(as_pixels(prepare(key, delivered(train, index, rng))))
     shown = as_pixels(prepare(None, originals)) if isinstance(train, Streamed) else originals
     sheet(shown, np.stack(drawn, axis=1), output)
@@ -93,9 +89,10 @@ def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
     where it is none, or where there is no run.
     """
     run = opened(workdir)
-    test = load_split(run.config, run.net, "test")
+    experiment = run.experiment
+    test = experiment.dataset.split("test", experiment.inputs.crop)
     if image:
-        chosen, source = read_image(image, run.config, run.net), short(image.name, 40)
+        chosen, source = read_image(image, experiment), short(image.name, 40)
     else:
         chosen, source = next(batches(test, 1))[0][0], "the first test image"
     folder = RunDir(workdir).figures
@@ -119,7 +116,7 @@ def filters(run: Run, called: Sequence[Place], folder: Path) -> dict[str, str]:
     kernels = ((path, at(run.variables["params"], path)) for path in called)
     path, kernel = next((path, node["kernel"]) for path, node in kernels if "kernel" in node)
     if kernel.ndim == 2:
-        kernel = kernel.reshape(*run.net.image_shape, -1)
+        kernel = kernel.reshape(*run.experiment.image_shape, -1)
     h, w, channels, count = kernel.shape
     if channels not in (1, 3):
         return {}
@@ -141,7 +138,8 @@ def inside(run: Run, image: np.ndarray, source: str, folder: Path) -> dict[str, 
 
 def outside(run: Run, test: Split | Streamed, folder: Path) -> dict[str, str]:
     """confusion.png and mistakes.png of the test images."""
-    counts, mistakes = judged(run.probabilities, test, len(run.names), run.config.eval_batch_size)
+    size = run.experiment.eval_batch_size
+    counts, mistakes = judged(run.probabilities, test, len(run.names), size)
     images, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
     title = f"{run.title}: {100 * wrong / images:.2f} % error on {images:,} test images"
     there = np.flatnonzero(counts.any(0) | counts.any(1))
@@ -169,9 +167,9 @@ def calls(run: Run) -> list[Place]:
 
     def traced(x: jax.Array) -> Any:
         options: Any = dict(capture_intermediates=note, mutable=["intermediates"])
-        return run.net.model.apply(run.variables, x, train=False, **options)
+        return run.experiment.model.apply(run.variables, x, train=False, **options)
 
-    jax.eval_shape(traced, jax.ShapeDtypeStruct((1, *run.net.image_shape), np.float32))
+    jax.eval_shape(traced, jax.ShapeDtypeStruct((1, *run.experiment.image_shape), np.float32))
     return called
 
 
@@ -188,7 +186,7 @@ def looked_into(
     def outputs_of(images: jax.Array) -> Any:
         options: Any = dict(capture_intermediates=capture, mutable=["intermediates"])
         x = run.prepare(None, images)
-        _, kept = run.net.model.apply(run.variables, x, train=False, **options)
+        _, kept = run.experiment.model.apply(run.variables, x, train=False, **options)
         return {name: inner["__call__"][0] for name, inner in kept["intermediates"].items()}
 
     outputs = outputs_of(image[None])
@@ -241,28 +239,25 @@ def caption_of(mistake: Mistake, names: Sequence[str]) -> str:
     return f"{true}\nas {predicted} {100 * mistake.probability:.1f} %"
 
 
-def predictions(workdir: Path, found: Sequence[dict[str, Any]], output: Path) -> None:
+def predictions(run: Run, found: Sequence[dict[str, Any]], output: Path) -> None:
     """Writes the PNG `output`: the images of `evaluate.predict`, as the network sees them.
 
     Each has its first class and that one's probability; its frame says whether that is the class
     that its folder, or what stands in its name before the first dot, is named after.
     """
-    config = RunDir(workdir).config()
-    net = network(config)
-    names = class_names(config, net)
     shown, hits, known = [], 0, 0
     for p in found[:SHEET]:
         path, best = Path(p["file"]), p["top"][0]
-        true = named_by(path, names)
+        true = named_by(path, run.names)
         caption = f"{short(best['class'], 16)} {100 * best['probability']:.1f} %"
         frame = "none" if true is None else HIT if true == best["class"] else MISS
         if frame == MISS:
             caption += f"\nis {short(str(true), 18)}"
         known, hits = known + (true is not None), hits + (frame == HIT)
         shown.append(
-            Shown(read_image(path, config, net), f"{short(path.name, 20)}\n{caption}", frame)
+            Shown(read_image(path, run.experiment), f"{short(path.name, 20)}\n{caption}", frame)
         )
-    title = f"{config.model.name} on {len(shown):,} of {len(found):,} images"
+    title = f"{run.experiment.name} on {len(shown):,} of {len(found):,} images"
     title += f": right on {hits:,} of the {known:,} whose class is known" if known else ""
     figures.gallery(shown, title, output)
 

@@ -1,9 +1,10 @@
-"""Our variables as the state dict of a torch model, and back: names, shapes, order of axes.
+"""Conversion of variables to the state dict of a torch model and back: names, shapes, axes.
 
-A convolution is [H, W, in, out] here and [out, in, H, W] there. A dense layer over a map, whose
-kernel is [H, W, in, out] here, is [out, in * H * W] there, since torch flattens maps before rows.
-A dense layer over a vector is [in, out] here. Biases and the four vectors of batch normalization
-are the same; both running variances are taken as they are. Values keep every bit.
+The kernel of a convolution is [H, W, in, out] in flax and [out, in, H, W] in torch. A dense layer
+over a map is [H, W, in, out] in this package and [out, in * H * W] in torch, since torch flattens
+the maps first. A dense layer over a vector is [in, out] in flax and [out, in] in torch. Biases and
+the four vectors of batch normalization have the same shape in both; running variances are copied
+although torch's are unbiased. Every value keeps all its bits.
 """
 
 import functools
@@ -20,13 +21,14 @@ from cnn_archs.models.summary import summarize
 from cnn_archs.weights.torch_names import names
 
 LEAVES = dict(kernel="weight", bias="bias", scale="weight", mean="running_mean", var="running_var")
-COUNTER = "num_batches_tracked"  # torch's, of each batch normalization: a number that nothing uses
+COUNTER = "num_batches_tracked"  # torch stores it in each batch normalization; nothing uses it
 
 
 class Tensor(NamedTuple):
-    """A variable, its `path` with the collection first, and its counterpart in torch.
+    """A variable and its name in torch.
 
-    dense: whether it belongs to a dense layer.
+    path: the keys on the way to the variable, its collection first. dense: whether it belongs to a
+    dense layer.
     """
 
     path: tuple[str, ...]
@@ -36,12 +38,12 @@ class Tensor(NamedTuple):
 
     @property
     def flat(self) -> bool:
-        """Whether it is the kernel of a dense layer over a map."""
+        """Whether it is the kernel of a dense layer over a map, which torch stores flattened."""
         return self.dense and len(self.shape) == 4
 
     @property
     def torch_shape(self) -> tuple[int, ...]:
-        """Its shape in torch."""
+        """The shape in torch."""
         if self.flat:
             return self.shape[3], math.prod(self.shape[:3])
         if len(self.shape) == 4:
@@ -50,12 +52,12 @@ class Tensor(NamedTuple):
         return self.shape[::-1]
 
     def to_torch(self, value: np.ndarray) -> np.ndarray:
-        """The variable as a tensor."""
+        """Convert the value of the variable to torch's layout."""
         axes = (3, 2, 0, 1) if len(self.shape) == 4 else tuple(range(value.ndim))[::-1]
         return np.ascontiguousarray(value.transpose(axes)).reshape(self.torch_shape)
 
     def from_torch(self, tensor: np.ndarray) -> np.ndarray:
-        """The tensor as a variable."""
+        """Convert a tensor in torch's layout to the value of the variable."""
         if len(self.shape) != 4:
             return np.ascontiguousarray(tensor.T)
         h, w, inputs, outputs = self.shape
@@ -63,11 +65,11 @@ class Tensor(NamedTuple):
         return np.ascontiguousarray(maps.transpose(2, 3, 1, 0))
 
 
-@functools.lru_cache(maxsize=1)  # export asks before it allocates, and again
+@functools.lru_cache(maxsize=1)  # export asks twice: before it allocates, and for the values
 def tensors(model: models.Network, image_shape: tuple[int, int, int]) -> tuple[Tensor, ...]:
-    """The tensors of `model`, unrolled, in the order of torch's names. Nothing is allocated.
+    """Return the tensors of `model` without loops, sorted by their names in torch.
 
-    ValueError for a network that torch models have no names for.
+    Nothing is allocated. ValueError for a network without a torch counterpart.
     """
     name = names(model)
     if name is None:
@@ -93,7 +95,7 @@ def to_state_dict(
     variables: Mapping[str, Any],
     step: int,
 ) -> dict[str, np.ndarray]:
-    """torch's state dict of `variables` ({"params", "batch_stats"}) after `step` batches."""
+    """Convert `variables` ({"params", "batch_stats"}) after `step` batches to a state dict."""
     if model.scan_blocks:
         variables = resnet.unstack(variables)
     values = flatten_dict(dict(variables))
@@ -109,7 +111,7 @@ def to_state_dict(
 def from_state_dict(
     model: models.Network, image_shape: tuple[int, int, int], state: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """The inverse of `to_state_dict`, but for the step. ValueError naming the first misfit."""
+    """Convert a state dict to variables. ValueError with the name of the first misfit."""
     wanted = tensors(model, image_shape)
     check(wanted, {name: (value.shape, value.dtype) for name, value in state.items()})
     values = {t.path: t.from_torch(state[t.name]) for t in wanted}
@@ -121,7 +123,10 @@ def from_state_dict(
 
 
 def check(wanted: Sequence[Tensor], there: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
-    """ValueError with the first of the tensors that is missing, too many, or of another shape."""
+    """Raise ValueError for the first tensor, by name, that is missing, unknown or of another shape.
+
+    there: {name: (shape, dtype)} of the state dict.
+    """
     by_name = {t.name: t for t in wanted}
     for name in sorted({*by_name, *there}):
         if name not in there:
@@ -130,7 +135,7 @@ def check(wanted: Sequence[Tensor], there: Mapping[str, tuple[tuple[int, ...], A
         if name not in by_name:
             if name.endswith(COUNTER):
                 continue
-            raise ValueError(f"{name}, {dtype}{list(shape)}, is no tensor of this network")
+            raise ValueError(f"{name}, {dtype}{list(shape)}, is not a tensor of this network")
         if (shape, dtype) != (by_name[name].torch_shape, np.float32):
             found, expected = f"{dtype}{list(shape)}", list(by_name[name].torch_shape)
             raise ValueError(f"{name} is {found}, wanted float32{expected}")

@@ -1,14 +1,15 @@
-"""The names that torch models give to our modules.
+"""The names of a network's modules in the corresponding torch model.
 
-torchvision's for AlexNet, VGG, GoogLeNet, Inception-v3 and the ImageNet residual nets; those of
-akamaster's `pytorch_resnet_cifar10` for the CIFAR nets. What they lack is named in their manner:
-pre-activation nets have `layer1.0.bn1` before `layer1.0.conv1` and end in `bn_final`; a separable
-first convolution is `conv1.depthwise` and `conv1.pointwise`; LRN takes no number.
+AlexNet, VGG, GoogLeNet, Inception-v3 and the residual networks for ImageNet are named as in
+torchvision, the residual networks for CIFAR as in akamaster's `pytorch_resnet_cifar10`. Modules
+that these lack are named in the same style: pre-activation networks have `layer1.0.bn1` before
+`layer1.0.conv1` and end in `bn_final`; a separable first convolution is `conv1.depthwise` and
+`conv1.pointwise`; LRN takes no number.
 
-Names and shapes are not all of a network: torchvision's resnet50, 101 and 152 have their strides
-as our `_v1_5`, and akamaster's option A puts half of its zero maps before the real ones, where
-ours (as the first ResNet code in torch) puts all behind. Weights of option B and of plain nets
-compute the same in both.
+Equal names and shapes do not make equal networks. The strides of torchvision's resnet50, 101 and
+152 are those of `_v1_5` here. With option A, akamaster's code puts half of the zero maps before the
+existing ones; here, as in the first ResNet code in torch, all follow them. Option B and the plain
+networks compute the same in both.
 """
 
 from collections.abc import Callable
@@ -26,13 +27,13 @@ Names = Callable[[KeyPath], str]
 
 
 def names(model: Network) -> Names | None:
-    """path of a module of `model` -> its name in torch. None if torch has no such model."""
+    """Return a function from module path to torch name; None if torch has no such network."""
     rule = RULES.get(type(model))
     return rule(model) if rule else None
 
 
 def alexnet_names(model: AlexNet) -> Names:
-    """By position; ReLU, pooling and dropout count too."""
+    """Name layers by their position, in which ReLU, pooling and dropout count too."""
     features = {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10}
     table: dict[KeyPath, str] = {(layer,): f"features.{i}" for layer, i in features.items()}
     table |= {("fc6",): "classifier.1", ("fc7",): "classifier.4", ("fc8",): "classifier.6"}
@@ -40,7 +41,7 @@ def alexnet_names(model: AlexNet) -> Names:
 
 
 def vgg_names(model: VGG) -> Names:
-    """By position; ReLU, pooling and dropout count too."""
+    """Name layers by their position, in which ReLU, pooling and dropout count too."""
     table: dict[KeyPath, str] = {
         ("fc6",): "classifier.0",
         ("fc7",): "classifier.3",
@@ -58,7 +59,7 @@ def vgg_names(model: VGG) -> Names:
 
 
 def googlenet_names(model: GoogLeNet) -> Names:
-    """A convolution is called `conv` inside its block, and its norm `bn`."""
+    """Name each convolution `conv` inside its block, and its batch normalization `bn`."""
     blocks: dict[KeyPath, str] = {
         ("conv1",): "conv1",
         ("conv2_reduce",): "conv2",
@@ -87,12 +88,12 @@ def googlenet_names(model: GoogLeNet) -> Names:
 
 
 def inception_v3_names(model: InceptionV3) -> Names:
-    """Our names are torchvision's."""
+    """Keep the names, which are torchvision's, except that `norm` is `bn`."""
     return lambda path: ".".join("bn" if part == "norm" else part for part in path)
 
 
 def resnet_names(model: ResNet) -> Names:
-    """Stages and units count from 1 and 0, layers of a unit from 1."""
+    """Number stages from 1, units from 0 and the layers of a unit from 1."""
     cifar = model.stem == "3x3"
     shortcut = "shortcut" if cifar else "downsample"
     layers = ("3x3a", "3x3b") if model.kind == "basic" else ("1x1a", "3x3", "1x1b")

@@ -325,7 +325,7 @@ def test_what_changes_no_number_may_differ(tmp_path):
 def test_keys_that_are_newer_than_a_run_are_at_their_defaults(tmp_path):
     old = result()
     del old["made"]["config"]["standardize"], old["made"]["config"]["test_scales"]
-    del old["made"]["config"]["data"]["damaged"], old["made"]["config"]["model"]["dtype"]
+    del old["made"]["config"]["data"]["on_corrupt"], old["made"]["config"]["model"]["dtype"]
     assert verdict_of(tmp_path, {"mnist/mlp.json": old})["status"] == "reproduced"
 
 

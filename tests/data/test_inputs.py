@@ -120,7 +120,7 @@ def test_streamed_images_get_the_devices_part_of_the_crop_only():
 
 def test_standardization_takes_the_place_of_the_scale():
     standard = Standardization(samplewise_center=True, samplewise_std_normalization=True)
-    out = prepared(standardize=standard.standardize, pixel_range=(5.0, 7.0))
+    out = prepared(standardize=standard, pixel_range=(5.0, 7.0))
     np.testing.assert_allclose(out.mean((1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(out.std((1, 2, 3)), 1, atol=1e-4)
 

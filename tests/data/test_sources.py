@@ -13,10 +13,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from cnn_archs import config as configs
-from cnn_archs import splits
 from cnn_archs.data import decode, prepared, sources
 from cnn_archs.errors import ConfigError, DataError
-from cnn_archs.setup import network
+from cnn_archs.experiment import resolve
 
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR") or "/nowhere")
 
@@ -138,8 +137,8 @@ def test_some_are_of_every_class_and_always_the_same():
 
 def test_fewer_training_images_leave_held_out_and_test_images_as_they_are():
     def parts(*overrides):
-        config = configs.load("lenet5_digits", ["data.holdout=137", *overrides])
-        return splits.load_splits(config, network(config))
+        found = resolve(configs.load("lenet5_digits", ["data.holdout=137", *overrides]))
+        return found.dataset.splits(found.inputs.crop)
 
     whole, fewer = parts(), parts("data.examples=100")
     assert [len(whole[s]) for s in ("train", "val", "test")] == [1300, 137, 360]

@@ -12,7 +12,7 @@ from cnn_archs.data import crops
 from cnn_archs.data.inputs import Inputs
 from cnn_archs.data.sources import Record, Records, Split
 from cnn_archs.data.streaming import Streamed
-from cnn_archs.setup import Network
+from cnn_archs.experiment import Classifier
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
 OUT = (16, 16)
@@ -41,7 +41,7 @@ def inputs(crop, *, resident, mean="channel", **more):
 def network(crop, *, resident, mean="channel", model=None, **more):
     shape = (crop.out[0], crop.out[1], 3)
     inside = inputs(crop, resident=resident, mean=mean, **more)
-    return Network(model or Places(), shape, len(CLASSES), inside)
+    return Classifier(model or Places(), shape, len(CLASSES), inside)
 
 
 SIZES = ((20, 31), (37, 19))

@@ -126,7 +126,6 @@ def test_images_that_differ_in_size_are_refused_in_one_line(tmp_path, monkeypatc
 
     config = configs.load("resnet_imagenette", [])
     monkeypatch.setattr(robustness.configs, "read", lambda workdir: config)
-    monkeypatch.setattr(robustness, "restore", lambda *_: run.Saved(run.network(config), {}, {}, 0))
     (tmp_path / "config.json").write_text("{}")
     assert cli.main(["evaluate", f"--workdir={tmp_path}", "--robustness"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

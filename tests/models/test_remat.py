@@ -9,8 +9,8 @@ from abstract_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
+from cnn_archs.compiler_options import once
 from cnn_archs.models import summary
-from cnn_archs.setup import once
 from cnn_archs.train import losses, steps
 
 slow = pytest.mark.slow
@@ -120,7 +120,7 @@ def test_resnet152_at_batch_256_fits_on_40_gb_where_it_took_more():
 
 
 @pytest.mark.parametrize("kind", ["scanned", "googlenet"])
-def test_the_ledger_is_the_same(kind):
+def test_the_summary_is_the_same(kind):
     name, fields, side = NETWORKS[kind]
     rows = [
         summary.summarize(models.create(name, remat=remat, **fields), (side, side, 3), train=True)

@@ -194,7 +194,7 @@ def test_what_is_said_to_be_seen_is_what_the_gradient_reaches(layer):
     assert (reached[0], reached[-1]) == (first, first + row.receptive_field - 1)
 
 
-def test_a_layer_that_the_ledger_does_not_know_is_an_error():
+def test_parameters_outside_of_any_layer_are_an_error():
     class Strange(models.Network):
         @nn.compact
         def __call__(self, image, *, train):

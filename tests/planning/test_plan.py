@@ -16,11 +16,11 @@ from cnn_archs import config as configs
 from cnn_archs.claims import verdicts
 from cnn_archs.data import sources
 from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import resolve
 from cnn_archs.planning import devices, input_rate, memory, plan_text, throughput, xla_memory
 from cnn_archs.planning.plan import plan
 from cnn_archs.planning.throughput import Bounds, Estimate
 from cnn_archs.run_dir import results_in
-from cnn_archs.setup import network
 from cnn_archs.train.assemble import Part, assemble, placed
 
 H100 = devices.find("h100")
@@ -30,22 +30,26 @@ def nbytes(tree):
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def memory_of(config):
-    net = network(config)
-    taken = input_rate.intake(config, net)
-    return memory.Memory(config, placed(config, net), taken, together=False)
+def resolved(experiment, *overrides):
+    return resolve(configs.load(experiment, list(overrides)))
+
+
+def memory_of(experiment):
+    taken = input_rate.intake(experiment)
+    return memory.Memory(experiment, placed(experiment), taken, together=False)
 
 
 def test_steps_bytes_and_flops_are_arithmetic_and_the_state_is_the_real_one():
-    config = configs.load("lenet5_digits", ["epochs=7.3", "data.batch_size=96", "seeds=2"])
-    found = plan(config, H100, 3, [])
+    keys = ["epochs=7.3", "data.batch_size=96", "seeds=2"]
+    experiment = resolved("lenet5_digits", *keys)
+    found = plan(experiment, H100, 3, [])
     assert found["training"]["steps"] == ceil(7.3 * 1437 / 96)
     assert found["training"]["epochs"] == pytest.approx(found["training"]["steps"] * 96 / 1437)
     assert found["network"]["params"] == 61_706
     assert found["network"]["flops_a_step"] == 6 * 416_520 * 96
     assert found["reading"]["bytes"] == 1437 * 32 * 32 and found["reading"]["resident"]
     assert found["reading"]["bytes_sent_a_step"] == 96 * 4 and found["input"] is None
-    state = assemble(Part(config)).states[0]
+    state = assemble(Part(experiment)).states[0]
     held = found["memory"]["parts"]
     assert held["parameters"] == 2 * 4 * 61_706 == 2 * nbytes(state.params)
     assert held["optimizer"] == 2 * nbytes(state.opt_state) > held["parameters"]
@@ -86,7 +90,7 @@ def test_over_four_devices_each_holds_less_and_the_program_sums_all_gradients(si
     assert "data.batch_size=2046 does not split evenly over 4 devices; use 2044 or 2048" in refusal
     said, four = json.loads(said), json.loads(done.stdout)
     assert said["codes"] == [0, 2]
-    one = plan(configs.load("mlp_mnist", ["data.batch_size=2048", "seeds=1"]), H100, 1, [])
+    one = plan(resolved("mlp_mnist", "data.batch_size=2048", "seeds=1"), H100, 1, [])
     parts = [p["memory"]["parts"] for p in (four, one)]
     for part in ("parameters", "optimizer", "statistics", "gradients", "dataset"):
         assert parts[0][part] == parts[1][part]
@@ -126,9 +130,9 @@ def test_bounds_hide_all_or_nothing_of_the_all_reduce_and_never_the_input():
 
 
 def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not():
-    config = configs.load("lenet5_mnist", ["data.batch_size=1000"])
+    experiment = resolved("lenet5_mnist", "data.batch_size=1000")
     taken = input_rate.Intake(60_000, False, True, 0, 784, (), 4)
-    held = memory.Memory(config, placed(config, network(config)), taken, together=False)
+    held = memory.Memory(experiment, placed(experiment), taken, together=False)
     usable = int(0.6 * sum(held.training(1000).values()))
     found = held.fitting_part(usable, 1000)
     sizes = [m for m in range(1, 1001) if 1000 % m == 0]
@@ -140,27 +144,26 @@ def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not(
 
 
 def test_groups_of_batch_statistics_stay_whole():
-    config = configs.load("resnet_cifar10:20", ["model.bn_group=32", "data.batch_size=128"])
-    net = network(config)
+    experiment = resolved("resnet_cifar10:20", "model.bn_group=32", "data.batch_size=128")
     taken = input_rate.Intake(1, True, True, 0, 0, (), 4)
-    held = memory.Memory(config, placed(config, net), taken, together=False)
+    held = memory.Memory(experiment, placed(experiment), taken, together=False)
     assert [m for m in range(1, 129) if held.divides(m)] == [32, 64, 128]
 
 
 def test_of_bfloat16_maps_take_half_and_parameters_all():
-    keys = [["model.dtype=float32"], ["model.dtype=bfloat16"]]
-    found = [memory_of(configs.load("lenet5_digits", k)).program(128) for k in keys]
+    keys = ("model.dtype=float32", "model.dtype=bfloat16")
+    found = [memory_of(resolved("lenet5_digits", key)).program(128) for key in keys]
     assert found[1] == found[0]._replace(
         activations=found[0].activations // 2, traffic=found[0].traffic // 2
     )
 
 
 def test_quick_to_compile_is_analysed_as_the_default_is():
-    config = configs.load("lenet5_digits", [])
-    quick = memory_of(config).program(128)
+    experiment = resolved("lenet5_digits")
+    quick = memory_of(experiment).program(128)
     usual, xla_memory.QUICK = xla_memory.QUICK, {}
     try:
-        assert memory_of(config).program(128)[:5] == pytest.approx(quick[:5], rel=0.01)
+        assert memory_of(experiment).program(128)[:5] == pytest.approx(quick[:5], rel=0.01)
     finally:
         xla_memory.QUICK = usual
 
@@ -202,9 +205,9 @@ def test_known_sizes_are_those_of_the_data(mnist):
 
 
 def test_without_its_data_a_known_dataset_is_assumed_and_an_unknown_one_an_error(tmp_path, capsys):
-    config = configs.load("alexnet_imagenet", [f"data.data_dir={tmp_path}", "data.holdout=1000"])
-    assert input_rate.count(config) == (1_281_167 - 1000, False)
-    assert input_rate.sample(config) == ()
+    experiment = resolved("alexnet_imagenet", f"data.data_dir={tmp_path}", "data.holdout=1000")
+    assert input_rate.count(experiment.dataset) == (1_281_167 - 1000, False)
+    assert input_rate.sample(experiment.dataset) == ()
     command = ["plan", "--config=lenet5_mnist", f"--config.data.data_dir={tmp_path}"]
     assert cli.main([*command, "--config.data.name=emnist", "--config.model.num_classes=62"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
@@ -217,14 +220,13 @@ def test_of_a_folder_that_is_there_images_are_counted_weighed_and_decoded(tmp_pa
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40 + i, 50), (20 * i, 0, 0)).save(path)
     keys = ["data.name=image_folder", f"data.data_dir={tmp_path}", "model.num_classes=2"]
-    config = configs.load("alexnet_imagenet", [*keys, "data.holdout=0"])
-    net = network(config)
-    found = input_rate.intake(config, net)
+    experiment = resolved("alexnet_imagenet", *keys, "data.holdout=0", "schedule.name=constant")
+    found = input_rate.intake(experiment)
     weights = [path.stat().st_size for path in tmp_path.glob("train/*/*.png")]
     assert (found.images, found.counted) == (8, True)  # a fifth of each class is the test
     assert found.stored in range(min(weights), max(weights) + 1) and len(found.sample) == 8
     assert found.sent == 256 * 256 * 3 + 4 and found.held == 0  # the side that AlexNet cuts from
-    assert input_rate.decoded_by_a_core(net, found.sample, seconds=0.01) > 1
+    assert input_rate.decoded_by_a_core(experiment.inputs.crop, found.sample, seconds=0.01) > 1
 
 
 def test_a_drawn_photograph_is_of_the_usual_size():
@@ -261,7 +263,7 @@ def test_wrong_flags_are_one_line(capsys):
 
 
 def test_a_person_reads_what_it_is_and_what_holds_it_up(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(input_rate, "decoded_by_a_core", lambda net, images: 100.0)
+    monkeypatch.setattr(input_rate, "decoded_by_a_core", lambda crop, images: 100.0)
     keys = [f"--config.data.data_dir={tmp_path}", "--config.steps=1000"]
     assert cli.main(["plan", "--config=alexnet_imagenet", "--kind=a100", "--cores=4", *keys]) == 0
     text = capsys.readouterr().out

@@ -11,7 +11,8 @@ from abstract_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
-from cnn_archs.setup import once
+from cnn_archs.compiler_options import once
+from cnn_archs.experiment import resolve
 from cnn_archs.train import loop, losses, steps
 
 slow = pytest.mark.slow
@@ -64,7 +65,7 @@ def test_a_step_multiplies_in_bfloat16_and_keeps_float32(name):
 def losses_of(workdir, dtype):
     few = ["data.batch_size=100", "steps=40", "log_every=5", "eval_every=100", "model.hidden=(64,)"]
     config = configs.load("lenet5_digits", ["model.name=mlp", *few, f"model.dtype={dtype}"])
-    result = loop.train(config, workdir)
+    result = loop.train(resolve(config), workdir)
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     return np.array([x["loss"] for x in lines if x["split"] == "train"]), result
 

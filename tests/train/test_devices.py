@@ -71,10 +71,11 @@ def test_seeds_are_trained_together_on_one_accelerator_only(run, devices):
 def compiled_step(*more):
     """The run of lenet5 on the digits in batches of 32, and its compiled step."""
     from cnn_archs import config
+    from cnn_archs.experiment import resolve
     from cnn_archs.train.assemble import Part, assemble
 
     overrides = ["log_every=1", f"steps={STEPS}", "seed=3", *more]
-    run = assemble(Part(config.load("lenet5_digits", overrides)), together=False)
+    run = assemble(Part(resolve(config.load("lenet5_digits", overrides))), together=False)
     data = run.data["train"]
     index = np.zeros(32, np.int32)
     step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
@@ -86,10 +87,11 @@ def chosen_together():
     import jax
 
     from cnn_archs import config
+    from cnn_archs.experiment import resolve
     from cnn_archs.train.assemble import Part, assemble
 
     jax.default_backend = lambda: "gpu"
-    return assemble(Part(config.load("lenet5_digits", ["seeds=2"]))).together
+    return assemble(Part(resolve(config.load("lenet5_digits", ["seeds=2"])))).together
 
 
 def train():

@@ -7,20 +7,21 @@ import pytest
 
 from cnn_archs import config as configs
 from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import resolve
 from cnn_archs.run_dir import RunDir
 from cnn_archs.train import loop
 
 
-def config(*more):
+def experiment(*more):
     few = ["data.batch_size=100", "steps=1", "eval_batch_size=400", "model.hidden=(3,)"]
-    return configs.load("lenet5_digits", ["model.name=mlp", *few, *more])
+    return resolve(configs.load("lenet5_digits", ["model.name=mlp", *few, *more]))
 
 
 @pytest.fixture(scope="module")
 def plateau(tmp_path_factory):
     """A run whose rate follows the held-out error, two steps long, and its workdir."""
     workdir = tmp_path_factory.mktemp("plateau")
-    loop.train(config(*PLATEAU, "steps=2"), workdir)
+    loop.train(experiment(*PLATEAU, "steps=2"), workdir)
     return workdir
 
 
@@ -34,11 +35,11 @@ def mean_in(workdir):
 
 def test_statistics_of_a_run_that_was_never_saved_are_not_anothers(tmp_path):
     """A run that ended before its first checkpoint, begun again with another config."""
-    loop.train(config("data.mean=pixel"), tmp_path)
+    loop.train(experiment("data.mean=pixel"), tmp_path)
     assert mean_in(tmp_path).shape == (32, 32, 1)
     for step in (tmp_path / "checkpoints").iterdir():
         step.rename(tmp_path / step.name)  # as if none had been saved
-    loop.train(config("data.mean=channel", "data.holdout=100"), tmp_path)
+    loop.train(experiment("data.mean=channel", "data.holdout=100"), tmp_path)
     assert mean_in(tmp_path).shape == (1, 1, 1)
 
 
@@ -51,23 +52,23 @@ def test_a_result_is_that_of_the_run_as_it_is(plateau, monkeypatch):
 
     monkeypatch.setattr(loop, "go_on", stopped)
     with pytest.raises(ConfigError, match="here"):
-        loop.train(config(*PLATEAU, "steps=2"), plateau)
+        loop.train(experiment(*PLATEAU, "steps=2"), plateau)
     assert (plateau / "result.json").exists()
     with pytest.raises(ConfigError, match="here"):
-        loop.train(config(*PLATEAU, "steps=3"), plateau)
+        loop.train(experiment(*PLATEAU, "steps=3"), plateau)
     assert not (plateau / "result.json").exists()
 
 
 def test_when_to_evaluate_is_fixed_where_the_rate_depends_on_it(plateau, tmp_path):
     with pytest.raises(ConfigError, match=r"another config \(eval_every\)"):
-        loop.train(config(*PLATEAU, "steps=4", "eval_every=0.5"), plateau)
-    loop.train(config(), tmp_path)
-    loop.train(config("steps=2", "eval_every=0.5", "data.threads=3"), tmp_path)
+        loop.train(experiment(*PLATEAU, "steps=4", "eval_every=0.5"), plateau)
+    loop.train(experiment(), tmp_path)
+    loop.train(experiment("steps=2", "eval_every=0.5", "data.threads=3"), tmp_path)
 
 
 def test_a_plateau_needs_held_out_images(tmp_path):
     with pytest.raises(ConfigError, match="set --config.data.holdout"):
-        loop.train(config("schedule.name=plateau"), tmp_path / "run")
+        loop.train(experiment("schedule.name=plateau"), tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from jax.sharding import Mesh
 
 from cnn_archs import models
+from cnn_archs.compiler_options import once
 from cnn_archs.models.cpu.step_convolution import over_three_axes
-from cnn_archs.setup import once
 from cnn_archs.train import averages, losses, on_one_cpu, optimizers, schedules, steps
 
 slow = pytest.mark.slow

@@ -12,15 +12,16 @@ import pytest
 
 from cnn_archs import config as configs
 from cnn_archs.errors import Stopped
-from cnn_archs.report import text
+from cnn_archs.experiment import resolve
+from cnn_archs.report.text import files_table
 from cnn_archs.train import loop
 from cnn_archs.train.profiling import Trace
 from cnn_archs.train.run import Run
 
 
-def config(*more):
+def experiment(*more):
     few = ["data.batch_size=100", "eval_batch_size=400", "model.hidden=(3,)"]
-    return configs.load("lenet5_digits", ["model.name=mlp", *few, *more])
+    return resolve(configs.load("lenet5_digits", ["model.name=mlp", *few, *more]))
 
 
 def traces(workdir):
@@ -33,18 +34,18 @@ def traces(workdir):
 
 
 def test_a_trace_has_the_steps_asked_for_and_what_xla_ran_in_each(tmp_path, capsys):
-    loop.train(config("steps=5", "profile=(2,4)"), tmp_path)
+    loop.train(experiment("steps=5", "profile=(2,4)"), tmp_path)
     ((steps, ran),) = traces(tmp_path)
     assert sorted(steps) == [2, 3]
     for start, end in steps.values():
         assert any("dot" in name and start <= at <= end for name, at in ran)
     assert "profile: nothing" not in capsys.readouterr().err
-    assert str(tmp_path / "profile") in text.files_table(tmp_path)
+    assert str(tmp_path / "profile") in files_table(tmp_path)
 
 
 def test_a_window_that_the_run_does_not_reach_is_told(tmp_path, capsys):
     nothing = "profile: nothing is traced, since this run makes steps"
-    loop.train(config("steps=2", "profile=(6,9)"), tmp_path)
+    loop.train(experiment("steps=2", "profile=(6,9)"), tmp_path)
     assert f"{nothing} 0 to 1\n" in capsys.readouterr().err
     assert not (tmp_path / "profile").exists()
     trace = Trace(range(10, 20), tmp_path)
@@ -62,7 +63,7 @@ def test_what_was_traced_is_kept_when_a_signal_ends_the_run(tmp_path, monkeypatc
 
     monkeypatch.setattr(Run, "advance", told)
     with pytest.raises(Stopped):
-        loop.train(config("steps=4", "profile=(1,6)"), tmp_path)
+        loop.train(experiment("steps=4", "profile=(1,6)"), tmp_path)
     assert [sorted(steps) for steps, _ in traces(tmp_path)] == [[1]]
 
 

@@ -17,6 +17,7 @@ import pytest
 from cnn_archs import cli, config
 from cnn_archs.data import order
 from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import resolve
 from cnn_archs.train import loop, run
 from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
@@ -79,9 +80,9 @@ def train(workdir: Path, network: str, *more: str) -> int:
 
 
 def configured(*more: str) -> Any:
-    """The config of the run of the network mlp."""
+    """The experiment of the run of the network mlp."""
     overrides = [f.removeprefix("--config.") for f in flags("mlp")]
-    return config.load("lenet5_digits", [*overrides, *more])
+    return resolve(config.load("lenet5_digits", [*overrides, *more]))
 
 
 def saved_steps(workdir: Path) -> list[int]:
@@ -351,7 +352,7 @@ def test_no_split_is_evaluated_twice_at_a_step(tmp_path, monkeypatch):
 def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_path):
     more = [f.removeprefix("--config.") for f in NETWORKS["lenet5_1998"]]
     few = ("data.batch_size=360", "steps=9", "optimizer.samples=5")  # an epoch is 3.99 steps
-    r = assemble(Part(config.load("lenet5_digits", [*more, *few])))
+    r = assemble(Part(resolve(config.load("lenet5_digits", [*more, *few]))))
     while r.step < 6:
         if r.step in (3, 4, 5):
             r.save(Checkpoints(tmp_path / str(r.step)))
@@ -370,7 +371,7 @@ def test_a_residual_net_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
     options = [*more, "model.bn_group=16", "steps=6"]
 
     def assembled() -> run.Run:
-        return assemble(Part(config.load("lenet5_digits", options)))
+        return assemble(Part(resolve(config.load("lenet5_digits", options))))
 
     first, second = assembled(), assembled()
     while first.step < 6:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cnn_archs import config
+from cnn_archs.experiment import resolve
 from cnn_archs.train import schedules
 from cnn_archs.train.assemble import Part, assemble
 
@@ -91,7 +92,7 @@ def test_a_run_of_decimal_epochs_is_exact():
     """1,000 of the digits in batches of 10: 1.1 epochs are 110 steps, and 0.1 are 10."""
     overrides = ["model.name=mlp", "model.hidden=(1,)", "data.batch_size=10", "data.holdout=437"]
     overrides += ["epochs=1.1", "eval_every=0.1", "checkpoint_every=0.7"]
-    run = assemble(Part(config.load("lenet5_digits", overrides)))
+    run = assemble(Part(resolve(config.load("lenet5_digits", overrides))))
     assert run.total == 110
     assert (run.periods["evaluate"], run.periods["checkpoint"]) == (10, 70)
 

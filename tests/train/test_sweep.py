@@ -75,7 +75,7 @@ def configs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("configs")
     (folder / "grid.py").write_text(SWEEP)
     stated = {**grid.load(f"{folder}/grid.py"), "seeds": 3}
-    return {str(c): c.config.to_json() for c in grid.cells(stated, folder)}
+    return {str(c): json.dumps(c.config) for c in grid.cells(stated, folder)}
 
 
 @pytest.fixture
@@ -115,12 +115,12 @@ def test_first_seeds_come_first_and_each_has_a_folder(file, tmp_path):
     assert [str(c) for c in found[:4]] == ["slow/seed0", "fast/seed0", "wide/seed0", "slow/seed1"]
     assert {str(c) for c in found} == EVERY
     assert found[4].run.path == tmp_path / "fast" / "seed1"
-    assert (found[4].config.seed, found[4].config.seeds) == (1, 1)
-    assert found[4].config.schedule.learning_rate == 0.1
+    assert (found[4].config["seed"], found[4].config["seeds"]) == (1, 1)
+    assert found[4].config["schedule"]["learning_rate"] == 0.1
 
 
 def test_overrides_are_of_every_cell(file, tmp_path):
-    assert {c.config.steps for c in cells(file, tmp_path, "steps=7")} == {7}
+    assert {c.config["steps"] for c in cells(file, tmp_path, "steps=7")} == {7}
 
 
 def test_cells_that_are_named_come_in_that_order(file, tmp_path):

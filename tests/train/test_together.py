@@ -8,6 +8,7 @@ import pytest
 
 from cnn_archs import config
 from cnn_archs.errors import ConfigError, NotFinite
+from cnn_archs.experiment import resolve
 from cnn_archs.train import loop, worker
 from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
@@ -28,7 +29,7 @@ PARTS = {"a": ("seed=3",), "b": ("seed=3", "schedule.learning_rate=0.2"), "c": (
 
 
 def configured(*more):
-    return config.load("lenet5_digits", [*MLP, *more])
+    return resolve(config.load("lenet5_digits", [*MLP, *more]))
 
 
 def lines(workdir):
@@ -53,7 +54,7 @@ def test_each_part_ends_as_it_would_alone(schedule, tmp_path):
         for key in ("seeds", "test", "train", "train_eval", "steps", "epochs", "params"):
             assert result[key] == alone[key], key
         assert (result["together"], alone["together"]) == (4, len(alone["seeds"]))
-        assert result["made"]["config"]["seed"] == c.seed
+        assert result["made"]["config"]["seed"] == c.seeds[0]
     a, b = (json.loads(lines(tmp_path / name).splitlines()[-1]) for name in "ab")
     assert a != b  # the rates do differ
 

@@ -9,6 +9,7 @@ import pytest
 import cnn_archs
 from cnn_archs import config as configs
 from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import resolve
 from cnn_archs.train import loop, warm_start
 from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
@@ -16,15 +17,15 @@ from cnn_archs.train.checkpoint import Checkpoints
 FROM_A = "conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8"  # VGG, section 3.1
 
 
-def config(model, *more):
+def experiment(model, *more):
     common = ["data.batch_size=9", "steps=1", "eval_batch_size=360", "model.num_classes=10"]
     small = ["model.width=0.03125"] if model.startswith("vgg") else []
-    return configs.load("lenet5_digits", [f"model.name={model}", *small, *common, *more])
+    return resolve(configs.load("lenet5_digits", [f"model.name={model}", *small, *common, *more]))
 
 
 def saved(workdir, *arguments):
     """A run with its initial weights saved, and not a step made."""
-    c = config(*arguments)
+    c = experiment(*arguments)
     workdir.mkdir(exist_ok=True)
     assemble(Part(c, workdir)).save(Checkpoints(workdir / "checkpoints"))
     (workdir / "config.json").write_text(c.to_json())
@@ -39,8 +40,8 @@ def net_a(tmp_path_factory):
 
 def started(workdir, model, *more):
     """A run, and the variables with which each seed of it starts."""
-    run = assemble(Part(config(model, *more), workdir))
-    return run, warm_start.variables(run, **config(model, *more).warm_start)
+    run = assemble(Part(experiment(model, *more), workdir))
+    return run, warm_start.variables(run, *experiment(model, *more).warm_start)
 
 
 def same(a, b):
@@ -65,10 +66,10 @@ def test_a_run_begins_with_them_and_needs_them_no_more_once_it_is_saved(tmp_path
     mlp, source, workdir = ("mlp", "model.hidden=(5,)"), tmp_path / "source", tmp_path / "run"
     before = cnn_archs.load(saved(source, *mlp, "seed=7")).variables
     more = (*mlp, f"warm_start.workdir={source}", "average.name=ema", "schedule.learning_rate=0.0")
-    loop.train(config(*more), workdir)
+    loop.train(experiment(*more), workdir)
     assert same(cnn_archs.load(workdir).variables, before)  # at a rate of 0
     shutil.rmtree(source)
-    loop.train(config(*more, "steps=2"), workdir)
+    loop.train(experiment(*more, "steps=2"), workdir)
     assert cnn_archs.load(workdir).step == 2
 
 
@@ -80,7 +81,7 @@ def test_each_seed_takes_its_own_or_the_only_one(tmp_path):
         run, found = started(tmp_path / "run", "mlp", *more)
         for variables, seed in zip(found, expected, strict=True):
             assert same(variables, cnn_archs.load(source, seed).variables)
-        together = assemble(Part(config("mlp", *more)), together=True)
+        together = assemble(Part(experiment("mlp", *more)), together=True)
         for r in (run, together):
             r.start_from(found)
             assert all(same(a, b) for a, b in zip(r.variables(), found, strict=True))
@@ -110,4 +111,4 @@ def test_what_does_not_fit_is_one_line(layers, message, net_a, tmp_path):
 
 def test_a_source_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match="there is no run in .*none"):
-        loop.train(config("mlp", f"warm_start.workdir={tmp_path / 'none'}"), tmp_path / "run")
+        loop.train(experiment("mlp", f"warm_start.workdir={tmp_path / 'none'}"), tmp_path / "run")

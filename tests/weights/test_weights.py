@@ -17,8 +17,8 @@ from safetensors.torch import load_file as load_torch
 
 import cnn_archs
 from cnn_archs import cli, models
+from cnn_archs.compiler_options import once
 from cnn_archs.models import resnet
-from cnn_archs.setup import once
 from cnn_archs.weights import torch_layout
 
 # torchvision's and akamaster's own names, from their sources: (model, image side, some of them).
@@ -251,7 +251,7 @@ def edit(state, what):
     "what, message",
     [
         ("missing", r"layer2.1.conv2.weight is missing: wanted float32\[8, 8, 3, 3\]"),
-        ("more", r"layer2.9.conv1.weight, float32\[8, 8, 3, 3\], is no tensor of this network"),
+        ("more", r"layer2.9.conv1.weight, float32\[8, 8, 3, 3\], is not a tensor of this network"),
         ("shape", r"linear.weight is float32\[16, 10\], wanted float32\[10, 16\]"),
         ("dtype", r"layer1.0.bn1.bias is float16\[4\], wanted float32\[4\]"),
         ("nan", "bn1.running_var has values that are not finite"),
@@ -269,7 +269,7 @@ def test_a_misfit_is_one_line_that_names_the_first_tensor(
 
 
 def damaged(sound):
-    """Files that are no sound safetensors."""
+    """Files that are no valid safetensors."""
     header = struct.unpack("<Q", sound[:8])[0]
     yield b""
     yield b"PK" + bytes(100)  # a zip, as torch.save writes
@@ -287,7 +287,7 @@ def test_a_damaged_file_is_one_line_and_exit_3(exported, tmp_path, capsys):
         path.write_bytes(content)
         assert cli.main(["import", str(path), *RESNET, f"--workdir={tmp_path / 'run'}"]) == 3
         err = capsys.readouterr().err
-        assert err.count("\n") == 1 and "not a sound safetensors file" in err, err
+        assert err.count("\n") == 1 and "not a valid safetensors file" in err, err
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,7 @@ experiment: as on the command line, with overrides behind it where there are any
 """
 
 import functools
-import json
 from collections.abc import Sequence
-from fractions import Fraction
-from math import ceil
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,7 +13,8 @@ import jax.numpy as jnp
 from cnn_archs import config as configs
 from cnn_archs.data import crops
 from cnn_archs.evaluate import views as protocols
-from cnn_archs.train import optimizers, schedules
+from cnn_archs.experiment import Outline, crop_of, outline
+from cnn_archs.train import schedules
 
 
 @functools.cache
@@ -26,9 +24,15 @@ def config(experiment: str) -> Any:
     return configs.load(name, [o.removeprefix("--config.") for o in overrides])
 
 
+@functools.cache
+def outlined(experiment: str) -> Outline:
+    """The outline of the config."""
+    return outline(config(experiment))
+
+
 def setting(experiment: str, key: str) -> Any:
     """The value of `section.key`; a tuple as a list."""
-    value: Any = json.loads(config(experiment).to_json())
+    value: Any = outlined(experiment).config
     for part in key.split("."):
         value = value[part]
     return value
@@ -36,10 +40,8 @@ def setting(experiment: str, key: str) -> Any:
 
 def schedule_of(experiment: str, images: int) -> schedules.Schedule:
     """Its learning rates, warm-up included."""
-    c = config(experiment)
-    period = images / c.data.batch_size
-    schedule = schedules.create(steps_per_epoch=period, **c.schedule)
-    return schedules.warm_up(schedule, steps_per_epoch=period, **c.warmup)
+    recipe = outlined(experiment).recipe
+    return recipe.rules(float(recipe.steps_per_epoch(images))).schedule
 
 
 def rates(
@@ -55,11 +57,11 @@ def rates(
     error: the training error, a fraction, of all steps before the first of them, where a warm-up
     goes by it. relative: in parts of the first.
     """
-    c, schedule = config(experiment), schedule_of(experiment, images)
+    schedule, warmup = schedule_of(experiment, images), setting(experiment, "warmup")
     memory = schedule.init()
-    for _ in range(c.warmup.window if c.warmup.name == "error" else 0):
+    for _ in range(warmup["window"] if warmup["name"] == "error" else 0):
         memory = schedule.after_step(memory, jnp.float32(error))
-    period = images / c.data.batch_size
+    period = float(outlined(experiment).recipe.steps_per_epoch(images))
     first = [schedules.first_step(t, by, period) for t in at]
     found = [float(schedule.rate(memory, jnp.int32(step))) for step in first]
     return [rate / found[0] for rate in found] if relative else found
@@ -67,21 +69,19 @@ def rates(
 
 def steps(experiment: str, images: int) -> int:
     """Updates of the whole training."""
-    c = config(experiment)
-    return c.steps or ceil(Fraction(str(c.epochs)) * images / c.data.batch_size)
+    return outlined(experiment).recipe.total_steps(images)
 
 
 def epochs(experiment: str, images: int) -> float:
     """Passes over the images of the whole training."""
-    c = config(experiment)
-    return c.epochs or c.steps * c.data.batch_size / images
+    recipe = outlined(experiment).recipe
+    return recipe.epochs or float(recipe.steps / recipe.steps_per_epoch(images))
 
 
 def passes(experiment: str, protocol: str) -> tuple[list[protocols.Pass], crops.Size]:
-    c = config(experiment)
-    shape, pad = c.data.image_shape, c.data.pad
-    crop = crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **c.crop)
-    return protocols.passes(protocol, crop, c.test_scales), crop.out
+    found = outlined(experiment)
+    crop = crop_of(config(experiment), found.image_shape)
+    return protocols.passes(protocol, crop, found.test_scales), crop.out
 
 
 def views(experiment: str, protocol: str) -> int:
@@ -96,8 +96,8 @@ def scales(experiment: str, protocol: str) -> list[int]:
 
 def update(experiment: str, weight: float, gradients: Sequence[float]) -> list[float]:
     """[velocity, weight] of one weight after updates with these gradients."""
-    c = config(experiment)
-    optimizer = optimizers.create(schedule=schedule_of(experiment, images=1), **c.optimizer)
+    recipe = outlined(experiment).recipe
+    optimizer = recipe.rules(float(recipe.steps_per_epoch(1))).optimizer
     params = {"layer": {"kernel": jnp.float32(weight)}}
     state, moved = optimizer.init(params), params
     for gradient in gradients:

@@ -1,4 +1,4 @@
-"""Batch normalization in training as one function of a matrix, with a gradient of its own."""
+"""Batch normalization of a training step as a function of a matrix, with its own gradient."""
 
 from functools import partial
 from math import gcd
@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-LANES = 256  # numbers in a row that are added up at once
-BLOCKS = 8  # that are summed apart, by different cores
-FAR = 16.0  # squared mean / variance, up to which the difference of squares is exact enough
+LANES = 256  # numbers of a row that are added at once
+BLOCKS = 8  # parts that different cores sum
+FAR = 16.0  # squared mean / variance up to which the difference of squares is exact enough
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -48,10 +48,10 @@ normalize.defvjp(_forward, _backward)
 
 
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return mean and biased variance of the columns of x: f32[M, C], as f32[C] each.
+    """Return the mean and the biased variance of the columns of x: f32[M, C], as f32[C] each.
 
-    They come from the sums of x and of its squares, for which x is read as it lies in memory. Where
-    a mean is so far from 0 that the difference would lose digits, the variance takes another pass.
+    They are computed from the sums of x and of its squares in one pass over x. If a mean is so far
+    from 0 that the difference of the squares would lose digits, the variance takes a second pass.
     """
     mean = column_sums(x) / len(x)
     quick = jnp.maximum(column_sums(x, x) / len(x) - jnp.square(mean), 0.0)
@@ -71,8 +71,8 @@ def is_far(mean: jax.Array, variance: jax.Array) -> jax.Array:
 def column_sums(x: jax.Array, factor: jax.Array | None = None) -> jax.Array:
     """Return the sums over the rows of x: f32[M, C], or of x * factor, as f32[C].
 
-    XLA:CPU adds long rows fastest, and uses several cores only for sums of several blocks. So the
-    matrix is read as BLOCKS blocks of rows, each of which is several rows of x side by side.
+    XLA:CPU adds long rows fastest, and uses several cores only for the sums of several blocks. So
+    the matrix is read as BLOCKS blocks of long rows, each made of several rows of x side by side.
     """
     rows, channels = x.shape
     beside = gcd(rows, max(1, LANES // channels))

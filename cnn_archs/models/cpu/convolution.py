@@ -1,6 +1,7 @@
-"""The sums of a convolution in the order that a CPU is fast at: few channels, or small maps.
+"""Convolutions with few channels or small maps, summed in an order that a CPU computes fast.
 
-For `nn.Conv(conv_general_dilated=...)`; elsewhere than on a CPU both are lax's own.
+`nn.Conv` takes them as its argument `conv_general_dilated`. On other backends than CPUs they are
+`lax.conv_general_dilated`.
 """
 
 from collections.abc import Sequence
@@ -11,18 +12,18 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-NHWC = ("NHWC", "HWIO", "NHWC")  # of image, kernel, output
-SMALL = 16  # positions of a map
+NHWC = ("NHWC", "HWIO", "NHWC")  # axes of image, kernel and output
+SMALL = 16  # positions of a map up to which a convolution is one matrix product
 
 
 def convolve_groups(
     x: jax.Array, kernel: jax.Array, *arguments: Any, feature_group_count: int = 1, **options: Any
 ) -> jax.Array:
-    """`convolve_small_maps`, whose groups are apart where a step is compiled for several devices.
+    """Apply `convolve_small_maps`, to each group separately if the program has several devices.
 
-    XLA splits no gradient of a grouped convolution over devices, but gathers all images on each.
-    So each group is a convolution of its own; or, where "model" has as many devices as there are
-    groups, each has its group, and its part of the kernel, to itself.
+    XLA does not split the gradient of a grouped convolution over devices; it gathers all images on
+    each device. So each group becomes its own convolution. If the mesh axis "model" has as many
+    devices as there are groups, each device computes one group with its part of the kernel.
     """
     mesh, groups = jax.sharding.get_abstract_mesh(), feature_group_count
     if groups == 1 or mesh.empty or mesh.size == 1:
@@ -33,8 +34,8 @@ def convolve_groups(
 
     if mesh.shape["model"] == groups:
         maps = P(None, None, None, "model")
-        apart = jax.shard_map(one, in_specs=(maps, maps), out_specs=maps, axis_names={"model"})
-        return apart(x, kernel)
+        split = jax.shard_map(one, in_specs=(maps, maps), out_specs=maps, axis_names={"model"})
+        return split(x, kernel)
     parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
     return jnp.concatenate([one(*part) for part in parts], axis=-1)
 
@@ -49,14 +50,15 @@ def convolve_small_maps(
     precision: lax.PrecisionLike = None,
     **options: Any,
 ) -> jax.Array:
-    """x: f32[N, H, W, C], kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
+    """Convolve x: f32[N, H, W, C] with kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
 
-    The sums of `lax.conv_general_dilated`; on a CPU as one matrix product where the output has at
-    most SMALL positions. There XLA's gradients take up to a hundred times as long otherwise.
+    The values are those of `lax.conv_general_dilated`. On a CPU, an output of at most SMALL
+    positions is computed as one matrix product; XLA's own gradients of such convolutions take up
+    to a hundred times as long.
     """
 
-    def output(side: int) -> int:
-        return (x.shape[1 + side] + sum(padding[side]) - kernel.shape[side]) // strides[side] + 1
+    def output(axis: int) -> int:
+        return (x.shape[1 + axis] + sum(padding[axis]) - kernel.shape[axis]) // strides[axis] + 1
 
     dilated = {*options["lhs_dilation"], *options["rhs_dilation"]} != {1}
     plain = feature_group_count == 1 and not dilated and kernel.shape[:2] != (1, 1)
@@ -79,12 +81,12 @@ def convolve(
     feature_group_count: int = 1,
     precision: lax.PrecisionLike = None,
 ) -> jax.Array:
-    """x: f32[N, H, W, C], kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
+    """Convolve x: f32[N, H, W, C] with kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
 
-    The sums of `lax.conv_general_dilated`, on a CPU in the order that it is fast at where there
-    are few channels, as in LeNet. Stride 1 only.
+    The values are those of `lax.conv_general_dilated`. On a CPU they are summed in an order that
+    is fast for few channels, as in LeNet. ValueError for other strides than 1, dilation or groups.
     """
-    del dimension_numbers  # flax's own: NHWC, HWIO, NHWC
+    del dimension_numbers  # flax always passes NHWC, HWIO, NHWC
     if {*strides, *lhs_dilation, *rhs_dilation, feature_group_count} != {1}:
         raise ValueError("convolve: stride 1, no dilation and one group only")
     if jax.default_backend() != "cpu":
@@ -103,7 +105,10 @@ def convolve_patches(
     precision: lax.PrecisionLike,
     strides: Sequence[int] = (1, 1),
 ) -> jax.Array:
-    """As one matrix product: for many or small maps, one image, or a window as large as it."""
+    """Convolve the padded x as one matrix product.
+
+    This is fast for many maps, small maps, one image, or a window as large as the map.
+    """
     kh, kw, _, features = kernel.shape
     (down, across), (h, w) = strides, (x.shape[1] - kh + 1, x.shape[2] - kw + 1)
     patches = [x[:, i : i + h : down, j : j + w : across] for i in range(kh) for j in range(kw)]
@@ -112,10 +117,10 @@ def convolve_patches(
 
 
 def convolve_folded(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """With `fold` neighboring columns taken as channels, so that there are 24 maps or more.
+    """Convolve the padded x with `fold` neighboring columns as channels, for 24 maps or more.
 
-    24 is what the CPU's matrix product takes at a time. A column group of the output sees `seen`
-    groups of the input, through `fold` copies of the kernel, each one column further right.
+    The CPU's matrix product processes 24 columns at a time. A group of columns of the output sees
+    `seen` groups of the input, through `fold` copies of the kernel, each shifted by one column.
     """
     kh, kw, channels, features = kernel.shape
     n, h, w, _ = x.shape

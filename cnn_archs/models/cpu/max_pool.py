@@ -1,7 +1,7 @@
-"""Max pooling whose gradient is fast on a CPU, and equal to XLA's, ties and NaN included.
+"""Max pooling whose gradient is fast on a CPU and equal to XLA's, including ties and NaN.
 
-XLA:CPU visits each window of the gradient by itself. Here the place of each window's maximum is
-found once, for all windows together, and a cotangent goes to that place. Maximum and gradient,
+XLA:CPU processes the windows of the gradient one by one. Here the place of the maximum is found
+for all windows together, and the cotangent of a window goes to that place. Maximum and gradient,
 milliseconds on one core of a Zen 4, jaxlib 0.12.0.1 (0.10.2 differs by less than a tenth):
 
     window/stride on      XLA   here  PyTorch          window/stride on      XLA   here  PyTorch
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_archs.models.cpu.isolate import apart
+from cnn_archs.models.cpu.isolate import isolate
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 
@@ -27,11 +27,11 @@ Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right
 def max_pool(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Array:
     """Return the maximum over each `window` x `window`, every `stride` pixels.
 
-    x: [N, H, W, C] of any float -> [N, H', W', C]. The padding counts as minus infinity. A window
-    with a NaN gives NaN. The cotangent of a window goes to the place of its maximum, the first of
-    equal ones from left to right and then down; where there is a NaN, to where XLA's would go.
+    x: [N, H, W, C] of any float type -> [N, H', W', C]. The padding counts as minus infinity. A
+    window with a NaN gives NaN. The cotangent of a window goes to the place of its maximum, to the
+    first of equal ones, row by row from the left; with a NaN it goes where XLA's gradient sends it.
 
-    On a CPU there is a first derivative, backward, and no other. Elsewhere all is XLA's own.
+    On a CPU only the first reverse-mode derivative is defined. Other backends use XLA's operation.
     """
     if jax.default_backend() != "cpu":
         return nn.max_pool(x, (window, window), (stride, stride), padding=padding)
@@ -40,15 +40,15 @@ def max_pool(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Ar
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def pool(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Array:
-    """Return `max_pool` of x in the form for CPUs."""
-    return apart(partial(maxima, window=window, stride=stride, padding=padding), x)
+    """Return the result of `max_pool` in the form for CPUs."""
+    return isolate(partial(maxima, window=window, stride=stride, padding=padding), x)
 
 
 def forward(
     x: jax.Array, window: int, stride: int, padding: Padding
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """Return the maxima and what `backward` needs: a byte a window, and the size of x."""
-    winner = apart(partial(winners, window=window, stride=stride, padding=padding), x)
+    """Return the maxima and the residuals of `backward`: a byte per window, and the size of x."""
+    winner = isolate(partial(winners, window=window, stride=stride, padding=padding), x)
     size = jnp.empty((*x.shape[1:3], 0), bool)
     return pool(x, window, stride, padding), (winner, size)
 
@@ -63,14 +63,14 @@ def backward(
     """Return the cotangent of x."""
     winner, size = kept
     give = partial(given, size=size.shape[:2], window=window, stride=stride, padding=padding)
-    return (apart(give, winner, cotangent),)
+    return (isolate(give, winner, cotangent),)
 
 
 pool.defvjp(forward, backward)
 
 
 def places(x: jax.Array, window: int, stride: int, padding: Padding) -> Iterator[jax.Array]:
-    """Yield, for each place of a window in order, what all windows have there: [N, H', W', C]."""
+    """Yield, for each place of a window in order, the values of all windows: [N, H', W', C]."""
     around = [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)]
     x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), around)
     images, height, width, channels = x.shape
@@ -90,7 +90,7 @@ def winners(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Arr
     best, *others = places(x, window, stride, padding)
     winner = jnp.zeros_like(best, np.min_scalar_type(-((window + stride) ** 2)))
     for number, other in enumerate(others, 1):
-        stays = best >= other  # not where one of them is a NaN, as in XLA's gradient
+        stays = best >= other  # False where either is a NaN, as in XLA's gradient
         best = lax.select(stays, best, other)
         winner = lax.select(stays, winner, lax.full_like(winner, number))
     return winner
@@ -104,11 +104,11 @@ def given(
     stride: int,
     padding: Padding,
 ) -> jax.Array:
-    """Return the sum of the cotangents of the windows that each pixel won: [N, *size, C].
+    """Return the sum of the cotangents of the windows of which each pixel is the maximum.
 
-    winner, cotangent: [N, H', W', C]. Pixels are taken in blocks of `stride` x `stride`, of which
-    each window touches the same number: what it gives to one of them is as large as a block, so
-    that nothing here has a stride.
+    winner, cotangent: [N, H', W', C] -> [N, *size, C]. Pixels are grouped in blocks of `stride` x
+    `stride`. Each window touches the same number of blocks, and its contribution to one of them
+    has the size of a block, so that no operation here has a stride.
     """
     images, rows, columns, channels = winner.shape
     reach = math.ceil(window / stride)  # blocks that a window touches, along an axis

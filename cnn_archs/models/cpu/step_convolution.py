@@ -1,10 +1,10 @@
-"""Convolutions of a training step on one CPU: each of its three passes in the form that is fast.
+"""Convolutions of a training step on one CPU, with a fast form for each of the three passes.
 
-The passes are the output, the gradient of the input and the gradient of the kernel. With oneDNN,
-XLA hands every convolution to it that it does not give to its own library, YNNPACK, which is slower
-here (between 1.1 times and 5 times), and in one start of ten refused one ("YNNPACK operation
-failed: unsupported parameter"). That one takes convolutions over two axes only, so all are written
-over three. Values equal those of `lax.conv_general_dilated` to rounding.
+The passes are the output, the gradient of the input and the gradient of the kernel. If oneDNN is
+enabled, XLA passes to it every convolution that XLA's own library YNNPACK does not take. YNNPACK is
+1.1 to 5 times slower here, and in one start of ten it failed ("YNNPACK operation failed:
+unsupported parameter"). It takes convolutions over two axes only, so all are written over three.
+The values equal those of `lax.conv_general_dilated` up to rounding.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ from cnn_archs.models.cpu.training_step import computed_once, traced_step
 
 Pair = tuple[int, int]
 NDHWC = ("NDHWC", "DHWIO", "NDHWC")
-FEW = 8  # positions of a map, up to which a convolution is one matrix product
-PART = 16  # images whose share of a kernel's gradient is computed at once
+FEW = 8  # positions of a map up to which a convolution is one matrix product
+PART = 16  # images whose contribution to a kernel's gradient is computed at once
 
 
 def convolve_as_traced(
@@ -34,11 +34,11 @@ def convolve_as_traced(
     feature_group_count: int = 1,
     **options: Any,
 ) -> jax.Array:
-    """Convolve as the step that is being traced wants it; elsewhere as `convolve_groups` does.
+    """Convolve in the form for the training step that is being traced, else by `convolve_groups`.
 
-    x: [N, H, W, C], kernel: [kh, kw, C / groups, F] -> [N, H', W', F]. Arguments are those with
-    which flax calls `lax.conv_general_dilated`. Forms of their own have convolutions in float32
-    without dilation, in one group or, like AlexNet's, in two.
+    x: [N, H, W, C], kernel: [kh, kw, C / groups, F] -> [N, H', W', F]. The arguments are those
+    that flax passes to `lax.conv_general_dilated`. The forms for training steps exist for float32
+    without dilation, in one group or, as in AlexNet, in two.
     """
     step, groups = traced_step(), feature_group_count
     dilated = {*options["lhs_dilation"], *options["rhs_dilation"]} != {1}
@@ -62,7 +62,7 @@ def convolve(
 ) -> jax.Array:
     """Convolve x: f32[N, H, W, C] with kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
 
-    onednn: the program is compiled with oneDNN's convolutions.
+    onednn: whether the program is compiled with oneDNN's convolutions.
     """
     return _forward(x, kernel, strides, padding, onednn)[0]
 
@@ -120,14 +120,14 @@ def kernel_gradient(x, kernel, g, strides, padding, onednn):
 
 
 def plain(x, kernel, strides, padding):
-    """Return the output in a form whose gradients XLA itself derives well."""
+    """Return the output in a form whose gradients, derived by JAX, XLA computes fast."""
     if is_product(x, kernel, strides, padding, SMALL):
         return product(x, kernel, strides, padding)
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
 
 
 def over_three_axes(x, kernel, strides, padding):
-    """Return the output as a convolution over an axis of length 1 and the two of the map."""
+    """Return the output as a convolution over an axis of length 1 and the two axes of the map."""
     y = lax.conv_general_dilated(
         x[:, None], kernel[None], (1, *strides), ((0, 0), *padding), dimension_numbers=NDHWC
     )
@@ -135,11 +135,11 @@ def over_three_axes(x, kernel, strides, padding):
 
 
 def correlate(x, g, strides, padding):
-    """Return the gradient of the kernel: f32[>= kh, >= kw, C, F]; what is beyond kh, kw is void.
+    """Return the gradient of the kernel: f32[>= kh, >= kw, C, F]; entries beyond kh, kw are void.
 
-    It is itself a convolution, over the rows, columns and maps of one large image x, with g as a
-    kernel as large as that image; the images of the batch are what is summed over. The maps are an
-    axis so that there are many outputs in a row, which oneDNN keeps in registers.
+    It is a convolution over the rows, columns and maps of one large image x, with g as a kernel
+    of the size of that image, summed over the images of the batch. The maps are an axis so that
+    many outputs lie in a row, which oneDNN keeps in registers.
     """
     numbers = lax.ConvDimensionNumbers(
         lhs_spec=(0, 1, 2, 3, 4), rhs_spec=(4, 0, 1, 2, 3), out_spec=(0, 4, 1, 2, 3)
@@ -156,15 +156,18 @@ def correlate(x, g, strides, padding):
 
 
 def product(x, kernel, strides, padding):
-    """Return the output as one matrix product, of all windows laid side by side."""
+    """Return the output as one matrix product with all windows side by side."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     return convolve_patches(x, kernel, None, strides)
 
 
 def is_product(x, kernel, strides, padding, most: int) -> bool:
-    """Return whether the output has at most `most` positions, in windows larger than one."""
+    """Return whether to compute the output as a matrix product: if it has at most `most` positions.
+
+    Windows of 1x1 are never computed so; windows larger than the map always are.
+    """
     h, w = (
         (x.shape[1 + i] + sum(padding[i]) - kernel.shape[i]) // strides[i] + 1 for i in range(2)
     )
-    too_large = any(map(gt, kernel.shape[:2], x.shape[1:3]))  # for oneDNN
+    too_large = any(map(gt, kernel.shape[:2], x.shape[1:3]))  # oneDNN refuses these
     return (h * w <= most or too_large) and kernel.shape[:2] != (1, 1)

@@ -1,13 +1,13 @@
-"""How the layers are written inside a training step that is compiled for one CPU.
+"""The context in which a training step for one CPU is traced.
 
-XLA is slow there at three things that a training step consists of: it computes a chain of cheap
-operations again in each of its readers, it reduces maps over their first axes one number at a time,
-and it has few good convolutions of its own. `training_step` tells the layers, while such a step is
-traced, that they are to be written in the forms that avoid this: `written_once` here,
-`batch_norm.py` and `step_convolution.py`. All of them give the values of the usual forms, to
-rounding. Everywhere else (evaluation, accelerators, several devices) the usual forms are used.
+XLA:CPU is slow in three ways that matter to a training step: it computes a chain of cheap
+operations again in each reader of its result, it reduces maps over their leading axes one number at
+a time, and few of its own convolutions are fast. Inside `training_step` the layers use forms that
+avoid this: `written_once` here, and those of `batch_norm.py` and `step_convolution.py`. These forms
+give the values of the usual ones up to rounding. Everywhere else (evaluation, accelerators, several
+devices) the layers use the usual forms.
 
-The numbers that justify each form are in `benchmarks/NOTES.md`.
+`benchmarks/NOTES.md` has the measurements that justify each form.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import jax
 
-from cnn_archs.models.cpu.isolate import apart
+from cnn_archs.models.cpu.isolate import isolate
 
 
 @dataclass(frozen=True)
 class Step:
     """A training step for one CPU that is being traced.
 
-    onednn: it will be compiled with oneDNN's convolutions.
+    onednn: whether it will be compiled with oneDNN's convolutions.
     """
 
     onednn: bool
@@ -35,7 +35,7 @@ _traced: ContextVar[Step | None] = ContextVar("training step on a CPU", default=
 
 @contextmanager
 def training_step(*, onednn: bool) -> Iterator[None]:
-    """Writes all layers that are traced inside in the forms for a training step on one CPU."""
+    """Make all layers that are traced inside use the forms for a training step on one CPU."""
     token = _traced.set(Step(onednn))
     try:
         yield
@@ -44,20 +44,20 @@ def training_step(*, onednn: bool) -> Iterator[None]:
 
 
 def traced_step() -> Step | None:
-    """Return the training step that is being traced; None outside of `training_step`."""
+    """Return the training step that is being traced, or None outside of `training_step`."""
     return _traced.get()
 
 
 def computed_once(x: jax.Array) -> jax.Array:
-    """Return x as an array in memory that XLA does not compute again in each of its readers."""
-    return apart(lambda x: x, x)
+    """Return x, stored in memory, so that XLA does not compute it again in each of its readers."""
+    return isolate(lambda x: x, x)
 
 
 def written_once(x: jax.Array) -> jax.Array:
-    """Return x; in a training step on one CPU, x and its cotangent are `computed_once`.
+    """Return x; in a training step on one CPU, apply `computed_once` to x and its cotangent.
 
-    For maps with several readers: else the last unit of a stage of a residual network would compute
-    all units before it again, for its addition.
+    It is meant for maps with several readers. Without it the last unit of a stage of a residual
+    network would compute all units before it again, for its addition.
     """
     return _written(x) if traced_step() else x
 

@@ -1,0 +1,88 @@
+"""Which images an experiment is about, and how they are divided into splits."""
+
+import dataclasses
+
+from cnn_archs.data import sources
+from cnn_archs.data.crops import Crop
+from cnn_archs.data.sources import Split
+from cnn_archs.data.streaming import Streamed
+from cnn_archs.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A dataset, and the part of it that a training uses. Its methods read it; nothing else does.
+
+    stored_shape: (H, W, C) of its images once they are downsampled; H and W are 0 where images
+    differ in size. classes: how many it tells apart. downsample: side in pixels of the squares
+    whose means make the smaller image. holdout: training images that are set aside as the split
+    `val`. examples: training images that are used; 0: all the others. on_corrupt, threads: see
+    `Streamed`.
+    """
+
+    name: str
+    data_dir: str
+    stored_shape: tuple[int, int, int]
+    classes: int
+    downsample: int
+    holdout: int
+    examples: int
+    on_corrupt: str
+    threads: int
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether its images are of one size: then they are loaded whole, and not streamed."""
+        return 0 not in self.stored_shape
+
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the labels."""
+        return sources.class_names(self.name, self.data_dir)
+
+    def training_images(self) -> int:
+        """Count the images that are trained on, reading none. DataError where none are there."""
+        return self.examples or sources.count(self.name, self.data_dir) - self.holdout
+
+    def splits(self, crop: Crop) -> dict[str, Split | Streamed]:
+        """Load all splits that a training needs.
+
+        They are `train`, `test`, what else is tested in the end, and `val` where images are held
+        out. crop: how the host cuts streamed images.
+        """
+        tested = ("test", *sources.FURTHER.get(self.name, ()))
+        return self._divided(crop) | {name: self.split(name, crop) for name in tested}
+
+    def split(self, name: str, crop: Crop) -> Split | Streamed:
+        """Load one of `splits` by its name, or another split that the dataset has.
+
+        ConfigError where there is no such split.
+        """
+        if name in ("train", "val"):
+            both = self._divided(crop)
+            if name not in both:
+                raise ConfigError("--split=val: this run held nothing out (data.holdout=0)")
+            return both[name]
+        if self.in_memory:
+            return self._loaded(name)
+        return self._streamed(sources.records(self.name, name, self.data_dir), crop)
+
+    def _divided(self, crop: Crop) -> dict[str, Split] | dict[str, Streamed]:
+        """Load `train`, and `val` where images are held out."""
+        if self.in_memory:
+            return self._parts(self._loaded("train"))
+        parts = self._parts(sources.records(self.name, "train", self.data_dir))
+        return {name: self._streamed(part, crop) for name, part in parts.items()}
+
+    def _parts(self, train: sources.Examples) -> dict[str, sources.Examples]:
+        found = {"train": train}
+        if self.holdout:
+            found["train"], found["val"] = sources.hold_out(train, self.holdout)
+        if self.examples:
+            found["train"] = sources.some(found["train"], self.examples)
+        return found
+
+    def _loaded(self, name: str) -> Split:
+        return sources.load(self.name, name, self.data_dir).downsampled(self.downsample)
+
+    def _streamed(self, records: sources.Records, crop: Crop) -> Streamed:
+        return Streamed(records, crop, on_corrupt=self.on_corrupt, threads=self.threads)
