@@ -167,7 +167,8 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
     from cnn_archs.claims import verdicts
     from cnn_archs.experiment import outline
     from cnn_archs.planning import sweep_cost
-    from cnn_archs.run_dir import SweepDir, results_in
+    from cnn_archs.run_dir import results_in
+    from cnn_archs.sweep_dir import SweepDir
     from cnn_archs.train import grid
 
     stated = sweep.stated_by(arguments.config, arguments.seeds)
