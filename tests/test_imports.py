@@ -91,7 +91,7 @@ MAY_IMPORT = {
         "errors",
         "experiment",
         "models",
-        *("train.placement", "train.recipe", "train.seeds", "train.steps"),
+        *("train.placement", "train.recipe", "train.steps"),
     },
     "cnn_archs.analysis.fitting": {
         *("analysis.intake", "analysis.program", "data.streaming", "errors", "experiment"),
@@ -141,7 +141,7 @@ MAY_IMPORT = {
         "cluster.mesh",
         "metrics",
         "models",
-        *("train.averages", "train.losses", "train.seeds"),
+        *("train.averages", "train.losses"),
     },
     "cnn_archs.train.on_one_cpu": {
         *("compiler_options", "models.cpu"),
