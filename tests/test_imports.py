@@ -15,7 +15,7 @@ FILES = sorted([*ROOT.glob("cnn_archs/**/*.py"), *ROOT.glob("experiments/**/*.py
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # What every room may import: files, signals, and the names of the files of a run.
-GROUND = {"files", "run_dir", "signals"}
+GROUND = {"files", "run_dir", "signals", "sweep_dir"}
 # Room, or file in it -> what of cnn_archs it may import. The nearest line counts.
 MAY_IMPORT = {
     "cnn_archs": {"models", "evaluate.run"},  # the two names of its door, __init__.py
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "cnn_archs.files": {"errors"},
     "cnn_archs.signals": {"errors"},
     "cnn_archs.run_dir": {"config", "errors", "files"},
+    "cnn_archs.sweep_dir": {"config", "errors", "files", "run_dir"},
     "cnn_archs.models": {"models"},
     "cnn_archs.cluster": {"errors"},
     "cnn_archs.cluster.job": {"cli"},  # a front door, like launch.py
@@ -42,11 +43,11 @@ MAY_IMPORT = {
         *("cluster.processes", "data.crops", "data.decode", "data.order", "data.sources"),
         *("data.threads", "errors"),
     },
-    "cnn_archs.data.statistics": {"cluster.processes", "data.damage"},
-    "cnn_archs.data.inputs": {
-        *("cluster.processes", "data.augment", "data.crops", "data.sources", "data.standardize"),
-        *("data.statistics", "data.streaming"),
+    "cnn_archs.data.statistics": {
+        *("cluster.processes", "data.damage", "data.inputs", "data.sources", "data.streaming"),
+        "files",
     },
+    "cnn_archs.data.inputs": {"data.augment", "data.crops", "data.standardize"},
     "cnn_archs.data.prepare": {
         *("data.damage", "data.originals", "data.prepared", "data.shards", "errors"),
         "train.progress",

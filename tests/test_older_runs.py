@@ -13,7 +13,8 @@ import cnn_archs.config as configs
 from cnn_archs import cli
 from cnn_archs.analysis import pace
 from cnn_archs.analysis.collect import collect
-from cnn_archs.run_dir import RunDir, SweepDir, read_result
+from cnn_archs.run_dir import RunDir, read_result
+from cnn_archs.sweep_dir import SweepDir
 
 OLDER = Path(__file__).resolve().parent / "older"
 KEYS = ("color.name=jitter", "data.downsample=2", "data.on_corrupt=skip")

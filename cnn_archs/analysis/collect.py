@@ -12,7 +12,8 @@ from typing import Any
 from cnn_archs.analysis.cells import Cell, Collection, Run
 from cnn_archs.config import new_override
 from cnn_archs.errors import ConfigError, DataError
-from cnn_archs.run_dir import RESULT, RunDir, SweepDir, is_result, read_result
+from cnn_archs.run_dir import RESULT, RunDir, is_result, read_result
+from cnn_archs.sweep_dir import SweepDir
 
 
 def collect(paths: Sequence[Path]) -> list[Collection]:

@@ -15,7 +15,7 @@ WORDS = (0, 1)  # columns of words; the others are numbers
 def document(
     name: str, image_shape: tuple[int, int, int], rows: Sequence[LayerSummary]
 ) -> dict[str, Any]:
-    """For `summarize --format=json`."""
+    """Return the document that `summarize --format=json` prints."""
     layers = [
         {k: v for k, v in dataclasses.asdict(r).items() if (k, v) != ("branches", None)}
         for r in rows
@@ -24,12 +24,12 @@ def document(
 
 
 def text(tables: Sequence[Table], form: str) -> str:
-    """`tables` as aligned text, or as Markdown."""
+    """Format `tables` as aligned text, or as Markdown where form is "markdown"."""
     return "\n\n".join(t.markdown() if form == "markdown" else t.text() for t in tables)
 
 
 def tables(rows: Sequence[LayerSummary]) -> list[Table]:
-    """A row a layer; and of modules with branches, what each branch costs."""
+    """Return a table with one row per layer, and one of the branches if any module has them."""
     head = ("layer", "type", "window", "output", "parameters", "multiply-adds", "bytes")
     lines = [
         (
@@ -47,7 +47,7 @@ def tables(rows: Sequence[LayerSummary]) -> list[Table]:
 
 
 def branches(modules: Sequence[LayerSummary]) -> Table:
-    """Modules with branches: parameters and multiply-adds of each branch, a line for each."""
+    """Return the parameters and multiply-adds of each branch of the modules that have branches."""
     names = list(dict.fromkeys(name for r in modules for name in r.branches or {}))
     lines = []
     for r in modules:
@@ -60,7 +60,10 @@ def branches(modules: Sequence[LayerSummary]) -> Table:
 
 
 def side_by_side(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> Table:
-    """Networks A and B, layers of the same name in one line; ratio: B's multiply-adds in A's."""
+    """Return a table of networks A and B, layers of the same name in one line.
+
+    The ratio of a line is the multiply-adds of B divided by those of A.
+    """
     heads = (f"{c} {name}" for name in "AB" for c in ("output", "parameters", "multiply-adds"))
     lines = []
     for x, y in matched(a, b):
@@ -88,13 +91,15 @@ def matched(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> list[Pair]:
 
 
 def cells(row: LayerSummary | None) -> tuple[str, str, str]:
+    """Format output, parameters and multiply-adds of a row; empty cells without one."""
     return (size(row.out), f"{row.params:,}", f"{row.macs:,}") if row else ("", "", "")
 
 
 def ratio(x: LayerSummary | None, y: LayerSummary | None) -> str:
-    """Of the multiply-adds: the second's in parts of the first's."""
+    """Format the multiply-adds of y divided by those of x, if both have some."""
     return f"{y.macs / x.macs:.2f}" if x and y and x.macs else ""
 
 
 def size(out: Sequence[int]) -> str:
+    """Format a shape as in `28x28x192`."""
     return "x".join(map(str, out))

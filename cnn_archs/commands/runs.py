@@ -165,7 +165,8 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
     os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
     from cnn_archs.analysis import claims, estimate
     from cnn_archs.experiment import outline
-    from cnn_archs.run_dir import SweepDir, results_in
+    from cnn_archs.run_dir import results_in
+    from cnn_archs.sweep_dir import SweepDir
     from cnn_archs.train import grid
 
     stated = sweep.stated_by(arguments.config, arguments.seeds)

@@ -199,4 +199,4 @@ def known(workdir: Path, experiment: Experiment) -> statistics.Statistics:
     def train() -> Split | Streamed:
         return experiment.dataset.split("train", inputs.crop)
 
-    return statistics.kept(RunDir(workdir).statistics, lambda: inputs.fit(train))
+    return statistics.kept(RunDir(workdir).statistics, lambda: statistics.fit(inputs, train))

@@ -104,7 +104,7 @@ def loaded(parts: Sequence[Part], mesh: Mesh) -> tuple[dict[str, Resident | Stre
     first, net = parts[0], parts[0].experiment.net
     splits = first.experiment.dataset.splits(net.inputs.crop)
     files = [RunDir(part.workdir).statistics if part.workdir else None for part in parts]
-    known = statistics.kept(files[0], lambda: net.inputs.fit(lambda: splits["train"]))
+    known = statistics.kept(files[0], lambda: statistics.fit(net.inputs, lambda: splits["train"]))
     for file in files[1:]:
         statistics.kept(file, lambda: known)
     data = {

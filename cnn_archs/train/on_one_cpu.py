@@ -1,4 +1,4 @@
-"""A training step as it is compiled for one CPU: see `cnn_archs/models/cpu/training_step.py`."""
+"""Compilation of a training step for one CPU; see `cnn_archs/models/cpu/training_step.py`."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from cnn_archs.compiler_options import known
-from cnn_archs.models.cpu import training_step as cpu
 from cnn_archs.models.cpu.step_convolution import over_three_axes
+from cnn_archs.models.cpu.training_step import training_step
 
 ONEDNN = {"xla_cpu_experimental_onednn_custom_call": True}
 NEVER = math.inf  # seconds that a program takes to compile at least, to be kept
@@ -31,7 +31,7 @@ def jit(step: Callable[..., Any], *, onednn: bool, **options: Any) -> Callable[.
     onednn = onednn and has_onednn()
 
     def written_for_cpu(*arguments: Any) -> Any:
-        with cpu.training_step(onednn=onednn):
+        with training_step(onednn=onednn):
             return step(*arguments)
 
     if not onednn:

@@ -162,7 +162,8 @@ def degradation(
                 continue
             diagnostics(run, seed, depth, 2.0 if kind == "plain" else 1.0)
             robustness(run, 0.05 if kind == "plain" else 0.03)
-            Image.new("RGB", (40, 20), (90, 120, 160)).save(run / "filters.png")
+            (run / "figures").mkdir()
+            Image.new("RGB", (40, 20), (90, 120, 160)).save(run / "figures" / "filters.png")
     if missing:
         spoil(folder, seeds - 1)
     return folder

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnn_archs.models.cpu import training_step as cpu
 from cnn_archs.models.cpu.batch_norm import column_sums, is_far, moments, normalize
+from cnn_archs.models.cpu.training_step import training_step
 from cnn_archs.models.layers import BatchNorm
 
 EPSILON = 1e-5
@@ -129,7 +129,7 @@ def test_the_layer_gives_the_same_in_a_training_step_on_a_cpu(group):
         return (y * g).sum(), (y, updates)
 
     def inside(*arguments):
-        with cpu.training_step(onednn=False):
+        with training_step(onednn=False):
             return run(*arguments)
 
     found, expected = (
@@ -146,7 +146,7 @@ def test_running_statistics_are_the_means_of_the_groups():
     """By numpy: running <- 0.9 running + 0.1 batch, of the biased variance."""
     x = random((6, 2, 2, 3), far=2.0)
     layer = BatchNorm(3)
-    with cpu.training_step(onednn=False):
+    with training_step(onednn=False):
         variables = layer.init(jax.random.key(0), x, train=True)
         _, updates = layer.apply(variables, x, train=True, mutable=["batch_stats"])
     groups = np.float64(x).reshape(2, -1, 3)

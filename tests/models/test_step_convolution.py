@@ -9,8 +9,8 @@ import pytest
 import torch
 from jax import lax
 
-from cnn_archs.models.cpu import training_step as cpu
 from cnn_archs.models.cpu.step_convolution import PART, convolve_as_traced
+from cnn_archs.models.cpu.training_step import training_step
 from cnn_archs.train import on_one_cpu
 
 PLAIN = dict(
@@ -78,7 +78,7 @@ def all_passes(given):
 
 def over_three_axes(given):
     """`all_passes` in the forms for oneDNN."""
-    with cpu.training_step(onednn=True):
+    with training_step(onednn=True):
         return all_passes(given)
 
 
@@ -120,7 +120,7 @@ def traced(x, kernel, **options):
     given = dict(strides=(1, 1), padding=((1, 1), (1, 1)), **PLAIN) | options
 
     def inside(x, kernel):
-        with cpu.training_step(onednn=True):
+        with training_step(onednn=True):
             return convolve_as_traced(x, kernel, **given)
 
     return str(jax.make_jaxpr(inside)(x, kernel))

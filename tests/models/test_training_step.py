@@ -13,9 +13,9 @@ from jax import lax
 
 from cnn_archs import models
 from cnn_archs.compiler_options import known
-from cnn_archs.models.cpu import training_step as cpu
 from cnn_archs.models.cpu.convolution import NHWC
 from cnn_archs.models.cpu.step_convolution import convolve
+from cnn_archs.models.cpu.training_step import training_step
 from cnn_archs.train import losses, on_one_cpu, steps
 
 FUSED = ("xla_cpu_use_fusion_emitters",)  # the one of OPTIONS that decides what is fused
@@ -33,7 +33,7 @@ def compiled(function, *arguments, onednn=False):
 
 def in_a_step(function):
     def inside(*arguments):
-        with cpu.training_step(onednn=False):
+        with training_step(onednn=False):
             return function(*arguments)
 
     return inside
