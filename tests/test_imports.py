@@ -57,79 +57,70 @@ MAY_IMPORT = {
         *("backend", "config", "data", "errors", "models", "train.durations", "train.recipe"),
     },
     "cnn_archs.roles": {"config", "errors"},
-    "cnn_archs.visualize.pictures": {
-        *("visualize.figures", "visualize.contact_sheet", "data", "evaluate.predict", "experiment"),
+    "cnn_archs.pictures": {
+        *("analysis.figures", "analysis.sheet", "data", "evaluate.predict", "experiment"),
     },
-    "cnn_archs.planning.sweep_cost": {"models", "table", "train.progress"},
-    **dict.fromkeys(
-        ("cnn_archs.claims", "cnn_archs.planning", "cnn_archs.report", "cnn_archs.visualize"), set()
-    ),  # and one line for each file
-    "cnn_archs.visualize.figures": set(),
-    "cnn_archs.visualize.contact_sheet": set(),
-    "cnn_archs.report.time_to_error": set(),
-    "cnn_archs.report.text": {"run_dir", "table"},
-    "cnn_archs.planning.summary_tables": {"models.summary", "table"},
-    "cnn_archs.claims.checks": {
-        *("claims.checks", "models.summary", "config", "data.crops", "data.sources", "models"),
+    "cnn_archs.analysis.estimate": {"models", "table", "train.progress"},
+    "cnn_archs.analysis": {"analysis", "models", "table"},
+    "cnn_archs.analysis.exact": {
+        *("analysis.exact", "models.summary", "config", "data.crops", "data.sources", "models"),
         *("evaluate.views", "experiment", "train.schedules"),
     },
-    "cnn_archs.claims.schema": {"claims.checks", "config", "errors"},
-    "cnn_archs.claims.evidence": {"claims.checks", "config", "errors", "models", "roles"},
-    "cnn_archs.report.statistics": set(),
-    "cnn_archs.report.runs": {"models.vgg", "roles"},
-    "cnn_archs.report.provenance": set(),
-    "cnn_archs.report.read_runs": {"report.runs", "config", "errors"},
-    "cnn_archs.report.printed_values": {"report.runs", "config", "errors", "roles"},
-    "cnn_archs.report.tables": {
-        *("report.runs", "report.provenance", "report.time_to_error", "report.text", "table"),
+    "cnn_archs.analysis.statements": {"analysis.exact", "config", "errors"},
+    "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models", "roles"},
+    "cnn_archs.analysis.intervals": set(),
+    "cnn_archs.analysis.cells": {"models.vgg", "roles"},
+    "cnn_archs.analysis.provenance": set(),
+    "cnn_archs.analysis.collect": {"analysis.cells", "config", "errors"},
+    "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors", "roles"},
+    "cnn_archs.analysis.tables": {
+        *("analysis.cells", "analysis.provenance", "analysis.reach", "analysis.report", "table"),
     },
-    "cnn_archs.report.comparisons": {
-        *("report.runs", "report.statistics", "report.printed_values", "report.tables"),
+    "cnn_archs.analysis.comparing": {
+        *("analysis.cells", "analysis.intervals", "analysis.printed", "analysis.tables"),
         "table",
     },
-    "cnn_archs.planning.devices": {"errors"},
-    "cnn_archs.planning.input_rate": {"data", "errors", "experiment"},
-    "cnn_archs.planning.throughput": {
-        *("planning.sweep_cost", "planning.devices", "report.provenance", "data.threads", "models"),
+    "cnn_archs.analysis.kinds": {"errors"},
+    "cnn_archs.analysis.intake": {"data", "errors", "experiment"},
+    "cnn_archs.analysis.pace": {
+        *("analysis.estimate", "analysis.kinds", "analysis.provenance", "data.threads", "models"),
     },
-    "cnn_archs.planning.plan_text": {"planning.devices", "table", "train.progress"},
-    "cnn_archs.planning.xla_memory": {
+    "cnn_archs.analysis.planned": {"analysis.kinds", "table", "train.progress"},
+    "cnn_archs.analysis.program": {
         "cluster.mesh",
         "compiler_options",
         "errors",
         "experiment",
         "models",
-        "train.assemble",
-        "train.recipe",
-        "train.steps",
+        *("train.placement", "train.recipe", "train.steps"),
     },
-    "cnn_archs.planning.memory": {
-        *("planning.input_rate", "planning.xla_memory", "data.streaming", "errors", "experiment"),
-        *("train.assemble", "train.recipe"),
+    "cnn_archs.analysis.fitting": {
+        *("analysis.intake", "analysis.program", "data.streaming", "errors", "experiment"),
+        *("train.placement", "train.recipe", "train.seeds"),
     },
-    "cnn_archs.planning.plan": {
-        *("planning.memory", "planning.input_rate", "planning.devices", "models.summary"),
-        *("planning.throughput", "planning.xla_memory", "cluster", "errors", "experiment"),
-        *("train.assemble", "train.recipe"),
+    "cnn_archs.analysis.plan": {
+        *("analysis.fitting", "analysis.intake", "analysis.kinds", "models.summary"),
+        *("analysis.pace", "analysis.program", "cluster", "errors", "experiment"),
+        *("train.placement", "train.recipe", "train.seeds"),
     },
-    "cnn_archs.report.svg": {"report.runs"},
-    "cnn_archs.report.learning_curves": {"report.runs", "report.read_runs", "report.svg"},
+    "cnn_archs.analysis.drawing": {"analysis.cells"},
+    "cnn_archs.analysis.curves": {"analysis.cells", "analysis.collect", "analysis.drawing"},
     **dict.fromkeys(
-        (f"cnn_archs.report.{name}" for name in ("layer_plots", "scatter")),
-        {"report.runs", "report.svg"},
+        (f"cnn_archs.analysis.{name}" for name in ("layers", "plots")),
+        {"analysis.cells", "analysis.drawing"},
     ),
-    "cnn_archs.report.html": {
-        *("report.runs", "report.read_runs", "report.comparisons", "report.learning_curves"),
-        *("report.svg", "report.layer_plots", "report.scatter", "report.printed_values"),
-        *("report.tables", "table"),
+    "cnn_archs.analysis.page": {
+        *("analysis.cells", "analysis.collect", "analysis.comparing", "analysis.curves"),
+        *("analysis.drawing", "analysis.layers", "analysis.plots", "analysis.printed"),
+        *("analysis.tables", "table"),
     },
-    "cnn_archs.claims.results_page": {
-        *("report.runs", "claims.verdicts", "report.read_runs", "report.printed_values"),
-        *("report.text", "claims.schema", "report.tables", "table"),
+    "cnn_archs.analysis.scoreboard": {
+        *("analysis.cells", "analysis.claims", "analysis.collect", "analysis.printed"),
+        *("analysis.report", "analysis.statements", "analysis.tables", "table"),
     },
-    "cnn_archs.claims.verdicts": {
-        *("claims.evidence", "claims.checks", "report.statistics", "table"),
-        *("claims.schema", "config", "errors"),
+    "cnn_archs.analysis.claims": {
+        *("analysis.evidence", "analysis.exact", "analysis.intervals", "table"),
+        *("analysis.statements", "config", "errors"),
     },
     "cnn_archs.train": set(),  # and one line for each file, as for evaluate
     "cnn_archs.train.losses": set(),
@@ -145,12 +136,13 @@ MAY_IMPORT = {
     "cnn_archs.train.history": {"errors"},
     "cnn_archs.train.profiling": {"errors"},
     "cnn_archs.train.curvature": {"models.network", "train.losses"},
+    "cnn_archs.train.seeds": set(),
+    "cnn_archs.train.placement": {"cluster.mesh", "errors", "experiment", "models"},
     "cnn_archs.train.steps": {
         "cluster.mesh",
         "metrics",
         "models",
-        "train.averages",
-        "train.losses",
+        *("train.averages", "train.losses"),
     },
     "cnn_archs.train.on_one_cpu": {
         *("compiler_options", "models.cpu"),
@@ -183,7 +175,7 @@ MAY_IMPORT = {
         *("cluster", "data", "errors", "evaluate.counting", "experiment", "metrics"),
         "train.averages",
         *("train.checkpoint", "train.diagnostics", "train.history", "train.optimizers"),
-        *("train.schedules", "train.steps"),
+        *("train.schedules", "train.seeds", "train.steps"),
     },
     "cnn_archs.train.warm_start": {
         "cluster",
@@ -194,9 +186,10 @@ MAY_IMPORT = {
         "train.run",
     },
     "cnn_archs.train.assemble": {
-        *("cluster", "compiler_options", "data", "errors", "experiment", "models", "roles"),
+        *("cluster", "compiler_options", "data", "errors", "experiment", "metrics", "roles"),
         *("train.curvature", "train.diagnostics", "train.losses", "train.on_one_cpu"),
-        *("train.optimizers", "train.recipe", "train.run", "train.schedules", "train.steps"),
+        *("train.optimizers", "train.placement", "train.recipe", "train.run", "train.schedules"),
+        *("train.seeds", "train.steps"),
     },
     "cnn_archs.train.loop": {
         *(
@@ -215,14 +208,7 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.diagnostics": {"compiler_options", "models", "train.losses", "train.steps"},
     "cnn_archs.train.worker": {
-        *(
-            "report.learning_curves",
-            "config",
-            "errors",
-            "evaluate.robustness",
-            "experiment",
-            "visualize.pictures",
-        ),
+        *("analysis.curves", "config", "errors", "evaluate.robustness", "experiment", "pictures"),
         "train.loop",
     },
     "cnn_archs.train.grid": {"config", "errors", "experiment", "roles"},
@@ -241,13 +227,13 @@ MAY_IMPORT = {
     "cnn_archs.commands": set(),  # and one line for each file
     "cnn_archs.commands.shared": {"errors"},
     "cnn_archs.commands.runs": {
-        *("claims.verdicts", "report.learning_curves", "planning.sweep_cost", "report.text"),
+        *("analysis.claims", "analysis.curves", "analysis.estimate", "analysis.report"),
         *("cluster", "commands.shared", "config", "data.folder", "errors", "evaluate.predict"),
         *(
             "evaluate.robustness",
             "evaluate.run",
             "experiment",
-            "visualize.pictures",
+            "pictures",
             "train.grid",
             "train.loop",
         ),
@@ -258,33 +244,19 @@ MAY_IMPORT = {
         *("train.grid", "train.loop", "train.sweep"),
     },
     "cnn_archs.commands.networks": {
-        *("models.summary", "planning.summary_tables", "commands.shared", "config", "errors"),
+        *("models.summary", "analysis.summary_tables", "commands.shared", "config", "errors"),
         *("experiment", "roles", "weights.export"),
     },
     "cnn_archs.commands.papers": {
-        *("claims.verdicts", "report.html", "claims.results_page", "claims.schema"),
+        *("analysis.claims", "analysis.page", "analysis.scoreboard", "analysis.statements"),
         *("commands.shared", "errors"),
     },
     "cnn_archs.commands.data": {
-        *(
-            "commands.shared",
-            "config",
-            "data.prepare",
-            "errors",
-            "experiment",
-            "visualize.pictures",
-        ),
+        *("commands.shared", "config", "data.prepare", "errors", "experiment", "pictures"),
     },
     "cnn_archs.commands.planning": {
-        *("claims.verdicts", "planning.devices", "planning.plan", "planning.plan_text"),
-        *(
-            "planning.xla_memory",
-            "commands.shared",
-            "config",
-            "data.threads",
-            "errors",
-            "experiment",
-        ),
+        *("analysis.claims", "analysis.kinds", "analysis.plan", "analysis.planned"),
+        *("analysis.program", "commands.shared", "config", "data.threads", "errors", "experiment"),
     },
     "cnn_archs.cli": {"cache", "commands", "errors"},
 }
@@ -295,15 +267,14 @@ HOLDERS = {  # package -> the only files that may import it
         f"cnn_archs/data/{name}.py" for name in ("originals", "prepare", "prepared", "shards")
     },
     "array_record": {"cnn_archs/data/prepared.py", "cnn_archs/data/shards.py"},
-    "scipy": {"cnn_archs/report/statistics.py"},
+    "scipy": {"cnn_archs/analysis/intervals.py"},
     "simplejpeg": {"cnn_archs/data/decode.py"},
     "tensorboardX": {"cnn_archs/train/logs.py"},
     "matplotlib": {
-        "cnn_archs/visualize/figures.py",
-        *(f"cnn_archs/report/{name}.py" for name in ("layer_plots", "learning_curves", "scatter")),
-        "cnn_archs/report/svg.py",
+        f"cnn_archs/analysis/{name}.py"
+        for name in ("curves", "drawing", "figures", "layers", "plots")
     },
-    "jinja2": {"cnn_archs/report/html.py"},
+    "jinja2": {"cnn_archs/analysis/page.py"},
     "ml_collections": {"cnn_archs/config.py", "cnn_archs/experiment.py", "experiments/base.py"},
     "safetensors": {"cnn_archs/train/weights_file.py"},
     "submitit": {"cnn_archs/cluster/slurm.py"},
@@ -395,13 +366,16 @@ def test_experiments_know_ml_collections_and_each_other_only(path):
     assert not {name for name in found if within(name, {"cnn_archs"})}
 
 
-@pytest.mark.parametrize("path", [n for n in NAMES if n.startswith("cnn_archs/report/")])
-def test_reports_read_files_and_never_touch_a_device(path):
+FILES_ONLY = ("cells", "collect", "comparing", "curves", "drawing", "figures", "intervals")
+FILES_ONLY += ("layers", "page", "plots", "printed", "provenance", "reach", "report", "tables")
+
+
+@pytest.mark.parametrize("name", FILES_ONLY)
+def test_reports_and_figures_read_files_and_never_touch_a_device(name):
+    path = f"cnn_archs/analysis/{name}.py"
     assert not external(path) & {"jax", "flax", "optax", "orbax"}
-    ours = {n for n in imports((ROOT / path).read_text()) if within(n, {"cnn_archs"})}
-    allowed = {"config", "errors", "files", "models.vgg", "report", "roles", "run_dir"}
-    allowed |= {"sweep_dir", "table"}
-    assert not {n for n in ours if not within(n, {f"cnn_archs.{room}" for room in allowed})}
+    ours = {n for n in imports((ROOT / path).read_text()) if within(n, {"cnn_archs.analysis"})}
+    assert not {n for n in ours if not within(n, {f"cnn_archs.analysis.{f}" for f in FILES_ONLY})}
 
 
 @pytest.mark.parametrize("package", HOLDERS)

@@ -197,9 +197,9 @@ class Streamed:
         found = [self.found(int(batch.index[row]), batch.random(row)) for row in rows]
         for row, region in zip(rows, found, strict=True):
             if not self.put(region, batch, row):
-                self.replace(batch, row)
+                self.put_next_sound(batch, row)
 
-    def replace(self, batch: Batch, row: int) -> None:
+    def put_next_sound(self, batch: Batch, row: int) -> None:
         """Puts the next sound example in the place of a damaged one; in evaluation, nothing."""
         if batch.seed is None:
             batch.mask[row] = False

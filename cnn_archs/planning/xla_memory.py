@@ -24,7 +24,6 @@ from cnn_archs.experiment import Classifier, Experiment
 from cnn_archs.train import steps
 from cnn_archs.train.placement import Placed
 from cnn_archs.train.recipe import Rules
-from cnn_archs.train.seeds import IN_TURN
 
 # Quick to compile; the buffers are those of the default options, or a few bytes from them.
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
@@ -93,8 +92,7 @@ def step_of(
     )
     arguments = steps.abstract_arguments(partial(begun, net, made), delivered(experiment), batch)
     held = meshes.shardings(arguments[0], mesh, layers)
-    options: Any = dict(held=held, axis=IN_TURN, looped=False, resident=False)
-    return steps.compile_train(step, mesh, **options), arguments
+    return steps.compile_train(step, mesh, held=held, resident=False), arguments
 
 
 def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
@@ -135,8 +133,7 @@ def widened(model: models.Network) -> tuple[models.Network, int]:
 
 def begun(net: Classifier, made: Rules, key: jax.Array) -> steps.TrainState:
     """The state with which a run begins."""
-    state = steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
-    return state.replace(opt_state=state.opt_state._replace(memory=made.schedule.init()))
+    return steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
 
 
 def first_state(net: Classifier, made: Rules) -> steps.TrainState:

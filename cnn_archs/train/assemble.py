@@ -147,12 +147,14 @@ def feeds(
     total: int,
 ) -> list[ResidentFeed | StreamedFeed]:
     """Where the batches of `size` images come from, for each state that is held."""
+    groups = axis.groups(seeds)
     if isinstance(train, Resident):
         split = meshes.split(mesh, axis=axis.ndim + (loop > 1))
         put: Callable[[np.ndarray], Any] = partial(meshes.place, sharding=split)
-        return [ResidentFeed(train, g, size, loop, axis.index, put) for g in axis.groups(seeds)]
+        return [ResidentFeed(train, g, size, loop, axis.index, put) for g in groups]
     put = partial(meshes.place, sharding=meshes.split(mesh), length=size)
-    return [StreamedFeed(train, s, size, total, put, meshes.rows(mesh, size)) for s in seeds]
+    rows = meshes.rows(mesh, size)
+    return [StreamedFeed(train, seed, size, total, put, rows) for (seed,) in groups]
 
 
 def begin(
@@ -172,7 +174,8 @@ def begin(
     def first(seed: jax.Array, memory: Any) -> tuple[jax.Array, steps.TrainState]:
         init_key, step_key = jax.random.split(jax.random.key(seed))
         state = steps.init_state(net.model, made.optimizer, made.average, init_key, net.image_shape)
-        return step_key, state.replace(opt_state=state.opt_state._replace(memory=memory))
+        opt_state = state.opt_state._replace(memory=memory)
+        return step_key, state.replace(opt_state=opt_state)
 
     each = [(jnp.asarray(s), memory) for s, memory in zip(seeds, memories, strict=True)]
     make, arguments = axis.map(first), axis.stack(each)
@@ -206,11 +209,15 @@ def compiled(
         micro_batch=recipe.micro_batch,
         mesh=mesh,
     )
+    eval_step = steps.eval_step_of(model, made.loss, prepare)
+    if resident:
+        gathered = steps.gathered(train_step)
+        train_step = axis.map(gathered, in_axes=(0, 0, None, None, 0))
+        eval_step = axis.map(eval_step, in_axes=(0, None, None, None))
     jit: Any = jax.jit
     if on_one_cpu.is_one_cpu(mesh) and not axis.vmapped and loop == 1:
         jit = partial(on_one_cpu.jit, onednn=model.gains_from_onednn)
-    options: Any = dict(held=held, axis=axis, looped=loop > 1, jit=jit)
-    eval_step = axis.map(steps.eval_step_of(model, made.loss, prepare), (0, None, None, None))
+    options: Any = dict(held=held, seed_axes=axis.ndim, looped=loop > 1, jit=jit)
     return (
         steps.compile_train(train_step, mesh, resident=resident, **options),
         steps.compile_eval(eval_step, mesh, resident=resident),

@@ -18,7 +18,6 @@ from cnn_archs.cluster import mesh as meshes
 from cnn_archs.metrics import Counts
 from cnn_archs.train.averages import Average
 from cnn_archs.train.losses import Loss
-from cnn_archs.train.seeds import SeedAxis
 
 Prepare = Callable[[jax.Array | None, jax.Array], jax.Array]  # (key, u8 images) -> f32 images
 
@@ -248,27 +247,26 @@ def compile_train(
     mesh: Mesh,
     *,
     held: Any,
-    axis: SeedAxis,
-    looped: bool,
     resident: bool,
+    seed_axes: int = 0,
+    looped: bool = False,
     jit: Callable[..., Callable[..., TrainState]] = jax.jit,
 ) -> Callable[..., TrainState]:
-    """`train_step` jitted over `mesh`: the batch split along "data", the state donated.
+    """Jit `train_step` over `mesh`: the batch is split along "data", and the state is donated.
 
-    held: the shardings of the state. resident: batches are `gathered` from a split on the devices;
-    else they are arguments. axis: the form in which states, keys and indices of seeds are held.
-    looped: `repeated`. jit: `jax.jit`, or another function with its arguments.
+    held: the shardings of the state. resident: the step is `gathered`, and takes batches out of a
+    split on the devices; else they are its arguments. seed_axes: axes of a gathered step's index
+    before that of the batch. looped: make it `repeated`. jit: `jax.jit`, or another function with
+    its arguments.
     """
     whole = meshes.whole(mesh)
-    train_step = within(mesh, train_step)
+    step = within(mesh, train_step)
     if not resident:
         split = meshes.split(mesh)
         shardings: tuple[Any, ...] = (held, whole, split, split)
-        return jit(train_step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
-    step = gathered(train_step)
-    step = axis.map(step, in_axes=(0, 0, None, None, 0))
+        return jit(step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
     step = repeated(step) if looped else step
-    split = meshes.split(mesh, axis=axis.ndim + looped)
+    split = meshes.split(mesh, axis=seed_axes + looped)
     shardings = (held, whole, whole, whole, split) + ((whole,) if looped else ())
     return jit(step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
 
