@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 NEWEST ?= python3.13
-SUITE := pytest -m "not slow" --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+SUITE := pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
 .PHONY: install demo quick-degradation test test-newest test-slow lint bench
 

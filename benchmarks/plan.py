@@ -30,13 +30,14 @@ AT_ONCE = 10  # steps
 def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
     """Seconds of `steps` steps, by each of the sources that `plan` has, and as trained."""
     from cnn_archs import config as configs
-    from cnn_archs.analysis import claims, kinds, plan
+    from cnn_archs.claims import verdicts
     from cnn_archs.experiment import resolve
+    from cnn_archs.planning import devices, plan
     from cnn_archs.run_dir import results_in
     from cnn_archs.train.assemble import Part, assemble
 
     resolved = resolve(configs.load(experiment, ["seeds=1", f"steps={steps + 1}"]))
-    planned = plan.plan(resolved, kinds.find("cpu"), 1, results_in(claims.RESULTS))
+    planned = plan.plan(resolved, devices.find("cpu"), 1, results_in(verdicts.RESULTS))
     run = assemble(Part(resolved))
     run.advance()  # compiles
     tens = []
@@ -64,18 +65,18 @@ def train_and_watch(pipe: Any, batch: int) -> None:
     import numpy as np
 
     from cnn_archs import config as configs
-    from cnn_archs.analysis import program
     from cnn_archs.experiment import resolve
-    from cnn_archs.train.assemble import placed
+    from cnn_archs.planning import xla_memory
+    from cnn_archs.train.placement import placed
 
     keys = ["data.image_shape=(64,64,3)", f"data.batch_size={batch}", "data.mean=none"]
     config = configs.load("resnet_imagenet:18", [*keys, "model.bn_group=0"])
     experiment = resolve(config)
     on, made = placed(experiment), experiment.recipe.rules(1.0)
-    of_one = program.training(experiment, on, made, batch)
-    jitted, (_, _, images, labels) = program.step_of(experiment, on, made, batch)
+    of_one = xla_memory.training(experiment, on, made, batch)
+    jitted, (_, _, images, labels) = xla_memory.step_of(experiment, on, made, batch)
     key = jax.random.key(0)
-    state = jax.jit(partial(program.begun, on.net, made))(key)
+    state = jax.jit(partial(xla_memory.begun, on.net, made))(key)
     images, labels = (np.zeros(x.shape, x.dtype) for x in (images, labels))
     compiled = jitted.lower(state, key, images, labels).compile()
     state = jax.block_until_ready(compiled(state, key, images, labels))  # starts its threads

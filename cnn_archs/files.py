@@ -5,12 +5,14 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.errors import ConfigError, DataError, UserError, first_line
+
+Kinds = Mapping[str, type | tuple[type, ...]]  # key of a JSON object -> type of its value
 
 UNFINISHED = ".part"  # ends the name of a file that `atomic` has not finished
 
@@ -92,6 +94,31 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
                 if number < len(lines):
                     raise ValueError(f"line {number}: {first_line(e)}") from e
     return found
+
+
+def read_checked(path: Path, wanted: Kinds, optional: Kinds | None = None) -> dict[str, Any]:
+    """Reads a JSON object with the keys `wanted`, and perhaps `optional`; DataError otherwise."""
+    tree = read_json(path)
+    check(path, tree, wanted)
+    check(path, tree, {key: kind for key, kind in (optional or {}).items() if key in tree})
+    return tree
+
+
+def read_checked_lines(path: Path, wanted: Kinds) -> list[dict[str, Any]]:
+    """Reads `read_json_lines` that all have the keys `wanted`; DataError otherwise."""
+    lines = read_json_lines(path)
+    for line in lines:
+        check(path, line, wanted)
+    return lines
+
+
+def check(path: Path, tree: Mapping[str, Any], wanted: Kinds) -> None:
+    """Raises a DataError naming the first key of `wanted` that `tree`, read from `path`, lacks."""
+    for key, kind in wanted.items():
+        if key not in tree:
+            raise DataError(f"{path} is damaged: it has no {key}")
+        if not isinstance(tree[key], kind):
+            raise DataError(f"{path} is damaged: {key} is {tree[key]!r:.40}")
 
 
 def json_object(encoded: bytes) -> dict[str, Any]:

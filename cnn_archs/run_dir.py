@@ -1,7 +1,8 @@
-"""The folder of a run and the folder of a sweep: the names of their files, read and written.
+"""The folder of a run: the names of its files, read and written.
 
-No other module knows these names. A reader raises a DataError of one line that names the file,
-if that file is damaged: if it is not JSON, or lacks what every commit has written to it.
+No other module knows these names; those of a sweep are in `sweep_dir`. If a file is damaged, its
+reader raises a DataError of one line that names it: if it is not JSON, or lacks a key that every
+commit has written.
 """
 
 from collections.abc import Mapping
@@ -12,14 +13,21 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from cnn_archs import config as configs
 from cnn_archs.errors import ConfigError, DataError
-from cnn_archs.files import lock, read_json, read_json_lines, write_json
+from cnn_archs.files import (
+    Kinds,
+    check,
+    lock,
+    read_checked,
+    read_checked_lines,
+    read_json,
+    write_json,
+)
 
 LOCK = "lock"  # held while a run trains
 RESULT = "result.json"
 FILTERS = "filters.png"
 
 NUMBER = (int, float)
-Kinds = Mapping[str, type | tuple[type, ...]]  # key -> type of its value
 TESTED: Kinds = {"name": str, "dataset": str, "protocol": str, "test": dict}
 TRAINED: Kinds = {
     **TESTED,
@@ -38,16 +46,6 @@ LOGGED: Kinds = {
     "loss": NUMBER,
     "top1_error": NUMBER,
     "examples": int,
-}
-SWEPT: Kinds = {"title": str, "seeds": int, "cells": dict}
-OF_SWEEP: Kinds = {  # optional
-    "overrides": list,
-    "notes": str,
-    "comparisons": list,
-    "x": str,
-    "groups": dict,
-    "columns": list,
-    "reach": list,
 }
 
 DESCRIPTIONS = {  # file of a run -> what it is, for a person
@@ -69,21 +67,6 @@ class Failure(TypedDict):
     error: str
     code: int
     tries: NotRequired[int]
-
-
-class Stated(TypedDict):
-    """A sweep as its file stated it. cells: {name: [experiment, key=value, ...]}."""
-
-    title: str
-    seeds: int
-    cells: dict[str, list[str]]
-    overrides: NotRequired[list[str]]
-    notes: NotRequired[str]
-    comparisons: NotRequired[list[dict[str, str]]]
-    x: NotRequired[str]
-    groups: NotRequired[dict[str, list[str]]]
-    columns: NotRequired[list[str]]
-    reach: NotRequired[list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -176,7 +159,7 @@ class RunDir:
 
     def saved_config(self) -> dict[str, Any]:
         """The config as it was saved, by today's names of its keys; without newer keys."""
-        saved = checked(self._config, {"model": dict, "data": dict})
+        saved = read_checked(self._config, {"model": dict, "data": dict})
         sections = [kind for kind in configs.base().CHOICES if kind in saved]
         check(self._config, saved, dict.fromkeys(sections, dict))
         return configs.with_new_keys(saved)
@@ -201,14 +184,13 @@ class RunDir:
         names = (path.name for path in self.checkpoints.glob("*"))
         return max((int(name) for name in names if name.isdigit()), default=0)
 
-    def metrics(self, split: str = "") -> list[dict[str, Any]]:
-        """The lines of the log, of one split or of all; [] if there is no log."""
-        lines = checked_lines(self.metrics_file, LOGGED)
-        return [line for line in lines if split in ("", line["split"])]
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of the log; [] if there is no log."""
+        return read_checked_lines(self.metrics_file, LOGGED)
 
     def diagnostics(self) -> list[dict[str, Any]]:
         """The statistics of the layers, a dict for each logged step and seed; [] if none."""
-        return checked_lines(self.diagnostics_file, {"step": int, "seed": int, "layers": list})
+        return read_checked_lines(self.diagnostics_file, {"step": int, "seed": int, "layers": list})
 
     # What came of it.
 
@@ -242,15 +224,16 @@ class RunDir:
 
     def filters(self) -> bytes:
         """The picture of the first layer's filters, as a PNG; b"" if there is none."""
-        places = (self.path, self.figures)  # older commits had it in the former
-        picture = next((p for p in (f / FILTERS for f in places) if p.is_file()), None)
-        return picture.read_bytes() if picture else b""
+        path = self.figures / FILTERS
+        return path.read_bytes() if path.is_file() else b""
 
     def failure(self) -> Failure | None:
         """Why the last try failed; None if it did not."""
         if not self._failure.is_file():
             return None
-        return cast(Failure, checked(self._failure, {"error": str, "code": int}))
+        return cast(
+            Failure, read_checked(self._failure, {"error": str, "code": int}, {"tries": int})
+        )
 
     def write_failure(self, failure: Failure) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -258,65 +241,6 @@ class RunDir:
 
     def remove_failure(self) -> None:
         self._failure.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class SweepDir:
-    """The folder of a sweep: CELL/seedN is the RunDir of a seed of a cell."""
-
-    path: Path
-
-    @property
-    def _stated(self) -> Path:
-        return self.path / "sweep.json"
-
-    def run(self, cell: str, seed: int) -> RunDir:
-        return RunDir(self.path / cell / f"seed{seed}")
-
-    def runs(self, cell: str, seeds: int) -> list[RunDir]:
-        """The runs of the first `seeds` seeds of a cell, and of all other seeds that are there."""
-        there = [path.name.removeprefix("seed") for path in (self.path / cell).glob("seed*")]
-        every = {*range(seeds), *(int(seed) for seed in there if seed.isdecimal())}
-        return [self.run(cell, seed) for seed in sorted(every)]
-
-    def has_sweep(self) -> bool:
-        return self._stated.is_file()
-
-    def stated(self) -> Stated:
-        """The sweep as its file stated it."""
-        stated = checked(self._stated, SWEPT)
-        check(self._stated, stated, {k: v for k, v in OF_SWEEP.items() if k in stated})
-        for name, cell in stated["cells"].items():
-            if not (isinstance(cell, list) and cell and all(isinstance(s, str) for s in cell)):
-                raise DataError(f"{self._stated} is damaged: the cell {name} is no list of texts")
-            stated["cells"][name] = list(map(configs.new_override, cell))
-        stated["overrides"] = list(map(configs.new_override, stated.get("overrides", [])))
-        return cast(Stated, stated)
-
-    def write_stated(self, stated: Mapping[str, Any]) -> None:
-        write_json(self._stated, stated)
-
-    def write_result(self, cell: str, result: Mapping[str, Any]) -> None:
-        """Writes the result of all seeds of a cell."""
-        write_json(self.path / cell / RESULT, result)
-
-    def result_files(self) -> list[Path]:
-        """The results of single seeds that are there."""
-        return sorted(self.path.glob(f"*/*/{RESULT}"))
-
-    def lock(self, part: int, parts: int) -> AbstractContextManager[None]:
-        """Holds one of the `parts` of this sweep; ConfigError if another process holds it."""
-        return lock(self.path / part_lock(part, parts))
-
-    def other_locks(self, parts: int) -> list[Path]:
-        """The lock files of a division into another number of parts."""
-        found = self.path.glob(part_lock("*", "*"))
-        return [path for path in found if not path.match(part_lock("*", parts))]
-
-
-def part_lock(part: int | str, parts: int | str) -> str:
-    """The name of the lock file of a part of a sweep."""
-    return f"part{part}of{parts}.lock"
 
 
 def jobs(workdir: Path) -> Path:
@@ -329,11 +253,10 @@ def read_result(path: Path, kinds: Kinds = TESTED) -> dict[str, Any]:
 
     kinds: the keys that it must have, with their types. The config in it has today's keys.
     """
-    result = checked(path, kinds)
+    result = read_checked(path, kinds, {"made": dict})
     if not isinstance(result["test"].get("top1_error"), list | float | int):
         raise DataError(f"{path} is damaged: test.top1_error is missing or of another type")
     made = result.get("made", {})
-    check(path, {"made": made}, {"made": dict})
     if isinstance(config := made.get("config"), dict):
         made["config"] = configs.with_new_keys(config)
     return result
@@ -347,27 +270,3 @@ def is_result(path: Path) -> bool:
 def results_in(folder: Path) -> list[Path]:
     """The result files in the folders that are in `folder`."""
     return [path for path in sorted(folder.glob("*/*.json")) if is_result(path)]
-
-
-def checked(path: Path, kinds: Kinds) -> dict[str, Any]:
-    """Reads a JSON object that must have the keys of `kinds`; DataError otherwise."""
-    tree = read_json(path)
-    check(path, tree, kinds)
-    return tree
-
-
-def checked_lines(path: Path, kinds: Kinds) -> list[dict[str, Any]]:
-    """Reads lines of JSON, each of which must have the keys of `kinds`; DataError otherwise."""
-    lines = read_json_lines(path)
-    for line in lines:
-        check(path, line, kinds)
-    return lines
-
-
-def check(path: Path, tree: Mapping[str, Any], kinds: Kinds) -> None:
-    """Raises a DataError naming the first key of `kinds` that `tree`, read from `path`, lacks."""
-    for key, kind in kinds.items():
-        if key not in tree:
-            raise DataError(f"{path} is damaged: it has no {key}")
-        if not isinstance(tree[key], kind):
-            raise DataError(f"{path} is damaged: {key} is {tree[key]!r:.40}")

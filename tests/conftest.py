@@ -43,20 +43,6 @@ gc.set_threshold(50_000, 20, 100)
 ROOT = Path(__file__).resolve().parent.parent
 
 
-# The files that take longest. They are begun first, since the last to end decides how long two
-# processes take.
-LONGEST = (
-    *("test_resume", "test_experiments", "test_architectures", "test_photographs", "test_ensemble"),
-    *("test_weights", "test_parity", "test_readme", "test_cli", "test_summary", "test_checkpoint"),
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files in the order of LONGEST, then as they are."""
-    places = {name: i for i, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
-
-
 def as_a_user() -> dict[str, str]:
     """The environment of a process without torch, which takes seconds to import."""
     folders = [str(ROOT / "tests" / "without"), os.environ.get("PYTHONPATH", "")]

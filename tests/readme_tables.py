@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.analysis import collect, printed
-from cnn_archs.analysis.report import mean_sd
+from cnn_archs.report import printed_values, read_runs
+from cnn_archs.report.text import mean_sd
 from cnn_archs.table import Table
 
 # Network of results/mnist -> the claim of experiments/claims.toml with its printed test error.
@@ -22,15 +22,15 @@ CLAIMS = {
 def mnist_table(folder: Path) -> str:
     """Formats the networks of results/mnist, with what a paper prints beside our test error.
 
-    A network's results are NAME.json, or one file per seed: see `collect.files_of`.
+    A network's results are NAME.json, or one file per seed: see `read_runs.files_of`.
     """
     heads = ["network", "parameters", "source", "printed", "ours", "epochs"]
-    stated = printed.load()
+    stated = printed_values.load()
     claims = {claim["id"]: claim for claim in stated["claim"]}
     rows = [
         mnist_row(folder, name, stated["papers"], claims[CLAIMS[name]])
         for name in CLAIMS
-        if collect.files_of(folder, name)
+        if read_runs.files_of(folder, name)
     ]
     heads.append("seconds a seed, device")
     return Table(heads, rows, words=range(len(heads))).markdown() + "\n"
@@ -39,13 +39,13 @@ def mnist_table(folder: Path) -> str:
 def mnist_row(
     folder: Path, name: str, papers: dict[str, str], claim: dict[str, Any]
 ) -> tuple[str, ...]:
-    cell = collect.cell_of_files(folder, name)
+    cell = read_runs.cell_of_files(folder, name)
     results = [run.result for run in cell.runs]
     devices = ", ".join(dict.fromkeys(r["device"] for r in results))
     return (
         f"[{name}](results/mnist/{cell.runs[0].path.name})",
         f"{cell.first('params'):,}",
-        f"{printed.short(papers[claim['paper']])}, {claim['source']}",
+        f"{printed_values.short(papers[claim['paper']])}, {claim['source']}",
         str(claim["value"]),
         mean_sd(list(cell.values(claim["metric"]).values())),
         f"{cell.first('epochs'):g}",

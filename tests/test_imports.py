@@ -15,7 +15,7 @@ FILES = sorted([*ROOT.glob("cnn_archs/**/*.py"), *ROOT.glob("experiments/**/*.py
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # What every room may import: files, signals, and the names of the files of a run.
-GROUND = {"files", "run_dir", "signals"}
+GROUND = {"files", "run_dir", "signals", "sweep_dir"}
 # Room, or file in it -> what of cnn_archs it may import. The nearest line counts.
 MAY_IMPORT = {
     "cnn_archs": {"models", "evaluate.run"},  # the two names of its door, __init__.py
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "cnn_archs.files": {"errors"},
     "cnn_archs.signals": {"errors"},
     "cnn_archs.run_dir": {"config", "errors", "files"},
+    "cnn_archs.sweep_dir": {"config", "errors", "files", "run_dir"},
     "cnn_archs.models": {"models"},
     "cnn_archs.cluster": {"errors"},
     "cnn_archs.cluster.job": {"cli"},  # a front door, like launch.py
@@ -42,11 +43,11 @@ MAY_IMPORT = {
         *("cluster.processes", "data.crops", "data.decode", "data.order", "data.sources"),
         *("data.threads", "errors"),
     },
-    "cnn_archs.data.statistics": {"cluster.processes", "data.damage"},
-    "cnn_archs.data.inputs": {
-        *("cluster.processes", "data.augment", "data.crops", "data.sources", "data.standardize"),
-        *("data.statistics", "data.streaming"),
+    "cnn_archs.data.statistics": {
+        *("cluster.processes", "data.damage", "data.inputs", "data.sources", "data.streaming"),
+        "files",
     },
+    "cnn_archs.data.inputs": {"data.augment", "data.crops", "data.standardize"},
     "cnn_archs.data.prepare": {
         *("data.damage", "data.originals", "data.prepared", "data.shards", "errors"),
         "train.progress",
@@ -56,36 +57,43 @@ MAY_IMPORT = {
         *("backend", "config", "data", "errors", "models", "train.durations", "train.recipe"),
     },
     "cnn_archs.roles": {"config", "errors"},
-    "cnn_archs.pictures": {
-        *("analysis.figures", "analysis.sheet", "data", "evaluate.predict", "experiment"),
+    "cnn_archs.visualize.pictures": {
+        *("visualize.figures", "visualize.contact_sheet", "data", "evaluate.predict", "experiment"),
     },
-    "cnn_archs.analysis.estimate": {"models", "table", "train.progress"},
-    "cnn_archs.analysis": {"analysis", "models", "table"},
-    "cnn_archs.analysis.exact": {
-        *("analysis.exact", "models.summary", "config", "data.crops", "data.sources", "models"),
+    "cnn_archs.planning.sweep_cost": {"models", "table", "train.progress"},
+    **dict.fromkeys(
+        ("cnn_archs.claims", "cnn_archs.planning", "cnn_archs.report", "cnn_archs.visualize"), set()
+    ),  # and one line for each file
+    "cnn_archs.visualize.figures": set(),
+    "cnn_archs.visualize.contact_sheet": set(),
+    "cnn_archs.report.time_to_error": set(),
+    "cnn_archs.report.text": {"run_dir", "table"},
+    "cnn_archs.planning.summary_tables": {"models.summary", "table"},
+    "cnn_archs.claims.checks": {
+        *("claims.checks", "models.summary", "config", "data.crops", "data.sources", "models"),
         *("evaluate.views", "experiment", "train.schedules"),
     },
-    "cnn_archs.analysis.statements": {"analysis.exact", "config", "errors"},
-    "cnn_archs.analysis.evidence": {"analysis.exact", "config", "errors", "models", "roles"},
-    "cnn_archs.analysis.intervals": set(),
-    "cnn_archs.analysis.cells": {"models.vgg", "roles"},
-    "cnn_archs.analysis.provenance": set(),
-    "cnn_archs.analysis.collect": {"analysis.cells", "config", "errors"},
-    "cnn_archs.analysis.printed": {"analysis.cells", "config", "errors", "roles"},
-    "cnn_archs.analysis.tables": {
-        *("analysis.cells", "analysis.provenance", "analysis.reach", "analysis.report", "table"),
+    "cnn_archs.claims.schema": {"claims.checks", "config", "errors"},
+    "cnn_archs.claims.evidence": {"claims.checks", "config", "errors", "models", "roles"},
+    "cnn_archs.report.statistics": set(),
+    "cnn_archs.report.runs": {"models.vgg", "roles"},
+    "cnn_archs.report.provenance": set(),
+    "cnn_archs.report.read_runs": {"report.runs", "config", "errors"},
+    "cnn_archs.report.printed_values": {"report.runs", "config", "errors", "roles"},
+    "cnn_archs.report.tables": {
+        *("report.runs", "report.provenance", "report.time_to_error", "report.text", "table"),
     },
-    "cnn_archs.analysis.comparing": {
-        *("analysis.cells", "analysis.intervals", "analysis.printed", "analysis.tables"),
+    "cnn_archs.report.comparisons": {
+        *("report.runs", "report.statistics", "report.printed_values", "report.tables"),
         "table",
     },
-    "cnn_archs.analysis.kinds": {"errors"},
-    "cnn_archs.analysis.intake": {"data", "errors", "experiment"},
-    "cnn_archs.analysis.pace": {
-        *("analysis.estimate", "analysis.kinds", "analysis.provenance", "data.threads", "models"),
+    "cnn_archs.planning.devices": {"errors"},
+    "cnn_archs.planning.input_rate": {"data", "errors", "experiment"},
+    "cnn_archs.planning.throughput": {
+        *("planning.sweep_cost", "planning.devices", "report.provenance", "data.threads", "models"),
     },
-    "cnn_archs.analysis.planned": {"analysis.kinds", "table", "train.progress"},
-    "cnn_archs.analysis.program": {
+    "cnn_archs.planning.plan_text": {"planning.devices", "table", "train.progress"},
+    "cnn_archs.planning.xla_memory": {
         "cluster.mesh",
         "compiler_options",
         "errors",
@@ -95,33 +103,33 @@ MAY_IMPORT = {
         "train.recipe",
         "train.steps",
     },
-    "cnn_archs.analysis.fitting": {
-        *("analysis.intake", "analysis.program", "data.streaming", "errors", "experiment"),
+    "cnn_archs.planning.memory": {
+        *("planning.input_rate", "planning.xla_memory", "data.streaming", "errors", "experiment"),
         *("train.assemble", "train.recipe"),
     },
-    "cnn_archs.analysis.plan": {
-        *("analysis.fitting", "analysis.intake", "analysis.kinds", "models.summary"),
-        *("analysis.pace", "analysis.program", "cluster", "errors", "experiment"),
+    "cnn_archs.planning.plan": {
+        *("planning.memory", "planning.input_rate", "planning.devices", "models.summary"),
+        *("planning.throughput", "planning.xla_memory", "cluster", "errors", "experiment"),
         *("train.assemble", "train.recipe"),
     },
-    "cnn_archs.analysis.drawing": {"analysis.cells"},
-    "cnn_archs.analysis.curves": {"analysis.cells", "analysis.collect", "analysis.drawing"},
+    "cnn_archs.report.svg": {"report.runs"},
+    "cnn_archs.report.learning_curves": {"report.runs", "report.read_runs", "report.svg"},
     **dict.fromkeys(
-        (f"cnn_archs.analysis.{name}" for name in ("layers", "plots")),
-        {"analysis.cells", "analysis.drawing"},
+        (f"cnn_archs.report.{name}" for name in ("layer_plots", "scatter")),
+        {"report.runs", "report.svg"},
     ),
-    "cnn_archs.analysis.page": {
-        *("analysis.cells", "analysis.collect", "analysis.comparing", "analysis.curves"),
-        *("analysis.drawing", "analysis.layers", "analysis.plots", "analysis.printed"),
-        *("analysis.tables", "table"),
+    "cnn_archs.report.html": {
+        *("report.runs", "report.read_runs", "report.comparisons", "report.learning_curves"),
+        *("report.svg", "report.layer_plots", "report.scatter", "report.printed_values"),
+        *("report.tables", "table"),
     },
-    "cnn_archs.analysis.scoreboard": {
-        *("analysis.cells", "analysis.claims", "analysis.collect", "analysis.printed"),
-        *("analysis.report", "analysis.statements", "analysis.tables", "table"),
+    "cnn_archs.claims.results_page": {
+        *("report.runs", "claims.verdicts", "report.read_runs", "report.printed_values"),
+        *("report.text", "claims.schema", "report.tables", "table"),
     },
-    "cnn_archs.analysis.claims": {
-        *("analysis.evidence", "analysis.exact", "analysis.intervals", "table"),
-        *("analysis.statements", "config", "errors"),
+    "cnn_archs.claims.verdicts": {
+        *("claims.evidence", "claims.checks", "report.statistics", "table"),
+        *("claims.schema", "config", "errors"),
     },
     "cnn_archs.train": set(),  # and one line for each file, as for evaluate
     "cnn_archs.train.losses": set(),
@@ -207,7 +215,14 @@ MAY_IMPORT = {
     },
     "cnn_archs.train.diagnostics": {"compiler_options", "models", "train.losses", "train.steps"},
     "cnn_archs.train.worker": {
-        *("analysis.curves", "config", "errors", "evaluate.robustness", "experiment", "pictures"),
+        *(
+            "report.learning_curves",
+            "config",
+            "errors",
+            "evaluate.robustness",
+            "experiment",
+            "visualize.pictures",
+        ),
         "train.loop",
     },
     "cnn_archs.train.grid": {"config", "errors", "experiment", "roles"},
@@ -226,13 +241,13 @@ MAY_IMPORT = {
     "cnn_archs.commands": set(),  # and one line for each file
     "cnn_archs.commands.shared": {"errors"},
     "cnn_archs.commands.runs": {
-        *("analysis.claims", "analysis.curves", "analysis.estimate", "analysis.report"),
+        *("claims.verdicts", "report.learning_curves", "planning.sweep_cost", "report.text"),
         *("cluster", "commands.shared", "config", "data.folder", "errors", "evaluate.predict"),
         *(
             "evaluate.robustness",
             "evaluate.run",
             "experiment",
-            "pictures",
+            "visualize.pictures",
             "train.grid",
             "train.loop",
         ),
@@ -243,19 +258,33 @@ MAY_IMPORT = {
         *("train.grid", "train.loop", "train.sweep"),
     },
     "cnn_archs.commands.networks": {
-        *("models.summary", "analysis.summary_tables", "commands.shared", "config", "errors"),
+        *("models.summary", "planning.summary_tables", "commands.shared", "config", "errors"),
         *("experiment", "roles", "weights.export"),
     },
     "cnn_archs.commands.papers": {
-        *("analysis.claims", "analysis.page", "analysis.scoreboard", "analysis.statements"),
+        *("claims.verdicts", "report.html", "claims.results_page", "claims.schema"),
         *("commands.shared", "errors"),
     },
     "cnn_archs.commands.data": {
-        *("commands.shared", "config", "data.prepare", "errors", "experiment", "pictures"),
+        *(
+            "commands.shared",
+            "config",
+            "data.prepare",
+            "errors",
+            "experiment",
+            "visualize.pictures",
+        ),
     },
     "cnn_archs.commands.planning": {
-        *("analysis.claims", "analysis.kinds", "analysis.plan", "analysis.planned"),
-        *("analysis.program", "commands.shared", "config", "data.threads", "errors", "experiment"),
+        *("claims.verdicts", "planning.devices", "planning.plan", "planning.plan_text"),
+        *(
+            "planning.xla_memory",
+            "commands.shared",
+            "config",
+            "data.threads",
+            "errors",
+            "experiment",
+        ),
     },
     "cnn_archs.cli": {"cache", "commands", "errors"},
 }
@@ -266,14 +295,15 @@ HOLDERS = {  # package -> the only files that may import it
         f"cnn_archs/data/{name}.py" for name in ("originals", "prepare", "prepared", "shards")
     },
     "array_record": {"cnn_archs/data/prepared.py", "cnn_archs/data/shards.py"},
-    "scipy": {"cnn_archs/analysis/intervals.py"},
+    "scipy": {"cnn_archs/report/statistics.py"},
     "simplejpeg": {"cnn_archs/data/decode.py"},
     "tensorboardX": {"cnn_archs/train/logs.py"},
     "matplotlib": {
-        f"cnn_archs/analysis/{name}.py"
-        for name in ("curves", "drawing", "figures", "layers", "plots")
+        "cnn_archs/visualize/figures.py",
+        *(f"cnn_archs/report/{name}.py" for name in ("layer_plots", "learning_curves", "scatter")),
+        "cnn_archs/report/svg.py",
     },
-    "jinja2": {"cnn_archs/analysis/page.py"},
+    "jinja2": {"cnn_archs/report/html.py"},
     "ml_collections": {"cnn_archs/config.py", "cnn_archs/experiment.py", "experiments/base.py"},
     "safetensors": {"cnn_archs/train/weights_file.py"},
     "submitit": {"cnn_archs/cluster/slurm.py"},
@@ -365,16 +395,13 @@ def test_experiments_know_ml_collections_and_each_other_only(path):
     assert not {name for name in found if within(name, {"cnn_archs"})}
 
 
-FILES_ONLY = ("cells", "collect", "comparing", "curves", "drawing", "figures", "intervals")
-FILES_ONLY += ("layers", "page", "plots", "printed", "provenance", "reach", "report", "tables")
-
-
-@pytest.mark.parametrize("name", FILES_ONLY)
-def test_reports_and_figures_read_files_and_never_touch_a_device(name):
-    path = f"cnn_archs/analysis/{name}.py"
+@pytest.mark.parametrize("path", [n for n in NAMES if n.startswith("cnn_archs/report/")])
+def test_reports_read_files_and_never_touch_a_device(path):
     assert not external(path) & {"jax", "flax", "optax", "orbax"}
-    ours = {n for n in imports((ROOT / path).read_text()) if within(n, {"cnn_archs.analysis"})}
-    assert not {n for n in ours if not within(n, {f"cnn_archs.analysis.{f}" for f in FILES_ONLY})}
+    ours = {n for n in imports((ROOT / path).read_text()) if within(n, {"cnn_archs"})}
+    allowed = {"config", "errors", "files", "models.vgg", "report", "roles", "run_dir"}
+    allowed |= {"sweep_dir", "table"}
+    assert not {n for n in ours if not within(n, {f"cnn_archs.{room}" for room in allowed})}
 
 
 @pytest.mark.parametrize("package", HOLDERS)

@@ -11,9 +11,10 @@ import pytest
 
 import cnn_archs.config as configs
 from cnn_archs import cli
-from cnn_archs.analysis import pace
-from cnn_archs.analysis.collect import collect
-from cnn_archs.run_dir import RunDir, SweepDir, read_result
+from cnn_archs.planning import throughput
+from cnn_archs.report.read_runs import collect
+from cnn_archs.run_dir import RunDir, read_result
+from cnn_archs.sweep_dir import SweepDir
 
 OLDER = Path(__file__).resolve().parent / "older"
 KEYS = ("color.name=jitter", "data.downsample=2", "data.on_corrupt=skip")
@@ -39,9 +40,9 @@ def test_its_config_is_that_of_the_same_experiment_today():
 
 def test_its_result_is_of_the_same_training_for_plan():
     asked = json.loads(configs.load("lenet5_digits", [*MORE, *KEYS]).to_json())
-    assert pace.is_alike(read_result(OLDER / "result.json"), asked)
+    assert throughput.is_alike(read_result(OLDER / "result.json"), asked)
     other = json.loads(configs.load("lenet5_digits", [*MORE, *KEYS[1:]]).to_json())
-    assert not pace.is_alike(read_result(OLDER / "result.json"), other)
+    assert not throughput.is_alike(read_result(OLDER / "result.json"), other)
 
 
 def test_a_report_names_its_keys_as_they_are_today(tmp_path):

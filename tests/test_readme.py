@@ -11,7 +11,7 @@ from readme_tables import mnist_table, protocols_table
 
 from cnn_archs import cli
 from cnn_archs import config as configs
-from cnn_archs.analysis import provenance
+from cnn_archs.report import provenance
 from cnn_archs.train import grid
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +39,7 @@ NOT_RUN = {
     "cnn-archs train --config=alexnet_imagenet --config.mesh.model=2": "data and two devices",
     "cnn-archs train --processes=4": "tests/cluster/test_processes.py",
     "cnn-archs train --coordinator=node0:29400 --num_processes=2 --process_id=1": "another machine",
-    "cnn-archs claims": "half a minute; tests/analysis/test_claims.py has every claim",
+    "cnn-archs claims": "half a minute; tests/claims/test_claims.py has every claim",
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
     "cnn-archs train --config=lenet5_1998_mnist:map": "data and an hour",
     "cnn-archs train --config=resnet_cifar10:56": "data and a day",
@@ -55,7 +55,7 @@ NOT_RUN = {
     "--config.data.data_dir=photos --config.model.num_classes=10 --config.data.holdout=500": "data",
     "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv": "data",
     "cnn-archs plan --config=vgg_imagenet:E --devices=8 --kind=h100 --cores=96": "a process that "
-    "simulates eight devices; tests/analysis/test_plan.py has one with four",
+    "simulates eight devices; tests/planning/test_plan.py has one with four",
     "pip install '.[cuda13]'": "hardware",
     "pip install '.[tpu]'": "hardware",
     "pip install '.[slurm]'": "a package index",

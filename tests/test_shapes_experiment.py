@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from cnn_archs import cli
-from cnn_archs.analysis import report
+from cnn_archs.report import text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "shapes"
@@ -29,7 +29,7 @@ def test_the_committed_runs_show_it():
     assert [r["made"]["config"]["augment"]["name"] for r in runs] == ["none", "generator"]
     assert runs[0]["steps"] == runs[1]["steps"]
     accuracies = [[1 - e for e in r["challenge"]["top1_error"]] for r in runs]
-    said = " to ".join(report.mean_sd(a) for a in accuracies)
+    said = " to ".join(text.mean_sd(a) for a in accuracies)
     assert f"from {said} %" in (ROOT / "README.md").read_text()
 
 

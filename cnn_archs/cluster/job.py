@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cnn_archs.run_dir import LOCK, part_lock
+from cnn_archs.run_dir import LOCK
 from cnn_archs.signals import stop_requests
+from cnn_archs.sweep_dir import part_lock
 
 Main = Callable[[Sequence[str]], int]  # the command line: arguments -> exit code
 

@@ -43,9 +43,9 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if min(arguments.images, arguments.variants) < 1:
         raise ConfigError("augment: --images and --variants must be at least 1")
 
-    from cnn_archs import pictures
     from cnn_archs.experiment import start
     from cnn_archs.files import writing
+    from cnn_archs.visualize import pictures
 
     with writing(output.parent):
         done = pictures.variants(start(config), output, arguments.images, arguments.variants)

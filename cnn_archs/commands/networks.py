@@ -33,10 +33,10 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
     configurations = [configs.load(experiment, keys) for experiment, keys in choices]
 
     from cnn_archs import roles
-    from cnn_archs.analysis import summary_tables
     from cnn_archs.errors import user_errors
     from cnn_archs.experiment import outline
     from cnn_archs.models.summary import summarize as layer_rows
+    from cnn_archs.planning import summary_tables
 
     documents, summaries = [], []
     outlines = [outline(config) for config in configurations]

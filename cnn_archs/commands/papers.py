@@ -24,16 +24,16 @@ def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.results and not Path(arguments.results).is_dir():
         raise ConfigError(f"--results: there is no folder {arguments.results}")
 
-    from cnn_archs.analysis import claims, scoreboard, statements
+    from cnn_archs.claims import results_page, schema, verdicts
 
-    stated = statements.load()
-    results = Path(arguments.results) if arguments.results else claims.RESULTS
-    found = claims.evaluate(stated, results)
+    stated = schema.load()
+    results = Path(arguments.results) if arguments.results else verdicts.RESULTS
+    found = verdicts.evaluate(stated, results)
     if arguments.format == "markdown":
-        print(scoreboard.page(stated, found, results))
+        print(results_page.page(stated, found, results))
     else:
-        emit(arguments, found, claims.text(stated, found))
-    if failed := claims.failures(found):
+        emit(arguments, found, verdicts.text(stated, found))
+    if failed := verdicts.failures(found):
         raise ClaimMissed(f"exact claims are not met: {', '.join(failed)}")
 
 
@@ -42,9 +42,9 @@ def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
     output = Path(arguments.output)
     check_output(output)
 
-    from cnn_archs.analysis import page
+    from cnn_archs.report import html
 
-    done = page.write([Path(path) for path in arguments.paths], output)
+    done = html.write([Path(path) for path in arguments.paths], output)
     networks = sum(s["finished"] for s in done["sections"])
     missing = sum(s["missing"] for s in done["sections"])
     text = f"{done['file']}: {networks} networks" + (

@@ -33,18 +33,19 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
             raise ConfigError(f"--{flag}={getattr(arguments, flag)}: must be at least 1")
     workdir = run_in(Path(arguments.workdir)) if arguments.workdir else None
 
-    from cnn_archs.analysis import claims, kinds, plan, planned, program
+    from cnn_archs.claims import verdicts
+    from cnn_archs.planning import devices, plan, plan_text, xla_memory
 
-    program.simulate(arguments.devices)  # before anything asks jax for a device
+    xla_memory.simulate(arguments.devices)  # before anything asks jax for a device
     from cnn_archs import config as configs
     from cnn_archs.data.threads import cores
     from cnn_archs.experiment import resolve
     from cnn_archs.run_dir import RunDir, results_in
 
     experiment = resolve(configs.load(arguments.config, overrides))
-    kind = kinds.find(arguments.kind)
-    files = results_in(claims.RESULTS)
+    kind = devices.find(arguments.kind)
+    files = results_in(verdicts.RESULTS)
     if workdir and RunDir(workdir).has_result():
         files.insert(0, RunDir(workdir).result_file)
     found = plan.plan(experiment, kind, arguments.cores or cores(), files)
-    emit(arguments, found, planned.text(found))
+    emit(arguments, found, plan_text.text(found))

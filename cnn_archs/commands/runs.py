@@ -92,10 +92,10 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.processes:
         sys.exit(in_processes(arguments))
 
-    from cnn_archs.analysis import report
     from cnn_archs.cluster import processes
     from cnn_archs.experiment import start
     from cnn_archs.files import writing
+    from cnn_archs.report import text as report
     from cnn_archs.signals import PIPED, end_with_parent, stop_requests
     from cnn_archs.train import loop
 
@@ -107,9 +107,10 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
             result = loop.train(start(config), workdir)
         if not processes.first():
             return
-        from cnn_archs.analysis import curves  # matplotlib takes half a second: not before a step
+        # matplotlib takes half a second: not before a step.
+        from cnn_archs.report import learning_curves
 
-        curves.write_png(workdir)
+        learning_curves.write_png(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
 
 
@@ -132,8 +133,8 @@ def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.dry_run:
         return dry_run(arguments, folder, overrides)
 
-    from cnn_archs.analysis import report
     from cnn_archs.files import writing
+    from cnn_archs.report import text as report
     from cnn_archs.train import sweep
 
     with writing(folder):
@@ -163,26 +164,28 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
 
     device = sweep.probe().device
     os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
-    from cnn_archs.analysis import claims, estimate
+    from cnn_archs.claims import verdicts
     from cnn_archs.experiment import outline
-    from cnn_archs.run_dir import SweepDir, results_in
+    from cnn_archs.planning import sweep_cost
+    from cnn_archs.run_dir import results_in
+    from cnn_archs.sweep_dir import SweepDir
     from cnn_archs.train import grid
 
     stated = sweep.stated_by(arguments.config, arguments.seeds)
     found = grid.cells(stated, folder, overrides, names_of(arguments.cells))
-    files = [*results_in(claims.RESULTS), *SweepDir(folder).result_files()]
-    known = estimate.speeds(files, device)
+    files = [*results_in(verdicts.RESULTS), *SweepDir(folder).result_files()]
+    known = sweep_cost.speeds(files, device)
     by_name: dict[str, list[grid.Cell]] = {}
     for cell in found:
         by_name.setdefault(cell.name, []).append(cell)
     rows = []
     for name, cells in by_name.items():
         one = outline(cells[0].loaded())
-        cost = estimate.cost(
+        cost = sweep_cost.cost(
             one.model, one.image_shape, grid.steps_of(cells[0]), one.recipe.batch_size, known
         )
         rows.append((name, len(cells), cost, grid.states(cells)))
-    emit(arguments, estimate.document(rows), estimate.table(rows, device))
+    emit(arguments, sweep_cost.document(rows), sweep_cost.table(rows, device))
 
 
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -193,8 +196,8 @@ def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.robustness:
         return robustness(arguments, workdirs)
 
-    from cnn_archs.analysis import report
     from cnn_archs.evaluate import run
+    from cnn_archs.report import text as report
 
     result = run.evaluate(workdirs, arguments.protocol, arguments.split, arguments.precise_stats)
     emit(arguments, result, report.result_table(result))
@@ -208,9 +211,9 @@ def robustness(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
             "--robustness is of one run and the protocol single: no other --workdir, --protocol, "
             "--split or --precise_stats with it"
         )
-    from cnn_archs.analysis import report
     from cnn_archs.evaluate import robustness
     from cnn_archs.files import writing
+    from cnn_archs.report import text as report
     from cnn_archs.run_dir import RunDir
 
     with writing(workdirs[0]):
@@ -235,8 +238,8 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     run = predict.opened(workdir_of(arguments))
     predictions = predict.predict(run, [Path(path) for _, path in found])
     if arguments.sheet:
-        from cnn_archs import pictures
         from cnn_archs.files import writing
+        from cnn_archs.visualize import pictures
 
         sheet = Path(arguments.sheet)
         with writing(sheet.parent):
@@ -259,9 +262,9 @@ def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.image and not Path(arguments.image).is_file():
         raise ConfigError(f"there is no file {arguments.image}")
 
-    from cnn_archs import pictures
     from cnn_archs.files import writing
     from cnn_archs.table import Table
+    from cnn_archs.visualize import pictures
 
     with writing(workdir):
         done = pictures.of_run(workdir, Path(arguments.image) if arguments.image else None)

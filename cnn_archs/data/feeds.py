@@ -1,6 +1,6 @@
 """What the compiled training step takes of the data: (step, count) -> arguments after the key."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -15,9 +15,10 @@ from cnn_archs.data.streaming import Streamed
 class ResidentFeed:
     """images, labels and index of a split that is on the devices.
 
-    seeds: one, or all of those that are trained together. loop: the steps that one dispatch has
-    room for; if there are several, the count is an argument too. put: moves the index to the
-    devices, where its last axis is that of a batch.
+    seeds: those that the step trains at once. loop: the steps that one dispatch has room for; if
+    there are several, the count is an argument too. join: makes one index of that of each seed,
+    i64[batch], or i64[loop, batch] where there are several steps. put: moves it to the devices,
+    where its last axis is that of a batch.
     """
 
     def __init__(
@@ -26,25 +27,22 @@ class ResidentFeed:
         seeds: tuple[int, ...],
         batch_size: int,
         loop: int,
-        together: bool,
+        join: Callable[[Sequence[np.ndarray]], np.ndarray],
         put: Callable[[np.ndarray], jax.Array],
     ):
         self.data, self.seeds, self.batch_size = data, seeds, batch_size
-        self.loop, self.together, self.put = loop, together, put
+        self.loop, self.join, self.put = loop, join, put
 
     def __call__(self, step: int, count: int) -> tuple[Any, ...]:
         """Of the `count` batches from that of `step` on."""
         examples, size = self.data.examples, self.batch_size
-        index = np.stack(  # [seeds, steps, batch]
-            [order.batches(examples, seed, step, count, size) for seed in self.seeds]
-        )
+        each = [order.batches(examples, seed, step, count, size) for seed in self.seeds]
         if self.loop > 1:
-            index = np.pad(index, ((0, 0), (0, self.loop - count), (0, 0)))
+            each = [np.pad(index, ((0, self.loop - count), (0, 0))) for index in each]
             extra: tuple[Any, ...] = (jnp.int32(count),)
         else:
-            index, extra = index[:, 0], ()
-        index = np.moveaxis(index, 0, -2) if self.together else index[0]
-        return (self.data.images, self.data.labels, self.put(index), *extra)
+            each, extra = [index[0] for index in each], ()
+        return (self.data.images, self.data.labels, self.put(self.join(each)), *extra)
 
 
 class StreamedFeed:

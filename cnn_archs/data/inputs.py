@@ -1,23 +1,18 @@
 """From uint8 images to what a network sees: the order in which the parts are applied."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from cnn_archs.cluster import processes
-from cnn_archs.data import crops, statistics
+from cnn_archs.data import crops
 from cnn_archs.data.augment import Augment
-from cnn_archs.data.sources import Split
 from cnn_archs.data.standardize import Standardization
-from cnn_archs.data.streaming import Streamed
 
 Prepare = Callable[[jax.Array | None, jax.Array], jax.Array]
 MEANS = ("none", "pixel", "channel")
-AT_ONCE = 1000  # images in memory for statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,21 +35,6 @@ class Inputs:
     standardize: Standardization | None
     pixel_range: tuple[float, float]
     pad: int
-
-    def fit(self, train: Callable[[], Split | Streamed]) -> statistics.Statistics:
-        """What `prepare` needs to know of the training images; {} where it needs nothing.
-
-        train: loads the images, and is called only where they are needed. Of streamed images the
-        statistics are those of evaluation's crops.
-        """
-        found = {}
-        if self.mean != "none":
-            found["mean"] = statistics.mean(self.mean, batches(train()))
-        if self.standardize:
-            images = train()
-            assert isinstance(images, Split), "only images of one size are standardized"
-            found |= self.standardize.fit(images.images)
-        return found
 
     def prepare(self, statistics: dict[str, Any]) -> Prepare:
         """(key, images u8[N, H, W, C]) -> f32[N, H', W', C]; without a key, as for evaluation.
@@ -88,14 +68,3 @@ class Inputs:
         low, high = self.pixel_range
         scaled = x * ((high - low) / 255)
         return scaled + low if self.mean == "none" else scaled
-
-
-def batches(split: Split | Streamed) -> Iterator[np.ndarray]:
-    """Yield this process's share of all images, u8[N, H, W, C], AT_ONCE at most at a time."""
-    if isinstance(split, Split):
-        share = processes.share(len(split))
-        yield from (split.images[share[i : i + AT_ONCE]] for i in range(0, len(share), AT_ONCE))
-        return
-    rows = processes.share(AT_ONCE)
-    for images, _, mask in split.evaluation(AT_ONCE, lambda batch: batch, rows):
-        yield images[mask]

@@ -1,15 +1,19 @@
 """What an input needs to know of the training images: computed once, kept in the workdir."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from cnn_archs.cluster import processes
 from cnn_archs.data.damage import reading
+from cnn_archs.data.inputs import Inputs
+from cnn_archs.data.sources import Split
+from cnn_archs.data.streaming import Streamed
 from cnn_archs.files import atomic
 
 Statistics = dict[str, np.ndarray]
+AT_ONCE = 1000  # images in memory
 
 
 def kept(path: Path | None, compute: Callable[[], Statistics]) -> Statistics:
@@ -41,6 +45,33 @@ def read(path: Path) -> Statistics | None:
 def write(path: Path, statistics: Statistics) -> None:
     with atomic(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **statistics)
+
+
+def fit(inputs: Inputs, train: Callable[[], Split | Streamed]) -> Statistics:
+    """Compute what `inputs.prepare` needs to know of the training images; {} if it needs nothing.
+
+    train: loads the images, and is called only where they are needed. Of streamed images the
+    statistics are those of evaluation's crops.
+    """
+    found = {}
+    if inputs.mean != "none":
+        found["mean"] = mean(inputs.mean, batches(train()))
+    if inputs.standardize:
+        images = train()
+        assert isinstance(images, Split), "only images of one size are standardized"
+        found |= inputs.standardize.fit(images.images)
+    return found
+
+
+def batches(split: Split | Streamed) -> Iterator[np.ndarray]:
+    """Yield this process's share of all images, u8[N, H, W, C], AT_ONCE at most at a time."""
+    if isinstance(split, Split):
+        share = processes.share(len(split))
+        yield from (split.images[share[i : i + AT_ONCE]] for i in range(0, len(share), AT_ONCE))
+        return
+    rows = processes.share(AT_ONCE)
+    for images, _, mask in split.evaluation(AT_ONCE, lambda batch: batch, rows):
+        yield images[mask]
 
 
 def mean(kind: str, batches: Iterable[np.ndarray]) -> np.ndarray:

@@ -95,8 +95,8 @@ def robustness(workdir: Path) -> dict[str, Any]:
     saved, images = restore(workdir, experiment), dataset.split("test", net.inputs.crop)
     assert isinstance(images, Split)
     loss, prepare = experiment.recipe.loss, net.inputs.prepare(known(workdir, experiment))
-    options: Any = dict(together=False, resident=True)
-    eval_step = steps.compile_eval(steps.eval_step_of(net.model, loss, prepare), mesh, **options)
+    eval_step = steps.eval_step_of(net.model, loss, prepare)
+    eval_step = steps.compile_eval(eval_step, mesh, resident=True)
     networks = [saved.of_seed(i) for i in range(len(experiment.seeds))]
 
     def counts(matrix: jax.Array, shifted: tuple[float, float]) -> list[Counts]:

@@ -117,7 +117,6 @@ def single(saved: Saved, split: str, precise_stats: int) -> dict[str, Any]:
     eval_step = steps.compile_eval(
         steps.eval_step_of(net.model, experiment.recipe.loss, prepare),
         mesh,
-        together=False,
         resident=net.inputs.resident,
     )
     networks, used = networks_of(saved, split, precise_stats)
@@ -200,4 +199,4 @@ def known(workdir: Path, experiment: Experiment) -> statistics.Statistics:
     def train() -> Split | Streamed:
         return experiment.dataset.split("train", inputs.crop)
 
-    return statistics.kept(RunDir(workdir).statistics, lambda: inputs.fit(train))
+    return statistics.kept(RunDir(workdir).statistics, lambda: statistics.fit(inputs, train))

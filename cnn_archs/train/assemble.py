@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from cnn_archs import models, roles
+from cnn_archs import roles
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.compiler_options import once
 from cnn_archs.data import statistics
@@ -20,12 +20,15 @@ from cnn_archs.data.resident import Resident
 from cnn_archs.data.streaming import Streamed
 from cnn_archs.errors import ConfigError, user_errors
 from cnn_archs.experiment import Classifier, Experiment
+from cnn_archs.metrics import Counts
 from cnn_archs.run_dir import RunDir
 from cnn_archs.train import curvature, on_one_cpu, optimizers, schedules, steps
 from cnn_archs.train.diagnostics import diagnosis_of
 from cnn_archs.train.losses import Loss
-from cnn_archs.train.recipe import Rules
-from cnn_archs.train.run import Run, stack
+from cnn_archs.train.placement import Placed, placed
+from cnn_archs.train.recipe import Recipe, Rules
+from cnn_archs.train.run import Run
+from cnn_archs.train.seeds import SeedAxis, fastest
 
 
 class Part(NamedTuple):
@@ -35,109 +38,53 @@ class Part(NamedTuple):
     workdir: Path | None = None
 
 
-def assemble(*parts: Part, together: bool | None = None) -> Run:
+def assemble(*parts: Part, axis: SeedAxis | None = None) -> Run:
     """The run of `parts` at step 0, with its data on the devices and nothing compiled yet.
 
-    Their configs differ in seeds and learning rates only; ConfigError else. together: are all seeds
-    of all parts one vmapped program? None chooses: on one accelerator, where it is faster. Not on a
-    CPU; and not on several devices, over which XLA does not split the grouped convolutions that the
-    seeds' kernels become. Never for images that are streamed.
+    Their configs differ in seeds and learning rates only; ConfigError else. axis: the form in which
+    the seeds of all parts are trained, of images that are in memory; None: the fastest.
     """
     check_alike(parts)
     experiment = parts[0].experiment
-    recipe, (net, mesh, layers) = experiment.recipe, placed(experiment)
-    resident, on_cpu = net.inputs.resident, jax.default_backend() == "cpu"
-    alone = mesh.size == 1 and not on_cpu
-    together = resident and (alone if together is None else together)
-    data, prepare = loaded(parts, mesh)
+    recipe, upkeep, in_memory = experiment.recipe, experiment.upkeep, experiment.dataset.in_memory
+    on = placed(experiment)
+    platform = jax.default_backend()
+    axis = axis or fastest(in_memory=in_memory, devices=on.mesh.size, platform=platform)
+    data, prepare = loaded(parts, on.mesh)
     train = data["train"]
     epoch, total = recipe.steps_per_epoch(train.examples), recipe.total_steps(train.examples)
     made = recipe.rules(float(epoch))
-    loop = steps_at_once(recipe.batch_size, on_cpu=on_cpu) if resident else 1
+    loop = steps_at_once(recipe.batch_size, on_cpu=platform == "cpu") if in_memory else 1
     seeds = tuple(seed for part in parts for seed in part.experiment.seeds)
     memories = [m for part in parts for m in memories_of(part.experiment, float(epoch))]
-    keys, states, held = begin(net, made, seeds, memories, together, mesh, layers)
-    train_step = steps.train_step_of(
-        net.model,
-        made.loss,
-        made.optimizer,
-        made.average,
-        prepare,
-        auxiliary=recipe.auxiliary,
-        micro_batch=recipe.micro_batch,
-        mesh=mesh,
-    )
-    options: Any = dict(together=together, resident=resident)
-    jit: Any = jax.jit
-    if on_one_cpu.is_one_cpu(mesh) and not together and loop == 1:
-        jit = partial(on_one_cpu.jit, onednn=net.model.gains_from_onednn)
+    keys, states, held = begin(on, made, axis, seeds, memories)
+    train_step, eval_step = compiled(recipe, on, made, prepare, axis, held, loop)
     samples = min(recipe.curvature_examples, train.examples)
     return Run(
-        net=net,
+        net=on.net,
         seeds=seeds,
         shares=shares(parts),
-        together=together,
+        axis=axis,
         loop=loop,
         total=total,
         batch_size=recipe.batch_size,
         eval_batch_size=experiment.eval_batch_size,
-        periods=experiment.upkeep.periods(epoch),
-        traced=experiment.upkeep.profile,
+        periods=upkeep.periods(epoch),
+        traced=upkeep.profile,
         schedule=made.schedule,
         average=made.average,
-        mesh=mesh,
+        mesh=on.mesh,
         held=held,
         data=data,
-        feeds=feeds(train, seeds, recipe.batch_size, mesh, loop, total, together),
+        feeds=feeds(train, axis, seeds, recipe.batch_size, on.mesh, loop, total),
         keys=keys,
-        train_step=steps.compile_train(
-            train_step, mesh, held=held, looped=loop > 1, jit=jit, **options
-        ),
-        eval_step=steps.compile_eval(
-            steps.eval_step_of(net.model, made.loss, prepare), mesh, **options
-        ),
-        refresh=refresher(net, prepare, made.loss, together) if samples else None,
+        train_step=train_step,
+        eval_step=eval_step,
+        refresh=refresher(on.net, prepare, made.loss, axis) if samples else None,
         samples=samples,
-        diagnosis=diagnosis_of(net.model, made.loss, prepare, recipe.auxiliary),
+        diagnosis=diagnosis_of(on.net.model, made.loss, prepare, recipe.auxiliary),
         states=states,
     )
-
-
-class Placed(NamedTuple):
-    """A network on its devices. layers: that are split over the mesh's "model", and by what."""
-
-    net: Classifier
-    mesh: Mesh
-    layers: dict[str, str]
-
-
-def placed(experiment: Experiment) -> Placed:
-    """The network of `experiment` on its mesh; ConfigError where the two do not fit."""
-    net, recipe = experiment.net, experiment.recipe
-    mesh = meshes.create(*experiment.mesh_shape)
-    key = "data.micro_batch" if recipe.micro_batch else "data.batch_size"
-    meshes.check_batch(mesh, recipe.at_once, key)
-    net = net._replace(model=on_devices(net.model, mesh, recipe.at_once))
-    return Placed(net, mesh, split_layers(net.model, experiment.name, mesh))
-
-
-def on_devices(model: models.Network, mesh: Mesh, at_once: int) -> models.Network:
-    """`model` with bn_group = -1, each device's share of the images `at_once`, as a number."""
-    if model.bn_group != -1:
-        return model
-    return model.clone(bn_group=at_once // mesh.shape["data"])
-
-
-def split_layers(model: models.Network, name: str, mesh: Mesh) -> dict[str, str]:
-    """The layers of `model` that are split over the mesh's "model", and by what.
-
-    ConfigError where it has none, or one that does not split evenly.
-    """
-    devices = mesh.shape["model"]
-    if devices == 1:
-        return {}
-    with user_errors(f"mesh.model={devices}, model {name}"):
-        return models.split(model, devices)
 
 
 def check_alike(parts: Sequence[Part]) -> None:
@@ -157,7 +104,7 @@ def loaded(parts: Sequence[Part], mesh: Mesh) -> tuple[dict[str, Resident | Stre
     first, net = parts[0], parts[0].experiment.net
     splits = first.experiment.dataset.splits(net.inputs.crop)
     files = [RunDir(part.workdir).statistics if part.workdir else None for part in parts]
-    known = statistics.kept(files[0], lambda: net.inputs.fit(lambda: splits["train"]))
+    known = statistics.kept(files[0], lambda: statistics.fit(net.inputs, lambda: splits["train"]))
     for file in files[1:]:
         statistics.kept(file, lambda: known)
     data = {
@@ -192,55 +139,86 @@ def memories_of(experiment: Experiment, steps_per_epoch: float) -> list[schedule
 
 def feeds(
     train: Resident | Streamed,
+    axis: SeedAxis,
     seeds: tuple[int, ...],
     size: int,
     mesh: Mesh,
     loop: int,
     total: int,
-    together: bool,
 ) -> list[ResidentFeed | StreamedFeed]:
-    """Where the batches of `size` images come from: one for each seed, or one for all together."""
+    """Where the batches of `size` images come from, for each state that is held."""
     if isinstance(train, Resident):
-        groups = [seeds] if together else [(s,) for s in seeds]
-        split = meshes.split(mesh, axis=together + (loop > 1))
+        split = meshes.split(mesh, axis=axis.ndim + (loop > 1))
         put: Callable[[np.ndarray], Any] = partial(meshes.place, sharding=split)
-        return [ResidentFeed(train, g, size, loop, together, put) for g in groups]
+        return [ResidentFeed(train, g, size, loop, axis.index, put) for g in axis.groups(seeds)]
     put = partial(meshes.place, sharding=meshes.split(mesh), length=size)
     return [StreamedFeed(train, s, size, total, put, meshes.rows(mesh, size)) for s in seeds]
 
 
 def begin(
-    net: Classifier,
+    on: Placed,
     made: Rules,
+    axis: SeedAxis,
     seeds: Sequence[int],
     memories: Sequence[schedules.Memory],
-    together: bool,
-    mesh: Mesh,
-    layers: dict[str, str],
 ) -> tuple[list[jax.Array], list[steps.TrainState], Any]:
-    """(key of the steps, state) for each seed, or one of each for all of them together; and how
-    a state is held, as shardings.
+    """(keys of the steps, first states), both as `axis` holds them, and how a state is held over
+    the mesh, as shardings.
 
-    memories: of each seed's schedule. layers: that are split, see `meshes.shardings`. A seed's
-    numbers do not depend on which others there are.
+    memories: of each seed's schedule. A seed's numbers do not depend on which others there are.
     """
+    net, mesh, layers = on
 
     def first(seed: jax.Array, memory: Any) -> tuple[jax.Array, steps.TrainState]:
         init_key, step_key = jax.random.split(jax.random.key(seed))
         state = steps.init_state(net.model, made.optimizer, made.average, init_key, net.image_shape)
         return step_key, state.replace(opt_state=state.opt_state._replace(memory=memory))
 
-    make = jax.vmap(first) if together else first
     each = [(jnp.asarray(s), memory) for s, memory in zip(seeds, memories, strict=True)]
-    arguments = [jax.tree.map(stack, *each)] if together else each
+    make, arguments = axis.map(first), axis.stack(each)
     held = meshes.shardings(jax.eval_shape(make, *arguments[0])[1], mesh, layers)
     make = jax.jit(make, out_shardings=(meshes.whole(mesh), held), compiler_options=once())
     found = [make(*a) for a in arguments]
     return [key for key, _ in found], [state for _, state in found], held
 
 
+def compiled(
+    recipe: Recipe,
+    on: Placed,
+    made: Rules,
+    prepare: Prepare,
+    axis: SeedAxis,
+    held: Any,
+    loop: int,
+) -> tuple[Callable[..., steps.TrainState], Callable[..., Counts]]:
+    """(training step, evaluation step) of what `axis` holds, to be compiled at their first call.
+
+    held: the shardings of a state. loop: the most steps that one call of the training step makes.
+    """
+    model, mesh, resident = on.net.model, on.mesh, on.net.inputs.resident
+    train_step = steps.train_step_of(
+        model,
+        made.loss,
+        made.optimizer,
+        made.average,
+        prepare,
+        auxiliary=recipe.auxiliary,
+        micro_batch=recipe.micro_batch,
+        mesh=mesh,
+    )
+    jit: Any = jax.jit
+    if on_one_cpu.is_one_cpu(mesh) and not axis.vmapped and loop == 1:
+        jit = partial(on_one_cpu.jit, onednn=model.gains_from_onednn)
+    options: Any = dict(held=held, axis=axis, looped=loop > 1, jit=jit)
+    eval_step = axis.map(steps.eval_step_of(model, made.loss, prepare), (0, None, None, None))
+    return (
+        steps.compile_train(train_step, mesh, resident=resident, **options),
+        steps.compile_eval(eval_step, mesh, resident=resident),
+    )
+
+
 def refresher(
-    net: Classifier, prepare: Prepare, loss: Loss, together: bool
+    net: Classifier, prepare: Prepare, loss: Loss, axis: SeedAxis
 ) -> Callable[..., steps.TrainState]:
     """(state, images, labels, index) -> the state with the curvature of those examples."""
     with user_errors("config"):
@@ -250,4 +228,4 @@ def refresher(
         h = diagonal(state.params, prepare(None, images[index]), labels[index])
         return state.replace(opt_state=optimizers.refresh(state.opt_state, h))
 
-    return jax.jit(jax.vmap(refresh, in_axes=(0, None, None, 0)) if together else refresh)
+    return jax.jit(axis.map(refresh, in_axes=(0, None, None, 0)))

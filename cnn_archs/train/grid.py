@@ -16,7 +16,8 @@ from cnn_archs import roles
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.experiment import dataset_of, recipe_of
 from cnn_archs.files import reading
-from cnn_archs.run_dir import Failure, RunDir, SweepDir
+from cnn_archs.run_dir import Failure, RunDir
+from cnn_archs.sweep_dir import SweepDir
 
 SWEEPS = configs.EXPERIMENTS / "sweeps"
 AFTER = ("robustness",)

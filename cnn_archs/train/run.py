@@ -31,6 +31,7 @@ from cnn_archs.train.checkpoint import Checkpoints
 from cnn_archs.train.diagnostics import Layers
 from cnn_archs.train.history import UNKNOWN, Part
 from cnn_archs.train.schedules import Schedule
+from cnn_archs.train.seeds import SeedAxis
 
 WAIT = 2.0  # seconds that a dispatch of several steps takes at most
 AVERAGE = "_average"  # after the name of a split: evaluated with the averaged weights
@@ -40,21 +41,20 @@ AVERAGE = "_average"  # after the name of a split: evaluated with the averaged w
 class Run:
     """k seeds in training.
 
-    shares: which of the seeds are of which part. together: they are one vmapped program, and
-    `states` is one state with a leading axis of k; otherwise `states` are k states, stepped one
-    after another. loop: steps in one dispatch. periods: steps between events, of the kinds that
-    there are. traced: the steps that a trace is made of. held: the shardings of each of `states`,
-    over `mesh`. feeds: one for each of `states`: (step, count) -> the compiled step's arguments
-    that follow the key. What changes while it runs: `states`, `step` (steps made), `seconds` (spent
-    on them), `pace` (seconds a step of the last dispatch), `settled` (what was due at `step` has
-    been done), `evaluated` (the reports of the splits at `step`, so that no split is evaluated
-    twice), `history` (for each of `shares`, who made its steps: see `history.py`).
+    shares: which of the seeds are of which part. axis: the form in which the seeds are held, as
+    `states`, `keys` and `feeds` are. loop: steps in one dispatch. periods: steps between events, of
+    the kinds that there are. traced: the steps that a trace is made of. held: the shardings of each
+    of `states`, over `mesh`. feeds: (step, count) -> the compiled step's arguments that follow the
+    key. What changes while it runs: `states`, `step` (steps made), `seconds` (spent on them),
+    `pace` (seconds a step of the last dispatch), `settled` (what was due at `step` has been done),
+    `evaluated` (the reports of the splits at `step`, so that no split is evaluated twice),
+    `history` (for each of `shares`, who made its steps: see `history.py`).
     """
 
     net: Classifier
     seeds: tuple[int, ...]
     shares: tuple[slice, ...]
-    together: bool
+    axis: SeedAxis
     loop: int
     total: int
     batch_size: int
@@ -137,8 +137,7 @@ class Run:
         assert isinstance(train, Resident)
         first = self.step * self.batch_size
         index = [order.indices(train.examples, s, first, self.samples) for s in self.seeds]
-        per_state = [np.stack(index)] if self.together else index
-        for i, samples in enumerate(per_state):
+        for i, samples in enumerate(self.axis.stack(index)):
             self.states[i] = self.refresh(self.states[i], train.images, train.labels, samples)
 
     def end_window(self) -> None:
@@ -151,9 +150,7 @@ class Run:
 
     def reports(self, counts: list[Counts]) -> list[dict[str, float]]:
         """Counts as they come from the compiled steps -> a report for each seed."""
-        if self.together:
-            counts = [jax.tree.map(lambda x, i=i: x[i], counts[0]) for i in range(len(self.seeds))]
-        return [c.report() for c in counts]
+        return [c.report() for c in self.axis.unstack(counts)]
 
     def learning_rates(self) -> list[float]:
         """The rate of the last step, one for each seed."""
@@ -191,24 +188,19 @@ class Run:
 
     def observe(self, reports: list[dict[str, float]]) -> None:
         """Lets the schedule know the held-out error of each seed."""
-        errors = np.array([r["top1_error"] for r in reports], np.float32)
-        for i, state in enumerate(self.states):
-            observe = partial(optimizers.observe, self.schedule)
-            observe = jax.vmap(observe) if self.together else observe
-            error = jnp.asarray(errors if self.together else errors[i])
-            self.states[i] = state.replace(opt_state=observe(state.opt_state, error))
+        errors = self.axis.stack([np.float32(r["top1_error"]) for r in reports])
+        observe = self.axis.map(partial(optimizers.observe, self.schedule))
+        for i, (state, error) in enumerate(zip(self.states, errors, strict=True)):
+            opt_state = observe(state.opt_state, jnp.asarray(error))
+            self.states[i] = state.replace(opt_state=opt_state)
 
     def variables(self) -> list[dict[str, Any]]:
         """params and batch_stats as they are, one of each for each seed."""
-        if not self.together:
-            return [s.variables for s in self.states]
-        every = self.states[0].variables
-        return [jax.tree.map(lambda x, i=i: x[i], every) for i in range(len(self.seeds))]
+        return self.axis.unstack([s.variables for s in self.states])
 
     def start_from(self, variables: list[dict[str, Any]]) -> None:
         """Takes `variables` (params and batch_stats, for each seed) for the initial ones."""
-        of_states = [jax.tree.map(stack, *variables)] if self.together else variables
-        for i, v in enumerate(of_states):
+        for i, v in enumerate(self.axis.stack(variables)):
             started = self.states[i].replace(average=self.average.init(v), **v)
             self.states[i] = meshes.place(started, self.held)
 
@@ -229,9 +221,7 @@ class Run:
 
     def stacked(self, share: slice) -> steps.TrainState:
         """A part's seeds as one state with a leading axis, the form in which it is saved."""
-        if not self.together:
-            return jax.tree.map(stack, *self.states[share])
-        return jax.tree.map(lambda x: x[share], self.states[0])
+        return self.axis.share(self.states, share)
 
     def seconds_of(self, share: slice) -> float:
         """What a part has of the seconds: as much as of the seeds."""
@@ -292,8 +282,7 @@ class Run:
             for state, share in zip(of_parts, self.shares, strict=True)
             for i in range(len(self.seeds[share]))
         ]
-        of_states = [jax.tree.map(lambda *x: np.stack(x), *one)] if self.together else one
-        self.states = [meshes.place(state, self.held) for state in of_states]
+        self.states = [meshes.place(state, self.held) for state in self.axis.stack(one)]
         self.step, self.seconds = there[0][0], sum(notes["seconds"] for _, notes in there)
         self.evaluated = {}
         self.settled = all(notes["settled"] for _, notes in there)
@@ -315,7 +304,3 @@ def state_of(items: dict[str, Any]) -> steps.TrainState:
 
 def zeros(counts: Counts) -> Counts:
     return jax.tree.map(jnp.zeros_like, counts)
-
-
-def stack(*leaves: jax.Array) -> jax.Array:
-    return jnp.stack(leaves)

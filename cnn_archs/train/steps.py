@@ -18,6 +18,7 @@ from cnn_archs.cluster import mesh as meshes
 from cnn_archs.metrics import Counts
 from cnn_archs.train.averages import Average
 from cnn_archs.train.losses import Loss
+from cnn_archs.train.seeds import SeedAxis
 
 Prepare = Callable[[jax.Array | None, jax.Array], jax.Array]  # (key, u8 images) -> f32 images
 
@@ -247,7 +248,7 @@ def compile_train(
     mesh: Mesh,
     *,
     held: Any,
-    together: bool,
+    axis: SeedAxis,
     looped: bool,
     resident: bool,
     jit: Callable[..., Callable[..., TrainState]] = jax.jit,
@@ -255,7 +256,7 @@ def compile_train(
     """`train_step` jitted over `mesh`: the batch split along "data", the state donated.
 
     held: the shardings of the state. resident: batches are `gathered` from a split on the devices;
-    else they are arguments. together: state, key and index have a leading axis of seeds, vmapped.
+    else they are arguments. axis: the form in which states, keys and indices of seeds are held.
     looped: `repeated`. jit: `jax.jit`, or another function with its arguments.
     """
     whole = meshes.whole(mesh)
@@ -265,9 +266,9 @@ def compile_train(
         shardings: tuple[Any, ...] = (held, whole, split, split)
         return jit(train_step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
     step = gathered(train_step)
-    step = jax.vmap(step, in_axes=(0, 0, None, None, 0)) if together else step
+    step = axis.map(step, in_axes=(0, 0, None, None, 0))
     step = repeated(step) if looped else step
-    split = meshes.split(mesh, axis=together + looped)
+    split = meshes.split(mesh, axis=axis.ndim + looped)
     shardings = (held, whole, whole, whole, split) + ((whole,) if looped else ())
     return jit(step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
 
@@ -283,12 +284,9 @@ def within(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def compile_eval(
-    eval_step: Callable[..., Counts], mesh: Mesh, *, together: bool, resident: bool
+    eval_step: Callable[..., Counts], mesh: Mesh, *, resident: bool
 ) -> Callable[..., Counts]:
-    """`eval_step` jitted over `mesh`; resident as for `compile_train`. Variables are as they come.
-
-    together: variables and Counts have an axis of seeds.
-    """
+    """Jit `eval_step` over `mesh`; resident as for `compile_train`. Variables are as they come."""
     whole, split = meshes.whole(mesh), meshes.split(mesh)
     eval_step = within(mesh, eval_step)
     if not resident:
@@ -298,6 +296,5 @@ def compile_eval(
     def step(variables, images, labels, index, mask):
         return eval_step(variables, images[index], labels[index], mask)
 
-    step = jax.vmap(step, in_axes=(0, None, None, None, None)) if together else step
     shardings = (None, whole, whole, split, split)
     return jax.jit(step, in_shardings=shardings, out_shardings=whole)

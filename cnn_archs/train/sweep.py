@@ -18,8 +18,9 @@ from typing import Any
 from cnn_archs.cluster.machine import Machine, probe
 from cnn_archs.errors import CellsFailed, ConfigError, Stopped, say
 from cnn_archs.files import lock
-from cnn_archs.run_dir import RunDir, SweepDir
+from cnn_archs.run_dir import RunDir
 from cnn_archs.signals import PIPED, StopRequest, stop_requests
+from cnn_archs.sweep_dir import SweepDir
 from cnn_archs.train import grid
 from cnn_archs.train.grid import Cell
 

@@ -37,10 +37,10 @@ def work(cells: list[Mapping[str, Any]]) -> None:
 
     A loss that is not finite ends its own cell alone: the others go on from their checkpoints.
     """
-    from cnn_archs import pictures
-    from cnn_archs.analysis import curves
     from cnn_archs.experiment import start
+    from cnn_archs.report import learning_curves
     from cnn_archs.train import loop
+    from cnn_archs.visualize import pictures
 
     broken: NotFinite | None = None
     with stop_requests():
@@ -59,7 +59,7 @@ def work(cells: list[Mapping[str, Any]]) -> None:
     for cell in cells:
         if Path(cell["workdir"]) in trained:
             workdir = Path(cell["workdir"])
-            curves.write_png(workdir)
+            learning_curves.write_png(workdir)
             pictures.first_filters(workdir)
             for name in cell["after"]:
                 RunDir(workdir).write_evaluation(name, after(name)(workdir))

@@ -14,7 +14,7 @@ import pytest
 from cnn_archs import cli, models
 from cnn_archs.cluster import mesh as meshes
 from cnn_archs.errors import ConfigError
-from cnn_archs.train.assemble import split_layers
+from cnn_archs.train.placement import split_layers
 
 STEPS = 4
 SMALL = ("data.batch_size=64", "schedule.learning_rate=0.01", "model.num_classes=10")

@@ -36,9 +36,10 @@ def trained(experiment, overrides, steps):
     from cnn_archs.experiment import resolve
     from cnn_archs.train.assemble import Part, assemble
     from cnn_archs.train.on_one_cpu import programs_not_kept
+    from cnn_archs.train.seeds import IN_TURN
 
     settings = ["log_every=1", f"steps={steps}", *overrides]
-    run = assemble(Part(resolve(config.load(experiment, settings))), together=False)
+    run = assemble(Part(resolve(config.load(experiment, settings))), axis=IN_TURN)
     batch = run.feeds[0](0, 1)
     with programs_not_kept():  # which one with oneDNN cannot be
         compiled = run.train_step.lower(run.states[0], run.keys[0], *batch).compile()

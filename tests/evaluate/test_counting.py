@@ -40,8 +40,8 @@ def scores(number):
 class Fake:
     """What `eval_step_of` asks of a module."""
 
-    def apply(self, variables, image, *, train):
-        assert not train
+    def apply(self, variables, image, *, method):
+        assert method == "every_head"
         pixels = image.reshape(len(image), 2)
         return {"logits": scores(pixels[:, 0] * 100 + pixels[:, 1]) + variables["bias"]}
 
@@ -77,10 +77,10 @@ def measure(devices, batch_size):
     )
     data = Resident(split(), mesh)
     variables = {"bias": jnp.zeros((1, 10))}
-    once = steps.compile_eval(tally, mesh, together=False, resident=True)
+    once = steps.compile_eval(tally, mesh, resident=True)
     times = np.asarray(count(once, variables, data, batch_size, mesh))
     evaluate = steps.eval_step_of(Fake(), quarters, lambda key, x: x.astype(jnp.float32))
-    evaluate = steps.compile_eval(evaluate, mesh, together=False, resident=True)
+    evaluate = steps.compile_eval(evaluate, mesh, resident=True)
     report = count(evaluate, variables, data, batch_size, mesh).report()
     values, how_many = np.unique(times, return_counts=True)
     return dict(zip(values.tolist(), how_many.tolist(), strict=True)), report
@@ -114,7 +114,7 @@ def test_a_signal_is_looked_for_before_each_batch():
             raise KeyboardInterrupt
 
     mesh = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
-    once = steps.compile_eval(tally, mesh, together=False, resident=True)
+    once = steps.compile_eval(tally, mesh, resident=True)
     with pytest.raises(KeyboardInterrupt):
         count(once, {"bias": jnp.zeros((1, 10))}, Resident(split(), mesh), 128, mesh, poll)
     assert seen == [0, 1, 2]
@@ -123,7 +123,7 @@ def test_a_signal_is_looked_for_before_each_batch():
 def test_a_network_that_gives_no_numbers_is_wrong_everywhere():
     mesh = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
     evaluate = steps.eval_step_of(Fake(), quarters, lambda key, x: x.astype(jnp.float32))
-    evaluate = steps.compile_eval(evaluate, mesh, together=False, resident=True)
+    evaluate = steps.compile_eval(evaluate, mesh, resident=True)
     nan = {"bias": jnp.full((1, 10), jnp.nan)}
     counts = count(evaluate, nan, Resident(split(), mesh), 999, mesh)
     assert isinstance(counts, Counts)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from cnn_archs import cli
+from cnn_archs import cli, config
 from cnn_archs.evaluate import robustness, run
 from cnn_archs.evaluate.robustness import KINDS
 from cnn_archs.metrics import Counts
@@ -121,12 +121,8 @@ def test_amount_0_has_the_plain_test_error_and_the_document_is_written(workdir, 
     assert cli.main(["evaluate", f"--workdir={workdir},{workdir}", "--robustness"]) == 2
 
 
-def test_images_that_differ_in_size_are_refused_in_one_line(tmp_path, monkeypatch, capsys):
-    from cnn_archs import config as configs
-
-    config = configs.load("resnet_imagenette", [])
-    monkeypatch.setattr(robustness.configs, "read", lambda workdir: config)
-    (tmp_path / "config.json").write_text("{}")
+def test_images_that_differ_in_size_are_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(config.load("resnet_imagenette", []).to_json())
     assert cli.main(["evaluate", f"--workdir={tmp_path}", "--robustness"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "imagenette differ in size" in line

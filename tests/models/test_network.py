@@ -3,9 +3,9 @@
 import pytest
 
 from cnn_archs import models
-from cnn_archs.analysis import cells
 from cnn_archs.models import vgg
 from cnn_archs.models.network import Network
+from cnn_archs.report import runs
 
 OPTIONAL = {"dtype": "float32", "bn_group": 0, "remat": False, "scan_blocks": False}
 
@@ -68,5 +68,5 @@ def test_columns_of_vgg():
 
 
 def test_a_column_that_is_not_in_table_1_has_no_depth():
-    run = cells.Run(None, config={"model": {"column": "F"}})
-    assert cells.Cell("x", "", (), [run]).depth is None
+    run = runs.Run(None, config={"model": {"column": "F"}})
+    assert runs.Cell("x", "", (), [run]).depth is None

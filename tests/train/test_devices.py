@@ -73,9 +73,10 @@ def compiled_step(*more):
     from cnn_archs import config
     from cnn_archs.experiment import resolve
     from cnn_archs.train.assemble import Part, assemble
+    from cnn_archs.train.seeds import IN_TURN
 
     overrides = ["log_every=1", f"steps={STEPS}", "seed=3", *more]
-    run = assemble(Part(resolve(config.load("lenet5_digits", overrides))), together=False)
+    run = assemble(Part(resolve(config.load("lenet5_digits", overrides))), axis=IN_TURN)
     data = run.data["train"]
     index = np.zeros(32, np.int32)
     step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
@@ -91,7 +92,7 @@ def chosen_together():
     from cnn_archs.train.assemble import Part, assemble
 
     jax.default_backend = lambda: "gpu"
-    return assemble(Part(resolve(config.load("lenet5_digits", ["seeds=2"])))).together
+    return assemble(Part(resolve(config.load("lenet5_digits", ["seeds=2"])))).axis.vmapped
 
 
 def train():

@@ -14,6 +14,7 @@ from cnn_archs.experiment import resolve
 from cnn_archs.train import loop, losses
 from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.diagnostics import diagnosis_of
+from cnn_archs.train.seeds import SeedAxis
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2], np.int32)
@@ -100,7 +101,7 @@ def test_nothing_is_logged_unless_it_is_asked_for(tmp_path):
 
 def test_seeds_that_are_vmapped_are_diagnosed_alike():
     c = resolve(config.load("lenet5_digits", [*MLP, "seeds=2", "steps=2"]))
-    alone, together = (assemble(Part(c), together=t).diagnose() for t in (False, True))
+    alone, together = (assemble(Part(c), axis=SeedAxis(t)).diagnose() for t in (False, True))
     for a, b in zip(alone, together, strict=True):
         for x, y in zip(a, b, strict=True):
             assert x["name"] == y["name"]

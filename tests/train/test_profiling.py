@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from cnn_archs import config as configs
-from cnn_archs.analysis import report
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import resolve
+from cnn_archs.report.text import files_table
 from cnn_archs.train import loop
 from cnn_archs.train.profiling import Trace
 from cnn_archs.train.run import Run
@@ -40,7 +40,7 @@ def test_a_trace_has_the_steps_asked_for_and_what_xla_ran_in_each(tmp_path, caps
     for start, end in steps.values():
         assert any("dot" in name and start <= at <= end for name, at in ran)
     assert "profile: nothing" not in capsys.readouterr().err
-    assert str(tmp_path / "profile") in report.files_table(tmp_path)
+    assert str(tmp_path / "profile") in files_table(tmp_path)
 
 
 def test_a_window_that_the_run_does_not_reach_is_told(tmp_path, capsys):

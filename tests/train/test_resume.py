@@ -21,6 +21,7 @@ from cnn_archs.experiment import resolve
 from cnn_archs.train import loop, run
 from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
+from cnn_archs.train.seeds import IN_TURN, SeedAxis
 
 Launch = Callable[..., subprocess.Popen[str]]
 
@@ -403,7 +404,7 @@ def check_equal(a: Any, b: Any) -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, tmp_path):
-    first = assemble(Part(configured("seeds=2")), together=together)
+    first = assemble(Part(configured("seeds=2")), axis=SeedAxis(together))
     while first.step < 5:
         first.advance()
     folder = tmp_path / "checkpoints"
@@ -411,7 +412,7 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, 
     shapes = [entry["shape"] for item in digests(tmp_path, 5).values() for entry in item.values()]
     assert all(shape[0] == 2 for shape in shapes)
     for form in (together, not together):
-        other = assemble(Part(configured("seeds=2")), together=form)
+        other = assemble(Part(configured("seeds=2")), axis=SeedAxis(form))
         assert other.restore(Checkpoints(folder, read_only=True))
         assert other.step == 5 and len(other.states) == (1 if form else 2)
         check_equal(other.stacked(slice(None)), first.stacked(slice(None)))
@@ -422,8 +423,8 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, 
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_seed_begins_the_same_whatever_other_seeds_there_are(together):
-    alone = assemble(Part(configured("seed=1")), together=False)
-    among = assemble(Part(configured("seeds=2")), together=together)
+    alone = assemble(Part(configured("seed=1")), axis=IN_TURN)
+    among = assemble(Part(configured("seeds=2")), axis=SeedAxis(together))
     second = among.stacked(slice(None)) if together else among.states[1]
     key = among.keys[0] if together else among.keys[1]
     if together:
@@ -448,7 +449,7 @@ def test_vmapped_seeds_train_like_single_ones():
     losses = []
     for together in (False, True):
         c = configured("seeds=2", "log_every=1000", "eval_every=100")
-        r = assemble(Part(c), together=together)
+        r = assemble(Part(c), axis=SeedAxis(together))
         while r.step < 50:
             r.advance()
         losses.append([report["loss"] for report in r.counts("window")])

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cnn_archs import cli
-from cnn_archs.analysis import collect
 from cnn_archs.errors import CellsFailed, ConfigError
+from cnn_archs.report import read_runs
 from cnn_archs.train import grid, sweep
 from cnn_archs.train.sweep import Machine
 
@@ -241,7 +241,7 @@ def test_cells_and_seeds_are_trained_as_they_are_named_and_none_twice(file, stub
     sweep.sweep(file, folder, seeds=1)  # nothing is missing, and nothing is taken away
     assert len(calls(folder)) == 7
     assert seeds_of(folder) == {"wide": [0, 1, 2], "fast": [0], "slow": [0, 1, 2]}
-    (shown,) = collect.collect([folder])
+    (shown,) = read_runs.collect([folder])
     assert {c.name: c.seeds for c in shown.cells} == seeds_of(folder)
     assert sweep.sweep(file, folder)["fast"]["seeds"] == [0, 1]  # the file's two, of all cells
     assert [name for name, *_ in calls(folder)][7:] == ["fast/seed1"]

@@ -12,6 +12,7 @@ from cnn_archs.experiment import resolve
 from cnn_archs.train import loop, worker
 from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
+from cnn_archs.train.seeds import SeedAxis
 
 MLP = ("model.name=mlp", "model.hidden=(8,)", "eval_every=0.5", "log_every=4", "steps=24")
 SCHEDULES = {  # of which each part has numbers of its own
@@ -77,14 +78,14 @@ def test_vmapped_parts_train_like_single_ones(tmp_path):
     parts = [Part(configured(*own)) for own in PARTS.values()]
     losses = []
     for together in (False, True):
-        run = assemble(*parts, together=together)
+        run = assemble(*parts, axis=SeedAxis(together))
         while run.step < 24:
             run.advance()
         losses.append([report["loss"] for report in run.counts("epoch")])
         folders = [Checkpoints(tmp_path / f"{together}{i}") for i in range(3)]
         run.save(*folders)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
-    again = assemble(*parts, together=True)
+    again = assemble(*parts, axis=SeedAxis(vmapped=True))
     assert again.restore(*(Checkpoints(tmp_path / f"False{i}") for i in range(3)))
     rates = again.states[0].opt_state.memory
     np.testing.assert_allclose(rates[:, 0], [0.05, 0.2, 0.05, 0.05], rtol=1e-6)

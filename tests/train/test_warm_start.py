@@ -13,6 +13,7 @@ from cnn_archs.experiment import resolve
 from cnn_archs.train import loop, warm_start
 from cnn_archs.train.assemble import Part, assemble
 from cnn_archs.train.checkpoint import Checkpoints
+from cnn_archs.train.seeds import SeedAxis
 
 FROM_A = "conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8"  # VGG, section 3.1
 
@@ -81,7 +82,7 @@ def test_each_seed_takes_its_own_or_the_only_one(tmp_path):
         run, found = started(tmp_path / "run", "mlp", *more)
         for variables, seed in zip(found, expected, strict=True):
             assert same(variables, cnn_archs.load(source, seed).variables)
-        together = assemble(Part(experiment("mlp", *more)), together=True)
+        together = assemble(Part(experiment("mlp", *more)), axis=SeedAxis(vmapped=True))
         for r in (run, together):
             r.start_from(found)
             assert all(same(a, b) for a, b in zip(r.variables(), found, strict=True))

@@ -1,0 +1,153 @@
+"""RESULTS.md: what the papers state and what is found of it, then all results, in Markdown."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn_archs.claims.schema import Claims
+from cnn_archs.claims.verdicts import STATUSES, printed, written, written_found
+from cnn_archs.report import tables
+from cnn_archs.report.printed_values import short
+from cnn_archs.report.read_runs import grouped, within
+from cnn_archs.report.runs import Collection
+from cnn_archs.table import Table
+
+Verdicts = Sequence[Mapping[str, Any]]  # of verdicts.evaluate
+
+HEAD = """\
+# Results
+
+Written by `cnn-archs claims --format=markdown > RESULTS.md`, and not by hand: `make test` fails
+where it is not what that command prints. Statements are those of
+[experiments/claims.toml](experiments/claims.toml), which says with each how it is checked.
+
+*Exact*: computed now, and as printed. *Reproduced*: the mean of three networks or more is within a
+tolerance that was fixed before the run, or one network's error is above another's by Welch's test
+at 5 %. *Missed*: neither. *Not run*: there is no such result, or none of the whole recipe."""
+HEADS = ("statement", "source", "printed", "ours", "status")
+WIDEST = 100  # characters of a value
+
+
+def page(stated: Claims, found: Verdicts, results: Path) -> str:
+    """The whole file. results: the folder of the tables at its end."""
+    parts = [HEAD, counts(stated, found)]
+    for key, paper in stated.papers.items():
+        rows = [row(f) for f in found if f["paper"] == key]
+        if rows:
+            parts += [
+                f"## {paper}",
+                of_words(("statement", "source", "printed", "ours", "status"), rows),
+            ]
+    parts += list(missed(stated, found))
+    parts += list(not_run(stated, found))
+    parts += list(not_covered(stated))
+    parts += list(runs(results))
+    return "\n\n".join(parts)
+
+
+def counts(stated: Claims, found: Verdicts) -> str:
+    """A line a paper, and their sum."""
+    of_papers = Counter((f["paper"], f["status"]) for f in found)
+    gaps = Counter(gap["paper"] for gap in stated.not_covered)
+    rows = [
+        (paper, *(str(of_papers[key, status]) for status in STATUSES), str(gaps[key]))
+        for key, paper in stated.papers.items()
+    ]
+    totals = Counter(f["status"] for f in found)
+    sums = [str(totals[status]) for status in STATUSES]
+    rows.append((f"all: {len(found)} statements", *sums, str(len(stated.not_covered))))
+    return Table(("paper", *STATUSES, "without a claim"), rows).markdown()
+
+
+def of_words(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Formats a table in Markdown of which each column is flush left."""
+    return Table(heads, rows, words=range(len(heads))).markdown()
+
+
+def row(f: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f["says"], f["source"], printed(f, WIDEST), ours(f), f["status"])
+
+
+def ours(f: Mapping[str, Any]) -> str:
+    """What was found; of what is computed so many digits as are alike on every machine."""
+    return written_found(f) if "seeds" in f else written(rounded(f.get("found", "")), WIDEST)
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def missed(stated: Claims, found: Verdicts) -> Iterator[str]:
+    """By how much, or why the statement cannot hold."""
+    rows = []
+    for f in found:
+        if f["status"] == "missed":
+            by = written(rounded(f.get("missed_by", "found otherwise")))
+            what = f"{f['says']} ({source(stated, f)})"
+            rows.append((what, printed(f, WIDEST), ours(f), f.get("disputed") or by))
+    if rows:
+        yield "## Missed"
+        yield of_words(("statement", "printed", "ours", "by how much, or why it cannot hold"), rows)
+
+
+def not_run(stated: Claims, found: Verdicts) -> Iterator[str]:
+    """What is not run, by what it needs."""
+    needs: dict[str, list[Mapping[str, Any]]] = {}
+    for f in found:
+        if f["status"] == "not run":
+            needs.setdefault(f.get("needs", ""), []).append(f)
+    if needs:
+        yield "## Not run"
+    for need, alike in sorted(needs.items(), key=lambda item: -len(item[1])):
+        what = stated.needs.get(need, "a result that counts")
+        lines = [f"- {source(stated, f)}: {f['says']}{but(f, what)}" for f in alike]
+        yield f"{len(alike)} need{'s' * (len(alike) == 1)} {what}:\n\n" + "\n".join(lines)
+
+
+def source(stated: Claims, f: Mapping[str, Any]) -> str:
+    return f"{short(stated.papers[f['paper']])}, {f['source']}"
+
+
+def but(f: Mapping[str, Any], what: str) -> str:
+    """Why a result that is there does not count."""
+    reason = f["reason"].removeprefix(f"needs {what}").removeprefix("; ")
+    return f" But {reason}." if reason and not reason.startswith("there is no ") else ""
+
+
+def not_covered(stated: Claims) -> Iterator[str]:
+    if stated.not_covered:
+        yield "## Without a claim"
+        rows = [
+            (short(stated.papers[gap["paper"]]), gap["source"], gap["reason"])
+            for gap in stated.not_covered
+        ]
+        yield of_words(("paper", "table, figure or statement", "why"), rows)
+
+
+def runs(results: Path) -> Iterator[str]:
+    """The tables of a folder of results, as in a report."""
+    collections = grouped(within(results)) if results.is_dir() else []
+    if collections:
+        yield "## Results of runs"
+        yield (
+            "Each file says what made it: command, config, versions, commit. The last epoch is "
+            "reported, and nothing was chosen on test images."
+        )
+    for collection in collections:
+        yield f"### {collection.title}"
+        for t in (*tables.results(collection), tables.ran(collection)):
+            yield linked(t, collection, results.parent)
+
+
+def linked(t: Table, collection: Collection, root: Path) -> str:
+    """A table with its caption; each cell's name leads to its file, and numbers to further ones."""
+    rows = []
+    for name, *others in t.rows:
+        cell = collection.cell(name)
+        paths = [run.path.relative_to(root).as_posix() for run in cell.runs] if cell else [""]
+        further = [f" [{i}]({path})" for i, path in enumerate(paths[1:], 2)]
+        rows.append([f"[{name}]({paths[0]})" + "".join(further), *others])
+    return f"{t.caption}:\n\n{t._replace(rows=rows).markdown()}"

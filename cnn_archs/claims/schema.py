@@ -1,0 +1,129 @@
+"""The statements of the papers as data: `experiments/claims.toml`, read and validated."""
+
+import dataclasses
+import inspect
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn_archs import config as configs
+from cnn_archs.claims.checks import CHECKS
+from cnn_archs.errors import DataError, first_line
+
+FILE = configs.EXPERIMENTS / "claims.toml"
+SECTIONS = {"papers", "needs", "claim", "not_covered"}
+SOURCE = {"experiment", "result"}  # a file of results/, or a pattern of several
+BOUNDS = ("at most", "at least")
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A statement. value: as printed, in `unit`; differs: where the notes or the paper disagree.
+
+    Exact: `check` with `arguments`, right to `within`. Of errors: `metric` of a result under
+    `protocol`, within `tolerance`, of the network `ours`, or of `higher` less `lower`; bound: `at
+    most` or `at least` the value. A list of metrics has a list of values.
+    """
+
+    id: str
+    paper: str
+    source: str
+    says: str
+    value: Any
+    unit: str = ""
+    differs: str = ""
+    disputed: str = ""
+    check: str = ""
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    within: float = 0.0
+    metric: Any = ""
+    protocol: str = ""
+    tolerance: float = 0.0
+    bound: str = ""
+    ours: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    higher: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    lower: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    needs: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Claims:
+    """papers: key -> what it is; needs: key -> what is missing; not_covered: {paper, source,
+    reason}, tables and figures without a claim."""
+
+    papers: Mapping[str, str]
+    needs: Mapping[str, str]
+    claims: Sequence[Claim]
+    not_covered: Sequence[Mapping[str, str]]
+
+
+COMMON = {"id", "paper", "source", "says", "value", "unit", "differs"}
+EXACT = COMMON | {"check", "within", "disputed"}
+MEASURED = COMMON | {"metric", "protocol", "tolerance", "bound", "ours", "higher", "lower"}
+
+
+def load(path: Path = FILE) -> Claims:
+    """The file, validated. DataError for anything in it that is not as it should be."""
+    try:
+        tree = tomllib.loads(path.read_text())
+        require(not tree.keys() - SECTIONS, f"no section {', '.join(tree.keys() - SECTIONS)}")
+        papers, needs = tree["papers"], tree["needs"]
+        claims = [claim_of(table, papers, needs) for table in tree["claim"]]
+        twice = [id for id, n in Counter(c.id for c in claims).items() if n > 1]
+        require(not twice, f"there are two claims {', '.join(twice)}")
+        for gap in tree["not_covered"]:
+            require(gap.keys() == {"paper", "source", "reason"}, f"not_covered: {dict(gap)}")
+            require(gap["paper"] in papers, f"not_covered: no paper {gap['paper']}")
+    except (ValueError, KeyError, TypeError, OSError) as e:
+        raise DataError(f"{path}: {first_line(e)}") from e
+    return Claims(papers, needs, claims, tree["not_covered"])
+
+
+def require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
+
+
+def claim_of(table: dict[str, Any], papers: Mapping[str, str], needs: Mapping[str, str]) -> Claim:
+    """A [[claim]] table as a Claim; ValueError, which names the claim, where it is wrong."""
+    where = f"claim {table.get('id', '?')}"
+    missing = {"id", "paper", "source", "says", "value"} - table.keys()
+    require(not missing, f"{where} has no {', '.join(sorted(missing))}")
+    require(table["paper"] in papers, f"{where}: no paper {table['paper']}")
+    if "check" not in table:
+        unknown = table.keys() - MEASURED - {"needs"}
+        require(not unknown, f"{where}: no key {', '.join(sorted(unknown))}")
+        check_measured(table, needs, where)
+        return Claim(**table)
+    require(table["check"] in CHECKS, f"{where}: no check {table['check']}")
+    arguments = {k: v for k, v in table.items() if k not in EXACT}
+    try:
+        inspect.signature(CHECKS[table["check"]]).bind(**arguments)
+    except TypeError as e:
+        raise ValueError(f"{where}: {table['check']}: {e}") from e
+    stated = {k: v for k, v in table.items() if k in EXACT}
+    return Claim(**stated, arguments=arguments)
+
+
+def check_measured(table: dict[str, Any], needs: Mapping[str, str], where: str) -> None:
+    """ValueError where a claim of errors lacks a part, or has parts that exclude each other."""
+    require(table.get("needs", "") in ("", *needs), f"{where}: no need {table.get('needs')}")
+    sources = {key for key in ("ours", "higher", "lower") if key in table}
+    require(bool(sources) or "needs" in table, f"{where}: neither a check, a result nor a need")
+    if not sources:
+        return
+    require(sources in ({"ours"}, {"higher", "lower"}), f"{where}: ours, or higher and lower")
+    for key in sources:
+        texts = all(isinstance(value, str) for value in table[key].values())
+        named = texts and table[key].keys() == SOURCE
+        require(named, f"{where}: {key} is an experiment and a result, each a text")
+    require("metric" in table and "protocol" in table, f"{where}: which metric and protocol?")
+    require(table.get("bound", "") in ("", *BOUNDS), f"{where}: no bound {table.get('bound')}")
+    bounded = "bound" in table or table["value"] == "higher"
+    require(bounded != ("tolerance" in table), f"{where}: a tolerance, or a bound")
+    require(
+        isinstance(table["value"], list) == isinstance(table["metric"], list),
+        f"{where}: a value for each metric",
+    )

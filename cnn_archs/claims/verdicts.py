@@ -1,0 +1,202 @@
+"""What the papers state (`schema.py`), and what is found of it now.
+
+A claim with a `check` is exact: it is computed (`exact/`). The others are of errors: read from
+results/ (`evidence.py`). Statuses are computed, none is stated:
+
+exact       what was computed is what is printed, to the precision that the claim states
+reproduced  the mean of three or more networks is within the tolerance, or keeps to the bound; or
+            one network's error is above another's, by Welch's test at 5 % and by what is printed
+missed      neither: what was found, and by how much
+not run     there is no such result; `needs` says what it would take
+
+A claim that is `disputed` cannot hold as printed: mostly the paper's own numbers contradict it. It
+is computed like any other; that it is missed is known, and no failure.
+"""
+
+import dataclasses
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn_archs import config as configs
+from cnn_archs.claims import evidence
+from cnn_archs.claims.checks import CHECKS
+from cnn_archs.claims.schema import Claim, Claims
+from cnn_archs.errors import DataError, UserError, first_line
+from cnn_archs.report.statistics import LEVEL, standard_deviation, welch_test
+from cnn_archs.table import Table
+
+RESULTS = configs.EXPERIMENTS.parent / "results"
+STATUSES = ("exact", "reproduced", "missed", "not run")
+UNITS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01}
+WIDEST = 28  # characters of a value in the table
+
+
+def evaluate(claims: Claims, results: Path = RESULTS) -> list[dict[str, Any]]:
+    """For `claims --format=json`: each claim with its status, and what was found."""
+    return [verdict(c, claims.needs, results) for c in claims.claims]
+
+
+def verdict(claim: Claim, needs: Mapping[str, str], results: Path) -> dict[str, Any]:
+    """{id, paper, source, says, value, status, ...}: what a claim says, and what is found of it."""
+    stated = {k: v for k, v in dataclasses.asdict(claim).items() if v or k == "value"}
+    if claim.check:
+        return {**stated, **computed(claim)}
+    try:
+        if not claim.ours and not claim.higher:
+            raise evidence.Refused("")
+        return {**stated, **measured(claim, results)}
+    except evidence.Refused as e:
+        why = (f"needs {needs[claim.needs]}" if claim.needs else "", str(e))
+        return {**stated, "status": "not run", "reason": "; ".join(filter(None, why))}
+
+
+def computed(claim: Claim) -> dict[str, Any]:
+    """Status and finding of an exact claim. DataError where its check does not take it."""
+    try:
+        found = in_unit(CHECKS[claim.check](**claim.arguments), claim.unit)
+    except (ValueError, KeyError, TypeError, UserError) as e:
+        raise DataError(f"claim {claim.id}: {first_line(e)}") from e
+    met = agrees(found, claim.value, claim.within)
+    return {"status": "exact" if met else "missed", "found": found}
+
+
+def in_unit(found: Any, unit: str) -> Any:
+    """`found` as a multiple of `unit`, if that is a number's."""
+    if isinstance(found, list):
+        return [in_unit(f, unit) for f in found]
+    return found / UNITS[unit] if unit in UNITS else found
+
+
+def agrees(found: Any, value: Any, within: float) -> bool:
+    """Is it the same? Whole numbers exactly, others to a millionth, or both to `within`."""
+    if isinstance(found, list) and isinstance(value, list):
+        if len(found) != len(value):
+            return False
+        return all(agrees(f, v, within) for f, v in zip(found, value, strict=True))
+    if not all(type(x) in (int, float) for x in (found, value)):
+        return type(found) is type(value) and found == value
+    whole = isinstance(found, int) and isinstance(value, int)
+    return abs(found - value) <= within + (0.0 if whole else 1e-6 * abs(value))
+
+
+def measured(claim: Claim, results: Path) -> dict[str, Any]:
+    """Status and finding of a claim of errors. evidence.Refused where there are no results."""
+
+    def read(source: Mapping[str, str], metric: str) -> list[float]:
+        found = evidence.values(source, metric, claim.protocol, results)
+        return [in_unit(v, claim.unit) for v in found]
+
+    several = isinstance(claim.metric, list)
+    pairs = (
+        zip(claim.metric, claim.value, strict=True) if several else [(claim.metric, claim.value)]
+    )
+    parts = []
+    for metric, value in pairs:
+        if claim.ours:
+            parts.append(against(read(claim.ours, metric), value, claim.tolerance, claim.bound))
+        else:
+            high, low = read(claim.higher, metric), read(claim.lower, metric)
+            parts.append(between(high, low, value, claim.tolerance))
+    missed = [p for p in parts if p["status"] == "missed"]
+    merged = {k: [p[k] for p in parts] if several else parts[0][k] for k in parts[0]}
+    return {**merged, "status": "missed" if missed else "reproduced"}
+
+
+def against(sample: Sequence[float], value: float, tolerance: float, bound: str) -> dict:
+    """A mean against a printed value; missed_by: what it is above that, if it is missed."""
+    mean = statistics.fmean(sample)
+    away = mean - value
+    beyond = {"at most": away, "at least": -away, "": abs(away) - tolerance}[bound]
+    met = beyond <= 1e-9  # of a percent: the sums of binary fractions
+    found = {"found": mean, "sd": standard_deviation(sample), "seeds": len(sample)}
+    return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
+
+
+def between(high: Sequence[float], low: Sequence[float], value: Any, tolerance: float) -> dict:
+    """The difference of two means: above 0 by Welch's test, and as printed, if a value is.
+
+    missed_by: what it is above the printed difference, or above 0.
+    """
+    test = welch_test(high, low)
+    away = test.difference - (0.0 if value == "higher" else value)
+    as_printed = value == "higher" or abs(away) <= tolerance + 1e-9
+    met = test.difference > 0 and test.p < LEVEL and as_printed
+    found = {"found": test.difference, "p": test.p, "seeds": [len(high), len(low)]}
+    return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
+
+
+def failures(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ids of exact claims that are not met; of disputed ones, those that are."""
+    return [
+        f["id"] for f in found if f.get("check") and (f["status"] == "exact") == ("disputed" in f)
+    ]
+
+
+def text(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
+    """For a person: a line a claim, then what is missed and why, and what the others need."""
+    heads = ("status", "claim", "source", "printed", "found")
+    lines = [(f["status"], f["id"], f["source"], printed(f), written_found(f)) for f in found]
+    counts = Counter(f["status"] for f in found)
+    total = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
+    parts = (
+        Table(heads, lines, words=(0, 1, 2)).text(),
+        missed(found),
+        needed(claims, found),
+        f"{len(found)} claims: {total}; {len(claims.not_covered)} tables, figures and statements "
+        "without a claim",
+    )
+    return "\n\n".join(filter(None, parts))
+
+
+def missed(found: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each claim that is missed: by how much, or why."""
+    lines = [
+        (f["id"], f.get("disputed") or written(f.get("missed_by", "found otherwise")))
+        for f in found
+        if f["status"] == "missed"
+    ]
+    return Table(("missed", "by or because"), lines, words=(0, 1)).text() if lines else ""
+
+
+def needed(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
+    """How many claims are not run for want of what."""
+    counts = Counter(f.get("needs", "") for f in found if f["status"] == "not run")
+    otherwise = "a result: --format=json says of which experiment"
+    lines = [(str(n), claims.needs.get(need, otherwise)) for need, n in counts.most_common()]
+    return Table(("not run", "needs"), lines, words=(0, 1)).text() if lines else ""
+
+
+def printed(found: Mapping[str, Any], widest: int = WIDEST) -> str:
+    """The printed value with its unit."""
+    value = written(found["value"], widest)
+    return f"{value} {found['unit']}" if "unit" in found and value != "higher" else value
+
+
+def written(value: Any, widest: int = WIDEST) -> str:
+    """A value in the table; what is longer than `widest` is cut."""
+    if isinstance(value, bool) or not isinstance(value, int | float | list):
+        said = str(value)
+    elif isinstance(value, int):
+        said = f"{value:,}"
+    elif isinstance(value, float):
+        said = f"{value:.7g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    else:
+        nested = any(isinstance(v, list) for v in value)
+        parts = [" ".join(map(written, v)) if isinstance(v, list) else written(v) for v in value]
+        said = ("; " if nested or "," in "".join(parts) else ", ").join(parts)
+    return said if len(said) <= widest else said[: widest - 3] + "..."
+
+
+def written_found(found: Mapping[str, Any]) -> str:
+    """What was found: of networks, with standard deviation and number."""
+    if "found" not in found:
+        return ""
+    several = isinstance(found["found"], list)
+    if "seeds" not in found or several:
+        return written(found["found"])
+    if "sd" in found:
+        return f"{found['found']:.2f} ± {found['sd']:.2f} ({found['seeds']})"
+    return f"{found['found']:+.3g}, p = {found['p']:.2g}"

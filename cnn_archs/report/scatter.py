@@ -1,0 +1,156 @@
+"""Figures of a report of whole cells: error against depth, cost and damage; layers, as figure 7."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from cnn_archs.report.runs import Cell, Collection
+from cnn_archs.report.svg import INK, MARKERS, Figure, Key, Look, Panel, color, groups, looks, panel
+
+TITLES = {
+    "depth": "The gap by depth",
+    "macs": "Error against cost",
+    "params": "Error against size",
+}
+AXES = {"depth": "layers with weights", "macs": "multiply-adds", "params": "parameters"}
+
+
+def size_of(cell: Cell, x: str) -> float | None:
+    return cell.depth if x == "depth" else cell.first(x)
+
+
+def against(collection: Collection) -> Figure | None:
+    """Error against depth, or what else the sweep names, with a line a group."""
+    x, parts = collection.x, groups(collection)
+    if not x or (x != "depth" and not collection.groups):
+        return None
+    panels = []
+    for metric, title in (("train.top1_error", "training"), ("test.top1_error", "test")):
+        points = {g: points_of(cells, x, metric) for g, cells in parts.items()}
+        points = {g: p for g, p in points.items() if len(p) > 1}
+        if points:
+            panels.append(size_panel(points, x, title))
+    if not panels:
+        return None
+    caption = (
+        "Last epoch, mean over seeds; bars are standard deviations over seeds, where there are "
+        "several."
+    )
+    return Figure(TITLES[x], caption, panels)
+
+
+Point = tuple[float, float, float, str]  # x, mean in percent, standard deviation, name
+
+
+def points_of(cells: Sequence[Cell], x: str, metric: str) -> list[Point]:
+    found = []
+    for cell in cells:
+        values = [100 * v for v in cell.values(metric).values()]
+        size = size_of(cell, x)
+        if values and size:
+            sd = statistics.stdev(values) if len(values) > 1 else 0.0
+            found.append((float(size), statistics.fmean(values), sd, cell.name))
+    return sorted(found)
+
+
+def size_panel(points: Mapping[str, Sequence[Point]], x: str, title: str) -> Panel:
+    def draw(axis: Any) -> None:
+        for i, found in enumerate(points.values()):
+            xs, means, sds, _ = zip(*found, strict=True)
+            style = dict(color=f"#fe{i:02x}fd", marker=MARKERS[i % 4], markersize=5, capsize=3)
+            axis.errorbar(xs, means, yerr=sds if any(sds) else None, linewidth=1.6, **style)
+        axis.set(title=f"{title} error", xlabel=AXES[x], ylabel="error, %")
+        every = sorted({p[0] for found in points.values() for p in found})
+        if x == "depth" and len(every) <= 8:
+            axis.set_xticks(every, [f"{n:g}" for n in every])
+        if x != "depth":
+            logarithmic(axis)
+
+    legend = [Key(Look(i, 0), g) for i, g in enumerate(points) if g]
+    return panel(draw, f"{title} error against {AXES[x]}", legend)
+
+
+def logarithmic(axis: Any) -> None:
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(engineering))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def engineering(value: float, _: Any) -> str:
+    """`40M`."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def costs(collection: Collection) -> list[Figure]:
+    """Test error against multiply-adds and parameters, where these differ: one a dataset."""
+    if collection.x == "depth":
+        return []
+    alike: dict[tuple[Any, Any], list[Cell]] = {}
+    for cell in collection.cells:
+        alike.setdefault((cell.first("dataset"), cell.first("protocol")), []).append(cell)
+    figures = []
+    for (dataset, _), cells in alike.items():
+        panels = []
+        for x in ("macs", "params"):
+            points = points_of(cells, x, "test.top1_error")
+            if len({p[0] for p in points}) > 1:
+                panels.append(cost_panel(points, x, looks(collection)))
+        if panels:
+            title = "Cost against error" + (f" on {dataset}" if len(alike) > 1 else "")
+            caption = "Test error, mean over seeds; bars are standard deviations over seeds."
+            figures.append(Figure(title, caption, panels))
+    return figures
+
+
+def cost_panel(points: Sequence[Point], x: str, look: Mapping[str, Look]) -> Panel:
+    """A point a cell; the names stand at the right, in the order of the errors."""
+
+    def draw(axis: Any) -> None:
+        for size, mean, sd, name in points:
+            style = look[name]
+            bar = dict(color=color(style), marker=MARKERS[style.style], markersize=5, capsize=3)
+            axis.errorbar([size], [mean], yerr=[sd] if sd else None, linestyle="none", **bar)
+        axis.set(xlabel=AXES[x], ylabel="test error, %")
+        sizes = [p[0] for p in points]
+        if max(sizes) > 3 * min(sizes):
+            logarithmic(axis)
+        else:
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.xaxis.set_major_formatter(FuncFormatter(engineering))
+        axis.margins(0.08)
+        name_points(axis, points)
+
+    return panel(draw, f"test error against {AXES[x]}: " + ", ".join(p[3] for p in points))
+
+
+def name_points(axis: Any, points: Sequence[Point]) -> None:
+    """Names to the right of the axis, no two on one another, each with a line to its point."""
+    low, high = axis.get_ylim()
+    ordered = sorted(points, key=lambda p: p[1])
+    apart = min(0.058, 1 / max(len(points) - 1, 1))  # of the axis' height
+    at: list[float] = []
+    for p in ordered:
+        wanted = (p[1] - low) / (high - low)
+        at.append(max(wanted, at[-1] + apart) if at else wanted)
+    over = max(at[-1] - 1.0, 0.0)
+    for i in reversed(range(len(at))):  # pushed down from the top again
+        at[i] = min(at[i] - over, at[i + 1] - apart) if i + 1 < len(at) else at[i] - over
+    for p, y in zip(ordered, at, strict=True):
+        axis.annotate(
+            p[3],
+            xy=(p[0], p[1]),
+            xytext=(1.04, y),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8,
+            arrowprops=dict(
+                arrowstyle="-", color=INK, alpha=0.4, linewidth=0.6, shrinkA=0, shrinkB=4
+            ),
+            annotation_clip=False,
+        )

@@ -1,0 +1,96 @@
+"""The folder of a sweep: the names of its files, read and written, and the folders of its runs."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict, cast
+
+from cnn_archs.config import new_override
+from cnn_archs.errors import DataError
+from cnn_archs.files import Kinds, lock, read_checked, write_json
+from cnn_archs.run_dir import RESULT, RunDir
+
+WANTED: Kinds = {"title": str, "seeds": int, "cells": dict}
+OPTIONAL: Kinds = {
+    "overrides": list,
+    "notes": str,
+    "comparisons": list,
+    "x": str,
+    "groups": dict,
+    "columns": list,
+    "reach": list,
+}
+
+
+class Stated(TypedDict):
+    """A sweep as its file stated it. cells: {name: [experiment, key=value, ...]}."""
+
+    title: str
+    seeds: int
+    cells: dict[str, list[str]]
+    overrides: NotRequired[list[str]]
+    notes: NotRequired[str]
+    comparisons: NotRequired[list[dict[str, str]]]
+    x: NotRequired[str]
+    groups: NotRequired[dict[str, list[str]]]
+    columns: NotRequired[list[str]]
+    reach: NotRequired[list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class SweepDir:
+    """The folder of a sweep: CELL/seedN is the RunDir of a seed of a cell."""
+
+    path: Path
+
+    @property
+    def _stated(self) -> Path:
+        return self.path / "sweep.json"
+
+    def run(self, cell: str, seed: int) -> RunDir:
+        return RunDir(self.path / cell / f"seed{seed}")
+
+    def runs(self, cell: str, seeds: int) -> list[RunDir]:
+        """The runs of the first `seeds` seeds of a cell, and of all other seeds that are there."""
+        there = [path.name.removeprefix("seed") for path in (self.path / cell).glob("seed*")]
+        every = {*range(seeds), *(int(seed) for seed in there if seed.isdecimal())}
+        return [self.run(cell, seed) for seed in sorted(every)]
+
+    def has_sweep(self) -> bool:
+        return self._stated.is_file()
+
+    def stated(self) -> Stated:
+        """The sweep as its file stated it."""
+        stated = read_checked(self._stated, WANTED, OPTIONAL)
+        for name, cell in stated["cells"].items():
+            if not (isinstance(cell, list) and cell and all(isinstance(s, str) for s in cell)):
+                raise DataError(f"{self._stated} is damaged: the cell {name} is no list of texts")
+            stated["cells"][name] = list(map(new_override, cell))
+        stated["overrides"] = list(map(new_override, stated.get("overrides", [])))
+        return cast(Stated, stated)
+
+    def write_stated(self, stated: Mapping[str, Any]) -> None:
+        write_json(self._stated, stated)
+
+    def write_result(self, cell: str, result: Mapping[str, Any]) -> None:
+        """Writes the result of all seeds of a cell."""
+        write_json(self.path / cell / RESULT, result)
+
+    def result_files(self) -> list[Path]:
+        """The results of single seeds that are there."""
+        return sorted(self.path.glob(f"*/*/{RESULT}"))
+
+    def lock(self, part: int, parts: int) -> AbstractContextManager[None]:
+        """Holds one of the `parts` of this sweep; ConfigError if another process holds it."""
+        return lock(self.path / part_lock(part, parts))
+
+    def other_locks(self, parts: int) -> list[Path]:
+        """The lock files of a division into another number of parts."""
+        found = self.path.glob(part_lock("*", "*"))
+        return [path for path in found if not path.match(part_lock("*", parts))]
+
+
+def part_lock(part: int | str, parts: int | str) -> str:
+    """The name of the lock file of a part of a sweep."""
+    return f"part{part}of{parts}.lock"

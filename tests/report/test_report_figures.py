@@ -1,0 +1,281 @@
+"""The report's figures: what is drawn is what the runs logged."""
+
+import json
+import re
+import statistics
+
+import matplotlib
+import pytest
+from fake_sweep import degradation, workdir, write_json
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from cnn_archs.report import layer_plots, learning_curves, read_runs, scatter, svg
+from cnn_archs.report.runs import Cell, Collection, Run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return degradation(tmp_path_factory.mktemp("sweep"), seeds=3)
+
+
+@pytest.fixture(scope="module")
+def sweep(folder):
+    (found,) = read_runs.collect([folder])
+    return found
+
+
+@pytest.fixture
+def axis():
+    figure, axis = plt.subplots()
+    yield axis
+    plt.close(figure)
+
+
+def logged(folder, cell, split, seed):
+    lines = (folder / cell / f"seed{seed}" / "metrics.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines if line.endswith("}")]
+    return {p["step"]: 100 * p["top1_error"] for p in found if p["split"] == split}
+
+
+def test_curves_are_dashed_for_training_bold_for_testing_and_thin_for_seeds(sweep, folder, axis):
+    learning_curves.draw_curves(axis, sweep.cell("plain20"), "black")
+    lines = axis.get_lines()
+    assert len(lines) == 8  # three seeds and their mean, of train and test
+    *seeds, train, _, _, _, test = lines
+    assert train.get_linestyle() == "--" and test.get_linestyle() == "-"
+    assert test.get_linewidth() > train.get_linewidth() > max(s.get_linewidth() for s in seeds)
+    for line, split in ((train, "train"), (test, "test")):
+        of_seeds = [logged(folder, "plain20", split, seed) for seed in range(3)]
+        assert list(line.get_xdata()) == list(of_seeds[0])
+        means = [statistics.fmean(one[step] for one in of_seeds) for step in of_seeds[0]]
+        assert list(line.get_ydata()) == pytest.approx(means)
+    assert list(seeds[2].get_ydata()) == pytest.approx(
+        list(logged(folder, "plain20", "train", 2).values())
+    )
+
+
+def test_a_run_that_is_not_finished_is_a_thin_line_only(sweep, folder, axis):
+    learning_curves.draw_curves(axis, sweep.cell("resnet56"), "black")
+    *_, third, mean = axis.get_lines()
+    assert list(third.get_xdata()) == [500] and list(mean.get_xdata()) == [500, 1000, 1500]
+    of_seeds = [logged(folder, "resnet56", "test", seed)[1500] for seed in (0, 1)]
+    assert mean.get_ydata()[-1] == pytest.approx(statistics.fmean(of_seeds))
+
+
+def test_long_logs_are_averaged_over_the_images_in_between():
+    lines = [dict(step=s, top1_error=s / 1000, examples=100 * (1 + s % 2)) for s in range(1, 301)]
+    steps, errors = learning_curves.series(lines)
+    assert len(steps) == 150 and steps[:2] == [2, 4] and steps[-1] == 300
+    assert errors[0] == pytest.approx(100 * (0.001 * 200 + 0.002 * 100) / 300)
+
+
+def test_the_axis_shows_the_last_errors_well(sweep):
+    top, cut = learning_curves.highest(sweep.cells)
+    assert cut and top == pytest.approx(2.2 * max(c for c in last_errors(sweep)))
+
+
+def last_errors(sweep):
+    for cell in sweep.cells:
+        for split in ("train", "test"):
+            yield from (100 * lines[-1]["top1_error"] for lines in cell.lines(split).values())
+
+
+def test_plain_is_left_and_residual_right(sweep):
+    (figure,) = learning_curves.curves(sweep)
+    assert [[k.label for k in p.legend] for p in figure.panels] == [
+        ["plain20", "plain56"],
+        ["resnet20", "resnet56"],
+    ]
+    assert ">plain<" in figure.panels[0].svg and ">residual<" in figure.panels[1].svg
+    assert [k.look.color for p in figure.panels for k in p.legend] == [0, 1, 0, 1]
+
+
+def test_runs_on_two_datasets_are_two_figures(tmp_path):
+    for name, dataset in (("a", "cifar10"), ("b", "mnist")):
+        run = workdir(tmp_path / name, name, 0, 0.1, 0.1)
+        tree = json.loads((run / "result.json").read_text())
+        write_json(run / "result.json", {**tree, "dataset": dataset})
+    both = read_runs.collect([tmp_path / "a", tmp_path / "b"])
+    assert [c.title for c in both] == ["Runs on cifar10", "Runs on mnist"]
+    mixed = Collection("t", "", [c for one in both for c in one.cells])
+    titles = [figure.title for figure in learning_curves.curves(mixed)]
+    assert titles == [f"Training and test error on {d}" for d in ("cifar10", "mnist")]
+
+
+def test_the_gap_by_depth_has_means_and_deviations(sweep, folder):
+    points = scatter.points_of(sweep.cells[:2], "depth", "test.top1_error")
+    for (depth, mean, sd, name), seeds in zip(points, ((0, 1, 2), (0, 1)), strict=True):
+        values = [logged(folder, name, "test", seed)[1500] for seed in seeds]
+        assert name == f"plain{depth:g}"
+        assert mean == pytest.approx(statistics.fmean(values))
+        assert sd == pytest.approx(statistics.stdev(values))
+    figure = scatter.against(sweep)
+    assert figure.title == "The gap by depth" and [k.label for k in figure.legend] == [
+        "plain",
+        "residual",
+    ]
+
+
+@pytest.mark.parametrize(
+    "model, name, depth",
+    [
+        (dict(kind="basic", blocks=[9, 9, 9]), "x", 56),
+        (dict(kind="bottleneck", blocks=[3, 4, 6, 3]), "x", 50),
+        (dict(column="C"), "vgg_c_cifar", 16),
+        (dict(column="A-LRN"), "x", 11),
+        (dict(), "plain110 warm", None),
+    ],
+)
+def test_depths(model, name, depth):
+    run = Run(None, config={"model": model})
+    assert Cell(name, "", (), [run]).depth == depth
+
+
+def test_cost_is_drawn_where_it_differs_and_depth_is_not_the_question(sweep):
+    assert scatter.costs(sweep) == []
+    plain = Collection("t", "", sweep.cells)
+    (figure,) = scatter.costs(plain)
+    assert [p.says.split(":")[0] for p in figure.panels] == [
+        "test error against multiply-adds",
+        "test error against parameters",
+    ]
+    assert all(f">{cell.name}<" in figure.panels[0].svg for cell in sweep.cells)
+    assert scatter.costs(Collection("t", "", sweep.cells[:1])) == []
+
+
+def test_names_of_points_do_not_lie_on_one_another(axis):
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    scatter.name_points(axis, [(0.5, 0.97 + i / 1000, 0.0, str(i)) for i in range(8)])
+    at = [text.xyann[1] for text in axis.texts]
+    assert max(at) <= 1.0 + 1e-9 and all(b - a > 0.05 for a, b in zip(at, at[1:], strict=False))
+
+
+def test_responses_and_gradients_are_those_of_the_diagnostics(sweep):
+    plain = sweep.cell("plain20")
+    assert layer_plots.steps_of(plain) == [0, 1500]
+    responses = layer_plots.measured(plain, "response_sd", 1500)
+    assert responses == pytest.approx([2 / (i + 1) for i in range(19)])
+    norms = layer_plots.measured(plain, "gradient_norm", 0)
+    assert norms == pytest.approx([2 / (i + 1) for i in range(20)])
+    norms = layer_plots.measured(plain, "gradient_norm", 1500)
+    assert norms == pytest.approx([0.2 / (i + 1) for i in range(20)])
+    assert "at step 1,500;" in layer_plots.responses(sweep).caption
+    assert layer_plots.responses(Collection("t", "", [])) is None
+    assert layer_plots.gradients(Collection("t", "", [])) is None
+
+
+def diagnosed_at(name, *of_seeds, finished=(0,)):
+    """A cell whose seeds, 0, 1, ..., are diagnosed at these steps: the norm says at which."""
+    runs = [
+        Run(
+            "x",
+            result={"seeds": [seed]} if seed in finished else {},
+            diagnostics=[
+                {"step": s, "seed": seed, "layers": [{"name": "a", "gradient_norm": s + seed + 1}]}
+                for s in steps
+            ],
+        )
+        for seed, steps in enumerate(of_seeds)
+    ]
+    return Cell(name, "", (), runs)
+
+
+def moments(*of_cells):
+    return layer_plots.moments(Collection("t", "", of_cells))
+
+
+def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
+    """The moments of 16,000 steps that are diagnosed every 1,000: 0, 1,000, 8,000 and 16,000."""
+    whole = diagnosed_at("a", range(0, 16001, 1000))
+    assert moments(whole) == [{"a": 0}, {"a": 1000}, {"a": 8000}, {"a": 16000}]
+    figure = layer_plots.gradients(Collection("t", "", [whole]))
+    said = [p.says for p in figure.panels]
+    assert said == [f"norm at step {s} of a" for s in ("0", "1,000", "8,000", "16,000")]
+    half = diagnosed_at("b", range(0, 3001, 1000), finished=())
+    assert moments(whole, half)[2:] == [{"a": 8000}, {"a": 16000, "b": 3000}]
+    begun = diagnosed_at("b", [0], finished=())
+    assert moments(whole, begun) == [{"a": 0, "b": 0}, {"a": 1000}, {"a": 8000}, {"a": 16000}]
+    assert moments(begun) == [{"b": 0}] and moments(diagnosed_at("c", [0, 9])) == [
+        *({"c": 0}, {"c": 9}),
+    ]
+
+
+@pytest.mark.parametrize("highest, labels", [(0.25, {"0.05", "0.2"}), (70.0, {"0.1", "10"})])
+def test_norms_are_labeled_with_plain_numbers_however_far_apart_they_are(highest, labels):
+    norms = (0.04, 0.08, highest)
+    layers_of = [{"name": f"layer{i}", "gradient_norm": n} for i, n in enumerate(norms)]
+    run = Run("x", diagnostics=[{"step": 0, "seed": 0, "layers": layers_of}])
+    figure = layer_plots.gradients(Collection("t", "", [Cell("a", "", (), [run])]))
+    svg = figure.panels[0].svg
+    assert "math" not in svg and "$" not in svg
+    assert labels <= set(re.findall(r">([\d.]+)</text>", svg))
+
+
+def test_a_seed_that_is_not_finished_leaves_the_others_as_they_are():
+    cell = diagnosed_at("a", [0, 10, 20], [0, 10])
+    assert layer_plots.steps_of(cell) == [0, 10, 20]
+    assert layer_plots.measured(cell, "gradient_norm", 10) == [11]  # of seed 0 alone
+    both = diagnosed_at("a", [0, 10, 20], [0, 10], finished=())
+    assert layer_plots.steps_of(both) == [0, 10]
+    assert layer_plots.measured(both, "gradient_norm", 10) == [11.5]
+
+
+def test_damage_is_error_by_amount(sweep):
+    amounts, means, sds = layer_plots.damage(sweep.cell("plain20"), "rotate")
+    assert amounts == [0, 1, 2, 4] and means == pytest.approx([1, 6, 11, 21])
+    assert sds == pytest.approx([0] * 4, abs=1e-9)
+    assert len(layer_plots.robustness(sweep).panels) == 4
+
+
+def test_the_warm_up_is_drawn_where_there_is_one(tmp_path):
+    deep = workdir(tmp_path / "deep", "resnet110", 0, 0.06, 0.01, depth=110)
+    (runs,) = read_runs.collect([deep])
+    figure = learning_curves.warm_up(runs)
+    assert [p.says.split(",")[0] for p in figure.panels] == [
+        "training error",
+        "learning rate at the beginning",
+    ]
+    assert learning_curves.warm_up(Collection("t", "", [])) is None
+
+
+def test_colors_and_fonts_are_the_page_s(sweep):
+    (figure,) = learning_curves.curves(sweep)
+    for panel in figure.panels:
+        assert "var(--c1)" in panel.svg and "currentColor" in panel.svg
+        assert "font-family" not in panel.svg and "<metadata" not in panel.svg
+        assert not [c for c in (svg.INK, svg.GRID, "#fe") if c in panel.svg]
+
+
+@pytest.fixture
+def drawn_png(monkeypatch):
+    """The axes of each figure that is saved."""
+    saved = []
+    monkeypatch.setattr(plt, "close", lambda figure: saved.append(figure.axes))
+    return saved
+
+
+def test_the_picture_of_one_run_is_error_and_loss_by_epoch(tmp_path, drawn_png):
+    """Two seeds, of which one has no error left: there is no logarithm of 0 to be drawn."""
+    lines = [
+        dict(split=split, seed=seed, step=10 * epoch, epoch=epoch, examples=50)
+        | dict(top1_error=0.25 / epoch * (1 - seed), loss=1 / epoch)
+        for split in ("train", "val", "test")
+        for seed in (0, 1)
+        for epoch in (1, 2, 4)
+    ]
+    made = dict(name="lenet5", dataset="mnist", protocol="single", seeds=[0, 1], steps=40)
+    made |= dict(seconds=1.0, images_per_second=2000.0, params=61706, macs=416520)
+    write_json(tmp_path / "result.json", made | dict(test=dict(top1_error=[0.0625, 0.0])))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert learning_curves.write_png(tmp_path).read_bytes().startswith(b"\x89PNG")
+    ((error, loss),) = drawn_png
+    means = {line.get_label(): line for line in error.get_lines() if line.get_linewidth() > 1}
+    assert list(means) == ["train", "held out", "test"] and len(error.get_lines()) == 9
+    for line in means.values():
+        assert list(line.get_xdata()) == [1, 2, 4]
+        assert list(line.get_ydata()) == pytest.approx([12.5, 6.25, 3.125])
+    assert error.get_yscale() == loss.get_yscale() == "log"
+    assert list(loss.get_lines()[0].get_ydata()) == pytest.approx([1, 0.5, 0.25])
+    assert error.figure.get_suptitle() == "lenet5 on mnist, 2 seeds"
