@@ -85,7 +85,7 @@ class Memory:
     def divides(self, at_once: int) -> bool:
         """Can the batch be computed so many images at a time?"""
         try:
-            check_batch(self.batch, at_once, bn_group=getattr(self.experiment.model, "bn_group", 0))
+            check_batch(self.batch, at_once, bn_group=self.experiment.model.bn_group)
         except ConfigError:
             return False
         return at_once % self.shared_by == 0
