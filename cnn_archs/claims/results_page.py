@@ -11,7 +11,7 @@ from cnn_archs.report import tables
 from cnn_archs.report.printed_values import short
 from cnn_archs.report.read_runs import grouped, within
 from cnn_archs.report.runs import Collection
-from cnn_archs.table import Table
+from cnn_archs.report.table import Table
 
 Verdicts = Sequence[Mapping[str, Any]]  # of verdicts.evaluate
 

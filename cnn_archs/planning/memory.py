@@ -2,15 +2,15 @@
 
 from math import prod
 
-from cnn_archs.data.streaming import AHEAD
+from cnn_archs.data.loading.streaming import AHEAD
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Experiment
+from cnn_archs.optim.recipe import check_batch
 from cnn_archs.planning import xla_memory
 from cnn_archs.planning.input_rate import Intake
 from cnn_archs.planning.xla_memory import Program
-from cnn_archs.train.placement import Placed
-from cnn_archs.train.recipe import check_batch
-from cnn_archs.train.seeds import SeedAxis
+from cnn_archs.training.placement import Placed
+from cnn_archs.training.seeds import SeedAxis
 
 BETWEEN_STEPS = ("parameters", "optimizer", "statistics", "dataset")
 

@@ -8,14 +8,14 @@ import jax
 
 from cnn_archs.experiment import Experiment
 from cnn_archs.models.summary import summarize, totals
+from cnn_archs.optim.recipe import Recipe
 from cnn_archs.planning import input_rate, throughput, xla_memory
 from cnn_archs.planning.devices import Kind
 from cnn_archs.planning.input_rate import Intake
 from cnn_archs.planning.memory import Memory
 from cnn_archs.planning.throughput import Bounds, Estimate, Measured
-from cnn_archs.train.placement import placed
-from cnn_archs.train.recipe import Recipe
-from cnn_archs.train.seeds import fastest
+from cnn_archs.training.placement import placed
+from cnn_archs.training.seeds import fastest
 
 
 def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import models
-from cnn_archs.data.threads import cores
-from cnn_archs.files import reading
+from cnn_archs.data.loading.threads import cores
 from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK, Kind, is_of
 from cnn_archs.planning.sweep_cost import Speed, rate
 from cnn_archs.report import provenance
 from cnn_archs.run_dir import read_result
+from cnn_archs.runtime.files import reading
 
 INPUT = ("crop", "color", "augment", "standardize")  # sections that cost time on the devices
 

@@ -17,13 +17,14 @@ import jax
 import numpy as np
 
 from cnn_archs import models
-from cnn_archs.cluster import mesh as meshes
-from cnn_archs.compiler_options import known, once
+from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError, user_errors
+from cnn_archs.evaluate.step import compile_eval, eval_step_of
 from cnn_archs.experiment import Classifier, Experiment
-from cnn_archs.train import steps
-from cnn_archs.train.placement import Placed
-from cnn_archs.train.recipe import Rules
+from cnn_archs.optim.recipe import Rules
+from cnn_archs.runtime.compiler_options import known, once
+from cnn_archs.training import steps
+from cnn_archs.training.placement import Placed
 
 # Quick to compile; the buffers are those of the default options, or a few bytes from them.
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
@@ -100,13 +101,13 @@ def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> i
     net, mesh, layers = on
     batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
     model, halves = widened(net.model)
-    step = steps.eval_step_of(model, made.loss, net.inputs.prepare(ones(experiment)))
+    step = eval_step_of(model, made.loss, net.inputs.prepare(ones(experiment)))
     arguments = [
         jax.ShapeDtypeStruct((batch, *delivered(experiment)), np.uint8),
         jax.ShapeDtypeStruct((batch,), np.int32),
         jax.ShapeDtypeStruct((batch,), np.bool_),
     ]
-    jitted = steps.compile_eval(step, mesh, resident=False)
+    jitted = compile_eval(step, mesh, resident=False)
     variables = first_state(net, made).variables
     variables = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),

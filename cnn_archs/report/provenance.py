@@ -1,7 +1,7 @@
 """Reads what made a result from its `made`: of one run, or of the seeds of a sweep's cell.
 
 `made` has the facts of the process that wrote the result: command, python, packages, git_commit and
-others. `made.parts` lists who made which steps (see train/history.py), in results that are newer
+others. `made.parts` lists who made which steps (see training/history.py), in results that are newer
 than that. In a merged result `made.by_seed` has all this for each seed, and `made` itself only what
 the seeds have alike.
 """

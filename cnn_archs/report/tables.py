@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from cnn_archs.report import provenance
 from cnn_archs.report.runs import Cell, Collection
+from cnn_archs.report.table import Table
 from cnn_archs.report.text import mean_sd, protocol_of
 from cnn_archs.report.time_to_error import reach
-from cnn_archs.table import Table
 
 SPLITS = {
     "test": "test",

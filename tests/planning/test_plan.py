@@ -14,16 +14,16 @@ from PIL import Image
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.claims import verdicts
-from cnn_archs.data import sources
+from cnn_archs.data.datasets import sources
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
 from cnn_archs.planning import devices, input_rate, memory, plan_text, throughput, xla_memory
 from cnn_archs.planning.plan import plan
 from cnn_archs.planning.throughput import Bounds, Estimate
 from cnn_archs.run_dir import results_in
-from cnn_archs.train.assemble import Part, assemble
-from cnn_archs.train.placement import placed
-from cnn_archs.train.seeds import IN_TURN
+from cnn_archs.training.build import Part, assemble
+from cnn_archs.training.placement import placed
+from cnn_archs.training.seeds import IN_TURN
 
 H100 = devices.find("h100")
 
