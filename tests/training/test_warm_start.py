@@ -21,7 +21,9 @@ FROM_A = "conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8"  # VGG, section 3.1
 def experiment(model, *more):
     common = ["data.batch_size=9", "steps=1", "eval_batch_size=360", "model.num_classes=10"]
     small = ["model.width=0.03125"] if model.startswith("vgg") else []
-    return resolve(configs.load("lenet5_digits", [f"model.name={model}", *small, *common, *more]))
+    return resolve(
+        configs.load_config("lenet5_digits", [f"model.name={model}", *small, *common, *more])
+    )
 
 
 def saved(workdir, *arguments):
