@@ -187,7 +187,7 @@ def test_each_cell_of_alexnets_gains_changes_what_it_says():
     assert changed("tanh") == ["model.activation"] and changed("no_lrn") == ["model.lrn"]
     assert changed("pool_apart") == ["model.pool"] and changed("no_dropout") == ["model.dropout"]
     assert changed("no_augmentation") == ["crop.name", "crop.pixels", "mirror"]
-    assert changed("colors") == ["color.name", "color.sigma"]
+    assert changed("colours") == ["color.name", "color.sigma"]
     rates = {(c.model.activation, c.schedule.learning_rate) for n, c in grid.items() if "fig" in n}
     assert rates == {(a, r) for a in ("relu", "tanh") for r in MODULES["alexnet_gains"].RATES}
     for cell in (c for c in grid if c.startswith("figure_1")):  # no regularization of any kind

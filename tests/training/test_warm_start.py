@@ -11,6 +11,7 @@ from cnn_archs import config as configs
 from cnn_archs.checkpoints import Checkpoints
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
+from cnn_archs.run_dir import RunDir
 from cnn_archs.training import loop, warm_start
 from cnn_archs.training.build import Part, assemble
 from cnn_archs.training.seeds import SeedAxis
@@ -31,7 +32,7 @@ def saved(workdir, *arguments):
     c = experiment(*arguments)
     workdir.mkdir(exist_ok=True)
     assemble(Part(c, workdir)).save(Checkpoints(workdir / "checkpoints"))
-    (workdir / "config.json").write_text(c.to_json())
+    RunDir(workdir).write_config(c.config)
     return workdir
 
 
