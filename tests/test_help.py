@@ -61,11 +61,11 @@ def test_each_command_has_an_example_and_each_example_is_right(command, help_of)
         arguments, overrides = cli.parse(words)
         sweep = arguments.config if command == "sweep" else vars(arguments).get("sweep")
         if sweep:
-            assert grid.cells(grid.load(sweep), Path("runs"), overrides)
+            assert grid.list_cells(grid.load_sweep(sweep), Path("runs"), overrides)
         elif getattr(arguments, "config", None):
-            configs.load(arguments.config, overrides)
+            configs.load_config(arguments.config, overrides)
         if getattr(arguments, "compare", None):
-            configs.load(arguments.compare, arguments.compare_overrides)
+            configs.load_config(arguments.compare, arguments.compare_overrides)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

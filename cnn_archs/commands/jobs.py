@@ -14,7 +14,7 @@ from cnn_archs.commands.shared import (
 from cnn_archs.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cnn_archs.launch.job import Request
+    from cnn_archs.launch.job import JobRequest
 
 CLUSTERS = {"slurm": ("hours", "dry_run", "slurm"), "kubernetes": ("image", "volume")}
 HOURS = 24.0  # time limit of a SLURM job
@@ -113,13 +113,13 @@ def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     options = parse_slurm_options(arguments)
     if arguments.dry_run:
-        script = slurm.script(request, options)
+        script = slurm.batch_script(request, options)
         return emit(arguments, {"script": script}, script)
 
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.runtime.files import write_errors
 
-    with writing(request.workdir):
-        jobs = slurm.submit(request, options, arguments.main)
+    with write_errors(request.workdir):
+        jobs = slurm.submit_jobs(request, options, arguments.main)
     number = jobs[0]["id"].partition("_")[0]
     document = {
         "job": number,
@@ -132,7 +132,7 @@ def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
     emit(arguments, document, format_submission(document))
 
 
-def print_jobset(arguments: argparse.Namespace, request: "Request") -> None:
+def print_jobset(arguments: argparse.Namespace, request: "JobRequest") -> None:
     """Print the manifest of a JobSet. Raises ConfigError if a flag that it needs is missing."""
     from cnn_archs.launch import kubernetes
 
@@ -144,7 +144,7 @@ def print_jobset(arguments: argparse.Namespace, request: "Request") -> None:
             "--workdir must be an absolute path inside the pods: --volume is mounted at its parent"
         )
     manifest = kubernetes.manifest(request, arguments.image, arguments.volume)
-    emit(arguments, manifest, kubernetes.text(manifest))
+    emit(arguments, manifest, kubernetes.manifest_yaml(manifest))
 
 
 def format_submission(document: dict[str, Any]) -> str:
@@ -160,9 +160,9 @@ def format_submission(document: dict[str, Any]) -> str:
     return "\n".join(f"{key:8} {value}" for key, value in rows.items())
 
 
-def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "Request":
+def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRequest":
     """Build the request for a scheduler. Raises ConfigError if it or its config is wrong."""
-    from cnn_archs.launch.job import Request
+    from cnn_archs.launch.job import JobRequest
 
     if bool(arguments.config) == bool(arguments.sweep):
         raise ConfigError("submit needs either --config=EXPERIMENT or --sweep=SWEEP")
@@ -184,7 +184,7 @@ def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "Reque
         command.append(f"--cells={arguments.cells}")
     if arguments.seeds:
         command.append(f"--seeds={arguments.seeds}")
-    return Request(
+    return JobRequest(
         name=workdir.name,
         command=(*command, *(f"--config.{override}" for override in overrides)),
         workdir=workdir,
@@ -203,12 +203,12 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
     for flag, default in (("jobs", 1), ("cells", ""), ("seeds", 0)):
         if getattr(arguments, flag) != default:
             raise ConfigError(f"--{flag} is for a sweep: give --sweep=SWEEP instead of --config")
-    config = configs.load(arguments.config, overrides)
+    config = configs.load_config(arguments.config, overrides)
     folder = RunDir(workdir)
     if folder.has_checkpoints():
         from cnn_archs.training import loop
 
-        loop.check_config(folder, configs.plain(config))
+        loop.check_config(folder, configs.to_plain_dict(config))
 
 
 def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:
@@ -217,8 +217,8 @@ def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[st
 
     if arguments.nodes != 1:
         raise ConfigError("--nodes: each job of a sweep runs on one node; use --jobs=N for more")
-    stated = scheduler.stated_by(arguments.sweep, arguments.seeds)
-    found = grid.cells(stated, workdir, overrides, split_names(arguments.cells))
+    stated = scheduler.load_with_seeds(arguments.sweep, arguments.seeds)
+    found = grid.list_cells(stated, workdir, overrides, split_names(arguments.cells))
     finished = [cell.is_done() for cell in found]  # raises if a cell holds another config's run
     if all(finished):
         raise ConfigError(f"{workdir}: all {len(found)} cells are trained")

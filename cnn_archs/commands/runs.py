@@ -123,24 +123,24 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Train an experiment, or resume its training, and evaluate it in full at the end."""
     from cnn_archs import config as configs
 
-    config = configs.load(arguments.config, overrides)
+    config = configs.load_config(arguments.config, overrides)
     workdir = Path(arguments.workdir or default_workdir(arguments.config))
     if arguments.processes:
         sys.exit(train_in_processes(arguments))
 
     from cnn_archs.distributed import multihost
-    from cnn_archs.experiment import start
+    from cnn_archs.experiment import start_experiment
     from cnn_archs.report import text as report
-    from cnn_archs.runtime.files import writing
-    from cnn_archs.runtime.signals import PIPED, end_with_parent, stop_requests
+    from cnn_archs.runtime.files import write_errors
+    from cnn_archs.runtime.signals import ENDS_WITH_STDIN, end_with_parent, stop_requests
     from cnn_archs.training import loop
 
-    if os.environ.get(PIPED):
+    if os.environ.get(ENDS_WITH_STDIN):
         end_with_parent()
     multihost.start(arguments.coordinator, arguments.num_processes, arguments.process_id)
-    with multihost.together(), writing(workdir):
+    with multihost.together(), write_errors(workdir):
         with stop_requests():
-            result = loop.train(start(config), workdir)
+            result = loop.train(start_experiment(config), workdir)
         if not multihost.first():
             return
         # Importing matplotlib takes half a second, which must not delay the first step.
@@ -166,7 +166,7 @@ def train_in_processes(arguments: argparse.Namespace) -> int:
     if len(flags) == len(arguments.argv):
         at = flags.index("--processes")
         del flags[at : at + 2]
-    return local.run(flags, arguments.processes)
+    return local.run_processes(flags, arguments.processes)
 
 
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -179,7 +179,9 @@ def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.evaluate import runs
     from cnn_archs.report import text as report
 
-    result = runs.evaluate(workdirs, arguments.protocol, arguments.split, arguments.precise_stats)
+    result = runs.evaluate_runs(
+        workdirs, arguments.protocol, arguments.split, arguments.precise_stats
+    )
     emit(arguments, result, report.result_table(result))
 
 
@@ -198,10 +200,10 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
     from cnn_archs.evaluate import robustness
     from cnn_archs.report import text as report
     from cnn_archs.run_dir import RunDir
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.runtime.files import write_errors
 
-    with writing(workdirs[0]):
-        found = robustness.robustness(workdirs[0])
+    with write_errors(workdirs[0]):
+        found = robustness.measure_robustness(workdirs[0])
         RunDir(workdirs[0]).write_evaluation("robustness", found)
     emit(arguments, found, report.robustness_table(found))
 
@@ -219,14 +221,14 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     found: list[tuple[str, str]] = []
     for f in arguments.images:
         found += image_folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
-    run = predict.opened(require_workdir(arguments))
-    predictions = predict.predict(run, [Path(path) for _, path in found])
+    run = predict.load_predictor(require_workdir(arguments))
+    predictions = predict.predict_files(run, [Path(path) for _, path in found])
     if arguments.sheet:
-        from cnn_archs.runtime.files import writing
+        from cnn_archs.runtime.files import write_errors
         from cnn_archs.visualize import pictures
 
         sheet = Path(arguments.sheet)
-        with writing(sheet.parent):
+        with write_errors(sheet.parent):
             pictures.predictions(run, predictions, sheet)
     if arguments.format == "csv":  # the form of a submission to Kaggle
         rows = zip((name for name, _ in found), predictions, strict=True)
@@ -247,9 +249,9 @@ def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(f"there is no file {arguments.image}")
 
     from cnn_archs.report.table import Table
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.runtime.files import write_errors
     from cnn_archs.visualize import pictures
 
-    with writing(workdir):
+    with write_errors(workdir):
         done = pictures.of_run(workdir, Path(arguments.image) if arguments.image else None)
     emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

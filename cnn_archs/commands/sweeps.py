@@ -57,11 +57,11 @@ def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
         return print_sweep_costs(arguments, folder, overrides)
 
     from cnn_archs.report import text as report
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.runtime.files import write_errors
     from cnn_archs.sweeps import scheduler
 
-    with writing(folder):
-        done = scheduler.sweep(
+    with write_errors(folder):
+        done = scheduler.train_sweep(
             arguments.config,
             folder,
             overrides=overrides,
@@ -88,24 +88,24 @@ def print_sweep_costs(arguments: argparse.Namespace, folder: Path, overrides: li
     device = scheduler.probe().device
     os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are only traced, which needs no accelerator
     from cnn_archs.claims import verdicts
-    from cnn_archs.experiment import outline
+    from cnn_archs.experiment import resolve_settings
     from cnn_archs.planning import sweep_cost
-    from cnn_archs.run_dir import results_in
+    from cnn_archs.run_dir import list_results
     from cnn_archs.sweep_dir import SweepDir
     from cnn_archs.sweeps import grid
 
-    stated = scheduler.stated_by(arguments.config, arguments.seeds)
-    found = grid.cells(stated, folder, overrides, split_names(arguments.cells))
-    files = [*results_in(verdicts.RESULTS), *SweepDir(folder).result_files()]
+    stated = scheduler.load_with_seeds(arguments.config, arguments.seeds)
+    found = grid.list_cells(stated, folder, overrides, split_names(arguments.cells))
+    files = [*list_results(verdicts.RESULTS), *SweepDir(folder).result_files()]
     known = sweep_cost.speeds(files, device)
-    by_name: dict[str, list[grid.Cell]] = {}
+    by_name: dict[str, list[grid.SweepCell]] = {}
     for cell in found:
         by_name.setdefault(cell.name, []).append(cell)
     rows = []
     for name, cells in by_name.items():
-        one = outline(cells[0].loaded())
+        one = resolve_settings(cells[0].load_config())
         cost = sweep_cost.cost(
-            one.model, one.image_shape, grid.steps_of(cells[0]), one.recipe.batch_size, known
+            one.model, one.image_shape, grid.training_steps(cells[0]), one.recipe.batch_size, known
         )
-        rows.append((name, len(cells), cost, grid.states(cells)))
+        rows.append((name, len(cells), cost, grid.describe_progress(cells)))
     emit(arguments, sweep_cost.document(rows), sweep_cost.table(rows, device))
