@@ -15,14 +15,16 @@ from cnn_archs.errors import UserError, first_line
 from cnn_archs.files import reading
 from cnn_archs.run_dir import read_result
 
-SEEDS = 3  # networks that a mean is of, at least
+FEWEST_SEEDS = 3  # networks that a mean is of, at least
 
 
 class Refused(Exception):
     """Why a file is no evidence, or not enough."""
 
 
-def values(source: Mapping[str, str], metric: str, protocol: str, folder: Path) -> list[float]:
+def values_of_seeds(
+    source: Mapping[str, str], metric: str, protocol: str, folder: Path
+) -> list[float]:
     """One value a seed, by seed. metric: `test.loss`.
 
     source: {experiment, result}; the latter is a file in `folder`, or a pattern of several files
@@ -35,21 +37,23 @@ def values(source: Mapping[str, str], metric: str, protocol: str, folder: Path) 
         raise Refused(f"there is no {source['result']}")
     found: dict[int, float] = {}
     for path in paths:
-        for seed, value in values_of(path, source["experiment"], metric, protocol).items():
+        for seed, value in values_in_file(path, source["experiment"], metric, protocol).items():
             if seed in found:
                 raise Refused(f"{source['result']}: seed {seed} counts twice")
             found[seed] = value
-    if len(found) < SEEDS:
-        raise Refused(f"{source['result']}: {len(found)} of the {SEEDS} networks that are needed")
+    if len(found) < FEWEST_SEEDS:
+        raise Refused(
+            f"{source['result']}: {len(found)} of the {FEWEST_SEEDS} networks that are needed"
+        )
     return [found[seed] for seed in sorted(found)]
 
 
-def values_of(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
+def values_in_file(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
     """{seed: value} of one file. Refused, by its name, where it is no evidence."""
     try:
         with reading(path):
             result = read_result(path)
-            check(result, experiment, protocol)
+            refuse_unless_evidence(result, experiment, protocol)
             split, _, name = metric.partition(".")
             if split not in result:
                 raise Refused(f"it has no {split}")
@@ -59,7 +63,7 @@ def values_of(path: Path, experiment: str, metric: str, protocol: str) -> dict[i
         raise Refused(f"{path.parent.name}/{path.name}: {e}") from e
 
 
-def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
+def refuse_unless_evidence(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
     """Refused unless `result` is of that experiment, complete, under that protocol."""
     made = result.get("made", {}).get("config")
     if made is None:

@@ -12,7 +12,7 @@ from cnn_archs import config as configs
 from cnn_archs.claims.checks import CHECKS
 from cnn_archs.errors import DataError, first_line
 
-FILE = configs.EXPERIMENTS / "claims.toml"
+CLAIMS_FILE = configs.EXPERIMENTS / "claims.toml"
 SECTIONS = {"papers", "needs", "claim", "not_covered"}
 SOURCE = {"experiment", "result"}  # a file of results/, or a pattern of several
 BOUNDS = ("at most", "at least")
@@ -64,13 +64,13 @@ EXACT = COMMON | {"check", "within", "disputed"}
 MEASURED = COMMON | {"metric", "protocol", "tolerance", "bound", "ours", "higher", "lower"}
 
 
-def load(path: Path = FILE) -> Claims:
+def load_claims(path: Path = CLAIMS_FILE) -> Claims:
     """The file, validated. DataError for anything in it that is not as it should be."""
     try:
         tree = tomllib.loads(path.read_text())
         require(not tree.keys() - SECTIONS, f"no section {', '.join(tree.keys() - SECTIONS)}")
         papers, needs = tree["papers"], tree["needs"]
-        claims = [claim_of(table, papers, needs) for table in tree["claim"]]
+        claims = [parse_claim(table, papers, needs) for table in tree["claim"]]
         twice = [id for id, n in Counter(c.id for c in claims).items() if n > 1]
         require(not twice, f"there are two claims {', '.join(twice)}")
         for gap in tree["not_covered"]:
@@ -86,7 +86,9 @@ def require(condition: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def claim_of(table: dict[str, Any], papers: Mapping[str, str], needs: Mapping[str, str]) -> Claim:
+def parse_claim(
+    table: dict[str, Any], papers: Mapping[str, str], needs: Mapping[str, str]
+) -> Claim:
     """A [[claim]] table as a Claim; ValueError, which names the claim, where it is wrong."""
     where = f"claim {table.get('id', '?')}"
     missing = {"id", "paper", "source", "says", "value"} - table.keys()
@@ -95,7 +97,7 @@ def claim_of(table: dict[str, Any], papers: Mapping[str, str], needs: Mapping[st
     if "check" not in table:
         unknown = table.keys() - MEASURED - {"needs"}
         require(not unknown, f"{where}: no key {', '.join(sorted(unknown))}")
-        check_measured(table, needs, where)
+        check_measured_claim(table, needs, where)
         return Claim(**table)
     require(table["check"] in CHECKS, f"{where}: no check {table['check']}")
     arguments = {k: v for k, v in table.items() if k not in EXACT}
@@ -107,7 +109,7 @@ def claim_of(table: dict[str, Any], papers: Mapping[str, str], needs: Mapping[st
     return Claim(**stated, arguments=arguments)
 
 
-def check_measured(table: dict[str, Any], needs: Mapping[str, str], where: str) -> None:
+def check_measured_claim(table: dict[str, Any], needs: Mapping[str, str], where: str) -> None:
     """ValueError where a claim of errors lacks a part, or has parts that exclude each other."""
     require(table.get("needs", "") in ("", *needs), f"{where}: no need {table.get('needs')}")
     sources = {key for key in ("ours", "higher", "lower") if key in table}

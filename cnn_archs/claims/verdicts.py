@@ -34,26 +34,26 @@ UNITS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01
 WIDEST = 28  # characters of a value in the table
 
 
-def evaluate(claims: Claims, results: Path = RESULTS) -> list[dict[str, Any]]:
+def evaluate_claims(claims: Claims, results: Path = RESULTS) -> list[dict[str, Any]]:
     """For `claims --format=json`: each claim with its status, and what was found."""
-    return [verdict(c, claims.needs, results) for c in claims.claims]
+    return [evaluate_claim(c, claims.needs, results) for c in claims.claims]
 
 
-def verdict(claim: Claim, needs: Mapping[str, str], results: Path) -> dict[str, Any]:
+def evaluate_claim(claim: Claim, needs: Mapping[str, str], results: Path) -> dict[str, Any]:
     """{id, paper, source, says, value, status, ...}: what a claim says, and what is found of it."""
     stated = {k: v for k, v in dataclasses.asdict(claim).items() if v or k == "value"}
     if claim.check:
-        return {**stated, **computed(claim)}
+        return {**stated, **evaluate_exact(claim)}
     try:
         if not claim.ours and not claim.higher:
             raise evidence.Refused("")
-        return {**stated, **measured(claim, results)}
+        return {**stated, **evaluate_measured(claim, results)}
     except evidence.Refused as e:
         why = (f"needs {needs[claim.needs]}" if claim.needs else "", str(e))
         return {**stated, "status": "not run", "reason": "; ".join(filter(None, why))}
 
 
-def computed(claim: Claim) -> dict[str, Any]:
+def evaluate_exact(claim: Claim) -> dict[str, Any]:
     """Status and finding of an exact claim. DataError where its check does not take it."""
     try:
         found = in_unit(CHECKS[claim.check](**claim.arguments), claim.unit)
@@ -82,11 +82,11 @@ def agrees(found: Any, value: Any, within: float) -> bool:
     return abs(found - value) <= within + (0.0 if whole else 1e-6 * abs(value))
 
 
-def measured(claim: Claim, results: Path) -> dict[str, Any]:
+def evaluate_measured(claim: Claim, results: Path) -> dict[str, Any]:
     """Status and finding of a claim of errors. evidence.Refused where there are no results."""
 
     def read(source: Mapping[str, str], metric: str) -> list[float]:
-        found = evidence.values(source, metric, claim.protocol, results)
+        found = evidence.values_of_seeds(source, metric, claim.protocol, results)
         return [in_unit(v, claim.unit) for v in found]
 
     several = isinstance(claim.metric, list)
@@ -96,16 +96,18 @@ def measured(claim: Claim, results: Path) -> dict[str, Any]:
     parts = []
     for metric, value in pairs:
         if claim.ours:
-            parts.append(against(read(claim.ours, metric), value, claim.tolerance, claim.bound))
+            parts.append(
+                compare_mean(read(claim.ours, metric), value, claim.tolerance, claim.bound)
+            )
         else:
             high, low = read(claim.higher, metric), read(claim.lower, metric)
-            parts.append(between(high, low, value, claim.tolerance))
+            parts.append(compare_means(high, low, value, claim.tolerance))
     missed = [p for p in parts if p["status"] == "missed"]
     merged = {k: [p[k] for p in parts] if several else parts[0][k] for k in parts[0]}
     return {**merged, "status": "missed" if missed else "reproduced"}
 
 
-def against(sample: Sequence[float], value: float, tolerance: float, bound: str) -> dict:
+def compare_mean(sample: Sequence[float], value: float, tolerance: float, bound: str) -> dict:
     """A mean against a printed value; missed_by: what it is above that, if it is missed."""
     mean = statistics.fmean(sample)
     away = mean - value
@@ -115,7 +117,9 @@ def against(sample: Sequence[float], value: float, tolerance: float, bound: str)
     return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
 
 
-def between(high: Sequence[float], low: Sequence[float], value: Any, tolerance: float) -> dict:
+def compare_means(
+    high: Sequence[float], low: Sequence[float], value: Any, tolerance: float
+) -> dict:
     """The difference of two means: above 0 by Welch's test, and as printed, if a value is.
 
     missed_by: what it is above the printed difference, or above 0.
@@ -128,40 +132,40 @@ def between(high: Sequence[float], low: Sequence[float], value: Any, tolerance: 
     return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
 
 
-def failures(found: Sequence[Mapping[str, Any]]) -> list[str]:
+def failed_claims(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """The ids of exact claims that are not met; of disputed ones, those that are."""
     return [
         f["id"] for f in found if f.get("check") and (f["status"] == "exact") == ("disputed" in f)
     ]
 
 
-def text(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
+def format_verdicts(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
     """For a person: a line a claim, then what is missed and why, and what the others need."""
     heads = ("status", "claim", "source", "printed", "found")
-    lines = [(f["status"], f["id"], f["source"], printed(f), written_found(f)) for f in found]
+    lines = [(f["status"], f["id"], f["source"], format_printed(f), format_found(f)) for f in found]
     counts = Counter(f["status"] for f in found)
     total = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
     parts = (
         Table(heads, lines, words=(0, 1, 2)).text(),
-        missed(found),
-        needed(claims, found),
+        format_missed(found),
+        format_needs(claims, found),
         f"{len(found)} claims: {total}; {len(claims.not_covered)} tables, figures and statements "
         "without a claim",
     )
     return "\n\n".join(filter(None, parts))
 
 
-def missed(found: Sequence[Mapping[str, Any]]) -> str:
+def format_missed(found: Sequence[Mapping[str, Any]]) -> str:
     """A line for each claim that is missed: by how much, or why."""
     lines = [
-        (f["id"], f.get("disputed") or written(f.get("missed_by", "found otherwise")))
+        (f["id"], f.get("disputed") or format_value(f.get("missed_by", "found otherwise")))
         for f in found
         if f["status"] == "missed"
     ]
     return Table(("missed", "by or because"), lines, words=(0, 1)).text() if lines else ""
 
 
-def needed(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
+def format_needs(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
     """How many claims are not run for want of what."""
     counts = Counter(f.get("needs", "") for f in found if f["status"] == "not run")
     otherwise = "a result: --format=json says of which experiment"
@@ -169,13 +173,13 @@ def needed(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
     return Table(("not run", "needs"), lines, words=(0, 1)).text() if lines else ""
 
 
-def printed(found: Mapping[str, Any], widest: int = WIDEST) -> str:
+def format_printed(found: Mapping[str, Any], widest: int = WIDEST) -> str:
     """The printed value with its unit."""
-    value = written(found["value"], widest)
+    value = format_value(found["value"], widest)
     return f"{value} {found['unit']}" if "unit" in found and value != "higher" else value
 
 
-def written(value: Any, widest: int = WIDEST) -> str:
+def format_value(value: Any, widest: int = WIDEST) -> str:
     """A value in the table; what is longer than `widest` is cut."""
     if isinstance(value, bool) or not isinstance(value, int | float | list):
         said = str(value)
@@ -185,18 +189,21 @@ def written(value: Any, widest: int = WIDEST) -> str:
         said = f"{value:.7g}" if abs(value) < 1e4 else f"{value:,.0f}"
     else:
         nested = any(isinstance(v, list) for v in value)
-        parts = [" ".join(map(written, v)) if isinstance(v, list) else written(v) for v in value]
+        parts = [
+            " ".join(map(format_value, v)) if isinstance(v, list) else format_value(v)
+            for v in value
+        ]
         said = ("; " if nested or "," in "".join(parts) else ", ").join(parts)
     return said if len(said) <= widest else said[: widest - 3] + "..."
 
 
-def written_found(found: Mapping[str, Any]) -> str:
+def format_found(found: Mapping[str, Any]) -> str:
     """What was found: of networks, with standard deviation and number."""
     if "found" not in found:
         return ""
     several = isinstance(found["found"], list)
     if "seeds" not in found or several:
-        return written(found["found"])
+        return format_value(found["found"])
     if "sd" in found:
         return f"{found['found']:.2f} ± {found['sd']:.2f} ({found['seeds']})"
     return f"{found['found']:+.3g}, p = {found['p']:.2g}"

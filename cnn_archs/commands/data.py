@@ -48,6 +48,6 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.visualize import pictures
 
     with writing(output.parent):
-        done = pictures.variants(start(config), output, arguments.images, arguments.variants)
+        done = pictures.write_variants(start(config), output, arguments.images, arguments.variants)
     text = f"{done['file']}: {done['images']} images and {done['variants']} variants of each"
     emit(arguments, done, text)

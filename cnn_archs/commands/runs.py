@@ -110,7 +110,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
         # matplotlib takes half a second: not before a step.
         from cnn_archs.report import learning_curves
 
-        learning_curves.write_png(workdir)
+        learning_curves.write_curves_png(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
 
 
@@ -174,18 +174,18 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
     stated = sweep.stated_by(arguments.config, arguments.seeds)
     found = grid.cells(stated, folder, overrides, names_of(arguments.cells))
     files = [*results_in(verdicts.RESULTS), *SweepDir(folder).result_files()]
-    known = sweep_cost.speeds(files, device)
+    known = sweep_cost.measured_speeds(files, device)
     by_name: dict[str, list[grid.Cell]] = {}
     for cell in found:
         by_name.setdefault(cell.name, []).append(cell)
     rows = []
     for name, cells in by_name.items():
         one = outline(cells[0].loaded())
-        cost = sweep_cost.cost(
+        cost = sweep_cost.training_cost(
             one.model, one.image_shape, grid.steps_of(cells[0]), one.recipe.batch_size, known
         )
         rows.append((name, len(cells), cost, grid.states(cells)))
-    emit(arguments, sweep_cost.document(rows), sweep_cost.table(rows, device))
+    emit(arguments, sweep_cost.cost_document(rows), sweep_cost.cost_table(rows, device))
 
 
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -243,7 +243,7 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
         sheet = Path(arguments.sheet)
         with writing(sheet.parent):
-            pictures.predictions(run, predictions, sheet)
+            pictures.write_predictions(run, predictions, sheet)
     if arguments.format == "csv":  # as Kaggle's competitions take it
         rows = zip((name for name, _ in found), predictions, strict=True)
         print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
@@ -267,5 +267,5 @@ def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.visualize import pictures
 
     with writing(workdir):
-        done = pictures.of_run(workdir, Path(arguments.image) if arguments.image else None)
+        done = pictures.write_figures(workdir, Path(arguments.image) if arguments.image else None)
     emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

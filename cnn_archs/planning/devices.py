@@ -11,7 +11,7 @@ import numpy as np
 from cnn_archs.errors import ConfigError, nearest
 
 
-class Kind(NamedTuple):
+class DeviceSpec(NamedTuple):
     """One device. Peaks: dense FLOP/s; memory: bytes; bandwidths: bytes a second.
 
     bfloat16, default, high, highest: peaks for networks in bfloat16, and in float32 at each
@@ -50,7 +50,7 @@ class Kind(NamedTuple):
 # cloud's machine with eight L4 (100 Gbit/s), a chip's share of what a pod has: 25 Gbit/s of v5e, 50
 # of v5p, 100 of v6e; those of v4 are a guess. Hosts of TPUs: the virtual machines that slices have.
 # fmt: off
-TABLE: dict[str, tuple[Any, ...]] = {
+DEVICES: dict[str, tuple[Any, ...]] = {
     #                  TFLOP/s          GB   part     GB/s            devices
     #       bf16  default   high highest memory used  memory link network fabric host
     "v100": ( 15.7,  15.7,  15.7,  15.7,  32, 0.75,   900, 150,  6.25,    8, 8, r"V100-SXM2-32GB"),
@@ -71,39 +71,39 @@ TABLE: dict[str, tuple[Any, ...]] = {
 OF_PEAK, OF_BANDWIDTH = 0.6, 0.8
 
 
-def find(name: str) -> Kind:
+def find_device(name: str) -> DeviceSpec:
     """The kind `name`; `cpu` is this machine, measured now. ConfigError for an unknown one."""
     if name == "cpu":
         return this_machine()
-    if name not in TABLE:
-        near = nearest(name, [*TABLE, "cpu"])
+    if name not in DEVICES:
+        near = nearest(name, [*DEVICES, "cpu"])
         hint = f"; did you mean {near}?" if near else ""
-        raise ConfigError(f"--kind={name}: not one of cpu, {', '.join(TABLE)}{hint}")
-    *peaks, memory, usable, bandwidth, link, network, fabric, host, called = TABLE[name]
+        raise ConfigError(f"--kind={name}: not one of cpu, {', '.join(DEVICES)}{hint}")
+    *peaks, memory, usable, bandwidth, link, network, fabric, host, called = DEVICES[name]
     flops = [1e12 * peak for peak in peaks]
     speeds = [1e9 * speed for speed in (bandwidth, link, network)]
-    return Kind._make([name, *flops, 1e9 * memory, usable, *speeds, fabric, host, called])
+    return DeviceSpec._make([name, *flops, 1e9 * memory, usable, *speeds, fabric, host, called])
 
 
-def is_of(device_kind: str, kind: Kind) -> bool:
+def is_called(device_kind: str, kind: DeviceSpec) -> bool:
     """Is a device that jax calls `device_kind` of this kind?"""
     return bool(re.search(rf"\b(?:{kind.called})$", device_kind))
 
 
-def this_machine() -> Kind:
+def this_machine() -> DeviceSpec:
     """All cores as one device: products of matrices and copies, timed for half a second.
 
     Several are taken for so many machines with 10 Gbit/s between them.
     """
     a, large = np.ones((768, 768), np.float32), np.ones(8_000_000, np.float32)
-    flops = 2 * 768**3 / fastest(lambda: a @ a)
-    bandwidth = 2 * large.nbytes / fastest(large.copy)
+    flops = 2 * 768**3 / fastest_seconds(lambda: a @ a)
+    bandwidth = 2 * large.nbytes / fastest_seconds(large.copy)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rest = (memory, 1.0, bandwidth, 1.25e9, 1.25e9, 1, 1, "cpu")
-    return Kind._make(["cpu", *(flops,) * 4, *rest])
+    return DeviceSpec._make(["cpu", *(flops,) * 4, *rest])
 
 
-def fastest(run: Callable[[], object]) -> float:
+def fastest_seconds(run: Callable[[], object]) -> float:
     """Seconds of the fastest of its runs in a quarter of a second."""
     found: list[float] = []
     until = time.perf_counter() + 0.25

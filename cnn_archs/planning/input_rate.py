@@ -24,7 +24,7 @@ PHOTOGRAPH = 115_000
 SAMPLE = 64  # images that are looked at, of a dataset that is there
 
 
-class Intake(NamedTuple):
+class InputVolume(NamedTuple):
     """images: trained on; counted: now, or by a table of known datasets. resident: all of them are
     on the devices, `held` bytes with those to test on, and read once; else each is read in each
     epoch. stored: bytes of an image on the disk; of resident ones, of its pixels. sample: some of
@@ -41,22 +41,22 @@ class Intake(NamedTuple):
     sent: int
 
 
-def intake(experiment: Experiment) -> Intake:
+def input_volume(experiment: Experiment) -> InputVolume:
     """That of `experiment`. DataError for a dataset that is neither there nor known."""
     dataset = experiment.dataset
-    images, counted = count(dataset)
+    images, counted = count_images(dataset)
     if dataset.in_memory:
         _, tested = sources.SIZES.get(dataset.name, (0, images // 5))
         everything = images + dataset.holdout + tested
         pixels = prod(dataset.stored_shape)
-        return Intake(images, counted, True, everything * (pixels + 4), pixels, (), 4)
-    some = sample(dataset)
+        return InputVolume(images, counted, True, everything * (pixels + 4), pixels, (), 4)
+    some = sample_images(dataset)
     size = sum(map(len, some)) // len(some) if some else PHOTOGRAPH
     h, w = experiment.inputs.crop.delivered
-    return Intake(images, counted, False, 0, size, some, h * w * experiment.image_shape[2] + 4)
+    return InputVolume(images, counted, False, 0, size, some, h * w * experiment.image_shape[2] + 4)
 
 
-def count(dataset: Dataset) -> tuple[int, bool]:
+def count_images(dataset: Dataset) -> tuple[int, bool]:
     """(images to train on, counted?): by the dataset, or as it is known to be."""
     try:
         return dataset.training_images(), True
@@ -66,7 +66,7 @@ def count(dataset: Dataset) -> tuple[int, bool]:
         return sources.SIZES[dataset.name][0] - dataset.holdout, False
 
 
-def sample(dataset: Dataset) -> tuple[bytes, ...]:
+def sample_images(dataset: Dataset) -> tuple[bytes, ...]:
     """Images all over the dataset, encoded; none where it is not there."""
     try:
         records = sources.records(dataset.name, "train", dataset.data_dir)
@@ -76,10 +76,10 @@ def sample(dataset: Dataset) -> tuple[bytes, ...]:
     return tuple(records[int(i)].encoded for i in some)
 
 
-def decoded_by_a_core(crop: Crop, images: Sequence[bytes], seconds: float = 1.0) -> float:
+def decoding_rate_of_a_core(crop: Crop, images: Sequence[bytes], seconds: float = 1.0) -> float:
     """Images a second on one core of this machine, whatever else it does meanwhile: `images`, or a
     drawn one of the usual size, are decoded and cropped as in training, again and again."""
-    encoded = cycle(images or [photograph()])
+    encoded = cycle(images or [draw_photograph()])
     random = np.random.default_rng(0)
     choose_box = partial(crop.on_host, rng=random)
     done, start = 0, time.thread_time()
@@ -90,7 +90,7 @@ def decoded_by_a_core(crop: Crop, images: Sequence[bytes], seconds: float = 1.0)
     return done / (time.thread_time() - start)
 
 
-def photograph() -> bytes:
+def draw_photograph() -> bytes:
     """A JPEG of 500x375 and about 110 kB, with details of all sizes."""
     random = np.random.default_rng(0)
     image = np.zeros((375, 500, 3))

@@ -6,30 +6,30 @@ from cnn_archs.data.streaming import AHEAD
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Experiment
 from cnn_archs.planning import xla_memory
-from cnn_archs.planning.input_rate import Intake
-from cnn_archs.planning.xla_memory import Program
+from cnn_archs.planning.input_rate import InputVolume
+from cnn_archs.planning.xla_memory import StepBytes
 from cnn_archs.train.assemble import Placed
 from cnn_archs.train.recipe import check_batch
 
 BETWEEN_STEPS = ("parameters", "optimizer", "statistics", "dataset")
 
 
-class Memory:
+class DeviceMemory:
     """Bytes of one device, by what they are for. together: all seeds in one program."""
 
-    def __init__(self, experiment: Experiment, on: Placed, taken: Intake, *, together: bool):
+    def __init__(self, experiment: Experiment, on: Placed, taken: InputVolume, *, together: bool):
         self.experiment, self.on, self.net, self.taken = experiment, on, on.net, taken
         recipe = experiment.recipe
         self.rules = recipe.rules(float(recipe.steps_per_epoch(taken.images)))
         self.batch, self.shared_by = recipe.batch_size, on.mesh.shape["data"]
         self.seeds = len(experiment.seeds)
         self.at_a_time = self.seeds if together else 1
-        self.programs: dict[int, Program] = {}
+        self.programs: dict[int, StepBytes] = {}
 
-    def program(self, at_once: int) -> Program:
+    def program(self, at_once: int) -> StepBytes:
         """That of a step whose gradients are computed `at_once` images at a time."""
         if at_once not in self.programs:
-            made = xla_memory.training(self.experiment, self.on, self.rules, at_once)
+            made = xla_memory.training_bytes(self.experiment, self.on, self.rules, at_once)
             self.programs[at_once] = made
         return self.programs[at_once]
 
@@ -54,7 +54,7 @@ class Memory:
     def evaluation(self, size: int) -> dict[str, int]:
         """While `size` images are evaluated."""
         step = self.training(max(self.programs))
-        activations = xla_memory.evaluating(self.experiment, self.on, self.rules, size)
+        activations = xla_memory.evaluation_bytes(self.experiment, self.on, self.rules, size)
         return {name: step[name] for name in BETWEEN_STEPS} | {
             "activations": self.at_a_time * activations,
             "batch": self.delivered(size),
@@ -62,7 +62,7 @@ class Memory:
 
     def delivered(self, images: int) -> int:
         """Of a batch's images and labels: gathered on the device, or sent there ahead of need."""
-        each = prod(xla_memory.delivered(self.experiment)) + 4
+        each = prod(xla_memory.delivered_shape(self.experiment)) + 4
         batches = 1 if self.taken.resident else AHEAD + 1
         return batches * each * -(-images // self.shared_by)
 

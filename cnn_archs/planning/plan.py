@@ -9,15 +9,17 @@ import jax
 from cnn_archs.experiment import Experiment
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.planning import input_rate, throughput, xla_memory
-from cnn_archs.planning.devices import Kind
-from cnn_archs.planning.input_rate import Intake
-from cnn_archs.planning.memory import Memory
-from cnn_archs.planning.throughput import Bounds, Estimate, Measured
+from cnn_archs.planning.devices import DeviceSpec
+from cnn_archs.planning.input_rate import InputVolume
+from cnn_archs.planning.memory import DeviceMemory
+from cnn_archs.planning.throughput import MeasuredRun, SpeedEstimate, StepBounds
 from cnn_archs.train.assemble import placed
 from cnn_archs.train.recipe import Recipe
 
 
-def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) -> dict[str, Any]:
+def make_plan(
+    experiment: Experiment, kind: DeviceSpec, cores: int, files: Iterable[Path]
+) -> dict[str, Any]:
     """The plan of `experiment` for as many devices of `kind` as jax sees here.
 
     cores: of each host, that decode. files: results; those count that such devices gave. The plan:
@@ -29,12 +31,12 @@ def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) 
     """
     recipe, on = experiment.recipe, placed(experiment)
     net, mesh = on.net, on.mesh
-    taken = input_rate.intake(experiment)
+    taken = input_rate.input_volume(experiment)
     together = taken.resident and mesh.size == 1 and kind.name != "cpu"
-    held = Memory(experiment, on, taken, together=together)
+    held = DeviceMemory(experiment, on, taken, together=together)
     size = totals(summarize(net.model, net.image_shape))
     trained = totals(summarize(net.model, net.image_shape, train=True))
-    lasts = length(recipe, taken.images, len(experiment.seeds)) | {
+    lasts = training_length(recipe, taken.images, len(experiment.seeds)) | {
         "batch_a_device": held.batch // held.shared_by
     }
     # An addition and a multiplication in each pass: forward, for the gradients of maps and of
@@ -52,15 +54,15 @@ def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) 
             "flops_a_step": passes * trained["macs"] * recipe.batch_size,
         },
         "training": {"images": taken.images, "counted": taken.counted, **lasts},
-        "reading": reading(taken, lasts),
-        "memory": fit(held, kind, recipe.at_once),
+        "reading": bytes_to_read(taken, lasts),
+        "memory": memory_fit(held, kind, recipe.at_once),
     }
-    known = throughput.measured(files, experiment.config, size["macs"], kind)
-    decoding = None if taken.resident else decoded(held, kind, cores)
-    return found | paced(found, held, kind, known, decoding)
+    known = throughput.measured_runs(files, experiment.config, size["macs"], kind)
+    decoding = None if taken.resident else decoding_rate(held, kind, cores)
+    return found | time_and_input(found, held, kind, known, decoding)
 
 
-def length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
+def training_length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
     """Batches, steps and epochs of a training on so many images, and seeds."""
     steps = recipe.total_steps(images)
     return {
@@ -72,7 +74,7 @@ def length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
     }
 
 
-def reading(taken: Intake, lasts: dict[str, Any]) -> dict[str, Any]:
+def bytes_to_read(taken: InputVolume, lasts: dict[str, Any]) -> dict[str, Any]:
     """Bytes from the disk and to the devices."""
     once = taken.images * taken.stored
     passes = 1 if taken.resident else lasts["epochs"] * lasts["seeds"]
@@ -86,7 +88,7 @@ def reading(taken: Intake, lasts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
+def memory_fit(held: DeviceMemory, kind: DeviceSpec, at_once: int) -> dict[str, Any]:
     """Bytes of one device against those that it has, and what would fit if this does not.
 
     micro_batch: the largest that would, or None. evaluation: with eval_batch_size images.
@@ -103,16 +105,18 @@ def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
         "fits": all(fits.values()),
         "training_fits": fits["training"],
         "micro_batch": None if fits["training"] else held.fitting_part(usable, at_once),
-        "analysed_by": analyst(held, kind, in_parts=at_once < held.batch or not fits["training"]),
+        "analysed_by": analysis_source(
+            held, kind, in_parts=at_once < held.batch or not fits["training"]
+        ),
     }
 
 
-def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
+def analysis_source(held: DeviceMemory, kind: DeviceSpec, *, in_parts: bool) -> str:
     """Who says so, and what is to be known of it."""
     said = f"XLA's analysis for {jax.default_backend()}, jax {jax.__version__}"
     if kind.name != jax.default_backend():
         said += f"; temporaries on {kind.name} are others"
-    if xla_memory.widened(held.net.model)[1] > 1:
+    if xla_memory.as_float32(held.net.model)[1] > 1:
         said += "; of bfloat16, half of what float32 takes"
     if held.net.model.remat and not held.net.model.scan_blocks:
         said += "; without what remat saves, which XLA undoes on a CPU"
@@ -121,9 +125,9 @@ def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
     return said
 
 
-def decoded(held: Memory, kind: Kind, cores: int) -> dict[str, Any]:
+def decoding_rate(held: DeviceMemory, kind: DeviceSpec, cores: int) -> dict[str, Any]:
     """How many images a second all hosts decode, by what one core of this one does now."""
-    each = input_rate.decoded_by_a_core(held.net.inputs.crop, held.taken.sample)
+    each = input_rate.decoding_rate_of_a_core(held.net.inputs.crop, held.taken.sample)
     threads = held.experiment.dataset.threads or cores
     hosts = -(-held.on.mesh.size // kind.host)
     return {
@@ -135,18 +139,18 @@ def decoded(held: Memory, kind: Kind, cores: int) -> dict[str, Any]:
     }
 
 
-def paced(
+def time_and_input(
     found: dict[str, Any],
-    held: Memory,
-    kind: Kind,
-    known: Sequence[Measured],
+    held: DeviceMemory,
+    kind: DeviceSpec,
+    known: Sequence[MeasuredRun],
     decoding: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """{time, input, measured} of a plan, whose other parts are `found`."""
     experiment, batch = held.experiment, held.batch
     parts = batch // experiment.recipe.at_once
     of_step = held.program(batch // parts)
-    arithmetic, memory = throughput.roofline(
+    arithmetic, memory = throughput.roofline_seconds(
         kind,
         found["network"]["flops_a_step"] / held.shared_by,
         parts * (of_step.traffic or 0),
@@ -154,12 +158,12 @@ def paced(
         experiment.matmul_precision,
     )
     share = batch / held.shared_by  # images of a device
-    roof = Estimate("roofline", share / max(arithmetic, memory), "peaks of the kind")
-    reduced = throughput.all_reduce(kind, of_step.params, held.shared_by)
+    roof = SpeedEstimate("roofline", share / max(arithmetic, memory), "peaks of the kind")
+    reduced = throughput.all_reduce_seconds(kind, of_step.params, held.shared_by)
     read = batch / decoding["images_per_second"] if decoding else 0.0
     expected = [
-        row(e, Bounds(share / e.images_per_second, reduced, read), found["training"])
-        for e in throughput.estimates(known, found["network"]["macs"], kind, roof)
+        time_row(e, StepBounds(share / e.images_per_second, reduced, read), found["training"])
+        for e in throughput.speed_estimates(known, found["network"]["macs"], kind, roof)
     ]
     wanted = batch / expected[0]["step"][0]
     return {
@@ -169,7 +173,7 @@ def paced(
             "memory": memory,
             "all_reduce": reduced,
             "gradients": of_step.params,
-            "all_reduce_is": throughput.all_reduce_in_words(kind, held.shared_by),
+            "all_reduce_is": throughput.all_reduce_formula(kind, held.shared_by),
             "all_reduce_bytes": 2 * (held.shared_by - 1) * of_step.params // held.shared_by,
             "input": read,
         },
@@ -179,7 +183,7 @@ def paced(
     }
 
 
-def row(estimate: Estimate, bounds: Bounds, lasts: dict[str, Any]) -> dict[str, Any]:
+def time_row(estimate: SpeedEstimate, bounds: StepBounds, lasts: dict[str, Any]) -> dict[str, Any]:
     """An estimate with its [least, most] seconds: of a step, and of all steps of all seeds without
     and with the limit that the input is."""
     steps = lasts["steps"] * lasts["seeds"]

@@ -13,14 +13,14 @@ from cnn_archs.table import Table
 from cnn_archs.train.progress import clock
 
 
-class Speed(NamedTuple):
+class MeasuredSpeed(NamedTuple):
     """Of a training that was: multiply-adds of the network, and images a second."""
 
     macs: int
     images_per_second: float
 
 
-class Cost(NamedTuple):
+class TrainingCost(NamedTuple):
     """steps: None where the number of images is not known; seconds: None where no speed is."""
 
     params: int
@@ -29,33 +29,33 @@ class Cost(NamedTuple):
     seconds: float | None
 
 
-def speeds(files: Iterable[Path], device: str) -> list[Speed]:
+def measured_speeds(files: Iterable[Path], device: str) -> list[MeasuredSpeed]:
     """Those of the result files that were made on `device`, as a result says it."""
     found = []
     for path in files:
         result = read_result(path)
         with reading(path):
             if result.get("device") == device and result.get("macs"):
-                found.append(Speed(result["macs"], result["images_per_second"]))
+                found.append(MeasuredSpeed(result["macs"], result["images_per_second"]))
     return found
 
 
-def cost(
+def training_cost(
     model: Network,
     image_shape: tuple[int, int, int],
     steps: int | None,
     batch_size: int,
-    known: Sequence[Speed],
-) -> Cost:
+    known: Sequence[MeasuredSpeed],
+) -> TrainingCost:
     """Of training `model` for so many steps, at the rate of multiply-adds of what is `known`."""
     size = totals(summarize(model, image_shape))
     if steps is None or not known:
-        return Cost(size["params"], size["macs"], steps, None)
-    seconds = steps * batch_size * size["macs"] / rate(size["macs"], known)
-    return Cost(size["params"], size["macs"], steps, seconds)
+        return TrainingCost(size["params"], size["macs"], steps, None)
+    seconds = steps * batch_size * size["macs"] / expected_mac_rate(size["macs"], known)
+    return TrainingCost(size["params"], size["macs"], steps, seconds)
 
 
-def rate(macs: int, known: Sequence[Speed]) -> float:
+def expected_mac_rate(macs: int, known: Sequence[MeasuredSpeed]) -> float:
     """Multiply-adds a second, of one image, for a network of so many.
 
     A mean of the known ones, which counts them by the inverse square of how far they are in size:
@@ -66,7 +66,7 @@ def rate(macs: int, known: Sequence[Speed]) -> float:
     return math.exp(sum(w * x for w, x in zip(near, logs, strict=True)) / sum(near))
 
 
-def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
+def cost_table(rows: Sequence[tuple[str, int, TrainingCost, str]], device: str) -> str:
     """For a person. rows: (cell, seeds, cost of one, state)."""
     heads = ("cell", "seeds", "parameters", "multiply-adds", "steps", "about", "state")
     lines = []
@@ -81,7 +81,7 @@ def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
     return f"{Table(heads, lines).text()}\n\n{about}, by what networks near them in size took there"
 
 
-def document(rows: Sequence[tuple[str, int, Cost, str]]) -> list[dict[str, Any]]:
+def cost_document(rows: Sequence[tuple[str, int, TrainingCost, str]]) -> list[dict[str, Any]]:
     """For --format=json."""
     return [
         {"cell": name, "seeds": seeds, **one._asdict(), "state": state}

@@ -22,15 +22,20 @@ from typing import Any, NamedTuple
 from cnn_archs import models
 from cnn_archs.data.threads import cores
 from cnn_archs.files import reading
-from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK, Kind, is_of
-from cnn_archs.planning.sweep_cost import Speed, rate
+from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK, DeviceSpec, is_called
+from cnn_archs.planning.sweep_cost import MeasuredSpeed, expected_mac_rate
 from cnn_archs.report import provenance
 from cnn_archs.run_dir import read_result
 
-INPUT = ("crop", "color", "augment", "standardize")  # sections that cost time on the devices
+INPUT_SECTIONS = (
+    "crop",
+    "color",
+    "augment",
+    "standardize",
+)  # sections that cost time on the devices
 
 
-class Measured(NamedTuple):
+class MeasuredRun(NamedTuple):
     """A training that was, on so many devices of the kind that is asked for. seconds: of a seed."""
 
     file: str
@@ -43,7 +48,7 @@ class Measured(NamedTuple):
     alike: bool  # its network, batch and precision are those that are planned
 
 
-class Estimate(NamedTuple):
+class SpeedEstimate(NamedTuple):
     """Images a second on one device, and where that comes from: measured, near or roofline."""
 
     source: str
@@ -51,7 +56,7 @@ class Estimate(NamedTuple):
     by: str
 
 
-class Bounds(NamedTuple):
+class StepBounds(NamedTuple):
     """Seconds of a step: on the devices, of the all-reduce, and of the input, 0 where images are
     on the devices."""
 
@@ -76,9 +81,9 @@ class Bounds(NamedTuple):
         return max(self._fields, key=lambda name: getattr(self, name))
 
 
-def measured(
-    files: Iterable[Path], config: dict[str, Any], macs: int, kind: Kind
-) -> list[Measured]:
+def measured_runs(
+    files: Iterable[Path], config: dict[str, Any], macs: int, kind: DeviceSpec
+) -> list[MeasuredRun]:
     """Those of the result files that were made on devices of this kind; on a CPU, with as many
     cores as are here. config: as in a result."""
     found = []
@@ -86,15 +91,15 @@ def measured(
         result = read_result(path)
         with reading(path):
             device = re.fullmatch(r"(\d+) x (.*)", result.get("device") or "")
-            if not device or not result.get("macs") or not is_of(device[2], kind):
+            if not device or not result.get("macs") or not is_called(device[2], kind):
                 continue
-            used = {part.get("cpus") for part in provenance.parts(result["made"])}
+            used = {part.get("cpus") for part in provenance.made_of_parts(result["made"])}
             if kind.name == "cpu" and used != {cores()}:
                 continue  # of another machine
-            alike = result["macs"] == macs and is_alike(result, config)
+            alike = result["macs"] == macs and is_same_work(result, config)
             seconds = result["seconds"] / len(result["seeds"])
             of = (result["macs"], result["images_per_second"], seconds, result["steps"])
-            found.append(Measured(shown(path), int(device[1]), *of, result["name"], alike))
+            found.append(MeasuredRun(shown(path), int(device[1]), *of, result["name"], alike))
     return found
 
 
@@ -103,7 +108,7 @@ def shown(path: Path) -> str:
     return "/".join(path.parts[-3:])
 
 
-def is_alike(result: dict[str, Any], asked: dict[str, Any]) -> bool:
+def is_same_work(result: dict[str, Any], asked: dict[str, Any]) -> bool:
     """Was the result made with the network, input, batch and precision of the config `asked`?
 
     Fields that networks did not have then have their defaults, sections the only choice there was.
@@ -114,36 +119,38 @@ def is_alike(result: dict[str, Any], asked: dict[str, Any]) -> bool:
     fields = {**models.fields(made["model"]["name"]), **made["model"]}
     return (
         json.loads(json.dumps(fields)) == asked["model"]
-        and all(made.get(section, asked[section]) == asked[section] for section in INPUT)
+        and all(made.get(section, asked[section]) == asked[section] for section in INPUT_SECTIONS)
         and made["data"]["batch_size"] == asked["data"]["batch_size"]
         and result["matmul_precision"] == asked["matmul_precision"]
     )
 
 
-def estimates(known: Sequence[Measured], macs: int, kind: Kind, roof: Estimate) -> list[Estimate]:
+def speed_estimates(
+    known: Sequence[MeasuredRun], macs: int, kind: DeviceSpec, roof: SpeedEstimate
+) -> list[SpeedEstimate]:
     """What is known of the speed of one device, the best first; `roof` is the last.
 
     A result's speed includes the compilation: of several alike that of the most steps is taken.
     """
     alone = [k for k in known if k.devices == 1]
     longest = sorted((k for k in alone if k.alike), key=lambda k: -k.steps)[:1]
-    found = [Estimate("measured", k.images_per_second, k.file) for k in longest]
-    others = [Speed(k.macs, k.images_per_second) for k in alone if not k.alike]
+    found = [SpeedEstimate("measured", k.images_per_second, k.file) for k in longest]
+    others = [MeasuredSpeed(k.macs, k.images_per_second) for k in alone if not k.alike]
     if others:
         by = f"{len(others)} other results on one {kind.name}, nearest in size first"
-        found.append(Estimate("near", rate(macs, others) / macs, by))
+        found.append(SpeedEstimate("near", expected_mac_rate(macs, others) / macs, by))
     return [*found, roof]
 
 
-def roofline(
-    kind: Kind, flops: float, traffic: int | None, dtype: str, matmul_precision: str
+def roofline_seconds(
+    kind: DeviceSpec, flops: float, traffic: int | None, dtype: str, matmul_precision: str
 ) -> tuple[float, float]:
     """(seconds of arithmetic, of memory traffic) of one device; the latter is 0 if not known."""
     arithmetic = flops / (kind.peak(dtype, matmul_precision) * OF_PEAK)
     return arithmetic, (traffic or 0) / (kind.bandwidth * OF_BANDWIDTH)
 
 
-def all_reduce(kind: Kind, size: float, devices: int) -> float:
+def all_reduce_seconds(kind: DeviceSpec, size: float, devices: int) -> float:
     """Seconds to sum `size` bytes of gradients over so many devices."""
     inside = min(devices, kind.fabric)
     fabrics = -(-devices // kind.fabric)
@@ -151,7 +158,7 @@ def all_reduce(kind: Kind, size: float, devices: int) -> float:
     return links + 2 * (fabrics - 1) / fabrics * size / inside / kind.network
 
 
-def all_reduce_in_words(kind: Kind, devices: int) -> str:
+def all_reduce_formula(kind: DeviceSpec, devices: int) -> str:
     """The same, for G = the gradients."""
     inside = min(devices, kind.fabric)
     fabrics = -(-devices // kind.fabric)

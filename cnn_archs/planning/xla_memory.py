@@ -29,7 +29,7 @@ from cnn_archs.train.recipe import Rules
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 
 
-class Program(NamedTuple):
+class StepBytes(NamedTuple):
     """Bytes that one device holds in a step, and those that it moves from and to its memory.
 
     params; optimizer: its state; rest: batch statistics, averages, counts. gradients: one for each
@@ -45,7 +45,7 @@ class Program(NamedTuple):
     traffic: int | None
 
 
-def simulate(devices: int) -> None:
+def simulate_devices(devices: int) -> None:
     """So many CPUs, and no accelerator, for a process that has not used jax yet."""
     jax.config.update("jax_platforms", "cpu")
     with suppress(RuntimeError):  # where it has, they must be as many by chance
@@ -54,18 +54,18 @@ def simulate(devices: int) -> None:
         raise ConfigError(f"--devices={devices}: this process has {jax.device_count()} already")
 
 
-def training(experiment: Experiment, on: Placed, made: Rules, batch: int) -> Program:
+def training_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) -> StepBytes:
     """Of a step with `batch` images at once, over all of the mesh. made: the experiment's rules."""
     net = on.net
-    model, halves = widened(net.model)
+    model, halves = as_float32(net.model)
     on = on._replace(net=net._replace(model=model))
-    jitted, arguments = step_of(experiment, on, made, batch)
-    program = compiled(experiment.name, jitted, *arguments)
-    by_one = held_by_one(arguments[0], program.input_shardings[0][0])
+    jitted, arguments = jitted_step(experiment, on, made, batch)
+    program = compile_quickly(experiment.name, jitted, *arguments)
+    by_one = bytes_of_one_device(arguments[0], program.input_shardings[0][0])
     temporary = program.memory_analysis().temp_size_in_bytes
     gradients = min(by_one.params, temporary)
     looped = net.model.scan_blocks
-    return Program(
+    return StepBytes(
         params=by_one.params,
         optimizer=by_one.opt_state,
         rest=by_one.batch_stats + by_one.average,
@@ -75,7 +75,7 @@ def training(experiment: Experiment, on: Placed, made: Rules, batch: int) -> Pro
     )
 
 
-def step_of(
+def jitted_step(
     experiment: Experiment, on: Placed, made: Rules, batch: int
 ) -> tuple[Any, tuple[Any, ...]]:
     """(jitted training step of `batch` images at once, its abstract arguments)."""
@@ -85,66 +85,70 @@ def step_of(
         made.loss,
         made.optimizer,
         made.average,
-        net.inputs.prepare(ones(experiment)),
+        net.inputs.prepare(placeholder_statistics(experiment)),
         auxiliary=experiment.recipe.auxiliary,
         micro_batch=0,
         mesh=mesh,
     )
-    arguments = steps.abstract_arguments(partial(begun, net, made), delivered(experiment), batch)
+    arguments = steps.abstract_arguments(
+        partial(initial_state, net, made), delivered_shape(experiment), batch
+    )
     held = meshes.shardings(arguments[0], mesh, layers)
     options: Any = dict(held=held, together=False, looped=False, resident=False)
     return steps.compile_train(step, mesh, **options), arguments
 
 
-def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
+def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
     """Bytes that one device puts aside while `batch` images are evaluated, or a few more."""
     net, mesh, layers = on
     batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
-    model, halves = widened(net.model)
-    step = steps.eval_step_of(model, made.loss, net.inputs.prepare(ones(experiment)))
+    model, halves = as_float32(net.model)
+    step = steps.eval_step_of(
+        model, made.loss, net.inputs.prepare(placeholder_statistics(experiment))
+    )
     arguments = [
-        jax.ShapeDtypeStruct((batch, *delivered(experiment)), np.uint8),
+        jax.ShapeDtypeStruct((batch, *delivered_shape(experiment)), np.uint8),
         jax.ShapeDtypeStruct((batch,), np.int32),
         jax.ShapeDtypeStruct((batch,), np.bool_),
     ]
     jitted = steps.compile_eval(step, mesh, together=False, resident=False)
-    variables = first_state(net, made).variables
+    variables = abstract_state(net, made).variables
     variables = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         variables,
         meshes.shardings(variables, mesh, layers),
     )
-    program = compiled(experiment.name, jitted, variables, *arguments)
+    program = compile_quickly(experiment.name, jitted, variables, *arguments)
     return program.memory_analysis().temp_size_in_bytes // halves
 
 
-def compiled(name: str, jitted: Any, *arguments: Any) -> Any:
+def compile_quickly(name: str, jitted: Any, *arguments: Any) -> Any:
     """For the CPU, quickly; what the network `name` refuses is the config's fault."""
     with user_errors(f"model {name}"):
         lowered = jitted.lower(*arguments)
     return lowered.compile({**(once() or {}), **known(QUICK)})
 
 
-def widened(model: models.Network) -> tuple[models.Network, int]:
+def as_float32(model: models.Network) -> tuple[models.Network, int]:
     """The network in float32, and how many times as large its maps are then."""
     if model.dtype != "bfloat16":
         return model, 1
     return model.clone(dtype="float32"), 2  # type: ignore[call-arg]
 
 
-def begun(net: Classifier, made: Rules, key: jax.Array) -> steps.TrainState:
+def initial_state(net: Classifier, made: Rules, key: jax.Array) -> steps.TrainState:
     """The state with which a run begins."""
     state = steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
     return state.replace(opt_state=state.opt_state._replace(memory=made.schedule.init()))
 
 
-def first_state(net: Classifier, made: Rules) -> steps.TrainState:
+def abstract_state(net: Classifier, made: Rules) -> steps.TrainState:
     """Its shapes."""
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(partial(begun, net, made), key)
+    return jax.eval_shape(partial(initial_state, net, made), key)
 
 
-def held_by_one(state: steps.TrainState, shardings: steps.TrainState) -> steps.TrainState:
+def bytes_of_one_device(state: steps.TrainState, shardings: steps.TrainState) -> steps.TrainState:
     """`state` with bytes in place of its parts: those that one device has of each."""
 
     def part(leaf: Any, sharding: Any) -> int:  # None: of what the step does not read
@@ -156,16 +160,16 @@ def held_by_one(state: steps.TrainState, shardings: steps.TrainState) -> steps.T
     return state.replace(**{name: sum(jax.tree.leaves(getattr(sizes, name))) for name in names})
 
 
-def delivered(experiment: Experiment) -> tuple[int, int, int]:
+def delivered_shape(experiment: Experiment) -> tuple[int, int, int]:
     """(H, W, C) of the images as the devices get them."""
     if experiment.dataset.in_memory:
         return experiment.dataset.stored_shape
     return (*experiment.inputs.crop.delivered, experiment.image_shape[2])
 
 
-def ones(experiment: Experiment) -> dict[str, np.ndarray]:
+def placeholder_statistics(experiment: Experiment) -> dict[str, np.ndarray]:
     """In place of the training images' statistics, which would take the images."""
-    (h, w, c), inputs = delivered(experiment), experiment.inputs
+    (h, w, c), inputs = delivered_shape(experiment), experiment.inputs
     mean = (h, w, c) if inputs.mean == "pixel" else (1, 1, c)
     found: dict[str, tuple[int, ...]] = {"mean": mean, "std": (1, 1, c)}
     if inputs.standardize and inputs.standardize.zca_whitening:

@@ -13,7 +13,7 @@ from cnn_archs.roles import changes_outcome
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One workdir, or one result file: networks of one or more seeds.
 
     missing: why there is no result; then `result` is empty. metrics and diagnostics: lines.
@@ -31,16 +31,16 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class CellRecord:
     """experiment, overrides: as `train` takes them; empty where nobody knows them."""
 
     name: str
     experiment: str
     overrides: tuple[str, ...]
-    runs: Sequence[Run]
+    runs: Sequence[RunRecord]
 
     @property
-    def finished(self) -> list[Run]:
+    def finished(self) -> list[RunRecord]:
         return [run for run in self.runs if run.result]
 
     def first(self, key: str) -> Any:
@@ -106,7 +106,7 @@ class Collection:
 
     title: str
     notes: str
-    cells: Sequence[Cell]
+    cells: Sequence[CellRecord]
     comparisons: Sequence[Mapping[str, str]] = ()
     x: str = ""
     groups: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
@@ -114,5 +114,5 @@ class Collection:
     reach: Sequence[Mapping[str, Any]] = ()
     sweep: bool = False
 
-    def cell(self, name: str) -> Cell | None:
+    def cell(self, name: str) -> CellRecord | None:
         return next((cell for cell in self.cells if cell.name == name), None)

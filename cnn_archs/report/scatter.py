@@ -6,8 +6,19 @@ from typing import Any
 
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from cnn_archs.report.runs import Cell, Collection
-from cnn_archs.report.svg import INK, MARKERS, Figure, Key, Look, Panel, color, groups, looks, panel
+from cnn_archs.report.runs import CellRecord, Collection
+from cnn_archs.report.svg import (
+    INK,
+    MARKERS,
+    Figure,
+    LegendKey,
+    Look,
+    Panel,
+    assign_looks,
+    cells_by_group,
+    draw_panel,
+    look_color,
+)
 
 TITLES = {
     "depth": "The gap by depth",
@@ -17,13 +28,13 @@ TITLES = {
 AXES = {"depth": "layers with weights", "macs": "multiply-adds", "params": "parameters"}
 
 
-def size_of(cell: Cell, x: str) -> float | None:
+def size_of(cell: CellRecord, x: str) -> float | None:
     return cell.depth if x == "depth" else cell.first(x)
 
 
-def against(collection: Collection) -> Figure | None:
+def size_figure(collection: Collection) -> Figure | None:
     """Error against depth, or what else the sweep names, with a line a group."""
-    x, parts = collection.x, groups(collection)
+    x, parts = collection.x, cells_by_group(collection)
     if not x or (x != "depth" and not collection.groups):
         return None
     panels = []
@@ -44,7 +55,7 @@ def against(collection: Collection) -> Figure | None:
 Point = tuple[float, float, float, str]  # x, mean in percent, standard deviation, name
 
 
-def points_of(cells: Sequence[Cell], x: str, metric: str) -> list[Point]:
+def points_of(cells: Sequence[CellRecord], x: str, metric: str) -> list[Point]:
     found = []
     for cell in cells:
         values = [100 * v for v in cell.values(metric).values()]
@@ -66,13 +77,13 @@ def size_panel(points: Mapping[str, Sequence[Point]], x: str, title: str) -> Pan
         if x == "depth" and len(every) <= 8:
             axis.set_xticks(every, [f"{n:g}" for n in every])
         if x != "depth":
-            logarithmic(axis)
+            set_log_axis(axis)
 
-    legend = [Key(Look(i, 0), g) for i, g in enumerate(points) if g]
-    return panel(draw, f"{title} error against {AXES[x]}", legend)
+    legend = [LegendKey(Look(i, 0), g) for i, g in enumerate(points) if g]
+    return draw_panel(draw, f"{title} error against {AXES[x]}", legend)
 
 
-def logarithmic(axis: Any) -> None:
+def set_log_axis(axis: Any) -> None:
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(FuncFormatter(engineering))
@@ -87,11 +98,11 @@ def engineering(value: float, _: Any) -> str:
     return f"{value:g}"
 
 
-def costs(collection: Collection) -> list[Figure]:
+def cost_figures(collection: Collection) -> list[Figure]:
     """Test error against multiply-adds and parameters, where these differ: one a dataset."""
     if collection.x == "depth":
         return []
-    alike: dict[tuple[Any, Any], list[Cell]] = {}
+    alike: dict[tuple[Any, Any], list[CellRecord]] = {}
     for cell in collection.cells:
         alike.setdefault((cell.first("dataset"), cell.first("protocol")), []).append(cell)
     figures = []
@@ -100,7 +111,7 @@ def costs(collection: Collection) -> list[Figure]:
         for x in ("macs", "params"):
             points = points_of(cells, x, "test.top1_error")
             if len({p[0] for p in points}) > 1:
-                panels.append(cost_panel(points, x, looks(collection)))
+                panels.append(cost_panel(points, x, assign_looks(collection)))
         if panels:
             title = "Cost against error" + (f" on {dataset}" if len(alike) > 1 else "")
             caption = "Test error, mean over seeds; bars are standard deviations over seeds."
@@ -114,19 +125,21 @@ def cost_panel(points: Sequence[Point], x: str, look: Mapping[str, Look]) -> Pan
     def draw(axis: Any) -> None:
         for size, mean, sd, name in points:
             style = look[name]
-            bar = dict(color=color(style), marker=MARKERS[style.style], markersize=5, capsize=3)
+            bar = dict(
+                color=look_color(style), marker=MARKERS[style.style], markersize=5, capsize=3
+            )
             axis.errorbar([size], [mean], yerr=[sd] if sd else None, linestyle="none", **bar)
         axis.set(xlabel=AXES[x], ylabel="test error, %")
         sizes = [p[0] for p in points]
         if max(sizes) > 3 * min(sizes):
-            logarithmic(axis)
+            set_log_axis(axis)
         else:
             axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(FuncFormatter(engineering))
         axis.margins(0.08)
         name_points(axis, points)
 
-    return panel(draw, f"test error against {AXES[x]}: " + ", ".join(p[3] for p in points))
+    return draw_panel(draw, f"test error against {AXES[x]}: " + ", ".join(p[3] for p in points))
 
 
 def name_points(axis: Any, points: Sequence[Point]) -> None:

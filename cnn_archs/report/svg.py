@@ -13,7 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from cnn_archs.report.runs import Cell, Collection
+from cnn_archs.report.runs import CellRecord, Collection
 
 COLORS = 8  # of the page's style: --c0, --c1, ...
 INK, GRID = "#010203", "#0a0b0c"
@@ -38,7 +38,7 @@ class Look(NamedTuple):
     style: int
 
 
-class Key(NamedTuple):
+class LegendKey(NamedTuple):
     """A line of a legend."""
 
     look: Look
@@ -50,7 +50,7 @@ class Panel(NamedTuple):
 
     svg: str
     says: str
-    legend: Sequence[Key]
+    legend: Sequence[LegendKey]
 
 
 class Figure(NamedTuple):
@@ -61,13 +61,13 @@ class Figure(NamedTuple):
     panels: Sequence[Panel]
 
     @property
-    def legend(self) -> Sequence[Key]:
+    def legend(self) -> Sequence[LegendKey]:
         """Of all panels, if it is the same."""
         first = self.panels[0].legend
         return first if all(p.legend == first for p in self.panels) else ()
 
 
-def groups(collection: Collection) -> dict[str, list[Cell]]:
+def cells_by_group(collection: Collection) -> dict[str, list[CellRecord]]:
     """{name: cells}: the sweep's own; what is in none of them comes last, under no name."""
     named = {
         g: [c for c in map(collection.cell, cells) if c] for g, cells in collection.groups.items()
@@ -77,10 +77,10 @@ def groups(collection: Collection) -> dict[str, list[Cell]]:
     return {**named, "": rest} if rest else named
 
 
-def looks(collection: Collection) -> dict[str, Look]:
+def assign_looks(collection: Collection) -> dict[str, Look]:
     """Of each cell: of a color by its place in its group, of a style by the group."""
     found = {}
-    parts = list(groups(collection).values())
+    parts = list(cells_by_group(collection).values())
     for i, cells in enumerate(parts):
         last = len(parts) - 1 - i  # the last group, the paper's own idea, is drawn solid
         for j, cell in enumerate(cells):
@@ -89,23 +89,23 @@ def looks(collection: Collection) -> dict[str, Look]:
     return found
 
 
-def color(look: Look) -> str:
+def look_color(look: Look) -> str:
     return f"#fe{look.color:02x}fd"
 
 
-def panel(
-    draw: Any, says: str, legend: Sequence[Key] = (), size: tuple[float, float] = SIZE
+def draw_panel(
+    draw: Any, says: str, legend: Sequence[LegendKey] = (), size: tuple[float, float] = SIZE
 ) -> Panel:
     """The Panel that draw(axis) makes."""
     with plt.rc_context(RC):  # type: ignore[arg-type]
         figure, axis = plt.subplots(figsize=size)
         draw(axis)
-        written = svg(figure)
+        written = svg_element(figure)
         plt.close(figure)
     return Panel(written, says, legend)
 
 
-def svg(figure: Any) -> str:
+def svg_element(figure: Any) -> str:
     """A figure as an element of a page, without names that others on the page have too."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})

@@ -31,18 +31,18 @@ def result_table(result: dict[str, Any]) -> str:
         "test_average": "test, averaged weights",
     }
     networks = result.get("members", [])
-    others = [k for k, v in result.items() if is_columns(v) and k not in labels]
+    others = [k for k, v in result.items() if is_split_result(v) and k not in labels]
     for split in (*labels, *others):
         if split in result:
             label = labels.get(split, split)
             if networks:
                 label += f", ensemble of {len(networks)}"
-            rows.append(row_of(label, result[split]))
+            rows.append(result_row(label, result[split]))
             rows += [
-                row_of(f"  {m['name']}, seed {m['seed']}, {m['workdir']}", m[split])
+                result_row(f"  {m['name']}, seed {m['seed']}, {m['workdir']}", m[split])
                 for m in networks
             ]
-    head = f"{result['name']} on {result['dataset']}, {protocol_of(result)}"
+    head = f"{result['name']} on {result['dataset']}, {format_protocol(result)}"
     if "params" in result:
         head += (
             f": {result['params']:,} parameters, {result['macs']:,} multiply-adds\n"
@@ -74,19 +74,19 @@ def robustness_table(found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def is_columns(value: Any) -> bool:
+def is_split_result(value: Any) -> bool:
     """Is it a split's part of a result?"""
     return isinstance(value, dict) and "top1_error" in value
 
 
-def row_of(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
+def result_row(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
     """A line of `result_table`. r: of several networks, lists; of one, numbers."""
     values = {k: v if isinstance(v, list) else [v] for k, v in r.items() if k != "examples"}
     errors = (mean_sd(values["top1_error"]), mean_sd(values["top5_error"]))
     return (label, f"{r['examples']:,}", *errors, mean_sd(values["loss"], 1, 4))
 
 
-def protocol_of(result: Mapping[str, Any]) -> str:
+def format_protocol(result: Mapping[str, Any]) -> str:
     """How the networks were tested: what all numbers of a result_table have in common."""
     said = f"protocol {result['protocol']}"
     if result["protocol"] != "single":

@@ -11,7 +11,7 @@ class Reached(NamedTuple):
     epoch: float
 
 
-def reach(lines: Sequence[Mapping[str, Any]], value: str, level: float) -> Reached | None:
+def time_to_error(lines: Sequence[Mapping[str, Any]], value: str, level: float) -> Reached | None:
     """When the mean of `value` was first at or below `level`; None: never.
 
     lines: of metrics.jsonl, of one split and seed, by step. That of training is the mean over the

@@ -59,8 +59,8 @@ def work(cells: list[Mapping[str, Any]]) -> None:
     for cell in cells:
         if Path(cell["workdir"]) in trained:
             workdir = Path(cell["workdir"])
-            learning_curves.write_png(workdir)
-            pictures.first_filters(workdir)
+            learning_curves.write_curves_png(workdir)
+            pictures.write_filters(workdir)
             for name in cell["after"]:
                 RunDir(workdir).write_evaluation(name, after(name)(workdir))
     if broken:

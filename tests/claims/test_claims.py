@@ -15,7 +15,7 @@ from cnn_archs.claims import results_page, schema, verdicts
 from cnn_archs.claims.checks import CHECKS, recipes
 from cnn_archs.errors import DataError
 
-STATED = schema.load()
+STATED = schema.load_claims()
 EXACT = [c for c in STATED.claims if c.check]
 MET = [c for c in EXACT if not c.disputed]
 MEASURED = [c for c in STATED.claims if not c.check]
@@ -47,7 +47,7 @@ EXAMPLES = (
 @cache
 def found():
     """{id: verdict}, without any result."""
-    every = verdicts.evaluate(STATED, schema.FILE.parent / "nowhere")
+    every = verdicts.evaluate_claims(STATED, schema.CLAIMS_FILE.parent / "nowhere")
     return {v["id"]: v for v in every}
 
 
@@ -179,8 +179,8 @@ def verdict_of(tmp_path, results, **fields):
         measured["tolerance"] = 0.1
     if not {"higher", "ours"} & fields.keys():
         measured["ours"] = MLP
-    claim = schema.claim_of({**CLAIM, **measured, **fields}, STATED.papers, STATED.needs)
-    return verdicts.verdict(claim, STATED.needs, tmp_path)
+    claim = schema.parse_claim({**CLAIM, **measured, **fields}, STATED.papers, STATED.needs)
+    return verdicts.evaluate_claim(claim, STATED.needs, tmp_path)
 
 
 def test_three_networks_within_the_tolerance_reproduce(tmp_path):
@@ -437,17 +437,17 @@ ours = { experiment = "mlp_mnist", result = "mnist/mlp.json" }
 def test_mistakes_in_the_file_are_one_line(old, new, message, tmp_path):
     path = tmp_path / "claims.toml"
     path.write_text(GOOD + RUN)
-    assert len(schema.load(path).claims) == 2
+    assert len(schema.load_claims(path).claims) == 2
     assert old in GOOD + RUN
     path.write_text((GOOD + RUN).replace(old, new, 1))
     with pytest.raises(DataError, match=message):
-        schema.load(path)
+        schema.load_claims(path)
 
 
 def test_a_check_that_does_not_take_its_claim_is_one_line():
     claim = schema.Claim("a", "notes", "", "", 1, check="params", arguments=dict(model="mlp"))
     with pytest.raises(DataError, match="claim a: "):
-        verdicts.computed(claim)
+        verdicts.evaluate_exact(claim)
 
 
 # --- The command ---------------------------------------------------------------------------------
@@ -456,7 +456,7 @@ def test_a_check_that_does_not_take_its_claim_is_one_line():
 def test_the_command_prints_one_json_document(capsys, monkeypatch):
     some = [c for c in STATED.claims if c.id.startswith(("lenet5-", "notes-l"))]
     few = schema.Claims(STATED.papers, STATED.needs, some, STATED.not_covered)
-    monkeypatch.setattr(schema, "load", lambda: few)
+    monkeypatch.setattr(schema, "load_claims", lambda: few)
     assert cli.main(["claims", "--format=json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [d["id"] for d in document] == [c.id for c in some]
@@ -467,7 +467,7 @@ def test_the_command_prints_one_json_document(capsys, monkeypatch):
 def test_the_table_has_a_line_for_each_claim(capsys, monkeypatch):
     some = [c for c in STATED.claims if c.id in ("lenet5-mu", "lenet5-passes", "vgg-d-single")]
     few = schema.Claims(STATED.papers, STATED.needs, some, STATED.not_covered)
-    monkeypatch.setattr(schema, "load", lambda: few)
+    monkeypatch.setattr(schema, "load_claims", lambda: few)
     assert cli.main(["claims"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^exact +lenet5-passes +section III.B +20 passes +20$", out, re.M)
@@ -479,11 +479,11 @@ def test_the_table_has_a_line_for_each_claim(capsys, monkeypatch):
 def test_results_md_is_what_the_command_prints():
     """Run `cnn-archs claims --format=markdown > RESULTS.md` where it is not."""
     now = [
-        found()[c.id] if c.check else verdicts.verdict(c, STATED.needs, verdicts.RESULTS)
+        found()[c.id] if c.check else verdicts.evaluate_claim(c, STATED.needs, verdicts.RESULTS)
         for c in STATED.claims
     ]
     written = (verdicts.RESULTS.parent / "RESULTS.md").read_text()
-    assert written == results_page.page(STATED, now, verdicts.RESULTS) + "\n"
+    assert written == results_page.results_markdown(STATED, now, verdicts.RESULTS) + "\n"
 
 
 def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, capsys, monkeypatch):
@@ -493,8 +493,8 @@ def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, c
     needed = run.replace("value = 1.0", 'value = 1.0\nneeds = "hours"')
     needed = needed.replace('id = "b"', 'id = "c"')
     path.write_text(disputed + run + needed)
-    stated = schema.load(path)
-    monkeypatch.setattr(schema, "load", lambda: stated)
+    stated = schema.load_claims(path)
+    monkeypatch.setattr(schema, "load_claims", lambda: stated)
     results = tmp_path / "results" / "mnist"
     results.mkdir(parents=True)
     (results / "mlp.json").write_text(json.dumps({**result((0.02, 0.02)), **MORE}))
@@ -515,8 +515,8 @@ MORE = dict(params=9, macs=9, seconds=1.0, images_per_second=1.0, device="cpu")
 def test_an_exact_claim_that_is_not_met_is_an_error(capsys, monkeypatch, tmp_path):
     path = tmp_path / "claims.toml"
     path.write_text(GOOD.replace("value = 0.0", "value = 0.5"))
-    wrong = schema.load(path)
-    monkeypatch.setattr(schema, "load", lambda: wrong)
+    wrong = schema.load_claims(path)
+    monkeypatch.setattr(schema, "load_claims", lambda: wrong)
     assert cli.main(["claims", "--format=json"]) == 1
     captured = capsys.readouterr()
     (document,) = json.loads(captured.out)
@@ -526,9 +526,9 @@ def test_an_exact_claim_that_is_not_met_is_an_error(capsys, monkeypatch, tmp_pat
 
 def test_a_disputed_claim_that_is_met_is_an_error_too():
     disputed = dict(id="a", check="squash", disputed="why", status="exact")
-    assert verdicts.failures([disputed]) == ["a"]
-    assert not verdicts.failures([{**disputed, "status": "missed"}])
-    assert not verdicts.failures([dict(id="b", status="missed")])
+    assert verdicts.failed_claims([disputed]) == ["a"]
+    assert not verdicts.failed_claims([{**disputed, "status": "missed"}])
+    assert not verdicts.failed_claims([dict(id="b", status="missed")])
 
 
 def test_a_folder_of_results_that_is_not_there(capsys):

@@ -7,7 +7,7 @@ from cnn_archs.claims.checks import recipes
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
 from cnn_archs.planning import devices
-from cnn_archs.planning.plan import plan
+from cnn_archs.planning.plan import make_plan
 from cnn_archs.train import durations, grid
 from cnn_archs.train.assemble import Part, assemble
 
@@ -22,7 +22,7 @@ def get_sweep(argument=""):
 def test_a_tenth_of_an_epoch_more_is_eleven_steps_everywhere(tmp_path):
     experiment = resolve(configs.load("lenet5_digits", list(KEYS)))
     assert assemble(Part(experiment)).total == 11
-    assert plan(experiment, devices.find("h100"), 1, [])["training"]["steps"] == 11
+    assert make_plan(experiment, devices.find_device("h100"), 1, [])["training"]["steps"] == 11
     (tmp_path / "sweep.py").write_text(SWEEP)
     (cell,) = grid.cells(grid.load(f"{tmp_path}/sweep.py"), tmp_path)
     assert grid.steps_of(cell) == 11
