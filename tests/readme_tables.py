@@ -32,7 +32,7 @@ def mnist_table(folder: Path) -> str:
         for name in CLAIMS
         if read_runs.result_files_of(folder, name)
     ]
-    heads.append("seconds a seed, device")
+    heads.append("seconds per seed, device")
     return Table(heads, rows, words=range(len(heads))).markdown() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""RESULTS.md: what the papers state and what is found of it, then all results, in Markdown."""
+"""Writes RESULTS.md: the papers' statements and what was found, then all results, in Markdown."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from cnn_archs.report.read_runs import find_records, group_by_dataset
 from cnn_archs.report.runs import Collection
 from cnn_archs.table import Table
 
-Verdicts = Sequence[Mapping[str, Any]]  # of verdicts.evaluate_claims
+Verdicts = Sequence[Mapping[str, Any]]  # as verdicts.evaluate_claims returns them
 
 HEAD = """\
 # Results
@@ -26,11 +26,11 @@ where it is not what that command prints. Statements are those of
 tolerance that was fixed before the run, or one network's error is above another's by Welch's test
 at 5 %. *Missed*: neither. *Not run*: there is no such result, or none of the whole recipe."""
 HEADS = ("statement", "source", "printed", "ours", "status")
-WIDEST = 100  # characters of a value
+WIDEST = 100  # characters of a value, at most
 
 
 def results_markdown(stated: Claims, found: Verdicts, results: Path) -> str:
-    """The whole file. results: the folder of the tables at its end."""
+    """Returns the whole page. results: the folder whose result tables stand at its end."""
     parts = [HEAD, counts_table(stated, found)]
     for key, paper in stated.papers.items():
         rows = [claim_row(f) for f in found if f["paper"] == key]
@@ -47,7 +47,7 @@ def results_markdown(stated: Claims, found: Verdicts, results: Path) -> str:
 
 
 def counts_table(stated: Claims, found: Verdicts) -> str:
-    """A line a paper, and their sum."""
+    """Tabulates the number of claims by paper and status, with their sums."""
     of_papers = Counter((f["paper"], f["status"]) for f in found)
     gaps = Counter(gap["paper"] for gap in stated.not_covered)
     rows = [
@@ -66,22 +66,24 @@ def words_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def claim_row(f: Mapping[str, Any]) -> tuple[str, ...]:
+    """Formats one claim."""
     return (f["says"], f["source"], format_printed(f, WIDEST), format_ours(f), f["status"])
 
 
 def format_ours(f: Mapping[str, Any]) -> str:
-    """What was found; of what is computed so many digits as are alike on every machine."""
+    """Formats what was found, computed values with as many digits as are equal on every machine."""
     return format_found(f) if "seeds" in f else format_value(rounded(f.get("found", "")), WIDEST)
 
 
 def rounded(value: Any) -> Any:
+    """Rounds floats, also in lists, to four digits."""
     if isinstance(value, list):
         return [rounded(v) for v in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def missed_section(stated: Claims, found: Verdicts) -> Iterator[str]:
-    """By how much, or why the statement cannot hold."""
+    """Lists the missed claims with by how much they are missed, or why they cannot hold."""
     rows = []
     for f in found:
         if f["status"] == "missed":
@@ -96,7 +98,7 @@ def missed_section(stated: Claims, found: Verdicts) -> Iterator[str]:
 
 
 def not_run_section(stated: Claims, found: Verdicts) -> Iterator[str]:
-    """What is not run, by what it needs."""
+    """Lists the claims that are not run, grouped by what they need."""
     needs: dict[str, list[Mapping[str, Any]]] = {}
     for f in found:
         if f["status"] == "not run":
@@ -112,16 +114,18 @@ def not_run_section(stated: Claims, found: Verdicts) -> Iterator[str]:
 
 
 def full_source(stated: Claims, f: Mapping[str, Any]) -> str:
+    """Formats paper and place of a claim."""
     return f"{short_reference(stated.papers[f['paper']])}, {f['source']}"
 
 
 def why_not_counted(f: Mapping[str, Any], what: str) -> str:
-    """Why a result that is there does not count."""
+    """Formats why a result that exists does not count; empty where there is none."""
     reason = f["reason"].removeprefix(f"needs {what}").removeprefix("; ")
     return f" But {reason}." if reason and not reason.startswith("there is no ") else ""
 
 
 def not_covered_section(stated: Claims) -> Iterator[str]:
+    """Lists the tables and figures that have no claim."""
     if stated.not_covered:
         yield "## Without a claim"
         rows = [
@@ -132,7 +136,7 @@ def not_covered_section(stated: Claims) -> Iterator[str]:
 
 
 def runs_section(results: Path) -> Iterator[str]:
-    """The tables of a folder of results, as in a report."""
+    """Shows the tables of a folder of results, as in a report."""
     collections = group_by_dataset(find_records(results)) if results.is_dir() else []
     if collections:
         yield "## Results of runs"
@@ -147,7 +151,9 @@ def runs_section(results: Path) -> Iterator[str]:
 
 
 def linked_table(t: Table, collection: Collection, root: Path) -> str:
-    """A table with its caption; each cell's name leads to its file, and numbers to further ones."""
+    """Formats a table with its caption; each cell's name links to its file, further files by
+    number.
+    """
     rows = []
     for name, *others in t.rows:
         cell = collection.cell(name)

@@ -1,16 +1,17 @@
-"""What the papers state (`schema.py`), and what is found of it now.
+"""Decides for each statement of the papers (`schema.py`) whether it holds.
 
-A claim with a `check` is exact: it is computed (`exact/`). The others are of errors: read from
-results/ (`evidence.py`). Statuses are computed, none is stated:
+A claim with a `check` is exact: it is computed (`checks/`). The other claims are about errors, and
+are read from results/ (`evidence.py`). The statuses are:
 
-exact       what was computed is what is printed, to the precision that the claim states
-reproduced  the mean of three or more networks is within the tolerance, or keeps to the bound; or
-            one network's error is above another's, by Welch's test at 5 % and by what is printed
-missed      neither: what was found, and by how much
-not run     there is no such result; `needs` says what it would take
+    exact       the computed value equals the printed one, to the precision that the claim states
+    reproduced  the mean of three or more networks is within the tolerance, or within the bound; or
+                one network's error is above another's by Welch's test at 5 %, and by as much as is
+                printed
+    missed      neither; `missed_by` says by how much
+    not run     there is no result that counts; `needs` says what a run would take
 
-A claim that is `disputed` cannot hold as printed: mostly the paper's own numbers contradict it. It
-is computed like any other; that it is missed is known, and no failure.
+A `disputed` claim cannot hold as printed, mostly because the paper's own numbers contradict it. It
+is computed like the others, but missing it is no failure.
 """
 
 import dataclasses
@@ -31,16 +32,18 @@ from cnn_archs.table import Table
 RESULTS = configs.EXPERIMENTS.parent / "results"
 STATUSES = ("exact", "reproduced", "missed", "not run")
 UNITS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01}
-WIDEST = 28  # characters of a value in the table
+WIDEST = 28  # characters of a value in the table, at most
 
 
 def evaluate_claims(claims: Claims, results: Path = RESULTS) -> list[dict[str, Any]]:
-    """For `claims --format=json`: each claim with its status, and what was found."""
+    """Returns each claim with its status and what was found, for `claims --format=json`."""
     return [evaluate_claim(c, claims.needs, results) for c in claims.claims]
 
 
 def evaluate_claim(claim: Claim, needs: Mapping[str, str], results: Path) -> dict[str, Any]:
-    """{id, paper, source, says, value, status, ...}: what a claim says, and what is found of it."""
+    """Returns what one claim states, {id, paper, source, says, value, ...}, its status and what was
+    found.
+    """
     stated = {k: v for k, v in dataclasses.asdict(claim).items() if v or k == "value"}
     if claim.check:
         return {**stated, **evaluate_exact(claim)}
@@ -54,7 +57,9 @@ def evaluate_claim(claim: Claim, needs: Mapping[str, str], results: Path) -> dic
 
 
 def evaluate_exact(claim: Claim) -> dict[str, Any]:
-    """Status and finding of an exact claim. DataError where its check does not take it."""
+    """Returns status and finding of an exact claim. DataError where its check fails on its
+    arguments.
+    """
     try:
         found = in_unit(CHECKS[claim.check](**claim.arguments), claim.unit)
     except (ValueError, KeyError, TypeError, UserError) as e:
@@ -64,14 +69,17 @@ def evaluate_exact(claim: Claim) -> dict[str, Any]:
 
 
 def in_unit(found: Any, unit: str) -> Any:
-    """`found` as a multiple of `unit`, if that is a number's."""
+    """Divides `found` by its unit, if the unit is a number such as `million`."""
     if isinstance(found, list):
         return [in_unit(f, unit) for f in found]
     return found / UNITS[unit] if unit in UNITS else found
 
 
 def agrees(found: Any, value: Any, within: float) -> bool:
-    """Is it the same? Whole numbers exactly, others to a millionth, or both to `within`."""
+    """Whether a finding equals the printed value.
+
+    Whole numbers must be equal, other numbers to a millionth; both may differ by `within`.
+    """
     if isinstance(found, list) and isinstance(value, list):
         if len(found) != len(value):
             return False
@@ -83,7 +91,10 @@ def agrees(found: Any, value: Any, within: float) -> bool:
 
 
 def evaluate_measured(claim: Claim, results: Path) -> dict[str, Any]:
-    """Status and finding of a claim of errors. evidence.Refused where there are no results."""
+    """Returns status and finding of a claim about errors.
+
+    evidence.Refused where no result counts.
+    """
 
     def read(source: Mapping[str, str], metric: str) -> list[float]:
         found = evidence.values_of_seeds(source, metric, claim.protocol, results)
@@ -108,11 +119,13 @@ def evaluate_measured(claim: Claim, results: Path) -> dict[str, Any]:
 
 
 def compare_mean(sample: Sequence[float], value: float, tolerance: float, bound: str) -> dict:
-    """A mean against a printed value; missed_by: what it is above that, if it is missed."""
+    """Compares a mean with a printed value; if it is missed, `missed_by` is the mean less that
+    value.
+    """
     mean = statistics.fmean(sample)
     away = mean - value
     beyond = {"at most": away, "at least": -away, "": abs(away) - tolerance}[bound]
-    met = beyond <= 1e-9  # of a percent: the sums of binary fractions
+    met = beyond <= 1e-9  # percentage points, for the rounding of sums
     found = {"found": mean, "sd": standard_deviation(sample), "seeds": len(sample)}
     return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
 
@@ -120,9 +133,10 @@ def compare_mean(sample: Sequence[float], value: float, tolerance: float, bound:
 def compare_means(
     high: Sequence[float], low: Sequence[float], value: Any, tolerance: float
 ) -> dict:
-    """The difference of two means: above 0 by Welch's test, and as printed, if a value is.
+    """Compares a difference of means with 0, by Welch's test, and with the printed difference if
+    any.
 
-    missed_by: what it is above the printed difference, or above 0.
+    `missed_by` is the difference less the printed one, or less 0.
     """
     test = welch_test(high, low)
     away = test.difference - (0.0 if value == "higher" else value)
@@ -133,14 +147,14 @@ def compare_means(
 
 
 def failed_claims(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The ids of exact claims that are not met; of disputed ones, those that are."""
+    """Lists the ids of exact claims that are missed, and of disputed claims that are met."""
     return [
         f["id"] for f in found if f.get("check") and (f["status"] == "exact") == ("disputed" in f)
     ]
 
 
 def format_verdicts(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
-    """For a person: a line a claim, then what is missed and why, and what the others need."""
+    """Formats one line per claim, then which are missed and why, and what the others need."""
     heads = ("status", "claim", "source", "printed", "found")
     lines = [(f["status"], f["id"], f["source"], format_printed(f), format_found(f)) for f in found]
     counts = Counter(f["status"] for f in found)
@@ -156,7 +170,7 @@ def format_verdicts(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_missed(found: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each claim that is missed: by how much, or why."""
+    """Formats by how much, or why, each missed claim is missed."""
     lines = [
         (f["id"], f.get("disputed") or format_value(f.get("missed_by", "found otherwise")))
         for f in found
@@ -166,7 +180,7 @@ def format_missed(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_needs(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
-    """How many claims are not run for want of what."""
+    """Formats how many claims are not run, by what they need."""
     counts = Counter(f.get("needs", "") for f in found if f["status"] == "not run")
     otherwise = "a result: --format=json says of which experiment"
     lines = [(str(n), claims.needs.get(need, otherwise)) for need, n in counts.most_common()]
@@ -174,13 +188,13 @@ def format_needs(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_printed(found: Mapping[str, Any], widest: int = WIDEST) -> str:
-    """The printed value with its unit."""
+    """Formats the printed value with its unit."""
     value = format_value(found["value"], widest)
     return f"{value} {found['unit']}" if "unit" in found and value != "higher" else value
 
 
 def format_value(value: Any, widest: int = WIDEST) -> str:
-    """A value in the table; what is longer than `widest` is cut."""
+    """Formats a value for the table, cut to `widest` characters."""
     if isinstance(value, bool) or not isinstance(value, int | float | list):
         said = str(value)
     elif isinstance(value, int):
@@ -198,7 +212,7 @@ def format_value(value: Any, widest: int = WIDEST) -> str:
 
 
 def format_found(found: Mapping[str, Any]) -> str:
-    """What was found: of networks, with standard deviation and number."""
+    """Formats what was found, with standard deviation and number of networks, or with p."""
     if "found" not in found:
         return ""
     several = isinstance(found["found"], list)

@@ -1,4 +1,4 @@
-"""What a training would cost, before it runs: steps, bytes, memory, seconds, and what limits it."""
+"""What a training would cost before it runs: steps, bytes, memory, seconds, and its bottleneck."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ from cnn_archs.train.recipe import Recipe
 def make_plan(
     experiment: Experiment, kind: DeviceSpec, cores: int, files: Iterable[Path]
 ) -> dict[str, Any]:
-    """The plan of `experiment` for as many devices of `kind` as jax sees here.
+    """Plans `experiment` for as many devices of `kind` as jax has here.
 
-    cores: of each host, that decode. files: results; those count that such devices gave. The plan:
-    name, dataset, kind, devices; network, training, reading (bytes); memory (bytes of one device;
-    its `parts` are those in training); time (seconds of a step; `expected`: by each of its sources,
-    the best first); input (images a second; None where they are on the devices); measured (results
-    of the same network, input and batch). ConfigError where things do not fit together, DataError
-    for data that is neither there nor known.
+    cores: per host, for decoding. files: results; those made on such devices are used. Keys of the
+    plan: name, dataset, kind, devices; network, training; reading, in bytes; memory, in bytes of
+    one device, where `parts` are those during training; time, in seconds per step, where `expected`
+    has one estimate per source, the best first; input, in images per second, None where all images
+    are on the devices; measured, the results of the same network, input and batch. ConfigError
+    where settings do not fit together, DataError for data that is neither there nor known.
     """
     recipe, on = experiment.recipe, placed(experiment)
     net, mesh = on.net, on.mesh
@@ -39,7 +39,7 @@ def make_plan(
     lasts = training_length(recipe, taken.images, len(experiment.seeds)) | {
         "batch_a_device": held.batch // held.shared_by
     }
-    # An addition and a multiplication in each pass: forward, for the gradients of maps and of
+    # Each pass makes an addition and a multiplication: forward, the gradients of the maps and of the
     # weights, and with `remat` forward again.
     passes = 8 if net.model.remat else 6
     found = {
@@ -63,7 +63,7 @@ def make_plan(
 
 
 def training_length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
-    """Batches, steps and epochs of a training on so many images, and seeds."""
+    """Returns batch size, steps, epochs and seeds of a training on so many images."""
     steps = recipe.total_steps(images)
     return {
         "batch_size": recipe.batch_size,
@@ -75,7 +75,7 @@ def training_length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
 
 
 def bytes_to_read(taken: InputVolume, lasts: dict[str, Any]) -> dict[str, Any]:
-    """Bytes from the disk and to the devices."""
+    """Returns the bytes that are read from disk and sent to the devices."""
     once = taken.images * taken.stored
     passes = 1 if taken.resident else lasts["epochs"] * lasts["seeds"]
     return {
@@ -89,9 +89,10 @@ def bytes_to_read(taken: InputVolume, lasts: dict[str, Any]) -> dict[str, Any]:
 
 
 def memory_fit(held: DeviceMemory, kind: DeviceSpec, at_once: int) -> dict[str, Any]:
-    """Bytes of one device against those that it has, and what would fit if this does not.
+    """Compares the bytes that one device needs with those that it has.
 
-    micro_batch: the largest that would, or None. evaluation: with eval_batch_size images.
+    micro_batch: the largest that would fit if this does not, or None. evaluation: with
+    eval_batch_size images.
     """
     training, evaluation = held.training(at_once), held.evaluation(held.experiment.eval_batch_size)
     need = {"training": sum(training.values()), "evaluation": sum(evaluation.values())}
@@ -112,7 +113,7 @@ def memory_fit(held: DeviceMemory, kind: DeviceSpec, at_once: int) -> dict[str, 
 
 
 def analysis_source(held: DeviceMemory, kind: DeviceSpec, *, in_parts: bool) -> str:
-    """Who says so, and what is to be known of it."""
+    """Formats how the memory was found, and the limits of that analysis."""
     said = f"XLA's analysis for {jax.default_backend()}, jax {jax.__version__}"
     if kind.name != jax.default_backend():
         said += f"; temporaries on {kind.name} are others"
@@ -126,7 +127,7 @@ def analysis_source(held: DeviceMemory, kind: DeviceSpec, *, in_parts: bool) -> 
 
 
 def decoding_rate(held: DeviceMemory, kind: DeviceSpec, cores: int) -> dict[str, Any]:
-    """How many images a second all hosts decode, by what one core of this one does now."""
+    """Estimates the images per second that all hosts decode, from the speed of one core here."""
     each = input_rate.decoding_rate_of_a_core(held.net.inputs.crop, held.taken.sample)
     threads = held.experiment.dataset.threads or cores
     hosts = -(-held.on.mesh.size // kind.host)
@@ -146,7 +147,7 @@ def time_and_input(
     known: Sequence[MeasuredRun],
     decoding: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """{time, input, measured} of a plan, whose other parts are `found`."""
+    """Returns {time, input, measured} of a plan whose other keys are in `found`."""
     experiment, batch = held.experiment, held.batch
     parts = batch // experiment.recipe.at_once
     of_step = held.program(batch // parts)
@@ -157,7 +158,7 @@ def time_and_input(
         held.net.model.dtype,
         experiment.matmul_precision,
     )
-    share = batch / held.shared_by  # images of a device
+    share = batch / held.shared_by  # images per device
     roof = SpeedEstimate("roofline", share / max(arithmetic, memory), "peaks of the kind")
     reduced = throughput.all_reduce_seconds(kind, of_step.params, held.shared_by)
     read = batch / decoding["images_per_second"] if decoding else 0.0
@@ -184,8 +185,9 @@ def time_and_input(
 
 
 def time_row(estimate: SpeedEstimate, bounds: StepBounds, lasts: dict[str, Any]) -> dict[str, Any]:
-    """An estimate with its [least, most] seconds: of a step, and of all steps of all seeds without
-    and with the limit that the input is."""
+    """Formats an estimate with its [least, most] seconds: per step, and of all steps of all seeds,
+    without and with the limit that the input sets.
+    """
     steps = lasts["steps"] * lasts["seeds"]
     return {
         **estimate._asdict(),

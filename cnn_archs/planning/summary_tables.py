@@ -1,4 +1,4 @@
-"""The summary of a network as text, Markdown or JSON: one network, or two side by side."""
+"""The tables of a network's summary: of one network, or of two side by side."""
 
 import dataclasses
 import difflib

@@ -1,4 +1,4 @@
-"""What cells would cost: sizes of their networks, and seconds by what such networks took before."""
+"""What the cells of a sweep would cost, by their networks' sizes and the speed of earlier runs."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,14 +14,17 @@ from cnn_archs.train.progress import clock
 
 
 class MeasuredSpeed(NamedTuple):
-    """Of a training that was: multiply-adds of the network, and images a second."""
+    """The multiply-adds of a trained network, and its images per second."""
 
     macs: int
     images_per_second: float
 
 
 class TrainingCost(NamedTuple):
-    """steps: None where the number of images is not known; seconds: None where no speed is."""
+    """The cost of training one network.
+
+    steps: None where the number of images is not known. seconds: None where no speed is known.
+    """
 
     params: int
     macs: int
@@ -30,7 +33,7 @@ class TrainingCost(NamedTuple):
 
 
 def measured_speeds(files: Iterable[Path], device: str) -> list[MeasuredSpeed]:
-    """Those of the result files that were made on `device`, as a result says it."""
+    """Reads the speeds of the result files that were made on `device`, in a result's words."""
     found = []
     for path in files:
         result = read_result(path)
@@ -47,7 +50,7 @@ def training_cost(
     batch_size: int,
     known: Sequence[MeasuredSpeed],
 ) -> TrainingCost:
-    """Of training `model` for so many steps, at the rate of multiply-adds of what is `known`."""
+    """Estimates the cost of training `model` for so many steps from the `known` speeds."""
     size = totals(summarize(model, image_shape))
     if steps is None or not known:
         return TrainingCost(size["params"], size["macs"], steps, None)
@@ -56,10 +59,10 @@ def training_cost(
 
 
 def expected_mac_rate(macs: int, known: Sequence[MeasuredSpeed]) -> float:
-    """Multiply-adds a second, of one image, for a network of so many.
+    """Estimates the multiply-adds per second of a network with `macs` multiply-adds per image.
 
-    A mean of the known ones, which counts them by the inverse square of how far they are in size:
-    small networks are slower than their multiply-adds say.
+    The estimate is the mean of the known rates, weighted by the inverse square of the distance in
+    size, since small networks are slower than their multiply-adds suggest.
     """
     near = [1 / (0.1 + abs(math.log(s.macs / macs))) ** 2 for s in known]
     logs = [math.log(s.images_per_second * s.macs) for s in known]
@@ -67,7 +70,7 @@ def expected_mac_rate(macs: int, known: Sequence[MeasuredSpeed]) -> float:
 
 
 def cost_table(rows: Sequence[tuple[str, int, TrainingCost, str]], device: str) -> str:
-    """For a person. rows: (cell, seeds, cost of one, state)."""
+    """Formats the cells for the terminal. rows: (cell, seeds, cost per seed, state)."""
     heads = ("cell", "seeds", "parameters", "multiply-adds", "steps", "about", "state")
     lines = []
     for name, seeds, one, state in rows:
@@ -82,7 +85,7 @@ def cost_table(rows: Sequence[tuple[str, int, TrainingCost, str]], device: str) 
 
 
 def cost_document(rows: Sequence[tuple[str, int, TrainingCost, str]]) -> list[dict[str, Any]]:
-    """For --format=json."""
+    """Returns the document that `sweep --dry_run --format=json` prints."""
     return [
         {"cell": name, "seeds": seeds, **one._asdict(), "state": state}
         for name, seeds, one, state in rows

@@ -1,16 +1,16 @@
-"""How long a step takes on N devices: by what was measured on one, and a model of the rest.
+"""How long a step takes on D devices, from measurements on one device and a model of the rest.
 
 A batch of B images on D devices, which hold G bytes of gradients each:
 
-    devices     B / D images at the speed of one device, which is taken not to depend on B / D
-    all-reduce  a ring: 2 (D - 1) / D G / link; where there are M fabrics of F devices, first in
-                each, then between them: 2 (F - 1) / F G / link + 2 (M - 1) / M G / F / network
+    devices     B / D images at the speed of one device, assumed not to depend on B / D
+    all-reduce  a ring: 2 (D - 1) / D G / link; with M fabrics of F devices, first within each,
+                then between them: 2 (F - 1) / F G / link + 2 (M - 1) / M G / F / network
     input       B images at the speed of all hosts' cores, which read ahead
 
-A step takes the longer of devices and all-reduce where all of the latter is hidden behind gradients
-still to come, their sum where none is; and in no case less than the input. Devices along "model"
-are taken to save no time, and what they send each other, like the start of each message, to take
-none; evaluations and checkpoints come on top.
+A step takes the longer of devices and all-reduce if the all-reduce is hidden behind gradients that
+are still computed, and their sum if none of it is; it never takes less than the input. Devices
+along "model" are assumed to save no time. Their messages, and the latency of every message, are
+assumed to take none. Evaluations and checkpoints are not included.
 """
 
 import json
@@ -32,11 +32,15 @@ INPUT_SECTIONS = (
     "color",
     "augment",
     "standardize",
-)  # sections that cost time on the devices
+)  # sections of a config that cost time on the devices
 
 
 class MeasuredRun(NamedTuple):
-    """A training that was, on so many devices of the kind that is asked for. seconds: of a seed."""
+    """A result that was made on devices of the planned kind.
+
+    macs: multiply-adds per image. seconds: per seed. alike: its network, batch and precision are
+    those that are planned.
+    """
 
     file: str
     devices: int
@@ -49,7 +53,9 @@ class MeasuredRun(NamedTuple):
 
 
 class SpeedEstimate(NamedTuple):
-    """Images a second on one device, and where that comes from: measured, near or roofline."""
+    """Images per second on one device. source: `measured`, `near` or `roofline`; by: its origin in
+    words.
+    """
 
     source: str
     images_per_second: float
@@ -57,8 +63,7 @@ class SpeedEstimate(NamedTuple):
 
 
 class StepBounds(NamedTuple):
-    """Seconds of a step: on the devices, of the all-reduce, and of the input, 0 where images are
-    on the devices."""
+    """Seconds of a step by part; input is 0 where all images are on the devices."""
 
     devices: float
     all_reduce: float
@@ -66,26 +71,28 @@ class StepBounds(NamedTuple):
 
     @property
     def step(self) -> tuple[float, float]:
-        """With all of the all-reduce hidden, and with none of it; whatever the input takes."""
+        """The seconds with the all-reduce fully hidden and not hidden at all, without the input."""
         return max(self.devices, self.all_reduce), self.devices + self.all_reduce
 
     @property
     def with_input(self) -> tuple[float, float]:
-        """The same, with the input as it is."""
+        """The same two bounds, at least as long as the input takes."""
         least, most = self.step
         return max(least, self.input), max(most, self.input)
 
     @property
     def limit(self) -> str:
-        """The longest of them."""
+        """The name of the longest part."""
         return max(self._fields, key=lambda name: getattr(self, name))
 
 
 def measured_runs(
     files: Iterable[Path], config: dict[str, Any], macs: int, kind: DeviceSpec
 ) -> list[MeasuredRun]:
-    """Those of the result files that were made on devices of this kind; on a CPU, with as many
-    cores as are here. config: as in a result."""
+    """Selects the result files that were made on devices of this kind.
+
+    A CPU must have as many cores as this machine. config: of the planned training, as in a result.
+    """
     found = []
     for path in files:
         result = read_result(path)
@@ -95,7 +102,7 @@ def measured_runs(
                 continue
             used = {part.get("cpus") for part in provenance.made_of_parts(result["made"])}
             if kind.name == "cpu" and used != {cores()}:
-                continue  # of another machine
+                continue  # another CPU
             alike = result["macs"] == macs and is_same_work(result, config)
             seconds = result["seconds"] / len(result["seeds"])
             of = (result["macs"], result["images_per_second"], seconds, result["steps"])
@@ -104,14 +111,14 @@ def measured_runs(
 
 
 def shown(path: Path) -> str:
-    """The end of a path: folder and file."""
+    """Returns the end of a path: folder and file."""
     return "/".join(path.parts[-3:])
 
 
 def is_same_work(result: dict[str, Any], asked: dict[str, Any]) -> bool:
-    """Was the result made with the network, input, batch and precision of the config `asked`?
+    """Whether a result has the network, input, batch and precision of the config `asked`.
 
-    Fields that networks did not have then have their defaults, sections the only choice there was.
+    A key that is newer than the result has its default.
     """
     made = result["made"].get("config")
     if not made or made["model"]["name"] != asked["model"]["name"]:
@@ -128,9 +135,9 @@ def is_same_work(result: dict[str, Any], asked: dict[str, Any]) -> bool:
 def speed_estimates(
     known: Sequence[MeasuredRun], macs: int, kind: DeviceSpec, roof: SpeedEstimate
 ) -> list[SpeedEstimate]:
-    """What is known of the speed of one device, the best first; `roof` is the last.
+    """Lists the estimates of one device's speed, the best first and `roof` last.
 
-    A result's speed includes the compilation: of several alike that of the most steps is taken.
+    The speed of a result includes compilation, so of several alike the one with most steps is used.
     """
     alone = [k for k in known if k.devices == 1]
     longest = sorted((k for k in alone if k.alike), key=lambda k: -k.steps)[:1]
@@ -145,13 +152,15 @@ def speed_estimates(
 def roofline_seconds(
     kind: DeviceSpec, flops: float, traffic: int | None, dtype: str, matmul_precision: str
 ) -> tuple[float, float]:
-    """(seconds of arithmetic, of memory traffic) of one device; the latter is 0 if not known."""
+    """Returns the seconds of arithmetic and of memory traffic of one device; traffic is 0 if
+    unknown.
+    """
     arithmetic = flops / (kind.peak(dtype, matmul_precision) * OF_PEAK)
     return arithmetic, (traffic or 0) / (kind.bandwidth * OF_BANDWIDTH)
 
 
 def all_reduce_seconds(kind: DeviceSpec, size: float, devices: int) -> float:
-    """Seconds to sum `size` bytes of gradients over so many devices."""
+    """Returns the seconds to sum `size` bytes of gradients over so many devices."""
     inside = min(devices, kind.fabric)
     fabrics = -(-devices // kind.fabric)
     links = 2 * (inside - 1) / inside * size / kind.link
@@ -159,7 +168,7 @@ def all_reduce_seconds(kind: DeviceSpec, size: float, devices: int) -> float:
 
 
 def all_reduce_formula(kind: DeviceSpec, devices: int) -> str:
-    """The same, for G = the gradients."""
+    """Formats the formula of `all_reduce_seconds`, with G for the bytes of the gradients."""
     inside = min(devices, kind.fabric)
     fabrics = -(-devices // kind.fabric)
     words = f"2 ({inside} - 1) / {inside} G / {kind.link / 1e9:g} GB/s"

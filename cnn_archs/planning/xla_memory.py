@@ -1,11 +1,11 @@
-"""What a step of a config holds in memory, by XLA's own analysis of the compiled program.
+"""The memory that a training step takes, by XLA's analysis of the compiled program.
 
-The program is the one that trains, split over as many simulated CPUs as there are to be devices;
-shapes are its arguments, and it is never run. So what changes it is counted: a mesh, another
-optimizer. Three things XLA does on a CPU as on no accelerator. It widens bfloat16 to float32: such
-a network is compiled in float32, and what depends on it is halved. It undoes rematerialisation,
-but in loops (`scan_blocks`). And convolutions have other buffers, and maps another layout, which no
-compilation here can tell.
+The program is the one that trains, split over as many simulated CPU devices as are planned. It is
+compiled with abstract arguments and never run, so that a mesh or another optimizer is counted as it
+is. XLA treats three things on a CPU otherwise than on an accelerator. It widens bfloat16 to
+float32: such a network is compiled in float32, and the bytes that depend on it are halved. It
+undoes rematerialization outside of loops (`scan_blocks`). And convolutions have other buffers and
+layouts, which no compilation here can show.
 """
 
 import math
@@ -25,16 +25,16 @@ from cnn_archs.train import steps
 from cnn_archs.train.assemble import Placed
 from cnn_archs.train.recipe import Rules
 
-# Quick to compile; the buffers are those of the default options, or a few bytes from them.
+# Options that compile quickly; the buffers differ from the default options' by a few bytes at most.
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 
 
 class StepBytes(NamedTuple):
-    """Bytes that one device holds in a step, and those that it moves from and to its memory.
+    """Bytes that one device holds during a step, and bytes that it moves from and to its memory.
 
-    params; optimizer: its state; rest: batch statistics, averages, counts. gradients: one for each
-    parameter. activations: all else that XLA puts aside. traffic: None where the program has a
-    loop, whose body XLA counts once.
+    optimizer: the optimizer's state. rest: batch statistics, averages, counts. gradients: one per
+    parameter. activations: all other temporaries. traffic: None where the program has a loop, whose
+    body XLA counts only once.
     """
 
     params: int
@@ -46,16 +46,22 @@ class StepBytes(NamedTuple):
 
 
 def simulate_devices(devices: int) -> None:
-    """So many CPUs, and no accelerator, for a process that has not used jax yet."""
+    """Makes jax use this many CPU devices and no accelerator.
+
+    ConfigError where this process has already begun with another number.
+    """
     jax.config.update("jax_platforms", "cpu")
-    with suppress(RuntimeError):  # where it has, they must be as many by chance
+    with suppress(RuntimeError):  # raised if jax has begun; the number may be right
         jax.config.update("jax_num_cpu_devices", devices)
     if jax.device_count() != devices:
         raise ConfigError(f"--devices={devices}: this process has {jax.device_count()} already")
 
 
 def training_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) -> StepBytes:
-    """Of a step with `batch` images at once, over all of the mesh. made: the experiment's rules."""
+    """Analyses a training step of `batch` images at once over the whole mesh.
+
+    made: the experiment's rules.
+    """
     net = on.net
     model, halves = as_float32(net.model)
     on = on._replace(net=net._replace(model=model))
@@ -78,7 +84,7 @@ def training_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) 
 def jitted_step(
     experiment: Experiment, on: Placed, made: Rules, batch: int
 ) -> tuple[Any, tuple[Any, ...]]:
-    """(jitted training step of `batch` images at once, its abstract arguments)."""
+    """Returns the jitted training step of `batch` images at once, and its abstract arguments."""
     net, mesh, layers = on
     step = steps.train_step_of(
         net.model,
@@ -99,7 +105,9 @@ def jitted_step(
 
 
 def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
-    """Bytes that one device puts aside while `batch` images are evaluated, or a few more."""
+    """Counts the temporary bytes of one device while `batch` images, rounded up to the mesh, are
+    evaluated.
+    """
     net, mesh, layers = on
     batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
     model, halves = as_float32(net.model)
@@ -123,35 +131,35 @@ def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int
 
 
 def compile_quickly(name: str, jitted: Any, *arguments: Any) -> Any:
-    """For the CPU, quickly; what the network `name` refuses is the config's fault."""
+    """Compiles for the CPU. ConfigError where the network `name` refuses its input."""
     with user_errors(f"model {name}"):
         lowered = jitted.lower(*arguments)
     return lowered.compile({**(once() or {}), **known(QUICK)})
 
 
 def as_float32(model: models.Network) -> tuple[models.Network, int]:
-    """The network in float32, and how many times as large its maps are then."""
+    """Returns the network in float32, and how many times as large its activations are then."""
     if model.dtype != "bfloat16":
         return model, 1
     return model.clone(dtype="float32"), 2  # type: ignore[call-arg]
 
 
 def initial_state(net: Classifier, made: Rules, key: jax.Array) -> steps.TrainState:
-    """The state with which a run begins."""
+    """Makes the state with which a run begins."""
     state = steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
     return state.replace(opt_state=state.opt_state._replace(memory=made.schedule.init()))
 
 
 def abstract_state(net: Classifier, made: Rules) -> steps.TrainState:
-    """Its shapes."""
+    """Returns the shapes and dtypes of `initial_state`."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     return jax.eval_shape(partial(initial_state, net, made), key)
 
 
 def bytes_of_one_device(state: steps.TrainState, shardings: steps.TrainState) -> steps.TrainState:
-    """`state` with bytes in place of its parts: those that one device has of each."""
+    """Returns `state` with, in place of each part, the bytes that one device holds of it."""
 
-    def part(leaf: Any, sharding: Any) -> int:  # None: of what the step does not read
+    def part(leaf: Any, sharding: Any) -> int:  # no sharding: the step does not read it
         shape = sharding.shard_shape(leaf.shape) if sharding else leaf.shape
         return math.prod(shape) * leaf.dtype.itemsize
 
@@ -161,14 +169,14 @@ def bytes_of_one_device(state: steps.TrainState, shardings: steps.TrainState) ->
 
 
 def delivered_shape(experiment: Experiment) -> tuple[int, int, int]:
-    """(H, W, C) of the images as the devices get them."""
+    """Returns (H, W, C) of the images as the devices get them."""
     if experiment.dataset.in_memory:
         return experiment.dataset.stored_shape
     return (*experiment.inputs.crop.delivered, experiment.image_shape[2])
 
 
 def placeholder_statistics(experiment: Experiment) -> dict[str, np.ndarray]:
-    """In place of the training images' statistics, which would take the images."""
+    """Returns ones in place of the training images' statistics, which would need the images."""
     (h, w, c), inputs = delivered_shape(experiment), experiment.inputs
     mean = (h, w, c) if inputs.mean == "pixel" else (1, 1, c)
     found: dict[str, tuple[int, ...]] = {"mean": mean, "std": (1, 1, c)}

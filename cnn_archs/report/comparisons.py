@@ -1,4 +1,4 @@
-"""Two things beside each other: a paper and ours, or two cells of a sweep."""
+"""Compares means: a paper's value with ours, or two cells of a sweep."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,10 @@ from cnn_archs.table import Table
 
 
 class Comparison(NamedTuple):
-    """A statement of a sweep that one cell's mean is above another's.
+    """A sweep's statement that one cell's mean is above another's, and what was found.
 
-    answer: `yes`, `no` or `open`; words: the same at length; numbers: what it is drawn from.
+    answer: `yes`, `no` or `open`. words: the answer as a sentence. numbers: the difference and its
+    interval.
     """
 
     says: str
@@ -24,11 +25,12 @@ class Comparison(NamedTuple):
 
 
 def compare_cells(collection: Collection) -> list[Comparison]:
+    """Checks every comparison that the sweep states."""
     return [compare_pair(collection, stated) for stated in collection.comparisons]
 
 
 def compare_pair(collection: Collection, stated: Mapping[str, str]) -> Comparison:
-    """Difference, 95 % interval, and whether the sign is sure."""
+    """Checks one statement by the difference of means and its 95 % interval."""
     names, metric = (stated["higher"], stated["lower"]), stated["metric"]
     cells = [collection.cell(name) for name in names]
     values = [cell.values(metric) if cell else {} for cell in cells]
@@ -37,7 +39,8 @@ def compare_pair(collection: Collection, stated: Mapping[str, str]) -> Compariso
         return Comparison(stated["says"], "open", f"Not known: there is no {metric} of {none}.", "")
     found = difference_interval(*values)
     unit = " points" if is_error(metric) else ""
-    numbers = f"{metric_label(metric)}, {names[0]} − {names[1]}: {format_difference(found.difference, metric)}{unit}"
+    difference = format_difference(found.difference, metric)
+    numbers = f"{metric_label(metric)}, {names[0]} − {names[1]}: {difference}{unit}"
     if found.low is None or found.high is None:
         numbers += f"; no interval, of {format_seed_counts(found)}"
     else:
@@ -47,7 +50,7 @@ def compare_pair(collection: Collection, stated: Mapping[str, str]) -> Compariso
 
 
 def conclusion(found: Interval) -> tuple[str, str]:
-    """Of a statement that the difference is above 0: (answer, words)."""
+    """Returns (answer, words) for the statement that the difference is above 0."""
     sign = "as stated" if found.difference > 0 else "the opposite of what is stated"
     if found.difference == 0:
         return "open", "There is no difference."
@@ -60,19 +63,23 @@ def conclusion(found: Interval) -> tuple[str, str]:
 
 
 def format_seed_counts(found: Interval) -> str:
-    """`5 seeds`, or of each: `4 and 5 seeds`."""
+    """Formats `5 seeds`, or `4 and 5 seeds` where two networks have different numbers."""
     a, b = found.seeds
     return f"{a} seed{'s' * (a != 1)}" if a == b else f"{a} and {b} seeds"
 
 
 def format_difference(value: float, metric: str) -> str:
-    """A difference, with its sign; of errors in points."""
+    """Formats a signed difference; of errors in percentage points."""
     text = f"{100 * value:+.2f}" if is_error(metric) else f"{value:+.4g}"
     return text.replace("-", "−")
 
 
 def paper_table(claims: Sequence[PrintedValue]) -> Table:
-    """Printed values beside ours; below a cell what of it, below a statement its source."""
+    """Tabulates printed values beside ours.
+
+    The second line of a cell is smaller print: the metric below the network, the source below the
+    statement.
+    """
     rows = []
     for claim in claims:
         ours = [c.values(claim.metric) for c in claim.cells]
@@ -95,7 +102,7 @@ def paper_table(claims: Sequence[PrintedValue]) -> Table:
 
 
 def beside_mean(claim: PrintedValue, ours: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:
-    """(printed, ours, away) of one cell."""
+    """Formats (printed, ours, ours less printed) for one cell."""
     values, value = list(ours[0].values()), claim.value or 0.0
     number = f"{100 * value:.4g}" if is_error(claim.metric) else f"{value:.4g}"
     away = format_difference(statistics.fmean(values) - value, claim.metric)
@@ -105,7 +112,7 @@ def beside_mean(claim: PrintedValue, ours: Sequence[Mapping[int, float]]) -> tup
 def beside_difference(
     claim: PrintedValue, ours: Sequence[Mapping[int, float]]
 ) -> tuple[str, str, str]:
-    """(printed, ours, away) of one cell less another."""
+    """Formats (printed, ours, ours less printed) for the difference of two cells."""
     found = difference_interval(*ours)
     mean = f"{format_difference(found.difference, claim.metric)} ({format_seed_counts(found)})"
     if claim.value is None:

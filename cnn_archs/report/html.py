@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file, everything in it, nothing loaded."""
+"""The page of a report: one HTML file that contains everything and loads nothing."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -21,19 +21,19 @@ from cnn_archs.report.runs import Collection
 from cnn_archs.report.svg import STYLES, Figure
 from cnn_archs.table import Table
 
-# Styles of lines in a legend, as SVG has them.
+# The line styles as SVG's stroke-dasharray, for the legends.
 DASHES = ["none" if s == "-" else " ".join(str(2 * n) for n in s[1]) for s in STYLES]
 
 
 class FilterImage(NamedTuple):
-    """A picture that a run left. data: of a PNG."""
+    """A picture of filters. data: a PNG as a data URI; says: its alternative text."""
 
     data: str
     says: str
 
 
 class Section(NamedTuple):
-    """What the page says of a collection, part by part; empty parts are left out."""
+    """What the page shows of a collection, in order; empty parts are left out."""
 
     collection: Collection
     summary: str
@@ -51,7 +51,9 @@ class Section(NamedTuple):
 
 
 def write_report(paths: Sequence[Path], output: Path) -> dict[str, Any]:
-    """Writes the page of `paths` -> what it is of, for `report --format=json`."""
+    """Writes the page of `paths` to `output` and returns a summary of it for `report
+    --format=json`.
+    """
     sections = [make_section(c) for c in read_collections(paths)]
     write_text(output, render_page(sections))
     return {
@@ -70,6 +72,7 @@ def write_report(paths: Sequence[Path], output: Path) -> dict[str, Any]:
 
 
 def make_section(collection: Collection) -> Section:
+    """Draws all figures and makes all tables of a collection."""
     claims = list(
         printed_values.find_printed_values(collection.cells, printed_values.read_claims_file())
     )
@@ -101,7 +104,7 @@ def make_section(collection: Collection) -> Section:
 
 
 def summary_sentence(collection: Collection) -> str:
-    """How many networks there are, and how many are missing."""
+    """Formats how many cells and networks there are, and how many networks have no result."""
     cells = len(collection.cells)
     networks = sum(len(c.seeds) for c in collection.cells if c.first("seconds"))
     without = sum(bool(run.missing) for c in collection.cells for run in c.runs)
@@ -110,7 +113,7 @@ def summary_sentence(collection: Collection) -> str:
 
 
 def filter_images(collection: Collection) -> Iterator[FilterImage]:
-    """The first layer's filters, of the first run of each cell that has them."""
+    """Yields the first-layer filters of each cell that has them, from its first such run."""
     for cell in collection.cells:
         data = next((run.filters for run in cell.runs if run.filters), b"")
         if data:
@@ -121,6 +124,7 @@ def filter_images(collection: Collection) -> Iterator[FilterImage]:
 
 
 def render_page(sections: Sequence[Section]) -> str:
+    """Fills the template `page.html`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

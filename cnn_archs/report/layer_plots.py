@@ -1,4 +1,4 @@
-"""Figures of what is inside the networks, by layer, and of how they bear damaged images."""
+"""Figures of what happens inside networks, layer by layer, and of robustness to damaged images."""
 
 import math
 import statistics
@@ -18,17 +18,17 @@ from cnn_archs.report.svg import (
     look_color,
 )
 
-Lines = Mapping[str, Sequence[float]]  # of each cell: a value a layer
+Lines = Mapping[str, Sequence[float]]  # {cell: one value per layer}
 
 
 def diagnostics_lines(cell: CellRecord) -> list[Mapping[str, Any]]:
-    """Lines of diagnostics.jsonl: of the seeds that are trained to their end, if any are."""
+    """Returns the lines of diagnostics.jsonl, of the finished seeds if there are any."""
     lines = [line for run in cell.runs for line in run.diagnostics]
     return [line for line in lines if line["seed"] in cell.seeds] or lines
 
 
 def diagnosed_steps(cell: CellRecord) -> list[int]:
-    """The steps at which all of these seeds are diagnosed, in order."""
+    """Lists the steps, in order, at which every seed has diagnostics."""
     of_seeds: dict[int, set[int]] = {}
     for line in diagnostics_lines(cell):
         of_seeds.setdefault(line["seed"], set()).add(line["step"])
@@ -36,7 +36,7 @@ def diagnosed_steps(cell: CellRecord) -> list[int]:
 
 
 def layer_values(cell: CellRecord, quantity: str, step: int) -> list[float]:
-    """The value of each layer that has one, at a step: the mean over seeds."""
+    """Returns the mean over seeds of a quantity at a step, for each layer that has it."""
     of_layers: dict[str, list[float]] = {}
     for line in diagnostics_lines(cell):
         for layer in line["layers"] if line["step"] == step else []:
@@ -46,7 +46,7 @@ def layer_values(cell: CellRecord, quantity: str, step: int) -> list[float]:
 
 
 def responses_figure(collection: Collection) -> Figure | None:
-    """Standard deviations of layers' responses: the ResNet paper's figure 7."""
+    """Draws the standard deviation of each layer's response, as in the ResNet paper's figure 7."""
     last = {c.name: steps[-1] for c in collection.cells if (steps := diagnosed_steps(c))}
     cells = [c for c in collection.cells if c.name in last]
     found = {c.name: layer_values(c, "response_sd", last[c.name]) for c in cells}
@@ -60,16 +60,18 @@ def responses_figure(collection: Collection) -> Figure | None:
     ]
     caption = (
         "Standard deviation of each layer's responses, behind batch normalization and before "
-        f"nonlinearity and addition, {format_steps({last[name] for name in found})}; means over seeds."
+        f"nonlinearity and addition, {format_steps({last[name] for name in found})}; "
+        "means over seeds."
     )
     return Figure("Layer responses", caption, panels)
 
 
 def moments(collection: Collection) -> list[dict[str, int]]:
-    """{cell: step} of up to four moments: the first logged step, the next, the middle, the last.
+    """Returns {cell: step} for up to four moments: the first logged step, the next, the middle, the
+    last.
 
-    The middle is that of the cell that is logged longest, and of every cell the last is its own. A
-    cell that has not come so far is left out.
+    The middle is that of the cell with the most logged steps; the last is each cell's own. A cell
+    that has not come as far as a moment is left out of it.
     """
     steps = {c.name: diagnosed_steps(c) for c in collection.cells}
     steps = {name: logged for name, logged in steps.items() if logged}
@@ -81,7 +83,7 @@ def moments(collection: Collection) -> list[dict[str, int]]:
 
 
 def gradients_figure(collection: Collection) -> Figure | None:
-    """Norms of each layer's gradient, a panel for each of `moments`."""
+    """Draws the norm of each layer's gradient, with one panel per moment (see `moments`)."""
     panels = []
     for steps in moments(collection):
         cells = [c for c in collection.cells if c.name in steps]
@@ -95,14 +97,14 @@ def gradients_figure(collection: Collection) -> Figure | None:
 
 
 def format_steps(steps: set[int]) -> str:
-    """`at step 1,000`, or `at step 900 to 1,000` where cells differ."""
+    """Formats `at step 1,000`, or `at step 900 to 1,000` where cells differ."""
     return f"at step {' to '.join(f'{s:,}' for s in sorted({min(steps), max(steps)}))}"
 
 
 def layer_panel(
     collection: Collection, lines: Lines, title: str, x: str, y: str, log: bool = False
 ) -> Any:
-    """A line a cell, a point a layer."""
+    """Draws one line per cell and one point per layer."""
     look = assign_looks(collection)
 
     def draw(axis: Any) -> None:
@@ -115,7 +117,7 @@ def layer_panel(
         if log:
             axis.set_yscale("log")
             low, high = axis.get_ylim()
-            plain = FuncFormatter(lambda v, _: f"{v:g}")  # their own would be written as mathtext
+            plain = FuncFormatter(lambda v, _: f"{v:g}")  # the default ticks are mathtext
             between = plain if high < 10 * low else NullFormatter()
             axis.yaxis.set(major_formatter=plain, minor_formatter=between)
         else:
@@ -126,7 +128,7 @@ def layer_panel(
 
 
 def robustness_figure(collection: Collection) -> Figure | None:
-    """Error on damaged test images against the amount: a panel a kind, a line a cell."""
+    """Draws the error on damaged test images: one panel per kind of damage, one line per cell."""
     kinds = dict.fromkeys(k for c in collection.cells for run in c.runs for k in run.robustness)
     panels = [damage_panel(collection, kind) for kind in kinds]
     caption = (
@@ -136,6 +138,7 @@ def robustness_figure(collection: Collection) -> Figure | None:
 
 
 def damage_panel(collection: Collection, kind: str) -> Any:
+    """Draws error against the amount of one kind of damage, for the cells that have it."""
     look = assign_looks(collection)
     found = {c.name: c for c in collection.cells if any(kind in r.robustness for r in c.runs)}
     unit = next(r.robustness[kind]["unit"] for c in found.values() for r in c.runs if r.robustness)
@@ -156,7 +159,7 @@ def damage_panel(collection: Collection, kind: str) -> Any:
 
 
 def damage(cell: CellRecord, kind: str) -> tuple[list[float], list[float], list[float]]:
-    """(amounts, means, standard deviations) in percent, over all seeds of the cell."""
+    """Returns amounts, means and standard deviations over a cell's seeds, errors in percent."""
     curves = [run.robustness[kind] for run in cell.runs if kind in run.robustness]
     amounts = [a for a in curves[0]["amounts"] if all(a in c["amounts"] for c in curves)]
     means, sds = [], []

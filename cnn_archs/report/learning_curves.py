@@ -1,4 +1,4 @@
-"""Learning curves: of a report, as the ResNet paper's figures 1 and 6, and of one run as a PNG."""
+"""Learning curves: for a report, as the ResNet paper's figures 1 and 6, and of one run as a PNG."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from cnn_archs.report.svg import (
 from cnn_archs.run_dir import RunDir
 
 BINS = 150  # points of a training curve, at most
-FIRST = 32  # the part of a training in which it warms up
+FIRST = 32  # the warm-up figure shows the first 1/FIRST of a training
 
 
 class Line(NamedTuple):
@@ -38,7 +38,7 @@ class Line(NamedTuple):
     width: float
 
 
-LINES = {  # of the splits that a run logs
+LINES = {  # of the splits in metrics.jsonl
     "train": Line("train", (0, (4, 2)), 1.1),
     "val": Line("held out", ":", 1.9),
     "val_average": Line("held out, averaged weights", (0, (1, 3)), 1.9),
@@ -48,7 +48,7 @@ LINES = {  # of the splits that a run logs
 
 
 def error_figures(collection: Collection) -> list[Figure]:
-    """Error by iteration, a figure for each dataset, in it a panel a group."""
+    """Draws error by iteration: one figure per dataset, with one panel per group of cells."""
     of_datasets: dict[str, list[PanelCells]] = {}
     for group, cells in cells_by_group(collection).items():
         drawn = [c for c in cells if c.lines("test") or c.lines("train")]
@@ -64,11 +64,11 @@ def error_figures(collection: Collection) -> list[Figure]:
     ]
 
 
-PanelCells = tuple[str, Sequence[CellRecord]]  # of a figure: a panel's title and its cells
+PanelCells = tuple[str, Sequence[CellRecord]]  # the title of a panel, and its cells
 
 
 def panels_figure(parts: Sequence[PanelCells], title: str, collection: Collection) -> Figure:
-    """Panels with the same axes."""
+    """Draws one panel for each of `parts`, all with the same axes."""
     look = assign_looks(collection)
     every = [c for _, cells in parts for c in cells]
     top, cut = axis_top(every)
@@ -95,16 +95,19 @@ def panels_figure(parts: Sequence[PanelCells], title: str, collection: Collectio
 
 
 def split_by_colors(cells: Sequence[CellRecord]) -> Iterator[Sequence[CellRecord]]:
-    """No more lines than colors in a panel."""
+    """Splits cells so that no panel has more lines than there are colors."""
     yield from (cells[i : i + COLORS] for i in range(0, len(cells), COLORS))
 
 
 def thousands(value: float, _: Any) -> str:
+    """Formats a tick: `64k`."""
     return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
 def axis_top(cells: Sequence[CellRecord]) -> tuple[float, bool]:
-    """Top of the axis in percent, where the last errors are well seen; is anything cut off?"""
+    """Returns the top of the error axis in percent, low enough that the last errors can be told
+    apart, and whether it cuts anything off.
+    """
     lines = [by for c in cells for split in ("train", "test") for by in c.lines(split).values()]
     last = max(by[-1]["top1_error"] for by in lines)
     most = max(line["top1_error"] for by in lines for line in by)
@@ -129,8 +132,8 @@ def draw_split(
 ) -> None:
     """Draws `metric` of one split by `x`, step or epoch: a thin line per seed, and their mean.
 
-    The mean is over the seeds that are trained to their end; where none is, over all. An error is
-    drawn in percent. labeled: the mean has a label for a legend.
+    The mean is over the seeds that are trained to their end, or over all seeds where none is.
+    Errors are drawn in percent. labeled: give the mean a label for a legend.
     """
     line = LINES[split]
     of_seeds = {seed: binned_curve(lines, x, metric) for seed, lines in cell.lines(split).items()}
@@ -146,9 +149,10 @@ def draw_split(
 def binned_curve(
     lines: Sequence[Mapping[str, Any]], x: str = "step", metric: str = "top1_error"
 ) -> tuple[list[float], list[float]]:
-    """Bins a log to at most BINS points -> (the last `x` of each, its mean over the images).
+    """Averages the lines of a log into at most BINS points, weighted by images.
 
-    Errors are in percent, other metrics as they are.
+    Returns the last `x` and the mean of `metric` of each bin; errors in percent, other metrics as
+    they are.
     """
     size, scale = -(-len(lines) // BINS), 100 if metric.endswith("error") else 1
     points, values = [], []
@@ -170,7 +174,7 @@ def mean_curve(
 
 
 def write_curves_png(workdir: Path) -> Path:
-    """Draws error and loss by epoch in the folder of a run, of each split that it logged."""
+    """Draws error and loss by epoch, for each split that a run logged, into its folder."""
     folder = RunDir(workdir)
     run = read_run(folder)
     cell = CellRecord(workdir.name, "", (), [run])
@@ -193,7 +197,10 @@ def write_curves_png(workdir: Path) -> Path:
 
 
 def warm_up_figure(collection: Collection) -> Figure | None:
-    """The beginning of runs whose learning rate warms up: training error and rate."""
+    """Draws training error and learning rate at the beginning of runs that warm up.
+
+    None where there is no such run.
+    """
     cells = [c for c in collection.cells if warms_up(c) and c.lines("train")]
     if not cells:
         return None
@@ -217,8 +224,9 @@ def warm_up_figure(collection: Collection) -> Figure | None:
 
         keys = [LegendKey(look[c.name], c.name) for c in cells]
         panels.append(draw_panel(draw, f"{label} at the beginning", keys))
-    return Figure("The warm-up", "The first iterations; a line a seed.", panels)
+    return Figure("The warm-up", "The first iterations; one line per seed.", panels)
 
 
 def warms_up(cell: CellRecord) -> bool:
+    """Whether the cell's learning rate warms up."""
     return cell.config.get("warmup", {}).get("name", "none") != "none"

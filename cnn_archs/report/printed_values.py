@@ -1,7 +1,7 @@
-"""What the papers print of the networks that a report is of: experiments/claims.toml, as a file.
+"""Finds the papers' printed values for the networks of a report, in experiments/claims.toml.
 
-Which claims hold is decided in `claims/verdicts.py`, by results of the whole recipe alone. Here a
-printed value is set beside whatever was run, and what differs from the recipe is said.
+`claims/verdicts.py` decides which claims hold, and accepts only results of the whole recipe. A
+report shows a printed value beside whatever was run, and lists how the recipe differs.
 """
 
 import functools
@@ -17,14 +17,16 @@ from cnn_archs.report.runs import CellRecord
 from cnn_archs.roles import changes_outcome
 
 CLAIMS_FILE = configs.EXPERIMENTS / "claims.toml"
-REDUCED_KEYS = ("model.width", "model.num_classes")  # other keys of a model make it another network
+# Keys of a model that a reduced run may change; any other key makes it another network.
+REDUCED_KEYS = ("model.width", "model.num_classes")
 
 
 class PrintedValue(NamedTuple):
-    """A value of a paper for `metric`, a fraction if it is an error; or, in `higher`, that the
-    first of two cells is above the second, by `value` where it is a number.
+    """A printed value of a metric, for one cell, or for the difference of two cells.
 
-    says: a sentence; source: paper and place; changed: how the cells' recipes are not the paper's.
+    says: the statement as a sentence. source: paper and place. value: errors as fractions; None
+    where the paper only says that the first cell's is higher. changed: settings that differ from
+    the paper's recipe.
     """
 
     says: str
@@ -37,7 +39,7 @@ class PrintedValue(NamedTuple):
 
 
 def read_claims_file(path: Path = CLAIMS_FILE) -> dict[str, Any]:
-    """The file as it is: {papers, claim, ...}."""
+    """Parses the file without validating it. DataError where it cannot be read."""
     try:
         return tomllib.loads(path.read_text())
     except (ValueError, OSError) as e:
@@ -47,7 +49,7 @@ def read_claims_file(path: Path = CLAIMS_FILE) -> dict[str, Any]:
 def find_printed_values(
     cells: Sequence[CellRecord], stated: Mapping[str, Any]
 ) -> Iterator[PrintedValue]:
-    """The claims of errors whose networks are among `cells`, in the order of the file."""
+    """Yields the claims about errors whose networks are among `cells`, in the order of the file."""
     for claim in stated["claim"]:
         roles = ("ours",) if "ours" in claim else ("higher", "lower")
         if not all(role in claim for role in roles):
@@ -73,11 +75,12 @@ def find_printed_values(
 
 
 def unit_scale(claim: Mapping[str, Any]) -> float:
+    """Returns the factor from the printed unit to a fraction."""
     return 0.01 if claim.get("unit") == "%" else 1.0
 
 
 def short_reference(paper: str) -> str:
-    """`He, Zhang, Ren & Sun 2015` of its full reference."""
+    """Shortens a reference to authors and year: `He, Zhang, Ren & Sun 2015`."""
     match = re.match(r".*?\b\d{4}\b", paper)
     return match[0] if match else paper
 
@@ -85,7 +88,9 @@ def short_reference(paper: str) -> str:
 def nearest_cell(
     source: Mapping[str, str], protocol: str, cells: Sequence[CellRecord]
 ) -> CellRecord | None:
-    """The finished cell that is nearest to the recipe that a claim names; None if there is none."""
+    """Returns the finished cell whose recipe differs least from the claim's; None where there is
+    none.
+    """
     fitting = [
         (len(changed_settings(source, cell)), i)
         for i, cell in enumerate(cells)
@@ -95,7 +100,7 @@ def nearest_cell(
 
 
 def is_same_network(source: Mapping[str, str], cell: CellRecord) -> bool:
-    """Is it the network that the claim names, whatever its recipe?"""
+    """Whether a cell has the network that the claim names, whatever its recipe."""
     if not cell.experiment:
         return any(run.path.match(source["result"]) for run in cell.runs)
     name, overrides = experiment_and_overrides(source)
@@ -107,15 +112,15 @@ def is_same_network(source: Mapping[str, str], cell: CellRecord) -> bool:
 
 
 def experiment_and_overrides(source: Mapping[str, str]) -> tuple[str, set[str]]:
-    """(experiment, overrides) of `alexnet_imagenet --config.model.lrn=false`."""
+    """Splits `alexnet_imagenet --config.model.lrn=false` into the experiment and its overrides."""
     name, *overrides = source["experiment"].split()
     return name, {o.removeprefix("--config.") for o in overrides}
 
 
 def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
-    """How a cell's recipe is another than the claim's: `key=value` of what was overridden.
+    """Lists the settings, as `key=value`, in which a cell's recipe differs from the claim's.
 
-    Of a result that does not say from which experiment it is, the config is compared.
+    A result that does not record its experiment is compared by its config.
     """
     name, overrides = experiment_and_overrides(source)
     if cell.experiment or not cell.config:
@@ -134,7 +139,9 @@ def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
 
 @functools.cache
 def stated_config(experiment: str) -> dict[str, Any]:
-    """{section.key: value} that an experiment states; of a model only what is no default."""
+    """Returns {section.key: value} of what an experiment sets; model fields only where not the
+    default.
+    """
     path, argument = configs.locate(experiment)
     config = configs.call(configs.module_at(path), argument)
     return configs.flat(configs.plain(config))

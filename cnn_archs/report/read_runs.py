@@ -1,6 +1,6 @@
-"""From folders to cells: sweeps, workdirs and result files, as runs left them.
+"""Reads sweeps, workdirs and result files into records, as far as the runs came.
 
-Nothing that is missing is an error: it is said.
+A missing file is no error: the record says what is missing.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ from cnn_archs.sweep_dir import SweepDir
 
 
 def read_collections(paths: Sequence[Path]) -> list[Collection]:
-    """A collection for each sweep, in order, then one of other runs and results a dataset.
+    """Reads one collection per sweep, in order, then one per dataset of all other runs and results.
 
-    ConfigError for a path that is not there or holds nothing; DataError for a damaged file.
+    ConfigError for a path that does not exist or holds nothing; DataError for a damaged file.
     """
     found: list[Collection | CellRecord] = []
     for path in paths:
@@ -32,7 +32,7 @@ def read_collections(paths: Sequence[Path]) -> list[Collection]:
 
 
 def group_by_dataset(found: Iterable[Collection | CellRecord]) -> list[Collection]:
-    """Sweeps as they are, cells by dataset."""
+    """Puts the cells that belong to no sweep into one collection per dataset."""
     sweeps: list[Collection] = []
     cells: dict[str, list[CellRecord]] = {}
     for one in found:
@@ -48,7 +48,9 @@ def group_by_dataset(found: Iterable[Collection | CellRecord]) -> list[Collectio
 
 
 def find_records(path: Path) -> Iterator[Collection | CellRecord]:
-    """A sweep, a workdir, a result file, or what is in a folder of such."""
+    """Yields what a path is: a sweep, a workdir or a result file; of another folder, what is inside
+    it.
+    """
     if path.is_file():
         yield cell_of_run(
             read_result_file(path), path.parent.name if path.name == RESULT else path.stem
@@ -67,7 +69,7 @@ def find_records(path: Path) -> Iterator[Collection | CellRecord]:
 
 
 def with_unique_names(cells: Sequence[CellRecord]) -> list[CellRecord]:
-    """Cells of one name are told apart by a number."""
+    """Adds a number to the names that occur more than once."""
     seen: dict[str, int] = {}
     named = []
     for cell in cells:
@@ -124,7 +126,7 @@ def read_cell_files(folder: Path, name: str) -> CellRecord:
         pair = f"{first.path} and {other.path}"
         for key in ("name", "dataset", "protocol", "steps", "epochs", "params"):
             if first.result.get(key) != other.result.get(key):
-                raise DataError(f"{pair} are no seeds of one cell: they differ in {key}")
+                raise DataError(f"{pair} are not seeds of one cell: they differ in {key}")
         for seed in other.result["seeds"]:
             if seed in seen:
                 raise DataError(f"{seen[seed]} and {other.path} both have seed {seed}")
@@ -133,7 +135,9 @@ def read_cell_files(folder: Path, name: str) -> CellRecord:
 
 
 def cell_of_run(run: RunRecord, name: str) -> CellRecord:
-    """A run as a cell of its own; experiment and overrides from its command line, if it trained."""
+    """Makes a cell of one run; experiment and overrides are those of its command line, if it
+    trained.
+    """
     experiment, overrides = "", []
     command = run.environment.get("command", [])
     for argument in command if "train" in command else []:
@@ -146,17 +150,17 @@ def cell_of_run(run: RunRecord, name: str) -> CellRecord:
 
 
 def plain_experiment(experiment: str) -> str:
-    """`experiments/x.py:argument` as `x:argument`."""
+    """Shortens `experiments/x.py:argument` to `x:argument`."""
     path, colon, argument = experiment.partition(":")
     return Path(path).name.removesuffix(".py") + colon + argument
 
 
 def read_result_file(path: Path) -> RunRecord:
-    """Reads a result file that was copied; the networks of an ensemble are left out."""
+    """Reads a result file; an ensemble counts as one network with seed 0."""
     if not is_result(path):
-        raise DataError(f"{path} is no result: it has no protocol, dataset or test")
+        raise DataError(f"{path} is not a result: it has no protocol, dataset or test")
     result = read_result(path)
-    if "members" in result:  # one ensemble: no seeds
+    if "members" in result:  # an ensemble, which has no seeds
         result = {**result, "seeds": [0]}
     made = result.get("made", {})
     return RunRecord(path, result=result, config=made.get("config", {}), environment=made)

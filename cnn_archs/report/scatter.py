@@ -1,4 +1,4 @@
-"""Figures of a report of whole cells: error against depth, cost and damage; layers, as figure 7."""
+"""Figures with one point per cell: error against depth, multiply-adds or parameters."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -29,11 +29,15 @@ AXES = {"depth": "layers with weights", "macs": "multiply-adds", "params": "para
 
 
 def size_of(cell: CellRecord, x: str) -> float | None:
+    """Returns the x value of a cell: its depth, or a value of its result."""
     return cell.depth if x == "depth" else cell.first(x)
 
 
 def size_figure(collection: Collection) -> Figure | None:
-    """Error against depth, or what else the sweep names, with a line a group."""
+    """Draws error against depth, or against what the sweep names, with one line per group.
+
+    None where the sweep asks for none, or no group has two points.
+    """
     x, parts = collection.x, cells_by_group(collection)
     if not x or (x != "depth" and not collection.groups):
         return None
@@ -56,6 +60,7 @@ Point = tuple[float, float, float, str]  # x, mean in percent, standard deviatio
 
 
 def points_of(cells: Sequence[CellRecord], x: str, metric: str) -> list[Point]:
+    """Returns the cells that have both values, ordered by x."""
     found = []
     for cell in cells:
         values = [100 * v for v in cell.values(metric).values()]
@@ -67,6 +72,8 @@ def points_of(cells: Sequence[CellRecord], x: str, metric: str) -> list[Point]:
 
 
 def size_panel(points: Mapping[str, Sequence[Point]], x: str, title: str) -> Panel:
+    """Draws one line per group. points: {group: points}."""
+
     def draw(axis: Any) -> None:
         for i, found in enumerate(points.values()):
             xs, means, sds, _ = zip(*found, strict=True)
@@ -84,6 +91,7 @@ def size_panel(points: Mapping[str, Sequence[Point]], x: str, title: str) -> Pan
 
 
 def set_log_axis(axis: Any) -> None:
+    """Makes the x axis logarithmic, with plain tick labels."""
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(FuncFormatter(engineering))
@@ -91,7 +99,7 @@ def set_log_axis(axis: Any) -> None:
 
 
 def engineering(value: float, _: Any) -> str:
-    """`40M`."""
+    """Formats a tick: `40M`."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{letter}"
@@ -99,7 +107,10 @@ def engineering(value: float, _: Any) -> str:
 
 
 def cost_figures(collection: Collection) -> list[Figure]:
-    """Test error against multiply-adds and parameters, where these differ: one a dataset."""
+    """Draws test error against multiply-adds and parameters, one figure per dataset and protocol.
+
+    A panel is left out where all cells have the same x.
+    """
     if collection.x == "depth":
         return []
     alike: dict[tuple[Any, Any], list[CellRecord]] = {}
@@ -120,7 +131,7 @@ def cost_figures(collection: Collection) -> list[Figure]:
 
 
 def cost_panel(points: Sequence[Point], x: str, look: Mapping[str, Look]) -> Panel:
-    """A point a cell; the names stand at the right, in the order of the errors."""
+    """Draws one point per cell; the names stand to the right of the axis, ordered by error."""
 
     def draw(axis: Any) -> None:
         for size, mean, sd, name in points:
@@ -143,16 +154,18 @@ def cost_panel(points: Sequence[Point], x: str, look: Mapping[str, Look]) -> Pan
 
 
 def name_points(axis: Any, points: Sequence[Point]) -> None:
-    """Names to the right of the axis, no two on one another, each with a line to its point."""
+    """Writes each point's name to the right of the axis, without overlaps, with a line to the
+    point.
+    """
     low, high = axis.get_ylim()
     ordered = sorted(points, key=lambda p: p[1])
-    apart = min(0.058, 1 / max(len(points) - 1, 1))  # of the axis' height
+    apart = min(0.058, 1 / max(len(points) - 1, 1))  # as a part of the axis' height
     at: list[float] = []
     for p in ordered:
         wanted = (p[1] - low) / (high - low)
         at.append(max(wanted, at[-1] + apart) if at else wanted)
     over = max(at[-1] - 1.0, 0.0)
-    for i in reversed(range(len(at))):  # pushed down from the top again
+    for i in reversed(range(len(at))):  # those above the top push the others down
         at[i] = min(at[i] - over, at[i + 1] - apart) if i + 1 < len(at) else at[i] - over
     for p, y in zip(ordered, at, strict=True):
         axis.annotate(

@@ -1,6 +1,7 @@
-"""Pictures as SVG that take their colors from the page: for light, dark and paper.
+"""Figures as SVG elements that take their colors from the page, in light, dark and print.
 
-Text stays text. Colors are written as stand-ins, which `svg` turns into variables of CSS.
+Text stays text. matplotlib draws with placeholder colors, which `svg_element` replaces by CSS
+variables.
 """
 
 import io
@@ -15,11 +16,11 @@ import matplotlib.pyplot as plt
 
 from cnn_archs.report.runs import CellRecord, Collection
 
-COLORS = 8  # of the page's style: --c0, --c1, ...
+COLORS = 8  # CSS variables of the page: --c0, --c1, ...
 INK, GRID = "#010203", "#0a0b0c"
 STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D")
-SIZE = (4.3, 3.1)  # inches of a panel: as wide as a phone
+SIZE = (4.3, 3.1)  # inches of a panel, as wide as a phone
 RC: dict[str, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK),
     **dict.fromkeys(("xtick.color", "ytick.color"), INK),
@@ -32,21 +33,21 @@ RC: dict[str, Any] = {
 
 
 class Look(NamedTuple):
-    """How a cell is drawn, wherever it is: number of a color, and of a style."""
+    """How a cell is drawn in every figure: the number of its color and of its line style."""
 
     color: int
     style: int
 
 
 class LegendKey(NamedTuple):
-    """A line of a legend."""
+    """One entry of a legend."""
 
     look: Look
     label: str
 
 
 class Panel(NamedTuple):
-    """An SVG. says: what is in it, for who cannot see it."""
+    """One SVG element. says: a description for readers who cannot see it."""
 
     svg: str
     says: str
@@ -54,7 +55,7 @@ class Panel(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """Panels that are read together."""
+    """Panels that are read together, with a title and a caption."""
 
     title: str
     caption: str
@@ -62,13 +63,13 @@ class Figure(NamedTuple):
 
     @property
     def legend(self) -> Sequence[LegendKey]:
-        """Of all panels, if it is the same."""
+        """The legend that all panels share; empty where they differ."""
         first = self.panels[0].legend
         return first if all(p.legend == first for p in self.panels) else ()
 
 
 def cells_by_group(collection: Collection) -> dict[str, list[CellRecord]]:
-    """{name: cells}: the sweep's own; what is in none of them comes last, under no name."""
+    """Returns {group: cells} in the sweep's order; cells of no group come last, under ""."""
     named = {
         g: [c for c in map(collection.cell, cells) if c] for g, cells in collection.groups.items()
     }
@@ -78,7 +79,7 @@ def cells_by_group(collection: Collection) -> dict[str, list[CellRecord]]:
 
 
 def assign_looks(collection: Collection) -> dict[str, Look]:
-    """Of each cell: of a color by its place in its group, of a style by the group."""
+    """Assigns each cell a color by its position in its group, and a line style by the group."""
     found = {}
     parts = list(cells_by_group(collection).values())
     for i, cells in enumerate(parts):
@@ -90,13 +91,14 @@ def assign_looks(collection: Collection) -> dict[str, Look]:
 
 
 def look_color(look: Look) -> str:
+    """Returns the placeholder color of a look."""
     return f"#fe{look.color:02x}fd"
 
 
 def draw_panel(
     draw: Any, says: str, legend: Sequence[LegendKey] = (), size: tuple[float, float] = SIZE
 ) -> Panel:
-    """The Panel that draw(axis) makes."""
+    """Calls draw(axis) on a new figure and returns it as a Panel. size: in inches."""
     with plt.rc_context(RC):  # type: ignore[arg-type]
         figure, axis = plt.subplots(figsize=size)
         draw(axis)
@@ -106,7 +108,7 @@ def draw_panel(
 
 
 def svg_element(figure: Any) -> str:
-    """A figure as an element of a page, without names that others on the page have too."""
+    """Returns a figure as an SVG element without ids, so that several fit on one page."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
@@ -116,7 +118,9 @@ def svg_element(figure: Any) -> str:
         r'^<svg[^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1">', text, count=1, flags=re.S
     )
     text = re.sub(r"<g id=\"[^\"]*\">", "<g>", text)
-    text = re.sub(r'font-family: [^;"]*;? ?', "", text)  # the page's own
-    text = re.sub(r'font: ([\d.]+px)[^;"]*', r"font-size: \1", text)  # as matplotlib 3.9 has it
+    text = re.sub(r'font-family: [^;"]*;? ?', "", text)  # the page sets the font
+    text = re.sub(
+        r'font: ([\d.]+px)[^;"]*', r"font-size: \1", text
+    )  # matplotlib 3.9 writes the shorthand
     text = re.sub(r"#fe(\w\w)fd", lambda m: f"var(--c{int(m[1], 16)})", text)
     return text.replace(INK, "currentColor").replace(GRID, "var(--grid)")

@@ -1,4 +1,4 @@
-"""The tables of a report, as text in cells: of results, of epochs, of what ran where."""
+"""The tables of a report: results, epochs, and which runs were made where."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +22,12 @@ NO_VALUE = "–"
 
 
 def is_error(metric: str) -> bool:
-    """Is it a fraction that is shown in percent?"""
+    """Whether a metric is a fraction that is shown in percent."""
     return metric.endswith("error")
 
 
 def format_values(values: Sequence[float], metric: str) -> str:
-    """`1.23 ± 0.04 (5)` in percent or, of other metrics, as they are."""
+    """Formats `1.23 ± 0.04 (5)`: errors in percent, other metrics unscaled."""
     if not values:
         return NO_VALUE
     scale, digits = (100.0, 2) if is_error(metric) else (1.0, 4 if max(values) < 10 else 1)
@@ -35,7 +35,7 @@ def format_values(values: Sequence[float], metric: str) -> str:
 
 
 def results_tables(collection: Collection) -> Iterator[Table]:
-    """Errors of all cells: a table for each dataset and protocol."""
+    """Yields the errors of all cells, one table per dataset and protocol."""
     alike: dict[tuple[str, str], list[CellRecord]] = {}
     for cell in collection.cells:
         if cell.finished:
@@ -64,24 +64,25 @@ def results_tables(collection: Collection) -> Iterator[Table]:
 
 
 def values_of_metric(cell: CellRecord, metric: str) -> list[float]:
+    """Lists the value of each seed."""
     return list(cell.values(metric).values())
 
 
 def metric_label(metric: str) -> str:
-    """`test, top-1 error` of test.top1_error."""
+    """Formats `test.top1_error` as `test, top-1 error`."""
     split, _, name = metric.partition(".")
     name = name.replace("top1", "top-1").replace("top5", "top-5").replace("_", " ")
     return f"{SPLITS.get(split, split)}, {name}"
 
 
 def network_columns(cell: CellRecord) -> tuple[str, str, str]:
-    """Its name and what it costs."""
+    """Formats a network's name, parameters and multiply-adds."""
     costs = (cell.first(key) for key in ("params", "macs"))
     return (str(cell.first("name") or NO_VALUE), *(f"{n:,}" if n else NO_VALUE for n in costs))  # type: ignore[return-value]
 
 
 def reached_table(collection: Collection) -> Table:
-    """How long each cell took to an error, for each that the sweep names."""
+    """Tabulates how long each cell took to reach each error that the sweep names."""
     rows = []
     for wanted in collection.reach:
         split, _, name = wanted["metric"].partition(".")
@@ -95,19 +96,19 @@ def reached_table(collection: Collection) -> Table:
             if found:
                 rows.append((cell.name, what, steps, epochs, f"{len(at)} of {len(found)}"))
     heads = ("cell", "to an error", "steps", "epochs", "networks")
-    caption = "Steps to the first line of the log that is so low"
+    caption = "Steps to the first line of the log at or below the error"
     return Table(heads, rows, words=(0, 1), caption=caption)
 
 
 class SelectedEpoch(NamedTuple):
-    """Of one seed: the test error at the epoch at which that of the held-out images is least."""
+    """The test error of one seed at the epoch with the least error on held-out images."""
 
     error: float
     epoch: float
 
 
 def selected_epochs(cell: CellRecord) -> list[SelectedEpoch]:
-    """One a seed; empty where nothing was held out or tested on the way."""
+    """Selects an epoch for each seed; empty where no held-out or test error was logged."""
     held, tested = cell.lines("val"), cell.lines("test")
     found = []
     for seed in cell.seeds:
@@ -119,7 +120,7 @@ def selected_epochs(cell: CellRecord) -> list[SelectedEpoch]:
 
 
 def epochs_table(collection: Collection) -> Table:
-    """Last and best epoch, and what chose the best."""
+    """Tabulates the test error at the last and at the best epoch, and how the best was chosen."""
     rows = []
     for cell in collection.cells:
         last = values_of_metric(cell, "test.top1_error")
@@ -145,7 +146,7 @@ def epochs_table(collection: Collection) -> Table:
 
 
 def selection_sentence(collection: Collection) -> str:
-    """What was set aside to select by, in a sentence."""
+    """Formats how many training images were held out to select epochs by."""
     held = {cell.config["data"]["holdout"] for cell in collection.cells if "data" in cell.config}
     if not held:
         return ""
@@ -162,7 +163,7 @@ def selection_sentence(collection: Collection) -> str:
 
 
 def runs_table(collection: Collection) -> Table:
-    """What ran where, and how long: a row for the runs of a cell that are alike."""
+    """Tabulates steps, speed, device and commit, one row for the equal runs of a cell."""
     alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for cell in collection.cells:
         for run in cell.finished:
@@ -179,19 +180,19 @@ def runs_table(collection: Collection) -> Table:
         each = f"{sum(r['seconds'] for r in found) / len(seeds):,.0f}"
         speed = f"{statistics.fmean(r['images_per_second'] for r in found):,.0f}"
         rows.append((name, format_seeds(seeds), steps, length, each, speed, device, commit))
-    heads = ("cell", "seeds", "steps", "epochs", "seconds a seed", "images/s", "device", "commit")
-    caption = "The seconds are of training steps"
+    heads = ("cell", "seeds", "steps", "epochs", "seconds per seed", "images/s", "device", "commit")
+    caption = "Seconds of training steps, without evaluations"
     return Table(heads, rows, words=(0, 6, 7), caption=caption)
 
 
 def format_seeds(seeds: Sequence[int]) -> str:
-    """`0 to 4`, or each."""
+    """Formats `0 to 4`, or the seeds one by one where they are not consecutive."""
     whole = list(seeds) == list(range(seeds[0], seeds[-1] + 1)) if seeds else False
     return f"{seeds[0]} to {seeds[-1]}" if whole and len(seeds) > 2 else ", ".join(map(str, seeds))
 
 
 def version_sentences(collection: Collection) -> list[str]:
-    """What the runs were made with, and of which cells that is so, if there are several such."""
+    """Lists the package versions of the runs, with the cells of each where versions differ."""
     found: dict[str, dict[str, None]] = {}
     for cell in collection.cells:
         for run in cell.runs:
@@ -203,7 +204,7 @@ def version_sentences(collection: Collection) -> list[str]:
 
 
 def missing_table(collection: Collection) -> Table:
-    """Networks that have no result, and why."""
+    """Tabulates the networks that have no result, and why."""
     rows = [
         (cell.name, run.path.name, run.missing)
         for cell in collection.cells

@@ -1,4 +1,4 @@
-"""Results as a person reads them: from results, never from a device."""
+"""Results as text for the terminal. Everything is read from result documents."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,10 @@ from cnn_archs.table import Table
 
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> str:
-    """`1.23 ± 0.04 (5)`: mean, standard deviation (n - 1), number of values; scaled to percent."""
+    """Formats `1.23 ± 0.04 (5)`: mean, standard deviation (n - 1) and number of values.
+
+    scale: a factor for the values; by default fractions become percent.
+    """
     scaled = [scale * v for v in values]
     mean = statistics.fmean(scaled)
     if len(scaled) == 1:
@@ -19,7 +22,7 @@ def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> s
 
 
 def result_table(result: dict[str, Any]) -> str:
-    """The splits of a result, a line each."""
+    """Formats a result document: one line per split, and per member of an ensemble."""
     heads = ("", "images", "top-1 error, %", "top-5 error, %", "loss")
     rows = []
     labels = {
@@ -53,8 +56,8 @@ def result_table(result: dict[str, Any]) -> str:
 
 
 def cells_table(done: Mapping[str, Mapping[str, Any]]) -> str:
-    """The results of a sweep's cells, a line each: errors in percent."""
-    heads = ("cell", "seeds", "test error, %", "train error, %", "steps", "seconds a seed")
+    """Formats the results of a sweep: one line per cell, errors in percent."""
+    heads = ("cell", "seeds", "test error, %", "train error, %", "steps", "seconds per seed")
     rows = []
     for name, r in done.items():
         errors = (mean_sd(r[split]["top1_error"]) for split in ("test", "train_eval"))
@@ -64,7 +67,7 @@ def cells_table(done: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def robustness_table(found: dict[str, Any]) -> str:
-    """A table for each kind of warp: error against amount."""
+    """Formats error against amount, with one table per kind of warp."""
     parts = []
     for name, kind in found.items():
         errors = (mean_sd(of_seeds) for of_seeds in kind["top1_error"])
@@ -75,19 +78,21 @@ def robustness_table(found: dict[str, Any]) -> str:
 
 
 def is_split_result(value: Any) -> bool:
-    """Is it a split's part of a result?"""
+    """Whether a value of a result document holds the metrics of a split."""
     return isinstance(value, dict) and "top1_error" in value
 
 
 def result_row(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
-    """A line of `result_table`. r: of several networks, lists; of one, numbers."""
+    """Formats a line of `result_table`. r: the metrics of a split, lists (one value per seed) or
+    numbers.
+    """
     values = {k: v if isinstance(v, list) else [v] for k, v in r.items() if k != "examples"}
     errors = (mean_sd(values["top1_error"]), mean_sd(values["top5_error"]))
     return (label, f"{r['examples']:,}", *errors, mean_sd(values["loss"], 1, 4))
 
 
 def format_protocol(result: Mapping[str, Any]) -> str:
-    """How the networks were tested: what all numbers of a result_table have in common."""
+    """Formats how the networks were tested: protocol, views, scales and batch statistics."""
     said = f"protocol {result['protocol']}"
     if result["protocol"] != "single":
         said += f", {result['views']} views of each image"
@@ -99,6 +104,6 @@ def format_protocol(result: Mapping[str, Any]) -> str:
 
 
 def files_table(workdir: Path) -> str:
-    """The paths that a run left, and what they are."""
+    """Formats the paths of a run's files that exist, each with what it holds."""
     there = [(str(path), what) for path, what in RunDir(workdir).contents()]
     return Table((), there, words=(0, 1)).text()

@@ -1,4 +1,4 @@
-"""Pictures of networks, from arrays that the networks gave."""
+"""Draws pictures of networks from arrays, as PNG files."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 
 class CaptionedImage(NamedTuple):
-    """An image u8[H, W, 1 or 3], what to write below it, and of which color its frame is."""
+    """An image u8[H, W, 1 or 3] with its caption and the color of its frame."""
 
     image: np.ndarray
     caption: str
@@ -24,20 +24,20 @@ class CaptionedImage(NamedTuple):
 
 HIT, MISS = "tab:green", "tab:red"
 IMAGE_SIDE = 1.35  # inches
-LINE_HEIGHT = 0.17  # inches of a line of caption
+LINE_HEIGHT = 0.17  # inches per line of a caption
 CAPTION: dict[str, Any] = dict(ha="center", va="top", fontsize=7.5, parse_math=False)
 
 
 def draw_filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None:
-    """A PNG of the first `most` filters of kernel f32[h, w, 1 or 3, F], as AlexNet's figure 3.
+    """Draws the first `most` filters of a kernel f32[h, w, 1 or 3, F], as in AlexNet's figure 3.
 
-    Each has a scale of its own: its largest weight is white or black, and 0 is gray.
+    Each filter has its own scale: its largest absolute weight is white or black, and 0 is gray.
     """
     count = min(kernel.shape[-1], most)
     across = min(max(round(math.sqrt(2 * count)), 4), count)
     down = -(-count // across)
     h, w, channels, _ = kernel.shape
-    gap = 1 / 8  # of a filter's width
+    gap = 1 / 8  # between filters, as a part of a filter's width
     figure = plt.figure(figsize=(min(0.9 * across, 10.0), min(0.9 * across, 10.0) * down / across))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, across * (1 + gap)), ylim=(down * (1 + gap) * h / w, 0), aspect="equal")
@@ -53,10 +53,10 @@ def draw_filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) ->
 
 
 def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
-    """A PNG of counts i64[K, K]: how many of each true class (row) are taken for which (column).
+    """Draws counts i64[K, K] of true classes (rows) by predicted classes (columns).
 
-    Colors are parts of a row; the root makes few mistakes visible. Numbers and names where there
-    is room.
+    The color is the share of the row, under a square root that makes few mistakes visible. Numbers
+    and class names are written where there is room.
     """
     k = len(classes)
     side = min(max(0.52 * k, 3.5), 14.0)
@@ -79,7 +79,7 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path:
 
 
 def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across: int = 8) -> None:
-    """A PNG of images, each with its caption of one line or more below it."""
+    """Draws images in a grid, each with its caption below it."""
     across = min(across, max(len(shown), 1))
     down = max(-(-len(shown) // across), 1)
     lines = max((s.caption.count("\n") + 1 for s in shown), default=1)
@@ -107,9 +107,9 @@ def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across
 def draw_features(
     image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], title: str, path: Path
 ) -> None:
-    """A PNG of an image u8[H, W, C] and, a row a layer, of the first maps of layers f32[H, W, C].
+    """Draws an image u8[H, W, C] and, one row per layer, the first maps of layers f32[H, W, C].
 
-    Each map has a scale of its own, from its smallest value to its largest.
+    Each map has its own scale, from its smallest to its largest value.
     """
     across = 12
     rows = len(layers) + 1
@@ -130,17 +130,17 @@ def draw_features(
 
 
 def label_row(axis: Any, text: str) -> None:
-    """To the left of a picture."""
+    """Writes a label to the left of a picture."""
     axis.text(-0.12, 0.5, text, ha="right", va="center", fontsize=8, transform=axis.transAxes)
 
 
 def save_titled(figure: Any, axis: Any, title: str, path: Path) -> None:
-    """The figure as a file, cut to what is drawn, with a title over an axis."""
+    """Saves a figure, cropped to what is drawn, with a title above an axis."""
     axis.set_title(title, parse_math=False, fontsize=11)
     figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 
 def shorten(text: str, length: int) -> str:
-    """`text`, its end left out where it is longer."""
+    """Cuts a text to `length` characters, with an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"

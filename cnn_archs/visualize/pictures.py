@@ -1,4 +1,4 @@
-"""From a config, or a run, to pictures to look at."""
+"""Draws pictures of an experiment's augmentation, of a run's networks and of their predictions."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -19,16 +19,17 @@ from cnn_archs.visualize import figures
 from cnn_archs.visualize.contact_sheet import write_sheet
 from cnn_archs.visualize.figures import HIT, MISS, CaptionedImage, shorten
 
-MOST_MISTAKES = 40  # images in mistakes.png
-MOST_PREDICTIONS = 500  # images in a sheet of predictions
-MOST_LAYERS = 24  # rows of features.png
+MOST_MISTAKES = 40  # images in mistakes.png, at most
+MOST_PREDICTIONS = 500  # images in a sheet of predictions, at most
+MOST_LAYERS = 24  # rows of features.png, at most
 
 
 def write_variants(experiment: Experiment, output: Path, images: int, count: int) -> dict[str, Any]:
-    """Writes the PNG `output`: training images, `count` variants of each beside it.
+    """Writes a PNG of training images, each with `count` augmented variants beside it.
 
-    Colors and geometry are those of training; the mean is left in and the scale is that of pixels,
-    so that a person sees images. The images are the first ones of the run's first seed.
+    Colors and geometry are augmented as in training, but the mean is not subtracted and the range
+    is that of pixels, so that the images can be recognized. They are the first images of the run's
+    first seed.
     """
     inputs = dataclasses.replace(
         experiment.inputs, mean="none", standardize=None, pixel_range=(0.0, 255.0), pad=0
@@ -51,7 +52,9 @@ def write_variants(experiment: Experiment, output: Path, images: int, count: int
 def delivered_images(
     train: Split | Streamed, index: np.ndarray, rng: np.random.Generator | None
 ) -> np.ndarray:
-    """The images at `index` as the device gets them, u8[N, H, W, C]; no rng: in evaluation."""
+    """Returns the images at `index` as the device gets them, u8[N, H, W, C]; without rng as in
+    evaluation.
+    """
     if isinstance(train, Split):
         return train.images[index]
     crop = train.crop
@@ -66,15 +69,15 @@ def delivered_images(
 
 
 def as_pixels(images: jax.Array) -> np.ndarray:
-    """f32 -> u8, rounded and cut."""
+    """Converts f32 images to u8, rounded and clipped."""
     return np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8)
 
 
-ModulePath = tuple[str, ...]  # of a module in its network
+ModulePath = tuple[str, ...]  # the names that lead to a module in its network
 
 
 class Mistake(NamedTuple):
-    """probability: of the class that it was taken for."""
+    """A wrong prediction. probability: of the predicted class."""
 
     probability: float
     image: np.ndarray
@@ -83,10 +86,10 @@ class Mistake(NamedTuple):
 
 
 def write_figures(workdir: Path, image: Path | None) -> dict[str, str]:
-    """{file: what it shows} of the pictures of a run's first network, in `workdir`/figures.
+    """Draws pictures of a run's first network in `workdir`/figures -> {file: what it shows}.
 
     image: a file whose feature maps are drawn; None: the first test image. ConfigError or DataError
-    where it is none, or where there is no run.
+    where it is no image, or where there is no run.
     """
     run = opened(workdir)
     experiment = run.experiment
@@ -102,7 +105,7 @@ def write_figures(workdir: Path, image: Path | None) -> dict[str, str]:
 
 
 def write_filters(workdir: Path) -> dict[str, str]:
-    """`of_run`, but filters.png alone, for which no image is looked at."""
+    """Draws the first layer's filters, for which no image is needed -> {file: what it shows}."""
     run, folder = opened(workdir), RunDir(workdir).figures
     folder.mkdir(exist_ok=True)
     return {
@@ -112,7 +115,8 @@ def write_filters(workdir: Path) -> dict[str, str]:
 
 
 def draw_first_filters(run: Run, called: Sequence[ModulePath], folder: Path) -> dict[str, str]:
-    """filters.png, where the first layer has 1 or 3 channels. called: see `calls`.
+    """Draws filters.png, if the first layer has 1 or 3 input channels. called: from
+    `called_modules`.
 
     A dense layer's weights are drawn as they lie over the whole image.
     """
@@ -129,7 +133,7 @@ def draw_first_filters(run: Run, called: Sequence[ModulePath], folder: Path) -> 
 
 
 def draw_inside(run: Run, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
-    """filters.png, and features.png of an image u8[H, W, C]."""
+    """Draws filters.png, and features.png of an image u8[H, W, C]."""
     called = called_modules(run)
     written = draw_first_filters(run, called, folder)
     layers = feature_maps(run, called, image)
@@ -140,7 +144,7 @@ def draw_inside(run: Run, image: np.ndarray, source: str, folder: Path) -> dict[
 
 
 def draw_mistakes(run: Run, test: Split | Streamed, folder: Path) -> dict[str, str]:
-    """confusion.png and mistakes.png of the test images."""
+    """Draws confusion.png and mistakes.png of the test images."""
     size = run.experiment.eval_batch_size
     counts, mistakes = judge_predictions(run.probabilities, test, len(run.names), size)
     images, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
@@ -160,7 +164,7 @@ def draw_mistakes(run: Run, test: Split | Streamed, folder: Path) -> dict[str, s
 
 
 def called_modules(run: Run) -> list[ModulePath]:
-    """The modules of the network, as they are called."""
+    """Lists the modules of the network in the order in which they are called."""
     called: list[ModulePath] = []
 
     def note(module: Any, method: str) -> bool:
@@ -179,8 +183,7 @@ def called_modules(run: Run) -> list[ModulePath]:
 def feature_maps(
     run: Run, called: Sequence[ModulePath], image: np.ndarray
 ) -> list[tuple[str, np.ndarray]]:
-    """What layers make of an image u8[H, W, C]: (name, f32[H', W', C']) of at most LAYERS, in the
-    order of `called`."""
+    """Returns (name, f32[H', W', C']) of at most MOST_LAYERS layers for an image u8[H, W, C]."""
 
     def capture(module: Any, method: str) -> bool:
         return method == "__call__" and len(module.path) == 1
@@ -201,7 +204,7 @@ def feature_maps(
 
 
 def subtree(tree: Any, path: Sequence[str]) -> Any:
-    """What stands in nested dicts at `path`; {} where there is nothing."""
+    """Returns what stands in nested dicts at `path`; {} where there is nothing."""
     for key in path:
         tree = tree.get(key, {})
     return tree
@@ -210,7 +213,9 @@ def subtree(tree: Any, path: Sequence[str]) -> Any:
 def evaluation_batches(
     data: Split | Streamed, size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(images u8[N, H, W, C], labels i32[N]) of all of `data`, at most `size` at a time."""
+    """Yields all of `data` as (images u8[N, H, W, C], labels i32[N]), at most `size` images at a
+    time.
+    """
     if isinstance(data, Split):
         for i in range(0, len(data), size):
             yield data.images[i : i + size], data.labels[i : i + size]
@@ -225,7 +230,7 @@ def judge_predictions(
     classes: int,
     size: int,
 ) -> tuple[np.ndarray, list[Mistake]]:
-    """Counts i64[true, predicted] of all of `data`, and its most confident mistakes."""
+    """Returns counts i64[true, predicted] over all of `data`, and its most confident mistakes."""
     counts = np.zeros((classes, classes), np.int64)
     mistakes: list[Mistake] = []
     for images, labels in evaluation_batches(data, size):
@@ -240,15 +245,16 @@ def judge_predictions(
 
 
 def caption_of(mistake: Mistake, names: Sequence[str]) -> str:
+    """Formats the true and the predicted class of a mistake."""
     true, predicted = (shorten(names[i], 18) for i in (mistake.label, mistake.predicted))
     return f"{true}\nas {predicted} {100 * mistake.probability:.1f} %"
 
 
 def write_predictions(run: Run, found: Sequence[dict[str, Any]], output: Path) -> None:
-    """Writes the PNG `output`: the images of `evaluate.predict`, as the network sees them.
+    """Writes a PNG of the predicted images, as the network sees them.
 
-    Each has its first class and that one's probability; its frame says whether that is the class
-    that its folder, or what stands in its name before the first dot, is named after.
+    Each has its most probable class and the probability. Its frame shows whether that is the class
+    that its folder, or its name before the first dot, names.
     """
     shown, hits, known = [], 0, 0
     for p in found[:MOST_PREDICTIONS]:
@@ -270,7 +276,11 @@ def write_predictions(run: Run, found: Sequence[dict[str, Any]], output: Path) -
 
 
 def class_named_by(path: Path, names: Sequence[str]) -> str | None:
-    """The class of an image by its folder, the nearest first, or by its name: cat.0.jpg."""
+    """Returns the class that names an image's folder, the nearest first, or begins its name:
+    cat.0.jpg.
+
+    None where neither names a class.
+    """
     words = [path.resolve().parent.name, *(p.name for p in path.resolve().parent.parents)]
     if path.name.count(".") > 1:
         words.append(path.name.split(".")[0])

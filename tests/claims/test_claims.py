@@ -225,7 +225,7 @@ def test_files_of_one_seed_each_are_evidence_together(tmp_path):
     del files["mnist/mlp_seed10.json"]
     v = verdict_of(tmp_path / "two", files, ours=SEEDS)
     assert v["status"] == "not run"
-    assert v["reason"] == "mnist/mlp_seed*.json: 2 of the 3 networks that are needed"
+    assert v["reason"] == "mnist/mlp_seed*.json: 2 of the 3 networks that are required"
 
 
 def test_some_seeds_in_one_file_and_more_in_another(tmp_path):
@@ -245,9 +245,9 @@ def test_some_seeds_in_one_file_and_more_in_another(tmp_path):
 @pytest.mark.parametrize(
     "other, reason",
     [
-        (result((0.02,), seeds=[1]), "mnist/mlp_seed*.json: seed 1 counts twice"),
+        (result((0.02,), seeds=[1]), "mnist/mlp_seed*.json: seed 1 occurs twice"),
         (result((0.02,), seeds=[3], epochs=2.0), "mnist/mlp_seed3.json: 2 of 12 epochs"),
-        (result((0.02,), seeds=[3], made={}), "mnist/mlp_seed3.json: it does not say"),
+        (result((0.02,), seeds=[3], made={}), "mnist/mlp_seed3.json: it does not record"),
     ],
 )
 def test_a_file_that_does_not_count_is_never_left_out(other, reason, tmp_path):
@@ -293,11 +293,11 @@ def with_config(**changes):
     "changed, reason",
     [
         (result(errors=(0.02, 0.02)), "2 of the 3 networks"),
-        (result(seeds=[0, 0, 1]), "a seed counts twice"),
+        (result(seeds=[0, 0, 1]), "a seed occurs twice"),
         (result(protocol="mirror"), "its protocol is mirror, not single"),
         (result(epochs=2.0), "2 of 12 epochs"),
         (result(name="cnn"), "it is of cnn"),
-        (result(made={}), "does not say"),
+        (result(made={}), "does not record its config"),
         (result(test={}, train={}), "damaged"),
         (with_config(epochs=2.0), "not that of mlp_mnist: epochs"),
         (with_config(data__batch_size=100), "data.batch_size"),
@@ -411,26 +411,26 @@ ours = { experiment = "mlp_mnist", result = "mnist/mlp.json" }
         ("x = 0.0", "y = 0.0", "claim a: squash: .*'x'"),
         ("x = 0.0", "", "claim a: squash: .*'x'"),
         ("x = 0.0", "x = 0.0\nz = 1", "claim a: squash: .*'z'"),
-        ('check = "squash"\nx = 0.0', "", "claim a: neither a check, a result nor a need"),
+        ('check = "squash"\nx = 0.0', "", "claim a: it has no check, no result and no needs"),
         ('"squash"', '"squish"', "claim a: no check squish"),
         ('paper = "notes"\nsource = "figure 2"', 'paper = "note"\nsource = ""', "no paper note"),
         ("value = 0.0", "", "claim a has no value"),
-        ('id = "a"', 'id = "b"', "there are two claims b"),
+        ('id = "a"', 'id = "b"', "the id occurs twice: b"),
         ('reason = "a picture"', "", "not_covered: "),
         (
             "tolerance = 0.1",
             "tolerance = 0.1\nbound = 'at most'",
-            "claim b: a tolerance, or a bound",
+            "claim b: it needs either a tolerance or a bound",
         ),
         ("tolerance = 0.1", "bound = 'below'", "claim b: no bound below"),
-        ("tolerance = 0.1", "", "claim b: a tolerance, or a bound"),
+        ("tolerance = 0.1", "", "claim b: it needs either a tolerance or a bound"),
         ("tolerance = 0.1", 'tolerance = 0.1\nneeds = "x"', "claim b: no need x"),
         ("tolerance = 0.1", 'tolerance = 0.1\nstatus = "missed"', "claim b: no key status"),
-        ('protocol = "single"', "", "claim b: which metric and protocol"),
-        ("ours = {", "lower = {", "claim b: ours, or higher and lower"),
-        (', result = "mnist/mlp.json"', "", "claim b: ours is an experiment and a result"),
-        ('"mnist/mlp.json"', '["mnist/mlp.json"]', "claim b: ours is an .* each a text"),
-        ("value = 1.0", "value = [1.0]", "claim b: a value for each metric"),
+        ('protocol = "single"', "", "claim b: it needs metric and protocol"),
+        ("ours = {", "lower = {", "claim b: it must have either ours, or higher and lower"),
+        (', result = "mnist/mlp.json"', "", "claim b: ours must have experiment and result"),
+        ('"mnist/mlp.json"', '["mnist/mlp.json"]', "claim b: ours must have .* each a string"),
+        ("value = 1.0", "value = [1.0]", "claim b: it needs one value per metric"),
         ("value = 0.0", "value = ", "Invalid value"),
     ],
 )
@@ -502,7 +502,7 @@ def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, c
     out = capsys.readouterr().out
     assert "| the notes | 0 | 0 | 1 | 2 | 1 |" in out
     assert "| f(0) = 0. (the notes, figure 2) | 0.5 | 0 | a \\| b |" in out
-    reason = "But mnist/mlp.json: 2 of the 3 networks that are needed."
+    reason = "But mnist/mlp.json: 2 of the 3 networks that are required."
     assert out.count(reason) == 2
     assert "1 needs hours:" in out and "1 needs a result that counts:" in out
     assert "| the notes | figure 1 | a picture |" in out

@@ -274,12 +274,12 @@ def test_a_person_reads_what_it_is_and_what_holds_it_up(capsys, tmp_path, monkey
     for said in (
         "alexnet on imagenet2012, 1 x a100\n",
         "60,965,224 parameters",
-        "128 images, 128 on a device; ",
+        "128 images, 128 per device; ",
         "1,000 steps, 0.1007 epochs of 1,271,167 images (assumed: no data here)",
-        "146 GB an epoch, 14.7 GB in all; 115 kB an image (assumed)",
-        "it has 80 GB, and jax takes 60 GB (XLA_CLIENT_MEM_FRACTION): this fits",
-        "input: 4 cores x 100 images/s, measured here with a drawing of 500x375;\n400 against ",
-        "/s from the disk: does NOT keep up",
+        "146 GB per epoch, 14.7 GB in total; 115 kB per image (assumed)",
+        "a device has 80 GB, of which jax takes 60 GB (XLA_CLIENT_MEM_FRACTION): this fits",
+        "input: 4 cores x 100 images/s, measured here with a drawing of 500x375;\n400 of ",
+        "/s from disk: does NOT keep up",
     ):
         assert said in text, said
     (row,) = (line for line in text.splitlines() if line.startswith("roofline  "))

@@ -116,7 +116,7 @@ def test_a_seed_in_two_files_is_refused(tmp_path):
 
 def test_seeds_of_different_lengths_are_no_cell(tmp_path):
     write(tmp_path, mlp_seed0=run(0, part(0, "a")), mlp_seed1={**run(1, part(0, "a")), "steps": 8})
-    with pytest.raises(DataError, match="are no seeds of one cell: they differ in steps"):
+    with pytest.raises(DataError, match="are not seeds of one cell: they differ in steps"):
         read_runs.read_collections([tmp_path])
 
 
