@@ -4,7 +4,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from cnn_archs.train import averages, losses, optimizers, schedules, steps
+from cnn_archs.optim import losses, optimizers, schedules, weight_averaging
+from cnn_archs.training import steps
 
 
 def abstract_step(
@@ -17,7 +18,7 @@ def abstract_step(
     schedule = schedules.create("constant", steps_per_epoch=1.0, learning_rate=0.1)
     knobs: Any = dict(momentum=0.9, weight_decay=1e-4, decayed="all", bias_rate=1.0)
     optimizer = optimizers.create("momentum", schedule, **knobs)
-    averaged = averages.create(average, steps_per_epoch=1.0, **average_knobs)
+    averaged = weight_averaging.create(average, steps_per_epoch=1.0, **average_knobs)
     step = steps.train_step_of(
         net,
         losses.create("cross_entropy", smoothing=0.0),

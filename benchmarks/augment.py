@@ -24,7 +24,7 @@ def augmentations() -> dict[str, Callable[..., Any]]:
     """Name -> (key, images) -> images."""
     import jax
 
-    from cnn_archs.data import augment, color, crops
+    from cnn_archs.data.transforms import augment, color, crops
 
     pad = crops.create("pad", (32, 32), pixels=4)
 

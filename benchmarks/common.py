@@ -81,7 +81,7 @@ def main(
 
     packages: whose versions count, besides those of every benchmark.
     """
-    from cnn_archs import cache
+    from cnn_archs.runtime import compilation_cache
 
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(description=(document or "").partition("\n")[0])
@@ -90,7 +90,7 @@ def main(
     parser.add_argument("--write", action="store_true", help=f"to results/benchmarks/{name}.json")
     options = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    cache.keep_programs()
+    compilation_cache.keep_programs()
     started, load = time.monotonic(), os.getloadavg()[0]
     result = measure(options)
     result["machine"] = {**result.get("machine", {}), **machine(), "load_before": load}
@@ -112,7 +112,7 @@ def text(result: dict[str, Any]) -> str:
 
 def table_of(result: Mapping[str, Any]) -> Any:
     """Returns the table.Table of a result."""
-    from cnn_archs.table import Table
+    from cnn_archs.report.table import Table
 
     heads, *rows = result["table"]
     return Table(heads, rows)
@@ -163,7 +163,7 @@ def machine() -> dict[str, Any]:
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
     """The versions of Python, of PACKAGES and of `packages`, and the commit."""
-    from cnn_archs.environment import commit, version
+    from cnn_archs.runtime.environment import commit, version
 
     found = {name: version(name) for name in (*PACKAGES, *packages)}
     return {**found, "python": platform.python_version(), "git_commit": commit()}

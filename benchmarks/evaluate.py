@@ -61,7 +61,7 @@ def rows_of(experiment: Any, options: argparse.Namespace) -> list[dict[str, Any]
     import jax
 
     from cnn_archs import models
-    from cnn_archs.cluster import mesh as meshes
+    from cnn_archs.distributed import mesh as meshes
     from cnn_archs.evaluate import protocols, views
 
     net, mesh = experiment.net, meshes.create()

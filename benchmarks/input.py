@@ -38,7 +38,9 @@ from drawings import draw
 from PIL import Image
 from sides import Side
 
-from cnn_archs.data import crops, order, sources, streaming
+from cnn_archs.data.datasets import sources
+from cnn_archs.data.loading import sampler, streaming
+from cnn_archs.data.transforms import crops
 
 BILINEAR = Image.Resampling.BILINEAR
 SIDE = 224
@@ -99,7 +101,7 @@ def pillow(data: bytes, box: Any) -> np.ndarray:
 def first(stream: streaming.Streamed, count: int) -> tuple[list[bytes], list[Any]]:
     """The first images of the stream with seed 0, encoded, and its regions of them."""
     encoded, boxes = [], []
-    for position, example in enumerate(order.indices(len(stream), 0, 0, count)):
+    for position, example in enumerate(sampler.indices(len(stream), 0, 0, count)):
         data = stream.records[int(example)].encoded
         random = np.random.Generator(np.random.Philox(key=[0, position]))
         with Image.open(io.BytesIO(data)) as image:

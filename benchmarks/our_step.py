@@ -14,13 +14,14 @@ from unittest import mock
 import numpy as np
 import sides
 
-from cnn_archs import cache
 from cnn_archs import config as configs
-from cnn_archs.data import order, sources
-from cnn_archs.data.sources import Split
+from cnn_archs.data.datasets import sources
+from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.loading import sampler
 from cnn_archs.experiment import start
-from cnn_archs.train.assemble import Part, assemble
-from cnn_archs.train.run import Run
+from cnn_archs.runtime import compilation_cache
+from cnn_archs.training.build import Part, assemble
+from cnn_archs.training.trainer import Run
 from cnn_archs.weights import torch_layout
 
 
@@ -63,7 +64,9 @@ def leave(folder: Path, run: Run, split: Split) -> None:
     steps = len(split) // run.batch_size
     np.save(folder / "images.npy", split.images)
     np.save(folder / "labels.npy", split.labels)
-    np.save(folder / "index.npy", order.batches(len(split), run.seeds[0], 0, steps, run.batch_size))
+    np.save(
+        folder / "index.npy", sampler.batches(len(split), run.seeds[0], 0, steps, run.batch_size)
+    )
     weights: Any = weights_for_torch(run)
     np.savez(folder / "weights.npz", **weights)
 
@@ -91,5 +94,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cache.keep_programs()  # before the first use of jax, as the command line does
+    compilation_cache.keep_programs()  # before the first use of jax, as the command line does
     main()

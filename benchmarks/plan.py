@@ -34,7 +34,7 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
     from cnn_archs.experiment import resolve
     from cnn_archs.planning import devices, plan
     from cnn_archs.run_dir import results_in
-    from cnn_archs.train.assemble import Part, assemble
+    from cnn_archs.training.build import Part, assemble
 
     resolved = resolve(configs.load(experiment, ["seeds=1", f"steps={steps + 1}"]))
     planned = plan.make_plan(resolved, devices.find_device("cpu"), 1, results_in(verdicts.RESULTS))
@@ -67,7 +67,7 @@ def train_and_watch(pipe: Any, batch: int) -> None:
     from cnn_archs import config as configs
     from cnn_archs.experiment import resolve
     from cnn_archs.planning import xla_memory
-    from cnn_archs.train.assemble import placed
+    from cnn_archs.training.placement import placed
 
     keys = ["data.image_shape=(64,64,3)", f"data.batch_size={batch}", "data.mean=none"]
     config = configs.load("resnet_imagenet:18", [*keys, "model.bn_group=0"])

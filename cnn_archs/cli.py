@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from cnn_archs import cache
-from cnn_archs.commands import cluster, data, networks, papers, planning, runs
-from cnn_archs.errors import ConfigError, UserError, say
+from cnn_archs.commands import data, jobs, networks, papers, planning, runs
+from cnn_archs.errors import ConfigError, UserError
+from cnn_archs.runtime import compilation_cache
+from cnn_archs.runtime.console import say
 
-FAMILIES = (runs, planning, cluster, networks, papers, data)  # in the order of --help
+FAMILIES = (runs, planning, jobs, networks, papers, data)  # in the order of --help
 
 EPILOG = """\
 any key of the experiment is a flag too:  --config.epochs=2 --config.schedule.learning_rate=0.05
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
         if arguments.compiles:
-            cache.keep_programs()
+            compilation_cache.keep_programs()
         arguments.run(arguments, overrides)
     except UserError as e:
         say(f"error: {e}")

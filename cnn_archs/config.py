@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from ml_collections import ConfigDict
 
 from cnn_archs.errors import ConfigError, first_line, nearest
-from cnn_archs.files import read_json, reading
+from cnn_archs.runtime.files import read_json, reading
 
 Config: TypeAlias = ConfigDict  # what `load` and `read` return; only experiment.py looks into it
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"

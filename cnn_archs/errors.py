@@ -1,9 +1,8 @@
 """What a user can run into: each is one line on stderr and an exit code of its own."""
 
 import difflib
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -48,12 +47,6 @@ class Stopped(UserError):
     """A signal came; the run is saved and goes on when it is started again."""
 
     code = 75
-
-
-def say(text: str) -> None:
-    """A line on stderr, for whoever still reads it: work does not end because nobody does."""
-    with suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)
 
 
 def first_line(e: BaseException) -> str:

@@ -13,15 +13,17 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from cnn_archs import backend, models
 from cnn_archs import config as configs
-from cnn_archs.data import augment, color, crops, sources
+from cnn_archs import models
 from cnn_archs.data.dataset import Dataset
-from cnn_archs.data.inputs import MEANS, Inputs
-from cnn_archs.data.standardize import Standardization
+from cnn_archs.data.datasets import sources
+from cnn_archs.data.transforms import augment, color, crops
+from cnn_archs.data.transforms.keras_standardize import Standardization
+from cnn_archs.data.transforms.preprocess import MEANS, Inputs
 from cnn_archs.errors import ConfigError, user_errors
-from cnn_archs.train import durations
-from cnn_archs.train.recipe import Recipe, check_batch, rules
+from cnn_archs.optim import durations
+from cnn_archs.optim.recipe import Recipe, check_batch, rules
+from cnn_archs.runtime import backend
 
 Shape = tuple[int, int, int]  # (H, W, C)
 

@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from cnn_archs import config as configs
 from cnn_archs.errors import ConfigError, DataError
-from cnn_archs.files import (
+from cnn_archs.runtime.files import (
     Kinds,
     check,
     lock,

@@ -8,8 +8,8 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from cnn_archs.config import new_override
 from cnn_archs.errors import DataError
-from cnn_archs.files import Kinds, lock, read_checked, write_json
 from cnn_archs.run_dir import RESULT, RunDir
+from cnn_archs.runtime.files import Kinds, lock, read_checked, write_json
 
 WANTED: Kinds = {"title": str, "seeds": int, "cells": dict}
 OPTIONAL: Kinds = {

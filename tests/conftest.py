@@ -24,7 +24,7 @@ import jax
 import pytest
 
 from cnn_archs import cli
-from cnn_archs.compiler_options import known_flags
+from cnn_archs.runtime.compiler_options import known_flags
 
 # Before jax has its first device. Tests compile much and run little: quick to compile, slower code,
 # in one thread, since there are other tests for the other core. (The fusion emitters take as long

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from cnn_archs.compiler_options import known
+from cnn_archs.runtime.compiler_options import known
 
 OPTIONS = {  # of the compiler, as for a run: the tests' own are quick to compile
     "xla_backend_optimization_level": 3,

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.report import printed_values, read_runs
+from cnn_archs.report.table import Table
 from cnn_archs.report.text import mean_sd
-from cnn_archs.table import Table
 
 # Network of results/mnist -> the claim of experiments/claims.toml with its printed test error.
 CLAIMS = {

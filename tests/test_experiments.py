@@ -19,12 +19,14 @@ from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
 from cnn_archs import models
-from cnn_archs.data import sources
-from cnn_archs.data.inputs import Prepare
+from cnn_archs.data.datasets import sources
+from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.evaluate.step import eval_step_of
 from cnn_archs.experiment import Experiment, outline, resolve
 from cnn_archs.metrics import Counts
-from cnn_archs.train import curvature, steps
-from cnn_archs.train.recipe import Rules
+from cnn_archs.optim import gauss_newton
+from cnn_archs.optim.recipe import Rules
+from cnn_archs.training import steps
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = os.environ.get("CNN_ARCHS_UPDATE_GOLDEN") == "1"
@@ -98,7 +100,7 @@ def parts(experiment):
     prepare = inputs.prepare({"mean": mean})
     knobs = dict(auxiliary=recipe.auxiliary, micro_batch=recipe.micro_batch)
     step = steps.train_step_of(model, loss, optimizer, average, prepare, **knobs)
-    evaluate = steps.eval_step_of(model, loss, prepare)
+    evaluate = eval_step_of(model, loss, prepare)
     return Parts(experiment, rules, prepare, step, evaluate, (*delivered, c))
 
 
@@ -180,7 +182,7 @@ def traced(text):
     counts = jax.eval_shape(made.evaluate, state.variables, images, labels, mask)
     assert counts.replace(auxiliary={}) == state.window
     if count := recipe.curvature_examples:
-        diagonal = curvature.gauss_newton_diagonal(experiment.model, made.rules.loss)
+        diagonal = gauss_newton.gauss_newton_diagonal(experiment.model, made.rules.loss)
         image = jax.ShapeDtypeStruct((count, *experiment.image_shape), jnp.float32)
         label = jax.ShapeDtypeStruct((count,), jnp.int32)
         assert jax.eval_shape(diagonal, state.params, image, label) == state.params

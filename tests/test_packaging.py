@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_metadata_is_right():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    written = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, wheel = written["project"], written["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel == {"packages": ["cnn_archs", "experiments"]}
     assert project["scripts"] == {"cnn-archs": "cnn_archs.cli:main"}
     assert {"cuda13", "tpu", "prepare", "slurm", "dev"} <= set(project["optional-dependencies"])
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")

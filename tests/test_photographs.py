@@ -44,13 +44,13 @@ FAMILIES = {
 def main(family, data_dir, workdir, protocols, *overrides):
     """Prints what training and each of `protocols` found."""
     from cnn_archs import cli
-    from cnn_archs.evaluate import run
+    from cnn_archs.evaluate import runs
 
     experiment, more = FAMILIES[family]
     keys = ("data.name=image_folder", f"data.data_dir={data_dir}", "data.batch_size=16")
     flags = [f"--config.{key}" for key in (*keys, *more, *overrides)]
     assert cli.main(["train", f"--config={experiment}", f"--workdir={workdir}", *flags]) == 0
-    found = {p: run.evaluate([Path(workdir)], p, "test") for p in protocols.split(",")}
+    found = {p: runs.evaluate([Path(workdir)], p, "test") for p in protocols.split(",")}
     print(json.dumps(found))
 
 

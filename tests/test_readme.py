@@ -12,7 +12,7 @@ from readme_tables import mnist_table, protocols_table
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.report import provenance
-from cnn_archs.train import grid
+from cnn_archs.sweeps import grid
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,7 +37,7 @@ NOT_RUN = {
     "cnn-archs prepare imagenet2012 --manual_dir=archives": "archives",
     "cnn-archs prepare photos --image_folder=photos": "data",
     "cnn-archs train --config=alexnet_imagenet --config.mesh.model=2": "data and two devices",
-    "cnn-archs train --processes=4": "tests/cluster/test_processes.py",
+    "cnn-archs train --processes=4": "tests/distributed/test_multihost.py",
     "cnn-archs train --coordinator=node0:29400 --num_processes=2 --process_id=1": "another machine",
     "cnn-archs claims": "half a minute; tests/claims/test_claims.py has every claim",
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",

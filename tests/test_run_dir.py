@@ -12,7 +12,7 @@ from cnn_archs import cli
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.run_dir import RunDir
 from cnn_archs.sweep_dir import SweepDir
-from cnn_archs.train import grid, worker
+from cnn_archs.sweeps import grid, worker
 
 KEYS = ("model.name=mlp", "model.hidden=(4,)", "steps=2", "diagnose_every=1.0")
 SWEEP = f"""

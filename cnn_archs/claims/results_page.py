@@ -11,7 +11,7 @@ from cnn_archs.report import tables
 from cnn_archs.report.printed_values import short_reference
 from cnn_archs.report.read_runs import find_records, group_by_dataset
 from cnn_archs.report.runs import Collection
-from cnn_archs.table import Table
+from cnn_archs.report.table import Table
 
 Verdicts = Sequence[Mapping[str, Any]]  # as verdicts.evaluate_claims returns them
 

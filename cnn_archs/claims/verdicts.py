@@ -27,7 +27,7 @@ from cnn_archs.claims.checks import CHECKS
 from cnn_archs.claims.schema import Claim, Claims
 from cnn_archs.errors import DataError, UserError, first_line
 from cnn_archs.report.statistics import LEVEL, standard_deviation, welch_test
-from cnn_archs.table import Table
+from cnn_archs.report.table import Table
 
 RESULTS = configs.EXPERIMENTS.parent / "results"
 STATUSES = ("exact", "reproduced", "missed", "not run")

@@ -24,7 +24,7 @@ def declare(command: Declare) -> None:
 
 def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Prepares a tfds dataset, or a folder of images, as array_record; run again, it goes on."""
-    from cnn_archs.data import prepare
+    from cnn_archs.data.prepare import prepare
 
     done = prepare.prepare(
         arguments.dataset, arguments.data_dir, arguments.manual_dir, arguments.image_folder
@@ -44,7 +44,7 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError("augment: --images and --variants must be at least 1")
 
     from cnn_archs.experiment import start
-    from cnn_archs.files import writing
+    from cnn_archs.runtime.files import writing
     from cnn_archs.visualize import pictures
 
     with writing(output.parent):

@@ -65,8 +65,8 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if overrides and not arguments.config:
         raise ConfigError(f"export: the run's config is fixed; no --config.{overrides[0]}")
     from cnn_archs.experiment import outline
-    from cnn_archs.files import writing
     from cnn_archs.run_dir import RunDir
+    from cnn_archs.runtime.files import writing
     from cnn_archs.weights import export as weights
 
     workdir = workdir_of(arguments) if arguments.workdir else None
@@ -93,7 +93,7 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     config = configs.load(arguments.config, overrides)
 
     from cnn_archs.experiment import outline
-    from cnn_archs.files import writing
+    from cnn_archs.runtime.files import writing
     from cnn_archs.weights import export as weights
 
     workdir = Path(arguments.workdir)

@@ -38,7 +38,7 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     xla_memory.simulate_devices(arguments.devices)  # before anything asks jax for a device
     from cnn_archs import config as configs
-    from cnn_archs.data.threads import cores
+    from cnn_archs.data.loading.threads import cores
     from cnn_archs.experiment import resolve
     from cnn_archs.run_dir import RunDir, results_in
 

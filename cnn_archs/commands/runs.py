@@ -92,20 +92,20 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.processes:
         sys.exit(in_processes(arguments))
 
-    from cnn_archs.cluster import processes
+    from cnn_archs.distributed import multihost
     from cnn_archs.experiment import start
-    from cnn_archs.files import writing
     from cnn_archs.report import text as report
-    from cnn_archs.signals import PIPED, end_with_parent, stop_requests
-    from cnn_archs.train import loop
+    from cnn_archs.runtime.files import writing
+    from cnn_archs.runtime.signals import PIPED, end_with_parent, stop_requests
+    from cnn_archs.training import loop
 
     if os.environ.get(PIPED):
         end_with_parent()
-    processes.start(arguments.coordinator, arguments.num_processes, arguments.process_id)
-    with processes.together(), writing(workdir):
+    multihost.start(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    with multihost.together(), writing(workdir):
         with stop_requests():
             result = loop.train(start(config), workdir)
-        if not processes.first():
+        if not multihost.first():
             return
         # matplotlib takes half a second: not before a step.
         from cnn_archs.report import learning_curves
@@ -116,7 +116,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 def in_processes(arguments: argparse.Namespace) -> int:
     """`train --processes`: this command without that flag, several times -> the exit code."""
-    from cnn_archs.cluster import local
+    from cnn_archs.launch import local
 
     if arguments.coordinator or arguments.num_processes or arguments.process_id >= 0:
         raise ConfigError("--processes starts all of them here: no --coordinator or --process_id")
@@ -133,12 +133,12 @@ def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.dry_run:
         return dry_run(arguments, folder, overrides)
 
-    from cnn_archs.files import writing
     from cnn_archs.report import text as report
-    from cnn_archs.train import sweep
+    from cnn_archs.runtime.files import writing
+    from cnn_archs.sweeps import scheduler
 
     with writing(folder):
-        done = sweep.sweep(
+        done = scheduler.sweep(
             arguments.config,
             folder,
             overrides=overrides,
@@ -160,18 +160,18 @@ def part_of(text: str) -> tuple[int, int]:
 
 def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -> None:
     """Prints a sweep's cells: their sizes, what they would take, what is done of them."""
-    from cnn_archs.train import sweep
+    from cnn_archs.sweeps import scheduler
 
-    device = sweep.probe().device
+    device = scheduler.probe().device
     os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
     from cnn_archs.claims import verdicts
     from cnn_archs.experiment import outline
     from cnn_archs.planning import sweep_cost
     from cnn_archs.run_dir import results_in
     from cnn_archs.sweep_dir import SweepDir
-    from cnn_archs.train import grid
+    from cnn_archs.sweeps import grid
 
-    stated = sweep.stated_by(arguments.config, arguments.seeds)
+    stated = scheduler.stated_by(arguments.config, arguments.seeds)
     found = grid.cells(stated, folder, overrides, names_of(arguments.cells))
     files = [*results_in(verdicts.RESULTS), *SweepDir(folder).result_files()]
     known = sweep_cost.measured_speeds(files, device)
@@ -196,10 +196,10 @@ def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.robustness:
         return robustness(arguments, workdirs)
 
-    from cnn_archs.evaluate import run
+    from cnn_archs.evaluate import runs
     from cnn_archs.report import text as report
 
-    result = run.evaluate(workdirs, arguments.protocol, arguments.split, arguments.precise_stats)
+    result = runs.evaluate(workdirs, arguments.protocol, arguments.split, arguments.precise_stats)
     emit(arguments, result, report.result_table(result))
 
 
@@ -212,9 +212,9 @@ def robustness(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
             "--split or --precise_stats with it"
         )
     from cnn_archs.evaluate import robustness
-    from cnn_archs.files import writing
     from cnn_archs.report import text as report
     from cnn_archs.run_dir import RunDir
+    from cnn_archs.runtime.files import writing
 
     with writing(workdirs[0]):
         found = robustness.robustness(workdirs[0])
@@ -229,16 +229,16 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(f"there is no file {missing[0]}")
     if arguments.sheet:
         check_output(Path(arguments.sheet), "--sheet")
-    from cnn_archs.data import folder
+    from cnn_archs.data.datasets import image_folder
     from cnn_archs.evaluate import predict
 
     found: list[tuple[str, str]] = []
     for f in arguments.images:
-        found += folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
+        found += image_folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
     run = predict.opened(workdir_of(arguments))
     predictions = predict.predict(run, [Path(path) for _, path in found])
     if arguments.sheet:
-        from cnn_archs.files import writing
+        from cnn_archs.runtime.files import writing
         from cnn_archs.visualize import pictures
 
         sheet = Path(arguments.sheet)
@@ -262,8 +262,8 @@ def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.image and not Path(arguments.image).is_file():
         raise ConfigError(f"there is no file {arguments.image}")
 
-    from cnn_archs.files import writing
-    from cnn_archs.table import Table
+    from cnn_archs.report.table import Table
+    from cnn_archs.runtime.files import writing
     from cnn_archs.visualize import pictures
 
     with writing(workdir):

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from cnn_archs.data import sources
-from cnn_archs.data.crops import Crop
-from cnn_archs.data.sources import Split
-from cnn_archs.data.streaming import Streamed
+from cnn_archs.data.datasets import sources
+from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.loading.streaming import Streamed
+from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import ConfigError
 
 

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_archs.data.decode import decode_and_crop
-from cnn_archs.data.inputs import Prepare
+from cnn_archs.data.loading.decode import decode_and_crop
+from cnn_archs.data.transforms.preprocess import Prepare
 from cnn_archs.errors import ConfigError
-from cnn_archs.evaluate.run import known, restore
+from cnn_archs.evaluate.load import restore
+from cnn_archs.evaluate.runs import known
 from cnn_archs.experiment import Experiment, start
 from cnn_archs.run_dir import RunDir
 

@@ -16,14 +16,15 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cnn_archs import models
-from cnn_archs.data import canvases, crops, order
-from cnn_archs.data.canvases import Canvases, Fit
-from cnn_archs.data.crops import Size
-from cnn_archs.data.inputs import Inputs
-from cnn_archs.data.sources import Split
-from cnn_archs.data.streaming import Streamed
+from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.loading import sampler, shape_buckets
+from cnn_archs.data.loading.shape_buckets import Canvases, Fit
+from cnn_archs.data.loading.streaming import Streamed
+from cnn_archs.data.transforms import crops
+from cnn_archs.data.transforms.crops import Size
+from cnn_archs.data.transforms.preprocess import Inputs
 from cnn_archs.errors import ConfigError, first_line
-from cnn_archs.evaluate.cutting import compile_cut
+from cnn_archs.evaluate.crop_views import compile_cut
 from cnn_archs.evaluate.views import Pass, View, pixels
 from cnn_archs.experiment import Classifier
 from cnn_archs.metrics import Counts
@@ -113,13 +114,21 @@ def batches(
         return min(most, enough) * devices
 
     if isinstance(data, Split):
-        fit = canvases.resized_whole(one.scale) if one.scale else canvases.delivered(inputs.crop)
+        fit = (
+            shape_buckets.resized_whole(one.scale)
+            if one.scale
+            else shape_buckets.delivered(inputs.crop)
+        )
         return resident(inputs, data, fit, statistics, rows, mesh)
     if not one.scale:
-        return canvases.streamed(data, canvases.delivered(inputs.crop), 1, rows)
+        return shape_buckets.streamed(data, shape_buckets.delivered(inputs.crop), 1, rows)
     if one.dense:
-        return canvases.streamed(data, canvases.trimmed(one.scale, pixels(32, out)), 1, rows)
-    return canvases.streamed(data, canvases.resized_whole(one.scale), pixels(64, out), rows)
+        return shape_buckets.streamed(
+            data, shape_buckets.trimmed(one.scale, pixels(32, out)), 1, rows
+        )
+    return shape_buckets.streamed(
+        data, shape_buckets.resized_whole(one.scale), pixels(64, out), rows
+    )
 
 
 def resident(
@@ -127,7 +136,7 @@ def resident(
     data: Split,
     fit: Fit,
     statistics: dict[str, Any],
-    rows: canvases.Rows,
+    rows: shape_buckets.Rows,
     mesh: Mesh,
 ) -> Iterator[Canvases]:
     """Images of one size: on the devices, the mean is taken off and all are resized by `fit`."""
@@ -142,7 +151,7 @@ def resident(
         return crops.resized(x, box, size)
 
     images = jax.device_put(data.images, everything)
-    for index, mask in zip(*order.evaluation(len(data), rows(size, len(data))), strict=True):
+    for index, mask in zip(*sampler.evaluation(len(data), rows(size, len(data))), strict=True):
         sizes = np.tile(np.array(size, np.int32), (len(index), 1))
         yield Canvases(made(images, index), sizes, index, data.labels[index], mask)
 

@@ -17,17 +17,18 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnn_archs.cluster import mesh as meshes
-from cnn_archs.data import warps
-from cnn_archs.data.resident import Resident
-from cnn_archs.data.sources import Split
+from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.loading.in_memory import Resident
+from cnn_archs.data.transforms import affine
+from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError
-from cnn_archs.evaluate.counting import count
-from cnn_archs.evaluate.run import known, restore
+from cnn_archs.evaluate.evaluator import count
+from cnn_archs.evaluate.load import restore
+from cnn_archs.evaluate.runs import known
+from cnn_archs.evaluate.step import compile_eval, eval_step_of
 from cnn_archs.experiment import start
 from cnn_archs.metrics import Counts
 from cnn_archs.run_dir import RunDir
-from cnn_archs.train import steps
 
 AT_ONCE = 1000  # images warped at a time
 SIGNS = (1.0, -1.0)
@@ -41,7 +42,7 @@ Warp = tuple[jax.Array, tuple[float, float]]
 class Kind:
     """Warps of a kind. amounts: of `unit`, the first of them 0; directions: of each of them.
 
-    warp: (amount, direction) -> the warp, in the terms of `warps.about_center`.
+    warp: (amount, direction) -> the warp, in the terms of `affine.about_center`.
     """
 
     unit: str
@@ -58,7 +59,7 @@ def shift(pixels: float, degrees: float) -> Warp:
 
 def rotate(degrees: float, sign: float) -> Warp:
     """The content turns counterclockwise, with a sign of -1 clockwise."""
-    return warps.rotation_matrix(jnp.array([sign * degrees]))[0], (0.0, 0.0)
+    return affine.rotation_matrix(jnp.array([sign * degrees]))[0], (0.0, 0.0)
 
 
 def scale(fraction: float, sign: float) -> Warp:
@@ -95,8 +96,8 @@ def robustness(workdir: Path) -> dict[str, Any]:
     saved, images = restore(workdir, experiment), dataset.split("test", net.inputs.crop)
     assert isinstance(images, Split)
     loss, prepare = experiment.recipe.loss, net.inputs.prepare(known(workdir, experiment))
-    options: Any = dict(together=False, resident=True)
-    eval_step = steps.compile_eval(steps.eval_step_of(net.model, loss, prepare), mesh, **options)
+    eval_step = eval_step_of(net.model, loss, prepare)
+    eval_step = compile_eval(eval_step, mesh, resident=True)
     networks = [saved.of_seed(i) for i in range(len(experiment.seeds))]
 
     def counts(matrix: jax.Array, shifted: tuple[float, float]) -> list[Counts]:
@@ -144,6 +145,6 @@ def warp_batch(images: jax.Array, matrix: jax.Array, shifted: jax.Array) -> jax.
     """u8[N, H, W, C], matrix f32[2, 2], shifted f32[2] -> u8[N, H, W, C]."""
     n, height, width, _ = images.shape
     matrices, shifts = jnp.tile(matrix, (n, 1, 1)), jnp.tile(shifted, (n, 1))
-    warp = warps.about_center(matrices, shifts, height, width)
-    moved = warps.affine(images.astype(jnp.float32), warp, "nearest", 0.0)
+    warp = affine.about_center(matrices, shifts, height, width)
+    moved = affine.affine(images.astype(jnp.float32), warp, "nearest", 0.0)
     return jnp.round(moved).astype(jnp.uint8)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from cnn_archs.data import crops
-from cnn_archs.data.crops import Crop, Size, middle
+from cnn_archs.data.transforms import crops
+from cnn_archs.data.transforms.crops import Crop, Size, middle
 from cnn_archs.errors import ConfigError
 
 GRID = 5  # crops along each side

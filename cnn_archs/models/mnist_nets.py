@@ -35,7 +35,7 @@ class MLP(Network):
 
 
 class CNN(Network):
-    """conv 3x3 32 -> conv 3x3 64 -> max 2/2 -> dropout -> dense 128 -> dropout -> dense 10."""
+    """Two 3x3 convolutions, a 2x2/2 max-pool and two dense layers; dropout precedes the latter."""
 
     num_classes: int = 10
     widths: tuple[int, int] = (32, 64)

@@ -64,7 +64,7 @@ class SquashedChain(Network):
     """A chain of layers that are linear in their weights and in their input, then an output layer.
 
     `squash` follows each layer. The links are accessible one by one, for a second-order method
-    (`train/curvature.py`). LAYERS: the names of the layers, in order.
+    (`optim/gauss_newton.py`). LAYERS: the names of the layers, in order.
     """
 
     LAYERS: ClassVar[tuple[str, ...]] = ()

@@ -46,9 +46,9 @@ class DeviceSpec(NamedTuple):
 # of TPUs as that sum too: these numbers are halved here.
 # Sources: NVIDIA's data sheets of V100 SXM2, A100 SXM 80 GB, H100 SXM, H200 SXM and L4; Google's
 # pages on the architecture of TPU v4, v5e, v5p and v6e; for the links of v4, six of 50 GB/s, Jouppi
-# et al. 2023. Network: NVIDIA's DGX machines (4 x 100, 8 x 200 and 8 x 400 Gbit/s for eight GPUs), a
-# cloud machine with eight L4 (100 Gbit/s), a chip's share of a pod's network (v5e 25, v5p 50, v6e
-# 100 Gbit/s); v4 is a guess. TPU hosts are the virtual machines of a slice.
+# et al. 2023. Network: NVIDIA's DGX machines (4 x 100, 8 x 200 and 8 x 400 Gbit/s for eight GPUs),
+# a cloud machine with eight L4 (100 Gbit/s), a chip's share of a pod's network (v5e 25, v5p 50,
+# v6e 100 Gbit/s); v4 is a guess. TPU hosts are the virtual machines of a slice.
 # fmt: off
 DEVICES: dict[str, tuple[Any, ...]] = {
     #                  TFLOP/s          GB   part     GB/s            devices

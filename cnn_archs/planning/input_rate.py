@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from cnn_archs.data import sources
-from cnn_archs.data.crops import Crop
 from cnn_archs.data.dataset import Dataset
-from cnn_archs.data.decode import decode_and_crop
+from cnn_archs.data.datasets import sources
+from cnn_archs.data.loading.decode import decode_and_crop
+from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import DataError
 from cnn_archs.experiment import Experiment
 

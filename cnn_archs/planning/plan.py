@@ -8,13 +8,14 @@ import jax
 
 from cnn_archs.experiment import Experiment
 from cnn_archs.models.summary import summarize, totals
+from cnn_archs.optim.recipe import Recipe
 from cnn_archs.planning import input_rate, throughput, xla_memory
 from cnn_archs.planning.devices import DeviceSpec
 from cnn_archs.planning.input_rate import InputVolume
 from cnn_archs.planning.memory import DeviceMemory
 from cnn_archs.planning.throughput import MeasuredRun, SpeedEstimate, StepBounds
-from cnn_archs.train.assemble import placed
-from cnn_archs.train.recipe import Recipe
+from cnn_archs.training.placement import placed
+from cnn_archs.training.seeds import fastest
 
 
 def make_plan(
@@ -32,14 +33,14 @@ def make_plan(
     recipe, on = experiment.recipe, placed(experiment)
     net, mesh = on.net, on.mesh
     taken = input_rate.input_volume(experiment)
-    together = taken.resident and mesh.size == 1 and kind.name != "cpu"
-    held = DeviceMemory(experiment, on, taken, together=together)
+    axis = fastest(in_memory=taken.resident, devices=mesh.size, platform=kind.name)
+    held = DeviceMemory(experiment, on, taken, axis)
     size = totals(summarize(net.model, net.image_shape))
     trained = totals(summarize(net.model, net.image_shape, train=True))
     lasts = training_length(recipe, taken.images, len(experiment.seeds)) | {
         "batch_a_device": held.batch // held.shared_by
     }
-    # Each pass makes an addition and a multiplication: forward, the gradients of the maps and of the
+    # Each pass makes an addition and a multiplication: forward, the gradients of maps and of
     # weights, and with `remat` forward again.
     passes = 8 if net.model.remat else 6
     found = {

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK
-from cnn_archs.table import Table
-from cnn_archs.train.progress import clock
+from cnn_archs.report.table import Table
+from cnn_archs.runtime.console import clock
 
 MEMORY_PARTS = {
     "parameters": "parameters",

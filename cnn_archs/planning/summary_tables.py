@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnn_archs.models.summary import LayerSummary, totals
-from cnn_archs.table import Table
+from cnn_archs.report.table import Table
 
 Pair = tuple[LayerSummary | None, LayerSummary | None]
 WORDS = (0, 1)  # columns of words; the others are numbers

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn_archs.files import reading
 from cnn_archs.models import Network
 from cnn_archs.models.summary import summarize, totals
+from cnn_archs.report.table import Table
 from cnn_archs.run_dir import read_result
-from cnn_archs.table import Table
-from cnn_archs.train.progress import clock
+from cnn_archs.runtime.console import clock
+from cnn_archs.runtime.files import reading
 
 
 class MeasuredSpeed(NamedTuple):

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import models
-from cnn_archs.data.threads import cores
-from cnn_archs.files import reading
+from cnn_archs.data.loading.threads import cores
 from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK, DeviceSpec, is_called
 from cnn_archs.planning.sweep_cost import MeasuredSpeed, expected_mac_rate
 from cnn_archs.report import provenance
 from cnn_archs.run_dir import read_result
+from cnn_archs.runtime.files import reading
 
 INPUT_SECTIONS = (
     "crop",

@@ -17,13 +17,14 @@ import jax
 import numpy as np
 
 from cnn_archs import models
-from cnn_archs.cluster import mesh as meshes
-from cnn_archs.compiler_options import known, once
+from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError, user_errors
+from cnn_archs.evaluate.step import compile_eval, eval_step_of
 from cnn_archs.experiment import Classifier, Experiment
-from cnn_archs.train import steps
-from cnn_archs.train.assemble import Placed
-from cnn_archs.train.recipe import Rules
+from cnn_archs.optim.recipe import Rules
+from cnn_archs.runtime.compiler_options import known, once
+from cnn_archs.training import steps
+from cnn_archs.training.placement import Placed
 
 # Options that compile quickly; the buffers differ from the default options' by a few bytes at most.
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
@@ -100,8 +101,7 @@ def jitted_step(
         partial(initial_state, net, made), delivered_shape(experiment), batch
     )
     held = meshes.shardings(arguments[0], mesh, layers)
-    options: Any = dict(held=held, together=False, looped=False, resident=False)
-    return steps.compile_train(step, mesh, **options), arguments
+    return steps.compile_train(step, mesh, held=held, resident=False), arguments
 
 
 def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
@@ -111,15 +111,13 @@ def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int
     net, mesh, layers = on
     batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
     model, halves = as_float32(net.model)
-    step = steps.eval_step_of(
-        model, made.loss, net.inputs.prepare(placeholder_statistics(experiment))
-    )
+    step = eval_step_of(model, made.loss, net.inputs.prepare(placeholder_statistics(experiment)))
     arguments = [
         jax.ShapeDtypeStruct((batch, *delivered_shape(experiment)), np.uint8),
         jax.ShapeDtypeStruct((batch,), np.int32),
         jax.ShapeDtypeStruct((batch,), np.bool_),
     ]
-    jitted = steps.compile_eval(step, mesh, together=False, resident=False)
+    jitted = compile_eval(step, mesh, resident=False)
     variables = abstract_state(net, made).variables
     variables = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -146,8 +144,7 @@ def as_float32(model: models.Network) -> tuple[models.Network, int]:
 
 def initial_state(net: Classifier, made: Rules, key: jax.Array) -> steps.TrainState:
     """Makes the state with which a run begins."""
-    state = steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
-    return state.replace(opt_state=state.opt_state._replace(memory=made.schedule.init()))
+    return steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
 
 
 def abstract_state(net: Classifier, made: Rules) -> steps.TrainState:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from cnn_archs.report.printed_values import PrintedValue
 from cnn_archs.report.runs import Collection
 from cnn_archs.report.statistics import Interval, difference_interval
+from cnn_archs.report.table import Table
 from cnn_archs.report.tables import NO_VALUE, format_values, is_error, metric_label
-from cnn_archs.table import Table
 
 
 class Comparison(NamedTuple):

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from cnn_archs.files import write_text
 from cnn_archs.report import (
     comparisons,
     layer_plots,
@@ -19,7 +18,8 @@ from cnn_archs.report import (
 from cnn_archs.report.read_runs import read_collections
 from cnn_archs.report.runs import Collection
 from cnn_archs.report.svg import STYLES, Figure
-from cnn_archs.table import Table
+from cnn_archs.report.table import Table
+from cnn_archs.runtime.files import write_text
 
 # The line styles as SVG's stroke-dasharray, for the legends.
 DASHES = ["none" if s == "-" else " ".join(str(2 * n) for n in s[1]) for s in STYLES]

@@ -1,7 +1,7 @@
 """Reads what made a result, from its `made`: of one run, or of the seeds of a sweep's cell.
 
 `made` describes the process that wrote the result: command, python, packages, git_commit and more.
-In newer results `made.parts` lists which process made which steps (see train/history.py). In a
+In newer results `made.parts` lists which process made which steps (see training/history.py). In a
 merged result `made.by_seed` has all this for each seed, and `made` itself only what all seeds have
 in common.
 """

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from cnn_archs.report import provenance
 from cnn_archs.report.runs import CellRecord, Collection
+from cnn_archs.report.table import Table
 from cnn_archs.report.text import format_protocol, mean_sd
 from cnn_archs.report.time_to_error import time_to_error
-from cnn_archs.table import Table
 
 SPLITS = {
     "test": "test",

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.report.table import Table
 from cnn_archs.run_dir import RunDir
-from cnn_archs.table import Table
 
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> str:

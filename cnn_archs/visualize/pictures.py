@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cnn_archs.data import order
-from cnn_archs.data.decode import decode_and_crop
-from cnn_archs.data.sources import Split
-from cnn_archs.data.streaming import Streamed
+from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.loading import sampler
+from cnn_archs.data.loading.decode import decode_and_crop
+from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.evaluate.predict import Run, opened, read_image
 from cnn_archs.experiment import Experiment
 from cnn_archs.run_dir import FILTERS, RunDir
@@ -37,7 +37,7 @@ def write_variants(experiment: Experiment, output: Path, images: int, count: int
     prepare, seed = jax.jit(inputs.prepare({})), experiment.seeds[0]
     train = experiment.dataset.split("train", inputs.crop)
     examples = len(train) if isinstance(train, Split) else train.examples
-    index = order.permutation(examples, seed, 0)[:images]
+    index = sampler.permutation(examples, seed, 0)[:images]
     originals = delivered_images(train, index, None)
     drawn = []
     for variant in range(count):

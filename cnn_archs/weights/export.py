@@ -8,11 +8,11 @@ import jax
 import numpy as np
 
 from cnn_archs import models
-from cnn_archs.compiler_options import once
 from cnn_archs.errors import ConfigError, user_errors
-from cnn_archs.evaluate.run import load
+from cnn_archs.evaluate.load import load
 from cnn_archs.experiment import Outline
-from cnn_archs.train import weights_file
+from cnn_archs.runtime.compiler_options import once
+from cnn_archs.training import weights_file
 from cnn_archs.weights.torch_layout import from_state_dict, tensors, to_state_dict
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from cnn_archs import models
-from cnn_archs.data import crops
-from cnn_archs.data.inputs import Inputs
-from cnn_archs.data.sources import Record, Records, Split
-from cnn_archs.data.streaming import Streamed
+from cnn_archs.data.datasets.sources import Record, Records, Split
+from cnn_archs.data.loading.streaming import Streamed
+from cnn_archs.data.transforms import crops
+from cnn_archs.data.transforms.preprocess import Inputs
 from cnn_archs.experiment import Classifier
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")

@@ -8,7 +8,7 @@ from PIL import Image
 
 import cnn_archs
 from cnn_archs import cli
-from cnn_archs.data import sources
+from cnn_archs.data.datasets import sources
 
 QUICK = ("--config.steps=6", "--config.data.batch_size=32", "--config.eval_batch_size=77")
 

@@ -26,7 +26,7 @@ def measure(count):
     from jax.sharding import AxisType
 
     from cnn_archs import models
-    from cnn_archs.data import crops
+    from cnn_archs.data.transforms import crops
     from cnn_archs.evaluate import protocols, views
 
     rng = np.random.default_rng(0)

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import drawn
 
 from cnn_archs import models
-from cnn_archs.data import crops
+from cnn_archs.data.transforms import crops
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.evaluate import protocols, views
 

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType
 
 from cnn_archs import cli, config
-from cnn_archs.evaluate import robustness, run
+from cnn_archs.evaluate import robustness, runs
 from cnn_archs.evaluate.robustness import KINDS
 from cnn_archs.metrics import Counts
 
@@ -109,7 +109,7 @@ def test_amount_0_has_the_plain_test_error_and_the_document_is_written(workdir, 
     assert cli.main([*command, "--format=json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads((workdir / "robustness.json").read_text())
-    plain = run.evaluate([workdir], "single", "test")["test"]["top1_error"]
+    plain = runs.evaluate([workdir], "single", "test")["test"]["top1_error"]
     assert plain == json.loads((workdir / "result.json").read_text())["test"]["top1_error"]
     for name, kind in found.items():
         assert kind["top1_error"][0] == plain and len(kind["top1_error"]) == len(kind["amounts"])

@@ -3,7 +3,7 @@
 import pytest
 
 from cnn_archs import config as configs
-from cnn_archs.data import crops
+from cnn_archs.data.transforms import crops
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate import views
 from cnn_archs.evaluate.views import View

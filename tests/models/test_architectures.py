@@ -17,8 +17,8 @@ from abstract_step import abstract_step
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
-from cnn_archs.compiler_options import once
 from cnn_archs.models import inception, residual_units, resnet, summary, vgg
+from cnn_archs.runtime.compiler_options import once
 from cnn_archs.weights import torch_layout
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cnn_archs import models
-from cnn_archs.compiler_options import once
 from cnn_archs.models import summary
+from cnn_archs.runtime.compiler_options import once
 
 F = torch.nn.functional
 # fmt: off

@@ -14,7 +14,7 @@ import torch
 import torch_reference as reference
 
 from cnn_archs import models
-from cnn_archs.compiler_options import once
+from cnn_archs.runtime.compiler_options import once
 from cnn_archs.weights import torch_layout
 
 

@@ -14,9 +14,9 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
-from cnn_archs.compiler_options import known
 from cnn_archs.models import inception_v3, summary
 from cnn_archs.models.inception_v3 import InceptionV3
+from cnn_archs.runtime.compiler_options import known
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional

@@ -13,7 +13,7 @@ from cnn_archs.models import layers, lenet, residual_units
 from cnn_archs.models.cpu.response_norm import local_response_norm
 from cnn_archs.models.layers import LRN, BatchNorm, ConvNorm, FullyConnected, relu
 from cnn_archs.models.pooling import AdaptiveAvgPool, AvgPool, GlobalAvgPool, MaxPool
-from cnn_archs.train import losses
+from cnn_archs.optim import losses
 
 F = torch.nn.functional
 

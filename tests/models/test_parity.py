@@ -16,7 +16,7 @@ import torch_reference as reference
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
-from cnn_archs.compiler_options import known
+from cnn_archs.runtime.compiler_options import known
 from cnn_archs.weights import torch_layout
 
 # XLA's optimization is most of the time of these tests, and no part of what they ask.

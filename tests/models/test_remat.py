@@ -9,9 +9,10 @@ from abstract_step import abstract_step
 
 from cnn_archs import config as configs
 from cnn_archs import models
-from cnn_archs.compiler_options import once
 from cnn_archs.models import summary
-from cnn_archs.train import losses, steps
+from cnn_archs.optim import losses
+from cnn_archs.runtime.compiler_options import once
+from cnn_archs.training import steps
 
 slow = pytest.mark.slow
 NETWORKS = {  # name, fields, side of the image

@@ -11,7 +11,7 @@ from jax import lax
 
 from cnn_archs.models.cpu.step_convolution import PART, convolve_as_traced
 from cnn_archs.models.cpu.training_step import training_step
-from cnn_archs.train import on_one_cpu
+from cnn_archs.training import cpu_step
 
 PLAIN = dict(
     lhs_dilation=(1, 1),
@@ -88,7 +88,7 @@ def computed(form):
     given = [arguments(case) for case in range(len(CASES))]
     if form == "three axes":
         return jax.jit(over_three_axes)(given)
-    return on_one_cpu.jit(all_passes, onednn=form == "onednn")(given)
+    return cpu_step.jit(all_passes, onednn=form == "onednn")(given)
 
 
 def by_torch(case):
@@ -104,7 +104,7 @@ def by_torch(case):
 
 @pytest.fixture(params=["plain", "three axes", "onednn"])
 def form(request):
-    if request.param == "onednn" and not on_one_cpu.has_onednn():
+    if request.param == "onednn" and not cpu_step.has_onednn():
         pytest.skip("this jaxlib has no oneDNN")
     return request.param
 

@@ -12,11 +12,12 @@ from cpu_time import OPTIONS
 from jax import lax
 
 from cnn_archs import models
-from cnn_archs.compiler_options import known
 from cnn_archs.models.cpu.convolution import NHWC
 from cnn_archs.models.cpu.step_convolution import convolve
 from cnn_archs.models.cpu.training_step import training_step
-from cnn_archs.train import losses, on_one_cpu, steps
+from cnn_archs.optim import losses
+from cnn_archs.runtime.compiler_options import known
+from cnn_archs.training import cpu_step, steps
 
 FUSED = ("xla_cpu_use_fusion_emitters",)  # the one of OPTIONS that decides what is fused
 SAME = ((1, 1), (1, 1))
@@ -25,8 +26,8 @@ SAME = ((1, 1), (1, 1))
 def compiled(function, *arguments, onednn=False):
     """The text of the compiled program of `function`."""
     options = known({name: OPTIONS[name] for name in FUSED})
-    options |= on_one_cpu.ONEDNN if onednn else {}
-    with on_one_cpu.programs_not_kept():
+    options |= cpu_step.ONEDNN if onednn else {}
+    with cpu_step.programs_not_kept():
         program = jax.jit(function, compiler_options=options).lower(*arguments).compile()
     return program.as_text()
 
@@ -91,7 +92,7 @@ def test_what_goes_into_a_convolution_is_not_computed_again_for_its_gradient():
     assert found == [1, 2]
 
 
-@pytest.mark.skipif(not on_one_cpu.has_onednn(), reason="this jaxlib has no oneDNN")
+@pytest.mark.skipif(not cpu_step.has_onednn(), reason="this jaxlib has no oneDNN")
 def test_every_pass_over_three_axes_is_onednns():
     """And over two axes not all would be: YNNPACK takes some of these, with 32 maps."""
     arguments = jnp.zeros((16, 16, 16, 32)), jnp.zeros((3, 3, 32, 32))

@@ -11,9 +11,9 @@ import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
-from cnn_archs.compiler_options import once
 from cnn_archs.models import summary
 from cnn_archs.models.pooling import MaxPool
+from cnn_archs.runtime.compiler_options import once
 
 F = torch.nn.functional
 IMAGE = (224, 224, 3)

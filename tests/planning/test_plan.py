@@ -14,14 +14,16 @@ from PIL import Image
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.claims import verdicts
-from cnn_archs.data import sources
+from cnn_archs.data.datasets import sources
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
 from cnn_archs.planning import devices, input_rate, memory, plan_text, throughput, xla_memory
 from cnn_archs.planning.plan import make_plan
 from cnn_archs.planning.throughput import SpeedEstimate, StepBounds
 from cnn_archs.run_dir import results_in
-from cnn_archs.train.assemble import Part, assemble, placed
+from cnn_archs.training.build import Part, assemble
+from cnn_archs.training.placement import placed
+from cnn_archs.training.seeds import IN_TURN
 
 H100 = devices.find_device("h100")
 
@@ -36,7 +38,7 @@ def resolved(experiment, *overrides):
 
 def memory_of(experiment):
     taken = input_rate.input_volume(experiment)
-    return memory.DeviceMemory(experiment, placed(experiment), taken, together=False)
+    return memory.DeviceMemory(experiment, placed(experiment), taken, IN_TURN)
 
 
 def test_steps_bytes_and_flops_are_arithmetic_and_the_state_is_the_real_one():
@@ -132,7 +134,7 @@ def test_bounds_hide_all_or_nothing_of_the_all_reduce_and_never_the_input():
 def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not():
     experiment = resolved("lenet5_mnist", "data.batch_size=1000")
     taken = input_rate.InputVolume(60_000, False, True, 0, 784, (), 4)
-    held = memory.DeviceMemory(experiment, placed(experiment), taken, together=False)
+    held = memory.DeviceMemory(experiment, placed(experiment), taken, IN_TURN)
     usable = int(0.6 * sum(held.training(1000).values()))
     found = held.fitting_part(usable, 1000)
     sizes = [m for m in range(1, 1001) if 1000 % m == 0]
@@ -146,7 +148,7 @@ def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not(
 def test_groups_of_batch_statistics_stay_whole():
     experiment = resolved("resnet_cifar10:20", "model.bn_group=32", "data.batch_size=128")
     taken = input_rate.InputVolume(1, True, True, 0, 0, (), 4)
-    held = memory.DeviceMemory(experiment, placed(experiment), taken, together=False)
+    held = memory.DeviceMemory(experiment, placed(experiment), taken, IN_TURN)
     assert [m for m in range(1, 129) if held.divides(m)] == [32, 64, 128]
 
 

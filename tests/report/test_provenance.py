@@ -11,7 +11,7 @@ from cnn_archs.claims import results_page
 from cnn_archs.errors import DataError
 from cnn_archs.planning import devices, throughput
 from cnn_archs.report import provenance, read_runs, tables
-from cnn_archs.train import grid
+from cnn_archs.sweeps import grid
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

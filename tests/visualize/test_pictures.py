@@ -10,7 +10,7 @@ from scipy import signal
 
 import cnn_archs
 from cnn_archs import cli
-from cnn_archs.data import sources
+from cnn_archs.data.datasets import sources
 from cnn_archs.visualize import figures, pictures
 
 PICTURES = {"filters.png", "features.png", "confusion.png", "mistakes.png"}

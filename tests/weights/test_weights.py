@@ -17,8 +17,8 @@ from safetensors.torch import load_file as load_torch
 
 import cnn_archs
 from cnn_archs import cli, models
-from cnn_archs.compiler_options import once
 from cnn_archs.models import resnet
+from cnn_archs.runtime.compiler_options import once
 from cnn_archs.weights import torch_layout
 
 # torchvision's and akamaster's own names, from their sources: (model, image side, some of them).

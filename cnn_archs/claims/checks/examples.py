@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_archs import models
-from cnn_archs.data import sources
+from cnn_archs.data.datasets import sources
 from cnn_archs.models import lenet, residual_units
 from cnn_archs.models.cpu.convolution import convolve
 from cnn_archs.models.cpu.response_norm import local_response_norm

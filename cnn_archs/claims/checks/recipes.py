@@ -11,10 +11,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from cnn_archs import config as configs
-from cnn_archs.data import crops
+from cnn_archs.data.transforms import crops
 from cnn_archs.evaluate import views as protocols
 from cnn_archs.experiment import Outline, crop_of, outline
-from cnn_archs.train import schedules
+from cnn_archs.optim import schedules
 
 
 @functools.cache

@@ -1,0 +1,217 @@
+"""Checkpoints: what orbax writes, plus a digest of every leaf, verified on the way back.
+
+No checkpoint format notices a flipped bit in array data, so a SHA-256 of each leaf is saved with
+the step and compared at restore, as is one of each file. A damaged step is set aside and the one
+before it is used.
+This is the only file that knows orbax.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
+
+from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.runtime.console import say
+from cnn_archs.runtime.files import write_json
+
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports there
+
+FILES = "sha256.json"  # of a step: the digests of its files
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """step; items, the trees asked for; notes, the JSON saved beside them."""
+
+    step: int
+    items: dict[str, Any]
+    notes: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run, a folder a step; `keep` of them stay. One process's alone.
+
+    A step holds named items (trees of arrays) and `notes` (JSON): the digests and what the caller
+    adds. Restoring only some of the items reads only those.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2, read_only: bool = False):
+        self.folder = folder.resolve()
+        self.read_only = read_only
+        if not read_only:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._clean()
+        alone = jax.process_index()  # one process writes; orbax would have all of them meet
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            create=False,
+            enable_async_checkpointing=False,
+            read_only=read_only,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=alone, active_processes={alone}
+            ),
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def steps(self) -> list[int]:
+        """The steps that are there, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, items: dict[str, Any], notes: dict[str, Any]) -> None:
+        """Writes `items` and `notes` as `step`, if it is not there; DataError where it cannot."""
+        if step in self._manager.all_steps():
+            return
+        what = f"cannot save step {step} in {self.folder}"
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
+        free = shutil.disk_usage(self.folder).free
+        if size > free:  # orbax would find out in the middle, and say so in many lines
+            raise DataError(f"{what}: {size / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free")
+        digests = {name: digest(tree) for name, tree in items.items()}
+        args = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        args["notes"] = ocp.args.JsonSave({"digests": digests, **notes})
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**args), force=True)
+            self._manager.wait_until_finished()
+            write_json(self.folder / str(step) / FILES, file_digests(self.folder / str(step)))
+        except Exception as e:  # tensorstore has exception types of its own for a full disk
+            raise DataError(f"{what}: {reason(e)}") from e
+
+    def restore(self, targets: dict[str, Any]) -> Restored | None:
+        """The newest sound step in the shape of `targets`; None where nothing was ever saved.
+
+        targets: trees of jax.ShapeDtypeStruct. Their leaves come to this process's first device.
+        Damaged steps are set aside with a warning. DataError when every step is damaged,
+        ConfigError when a sound one belongs to another network.
+        """
+        steps = self.steps()
+        here = SingleDeviceSharding(jax.local_devices()[0])  # orbax wants to be told
+        targets = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), targets
+        )
+        for step in reversed(steps):
+            try:
+                return self._restore_step(step, targets)
+            except Damaged as e:
+                say(f"checkpoint {step} is damaged ({e}); set aside")
+                self._set_aside(step)
+        aside = sorted(self.folder.glob("damaged-*"))
+        if steps or aside:
+            raise DataError(
+                f"every checkpoint in {self.folder} is damaged; to start over, remove that folder"
+            )
+        return None
+
+    def _restore_step(self, step: int, targets: dict[str, Any]) -> Restored:
+        check_files(self.folder / str(step), {*targets, "notes"})
+        manager = self._manager
+        try:
+            notes = manager.restore(step, args=ocp.args.Composite(notes=ocp.args.JsonRestore()))
+            notes = notes["notes"]
+            saved = {name: notes["digests"][name] for name in targets}
+        except Exception as e:
+            raise Damaged(f"notes: {type(e).__name__}") from e
+        for name, target in targets.items():
+            compare(self.folder / str(step), name, saved[name], target)
+        args = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
+        try:
+            items = dict(manager.restore(step, args=ocp.args.Composite(**args)).items())
+        except Exception as e:
+            raise Damaged(reason(e)) from e
+        for name, tree in items.items():
+            for leaf, entry in digest(tree).items():
+                if entry != saved[name][leaf]:
+                    raise Damaged(f"the digest of {name}{leaf} does not match")
+        return Restored(step, items, {k: v for k, v in notes.items() if k != "digests"})
+
+    def _set_aside(self, step: int) -> None:
+        if self.read_only:
+            return
+        target = self.folder / f"damaged-{step}"
+        shutil.rmtree(target, ignore_errors=True)
+        (self.folder / str(step)).rename(target)
+        self._manager.reload()
+
+    def _clean(self) -> None:
+        """Removes what a save that was killed left behind."""
+        for litter in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(litter, ignore_errors=True)
+
+
+def reason(e: Exception) -> str:
+    """One line; the system's own words where they are at the end of tensorstore's many."""
+    line = first_line(e)
+    system = re.search(r": ([^:]+) \[os_error_code", line)
+    return system[1] if system else line[:200]
+
+
+class Damaged(Exception):
+    """A step cannot be read back as it was written."""
+
+
+def digest(tree: Any) -> dict[str, dict[str, Any]]:
+    """{leaf path: {shape, dtype, sha256 of its bytes}} of a tree of arrays."""
+    entries = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        value = np.asarray(jax.device_get(leaf))  # tobytes() is in C order
+        sha = hashlib.sha256(value.tobytes()).hexdigest()
+        entries[jax.tree_util.keystr(path)] = {
+            "shape": list(value.shape),
+            "dtype": str(value.dtype),
+            "sha256": sha,
+        }
+    return entries
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """{path in `folder`: SHA-256} of its files, but for the list of them itself."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILES)
+    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in files}
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def check_files(folder: Path, items: set[str]) -> None:
+    """Damaged with the first file of `items` that is not as `save` left it.
+
+    It keeps orbax from reading damaged files, which it reports in many lines. Where there is no
+    list of the files, since the save was killed just before, the digests of the leaves remain.
+    """
+    try:
+        listed = json.loads((folder / FILES).read_text())
+        for name, sha256 in listed.items():
+            if name.partition("/")[0] in items and file_sha256(folder / name) != sha256:
+                raise Damaged(f"{name} is not as it was written")
+    except FileNotFoundError as e:
+        if Path(e.filename).name != FILES:
+            raise Damaged(f"{e.filename} is missing") from e
+    except (OSError, ValueError, AttributeError) as e:
+        raise Damaged(f"{FILES}: {e}") from e
+
+
+def compare(where: Path, name: str, saved: dict[str, Any], target: Any) -> None:
+    """ConfigError with the first leaf in which the saved tree and `target` differ."""
+    wanted = {
+        jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(target)
+    }
+    there = {path: f"{e['dtype']}{e['shape']}" for path, e in saved.items()}
+    for path in sorted({*wanted, *there}):
+        a, b = there.get(path, "nothing"), wanted.get(path, "nothing")
+        if a != b:
+            raise ConfigError(
+                f"the checkpoint in {where} is of another network or optimizer: {name}{path} is "
+                f"saved as {a}, wanted as {b}; use another --workdir"
+            )

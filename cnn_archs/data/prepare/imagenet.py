@@ -1,0 +1,113 @@
+"""ImageNet's two archives, indexed where they lie: nothing is ever unpacked.
+
+ILSVRC2012_img_train.tar is a tar of a thousand tars, one a synset; ILSVRC2012_img_val.tar has its
+pictures side by side, and tfds knows their labels, in the order of their numbers. The pictures keep
+the bytes that they have in there. tfds encodes 23 of train's anew, which our decoder reads as they
+are: 22 in CMYK, and the PNG n02105855_2933.JPEG.
+"""
+
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from cnn_archs.data.corruption import reading
+from cnn_archs.data.prepare.shards import Picture, Tick, shuffled
+from cnn_archs.errors import DataError
+
+TRAIN, VALIDATION = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
+COUNTS = {"train": 1_281_167, "validation": 50_000}
+OF_TRAIN = re.compile(r"n\d{8}_\d+\.JPEG")
+OF_VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+
+
+def splits(
+    folder: Path, synsets: Sequence[str], validation: Sequence[str], tick: Tick
+) -> dict[str, list[Picture]]:
+    """train and validation, in tfds' order.
+
+    synsets: in the order of the labels; validation: the synset of each of its pictures, by number.
+    tick: called with the number of pictures so far. DataError for an archive that is not there, is
+    damaged, or holds anything else.
+    """
+    for name in (TRAIN, VALIDATION):
+        if not (folder / name).is_file():
+            raise DataError(
+                f"there is no {folder / name}: register on image-net.org, and download both "
+                f"{TRAIN} and {VALIDATION} (ILSVRC2012, 148 and 6.7 GB) to {folder}"
+            )
+    label_of = {name: label for label, name in enumerate(synsets)}
+    found = {
+        "train": of_train(folder / TRAIN, label_of, tick),
+        "validation": of_validation(folder / VALIDATION, [label_of[s] for s in validation], tick),
+    }
+    return {split: shuffled(split, unique(split, found[split])) for split in found}
+
+
+def of_train(path: Path, label_of: dict[str, int], tick: Tick) -> list[Picture]:
+    found: list[Picture] = []
+    for synset, inner in members_of(path):
+        label = label_of.get(synset.name.removesuffix(".tar"))
+        if label is None or not synset.name.endswith(".tar"):
+            raise DataError(f"{path}: {synset.name!r} is the archive of no synset of ImageNet")
+        what = f"{path}, in {synset.name}"
+        for member, _ in members(inner, what):
+            if not OF_TRAIN.fullmatch(member.name):
+                raise DataError(f"{what}: {member.name!r} is no picture of ImageNet")
+            found.append(picture(path, synset.offset_data, member, label))
+        tick(len(found))
+    return found
+
+
+def of_validation(path: Path, labels: Sequence[int], tick: Tick) -> list[Picture]:
+    found: list[Picture] = []
+    for member, _ in members_of(path):
+        number = OF_VALIDATION.fullmatch(member.name)
+        if not number or not 1 <= int(number[1]) <= len(labels):
+            raise DataError(f"{path}: {member.name!r} is no picture of ImageNet")
+        found.append(picture(path, 0, member, labels[int(number[1]) - 1]))
+        tick(len(found))
+    return found
+
+
+def picture(path: Path, start: int, member: tarfile.TarInfo, label: int) -> Picture:
+    """A member of the archive that begins at `start` in the file `path`."""
+    offset = start + member.offset_data
+    return Picture(str(path), offset, member.size, member.mtime, member.name, label)
+
+
+Members = Iterator[tuple[tarfile.TarInfo, BinaryIO]]
+
+
+def members_of(path: Path) -> Members:
+    """As `members`, of an archive that is a file."""
+    with reading(str(path)), open(path, "rb") as file:
+        yield from members(file, str(path))
+
+
+def members(archive: BinaryIO, what: str) -> Members:
+    """The files in an uncompressed archive, which must be whole and hold nothing else.
+
+    tarfile takes a damaged header for the end; here there must be a block of zeros.
+    """
+    with reading(what), tarfile.open(fileobj=archive, mode="r:") as listed:
+        for member in listed:
+            if not member.isreg() or member.issparse() or member.size < 0:
+                raise DataError(f"{what}: {member.name!r} is no regular file")
+            yield member, cast(BinaryIO, listed.extractfile(member))
+        archive.seek(listed.offset)
+        if archive.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise ValueError(f"cut off or damaged at byte {listed.offset:,}")
+
+
+def unique(split: str, pictures: list[Picture]) -> list[Picture]:
+    """As they are; DataError where two have one name, or there are none."""
+    names: set[str] = set()
+    for p in pictures:
+        if p.name in names:
+            raise DataError(f"{p.path} has two pictures that are named {p.name}")
+        names.add(p.name)
+    if not names:
+        raise DataError(f"imagenet2012 has no pictures in {split}")
+    return pictures

@@ -1,0 +1,201 @@
+"""Preparing a dataset as array_record, as tfds has it, so that training needs no TensorFlow.
+
+ImageNet, from its two archives, and folders of images are written here, without TensorFlow. That
+goes on where it was stopped: a shard that is there, of the same source, is not written again. The
+folder has another name until all is there, so a half prepared dataset never looks like a whole one.
+
+All others tfds prepares, with TensorFlow, in a folder of its own that it renames in the end. What
+it has downloaded it keeps, by checksum; a stopped preparation begins anew from that.
+"""
+
+import importlib.util
+import json
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from cnn_archs.data.corruption import reading
+from cnn_archs.data.datasets import tfds_source
+from cnn_archs.data.prepare import raw_datasets, shards
+from cnn_archs.errors import ConfigError, DataError, Stopped, first_line
+from cnn_archs.runtime.console import SECONDS, clock, say
+from cnn_archs.runtime.files import lock, remove_unfinished, write_json, writing
+from cnn_archs.runtime.signals import StopRequest, stop_requests
+
+NOTHING_TO_PREPARE = {
+    "digits": "comes with scikit-learn: there is nothing to prepare",
+    "shapes": "is no dataset of tfds: there is nothing to prepare",
+    "image_folder": "is read as it is; to copy one into a few large files, give that dataset a "
+    "name: cnn-archs prepare NAME --image_folder=DIR",
+}
+
+
+def prepare(
+    name: str, data_dir: str, manual_dir: str = "", image_folder: str = ""
+) -> dict[str, Any]:
+    """Prepares `name` in `data_dir`, if it is not there -> {"name", "path", "splits"}.
+
+    manual_dir: of files that one has to get oneself (default: as tfds', downloads/manual in
+    data_dir). image_folder: of the images that `name` is to be made of. ConfigError for an unknown
+    or unfit name, or without the TensorFlow that it needs; DataError for a source that is missing
+    or damaged, or has changed; Stopped by a signal.
+    """
+    if name in tfds_source.OWN:
+        raise ConfigError(f"{name} {NOTHING_TO_PREPARE[name]}")
+    given = {"--manual_dir": manual_dir, "--image_folder": image_folder}
+    for flag, path in given.items():
+        if path and not Path(path).expanduser().is_dir():
+            raise ConfigError(f"{flag}: there is no folder {path}")
+    ours = bool(image_folder) or name == "imagenet2012"
+    if not ours and importlib.util.find_spec("tensorflow") is None:
+        raise ConfigError(
+            f"preparing {name} needs TensorFlow (training never does, nor do imagenet2012 and "
+            "folders of images): pip install 'cnn-archs[prepare]'"
+        )
+    where = tfds_source.folder(data_dir)
+    manual = Path(manual_dir).expanduser() if manual_dir else where / "downloads" / "manual"
+    with writing(where):
+        where.mkdir(parents=True, exist_ok=True)
+        if not ours:
+            return with_tfds(name, where, manual)
+        original = (
+            raw_datasets.images(name, where, image_folder)
+            if image_folder
+            else raw_datasets.archives(where, manual)
+        )
+        flags = [f"{f}={Path(p).expanduser().absolute()}" for f, p in given.items() if p]
+        command = ["cnn-archs", "prepare", name, f"--data_dir={where.absolute()}", *flags]
+        return without_tensorflow(original, shlex.join(command))
+
+
+def with_tfds(name: str, where: Path, manual_dir: Path) -> dict[str, Any]:
+    """By tfds' own code of that dataset."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds_source.builder(name, str(where))
+    config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
+    try:
+        builder.download_and_prepare(download_config=config)
+    except Exception as e:
+        raise DataError(f"cannot prepare {name} in {where}: {first_line(e)}") from e
+    return described(name, builder.data_path, builder.info)
+
+
+def described(name: str, path: Path, info: Any) -> dict[str, Any]:
+    splits = {split: found.num_examples for split, found in info.splits.items()}
+    return {"name": name, "path": str(path), "splits": splits}
+
+
+def without_tensorflow(original: raw_datasets.Original, command: str) -> dict[str, Any]:
+    """By `shards`, if it is not there; `command` is the one that goes on with it."""
+    name, path = original.name, original.path
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with stop_requests() as stop, lock(path.parent / ".lock", "--data_dir"):
+            if not path.exists():  # another process may have ended just now
+                copy(original, command, Progress(name, stop))
+    builder = tfds_source.builder(name, str(path.parent.parent))
+    if not builder.info.splits:
+        raise DataError(f"{path} is there, and holds no dataset: remove it, and run this again")
+    return described(name, path, builder.info)
+
+
+def copy(original: raw_datasets.Original, command: str, progress: "Progress") -> None:
+    """Writes what is missing, in a folder of another name until nothing is."""
+    path = original.path
+    unfinished = path.with_name(path.name + tfds_source.BEGUN)
+    unfinished.mkdir(exist_ok=True)
+    splits = original.find(progress.found)
+    for split, count in original.counts.items():
+        if len(splits[split]) != count:
+            say(f"note: {split} has {len(splits[split]):,} pictures of {count:,}")
+    source = shards.digest(splits, original.info.features["label"].names)
+    plan = shards.planned(original.name, splits)
+    begin(unfinished, plan, source, command)
+    write_missing(unfinished, plan, progress)
+    shards.describe(original.info, unfinished, plan)
+    unfinished.rename(path)
+    (path / tfds_source.PLAN).unlink()
+
+
+Plan = dict[str, list[shards.Shard]]  # split -> what is to be written of it
+
+
+def begin(unfinished: Path, plan: Plan, source: str, command: str) -> None:
+    """Notes in `unfinished` what there is to be. DataError where that is of another source."""
+    path = unfinished / tfds_source.PLAN
+    if path.exists():
+        with reading(str(path)):
+            before = json.loads(path.read_text())["source"]
+        if before != source:
+            raise DataError(
+                f"{unfinished} was begun from other pictures than there are now: remove it, and "
+                "run this again to begin anew"
+            )
+    count = sum(map(len, plan.values()))
+    write_json(path, {"source": source, "shards": count, "command": command})
+
+
+def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
+    """Writes the shards that are not there yet. DataError where there is no room for them."""
+    remove_unfinished(unfinished)
+    everything = [shard for split in plan.values() for shard in split]
+    missing = [s for s in everything if not shards.is_written(unfinished / s.name, s)]
+    size, free = sum(s.size for s in missing), shutil.disk_usage(unfinished).free
+    if size > free:
+        raise DataError(
+            f"{progress.name} takes {size / 1e9:,.2f} GB more, and {unfinished} has room for "
+            f"{free / 1e9:,.2f}: make some, or choose another --data_dir"
+        )
+    progress.begin(len(everything) - len(missing), len(everything), size)
+    for shard in missing:
+        shards.write(unfinished, shard, progress.wrote)
+        progress.shards += 1
+
+
+class Progress:
+    """A line every few seconds, and the end where a signal came: Stopped."""
+
+    def __init__(self, name: str, stop: StopRequest):
+        self.name, self.stop = name, stop
+        self.shown = time.monotonic()
+        self.shards = self.total = self.bytes = self.size = 0
+
+    def found(self, pictures: int) -> None:
+        """So many pictures of a split have been found."""
+        self.poll()
+        if self.due():
+            say(f"{self.name}: indexing, {pictures:,} pictures")
+
+    def begin(self, there: int, total: int, size: int) -> None:
+        """So many shards of all are there; the others have `size` bytes of pictures."""
+        self.shards, self.total, self.size = there, total, size
+        self.start = self.shown = time.monotonic()
+        if there:
+            say(f"{self.name}: going on, {there:,} of {total:,} shards are there")
+
+    def wrote(self, size: int) -> None:
+        """A picture of so many bytes is written."""
+        self.bytes += size
+        self.poll()
+        if self.due():
+            rate = self.bytes / (time.monotonic() - self.start)
+            say(
+                f"{self.name}: shard {self.shards + 1:,}/{self.total:,}  {rate / 1e6:,.0f} MB/s  "
+                f"{clock((self.size - self.bytes) / rate)} left"
+            )
+
+    def due(self) -> bool:
+        if time.monotonic() - self.shown < SECONDS:
+            return False
+        self.shown = time.monotonic()
+        return True
+
+    def poll(self) -> None:
+        if self.stop:
+            raise Stopped(
+                f"stopped; the shards of {self.name} that are written are kept: run the same "
+                "command again to go on"
+            )

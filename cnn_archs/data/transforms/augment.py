@@ -1,0 +1,65 @@
+"""What happens to training images on the device: pure functions of (key, images).
+
+An augmentation takes a PRNG key and f32[N, H, W, C] images with pixels of 0 to 255, and returns
+images of that kind. Crops and mirroring are in `crops`, changes of color in `color`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cnn_archs.data.transforms import affine
+from cnn_archs.data.transforms.keras_generator import ImageDataGenerator
+from cnn_archs.errors import ConfigError
+
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def none() -> Augment:
+    """The images as they are."""
+    return lambda key, images: images
+
+
+def distortions(
+    *, translate: float, scale: float, squeeze: float, shear: float, share: float
+) -> Augment:
+    """LeNet-5's planar distortions, LeCun et al. 1998, section III.B: see `affine.distort`.
+
+    translate: pixels; the others: fractions. share: of the images that are distorted; nine of ten
+    of the paper's were.
+    """
+    knobs = {"translate": translate, "scale": scale, "squeeze": squeeze, "shear": shear}
+    for knob, value in knobs.items():
+        if value < 0:
+            raise ConfigError(f"augment.{knob}={value}: must be at least 0")
+    if not 0 <= share <= 1:
+        raise ConfigError(f"augment.share={share}: must be from 0 to 1")
+
+    def augment(key: jax.Array, images: jax.Array) -> jax.Array:
+        warp_key, share_key = jax.random.split(key)
+        chosen = jax.random.bernoulli(share_key, share, (len(images), 1, 1, 1))
+        return jnp.where(chosen, affine.distort(warp_key, images, **knobs), images)
+
+    return augment
+
+
+def generator(**knobs: Any) -> Augment:
+    """The random part of the lecture notes' generator: see `ImageDataGenerator`."""
+    try:
+        return ImageDataGenerator(**knobs).random_transform
+    except ValueError as e:
+        raise ConfigError(f"augment.{e}") from e
+
+
+AUGMENTS: dict[str, Callable[..., Augment]] = {
+    "none": none,
+    "distortions": distortions,
+    "generator": generator,
+}
+
+
+def create(name: str, **knobs: Any) -> Augment:
+    """The augmentation `name`; ConfigError for a knob that is out of its range."""
+    return AUGMENTS[name](**knobs)

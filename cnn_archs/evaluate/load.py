@@ -1,0 +1,71 @@
+"""From a workdir to its trained network: the newest sound checkpoint, restored."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from cnn_archs import config as configs
+from cnn_archs import models
+from cnn_archs.checkpoints import Checkpoints
+from cnn_archs.distributed import mesh as meshes
+from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.experiment import Experiment, resolve
+from cnn_archs.run_dir import RunDir
+
+
+class Loaded(NamedTuple):
+    """A trained network.
+
+    variables: params and batch_stats. config: of its run, complete, as `config.read` returns it.
+    step: when the variables were saved.
+    """
+
+    model: models.Network
+    variables: dict[str, Any]
+    config: configs.Config
+    step: int
+
+
+class Saved(NamedTuple):
+    """A checkpoint, read. variables, average (or {}): of all seeds, with a leading axis."""
+
+    workdir: Path
+    experiment: Experiment
+    variables: dict[str, Any]
+    average: dict[str, Any]
+    step: int
+
+    def of_seed(self, i: int, averaged: bool = False) -> dict[str, Any]:
+        """The variables of the seed number `i` from 0, or their average; ConfigError for none."""
+        seeds = len(self.experiment.seeds)
+        if not 0 <= i < seeds:
+            raise ConfigError(f"{self.workdir} has seeds 0 to {seeds - 1}, not {i}")
+        return jax.tree.map(lambda x: x[i], self.average if averaged else self.variables)
+
+
+def load(workdir: str | Path, seed: int = 0) -> Loaded:
+    """The network that was trained in `workdir`, at its newest sound checkpoint.
+
+    seed: which of the run's seeds, counted from 0. ConfigError where there is no such run or
+    seed, DataError where nothing sound was saved.
+    """
+    config = RunDir(Path(workdir)).config()
+    experiment = resolve(config)
+    saved = restore(Path(workdir), experiment)
+    return Loaded(experiment.model, saved.of_seed(seed), config, saved.step)
+
+
+def restore(workdir: Path, experiment: Experiment) -> Saved:
+    """The newest sound checkpoint of `workdir`, where `experiment` was trained."""
+    variables = models.shapes(experiment.model, experiment.image_shape).variables
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((len(experiment.seeds), *x.shape), x.dtype),
+        {**variables, "average": variables if experiment.recipe.averaged else {}},
+    )
+    folder = RunDir(workdir).checkpoints
+    found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
+    if not found:
+        raise DataError(f"{workdir} holds no checkpoint yet: train it first")
+    variables = meshes.place(found.items["variables"], meshes.whole(meshes.create()))
+    return Saved(workdir, experiment, variables, variables.pop("average"), found.step)

@@ -1,0 +1,44 @@
+"""The evaluation step: a pure function, and how it is compiled."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from cnn_archs import models
+from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.distributed import mesh as meshes
+from cnn_archs.distributed.mesh import within
+from cnn_archs.metrics import Counts
+from cnn_archs.optim.losses import Loss
+
+
+def eval_step_of(model: models.Network, loss: Loss, prepare: Prepare) -> Callable[..., Counts]:
+    """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where True."""
+
+    def eval_step(variables, images, labels, mask):
+        heads = models.tested(model, variables, prepare(None, images))
+        heads = {name: head.astype(jnp.float32) for name, head in heads.items()}
+        logits = heads.pop("logits")
+        return Counts.of(logits, labels, loss(logits, labels), mask, heads)
+
+    return eval_step
+
+
+def compile_eval(
+    eval_step: Callable[..., Counts], mesh: Mesh, *, resident: bool
+) -> Callable[..., Counts]:
+    """Jit `eval_step` over `mesh`; resident as for `compile_train`. Variables are as they come."""
+    whole, split = meshes.whole(mesh), meshes.split(mesh)
+    eval_step = within(mesh, eval_step)
+    if not resident:
+        shardings: tuple[Any, ...] = (None, split, split, split)
+        return jax.jit(eval_step, in_shardings=shardings, out_shardings=whole)
+
+    def step(variables, images, labels, index, mask):
+        return eval_step(variables, images[index], labels[index], mask)
+
+    shardings = (None, whole, whole, split, split)
+    return jax.jit(step, in_shardings=shardings, out_shardings=whole)

@@ -1,0 +1,172 @@
+"""Optimizers: the papers' equations as optax chains, line by line."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cnn_archs.optim.schedules import Memory, Schedule
+
+Mask = Callable[[optax.Params], Any]
+
+
+def times_learning_rate() -> optax.GradientTransformationExtraArgs:
+    """-lr (...), the rate an extra argument of update."""
+
+    def update(updates, state, params=None, *, learning_rate, **extra):
+        del params, extra
+        return jax.tree.map(lambda u: -learning_rate * u, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def momentum(
+    *, momentum: float, weight_decay: float, decayed: str, bias_rate: float
+) -> optax.GradientTransformation:
+    """v <- mu v - lr (g + wd w);  w <- w + v. The rate is inside the velocity (AlexNet, Caffe)."""
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=decay_mask(decayed)),  # g + wd w
+        times_learning_rate(),  # -lr (...)
+        faster_biases(bias_rate),
+        optax.trace(momentum),  # mu v + ...
+    )
+
+
+def torch_momentum(
+    *, momentum: float, weight_decay: float, decayed: str, bias_rate: float, nesterov: bool
+) -> optax.GradientTransformation:
+    """v <- mu v + g + wd w;  w <- w - lr v. torch's form: a new rate scales the old velocity too.
+
+    nesterov: w <- w - lr (g + wd w + mu v), as fb.resnet.torch has it.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=decay_mask(decayed)),  # g + wd w
+        optax.trace(momentum, nesterov=nesterov),  # mu v + ...
+        times_learning_rate(),  # -lr v
+        faster_biases(bias_rate),
+    )
+
+
+def adam(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """Kingma & Ba 2015, algorithm 1."""
+    return optax.chain(optax.scale_by_adam(b1=b1, b2=b2, eps=eps), times_learning_rate())
+
+
+def rmsprop(
+    *, decay: float, eps: float, momentum: float, weight_decay: float, decayed: str, clip: float
+) -> optax.GradientTransformation:
+    """s <- rho s + (1 - rho) g^2;  v <- mu v - lr g / sqrt(s + eps);  w <- w + v.
+
+    TensorFlow's form, in which Inception-v3 was trained: eps inside the root, s from 1. First the
+    norm of all gradients together is limited to `clip` (0: not at all), then decay is added.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(clip) if clip else optax.identity(),
+        optax.add_decayed_weights(weight_decay, mask=decay_mask(decayed)),
+        optax.scale_by_rms(decay=decay, eps=eps, initial_scale=1.0, eps_in_sqrt=True),
+        times_learning_rate(),
+        optax.trace(momentum),
+    )
+
+
+def groups(params: optax.Params) -> Any:
+    """A tree like `params`: `weight`, `bias` (of a layer with weights), or `norm` (all else)."""
+
+    def group(name: str, value: Any, layer: Any) -> Any:
+        if hasattr(value, "items"):
+            return {k: group(k, v, value) for k, v in value.items()}
+        if name == "kernel":
+            return "weight"
+        return "bias" if name == "bias" and "kernel" in layer else "norm"
+
+    return group("", params, {})
+
+
+def decay_mask(decayed: str) -> Mask | None:
+    """Which leaves weight decay is for: `all` of them, or `weights`: no bias, no batch norm."""
+    if decayed not in ("all", "weights"):
+        raise ValueError(f"optimizer.decayed is {decayed!r}, not 'all' or 'weights'")
+    if decayed == "all":
+        return None
+    return lambda params: jax.tree.map(lambda g: g == "weight", groups(params))
+
+
+def faster_biases(rate: float) -> optax.GradientTransformation:
+    """Updates of the layers' biases times `rate`: Caffe's recipes have 2."""
+
+    def mask(params: optax.Params) -> Any:
+        return jax.tree.map(lambda g: g == "bias", groups(params))
+
+    return optax.identity() if rate == 1.0 else optax.masked(optax.scale(rate), mask)
+
+
+def sdlm(*, mu: float, samples: int) -> optax.GradientTransformationExtraArgs:
+    """w_k <- w_k - eta / (mu + h_kk) g_k: the stochastic diagonal Levenberg-Marquardt method.
+
+    LeNet-5 1998, appendix C. The state is h_kk, a tree like the parameters; `refresh` replaces it.
+    It comes from `gauss_newton.py`, out of `samples` examples before each pass, and is 0 before the
+    first.
+    """
+    if samples < 1:  # which is for whoever refreshes the curvature
+        raise ValueError(f"optimizer.samples={samples}: must be at least 1")
+
+    def update(updates, h, params=None, *, learning_rate, **extra):
+        del params, extra
+        return jax.tree.map(lambda g, h: -learning_rate / (mu + h) * g, updates, h), h
+
+    return optax.GradientTransformationExtraArgs(
+        lambda params: jax.tree.map(jnp.zeros_like, params), update
+    )
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "momentum": momentum,
+    "torch_momentum": torch_momentum,
+    "adam": adam,
+    "rmsprop": rmsprop,
+    "sdlm": sdlm,
+}
+
+
+class OptimizerState(NamedTuple):
+    """step: i32[], updates made; learning_rate: f32[], of the last one; memory: the schedule's;
+    equation: the optax chain's."""
+
+    step: jax.Array
+    learning_rate: jax.Array
+    memory: Memory
+    equation: optax.OptState
+
+
+def create(name: str, schedule: Schedule, **knobs: Any) -> optax.GradientTransformationExtraArgs:
+    """The optimizer `name`, following `schedule`.
+
+    `error`, an extra argument of update, is the training error of the batch (f32[], a fraction).
+    """
+    equation = optax.with_extra_args_support(OPTIMIZERS[name](**knobs))
+
+    def init(params: optax.Params) -> OptimizerState:
+        step, rate = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
+        return OptimizerState(step, rate, schedule.init(), equation.init(params))
+
+    def update(updates, state, params=None, *, error, **extra):
+        rate = jnp.asarray(schedule.rate(state.memory, state.step), jnp.float32)
+        updates, equation_state = equation.update(
+            updates, state.equation, params, learning_rate=rate, **extra
+        )
+        memory = schedule.after_step(state.memory, error)
+        return updates, OptimizerState(state.step + 1, rate, memory, equation_state)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def observe(schedule: Schedule, state: OptimizerState, error: jax.Array) -> OptimizerState:
+    """`state` after an evaluation with the held-out `error`, f32[], a fraction."""
+    return state._replace(memory=schedule.after_evaluation(state.memory, error))
+
+
+def refresh(state: OptimizerState, curvature: optax.Updates) -> OptimizerState:
+    """The state of `sdlm` with new h_kk."""
+    return state._replace(equation=curvature)

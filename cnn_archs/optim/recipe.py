@@ -1,0 +1,105 @@
+"""How a network is trained, on whatever images: loss, rates, optimizer, batches, length."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import optax
+
+from cnn_archs.errors import ConfigError, user_errors
+from cnn_archs.optim import durations, losses, optimizers, schedules, weight_averaging
+from cnn_archs.optim.losses import Loss
+from cnn_archs.optim.schedules import Schedule
+from cnn_archs.optim.weight_averaging import Average
+
+Section = Mapping[str, Any]  # `name`, and the knobs of what it names
+
+
+class Rules(NamedTuple):
+    """The functions of a training whose epochs have a known length."""
+
+    loss: Loss
+    schedule: Schedule
+    optimizer: optax.GradientTransformationExtraArgs
+    average: Average
+
+
+def rules(
+    steps_per_epoch: float,
+    *,
+    loss: Section,
+    schedule: Section,
+    warmup: Section,
+    optimizer: Section,
+    average: Section,
+) -> Rules:
+    """Create the rules that these sections of a config name.
+
+    steps_per_epoch: need not be whole. ConfigError where knobs do not fit together.
+    """
+    with user_errors("config"):
+        rates = schedules.create(steps_per_epoch=steps_per_epoch, **schedule)
+        rates = schedules.warm_up(rates, steps_per_epoch=steps_per_epoch, **warmup)
+        return Rules(
+            losses.create(**loss),
+            rates,
+            optimizers.create(schedule=rates, **optimizer),
+            weight_averaging.create(steps_per_epoch=steps_per_epoch, **average),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that a config says of training, but for the network and its images.
+
+    rules: makes the Rules for a number of steps in an epoch; ConfigError as of `rules`. batch_size:
+    images in a step. micro_batch: images whose gradients are computed at once; 0: all of a batch.
+    epochs, steps: how long; one of the two is 0. auxiliary: weight of each auxiliary classifier's
+    loss. averaged: whether an average of the weights is kept. curvature_examples: over which the
+    optimizer takes second derivatives before each epoch; 0: it takes none.
+    """
+
+    rules: Callable[[float], Rules]
+    loss: Loss
+    batch_size: int
+    micro_batch: int
+    epochs: float
+    steps: int
+    auxiliary: float
+    averaged: bool
+    curvature_examples: int
+
+    @property
+    def at_once(self) -> int:
+        """Images whose gradients are computed at once."""
+        return self.micro_batch or self.batch_size
+
+    def steps_per_epoch(self, images: int) -> Fraction:
+        """Steps in one pass over so many training images; it need not be whole."""
+        return durations.steps_per_epoch(images, self.batch_size)
+
+    def total_steps(self, images: int) -> int:
+        """Steps of the whole training on so many images. ConfigError where there are none."""
+        return durations.total_steps(self.epochs, self.steps, self.steps_per_epoch(images))
+
+
+def check_batch(batch_size: int, micro_batch: int, *, bn_group: int) -> None:
+    """ConfigError where the parts of a batch, or its groups for batch statistics, do not divide it.
+
+    bn_group: as the config has it, 0 where the network has no batch normalization.
+    """
+    if micro_batch and batch_size % micro_batch:
+        raise ConfigError(
+            f"data.micro_batch={micro_batch} does not divide the batch, "
+            f"data.batch_size={batch_size}"
+        )
+    if bn_group < -1:
+        raise ConfigError(
+            f"model.bn_group={bn_group}: a number of images, 0 for the whole batch, or -1 for each "
+            "device's share of it"
+        )
+    at_once = micro_batch or batch_size
+    if bn_group > 0 and at_once % bn_group:
+        what = "data.micro_batch" if micro_batch else "data.batch_size"
+        raise ConfigError(f"model.bn_group={bn_group} does not divide the batch, {what}={at_once}")

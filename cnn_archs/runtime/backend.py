@@ -1,0 +1,25 @@
+"""What jax must be told before it uses its first device."""
+
+import os
+
+import jax
+
+from cnn_archs.errors import ConfigError
+from cnn_archs.runtime.allocation import keep_memory
+from cnn_archs.runtime.compiler_options import known_flags
+
+
+def configure(*, deterministic: bool, matmul_precision: str) -> None:
+    """Set how this process computes: call it before anything uses a device.
+
+    deterministic: with XLA's deterministic operations on a GPU. matmul_precision: of products of
+    float32, as jax calls it. ConfigError where the installed jaxlib has no flag for deterministic
+    operations.
+    """
+    if deterministic:
+        flag = "--xla_gpu_deterministic_ops=true"
+        if not known_flags([flag]):
+            raise ConfigError(f"deterministic=True: the installed jaxlib does not know {flag}")
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    jax.config.update("jax_default_matmul_precision", matmul_precision)
+    keep_memory()

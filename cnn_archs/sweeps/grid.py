@@ -1,0 +1,236 @@
+"""A sweep as a grid: a file names its cells; the folder of each cell and seed tells its state.
+
+A sweep file has `get_sweep(argument)`, which returns a dict: `title`; `seeds`, how many of each
+cell; `cells`, {name: [experiment, key=value, ...]}; `after`, evaluations in each finished folder
+(`AFTER`); and what the report reads besides (see `experiments/sweeps/degradation.py`).
+Nothing here touches a device.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnn_archs import config as configs
+from cnn_archs import roles
+from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.experiment import dataset_of, recipe_of
+from cnn_archs.run_dir import Failure, RunDir
+from cnn_archs.runtime.files import reading
+from cnn_archs.sweep_dir import SweepDir
+
+SWEEPS = configs.EXPERIMENTS / "sweeps"
+AFTER = ("robustness",)
+TRIES = 2  # of a cell, before it has failed
+
+
+class Cell(NamedTuple):
+    """One network to train. name: of the cell in its sweep; after: evaluations when it is trained.
+
+    experiment, overrides: what `config` comes from, the seed among them. config: as config.json
+    holds it.
+    """
+
+    name: str
+    seed: int
+    experiment: str
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    run: RunDir
+    after: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}/seed{self.seed}"
+
+    def of_seed(self, seed: int) -> "Cell":
+        """Returns this cell with another seed."""
+        keys = (*self.overrides, f"seed={seed}")
+        config = configs.plain(configs.load(self.experiment, list(keys)))
+        run = SweepDir(self.run.path.parents[1]).run(self.name, seed)
+        return self._replace(seed=seed, overrides=keys, config=config, run=run)
+
+    def loaded(self) -> configs.Config:
+        """The config as `resolve` and its parts take it."""
+        return configs.load(self.experiment, list(self.overrides))
+
+    def is_done(self) -> bool:
+        """Whether the training that the config states, and all evaluations after it, are complete.
+
+        ConfigError if the folder holds a run of another config, DataError for a damaged file.
+        """
+        if not self.run.has_result() or not all(map(self.run.has_evaluation, self.after)):
+            return False
+        made = configs.plain(self.run.config())
+        roles.check_resumable(self.run.path, made, self.config)
+        self.run.result()
+        for name in self.after:
+            self.run.evaluation(name)
+        return all(made[key] == self.config[key] for key in ("steps", "epochs"))
+
+    def tries(self) -> int:
+        """How many tries in a row have failed."""
+        failure = self.run.failure()
+        return failure.get("tries", 0) if failure else 0
+
+    def has_failed(self) -> bool:
+        """Whether it has been tried often enough."""
+        return self.tries() >= TRIES
+
+    def fail(self, error: str, code: int) -> None:
+        """Notes that a try has failed."""
+        self.run.write_failure(Failure(error=error, code=code, tries=self.tries() + 1))
+
+
+def load(file: str) -> dict[str, Any]:
+    """What the sweep `file`, NAME[:argument] or PATH.py[:argument], says, checked."""
+    path, argument = configs.locate(file, SWEEPS, what="sweep")
+    stated = configs.call(configs.module_at(path), argument, "get_sweep")
+    for key in ("title", "seeds", "cells"):
+        if key not in stated:
+            raise ConfigError(f"--config: {path} says no {key}")
+    for name in stated.get("after", ()):
+        if name not in AFTER:
+            raise ConfigError(configs.unknown(f"{path}: after", name, list(AFTER)))
+    for name in stated["cells"]:
+        if Path(name).name != name or name in (".", ".."):
+            raise ConfigError(f"--config: {path}: {name!r} cannot be the name of a folder")
+    return {**stated, "file": Path(path).stem + (f":{argument}" if argument else "")}
+
+
+def cells(
+    sweep: Mapping[str, Any],
+    folder: Path,
+    overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> list[Cell]:
+    """The cells of a sweep: the first seed of each first, so that a whole picture is there early.
+
+    overrides: of every cell, after its own. only: the names of those that are wanted, in this
+    order; empty: all. ConfigError for a name that the sweep does not have, or has twice.
+    """
+    if sweep["seeds"] < 1:
+        raise ConfigError(f"--seeds={sweep['seeds']}: must be at least 1")
+    for name in only:
+        if name not in sweep["cells"]:
+            raise ConfigError(configs.unknown("--cells", name, list(sweep["cells"]), what="cell"))
+        if only.count(name) > 1:
+            raise ConfigError(f"--cells: {name} is named twice")
+    found = []
+    for seed in range(sweep["seeds"]):
+        for name in only or sweep["cells"]:
+            experiment, *own = sweep["cells"][name]
+            keys = (*own, *overrides, f"seed={seed}", "seeds=1")
+            try:
+                config = configs.plain(configs.load(experiment, list(keys)))
+            except ConfigError as e:
+                raise ConfigError(f"cell {name}: {first_line(e)}") from e
+            run, after = SweepDir(folder).run(name, seed), tuple(sweep.get("after", ()))
+            found.append(Cell(name, seed, experiment, keys, config, run, after))
+    return found
+
+
+def steps_of(cell: Cell) -> int | None:
+    """How many the training of `cell` has; None where that takes data that is not there."""
+    config = cell.loaded()
+    recipe = recipe_of(config)
+    try:
+        return recipe.steps or recipe.total_steps(dataset_of(config).training_images())
+    except DataError:
+        return None
+
+
+def states(found: Sequence[Cell]) -> str:
+    """What has been done of the seeds of a cell, for a person."""
+    left = [cell for cell in found if not cell.is_done()]
+    failed = sum(cell.has_failed() for cell in left)
+    steps = [(cell.seed, cell.run.newest_step()) for cell in left]
+    begun = [f"seed {seed} at step {step:,}" for seed, step in steps if step]
+    done = len(found) - len(left)
+    counts = [f"{n} {what}" for n, what in ((done, "done"), (failed, "failed")) if n]
+    return ", ".join([*counts, *begun]) or "to do"
+
+
+def alike(found: Iterable[Cell], most: int) -> list[list[Cell]]:
+    """Groups cells that one vmapped program can train, at most `most` in a group.
+
+    Their images are on the devices, and their configs have one `roles.program_key`.
+    """
+    groups: dict[str, list[Cell]] = {}
+    for cell in found:
+        in_memory = dataset_of(cell.loaded()).in_memory
+        key = roles.program_key(cell.config) if in_memory else str(cell)
+        groups.setdefault(key, []).append(cell)
+    return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
+
+
+def level(found: Iterable[Cell]) -> list[list[Cell]]:
+    """Those at the same step: what is trained together goes on from one."""
+    groups: dict[int, list[Cell]] = {}
+    for cell in found:
+        groups.setdefault(cell.run.newest_step(), []).append(cell)
+    return list(groups.values())
+
+
+def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The result of all seeds of a cell, out of a result for each: lists one after another.
+
+    Seconds are summed. `made` is what all have alike, and in `by_seed` what each has. What else
+    differs is a mistake, and a ConfigError.
+    """
+    first, *others = results
+    whole = json.loads(json.dumps(first))
+    for other in others:
+        whole["seeds"] += other["seeds"]
+        whole["seconds"] += other["seconds"]
+        for split, columns in whole.items():
+            if isinstance(columns, dict) and "top1_error" in columns:
+                for key, values in columns.items():
+                    if isinstance(values, list):
+                        values += other[split][key]
+        for key in ("name", "dataset", "protocol", "steps", "params", "macs"):
+            if other[key] != whole[key]:
+                raise ConfigError(f"seeds of one cell differ in {key}: remove those of other runs")
+    images = sum(r["images_per_second"] * r["seconds"] for r in results)
+    whole["images_per_second"] = images / whole["seconds"]
+    whole["made"] = made_of(results)
+    return whole
+
+
+def made_of(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The `made` of a merged result: config, all else that is alike, and `by_seed` what made each.
+
+    results: of one run each. No run's commit, versions, cores or seconds are lost.
+    """
+    each = [{k: v for k, v in r["made"].items() if k != "config"} for r in results]
+    alike = {k: v for k, v in each[0].items() if all(k in o and o[k] == v for o in each)}
+    config = {**results[0]["made"]["config"], "seeds": sum(len(r["seeds"]) for r in results)}
+    by_seed = [
+        {"seed": r["seeds"][0], "seconds": r["seconds"], **made}
+        for r, made in zip(results, each, strict=True)
+    ]
+    return {**alike, "config": config, "by_seed": by_seed}
+
+
+def merge(sweep: SweepDir, found: Iterable[Cell]) -> dict[str, dict[str, Any]]:
+    """Writes CELL/result.json, of all its seeds, where all are done -> {name: result}.
+
+    Seeds that come after those in `found` are merged too where they are done: a sweep of fewer
+    seeds takes nothing away from a longer one in the same folder.
+    """
+    by_name: dict[str, list[Cell]] = {}
+    for cell in found:
+        by_name.setdefault(cell.name, []).append(cell)
+    whole = {}
+    for name, seeds in by_name.items():
+        if all(cell.is_done() for cell in seeds):
+            seeds += later(seeds[-1])
+            with reading(sweep.path / name):
+                whole[name] = merged([cell.run.result() for cell in seeds])
+            sweep.write_result(name, whole[name])
+    return whole
+
+
+def later(cell: Cell) -> Iterator[Cell]:
+    """The seeds after `cell`'s that are done, up to the first that is not."""
+    while (cell := cell.of_seed(cell.seed + 1)).is_done():
+        yield cell

@@ -1,0 +1,263 @@
+"""A sweep: the cells of a grid, each in a process, as many at once as there are devices or cores.
+
+Processes run `worker.py`. This one waits: it never touches a device, so that they can have them.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cnn_archs.errors import CellsFailed, ConfigError, Stopped
+from cnn_archs.launch.device_probe import Machine, probe
+from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.console import say
+from cnn_archs.runtime.files import lock
+from cnn_archs.runtime.signals import PIPED, StopRequest, stop_requests
+from cnn_archs.sweep_dir import SweepDir
+from cnn_archs.sweeps import grid
+from cnn_archs.sweeps.grid import Cell
+
+SECONDS = 10.0  # between lines that say how far the processes are
+PATIENCE = 600.0  # seconds to save in, for processes that are told to stop
+WORKER = (sys.executable, "-m", "cnn_archs.sweeps.worker")
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A share of the machine. cpus: to run on, or all of them; environment: what shows a device."""
+
+    cpus: tuple[int, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass
+class Process:
+    """Cells in training."""
+
+    cells: list[Cell]
+    slot: Slot
+    popen: subprocess.Popen[str]
+    output: Path
+
+    def ended(self) -> int:
+        """Its exit code, once it has ended."""
+        with self.popen as popen:  # closes its standard input
+            return popen.wait()
+
+
+def sweep(
+    file: str,
+    folder: Path,
+    *,
+    overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
+    seeds: int = 0,
+    processes: int = 0,
+    part: tuple[int, int] = (0, 1),
+) -> dict[str, dict[str, Any]]:
+    """Trains what is missing of the sweep `file` in `folder` -> {cell: result of all its seeds}.
+
+    only: the names of the cells to train, in this order; empty: all. seeds: of each cell; 0: as
+    many as the file says. processes: at once; 0: one a device, or a core. part: (i, n), every nth
+    group of cells from the ith on, for n machines with one folder.
+    Raises ConfigError, DataError, Stopped after a signal, and CellsFailed.
+    """
+    stated = stated_by(file, seeds)
+    found = grid.cells(stated, folder, overrides, only)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = SweepDir(folder)
+    with stop_requests() as stop, files.lock(*part):
+        check_parts(files, part[1])
+        files.write_stated({**stated, "overrides": list(overrides)})
+        missing = {str(cell) for cell in found if not cell.is_done() and not cell.has_failed()}
+        say(f"{stated['title']}: {len(found)} cells, {len(missing)} to train")
+        if missing:
+            machine = probe()
+            slots = slots_of(machine, processes)
+            # Seeds and rates of one network fill an accelerator. A core is full with one.
+            on_cpu = machine.backend == "cpu"
+            units = [[c] for c in found] if on_cpu else grid.alike(found, share(found, part[1]))
+            ours = [c for unit in units[part[0] :: part[1]] for c in unit if str(c) in missing]
+            groups = [[c] for c in ours]
+            if not on_cpu:
+                most = share(ours, len(slots))
+                groups = [g for level in grid.level(ours) for g in grid.alike(level, most)]
+            Sweep(groups, slots, stop).run()
+        done = grid.merge(files, found)
+    failed = [cell for cell in found if cell.has_failed() and not cell.is_done()]
+    if failed:
+        errors = "; ".join(f"{cell}: {error_of(cell.run)}" for cell in failed)
+        raise CellsFailed(
+            f"{len(failed)} cells failed twice; remove their failed.json to try again: {errors}"
+        )
+    return done
+
+
+def share(cells: Sequence[Cell], count: int) -> int:
+    """The most of them that one of `count` has."""
+    return max(1, -(-len(cells) // count))
+
+
+def check_parts(files: SweepDir, count: int) -> None:
+    """Raises a ConfigError while another process trains this sweep in another number of parts."""
+    for path in files.other_locks(count):
+        with lock(path):
+            pass
+
+
+def stated_by(file: str, seeds: int) -> dict[str, Any]:
+    """What a sweep file says, with so many seeds, if not 0."""
+    stated = grid.load(file)
+    return {**stated, "seeds": seeds} if seeds else stated
+
+
+def slots_of(machine: Machine, processes: int) -> list[Slot]:
+    """As many as `processes` says; 0: a device each, a core each on a CPU, one on a TPU.
+
+    A core's share does not depend on how many cells are left: with other cores sums are in another
+    order, and a sweep that was stopped would end with other bits.
+    """
+    if processes < 0:
+        raise ConfigError(f"--processes={processes}: must be at least 1")
+    if machine.backend == "gpu":
+        each = [Slot(environment=(("CUDA_VISIBLE_DEVICES", gpu),)) for gpu in machine.gpus()]
+        return each[: processes or len(each)]
+    if machine.backend != "cpu":
+        return [Slot()]
+    if not hasattr(os, "sched_getaffinity"):
+        return [Slot()] * (processes or 1)
+    cpus = sorted(os.sched_getaffinity(0))
+    count = min(processes or len(cpus), len(cpus))
+    return [Slot(tuple(cpus[i::count])) for i in range(count)]
+
+
+class Sweep:
+    """The processes of a sweep. groups: of cells, each to be trained in one."""
+
+    def __init__(self, groups: list[list[Cell]], slots: Sequence[Slot], stop: StopRequest):
+        self.groups, self.free = groups, list(slots)
+        self.total = sum(map(len, groups))
+        self.stop = stop
+        self.running: list[Process] = []
+        self.ended = 0
+        self.said = time.monotonic()
+
+    def run(self) -> None:
+        """Until all groups have ended. Stopped after a signal, with what runs saved."""
+        with self.none_left_behind():
+            while self.groups or self.running:
+                while self.groups and self.free and not self.stop:
+                    self.start(self.groups.pop(0), self.free.pop(0))
+                self.collect()
+                if self.stop:
+                    self.end()
+                    raise Stopped(
+                        f"stopped by a signal, {self.ended} of {self.total} cells trained; saved: "
+                        "run the same command again to go on"
+                    )
+                self.report()
+                time.sleep(0.2)
+
+    @contextmanager
+    def none_left_behind(self) -> Iterator[None]:
+        """Whatever happens, no process outlives this one."""
+        try:
+            yield
+        finally:
+            for process in self.running:
+                process.popen.kill()
+                process.ended()
+
+    def start(self, cells: list[Cell], slot: Slot) -> None:
+        output = cells[0].run.output
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with open(output, "a") as written:
+            popen = subprocess.Popen(
+                WORKER,
+                stdin=subprocess.PIPE,
+                stdout=written,
+                stderr=written,
+                text=True,
+                start_new_session=True,  # a terminal's ^C is for us, who tell them
+                env={**os.environ, **dict(slot.environment), PIPED: "1"},
+            )
+        keys = ("experiment", "overrides", "after")
+        order = {
+            "command": sys.argv,
+            "cpus": slot.cpus,
+            "cells": [
+                {**{k: getattr(c, k) for k in keys}, "workdir": str(c.run.path)} for c in cells
+            ],
+        }
+        assert popen.stdin
+        with suppress(BrokenPipeError):  # it has ended already, as `collect` will see
+            popen.stdin.write(json.dumps(order) + "\n")
+            popen.stdin.flush()
+        self.running.append(Process(cells, slot, popen, output))
+        say(f"{', '.join(map(str, cells))}: begun" + (" again" if cells[0].tries() else ""))
+
+    def collect(self) -> None:
+        """Frees the slots of processes that have ended, and has failed cells tried again alone."""
+        for process in [p for p in self.running if p.popen.poll() is not None]:
+            self.running.remove(process)
+            self.free.append(process.slot)
+            code = process.ended()
+            if code == Stopped.code:  # somebody stopped it: all of them, then
+                self.stop.signal = self.stop.signal or signal.SIGTERM
+                continue
+            for cell in process.cells:
+                if cell.is_done():
+                    self.ended += 1
+                    cell.run.remove_failure()
+                    say(f"{cell}: {outcome(cell)} ({self.ended} of {self.total})")
+                    continue
+                by_signal = f"ended by signal {-code}, after: " if code < 0 else ""
+                cell.fail(by_signal + last_line(process.output), code)
+                say(f"{cell}: failed: {error_of(cell.run)}")
+                if not cell.has_failed():
+                    self.groups.append([cell])
+
+    def end(self) -> None:
+        """Tells all processes to save and stop, and waits for that."""
+        for process in self.running:
+            process.popen.terminate()
+        for process in self.running:
+            try:
+                process.popen.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.popen.kill()
+
+    def report(self) -> None:
+        """Says, now and then, how far each process is."""
+        if time.monotonic() - self.said >= SECONDS:
+            self.said = time.monotonic()
+            for process in self.running:
+                say(f"{process.cells[0]}: {last_line(process.output)}")
+
+
+def outcome(cell: Cell) -> str:
+    result = cell.run.result()
+    error = 100 * result["test"]["top1_error"][0]
+    return f"test error {error:.2f} %, {result['steps']:,} steps in {result['seconds']:.0f} s"
+
+
+def error_of(run: RunDir) -> str:
+    """The error of the last try; "" if it did not fail."""
+    failure = run.failure()
+    return failure["error"] if failure else ""
+
+
+def last_line(output: Path) -> str:
+    """Returns the last line that a process has printed."""
+    with open(output, "rb") as f:
+        f.seek(max(os.path.getsize(output) - 2000, 0))
+        lines = f.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else "nothing said yet"

@@ -1,0 +1,79 @@
+"""A process of a sweep: trains cells together, and ends when the sweep does.
+
+The sweep writes one line of JSON to its standard input, and holds that open: {command, cpus (those
+to run on, or []), cells: [{experiment, overrides, workdir, after}]}.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cnn_archs import config as configs
+from cnn_archs.errors import NotFinite, UserError
+from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.console import say
+from cnn_archs.runtime.signals import end_with_parent, stop_requests
+
+
+def main() -> int:
+    """Does what the line says; the exit code, as of `train`."""
+    order = json.loads(sys.stdin.readline())
+    end_with_parent()
+    sys.argv = order["command"]  # for environment.json
+    if order["cpus"] and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order["cpus"])
+    try:
+        work(order["cells"])
+    except UserError as e:
+        say(f"error: {e}")
+        return e.code
+    return 0
+
+
+def work(cells: list[Mapping[str, Any]]) -> None:
+    """Trains the cells, and evaluates them as they say. NotFinite if some were; the others went on.
+
+    A loss that is not finite ends its own cell alone: the others go on from their checkpoints.
+    """
+    from cnn_archs.experiment import start
+    from cnn_archs.report import learning_curves
+    from cnn_archs.training import loop
+    from cnn_archs.visualize import pictures
+
+    broken: NotFinite | None = None
+    with stop_requests():
+        left = [
+            (start(configs.load(c["experiment"], c["overrides"])), Path(c["workdir"]))
+            for c in cells
+        ]
+        while left:
+            try:
+                loop.train_together(left)
+                break
+            except NotFinite as e:
+                broken = e.with_traceback(None)  # which holds the run, and its arrays
+                left = [part for i, part in enumerate(left) if i not in e.parts]
+    trained = {workdir for _, workdir in left}
+    for cell in cells:
+        if Path(cell["workdir"]) in trained:
+            workdir = Path(cell["workdir"])
+            learning_curves.write_curves_png(workdir)
+            pictures.write_filters(workdir)
+            for name in cell["after"]:
+                RunDir(workdir).write_evaluation(name, after(name)(workdir))
+    if broken:
+        raise broken
+
+
+def after(name: str) -> Callable[[Path], dict[str, Any]]:
+    """An evaluation of `grid.AFTER`: workdir -> what it found."""
+    from cnn_archs.evaluate import robustness
+
+    return {"robustness": robustness.robustness}[name]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

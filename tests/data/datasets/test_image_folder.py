@@ -1,0 +1,228 @@
+"""A folder of images: its two layouts, its test part, what is wrong with a folder, in one line."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_archs.data.datasets import image_folder, sources
+from cnn_archs.data.loading import decode
+from cnn_archs.errors import ConfigError, DataError
+
+
+def image(color, kind="JPEG"):
+    file = io.BytesIO()
+    Image.new("RGB", (12, 9), (color, color, color)).save(file, kind)
+    return file.getvalue()
+
+
+def put(path, color=0, kind="JPEG"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(image(color, kind))
+
+
+def a_folder_a_class(root, counts, part="train"):
+    for label, (name, count) in enumerate(counts.items()):
+        for i in range(count):
+            put(root / part / name / f"{i}.jpg", 100 * label + i)
+    return root
+
+
+def kaggles(root, counts, part="train"):
+    for label, (name, count) in enumerate(counts.items()):
+        for i in range(count):
+            put(root / part / f"{name}.{i}.jpg", 100 * label + i)
+    return root
+
+
+LAYOUTS = [a_folder_a_class, kaggles]
+BOTH = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+@BOTH
+def test_classes_are_the_sorted_names(tmp_path, layout):
+    layout(tmp_path, {"dog": 3, "cat": 5})
+    assert sources.class_names("image_folder", str(tmp_path)) == ("cat", "dog")
+    assert sources.describe("image_folder", str(tmp_path)) == ((0, 0, 3), 2)
+
+
+@BOTH
+def test_images_and_labels_belong_together(tmp_path, layout):
+    layout(tmp_path, {"cat": 3, "dog": 4})
+    layout(tmp_path, {"cat": 1, "dog": 2}, "test")
+    for split, count in (("train", 7), ("test", 3)):
+        found = sources.records("image_folder", split, str(tmp_path))
+        assert len(found) == count and found.classes == ("cat", "dog")
+        assert found.labels.dtype == np.int32
+        for i in range(count):
+            record = found[i]
+            assert record.label == found.labels[i]
+            assert decode.decode(record.encoded, "x")[0, 0, 0] // 100 == record.label
+            assert record.name.startswith(str(tmp_path / split))
+
+
+@BOTH
+@pytest.mark.parametrize("part", ["test", "val", "validation"])
+def test_the_test_part_may_have_three_names(tmp_path, layout, part):
+    layout(tmp_path, {"cat": 3, "dog": 4})
+    layout(tmp_path, {"cat": 1, "dog": 2}, part)
+    assert len(sources.records("image_folder", "test", str(tmp_path))) == 3
+    assert len(sources.records("image_folder", "train", str(tmp_path))) == 7
+
+
+def test_test_comes_before_val(tmp_path):
+    a_folder_a_class(tmp_path, {"cat": 3, "dog": 4})
+    a_folder_a_class(tmp_path, {"cat": 1, "dog": 1}, "val")
+    a_folder_a_class(tmp_path, {"cat": 5, "dog": 5}, "test")
+    assert len(sources.records("image_folder", "test", str(tmp_path))) == 10
+
+
+@BOTH
+@pytest.mark.parametrize("unlabeled", ["test", "test1"])
+def test_without_labels_a_fixed_fifth_of_each_class_is_the_test_part(tmp_path, layout, unlabeled):
+    layout(tmp_path, {"cat": 20, "dog": 35})
+    for i in range(5):
+        put(tmp_path / unlabeled / f"{i}.jpg")
+    train, test = (sources.records("image_folder", s, str(tmp_path)) for s in ("train", "test"))
+    assert np.bincount(train.labels).tolist() == [16, 28]
+    assert np.bincount(test.labels).tolist() == [4, 7]
+    names = [{part[i].name for i in range(len(part))} for part in (train, test)]
+    assert not names[0] & names[1] and len(names[0] | names[1]) == 55
+    again = sources.records("image_folder", "test", str(tmp_path))
+    assert (again.index == test.index).all()
+    assert not (np.diff(test.index) == 1).all()  # drawn at random, not cut off at one end
+
+
+def test_all_kinds_of_images_count_and_other_files_do_not(tmp_path):
+    for i, kind in enumerate(["JPEG", "PNG", "BMP", "WEBP", "GIF"]):
+        put(tmp_path / "train" / "a" / f"{i}.{kind}", kind=kind)
+    put(tmp_path / "train" / "a" / "x.jpg")
+    put(tmp_path / "train" / "b" / "below" / "images" / "y.jpeg")
+    put(tmp_path / "train" / "b" / "._y.jpeg")
+    (tmp_path / "train" / "b" / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "train" / "notes.txt").write_text("x")
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    found = image_folder.listing(str(tmp_path), "train")
+    assert np.bincount(found.labels).tolist() == [6, 1] and found.classes == ("a", "b")
+
+
+def test_the_order_does_not_depend_on_the_file_system(tmp_path):
+    for name in ("b", "a", "c", "10", "9"):
+        put(tmp_path / "train" / "k" / f"{name}.jpg")
+    put(tmp_path / "train" / "l" / "0.jpg")
+    names = [path.rsplit("/", 1)[1] for path in image_folder.listing(str(tmp_path), "train").paths]
+    assert names == ["10.jpg", "9.jpg", "a.jpg", "b.jpg", "c.jpg", "0.jpg"]
+
+
+# --- What is wrong -----------------------------------------------------------------------------
+
+
+def complaint(root, error, split="train"):
+    with pytest.raises(error) as e:
+        sources.records("image_folder", split, str(root))
+    assert "\n" not in str(e.value)
+    return str(e.value)
+
+
+def test_no_folder_named():
+    assert "--config.data.data_dir=DIR" in complaint("", ConfigError)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    assert f"there is no folder {tmp_path / 'x'}" in complaint(tmp_path / "x", ConfigError)
+
+
+def test_no_train_part(tmp_path):
+    assert "has no folder train" in complaint(tmp_path, DataError)
+
+
+def test_an_empty_folder(tmp_path):
+    (tmp_path / "train").mkdir()
+    assert "neither folders, one a class, nor images" in complaint(tmp_path, DataError)
+
+
+@BOTH
+def test_one_class_only(tmp_path, layout):
+    layout(tmp_path, {"cat": 3})
+    assert "one class only, cat" in complaint(tmp_path, DataError)
+
+
+def test_a_class_without_images(tmp_path):
+    a_folder_a_class(tmp_path, {"cat": 3, "dog": 3})
+    (tmp_path / "train" / "bird").mkdir()
+    assert "bird has no images" in complaint(tmp_path, DataError)
+
+
+def test_no_images_at_all(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    assert "has no images" in complaint(tmp_path, DataError)
+
+
+def test_a_name_that_tells_no_class(tmp_path):
+    kaggles(tmp_path, {"cat": 3, "dog": 3})
+    put(tmp_path / "train" / "17.jpg")
+    assert "of which class is" in complaint(tmp_path, DataError)
+
+
+def test_both_layouts_at_once(tmp_path):
+    a_folder_a_class(tmp_path, {"cat": 3, "dog": 3})
+    put(tmp_path / "train" / "cat.0.jpg")
+    assert "cat.0.jpg is in no folder of a class" in complaint(tmp_path, DataError)
+
+
+@BOTH
+def test_a_class_that_only_the_test_part_has(tmp_path, layout):
+    layout(tmp_path, {"cat": 3, "dog": 3})
+    layout(tmp_path, {"cat": 3, "bird": 1}, "test")
+    assert "train has no class 'bird'" in complaint(tmp_path, DataError, "test")
+
+
+def test_too_few_images_to_divide(tmp_path):
+    a_folder_a_class(tmp_path, {"cat": 1, "dog": 1})
+    assert "too few images" in complaint(tmp_path, DataError, "test")
+
+
+def test_no_other_split(tmp_path):
+    a_folder_a_class(tmp_path, {"cat": 3, "dog": 3})
+    assert "no split 'challenge'" in complaint(tmp_path, ConfigError, "challenge")
+
+
+def test_it_is_not_loaded_whole(tmp_path):
+    a_folder_a_class(tmp_path, {"cat": 3, "dog": 3})
+    with pytest.raises(ConfigError, match="differ in size"):
+        sources.load("image_folder", "train", str(tmp_path))
+
+
+def test_a_file_that_went_away_is_named(tmp_path):
+    a_folder_a_class(tmp_path, {"cat": 3, "dog": 3})
+    a_folder_a_class(tmp_path, {"cat": 1, "dog": 1}, "test")
+    found = sources.records("image_folder", "train", str(tmp_path))
+    (tmp_path / "train" / "cat" / "1.jpg").unlink()
+    with pytest.raises(DataError, match="damaged data: .*cat/1.jpg: .*No such file"):
+        found[1]
+
+
+# --- Images without labels ---------------------------------------------------------------------
+
+
+def test_kaggles_test_images_come_in_the_order_of_their_numbers(tmp_path):
+    for i in (10, 9, 1, 100, 2):
+        put(tmp_path / f"{i}.jpg")
+    (tmp_path / "readme.txt").write_text("x")
+    found = image_folder.unlabeled(str(tmp_path))
+    assert found == [(str(i), str(tmp_path / f"{i}.jpg")) for i in (1, 2, 9, 10, 100)]
+
+
+def test_other_names_come_in_their_order(tmp_path):
+    for name in ("b", "a", "10"):
+        put(tmp_path / f"{name}.jpg")
+    assert [name for name, _ in image_folder.unlabeled(str(tmp_path))] == ["10", "a", "b"]
+
+
+def test_no_images_to_predict(tmp_path):
+    with pytest.raises(DataError, match="has no images"):
+        image_folder.unlabeled(str(tmp_path))
+    with pytest.raises(ConfigError, match="there is no folder"):
+        image_folder.unlabeled(str(tmp_path / "x"))

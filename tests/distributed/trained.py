@@ -1,0 +1,62 @@
+"""In a process of its own: trains networks for some steps, and says what it saw as JSON.
+
+    trained.py '[{"experiment": ..., "overrides": [...], "steps": 3}, ...]'
+
+For each: the losses, and of the compiled step the bytes of each collective operation, those of the
+gradient, and the multiply-adds.
+"""
+
+import json
+import re
+import sys
+
+import jax
+import numpy as np
+
+KINDS = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+SIZES = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "u8": 1, "pred": 1}
+
+
+def collectives(text):
+    """{kind: [bytes of each]} in the text of a compiled program."""
+    found = {}
+    for line in text.splitlines():
+        match = re.search(rf"= (.*?) ({KINDS})(-start)?\(", line)
+        if match:
+            arrays = re.findall(r"(\w+)\[([\d,]*)\]", match[1])
+            sizes = [
+                SIZES[t] * int(np.prod([int(n) for n in d.split(",") if n])) for t, d in arrays
+            ]
+            found.setdefault(match[2], []).append(sum(sizes))
+    return found
+
+
+def trained(experiment, overrides, steps):
+    from cnn_archs import config
+    from cnn_archs.experiment import resolve
+    from cnn_archs.training.build import Part, assemble
+    from cnn_archs.training.cpu_step import programs_not_kept
+    from cnn_archs.training.seeds import IN_TURN
+
+    settings = ["log_every=1", f"steps={steps}", *overrides]
+    run = assemble(Part(resolve(config.load(experiment, settings))), axis=IN_TURN)
+    batch = run.feeds[0](0, 1)
+    with programs_not_kept():  # which one with oneDNN cannot be
+        compiled = run.train_step.lower(run.states[0], run.keys[0], *batch).compile()
+    losses = []
+    while run.step < run.total:
+        run.advance()
+        losses.append(run.counts("window")[0]["loss"])
+        run.end_window()
+    params = jax.tree.leaves(run.states[0].params)
+    return {
+        "devices": run.mesh.size,
+        "losses": losses,
+        "collectives": collectives(compiled.as_text()),
+        "gradient": sum(x.nbytes for x in params),
+        "held": sum(x.addressable_shards[0].data.nbytes for x in params),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps([trained(**case) for case in json.loads(sys.argv[1])]))

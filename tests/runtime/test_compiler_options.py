@@ -1,0 +1,45 @@
+"""Options and flags are asked of jaxlib before they are passed on to it."""
+
+import jax
+import pytest
+
+from cnn_archs import config as configs
+from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import start
+from cnn_archs.runtime import backend
+from cnn_archs.runtime.compiler_options import accepts, known, known_flags
+
+SPLIT = {"xla_cpu_parallel_codegen_split_count": 1}
+UNKNOWN = {"xla_cpu_no_such_option": True}
+MISTYPED = {"xla_llvm_disable_expensive_passes": "perhaps"}
+
+
+def test_only_what_the_compiler_accepts_is_known():
+    assert known({**UNKNOWN, **SPLIT, **MISTYPED}) == SPLIT
+    assert known(UNKNOWN) == {} == known({})
+
+
+@pytest.mark.parametrize("options", [UNKNOWN, MISTYPED])
+def test_what_is_not_known_would_end_a_compilation(options):
+    with pytest.raises(jax.errors.JaxRuntimeError, match=next(iter(options))):
+        jax.jit(lambda x: x, compiler_options=options)(1.0)
+
+
+def test_each_set_is_asked_once():
+    accepts.cache_clear()
+    for _ in range(3):
+        known(SPLIT)
+        known({**SPLIT, **UNKNOWN})
+    assert accepts.cache_info().misses == 3  # SPLIT, both, UNKNOWN
+
+
+def test_only_flags_that_xla_parses_are_known():
+    flags = ["--xla_backend_optimization_level=0", "--xla_no_such_flag=1"]
+    assert known_flags(flags) == flags[:1]
+
+
+def test_determinism_is_never_dropped_in_silence(monkeypatch):
+    monkeypatch.setattr(backend, "known_flags", lambda flags: [])
+    config = configs.load("lenet5_digits", ["deterministic=true"])
+    with pytest.raises(ConfigError, match="--xla_gpu_deterministic_ops"):
+        start(config)

@@ -1,0 +1,207 @@
+"""Files that are whole, one process to a folder, and JSON that is read with one-line errors."""
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.runtime import files
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from cnn_archs.runtime.files import lock
+with lock(Path(sys.argv[1], "lock")):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+STARTER = """
+import sys
+from pathlib import Path
+from cnn_archs.runtime import files
+from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.runtime.files import lock
+sys.stdin.readline()  # the start
+try:
+    with lock(Path(sys.argv[1], "lock")):
+        print("held", flush=True)
+        sys.stdin.readline()  # the end
+except ConfigError as e:
+    print(e, flush=True)
+"""
+
+WRITER = """
+import sys
+from pathlib import Path
+from cnn_archs.runtime.files import write_text
+print("writing", flush=True)
+for i in range(10**9):
+    write_text(Path(sys.argv[1]), str(i % 10) * 200_000)
+"""
+
+
+def start(program: str, path: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_second_run_is_told_who_holds_the_folder(tmp_path):
+    with start(HOLDER, tmp_path) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError) as e, files.lock(tmp_path / "lock"):
+            pass
+        holder.kill()
+    message = f"process {holder.pid} on {socket.gethostname()}"
+    assert message in str(e.value) and str(tmp_path) in str(e.value) and e.value.code == 2
+
+
+def test_the_lock_of_a_killed_run_is_free(tmp_path):
+    with start(HOLDER, tmp_path) as holder:
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
+    with files.lock(tmp_path / "lock"):
+        assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+def test_a_lock_can_be_taken_again_after_it_was_given_back(tmp_path):
+    with files.lock(tmp_path / "lock"), pytest.raises(ConfigError), files.lock(tmp_path / "lock"):
+        pass
+    with files.lock(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "lock").read_text() == ""
+
+
+def test_of_many_starts_at_once_one_wins(tmp_path):
+    processes = [start(STARTER, tmp_path) for _ in range(20)]
+    for p in processes:
+        p.stdin.write("start\n")
+        p.stdin.flush()
+    answers = [p.stdout.readline() for p in processes]
+    for p in processes:
+        p.communicate("end\n")
+    assert answers.count("held\n") == 1
+    assert all("is in use by " in a for a in answers if a != "held\n")
+
+
+def test_a_reader_sees_the_old_text_or_the_new_one(tmp_path):
+    path, sizes, done = tmp_path / "result.json", set(), threading.Event()
+    texts = ["a" * 300_000, "b" * 100_000]
+    files.write_text(path, texts[0])
+
+    def read() -> None:
+        while not done.is_set():
+            text = path.read_text()
+            sizes.add((len(text), len(set(text))))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for i in range(40):
+        files.write_text(path, texts[i % 2])
+    done.set()
+    reader.join()
+    assert sizes <= {(300_000, 1), (100_000, 1)}
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.1])
+def test_a_killed_writer_leaves_a_whole_file(seconds, tmp_path):
+    path = tmp_path / "result.json"
+    with start(WRITER, path) as writer:
+        assert writer.stdout.readline() == "writing\n"
+        while not path.exists():
+            time.sleep(0.001)
+        time.sleep(seconds)
+        writer.kill()
+    text = path.read_text()
+    assert len(text) == 200_000 and len(set(text)) == 1
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "result.json"
+    files.write_json(path, {"a": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError):
+            files.write_text(path, "x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_text() == '{\n "a": 1\n}\n'
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_link_is_followed_and_a_pipe_is_written_to_as_it_is(tmp_path):
+    (tmp_path / "other").mkdir()
+    link = tmp_path / "link.txt"
+    link.symlink_to(tmp_path / "other" / "file.txt")
+    files.write_text(link, "through the link")
+    assert link.is_symlink()
+    assert (tmp_path / "other" / "file.txt").read_text() == "through the link"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        files.write_text(pipe, "through the pipe")
+        assert reader.communicate()[0] == "through the pipe"
+    assert pipe.is_fifo()
+
+
+def test_an_error_in_the_body_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "weights"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "notes.part").touch()
+    program = """
+import os, sys
+from pathlib import Path
+from cnn_archs.runtime.files import atomic
+with atomic(Path(sys.argv[1])) as temporary:
+    temporary.touch()
+    os.kill(os.getpid(), 9)
+"""
+    with start(program, tmp_path / "shard") as process:
+        assert process.wait(60) == -9
+    assert len(list(tmp_path.iterdir())) == 2
+    files.remove_unfinished(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.part"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"null", b"3", b'{"a": 1', b'{"a": "\xff"}'])
+def test_what_is_no_json_object_is_one_line_that_names_the_file(content, tmp_path):
+    path = tmp_path / "result.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as e:
+        files.read_json(path)
+    assert str(e.value).startswith(f"{path} is damaged: ") and "\n" not in str(e.value)
+
+
+def test_a_file_that_is_missing_is_one_line_too(tmp_path):
+    with pytest.raises(DataError, match="^cannot read .*none.json: No such file or directory$"):
+        files.read_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("last", [b'{"step": 3', b"\0\0\0", b'{"split": "\xc3'])
+def test_a_last_line_that_a_kill_cut_is_left_out_and_any_other_is_damage(last, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert files.read_json_lines(path) == []
+    path.write_bytes(b'{"step": 1}\n{"step": 2}\n' + last)
+    assert files.read_json_lines(path) == [{"step": 1}, {"step": 2}]
+    path.write_bytes(b'{"step": 1}\n' + last + b'\n{"step": 2}\n')
+    with pytest.raises(DataError, match="metrics.jsonl is damaged: ValueError: line 2: ") as e:
+        files.read_json_lines(path)
+    assert "\n" not in str(e.value)

@@ -1,0 +1,127 @@
+"""Training is the same on 1, 2 (slow) and 8 devices: the batch is split, the sums are not.
+
+Run as a script, this file is the process that the tests start for each number of devices.
+"""
+
+import json
+import subprocess
+import sys
+from functools import cache
+
+import numpy as np
+import pytest
+
+DEVICES = (1, 8, pytest.param(2, marks=pytest.mark.slow))  # what 2 do 8 do as well
+SEVERAL = DEVICES[1:]
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def run(simulated):
+    """run(devices): what a process with so many devices printed."""
+
+    @cache
+    def found(devices):
+        done = subprocess.run(
+            [sys.executable, __file__],
+            env=simulated(devices),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stderr[-2_000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return found
+
+
+@pytest.mark.parametrize("devices", DEVICES)
+def test_each_process_had_its_devices(run, devices):
+    assert run(devices)["devices"] == devices
+    assert run(devices)["parts_of_the_batch"] == devices
+
+
+def test_the_network_learns(run):
+    """Otherwise equal losses would say little."""
+    losses = run(1)["losses"]
+    assert len(losses) == STEPS
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("devices", SEVERAL)
+def test_losses_and_weights_are_those_of_one_device(run, devices):
+    np.testing.assert_allclose(run(devices)["losses"], run(1)["losses"], rtol=1e-5)
+    assert run(devices)["errors"] == run(1)["errors"]
+    np.testing.assert_allclose(run(devices)["weights"], run(1)["weights"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("devices", SEVERAL)
+def test_each_device_computes_its_part_and_no_more(run, devices):
+    """A batch in parts too: each part is split over all devices."""
+    for kind in ("flops", "flops_in_parts"):
+        assert run(devices)[kind] < 1.3 * run(1)[kind] / devices
+
+
+@pytest.mark.parametrize("devices", DEVICES)
+def test_seeds_are_trained_together_on_one_accelerator_only(run, devices):
+    """XLA does not split what a vmapped convolution becomes: each device would compute it all."""
+    assert run(devices)["together"] == (devices == 1)
+
+
+def compiled_step(*more):
+    """The run of lenet5 on the digits in batches of 32, and its compiled step."""
+    from cnn_archs import config
+    from cnn_archs.experiment import resolve
+    from cnn_archs.training.build import Part, assemble
+    from cnn_archs.training.seeds import IN_TURN
+
+    overrides = ["log_every=1", f"steps={STEPS}", "seed=3", *more]
+    run = assemble(Part(resolve(config.load("lenet5_digits", overrides))), axis=IN_TURN)
+    data = run.data["train"]
+    index = np.zeros(32, np.int32)
+    step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
+    return run, step.compile()
+
+
+def chosen_together():
+    """Are two seeds trained together on an accelerator? (It is a CPU that says it is one.)"""
+    import jax
+
+    from cnn_archs import config
+    from cnn_archs.experiment import resolve
+    from cnn_archs.training.build import Part, assemble
+
+    jax.default_backend = lambda: "gpu"
+    return assemble(Part(resolve(config.load("lenet5_digits", ["seeds=2"])))).axis.vmapped
+
+
+def train():
+    """20 steps of lenet5 on the digits in batches of 32, on all devices of this process."""
+    import jax
+
+    run, compiled = compiled_step()
+    run.train_step = compiled
+    losses, errors = [], []
+    for _ in range(STEPS):
+        run.advance()
+        (report,) = run.counts("window")
+        losses.append(report["loss"])
+        errors.append(report["top1_error"])
+        run.end_window()
+    _, in_parts = compiled_step("data.micro_batch=16")
+    kernel = run.states[0].params["C5"]["kernel"]
+    batch = compiled.input_shardings[0][-1]
+    return {
+        "devices": jax.device_count(),
+        "parts_of_the_batch": 32 // batch.shard_shape((32,))[0],
+        "losses": losses,
+        "errors": errors,
+        "flops": compiled.cost_analysis()["flops"],
+        "flops_in_parts": in_parts.cost_analysis()["flops"],
+        "together": chosen_together(),
+        "weights": np.asarray(kernel).reshape(-1)[:100].tolist(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(train()))

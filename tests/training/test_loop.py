@@ -1,0 +1,90 @@
+"""What a workdir keeps between the parts of a run, and what it does not."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cnn_archs import config as configs
+from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import resolve
+from cnn_archs.run_dir import RunDir
+from cnn_archs.training import loop
+
+
+def experiment(*more):
+    few = ["data.batch_size=100", "steps=1", "eval_batch_size=400", "model.hidden=(3,)"]
+    return resolve(configs.load("lenet5_digits", ["model.name=mlp", *few, *more]))
+
+
+@pytest.fixture(scope="module")
+def plateau(tmp_path_factory):
+    """A run whose rate follows the held-out error, two steps long, and its workdir."""
+    workdir = tmp_path_factory.mktemp("plateau")
+    loop.train(experiment(*PLATEAU, "steps=2"), workdir)
+    return workdir
+
+
+PLATEAU = ("schedule.name=plateau", "data.holdout=37")
+
+
+def mean_in(workdir):
+    with np.load(RunDir(workdir).statistics) as arrays:
+        return arrays["mean"]
+
+
+def test_statistics_of_a_run_that_was_never_saved_are_not_anothers(tmp_path):
+    """A run that ended before its first checkpoint, begun again with another config."""
+    loop.train(experiment("data.mean=pixel"), tmp_path)
+    assert mean_in(tmp_path).shape == (32, 32, 1)
+    for step in (tmp_path / "checkpoints").iterdir():
+        step.rename(tmp_path / step.name)  # as if none had been saved
+    loop.train(experiment("data.mean=channel", "data.holdout=100"), tmp_path)
+    assert mean_in(tmp_path).shape == (1, 1, 1)
+
+
+def test_a_result_is_that_of_the_run_as_it_is(plateau, monkeypatch):
+    """While a longer run goes on there is none; a finished one keeps its own."""
+    assert json.loads((plateau / "result.json").read_text())["steps"] == 2
+
+    def stopped(*_):
+        raise ConfigError("here")
+
+    monkeypatch.setattr(loop, "go_on", stopped)
+    with pytest.raises(ConfigError, match="here"):
+        loop.train(experiment(*PLATEAU, "steps=2"), plateau)
+    assert (plateau / "result.json").exists()
+    with pytest.raises(ConfigError, match="here"):
+        loop.train(experiment(*PLATEAU, "steps=3"), plateau)
+    assert not (plateau / "result.json").exists()
+
+
+def test_when_to_evaluate_is_fixed_where_the_rate_depends_on_it(plateau, tmp_path):
+    with pytest.raises(ConfigError, match=r"another config \(eval_every\)"):
+        loop.train(experiment(*PLATEAU, "steps=4", "eval_every=0.5"), plateau)
+    loop.train(experiment(), tmp_path)
+    loop.train(experiment("steps=2", "eval_every=0.5", "data.threads=3"), tmp_path)
+
+
+def test_a_plateau_needs_held_out_images(tmp_path):
+    with pytest.raises(ConfigError, match="set --config.data.holdout"):
+        loop.train(experiment("schedule.name=plateau"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "overrides, epochs, steps",
+    [
+        (["epochs=1"], 1.0, 0),
+        (["steps=7"], 0.0, 7),
+        ([], 0.0, 64_000),
+        (["steps=0", "epochs=2"], 2.0, 0),
+    ],
+)
+def test_how_long_is_said_in_epochs_or_in_steps(overrides, epochs, steps):
+    c = configs.load("resnet_cifar10:20", overrides)
+    assert (c.epochs, c.steps) == (epochs, steps)
+
+
+def test_but_not_in_both():
+    with pytest.raises(ConfigError, match="one of them must be 0"):
+        configs.load("lenet5_digits", ["epochs=1", "steps=1"])

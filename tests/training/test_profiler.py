@@ -1,0 +1,79 @@
+"""A window of steps in a trace: exactly those that were asked for, and what XLA ran in them."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from cnn_archs import config as configs
+from cnn_archs.errors import Stopped
+from cnn_archs.experiment import resolve
+from cnn_archs.report.text import files_table
+from cnn_archs.training import loop
+from cnn_archs.training.profiler import Trace
+from cnn_archs.training.trainer import Run
+
+
+def experiment(*more):
+    few = ["data.batch_size=100", "eval_batch_size=400", "model.hidden=(3,)"]
+    return resolve(configs.load("lenet5_digits", ["model.name=mlp", *few, *more]))
+
+
+def traces(workdir):
+    """({step: [start, end] in ns}, [[name, start in ns]] of what XLA ran) of each trace."""
+    script = Path(__file__).with_name("traced.py")
+    done = subprocess.run([sys.executable, script, workdir], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    found = json.loads(done.stdout)
+    return [({int(k): v for k, v in x["steps"].items()}, x["ran"]) for x in found]
+
+
+def test_a_trace_has_the_steps_asked_for_and_what_xla_ran_in_each(tmp_path, capsys):
+    loop.train(experiment("steps=5", "profile=(2,4)"), tmp_path)
+    ((steps, ran),) = traces(tmp_path)
+    assert sorted(steps) == [2, 3]
+    for start, end in steps.values():
+        assert any("dot" in name and start <= at <= end for name, at in ran)
+    assert "profile: nothing" not in capsys.readouterr().err
+    assert str(tmp_path / "profile") in files_table(tmp_path)
+
+
+def test_a_window_that_the_run_does_not_reach_is_told(tmp_path, capsys):
+    nothing = "profile: nothing is traced, since this run makes steps"
+    loop.train(experiment("steps=2", "profile=(6,9)"), tmp_path)
+    assert f"{nothing} 0 to 1\n" in capsys.readouterr().err
+    assert not (tmp_path / "profile").exists()
+    trace = Trace(range(10, 20), tmp_path)
+    assert trace.misses(20, 30) and trace.misses(0, 10)  # it went on behind it; it ends before
+    assert not trace.misses(19, 30) and not trace.misses(0, 11)
+
+
+def test_what_was_traced_is_kept_when_a_signal_ends_the_run(tmp_path, monkeypatch):
+    advance = Run.advance
+
+    def told(run):
+        advance(run)
+        if run.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "advance", told)
+    with pytest.raises(Stopped):
+        loop.train(experiment("steps=4", "profile=(1,6)"), tmp_path)
+    assert [sorted(steps) for steps, _ in traces(tmp_path)] == [[1]]
+
+
+def test_a_step_that_is_traced_is_a_dispatch_of_its_own():
+    """Where many go into one otherwise, on accelerators."""
+    fields = {f.name: None for f in dataclasses.fields(Run) if f.default is dataclasses.MISSING}
+    settings = dict(total=1000, shares=(), traced=range(10, 13), periods={"log": Fraction(100)})
+    run = Run(**fields | settings)
+    reached = [run.untraced()]
+    while reached[-1] < run.total:
+        run.step = reached[-1]
+        reached.append(run.untraced())
+    assert reached == [10, 11, 12, 13, 1000]
