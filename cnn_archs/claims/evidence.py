@@ -13,7 +13,7 @@ from cnn_archs import roles
 from cnn_archs.claims.checks import recipes
 from cnn_archs.errors import UserError, first_line
 from cnn_archs.run_dir import read_result
-from cnn_archs.runtime.files import reading
+from cnn_archs.runtime.files import read_errors
 
 FEWEST_SEEDS = 3  # networks that a mean needs
 
@@ -51,7 +51,7 @@ def values_of_seeds(
 def values_in_file(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
     """Returns {seed: value} of one file. Refused, with the file's name, where it does not count."""
     try:
-        with reading(path):
+        with read_errors(path):
             result = read_result(path)
             refuse_unless_evidence(result, experiment, protocol)
             split, _, name = metric.partition(".")
@@ -71,8 +71,8 @@ def refuse_unless_evidence(result: Mapping[str, Any], experiment: str, protocol:
     if made is None:
         raise Refused("it does not record its config")
     try:
-        expected = configs.plain(recipes.config(experiment))
-        complete = configs.plain(configs.completed(made))
+        expected = configs.to_plain_dict(recipes.config(experiment))
+        complete = configs.to_plain_dict(configs.complete_config(made))
     except (KeyError, UserError) as e:
         raise Refused(f"its config is of another version ({first_line(e)})") from e
     other = roles.outcome_differences(expected, complete)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_archs.errors import ConfigError, nearest
+from cnn_archs.errors import ConfigError, closest_word
 
 
 class DeviceSpec(NamedTuple):
@@ -79,7 +79,7 @@ def find_device(name: str) -> DeviceSpec:
     if name == "cpu":
         return this_machine()
     if name not in DEVICES:
-        near = nearest(name, [*DEVICES, "cpu"])
+        near = closest_word(name, [*DEVICES, "cpu"])
         hint = f"; did you mean {near}?" if near else ""
         raise ConfigError(f"--kind={name}: not one of cpu, {', '.join(DEVICES)}{hint}")
     *peaks, memory, usable, bandwidth, link, network, fabric, host, called = DEVICES[name]

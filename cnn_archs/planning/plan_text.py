@@ -5,7 +5,7 @@ from typing import Any
 
 from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK
 from cnn_archs.report.table import Table
-from cnn_archs.runtime.console import clock
+from cnn_archs.runtime.console import format_duration
 
 MEMORY_PARTS = {
     "parameters": "parameters",
@@ -100,9 +100,9 @@ def format_time(plan: dict[str, Any]) -> str:
         row = [ESTIMATE_SOURCES[e["source"]], f"{e['images_per_second']:,.0f}"]
         row += [
             format_range(map(format_milliseconds, e["step"])),
-            format_range(map(clock, e["seconds"])),
+            format_range(map(format_duration, e["seconds"])),
         ]
-        row += [format_range(map(clock, e["with_input"]))] if starved else []
+        row += [format_range(map(format_duration, e["with_input"]))] if starved else []
         rows.append([*row, format_limit(e["limit"], found)])
     bound = f"{format_milliseconds(found['arithmetic'])} of arithmetic at {OF_PEAK} of the peak"
     if found["memory"]:
@@ -149,7 +149,7 @@ def format_measured(plan: dict[str, Any]) -> str:
     heads = ("measured", "devices", "images/s", "steps", "per seed")
     rows = []
     for m in plan["measured"]:
-        speed = (f"{m['images_per_second']:,.0f}", f"{m['steps']:,}", clock(m["seconds"]))
+        speed = (f"{m['images_per_second']:,.0f}", f"{m['steps']:,}", format_duration(m["seconds"]))
         rows.append((m["file"], f"{m['devices']} x {plan['kind']}", *speed))
     return Table(heads, rows).text() if rows else ""
 

@@ -25,7 +25,7 @@ from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK, DeviceSpec, is_cal
 from cnn_archs.planning.sweep_cost import MeasuredSpeed, expected_mac_rate
 from cnn_archs.report import provenance
 from cnn_archs.run_dir import read_result
-from cnn_archs.runtime.files import reading
+from cnn_archs.runtime.files import read_errors
 
 INPUT_SECTIONS = (
     "crop",
@@ -96,7 +96,7 @@ def measured_runs(
     found = []
     for path in files:
         result = read_result(path)
-        with reading(path):
+        with read_errors(path):
             device = re.fullmatch(r"(\d+) x (.*)", result.get("device") or "")
             if not device or not result.get("macs") or not is_called(device[2], kind):
                 continue

@@ -18,11 +18,11 @@ import numpy as np
 
 from cnn_archs import models
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.errors import ConfigError, user_errors
-from cnn_archs.evaluate.step import compile_eval, eval_step_of
+from cnn_archs.errors import ConfigError, config_errors
+from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Classifier, Experiment
 from cnn_archs.optim.recipe import Rules
-from cnn_archs.runtime.compiler_options import known, once
+from cnn_archs.runtime.compiler_options import fast_compile_options, supported_options
 from cnn_archs.training import steps
 from cnn_archs.training.placement import Placed
 
@@ -111,7 +111,7 @@ def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int
     net, mesh, layers = on
     batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
     model, halves = as_float32(net.model)
-    step = eval_step_of(model, made.loss, net.inputs.prepare(placeholder_statistics(experiment)))
+    step = make_eval_step(model, made.loss, net.inputs.prepare(placeholder_statistics(experiment)))
     arguments = [
         jax.ShapeDtypeStruct((batch, *delivered_shape(experiment)), np.uint8),
         jax.ShapeDtypeStruct((batch,), np.int32),
@@ -130,9 +130,9 @@ def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int
 
 def compile_quickly(name: str, jitted: Any, *arguments: Any) -> Any:
     """Compiles for the CPU. ConfigError where the network `name` refuses its input."""
-    with user_errors(f"model {name}"):
+    with config_errors(f"model {name}"):
         lowered = jitted.lower(*arguments)
-    return lowered.compile({**(once() or {}), **known(QUICK)})
+    return lowered.compile({**(fast_compile_options() or {}), **supported_options(QUICK)})
 
 
 def as_float32(model: models.Network) -> tuple[models.Network, int]:

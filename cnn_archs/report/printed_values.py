@@ -129,7 +129,7 @@ def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
     expected = stated_config(name)
     return [
         f"{key}={value}"
-        for key, value in configs.flat(cell.config).items()
+        for key, value in configs.flatten(cell.config).items()
         if key in expected
         and value != expected[key]
         and key not in keys
@@ -142,6 +142,6 @@ def stated_config(experiment: str) -> dict[str, Any]:
     """Returns {section.key: value} of what an experiment sets; model fields only where not the
     default.
     """
-    path, argument = configs.locate(experiment)
-    config = configs.call(configs.module_at(path), argument)
-    return configs.flat(configs.plain(config))
+    path, argument = configs.locate_file(experiment)
+    config = configs.call_entry(configs.execute_file(path), argument)
+    return configs.flatten(configs.to_plain_dict(config))

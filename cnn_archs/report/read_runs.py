@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.config import new_override
+from cnn_archs.config import rename_old_override
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.report.runs import CellRecord, Collection, RunRecord
 from cnn_archs.run_dir import RESULT, RunDir, is_result, read_result
@@ -80,7 +80,7 @@ def with_unique_names(cells: Sequence[CellRecord]) -> list[CellRecord]:
 
 def read_sweep(folder: SweepDir) -> Collection:
     """Reads the cells of a sweep."""
-    stated = folder.stated()
+    stated = folder.spec()
     cells = []
     for name, (experiment, *overrides) in stated["cells"].items():
         runs = [read_run(run) for run in folder.runs(name, stated["seeds"])]
@@ -145,7 +145,7 @@ def cell_of_run(run: RunRecord, name: str) -> CellRecord:
         if key == "config":
             experiment = plain_experiment(value)
         elif key.startswith("config."):
-            overrides.append(new_override(f"{key.removeprefix('config.')}={value}"))
+            overrides.append(rename_old_override(f"{key.removeprefix('config.')}={value}"))
     return CellRecord(name, experiment, tuple(overrides), [run])
 
 

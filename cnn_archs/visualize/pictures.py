@@ -12,7 +12,7 @@ from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.decode import decode_and_crop
 from cnn_archs.data.loading.streaming import Streamed
-from cnn_archs.evaluate.predict import Run, opened, read_image
+from cnn_archs.evaluate.predict import Predictor, load_predictor, read_image
 from cnn_archs.experiment import Experiment
 from cnn_archs.run_dir import FILTERS, RunDir
 from cnn_archs.visualize import figures
@@ -91,7 +91,7 @@ def write_figures(workdir: Path, image: Path | None) -> dict[str, str]:
     image: a file whose feature maps are drawn; None: the first test image. ConfigError or DataError
     where it is no image, or where there is no run.
     """
-    run = opened(workdir)
+    run = load_predictor(workdir)
     experiment = run.experiment
     test = experiment.dataset.split("test", experiment.inputs.crop)
     if image:
@@ -106,7 +106,7 @@ def write_figures(workdir: Path, image: Path | None) -> dict[str, str]:
 
 def write_filters(workdir: Path) -> dict[str, str]:
     """Draws the first layer's filters, for which no image is needed -> {file: what it shows}."""
-    run, folder = opened(workdir), RunDir(workdir).figures
+    run, folder = load_predictor(workdir), RunDir(workdir).figures
     folder.mkdir(exist_ok=True)
     return {
         str(folder / name): what
@@ -114,7 +114,9 @@ def write_filters(workdir: Path) -> dict[str, str]:
     }
 
 
-def draw_first_filters(run: Run, called: Sequence[ModulePath], folder: Path) -> dict[str, str]:
+def draw_first_filters(
+    run: Predictor, called: Sequence[ModulePath], folder: Path
+) -> dict[str, str]:
     """Draws filters.png, if the first layer has 1 or 3 input channels. called: from
     `called_modules`.
 
@@ -132,27 +134,29 @@ def draw_first_filters(run: Run, called: Sequence[ModulePath], folder: Path) -> 
     return {FILTERS: "the first layer's weights"}
 
 
-def draw_inside(run: Run, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
+def draw_inside(run: Predictor, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
     """Draws filters.png, and features.png of an image u8[H, W, C]."""
     called = called_modules(run)
     written = draw_first_filters(run, called, folder)
     layers = feature_maps(run, called, image)
     p = np.asarray(run.probabilities(image[None]))[0]
-    title = f"{run.title}: {source}, taken for {run.names[p.argmax()]} ({100 * p.max():.1f} %)"
+    title = (
+        f"{run.title}: {source}, taken for {run.class_names[p.argmax()]} ({100 * p.max():.1f} %)"
+    )
     figures.draw_features(image, layers, title, folder / "features.png")
     return {**written, "features.png": f"maps of {source}, layer by layer"}
 
 
-def draw_mistakes(run: Run, test: Split | Streamed, folder: Path) -> dict[str, str]:
+def draw_mistakes(run: Predictor, test: Split | Streamed, folder: Path) -> dict[str, str]:
     """Draws confusion.png and mistakes.png of the test images."""
     size = run.experiment.eval_batch_size
-    counts, mistakes = judge_predictions(run.probabilities, test, len(run.names), size)
+    counts, mistakes = judge_predictions(run.probabilities, test, len(run.class_names), size)
     images, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
     title = f"{run.title}: {100 * wrong / images:.2f} % error on {images:,} test images"
     there = np.flatnonzero(counts.any(0) | counts.any(1))
-    names = [run.names[i] for i in there]
+    names = [run.class_names[i] for i in there]
     figures.draw_confusion(counts[np.ix_(there, there)], names, title, folder / "confusion.png")
-    shown = [CaptionedImage(m.image, caption_of(m, run.names), MISS) for m in mistakes]
+    shown = [CaptionedImage(m.image, caption_of(m, run.class_names), MISS) for m in mistakes]
     title = (
         f"{run.title}: the most confident of {wrong:,} mistakes (true class, as what it was taken)"
     )
@@ -163,7 +167,7 @@ def draw_mistakes(run: Run, test: Split | Streamed, folder: Path) -> dict[str, s
     }
 
 
-def called_modules(run: Run) -> list[ModulePath]:
+def called_modules(run: Predictor) -> list[ModulePath]:
     """Lists the modules of the network in the order in which they are called."""
     called: list[ModulePath] = []
 
@@ -181,7 +185,7 @@ def called_modules(run: Run) -> list[ModulePath]:
 
 
 def feature_maps(
-    run: Run, called: Sequence[ModulePath], image: np.ndarray
+    run: Predictor, called: Sequence[ModulePath], image: np.ndarray
 ) -> list[tuple[str, np.ndarray]]:
     """Returns (name, f32[H', W', C']) of at most MOST_LAYERS layers for an image u8[H, W, C]."""
 
@@ -250,7 +254,7 @@ def caption_of(mistake: Mistake, names: Sequence[str]) -> str:
     return f"{true}\nas {predicted} {100 * mistake.probability:.1f} %"
 
 
-def write_predictions(run: Run, found: Sequence[dict[str, Any]], output: Path) -> None:
+def write_predictions(run: Predictor, found: Sequence[dict[str, Any]], output: Path) -> None:
     """Writes a PNG of the predicted images, as the network sees them.
 
     Each has its most probable class and the probability. Its frame shows whether that is the class
@@ -259,7 +263,7 @@ def write_predictions(run: Run, found: Sequence[dict[str, Any]], output: Path) -
     shown, hits, known = [], 0, 0
     for p in found[:MOST_PREDICTIONS]:
         path, best = Path(p["file"]), p["top"][0]
-        true = class_named_by(path, run.names)
+        true = class_named_by(path, run.class_names)
         caption = f"{shorten(best['class'], 16)} {100 * best['probability']:.1f} %"
         frame = "none" if true is None else HIT if true == best["class"] else MISS
         if frame == MISS:
