@@ -169,8 +169,8 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
     program = """
 import os, sys
 from pathlib import Path
-from cnn_archs.runtime.files import atomic
-with atomic(Path(sys.argv[1])) as temporary:
+from cnn_archs.runtime.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as temporary:
     temporary.touch()
     os.kill(os.getpid(), 9)
 """
