@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from cnn_archs import models
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
@@ -109,7 +110,7 @@ def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int
     evaluated.
     """
     net, mesh, layers = on
-    batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
+    batch = ceil_div(batch, mesh.shape["data"]) * mesh.shape["data"]
     model, halves = as_float32(net.model)
     step = make_eval_step(model, made.loss, net.inputs.prepare(placeholder_statistics(experiment)))
     arguments = [
