@@ -259,7 +259,7 @@ def test_wrong_flags_are_one_line(capsys):
     for flags, said in (
         (["--kind=h10"], "did you mean h100?"),
         (["--devices=0"], "--devices=0: must be at least 1"),
-        (["--cores=-1"], "--cores=-1: must be at least 1"),
+        (["--cores=-1"], "--cores=-1: must be at least 0"),
         (["--workdir=nowhere"], "there is no run in nowhere"),
         (["--devices=3"], "this process has 1 already"),
     ):
