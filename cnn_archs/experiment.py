@@ -19,7 +19,7 @@ from cnn_archs.data.dataset import Dataset
 from cnn_archs.data.datasets import sources
 from cnn_archs.data.transforms import augment, color, crops
 from cnn_archs.data.transforms.keras_standardize import Standardization
-from cnn_archs.data.transforms.preprocess import MEANS, Inputs
+from cnn_archs.data.transforms.preprocess import MEANS, Preprocessor
 from cnn_archs.errors import ConfigError, user_errors
 from cnn_archs.optim import durations
 from cnn_archs.optim.recipe import Recipe, check_batch, rules
@@ -38,7 +38,7 @@ class Classifier(NamedTuple):
     model: models.Network
     image_shape: Shape
     classes: int
-    inputs: Inputs
+    inputs: Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Experiment(Outline):
 
     dataset: Dataset
     classes: int
-    inputs: Inputs
+    inputs: Preprocessor
 
     @property
     def net(self) -> Classifier:
@@ -182,7 +182,7 @@ def dataset_of(config: ConfigDict) -> Dataset:
     ConfigError where they cannot be downsampled, DataError where it is neither known nor there.
     """
     data = config.data
-    (h, w, c), classes = sources.describe(data.name, data.data_dir)
+    (h, w, c), classes = sources.dataset_spec(data.name, data.data_dir)
     by = data.downsample
     if by < 1 or h % by or w % by:
         raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
@@ -215,14 +215,14 @@ def image_shape_of(config: ConfigDict) -> Shape:
     return h + 2 * pad, w + 2 * pad, c
 
 
-def inputs_of(config: ConfigDict, shape: Shape, *, resident: bool) -> Inputs:
+def inputs_of(config: ConfigDict, shape: Shape, *, resident: bool) -> Preprocessor:
     """Return the Inputs of `config` for a network that sees images of `shape`."""
     if config.data.mean not in MEANS:
         raise ConfigError(f"data.mean is {config.data.mean!r}, not one of {', '.join(MEANS)}")
     with user_errors("config"):
         standardize = standardization_of(config)
         check_colors(config)
-        return Inputs(
+        return Preprocessor(
             crop=crop_of(config, shape),
             resident=resident,
             mirror=config.mirror,
@@ -260,12 +260,12 @@ def check_colors(config: ConfigDict) -> None:
         raise ConfigError("augment's brightness and channel shift need data.mean=none")
 
 
-def check_shape(dataset: Dataset, inputs: Inputs, shape: Shape) -> None:
+def check_shape(dataset: Dataset, inputs: Preprocessor, shape: Shape) -> None:
     """ConfigError where images of the dataset do not become `shape`."""
     stored = dataset.stored_shape
     with user_errors(f"the images of {dataset.name} are {stored}"):
         images = jax.ShapeDtypeStruct((1, *stored), jnp.float32)
-        made = jax.eval_shape(lambda x: inputs.crop.resident(None, x), images).shape[1:]
+        made = jax.eval_shape(lambda x: inputs.crop.crop_on_device(None, x), images).shape[1:]
     padded = (made[0] + 2 * inputs.pad, made[1] + 2 * inputs.pad, made[2])
     if shape != padded:
         raise ConfigError(

@@ -11,11 +11,11 @@ from jax.sharding import PartitionSpec as P
 
 from cnn_archs.data.transforms import crops
 from cnn_archs.data.transforms.crops import Size
-from cnn_archs.data.transforms.preprocess import Inputs
+from cnn_archs.data.transforms.preprocess import Preprocessor
 
 
 def compile_cut(
-    inputs: Inputs, statistics: dict[str, Any], centered: bool, mesh: Mesh
+    inputs: Preprocessor, statistics: dict[str, Any], centered: bool, mesh: Mesh
 ) -> Callable[..., jax.Array]:
     """cut(images [B, H, W, C], corners i32[B, 2], sizes i32[B, 2], mirrored, region, out), jitted:
     the views of size `region` at `corners`, resized to `out`, as input f32[B, *out', C].
@@ -28,7 +28,7 @@ def compile_cut(
     @partial(jax.jit, static_argnums=(4, 5), out_shardings=split)
     def cut(images, corners, sizes, mirrored, region, out):
         x = sliced(images, corners, region).astype(jnp.float32)
-        x = crops.resized(x, crops.Box(0.0, 0.0, *map(float, region)), out)
+        x = crops.resize_box(x, crops.Box(0.0, 0.0, *map(float, region)), out)
         if mean is not None:
             x = x - mean_at(mean, corners, sizes, region, out)
         x = jnp.where(mirrored, x[:, :, ::-1], x)

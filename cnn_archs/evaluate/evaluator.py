@@ -22,7 +22,9 @@ class Examples(Protocol):
     @property
     def damaged(self) -> int: ...
 
-    def evaluation(self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray) -> Any: ...
+    def evaluation_batches(
+        self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray
+    ) -> Any: ...
 
 
 def count(
@@ -41,7 +43,7 @@ def count(
     size = -(-min(batch_size, data.examples) // devices) * devices
     put = partial(meshes.place, sharding=meshes.split(mesh), length=size)
     total = None
-    for arguments in data.evaluation(size, put, meshes.rows(mesh, size)):
+    for arguments in data.evaluation_batches(size, put, meshes.rows(mesh, size)):
         poll()
         counts = eval_step(variables, *arguments)
         total = counts if total is None else total + counts

@@ -53,7 +53,7 @@ def single(saved: Saved, split: str, precise_stats: int) -> dict[str, Any]:
     net, size = experiment.net, experiment.eval_batch_size
     images = experiment.dataset.split(split, net.inputs.crop)
     data = Resident(images, mesh) if isinstance(images, Split) else images
-    prepare = net.inputs.prepare(known(saved.workdir, experiment))
+    prepare = net.inputs.make_preprocess(known(saved.workdir, experiment))
     eval_step = compile_eval(
         eval_step_of(net.model, experiment.recipe.loss, prepare),
         mesh,
@@ -124,7 +124,7 @@ def networks_of(
         return found, {}
     mesh, train = meshes.create(), experiment.dataset.split("train", net.inputs.crop)
     batches = recalibrate_bn.batches_of(precise_stats, len(train), experiment.eval_batch_size, mesh)
-    prepare = net.inputs.prepare(known(saved.workdir, experiment))
+    prepare = net.inputs.make_preprocess(known(saved.workdir, experiment))
     every = [v for of_seeds in found.values() for v in of_seeds]
     first = experiment.seeds[0]
     made = iter(recalibrate_bn.recomputed(net, every, train, prepare, batches, first, mesh))
@@ -139,6 +139,6 @@ def known(workdir: Path, experiment: Experiment) -> pixel_statistics.Statistics:
     def train() -> Split | Streamed:
         return experiment.dataset.split("train", inputs.crop)
 
-    return pixel_statistics.kept(
-        RunDir(workdir).statistics, lambda: pixel_statistics.fit(inputs, train)
+    return pixel_statistics.load_or_compute(
+        RunDir(workdir).statistics, lambda: pixel_statistics.compute_statistics(inputs, train)
     )

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from cnn_archs import models
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed.mesh import within
 from cnn_archs.metrics import Counts
 from cnn_archs.optim.losses import Loss
 
 
-def eval_step_of(model: models.Network, loss: Loss, prepare: Prepare) -> Callable[..., Counts]:
+def eval_step_of(model: models.Network, loss: Loss, prepare: Preprocess) -> Callable[..., Counts]:
     """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where True."""
 
     def eval_step(variables, images, labels, mask):

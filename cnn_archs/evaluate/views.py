@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.crops import Crop, Size, middle
+from cnn_archs.data.transforms.crops import Crop, Size, center_offset
 from cnn_archs.errors import ConfigError
 
 GRID = 5  # crops along each side
@@ -57,7 +57,7 @@ class Scales(NamedTuple):
 
 def central(height: int, width: int, out: Size) -> list[View]:
     """The middle of the image."""
-    return [View(middle(height, out[0]), middle(width, out[1]), *out)]
+    return [View(center_offset(height, out[0]), center_offset(width, out[1]), *out)]
 
 
 def whole(height: int, width: int, out: Size) -> list[View]:
@@ -68,7 +68,7 @@ def whole(height: int, width: int, out: Size) -> list[View]:
 def five(height: int, width: int, out: Size) -> list[View]:
     """AlexNet, section 4.1: the four corners and the center, of the central square."""
     side = min(height, width)
-    return of_square(middle(height, side), middle(width, side), side, out)
+    return of_square(center_offset(height, side), center_offset(width, side), side, out)
 
 
 def grid(height: int, width: int, out: Size) -> list[View]:
@@ -87,7 +87,7 @@ def squares(height: int, width: int, out: Size) -> list[View]:
     """
     side, longer = min(height, width), max(height, width)
     found = []
-    for start in (0, middle(longer, side), longer - side):
+    for start in (0, center_offset(longer, side), longer - side):
         top, left = (start, 0) if height > width else (0, start)
         found += [*of_square(top, left, side, out), View(top, left, side, side)]
     return found
@@ -96,7 +96,7 @@ def squares(height: int, width: int, out: Size) -> list[View]:
 def of_square(top: int, left: int, side: int, out: Size) -> list[View]:
     """The four corners and the center of a square."""
     bottom, right = top + side - out[0], left + side - out[1]
-    center = (top + middle(side, out[0]), left + middle(side, out[1]))
+    center = (top + center_offset(side, out[0]), left + center_offset(side, out[1]))
     corners = ((top, left), (top, right), (bottom, left), (bottom, right), center)
     return [View(*corner, *out) for corner in corners]
 
@@ -166,13 +166,13 @@ def scales_of(crop: Crop, test_scales: Sequence[float]) -> Scales:
     stated = tuple(map(int, test_scales))
     side = max(crop.out)
     one = round(side * 8 / 7)
-    if isinstance(crop, crops.Square):
+    if isinstance(crop, crops.SquareCrop):
         one = crop.side
-    elif isinstance(crop, crops.ShorterSide | crops.Inception):
+    elif isinstance(crop, crops.ShorterSideCrop | crops.InceptionCrop):
         one = crop.evaluate
     rule = tuple(max(scale, side) for scale in vgg_rule(crop, one))
     return Scales(
-        square=0 if isinstance(crop, crops.Square) and crop.resize == "warp" else one,
+        square=0 if isinstance(crop, crops.SquareCrop) and crop.resize == "warp" else one,
         one=one,
         three=stated if len(stated) == 3 else rule,
         several=stated or rule,
@@ -185,7 +185,7 @@ def vgg_rule(crop: Crop, one: int) -> tuple[int, int, int]:
 
     Ours, where the crop has no S: 7/8, 1 and 9/8 of `one`.
     """
-    if not isinstance(crop, crops.ShorterSide):
+    if not isinstance(crop, crops.ShorterSideCrop):
         return round(one * 7 / 8), one, round(one * 9 / 8)
     smallest, largest = crop.smallest, crop.largest
     if smallest == largest:

@@ -2,7 +2,7 @@
 
 from math import prod
 
-from cnn_archs.data.loading.streaming import AHEAD
+from cnn_archs.data.loading.streaming import BATCHES_AHEAD
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Experiment
 from cnn_archs.optim.recipe import check_batch
@@ -64,7 +64,7 @@ class Memory:
     def delivered(self, images: int) -> int:
         """Of a batch's images and labels: gathered on the device, or sent there ahead of need."""
         each = prod(xla_memory.delivered(self.experiment)) + 4
-        batches = 1 if self.taken.resident else AHEAD + 1
+        batches = 1 if self.taken.resident else BATCHES_AHEAD + 1
         return batches * each * -(-images // self.shared_by)
 
     def fitting_part(self, usable: int, now: int) -> int | None:

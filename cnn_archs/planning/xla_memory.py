@@ -86,7 +86,7 @@ def step_of(
         made.loss,
         made.optimizer,
         made.average,
-        net.inputs.prepare(ones(experiment)),
+        net.inputs.make_preprocess(ones(experiment)),
         auxiliary=experiment.recipe.auxiliary,
         micro_batch=0,
         mesh=mesh,
@@ -101,7 +101,7 @@ def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> i
     net, mesh, layers = on
     batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
     model, halves = widened(net.model)
-    step = eval_step_of(model, made.loss, net.inputs.prepare(ones(experiment)))
+    step = eval_step_of(model, made.loss, net.inputs.make_preprocess(ones(experiment)))
     arguments = [
         jax.ShapeDtypeStruct((batch, *delivered(experiment)), np.uint8),
         jax.ShapeDtypeStruct((batch,), np.int32),
@@ -159,7 +159,7 @@ def delivered(experiment: Experiment) -> tuple[int, int, int]:
     """(H, W, C) of the images as the devices get them."""
     if experiment.dataset.in_memory:
         return experiment.dataset.stored_shape
-    return (*experiment.inputs.crop.delivered, experiment.image_shape[2])
+    return (*experiment.inputs.crop.host_size, experiment.image_shape[2])
 
 
 def ones(experiment: Experiment) -> dict[str, np.ndarray]:

@@ -60,7 +60,7 @@ def test_figures_are_written_and_named(workdir, capsys):
 
 def test_the_confusions_are_those_of_the_test_images(workdir, drawn):
     pictures.of_run(workdir, None)
-    loaded, test = cnn_archs.load(workdir), sources.load("digits", "test")
+    loaded, test = cnn_archs.load(workdir), sources.load_split("digits", "test")
     logits = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
     predicted = np.asarray(logits["logits"]).argmax(-1)
     want = np.zeros((10, 10), int)
@@ -94,7 +94,7 @@ def test_the_most_confident_mistakes_come_first():
 def test_filters_and_maps_are_those_of_the_network(workdir, drawn):
     pictures.of_run(workdir, None)
     image, layers, title, _ = drawn["features"]
-    np.testing.assert_array_equal(image, sources.load("digits", "test").images[0])
+    np.testing.assert_array_equal(image, sources.load_split("digits", "test").images[0])
     assert "the first test image" in title
     kernel = drawn["filters"][0]
     (name, maps), *_ = layers
@@ -125,7 +125,7 @@ def test_outputs_without_a_class_have_names(many_outputs, workdir, tmp_path, cap
 
 def test_a_sheet_of_hits_and_misses(workdir, tmp_path, drawn, capsys):
     """The frame of an image says whether its folder is named after what it is taken for."""
-    test = sources.load("digits", "test")
+    test = sources.load_split("digits", "test")
     loaded = cnn_archs.load(workdir)
     logits = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
     predicted = np.asarray(jax.nn.softmax(logits["logits"])).argmax(-1)

@@ -76,7 +76,7 @@ def zeroed_unit(form: str, kind: str, x: float) -> float:
 
 def drawings(split: str) -> int:
     """How many drawings of shapes there are of each class, in train, test or challenge."""
-    labels = sources.load("shapes", split).labels
+    labels = sources.load_split("shapes", split).labels
     (number,) = set(np.bincount(labels).tolist())
     return number
 
