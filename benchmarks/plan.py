@@ -33,11 +33,11 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
     from cnn_archs.claims import verdicts
     from cnn_archs.experiment import resolve
     from cnn_archs.planning import devices, plan
-    from cnn_archs.run_dir import results_in
+    from cnn_archs.run_dir import list_results
     from cnn_archs.training.build import Part, assemble
 
-    resolved = resolve(configs.load(experiment, ["seeds=1", f"steps={steps + 1}"]))
-    planned = plan.plan(resolved, devices.find("cpu"), 1, results_in(verdicts.RESULTS))
+    resolved = resolve(configs.load_config(experiment, ["seeds=1", f"steps={steps + 1}"]))
+    planned = plan.plan(resolved, devices.find("cpu"), 1, list_results(verdicts.RESULTS))
     run = assemble(Part(resolved))
     run.advance()  # compiles
     tens = []
@@ -70,7 +70,7 @@ def train_and_watch(pipe: Any, batch: int) -> None:
     from cnn_archs.training.placement import placed
 
     keys = ["data.image_shape=(64,64,3)", f"data.batch_size={batch}", "data.mean=none"]
-    config = configs.load("resnet_imagenet:18", [*keys, "model.bn_group=0"])
+    config = configs.load_config("resnet_imagenet:18", [*keys, "model.bn_group=0"])
     experiment = resolve(config)
     on, made = placed(experiment), experiment.recipe.rules(1.0)
     of_one = xla_memory.training(experiment, on, made, batch)

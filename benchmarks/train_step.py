@@ -89,7 +89,7 @@ def torch_settings(network: str, settings: dict[str, Any], threads: int) -> dict
     """The settings of `torch_step.py` for the same recipe."""
     from cnn_archs import config as configs
 
-    config = configs.load(settings["experiment"], settings["overrides"])
+    config = configs.load_config(settings["experiment"], settings["overrides"])
     return {
         "network": network.partition(":")[0],
         "threads": threads,

@@ -13,7 +13,7 @@ from cnn_archs import roles
 from cnn_archs.claims.checks import recipes
 from cnn_archs.errors import UserError, first_line
 from cnn_archs.run_dir import read_result
-from cnn_archs.runtime.files import reading
+from cnn_archs.runtime.files import read_errors
 
 SEEDS = 3  # networks that a mean is of, at least
 
@@ -47,7 +47,7 @@ def values(source: Mapping[str, str], metric: str, protocol: str, folder: Path) 
 def values_of(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
     """{seed: value} of one file. Refused, by its name, where it is no evidence."""
     try:
-        with reading(path):
+        with read_errors(path):
             result = read_result(path)
             check(result, experiment, protocol)
             split, _, name = metric.partition(".")
@@ -65,8 +65,8 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
     if made is None:
         raise Refused("it does not say with which config it was made")
     try:
-        expected = configs.plain(recipes.config(experiment))
-        complete = configs.plain(configs.completed(made))
+        expected = configs.to_plain_dict(recipes.config(experiment))
+        complete = configs.to_plain_dict(configs.complete_config(made))
     except (KeyError, UserError) as e:
         raise Refused(f"its config is of another version ({first_line(e)})") from e
     other = roles.outcome_differences(expected, complete)

@@ -40,11 +40,11 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs import config as configs
     from cnn_archs.data.loading.threads import cores
     from cnn_archs.experiment import resolve
-    from cnn_archs.run_dir import RunDir, results_in
+    from cnn_archs.run_dir import RunDir, list_results
 
-    experiment = resolve(configs.load(arguments.config, overrides))
+    experiment = resolve(configs.load_config(arguments.config, overrides))
     kind = devices.find(arguments.kind)
-    files = results_in(verdicts.RESULTS)
+    files = list_results(verdicts.RESULTS)
     if workdir and RunDir(workdir).has_result():
         files.insert(0, RunDir(workdir).result_file)
     found = plan.plan(experiment, kind, arguments.cores or cores(), files)

@@ -22,7 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from cnn_archs.errors import ConfigError, Stopped, UserError, first_line
-from cnn_archs.runtime.console import say
+from cnn_archs.runtime.console import print_status
 
 HEARTBEAT = 30  # seconds of silence after which a process counts as dead, and all others end
 PATIENCE = 300  # seconds to wait for the others at the start
@@ -216,5 +216,5 @@ def together() -> Iterator[None]:
     except BaseException as e:
         if jax.process_count() == 1:
             raise
-        say(f"error: {e}" if isinstance(e, UserError) else format_exc())
+        print_status(f"error: {e}" if isinstance(e, UserError) else format_exc())
         os._exit(e.code if isinstance(e, UserError) else 1)

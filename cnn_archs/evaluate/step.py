@@ -11,25 +11,27 @@ from cnn_archs import models
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed.mesh import within
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 from cnn_archs.optim.losses import Loss
 
 
-def eval_step_of(model: models.Network, loss: Loss, prepare: Preprocess) -> Callable[..., Counts]:
+def make_eval_step(
+    model: models.Network, loss: Loss, prepare: Preprocess
+) -> Callable[..., MetricSums]:
     """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where True."""
 
     def eval_step(variables, images, labels, mask):
         heads = models.tested(model, variables, prepare(None, images))
         heads = {name: head.astype(jnp.float32) for name, head in heads.items()}
         logits = heads.pop("logits")
-        return Counts.of(logits, labels, loss(logits, labels), mask, heads)
+        return MetricSums.from_logits(logits, labels, loss(logits, labels), mask, heads)
 
     return eval_step
 
 
 def compile_eval(
-    eval_step: Callable[..., Counts], mesh: Mesh, *, resident: bool
-) -> Callable[..., Counts]:
+    eval_step: Callable[..., MetricSums], mesh: Mesh, *, resident: bool
+) -> Callable[..., MetricSums]:
     """Jit `eval_step` over `mesh`; resident as for `compile_train`. Variables are as they come."""
     whole, split = meshes.whole(mesh), meshes.split(mesh)
     eval_step = within(mesh, eval_step)

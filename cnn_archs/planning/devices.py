@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_archs.errors import ConfigError, nearest
+from cnn_archs.errors import ConfigError, closest_word
 
 
 class Kind(NamedTuple):
@@ -76,7 +76,7 @@ def find(name: str) -> Kind:
     if name == "cpu":
         return this_machine()
     if name not in TABLE:
-        near = nearest(name, [*TABLE, "cpu"])
+        near = closest_word(name, [*TABLE, "cpu"])
         hint = f"; did you mean {near}?" if near else ""
         raise ConfigError(f"--kind={name}: not one of cpu, {', '.join(TABLE)}{hint}")
     *peaks, memory, usable, bandwidth, link, network, fabric, host, called = TABLE[name]

@@ -5,7 +5,7 @@ from typing import Any
 
 from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK
 from cnn_archs.report.table import Table
-from cnn_archs.runtime.console import clock
+from cnn_archs.runtime.console import format_duration
 
 HELD = {
     "parameters": "parameters",
@@ -92,8 +92,8 @@ def time(plan: dict[str, Any]) -> str:
         heads.insert(4, "with this input")
     for e in found["expected"]:
         row = [SOURCES[e["source"]], f"{e['images_per_second']:,.0f}"]
-        row += [between(map(milliseconds, e["step"])), between(map(clock, e["seconds"]))]
-        row += [between(map(clock, e["with_input"]))] if starved else []
+        row += [between(map(milliseconds, e["step"])), between(map(format_duration, e["seconds"]))]
+        row += [between(map(format_duration, e["with_input"]))] if starved else []
         rows.append([*row, limit(e["limit"], found)])
     bound = f"{milliseconds(found['arithmetic'])} of arithmetic at {OF_PEAK} of the peak"
     if found["memory"]:
@@ -139,7 +139,7 @@ def against(plan: dict[str, Any]) -> str:
     heads = ("measured", "devices", "images/s", "steps", "a seed")
     rows = []
     for m in plan["measured"]:
-        speed = (f"{m['images_per_second']:,.0f}", f"{m['steps']:,}", clock(m["seconds"]))
+        speed = (f"{m['images_per_second']:,.0f}", f"{m['steps']:,}", format_duration(m["seconds"]))
         rows.append((m["file"], f"{m['devices']} x {plan['kind']}", *speed))
     return Table(heads, rows).text() if rows else ""
 

@@ -9,8 +9,8 @@ from cnn_archs.models import Network
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.report.table import Table
 from cnn_archs.run_dir import read_result
-from cnn_archs.runtime.console import clock
-from cnn_archs.runtime.files import reading
+from cnn_archs.runtime.console import format_duration
+from cnn_archs.runtime.files import read_errors
 
 
 class Speed(NamedTuple):
@@ -34,7 +34,7 @@ def speeds(files: Iterable[Path], device: str) -> list[Speed]:
     found = []
     for path in files:
         result = read_result(path)
-        with reading(path):
+        with read_errors(path):
             if result.get("device") == device and result.get("macs"):
                 found.append(Speed(result["macs"], result["images_per_second"]))
     return found
@@ -74,10 +74,10 @@ def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
         steps = "?" if one.steps is None else f"{one.steps:,}"
         seconds = None if one.seconds is None else seeds * one.seconds
         size = (f"{one.params:,}", f"{one.macs:,}")
-        lines.append((name, str(seeds), *size, steps, clock(seconds), state))
+        lines.append((name, str(seeds), *size, steps, format_duration(seconds), state))
     every = [None if one.seconds is None else seeds * one.seconds for _, seeds, one, _ in rows]
     whole = None if None in every else sum(filter(None, every))
-    about = f"all steps, one cell after another on {device}: about {clock(whole)}"
+    about = f"all steps, one cell after another on {device}: about {format_duration(whole)}"
     return f"{Table(heads, lines).text()}\n\n{about}, by what networks near them in size took there"
 
 

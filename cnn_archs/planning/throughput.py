@@ -25,7 +25,7 @@ from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK, Kind, is_of
 from cnn_archs.planning.sweep_cost import Speed, rate
 from cnn_archs.report import provenance
 from cnn_archs.run_dir import read_result
-from cnn_archs.runtime.files import reading
+from cnn_archs.runtime.files import read_errors
 
 INPUT = ("crop", "color", "augment", "standardize")  # sections that cost time on the devices
 
@@ -84,7 +84,7 @@ def measured(
     found = []
     for path in files:
         result = read_result(path)
-        with reading(path):
+        with read_errors(path):
             device = re.fullmatch(r"(\d+) x (.*)", result.get("device") or "")
             if not device or not result.get("macs") or not is_of(device[2], kind):
                 continue

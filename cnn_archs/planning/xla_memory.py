@@ -18,11 +18,11 @@ import numpy as np
 
 from cnn_archs import models
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.errors import ConfigError, user_errors
-from cnn_archs.evaluate.step import compile_eval, eval_step_of
+from cnn_archs.errors import ConfigError, config_errors
+from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Classifier, Experiment
 from cnn_archs.optim.recipe import Rules
-from cnn_archs.runtime.compiler_options import known, once
+from cnn_archs.runtime.compiler_options import fast_compile_options, supported_options
 from cnn_archs.training import steps
 from cnn_archs.training.placement import Placed
 
@@ -101,7 +101,7 @@ def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> i
     net, mesh, layers = on
     batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
     model, halves = widened(net.model)
-    step = eval_step_of(model, made.loss, net.inputs.make_preprocess(ones(experiment)))
+    step = make_eval_step(model, made.loss, net.inputs.make_preprocess(ones(experiment)))
     arguments = [
         jax.ShapeDtypeStruct((batch, *delivered(experiment)), np.uint8),
         jax.ShapeDtypeStruct((batch,), np.int32),
@@ -120,9 +120,9 @@ def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> i
 
 def compiled(name: str, jitted: Any, *arguments: Any) -> Any:
     """For the CPU, quickly; what the network `name` refuses is the config's fault."""
-    with user_errors(f"model {name}"):
+    with config_errors(f"model {name}"):
         lowered = jitted.lower(*arguments)
-    return lowered.compile({**(once() or {}), **known(QUICK)})
+    return lowered.compile({**(fast_compile_options() or {}), **supported_options(QUICK)})
 
 
 def widened(model: models.Network) -> tuple[models.Network, int]:

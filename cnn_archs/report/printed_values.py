@@ -116,7 +116,7 @@ def differing(source: Mapping[str, str], cell: Cell) -> list[str]:
     expected = stated_config(name)
     return [
         f"{key}={value}"
-        for key, value in configs.flat(cell.config).items()
+        for key, value in configs.flatten(cell.config).items()
         if key in expected
         and value != expected[key]
         and key not in keys
@@ -127,6 +127,6 @@ def differing(source: Mapping[str, str], cell: Cell) -> list[str]:
 @functools.cache
 def stated_config(experiment: str) -> dict[str, Any]:
     """{section.key: value} that an experiment states; of a model only what is no default."""
-    path, argument = configs.locate(experiment)
-    config = configs.call(configs.module_at(path), argument)
-    return configs.flat(configs.plain(config))
+    path, argument = configs.locate_file(experiment)
+    config = configs.call_entry(configs.execute_file(path), argument)
+    return configs.flatten(configs.to_plain_dict(config))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.config import new_override
+from cnn_archs.config import rename_old_override
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.report.runs import Cell, Collection, Run
 from cnn_archs.run_dir import RESULT, RunDir, is_result, read_result
@@ -76,7 +76,7 @@ def unique(cells: Sequence[Cell]) -> list[Cell]:
 
 def sweep(folder: SweepDir) -> Collection:
     """Reads the cells of a sweep."""
-    stated = folder.stated()
+    stated = folder.spec()
     cells = []
     for name, (experiment, *overrides) in stated["cells"].items():
         runs = [run_of(run) for run in folder.runs(name, stated["seeds"])]
@@ -139,7 +139,7 @@ def cell_of(run: Run, name: str) -> Cell:
         if key == "config":
             experiment = plain(value)
         elif key.startswith("config."):
-            overrides.append(new_override(f"{key.removeprefix('config.')}={value}"))
+            overrides.append(rename_old_override(f"{key.removeprefix('config.')}={value}"))
     return Cell(name, experiment, tuple(overrides), [run])
 
 

@@ -16,15 +16,15 @@ from cnn_archs.data.loading.in_memory import Resident, ResidentFeed
 from cnn_archs.data.loading.streaming import Streamed, StreamedFeed
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.errors import ConfigError, user_errors
-from cnn_archs.evaluate.step import compile_eval, eval_step_of
+from cnn_archs.errors import ConfigError, config_errors
+from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Classifier, Experiment
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 from cnn_archs.optim import gauss_newton, optimizers, schedules
 from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.recipe import Recipe, Rules
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import cpu_step, steps
 from cnn_archs.training.layer_stats import diagnosis_of
 from cnn_archs.training.placement import Placed, placed
@@ -47,7 +47,11 @@ def assemble(*parts: Part, axis: SeedAxis | None = None) -> Run:
     """
     check_alike(parts)
     experiment = parts[0].experiment
-    recipe, upkeep, in_memory = experiment.recipe, experiment.upkeep, experiment.dataset.in_memory
+    recipe, intervals, in_memory = (
+        experiment.recipe,
+        experiment.intervals,
+        experiment.dataset.in_memory,
+    )
     on = placed(experiment)
     platform = jax.default_backend()
     axis = axis or fastest(in_memory=in_memory, devices=on.mesh.size, platform=platform)
@@ -70,8 +74,8 @@ def assemble(*parts: Part, axis: SeedAxis | None = None) -> Run:
         total=total,
         batch_size=recipe.batch_size,
         eval_batch_size=experiment.eval_batch_size,
-        periods=upkeep.periods(epoch),
-        traced=upkeep.profile,
+        periods=intervals.periods(epoch),
+        traced=intervals.profile,
         schedule=made.schedule,
         average=made.average,
         mesh=on.mesh,
@@ -183,7 +187,9 @@ def begin(
     each = [(jnp.asarray(s), memory) for s, memory in zip(seeds, memories, strict=True)]
     make, arguments = axis.map(first), axis.stack(each)
     held = meshes.shardings(jax.eval_shape(make, *arguments[0])[1], mesh, layers)
-    make = jax.jit(make, out_shardings=(meshes.whole(mesh), held), compiler_options=once())
+    make = jax.jit(
+        make, out_shardings=(meshes.whole(mesh), held), compiler_options=fast_compile_options()
+    )
     found = [make(*a) for a in arguments]
     return [key for key, _ in found], [state for _, state in found], held
 
@@ -196,7 +202,7 @@ def compiled(
     axis: SeedAxis,
     held: Any,
     loop: int,
-) -> tuple[Callable[..., steps.TrainState], Callable[..., Counts]]:
+) -> tuple[Callable[..., steps.TrainState], Callable[..., MetricSums]]:
     """(training step, evaluation step) of what `axis` holds, to be compiled at their first call.
 
     held: the shardings of a state. loop: the most steps that one call of the training step makes.
@@ -212,7 +218,7 @@ def compiled(
         micro_batch=recipe.micro_batch,
         mesh=mesh,
     )
-    eval_step = eval_step_of(model, made.loss, prepare)
+    eval_step = make_eval_step(model, made.loss, prepare)
     if resident:
         gathered = steps.gathered(train_step)
         train_step = axis.map(gathered, in_axes=(0, 0, None, None, 0))
@@ -231,7 +237,7 @@ def refresher(
     net: Classifier, prepare: Preprocess, loss: Loss, axis: SeedAxis
 ) -> Callable[..., steps.TrainState]:
     """(state, images, labels, index) -> the state with the curvature of those examples."""
-    with user_errors("config"):
+    with config_errors("config"):
         diagonal = gauss_newton.gauss_newton_diagonal(net.model, loss)
 
     def refresh(state, images, labels, index):

@@ -8,7 +8,7 @@ made before it, and FACTS. Checkpoints keep the parts, and result.json lists the
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnn_archs.runtime.console import say
+from cnn_archs.runtime.console import print_status
 
 Part = dict[str, Any]
 FACTS = ("git_commit", "python", "jax", "jaxlib", "backend", "processor", "cpus")
@@ -29,7 +29,7 @@ def gone_on(histories: Sequence[list[Part]], new: Part) -> list[list[Part]]:
     """
     facts = [changed(parts[-1], new) if parts else [] for parts in histories]
     if said := ", ".join(dict.fromkeys(fact for of_run in facts for fact in of_run)):
-        say(
+        print_status(
             f"from step {new['first_step']} on this run is made otherwise than before ({said}): "
             "its bits need not be those of a run that was never stopped"
         )

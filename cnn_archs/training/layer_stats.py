@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.models import Network
 from cnn_archs.optim.losses import Loss
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training.steps import objective_of
 
 KeyPath = tuple[str, ...]
@@ -32,7 +32,7 @@ def diagnosis_of(
     """
     names: list[KeyPath] = []  # of the values, in their order; the trace says
 
-    @partial(jax.jit, compiler_options=once())  # it runs now and then
+    @partial(jax.jit, compiler_options=fast_compile_options())  # it runs now and then
     def values(variables, images, labels, key):
         x = prepare(None, images)
         _, state = model.apply(variables, x, train=False, capture_intermediates=True)

@@ -15,11 +15,11 @@ from cnn_archs.distributed import multihost
 from cnn_archs.distributed.multihost import Agreed, on_first
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
-from cnn_archs.metrics import columns
+from cnn_archs.metrics import stack_by_seed
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import ProgressLine
-from cnn_archs.runtime.environment import environment, provenance
+from cnn_archs.runtime.environment import describe_environment, provenance
 from cnn_archs.runtime.signals import stop_requests
 from cnn_archs.training import history, warm_start
 from cnn_archs.training.build import Part, assemble
@@ -44,7 +44,7 @@ def train_together(parts: Sequence[tuple[Experiment, Path]]) -> list[dict[str, A
     (experiment, workdir), *_ = parts
     with stop_requests() as request, ExitStack() as open_:
         stop = Agreed(request)
-        made = environment()
+        made = describe_environment()
         saved: list[Checkpoints] = []
         multihost.check_same("settings or packages", (settings(experiment), made["packages"]))
         on_first(lambda: hold(parts, made, open_, saved))
@@ -88,7 +88,7 @@ def hold(
         folder = RunDir(workdir)
         open_.enter_context(folder.lock())
         claim(folder, experiment.config, made)
-        saved.append(Checkpoints(folder.checkpoints, keep=experiment.upkeep.keep))
+        saved.append(Checkpoints(folder.checkpoints, keep=experiment.intervals.keep))
 
 
 def open_logs(
@@ -133,7 +133,7 @@ def go_on(
     with ProgressLine(run.total, images, run.step, silent=not multihost.first()) as line:
         if trace.misses(run.step, run.total):
             steps = f"steps {run.step} to {run.total - 1}"
-            line.say(f"profile: nothing is traced, since this run makes {steps}")
+            line.print_line(f"profile: nothing is traced, since this run makes {steps}")
         while True:
             if stop:
                 raise Interrupted
@@ -148,7 +148,7 @@ def go_on(
                 run.advance()
                 run.seconds += time.monotonic() - started
             line.tick(run.step)
-            if run.settled and line.due():
+            if run.settled and line.is_due():
                 show(run, line)
 
 
@@ -160,7 +160,7 @@ def settle(run: Run, logs: Sequence[Log], line: ProgressLine, stop: Agreed) -> N
     if run.due("evaluate"):
         for split in run.splits("val", "test"):
             reports[split] = run.evaluate(split, lambda: interrupt_if(stop))
-        line.say(f"epoch {epoch:g}: " + summary({"train": run.counts("epoch"), **reports}))
+        line.print_line(f"epoch {epoch:g}: " + summary({"train": run.counts("epoch"), **reports}))
     else:
         show(run, line)
     for split, of_seeds in reports.items():
@@ -226,7 +226,7 @@ def finish(
             "dataset": experiment.dataset.name,
             "protocol": "single",
             "seeds": list(run.seeds[share]),
-            **{split: columns(reports[share]) for split, reports in final.items()},
+            **{split: stack_by_seed(reports[share]) for split, reports in final.items()},
             "damaged": damaged,
             "steps": run.step,
             "epochs": float(run.step / run.periods["epoch"]),
@@ -256,4 +256,4 @@ def claim(folder: RunDir, config: dict[str, Any], made: dict[str, Any]) -> None:
 def check_config(folder: RunDir, config: dict[str, Any]) -> None:
     """Raises a ConfigError if the run that was saved in this folder has another config."""
     if folder.has_config():
-        roles.check_resumable(folder.path, configs.plain(folder.config()), config)
+        roles.check_resumable(folder.path, configs.to_plain_dict(folder.config()), config)

@@ -17,7 +17,7 @@ from cnn_archs import models
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed.mesh import within
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.weight_averaging import Average
 
@@ -36,8 +36,8 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any
     average: Any
     opt_state: Any
-    window: Counts
-    epoch: Counts
+    window: MetricSums
+    epoch: MetricSums
     bad_step: jax.Array
     bad_norm: jax.Array
     bad_rate: jax.Array
@@ -81,8 +81,8 @@ def begin(
         batch_stats=variables["batch_stats"],
         average=average.init(variables),
         opt_state=optimizer.init(variables["params"]),
-        window=Counts.zero(),
-        epoch=Counts.zero(),
+        window=MetricSums.zeros(),
+        epoch=MetricSums.zeros(),
         bad_step=jnp.full((), -1, jnp.int32),
         bad_norm=jnp.zeros((), jnp.float32),
         bad_rate=jnp.zeros((), jnp.float32),
@@ -144,7 +144,7 @@ def train_step_of(
         (total, (each, logits, batch_stats)), grads = jax.value_and_grad(objective, has_aux=True)(
             state.params
         )
-        counts = Counts.of(logits, labels, each, jnp.ones_like(labels, bool))
+        counts = MetricSums.from_logits(logits, labels, each, jnp.ones_like(labels, bool))
         return (grads, batch_stats, total), counts
 
     def train_step(state, key, images, labels):

@@ -23,9 +23,9 @@ from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError, NotFinite
-from cnn_archs.evaluate.evaluator import Examples, count
+from cnn_archs.evaluate.evaluator import EvaluationData, sum_metrics
 from cnn_archs.experiment import Classifier
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 from cnn_archs.optim import optimizers
 from cnn_archs.optim.schedules import Schedule
 from cnn_archs.optim.weight_averaging import Average
@@ -66,11 +66,11 @@ class Run:
     average: Average
     mesh: Mesh
     held: Any
-    data: Mapping[str, Examples]
+    data: Mapping[str, EvaluationData]
     feeds: Sequence[Callable[[int, int], tuple[Any, ...]]]
     keys: list[jax.Array]
     train_step: Callable[..., steps.TrainState]
-    eval_step: Callable[..., Counts]
+    eval_step: Callable[..., MetricSums]
     refresh: Callable[..., steps.TrainState] | None
     samples: int
     diagnosis: Callable[..., Layers]
@@ -149,7 +149,7 @@ class Run:
         """The report of `window` or `epoch`, one for each seed."""
         return self.reports([getattr(s, part) for s in self.states])
 
-    def reports(self, counts: list[Counts]) -> list[dict[str, float]]:
+    def reports(self, counts: list[MetricSums]) -> list[dict[str, float]]:
         """Counts as they come from the compiled steps -> a report for each seed."""
         return [c.report() for c in self.axis.unstack(counts)]
 
@@ -172,7 +172,7 @@ class Run:
             of_states = [s.average if averaged else s.variables for s in self.states]
             size, mesh = self.eval_batch_size, self.mesh
             self.evaluated[split] = self.reports(
-                [count(self.eval_step, v, data, size, mesh, poll) for v in of_states]
+                [sum_metrics(self.eval_step, v, data, size, mesh, poll) for v in of_states]
             )
         return self.evaluated[split]
 
@@ -303,5 +303,5 @@ def state_of(items: dict[str, Any]) -> steps.TrainState:
     return steps.TrainState(**items["variables"], **items["training"])
 
 
-def zeros(counts: Counts) -> Counts:
+def zeros(counts: MetricSums) -> MetricSums:
     return jax.tree.map(jnp.zeros_like, counts)

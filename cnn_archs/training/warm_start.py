@@ -9,10 +9,10 @@ import numpy as np
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError
-from cnn_archs.evaluate.load import restore
+from cnn_archs.evaluate.load import restore_run
 from cnn_archs.experiment import resolve
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.console import say
+from cnn_archs.runtime.console import print_status
 from cnn_archs.training.trainer import Run
 
 
@@ -31,12 +31,12 @@ def variables(run: Run, workdir: str, layers: str) -> list[dict[str, Any]]:
 
     def read() -> None:
         source = resolve(RunDir(Path(workdir)).config())
-        saved, one = restore(Path(workdir), source), len(source.seeds) == 1
+        saved, one = restore_run(Path(workdir), source), len(source.seeds) == 1
         what = f"warm_start from {workdir} ({source.name})"
         for i, of_seed in zip(numbers, ours, strict=True):
-            variables = meshes.on_host(saved.of_seed(0 if one else i))
+            variables = meshes.on_host(saved.seed_variables(0 if one else i))
             started.append(replaced(of_seed, variables, pairs, what))
-        say(f"starting from {workdir} at step {saved.step}: {layers or 'all layers'}")
+        print_status(f"starting from {workdir} at step {saved.step}: {layers or 'all layers'}")
 
     multihost.on_first(read)
     return multihost.tree_of_first(started or ours)

@@ -12,7 +12,7 @@ from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.decode import decode_and_crop
 from cnn_archs.data.loading.streaming import Streamed
-from cnn_archs.evaluate.predict import Run, opened, read_image
+from cnn_archs.evaluate.predict import Predictor, load_predictor, read_image
 from cnn_archs.experiment import Experiment
 from cnn_archs.run_dir import FILTERS, RunDir
 from cnn_archs.visualize import figures
@@ -88,7 +88,7 @@ def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
     image: a file whose feature maps are drawn; None: the first test image. ConfigError or DataError
     where it is none, or where there is no run.
     """
-    run = opened(workdir)
+    run = load_predictor(workdir)
     experiment = run.experiment
     test = experiment.dataset.split("test", experiment.inputs.crop)
     if image:
@@ -103,12 +103,12 @@ def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
 
 def first_filters(workdir: Path) -> dict[str, str]:
     """`of_run`, but filters.png alone, for which no image is looked at."""
-    run, folder = opened(workdir), RunDir(workdir).figures
+    run, folder = load_predictor(workdir), RunDir(workdir).figures
     folder.mkdir(exist_ok=True)
     return {str(folder / name): what for name, what in filters(run, calls(run), folder).items()}
 
 
-def filters(run: Run, called: Sequence[Place], folder: Path) -> dict[str, str]:
+def filters(run: Predictor, called: Sequence[Place], folder: Path) -> dict[str, str]:
     """filters.png, where the first layer has 1 or 3 channels. called: see `calls`.
 
     A dense layer's weights are drawn as they lie over the whole image.
@@ -125,27 +125,29 @@ def filters(run: Run, called: Sequence[Place], folder: Path) -> dict[str, str]:
     return {FILTERS: "the first layer's weights"}
 
 
-def inside(run: Run, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
+def inside(run: Predictor, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
     """filters.png, and features.png of an image u8[H, W, C]."""
     called = calls(run)
     written = filters(run, called, folder)
     layers = looked_into(run, called, image)
     p = np.asarray(run.probabilities(image[None]))[0]
-    title = f"{run.title}: {source}, taken for {run.names[p.argmax()]} ({100 * p.max():.1f} %)"
+    title = (
+        f"{run.title}: {source}, taken for {run.class_names[p.argmax()]} ({100 * p.max():.1f} %)"
+    )
     figures.features(image, layers, title, folder / "features.png")
     return {**written, "features.png": f"maps of {source}, layer by layer"}
 
 
-def outside(run: Run, test: Split | Streamed, folder: Path) -> dict[str, str]:
+def outside(run: Predictor, test: Split | Streamed, folder: Path) -> dict[str, str]:
     """confusion.png and mistakes.png of the test images."""
     size = run.experiment.eval_batch_size
-    counts, mistakes = judged(run.probabilities, test, len(run.names), size)
+    counts, mistakes = judged(run.probabilities, test, len(run.class_names), size)
     images, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
     title = f"{run.title}: {100 * wrong / images:.2f} % error on {images:,} test images"
     there = np.flatnonzero(counts.any(0) | counts.any(1))
-    names = [run.names[i] for i in there]
+    names = [run.class_names[i] for i in there]
     figures.confusion(counts[np.ix_(there, there)], names, title, folder / "confusion.png")
-    shown = [Shown(m.image, caption_of(m, run.names), MISS) for m in mistakes]
+    shown = [Shown(m.image, caption_of(m, run.class_names), MISS) for m in mistakes]
     title = (
         f"{run.title}: the most confident of {wrong:,} mistakes (true class, as what it was taken)"
     )
@@ -156,7 +158,7 @@ def outside(run: Run, test: Split | Streamed, folder: Path) -> dict[str, str]:
     }
 
 
-def calls(run: Run) -> list[Place]:
+def calls(run: Predictor) -> list[Place]:
     """The modules of the network, as they are called."""
     called: list[Place] = []
 
@@ -174,7 +176,7 @@ def calls(run: Run) -> list[Place]:
 
 
 def looked_into(
-    run: Run, called: Sequence[Place], image: np.ndarray
+    run: Predictor, called: Sequence[Place], image: np.ndarray
 ) -> list[tuple[str, np.ndarray]]:
     """What layers make of an image u8[H, W, C]: (name, f32[H', W', C']) of at most LAYERS, in the
     order of `called`."""
@@ -239,7 +241,7 @@ def caption_of(mistake: Mistake, names: Sequence[str]) -> str:
     return f"{true}\nas {predicted} {100 * mistake.probability:.1f} %"
 
 
-def predictions(run: Run, found: Sequence[dict[str, Any]], output: Path) -> None:
+def predictions(run: Predictor, found: Sequence[dict[str, Any]], output: Path) -> None:
     """Writes the PNG `output`: the images of `evaluate.predict`, as the network sees them.
 
     Each has its first class and that one's probability; its frame says whether that is the class
@@ -248,7 +250,7 @@ def predictions(run: Run, found: Sequence[dict[str, Any]], output: Path) -> None
     shown, hits, known = [], 0, 0
     for p in found[:SHEET]:
         path, best = Path(p["file"]), p["top"][0]
-        true = named_by(path, run.names)
+        true = named_by(path, run.class_names)
         caption = f"{short(best['class'], 16)} {100 * best['probability']:.1f} %"
         frame = "none" if true is None else HIT if true == best["class"] else MISS
         if frame == MISS:

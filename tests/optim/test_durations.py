@@ -21,12 +21,12 @@ def get_sweep(argument=""):
 
 
 def test_a_tenth_of_an_epoch_more_is_eleven_steps_everywhere(tmp_path):
-    experiment = resolve(configs.load("lenet5_digits", list(KEYS)))
+    experiment = resolve(configs.load_config("lenet5_digits", list(KEYS)))
     assert assemble(Part(experiment)).total == 11
     assert plan(experiment, devices.find("h100"), 1, [])["training"]["steps"] == 11
     (tmp_path / "sweep.py").write_text(SWEEP)
-    (cell,) = grid.cells(grid.load(f"{tmp_path}/sweep.py"), tmp_path)
-    assert grid.steps_of(cell) == 11
+    (cell,) = grid.list_cells(grid.load_sweep(f"{tmp_path}/sweep.py"), tmp_path)
+    assert grid.training_steps(cell) == 11
     named = " ".join(["lenet5_digits", *(f"--config.{key}" for key in KEYS)])
     assert recipes.steps(named, images=200) == 11
 

@@ -20,7 +20,7 @@ from cnn_archs.experiment import resolve
 from cnn_archs.planning import devices, input_rate, memory, plan_text, throughput, xla_memory
 from cnn_archs.planning.plan import plan
 from cnn_archs.planning.throughput import Bounds, Estimate
-from cnn_archs.run_dir import results_in
+from cnn_archs.run_dir import list_results
 from cnn_archs.training.build import Part, assemble
 from cnn_archs.training.placement import placed
 from cnn_archs.training.seeds import IN_TURN
@@ -33,7 +33,7 @@ def nbytes(tree):
 
 
 def resolved(experiment, *overrides):
-    return resolve(configs.load(experiment, list(overrides)))
+    return resolve(configs.load_config(experiment, list(overrides)))
 
 
 def memory_of(experiment):
@@ -172,11 +172,11 @@ def test_quick_to_compile_is_analysed_as_the_default_is():
 
 def test_what_was_measured_counts_for_its_kind_network_batch_and_input(monkeypatch):
     monkeypatch.setattr(throughput, "cores", lambda: 2)  # as those had
-    files, asked = results_in(verdicts.RESULTS), configs.load("lenet5_mnist", [])
+    files, asked = list_results(verdicts.RESULTS), configs.load_config("lenet5_mnist", [])
     cpu = H100._replace(name="cpu", called="cpu")
 
     def alike(*overrides):
-        config = json.loads(configs.load("lenet5_mnist", list(overrides)).to_json())
+        config = json.loads(configs.load_config("lenet5_mnist", list(overrides)).to_json())
         return [m.file for m in throughput.measured(files, config, 416_520, cpu) if m.alike]
 
     assert alike() == ["results/mnist/lenet5.json"]

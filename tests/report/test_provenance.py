@@ -38,7 +38,7 @@ def run(seed, *parts, seconds=60.0, error=0.1):
 
 def test_a_merged_result_keeps_what_made_each_seed():
     runs = [run(0, part(0, "aaa")), run(1, part(0, "aaa"), part(4, "bbb", cpus=1), seconds=70.0)]
-    made = grid.merged(runs)["made"]
+    made = grid.concat_seeds(runs)["made"]
     assert made["config"]["seeds"] == 2
     assert [(s["seed"], s["seconds"], s["git_commit"], s["cpus"]) for s in made["by_seed"]] == [
         (0, 60.0, "aaa", 2),
@@ -48,7 +48,7 @@ def test_a_merged_result_keeps_what_made_each_seed():
     assert made["python"] == "3.11.2" and made["command"] == ["launch.py", "train"]
     assert not {"git_commit", "cpus", "parts"} & made.keys()  # which they have not alike
     assert provenance.commits(made) == ["aaa", "bbb"]
-    assert grid.merged([runs[0]])["made"]["git_commit"] == "aaa"
+    assert grid.concat_seeds([runs[0]])["made"]["git_commit"] == "aaa"
 
 
 def test_commits_and_versions_are_those_of_all_parts():

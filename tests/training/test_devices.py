@@ -76,7 +76,7 @@ def compiled_step(*more):
     from cnn_archs.training.seeds import IN_TURN
 
     overrides = ["log_every=1", f"steps={STEPS}", "seed=3", *more]
-    run = assemble(Part(resolve(config.load("lenet5_digits", overrides))), axis=IN_TURN)
+    run = assemble(Part(resolve(config.load_config("lenet5_digits", overrides))), axis=IN_TURN)
     data = run.data["train"]
     index = np.zeros(32, np.int32)
     step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
@@ -92,7 +92,7 @@ def chosen_together():
     from cnn_archs.training.build import Part, assemble
 
     jax.default_backend = lambda: "gpu"
-    return assemble(Part(resolve(config.load("lenet5_digits", ["seeds=2"])))).axis.vmapped
+    return assemble(Part(resolve(config.load_config("lenet5_digits", ["seeds=2"])))).axis.vmapped
 
 
 def train():

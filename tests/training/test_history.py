@@ -21,10 +21,10 @@ SAID = "on this run is made otherwise than before"
 @pytest.fixture
 def train(tmp_path, monkeypatch, capfd):
     """train(steps, made otherwise) -> (the parts in its result, what it said of them)."""
-    environment = loop.environment
+    environment = loop.describe_environment
 
     def run(steps, **otherwise):
-        monkeypatch.setattr(loop, "environment", lambda: {**environment(), **otherwise})
+        monkeypatch.setattr(loop, "describe_environment", lambda: {**environment(), **otherwise})
         flags = (f"--workdir={tmp_path}/run", f"--config.steps={steps}")
         assert cli.main(["train", *MLP, *flags]) == 0
         said = [line for line in capfd.readouterr().err.splitlines() if SAID in line]

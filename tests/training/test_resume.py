@@ -83,7 +83,7 @@ def train(workdir: Path, network: str, *more: str) -> int:
 def configured(*more: str) -> Any:
     """The experiment of the run of the network mlp."""
     overrides = [f.removeprefix("--config.") for f in flags("mlp")]
-    return resolve(config.load("lenet5_digits", [*overrides, *more]))
+    return resolve(config.load_config("lenet5_digits", [*overrides, *more]))
 
 
 def saved_steps(workdir: Path) -> list[int]:
@@ -344,8 +344,8 @@ def test_no_split_is_evaluated_twice_at_a_step(tmp_path, monkeypatch):
         counted.append(data.examples)
         return original(step, variables, data, *more)
 
-    original = trainer.count
-    monkeypatch.setattr(trainer, "count", count)
+    original = trainer.sum_metrics
+    monkeypatch.setattr(trainer, "sum_metrics", count)
     loop.train(configured("steps=3", "eval_batch_size=360"), tmp_path)
     assert sorted(counted) == [360, 1437]  # test, of the log and of the result; train
 
@@ -353,7 +353,7 @@ def test_no_split_is_evaluated_twice_at_a_step(tmp_path, monkeypatch):
 def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_path):
     more = [f.removeprefix("--config.") for f in NETWORKS["lenet5_1998"]]
     few = ("data.batch_size=360", "steps=9", "optimizer.samples=5")  # an epoch is 3.99 steps
-    r = assemble(Part(resolve(config.load("lenet5_digits", [*more, *few]))))
+    r = assemble(Part(resolve(config.load_config("lenet5_digits", [*more, *few]))))
     while r.step < 6:
         if r.step in (3, 4, 5):
             r.save(Checkpoints(tmp_path / str(r.step)))
@@ -372,7 +372,7 @@ def test_a_residual_net_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
     options = [*more, "model.bn_group=16", "steps=6"]
 
     def assembled() -> trainer.Run:
-        return assemble(Part(resolve(config.load("lenet5_digits", options))))
+        return assemble(Part(resolve(config.load_config("lenet5_digits", options))))
 
     first, second = assembled(), assembled()
     while first.step < 6:

@@ -119,7 +119,7 @@ def test_filters_of_a_dense_layer_cover_the_image(many_outputs, drawn):
 def test_outputs_without_a_class_have_names(many_outputs, workdir, tmp_path, capsys):
     Image.new("L", (32, 32), 200).save(tmp_path / "a.png")
     for run, last in ((many_outputs, "class 39"), (workdir, "9")):
-        names = pictures.opened(run).names
+        names = pictures.load_predictor(run).class_names
         assert names[:10] == tuple("0123456789") and names[-1] == last
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from cnn_archs import config as configs
 from cnn_archs.data.transforms import crops
 from cnn_archs.evaluate import views as protocols
-from cnn_archs.experiment import Outline, crop_of, outline
+from cnn_archs.experiment import ExperimentSettings, make_crop, resolve_settings
 from cnn_archs.optim import schedules
 
 
@@ -21,13 +21,13 @@ from cnn_archs.optim import schedules
 def config(experiment: str) -> Any:
     """The config, complete and locked."""
     name, *overrides = experiment.split()
-    return configs.load(name, [o.removeprefix("--config.") for o in overrides])
+    return configs.load_config(name, [o.removeprefix("--config.") for o in overrides])
 
 
 @functools.cache
-def outlined(experiment: str) -> Outline:
+def outlined(experiment: str) -> ExperimentSettings:
     """The outline of the config."""
-    return outline(config(experiment))
+    return resolve_settings(config(experiment))
 
 
 def setting(experiment: str, key: str) -> Any:
@@ -80,13 +80,13 @@ def epochs(experiment: str, images: int) -> float:
 
 def passes(experiment: str, protocol: str) -> tuple[list[protocols.Pass], crops.Size]:
     found = outlined(experiment)
-    crop = crop_of(config(experiment), found.image_shape)
-    return protocols.passes(protocol, crop, found.test_scales), crop.out
+    crop = make_crop(config(experiment), found.image_shape)
+    return protocols.protocol_passes(protocol, crop, found.test_scales), crop.out
 
 
 def views(experiment: str, protocol: str) -> int:
     """How many views of an image a test protocol shows the experiment's network."""
-    return protocols.count(*passes(experiment, protocol))
+    return protocols.count_views(*passes(experiment, protocol))
 
 
 def scales(experiment: str, protocol: str) -> list[int]:

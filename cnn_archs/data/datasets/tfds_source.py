@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnn_archs.data.corruption import damage_error, data_errors
-from cnn_archs.errors import ConfigError, DataError, nearest
+from cnn_archs.errors import ConfigError, DataError, closest_word
 
 NOT_OF_TFDS = ("digits", "shapes", "image_folder")  # those that are not tfds'
 TEST_SPLITS = ("test", "validation", "val")
@@ -36,7 +36,9 @@ def open_builder(name: str, data_dir: str) -> Any:
         return tfds.builder(name, data_dir=str(where), file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError:
         refuse_half_prepared(name, where)
-        near = nearest(name, [*NOT_OF_TFDS, *tfds.list_builders(with_community_datasets=False)])
+        near = closest_word(
+            name, [*NOT_OF_TFDS, *tfds.list_builders(with_community_datasets=False)]
+        )
         hint = f"; did you mean {near!r}?" if near else ""
         raise ConfigError(f"data.name: there is no dataset {name!r}{hint}") from None
     except Exception as e:

@@ -17,6 +17,7 @@ import numpy as np
 import simplejpeg
 from PIL import BmpImagePlugin, GifImagePlugin, Image, PngImagePlugin, WebPImagePlugin
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.corruption import damage_error, data_errors
 from cnn_archs.data.transforms.crops import Box
 
@@ -52,7 +53,7 @@ class JpegImage:
 
     def size_arguments(self, factor: int) -> dict[str, int]:
         """What asks simplejpeg for exactly 1/factor: the smallest size that is not below it."""
-        height, width = -(-self.height // factor), -(-self.width // factor)
+        height, width = ceil_div(self.height, factor), ceil_div(self.width, factor)
         return {"min_height": height, "min_width": width, "min_factor": factor}
 
 

@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from cnn_archs.arithmetic import ceil_div
+
 
 @lru_cache(maxsize=16)  # 5 MB each for ImageNet; two for each seed are in use at once
 def permutation(examples: int, seed: int, epoch: int) -> np.ndarray:
@@ -33,6 +35,6 @@ def batch_indices(examples: int, seed: int, step: int, steps: int, batch_size: i
 
 def evaluation_indices(examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """All examples once, in order: index i32[K, B], and mask bool[K, B], False for padding."""
-    count = -(-examples // batch_size)
+    count = ceil_div(examples, batch_size)
     position = np.arange(count * batch_size).reshape(count, batch_size)
     return np.minimum(position, examples - 1).astype(np.int32), position < examples

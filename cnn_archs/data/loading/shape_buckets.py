@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.loading.decode import Region
 from cnn_archs.data.loading.streaming import CHUNK, Streamed
 from cnn_archs.data.loading.threads import run_in_order
@@ -92,7 +93,7 @@ def bucketed_batches(
     images of a shape are left; the last one of each shape is filled up.
     """
     waiting: dict[Size, list[DecodedExample]] = defaultdict(list)
-    ahead = -(-rows(fit(1, 1)[1], data.examples) // CHUNK)
+    ahead = ceil_div(rows(fit(1, 1)[1], data.examples), CHUNK)
     with closing(decode_examples(data, fit, ahead)) as examples:
         for example in examples:
             shape = pad_shape(example.image.shape[:2], multiple)
@@ -105,7 +106,7 @@ def bucketed_batches(
 
 def pad_shape(size: Size, multiple: int) -> Size:
     """`size` with the longer side rounded up to a multiple; that of a square stays."""
-    height, width = (-(-n // multiple) * multiple if n > min(size) else n for n in size)
+    height, width = (ceil_div(n, multiple) * multiple if n > min(size) else n for n in size)
     return height, width
 
 
@@ -136,7 +137,7 @@ def decode_examples(
         piece = range(k * CHUNK, min((k + 1) * CHUNK, data.examples))
         done[k] = [decode_example(data, fit, example) for example in piece]
 
-    pieces = -(-data.examples // CHUNK)
+    pieces = ceil_div(data.examples, CHUNK)
     with closing(run_in_order(work, pieces, data.threads, ahead)) as ready:
         for k, _ in enumerate(ready):
             yield from (example for example in done.pop(k) if example)

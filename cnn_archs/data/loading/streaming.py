@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.datasets.sources import Records
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.decode import Region
@@ -161,7 +162,7 @@ class Streamed:
             index = np.minimum(position, self.examples - 1)
             return Batch(index, position < self.examples, self.crop.host_size, None, position)
 
-        filled = self.filled_batches(opened, len(read), -(-self.examples // batch_size))
+        filled = self.filled_batches(opened, len(read), ceil_div(self.examples, batch_size))
         return prefetch(filled, lambda batch: put((batch.images, batch.labels, batch.mask)))
 
     def open_batch(self, seed: int, step: int, batch_size: int, rows: np.ndarray) -> Batch:
@@ -174,7 +175,7 @@ class Streamed:
         self, opened: Callable[[int], Batch], rows: int, steps: int
     ) -> Generator[Batch, None, None]:
         """opened(0), ..., opened(steps - 1), each filled by the threads, a piece by each."""
-        pieces = -(-rows // CHUNK)
+        pieces = ceil_div(rows, CHUNK)
         under_way: dict[int, Batch] = {}
         lock = threading.Lock()
 

@@ -10,10 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.loading import decode, threads
 from cnn_archs.errors import DataError, first_line
-from cnn_archs.runtime.files import atomic
+from cnn_archs.runtime.files import atomic_write
 
 READERS = 16  # threads, which mostly wait: the pictures of a shard lie all over an archive
 PICTURES_AHEAD = 32  # pictures
@@ -101,7 +102,7 @@ def serialized_size(picture: Picture) -> int:
 
 def varint_size(value: int) -> int:
     """The bytes that protobuf takes for a number that is not negative: 7 bits each."""
-    return max(1, -(-value.bit_length() // 7))
+    return max(1, ceil_div(value.bit_length(), 7))
 
 
 class Shard(NamedTuple):
@@ -164,7 +165,7 @@ def write_shard(folder: Path, shard: Shard, tick: OnProgress) -> None:
 
     path = folder / shard.name
     try:
-        with atomic(path) as part:
+        with atomic_write(path) as part:
             writer = ArrayRecordWriter(str(part), "group_size:1")
             try:
                 with closing(read_ahead(shard.pictures)) as pictures:
