@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.crops import Size
+from cnn_archs.data.transforms.boxes import Box, Size, resize_box
 from cnn_archs.data.transforms.preprocess import Preprocessor
 
 
@@ -28,7 +27,7 @@ def compile_view_cutter(
     @partial(jax.jit, static_argnums=(4, 5), out_shardings=split)
     def cut(images, corners, sizes, mirrored, region, out):
         x = slice_at_corners(images, corners, region).astype(jnp.float32)
-        x = crops.resize_box(x, crops.Box(0.0, 0.0, *map(float, region)), out)
+        x = resize_box(x, Box(0.0, 0.0, *map(float, region)), out)
         if mean is not None:
             x = x - mean_under_views(mean, corners, sizes, region, out)
         x = jnp.where(mirrored, x[:, :, ::-1], x)

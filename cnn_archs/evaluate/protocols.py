@@ -21,8 +21,7 @@ from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler, shape_buckets
 from cnn_archs.data.loading.shape_buckets import BucketedBatch, ResizeRule
 from cnn_archs.data.loading.streaming import Streamed
-from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.crops import Size
+from cnn_archs.data.transforms.boxes import Size, resize_box
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.errors import ConfigError, first_line
 from cnn_archs.evaluate.crop_views import compile_view_cutter
@@ -151,7 +150,7 @@ def in_memory_batches(
         x = images[index].astype(jnp.float32)
         if inputs.mean != "none":
             x = x - jnp.asarray(statistics["mean"])[None]
-        return crops.resize_box(x, box, size)
+        return resize_box(x, box, size)
 
     images = jax.device_put(data.images, everything)
     for index, mask in zip(

@@ -10,7 +10,8 @@ from functools import partial
 from typing import NamedTuple
 
 from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.crops import Crop, Size, center_offset
+from cnn_archs.data.transforms.boxes import Size, center_offset
+from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import ConfigError
 
 GRID_SIDE = 5  # crops along each side

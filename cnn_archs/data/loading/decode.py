@@ -19,7 +19,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, PngImagePlugin, WebPImage
 
 from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.corruption import damage_error, data_errors
-from cnn_archs.data.transforms.crops import Box
+from cnn_archs.data.transforms.boxes import Box
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
 MAX_PIXELS_PER_BYTE = 256  # a large image of more than so many is a bomb; JPEG reaches 60

@@ -15,14 +15,14 @@ from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.loading.decode import Region
 from cnn_archs.data.loading.streaming import CHUNK, Streamed
 from cnn_archs.data.loading.threads import run_in_order
-from cnn_archs.data.transforms.crops import (
+from cnn_archs.data.transforms.boxes import (
     Box,
-    Crop,
     Size,
-    box_of_part,
+    box_before_resize,
     center_offset,
     size_with_shorter_side,
 )
+from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import DataError
 
 ResizeRule = Callable[[int, int], tuple[Box, Size]]
@@ -79,7 +79,7 @@ def trimmed_resize(scale: int, multiple: int) -> ResizeRule:
         to = size_with_shorter_side(height, width, scale)
         out = (longest(to[0]), longest(to[1]))
         corner = (center_offset(to[0], out[0]), center_offset(to[1], out[1]))
-        return box_of_part(height, width, to, corner, out), out
+        return box_before_resize(height, width, to, corner, out), out
 
     return fit
 

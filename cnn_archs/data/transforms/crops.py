@@ -1,45 +1,44 @@
-"""How an image comes to the size that a network sees; one class for each of the papers' ways.
+"""Crops: how an image gets the size that a network sees, one class for each paper's method.
 
-Part of it is done where images are decoded (`on_host`), the rest on the device (`on_device`); of
-images that are in device memory, all of it there (`resident`). Resizing is bilinear and, where it
-makes smaller, antialiased: a triangle filter, as PIL's. What is just outside a region, inside the
-image, takes part. Images are f32[N, H, W, C]; on the device all of this can be jitted.
+An image that is streamed is cropped in two steps: the host resizes a region of it (`host_box`),
+and the device finishes the batch (`finish_on_device`). Images in device memory are cropped there
+altogether (`crop_on_device`). Images on the device are f32[N, H, W, C]; all of that can be jitted.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_archs.data.transforms.boxes import (
+    Box,
+    Size,
+    box_before_resize,
+    center_offset,
+    central_box,
+    random_below,
+    resize_box,
+    size_with_shorter_side,
+)
 from cnn_archs.errors import ConfigError
 
-Size = tuple[int, int]  # height, width
-REGION_TRIES = 10  # of a region that fits into the image, before the largest central one is taken
-FITS = ", what the network sees"
-
-
-class Box(NamedTuple):
-    """A region of an image, in its pixels: edges, not centers. Floats, or arrays with no axes."""
-
-    top: Any
-    left: Any
-    height: Any
-    width: Any
+REGION_TRIES = 10  # random regions tried by InceptionCrop before it takes the largest central one
+NETWORK_SEES = ", what the network sees"
 
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """The whole image, warped to `out` where its size is another.
+    """Takes the whole image, and warps it to `out` if it has another size.
 
-    out: the size that the network sees, before a border is added.
+    out: the size that the network sees, without the border that is padded in the end.
     """
 
     out: Size
-    draws: ClassVar[int] = 0  # random numbers that `training` takes
+    draws: ClassVar[int] = 0  # random numbers that `training_box` takes
 
     @property
     def host_size(self) -> Size:
@@ -47,43 +46,52 @@ class Crop:
         return self.out
 
     def evaluation_box(self, height: int, width: int) -> Box:
-        """The region, of an image of height x width, that becomes `host_size` in evaluation."""
+        """Return the region of a height x width image that is evaluated, resized to `host_size`."""
         return Box(0.0, 0.0, float(height), float(width))
 
     def training_box(self, u: Any, height: int, width: int) -> Box:
-        """The same in training. u: `draws` numbers uniform in [0, 1), an array of numpy or jax."""
+        """Return the region that is trained on, chosen by random numbers.
+
+        u: `draws` numbers uniform in [0, 1), an array of numpy or jax.
+        """
         return self.evaluation_box(height, width)
 
     def host_box(self, height: int, width: int, rng: np.random.Generator | None) -> Box:
-        """The region that is to be resized to `host_size`; without `rng`, that of evaluation."""
+        """Return the region that the host resizes to `host_size`; without `rng`, for evaluation."""
         if rng is None:
             return self.evaluation_box(height, width)
         return Box(*map(float, self.training_box(rng.random(self.draws), height, width)))
 
     def finish_on_device(self, key: jax.Array | None, images: jax.Array) -> jax.Array:
-        """The rest: f32[N, *host_size, C] -> f32[N, *out, C]; without a key, as in evaluation."""
+        """Crop what the host has resized: f32[N, *host_size, C] -> f32[N, *out, C].
+
+        Without a key the images are cropped for evaluation.
+        """
         return images
 
     def crop_on_device(self, key: jax.Array | None, images: jax.Array) -> jax.Array:
-        """All of it: f32[N, H, W, C] -> f32[N, *out, C]; without a key, as in evaluation."""
+        """Crop whole images: f32[N, H, W, C] -> f32[N, *out, C].
+
+        Without a key the images are cropped for evaluation.
+        """
         n, height, width, _ = images.shape
         if key is None or not self.draws:
             same = resize_box(images, self.evaluation_box(height, width), self.host_size)
             return self.finish_on_device(key, same)
-        of_boxes, of_device = jax.random.split(key)
+        box_key, device_key = jax.random.split(key)
 
-        def one(u: jax.Array, image: jax.Array) -> jax.Array:
+        def resize_one(u: jax.Array, image: jax.Array) -> jax.Array:
             return resize_box(image, self.training_box(u, height, width), self.host_size)
 
-        u = jax.random.uniform(of_boxes, (n, self.draws))
-        return self.finish_on_device(of_device, jax.vmap(one)(u, images))
+        u = jax.random.uniform(box_key, (n, self.draws))
+        return self.finish_on_device(device_key, jax.vmap(resize_one)(u, images))
 
 
 @dataclasses.dataclass(frozen=True)
 class PadCrop(Crop):
-    """He et al. 2015, section 4.2: `pixels` zeros on each side, a random part of the old size.
+    """Pads with zeros and takes a random part of the old size (He et al. 2015, section 4.2).
 
-    Evaluation: the image as it is.
+    pixels: zeros on each side. The evaluated image is not changed.
     """
 
     pixels: int
@@ -100,17 +108,19 @@ class PadCrop(Crop):
 
 @dataclasses.dataclass(frozen=True)
 class SquareCrop(Crop):
-    """AlexNet, section 2: side x side from the middle of an image whose shorter side is `side`.
+    """Cuts a random part out of a central square (AlexNet, section 2).
 
-    Of that the device takes a random part, in evaluation the central one. resize: `shorter`, or
-    `warp`, by which the whole image becomes side x side (Caffe's convert_imageset).
+    The host delivers side x side pixels; the device takes a random part of them, for evaluation
+    the central part. resize: with `shorter`, the image is resized to shorter side `side` and its
+    central square is taken; with `warp`, the whole image is warped to the square (Caffe's
+    convert_imageset).
     """
 
     side: int
     resize: str
 
     def __post_init__(self) -> None:
-        check_at_least("side", self.side, max(self.out), FITS)
+        check_at_least("side", self.side, max(self.out), NETWORK_SEES)
         if self.resize not in ("shorter", "warp"):
             raise ConfigError(f"crop.resize={self.resize}: must be shorter or warp")
 
@@ -132,10 +142,10 @@ class SquareCrop(Crop):
 
 @dataclasses.dataclass(frozen=True)
 class ShorterSideCrop(Crop):
-    """VGG, section 3.1; ResNet, section 3.4: a random part of an image with shorter side S.
+    """Cuts a random part out of an image with a random shorter side S (VGG 3.1, ResNet 3.4).
 
-    S: a whole number uniform in [smallest, largest]; the part is at whole pixels of the resized
-    image. Evaluation: the central part of one with shorter side `evaluate`.
+    S is an integer uniform in [smallest, largest]; the part lies at whole pixels of the resized
+    image. For evaluation the image gets shorter side `evaluate`, and its central part is taken.
     """
 
     smallest: int
@@ -144,9 +154,9 @@ class ShorterSideCrop(Crop):
     draws: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
-        check_at_least("smallest", self.smallest, max(self.out), FITS)
+        check_at_least("smallest", self.smallest, max(self.out), NETWORK_SEES)
         check_at_least("largest", self.largest, self.smallest, ", crop.smallest")
-        check_at_least("evaluate", self.evaluate, max(self.out), FITS)
+        check_at_least("evaluate", self.evaluate, max(self.out), NETWORK_SEES)
 
     def evaluation_box(self, height: int, width: int) -> Box:
         return central_box(height, width, self.evaluate, self.out)
@@ -155,17 +165,17 @@ class ShorterSideCrop(Crop):
         shorter = self.smallest + random_below(u[0], self.largest - self.smallest + 1)
         h, w = size_with_shorter_side(height, width, shorter)
         top, left = random_below(u[1], h - self.out[0] + 1), random_below(u[2], w - self.out[1] + 1)
-        return box_of_part(height, width, (h, w), (top, left), self.out)
+        return box_before_resize(height, width, (h, w), (top, left), self.out)
 
 
 @dataclasses.dataclass(frozen=True)
 class InceptionCrop(Crop):
-    """GoogLeNet, section 6: a region of random area and aspect ratio, at a random place.
+    """Takes a region of random area and aspect ratio, at a random place (GoogLeNet, section 6).
 
-    area: range of its fraction of the image's area, uniform; aspect: range of width / height, its
-    logarithm uniform. Of 10 tries the first that fits into the image, else the largest central
-    region whose aspect ratio is in the range; as torchvision's RandomResizedCrop. Evaluation: as
-    of ShorterSide.
+    area: range of the region's fraction of the image's area, drawn uniformly. aspect: range of
+    width / height, whose logarithm is drawn uniformly. The first of 10 random regions that fits
+    into the image is taken; if none fits, the largest central region whose aspect ratio is in the
+    range. torchvision's RandomResizedCrop does the same. For evaluation see ShorterSideCrop.
     """
 
     area: tuple[float, float]
@@ -178,13 +188,16 @@ class InceptionCrop(Crop):
             raise ConfigError(f"crop.area={self.area}: smallest, largest, above 0 and at most 1")
         if not (len(self.aspect) == 2 and 0 < self.aspect[0] <= self.aspect[1]):
             raise ConfigError(f"crop.aspect={self.aspect}: smallest, largest, above 0")
-        check_at_least("evaluate", self.evaluate, max(self.out), FITS)
+        check_at_least("evaluate", self.evaluate, max(self.out), NETWORK_SEES)
 
     def evaluation_box(self, height: int, width: int) -> Box:
         return central_box(height, width, self.evaluate, self.out)
 
     def host_box(self, height: int, width: int, rng: np.random.Generator | None) -> Box:
-        """As `training`, one try after the other: of single numbers that is 5 times as quick."""
+        """Return what `training_box` returns, one try after the other.
+
+        For scalars that is 5 times as fast as computing all tries with arrays.
+        """
         if rng is None:
             return self.evaluation_box(height, width)
         *u, down, right = rng.random(self.draws).tolist()
@@ -200,7 +213,7 @@ class InceptionCrop(Crop):
         return Box(float((height - h) // 2), float((width - w) // 2), float(h), float(w))
 
     def largest(self, height: int, width: int) -> Size:
-        """Of the regions whose aspect ratio is in the range."""
+        """Return the size of the largest region whose aspect ratio is in the range."""
         low, high = self.aspect
         return min(height, round(width / low)), min(width, round(height * high))
 
@@ -229,70 +242,18 @@ CROPS: dict[str, Callable[..., Crop]] = {
 
 
 def create(name: str, out: Size, **knobs: Any) -> Crop:
-    """The crop `name` to `out`; ConfigError for a knob that is out of its range."""
+    """Return the crop `name` to size `out`. Raises ConfigError if a knob is out of its range."""
     return CROPS[name](out=out, **knobs)
 
 
 def check_at_least(knob: str, value: int, least: int, why: str) -> None:
+    """Raise ConfigError if `value` of the knob is below `least`; `why` ends the message."""
     if value < least:
         raise ConfigError(f"crop.{knob}={value}: must be at least {least}{why}")
 
 
-def random_below(u: Any, count: Any) -> Any:
-    """The whole number in [0, count) that u in [0, 1) stands for: i32."""
-    return (u * count).astype("int32")
-
-
-def center_offset(of: int, size: int) -> int:
-    """Where the central `size` pixels begin, a half rounded to even as by torchvision."""
-    return round((of - size) / 2)
-
-
-def size_with_shorter_side(height: int, width: int, shorter: Any) -> tuple[Any, Any]:
-    """The size with that shorter side; the longer one is rounded down, as by torchvision."""
-    if height < width:
-        return shorter, shorter * width // height
-    return shorter * height // width, shorter
-
-
-def box_of_part(
-    height: int, width: int, to: tuple[Any, Any], corner: tuple[Any, Any], out: Size
-) -> Box:
-    """The region, of height x width, that is `out` at `corner` once all of it is resized to `to`.
-
-    Resizing this region to `out` gives what resizing all, then cutting, gives.
-    """
-    y, x = height / to[0], width / to[1]
-    return Box(corner[0] * y, corner[1] * x, out[0] * y, out[1] * x)
-
-
-def central_box(height: int, width: int, shorter: int, out: Size) -> Box:
-    """The region that is the central `out` once the shorter side is resized to `shorter`."""
-    h, w = size_with_shorter_side(height, width, shorter)
-    return box_of_part(
-        height, width, (h, w), (center_offset(h, out[0]), center_offset(w, out[1])), out
-    )
-
-
-def resize_box(images: jax.Array, box: Box, out: Size) -> jax.Array:
-    """The region `box` of f32[..., H, W, C] images -> f32[..., *out, C]."""
-    *batch, height, width, channels = images.shape
-    is_static = isinstance(box.height, float)
-    if is_static and box == (0, 0, height, width) and out == (height, width):
-        return images
-    y, x = out[0] / box.height, out[1] / box.width
-    return jax.image.scale_and_translate(
-        images,
-        (*batch, *out, channels),
-        (len(batch), len(batch) + 1),
-        jnp.stack([jnp.float32(y), jnp.float32(x)]),
-        jnp.stack([jnp.float32(-box.top * y), jnp.float32(-box.left * x)]),
-        method="triangle",
-    )
-
-
 def random_crop(key: jax.Array, images: jax.Array, out: Size) -> jax.Array:
-    """Of each of f32[N, H, W, C] a part at whole pixels, all places alike: f32[N, *out, C]."""
+    """Cut a part out of each image, at random whole pixels: f32[N, H, W, C] -> f32[N, *out, C]."""
     n, height, width, channels = images.shape
     last = jnp.array([height - out[0], width - out[1]])
     corners = jax.random.randint(key, (n, 2), 0, last[None] + 1)
@@ -304,6 +265,6 @@ def random_crop(key: jax.Array, images: jax.Array, out: Size) -> jax.Array:
 
 
 def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Left and right exchanged in half of the images, at random."""
+    """Mirror each image f32[H, W, C] of the batch left to right with probability 1/2."""
     chosen = jax.random.bernoulli(key, 0.5, (len(images),))
     return jnp.where(chosen[:, None, None, None], images[:, :, ::-1], images)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cnn_archs.data.loading import decode
 from cnn_archs.data.loading.decode import decode_and_crop
-from cnn_archs.data.transforms.crops import Box
+from cnn_archs.data.transforms.boxes import Box
 from cnn_archs.errors import DataError
 
 BILINEAR = Image.Resampling.BILINEAR

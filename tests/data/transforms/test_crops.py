@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import stats
 
 from cnn_archs.data.transforms import crops
+from cnn_archs.data.transforms.boxes import Box, resize_box
 from cnn_archs.errors import ConfigError
 
 OUT = (24, 20)
@@ -54,7 +55,7 @@ def test_evaluation_on_the_device_is_pillow_s_and_no_chance(name):
 def test_a_random_region_is_resized_on_the_device_as_by_pillow(name, size):
     crop = crops.create(name, OUT, **KNOBS[name])
     image = RANDOM.integers(0, 256, (*size, 3), dtype=np.uint8)
-    resized = jax.jit(lambda image, box: crops.resize_box(image, crops.Box(*box), OUT))
+    resized = jax.jit(lambda image, box: resize_box(image, Box(*box), OUT))
     for seed in range(10):
         box = crop.host_box(*size, np.random.default_rng(seed))
         out = resized(as_float(image), tuple(map(jnp.float32, box)))
