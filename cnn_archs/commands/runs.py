@@ -220,7 +220,7 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     found: list[tuple[str, str]] = []
     for f in arguments.images:
-        found += image_folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
+        found += image_folder.list_unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
     run = predict.load_predictor(require_workdir(arguments))
     predictions = predict.predict_files(run, [Path(path) for _, path in found])
     if arguments.sheet:
