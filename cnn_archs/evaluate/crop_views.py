@@ -9,19 +9,18 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.crops import Size
-from cnn_archs.data.transforms.preprocess import Inputs
+from cnn_archs.data.transforms.boxes import Box, Size, resize_box
+from cnn_archs.data.transforms.preprocess import Preprocessor
 
 
 def compile_view_cutter(
-    inputs: Inputs, statistics: dict[str, Any], centered: bool, mesh: Mesh
+    inputs: Preprocessor, statistics: dict[str, Any], centered: bool, mesh: Mesh
 ) -> Callable[..., jax.Array]:
     """Return the jitted function cut(images, corners, sizes, mirrored, region, out).
 
     It cuts one view out of each image [B, H, W, C]: the part of size `region` whose upper left
     corner is `corners` i32[B, 2], resized to `out`, mirrored if `mirrored`. The result is the
-    network's input f32[B, *out, C]. sizes i32[B, 2]: see `Canvases`. centered: the mean of the
+    network's input f32[B, *out, C]. sizes i32[B, 2]: see `BucketedBatch`. centered: the mean of the
     training images has been subtracted already; otherwise `cut` subtracts it.
     """
     mean = None if centered or inputs.mean == "none" else jnp.asarray(statistics["mean"])
@@ -30,7 +29,7 @@ def compile_view_cutter(
     @partial(jax.jit, static_argnums=(4, 5), out_shardings=split)
     def cut(images, corners, sizes, mirrored, region, out):
         x = slice_at_corners(images, corners, region).astype(jnp.float32)
-        x = crops.resized(x, crops.Box(0.0, 0.0, *map(float, region)), out)
+        x = resize_box(x, Box(0.0, 0.0, *map(float, region)), out)
         if mean is not None:
             x = x - mean_under_views(mean, corners, sizes, region, out)
         x = jnp.where(mirrored, x[:, :, ::-1], x)

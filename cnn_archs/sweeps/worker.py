@@ -64,8 +64,8 @@ def train_cells(cells: list[Mapping[str, Any]]) -> None:
     for cell in cells:
         if Path(cell["workdir"]) in trained:
             workdir = Path(cell["workdir"])
-            learning_curves.write_png(workdir)
-            pictures.first_filters(workdir)
+            learning_curves.write_curves_png(workdir)
+            pictures.write_filters(workdir)
             for name in cell["after"]:
                 RunDir(workdir).write_evaluation(name, find_evaluation(name)(workdir))
     if broken:

@@ -241,7 +241,7 @@ def test_cells_and_seeds_are_trained_as_they_are_named_and_none_twice(file, stub
     scheduler.train_sweep(file, folder, seeds=1)  # nothing is missing, and nothing is taken away
     assert len(calls(folder)) == 7
     assert seeds_of(folder) == {"wide": [0, 1, 2], "fast": [0], "slow": [0, 1, 2]}
-    (shown,) = read_runs.collect([folder])
+    (shown,) = read_runs.read_collections([folder])
     assert {c.name: c.seeds for c in shown.cells} == seeds_of(folder)
     assert scheduler.train_sweep(file, folder)["fast"]["seeds"] == [
         0,
