@@ -123,8 +123,8 @@ def test_images_of_any_size_and_held_out_ones(folders, document_of):
     [
         ("ten_crops", "did you mean 'ten_crop'?"),
         ("grid", "did you mean 'grid_"),
-        ("dense", "takes no images of 37x74 (its dense layers are for one size); ten_crop"),
-        ("dense+grid_150", "takes no images of 32x64"),
+        ("dense", "cannot take images of 37x74 (its dense layers fix the image size); ten_crop"),
+        ("dense+grid_150", "cannot take images of 32x64"),
     ],
 )
 def test_protocols_that_cannot_be(mlp, error_of, protocol, said):
@@ -153,7 +153,7 @@ def test_networks_that_tell_other_classes_apart_are_no_ensemble(
     assert cli.main(["train", f"--workdir={tmp_path}", *QUICK, *data, *more]) == 0
     assert document_of("evaluate", f"--workdir={tmp_path}")["test"]["examples"] == 6
     error = error_of(2, "evaluate", f"--workdir={folders[0]},{tmp_path}")
-    assert "number of classes" in error and "is 2, of" in error and error.endswith(" 7")
+    assert "number of classes" in error and "has 2, " in error and error.endswith(" 7")
 
 
 def test_runs_that_held_out_other_images_are_no_ensemble_on_the_rest(folders, tmp_path, error_of):

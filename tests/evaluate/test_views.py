@@ -139,7 +139,7 @@ def test_scales(experiment, one, three, several, googlenet):
 def test_three_scales_of_the_config_are_for_crops_too():
     crop, _ = crop_of("resnet_imagenet:50")
     found = views.choose_scales(crop, (256, 384, 512))
-    assert found.three == found.several == (256, 384, 512)
+    assert found.three == found.multiple == (256, 384, 512)
 
 
 def test_ten_crops_of_a_warped_image_are_of_all_of_it():

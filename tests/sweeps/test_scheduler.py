@@ -174,7 +174,7 @@ def test_seeds_and_rates_of_one_network_go_together(file, tmp_path):
     ("text", "message"),
     [
         ("", "no function get_sweep"),
-        ("def get_sweep(): return dict(title='t', seeds=1)", "says no cells"),
+        ("def get_sweep(): return dict(title='t', seeds=1)", "does not define cells"),
         (
             "def get_sweep(): return dict(title='t', seeds=1, cells={'a': ['lenet4']})",
             "cell a: --config: no experiment 'lenet4'; did you mean 'lenet5",
