@@ -143,13 +143,13 @@ def test_no_train_part(tmp_path):
 
 def test_an_empty_folder(tmp_path):
     (tmp_path / "train").mkdir()
-    assert "neither folders, one a class, nor images" in complaint(tmp_path, DataError)
+    assert "neither folders of classes nor images" in complaint(tmp_path, DataError)
 
 
 @BOTH
 def test_one_class_only(tmp_path, layout):
     layout(tmp_path, {"cat": 3})
-    assert "one class only, cat" in complaint(tmp_path, DataError)
+    assert "only one class, cat" in complaint(tmp_path, DataError)
 
 
 def test_a_class_without_images(tmp_path):
@@ -167,7 +167,7 @@ def test_no_images_at_all(tmp_path):
 def test_a_name_that_tells_no_class(tmp_path):
     kaggles(tmp_path, {"cat": 3, "dog": 3})
     put(tmp_path / "train" / "17.jpg")
-    assert "of which class is" in complaint(tmp_path, DataError)
+    assert "is unknown: name it CLASS.NUMBER" in complaint(tmp_path, DataError)
 
 
 def test_both_layouts_at_once(tmp_path):

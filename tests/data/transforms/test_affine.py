@@ -8,7 +8,7 @@ from scipy import ndimage, stats
 
 from cnn_archs.data.transforms import affine
 
-compiled = jax.jit(affine.warp_images, static_argnums=(2, 3))
+compiled = jax.jit(affine.apply_warps, static_argnums=(2, 3))
 distort = jax.jit(affine.distort)
 
 

@@ -160,15 +160,6 @@ def test_a_batch_is_one_compiled_program_and_a_function_of_its_key():
     assert same == generator and hash(same) == hash(generator)
 
 
-def test_split_takes_the_first_images_to_validate_with():
-    images, labels = np.arange(10)[:, None], np.arange(10) % 2
-    subsets = ImageDataGenerator(validation_split=0.25).split(images, labels)
-    assert (subsets.validation[0] == images[:2]).all() and (subsets.validation[1] == [0, 1]).all()
-    assert (subsets.training[0] == images[2:]).all() and (subsets.training[1] == labels[2:]).all()
-    with pytest.raises(ValueError, match="validation_split.*same classes"):
-        ImageDataGenerator(validation_split=0.5).split(images, np.sort(labels))
-
-
 @pytest.mark.parametrize(
     "knobs",
     [
@@ -185,8 +176,6 @@ def test_split_takes_the_first_images_to_validate_with():
         {"brightness_range": (-0.5, 0.5)},
         {"fill_mode": "mirror"},
         {"zca_epsilon": -1.0},
-        {"validation_split": 1.0},
-        {"validation_split": -0.1},
     ],
 )
 def test_a_knob_without_meaning_is_named(knobs):
