@@ -9,18 +9,17 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.crops import Size
-from cnn_archs.data.transforms.preprocess import Inputs
+from cnn_archs.data.transforms.boxes import Box, Size, resize_box
+from cnn_archs.data.transforms.preprocess import Preprocessor
 
 
 def compile_view_cutter(
-    inputs: Inputs, statistics: dict[str, Any], centered: bool, mesh: Mesh
+    inputs: Preprocessor, statistics: dict[str, Any], centered: bool, mesh: Mesh
 ) -> Callable[..., jax.Array]:
     """cut(images [B, H, W, C], corners i32[B, 2], sizes i32[B, 2], mirrored, region, out), jitted:
     the views of size `region` at `corners`, resized to `out`, as input f32[B, *out', C].
 
-    sizes: see `Canvases`. centered: the mean is off already; else it is taken off here.
+    sizes: see `BucketedBatch`. centered: the mean is off already; else it is taken off here.
     """
     mean = None if centered or inputs.mean == "none" else jnp.asarray(statistics["mean"])
     split = NamedSharding(mesh, P("data"))
@@ -28,7 +27,7 @@ def compile_view_cutter(
     @partial(jax.jit, static_argnums=(4, 5), out_shardings=split)
     def cut(images, corners, sizes, mirrored, region, out):
         x = slice_at_corners(images, corners, region).astype(jnp.float32)
-        x = crops.resized(x, crops.Box(0.0, 0.0, *map(float, region)), out)
+        x = resize_box(x, Box(0.0, 0.0, *map(float, region)), out)
         if mean is not None:
             x = x - mean_under_views(mean, corners, sizes, region, out)
         x = jnp.where(mirrored, x[:, :, ::-1], x)

@@ -23,7 +23,9 @@ class EvaluationData(Protocol):
     @property
     def damaged(self) -> int: ...
 
-    def evaluation(self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray) -> Any: ...
+    def evaluation_batches(
+        self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray
+    ) -> Any: ...
 
 
 def sum_metrics(
@@ -42,7 +44,7 @@ def sum_metrics(
     size = ceil_div(min(batch_size, data.examples), devices) * devices
     put = partial(meshes.place, sharding=meshes.split(mesh), length=size)
     total = None
-    for arguments in data.evaluation(size, put, meshes.rows(mesh, size)):
+    for arguments in data.evaluation_batches(size, put, meshes.rows(mesh, size)):
         poll()
         counts = eval_step(variables, *arguments)
         total = counts if total is None else total + counts

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_archs.data.loading.decode import decode_and_crop
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.load import restore_run
 from cnn_archs.evaluate.runs import load_statistics
@@ -22,7 +22,7 @@ class Predictor(NamedTuple):
 
     experiment: Experiment
     variables: dict[str, Any]
-    prepare: Prepare
+    prepare: Preprocess
     probabilities: Callable[[np.ndarray], jax.Array]
     class_names: tuple[str, ...]
 
@@ -35,7 +35,7 @@ def load_predictor(workdir: Path) -> Predictor:
     """The run in `workdir`, at its newest sound checkpoint."""
     experiment = start_experiment(RunDir(workdir).config())
     net, variables = experiment.net, restore_run(workdir, experiment).seed_variables(0)
-    prepare = net.inputs.prepare(load_statistics(workdir, experiment))
+    prepare = net.inputs.make_preprocess(load_statistics(workdir, experiment))
 
     @jax.jit
     def probabilities(images: jax.Array) -> jax.Array:
@@ -72,7 +72,7 @@ def read_image(path: Path, experiment: Experiment) -> np.ndarray:
 
     if not experiment.dataset.in_memory:
         crop = experiment.inputs.crop
-        return decode_and_crop(path.read_bytes(), crop.evaluation, crop.delivered, str(path))
+        return decode_and_crop(path.read_bytes(), crop.evaluation_box, crop.host_size, str(path))
     height, width, channels = experiment.dataset.stored_shape
     try:
         with Image.open(path) as image:

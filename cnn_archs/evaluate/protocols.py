@@ -19,11 +19,10 @@ from cnn_archs import models
 from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler, shape_buckets
-from cnn_archs.data.loading.shape_buckets import Canvases, Fit
+from cnn_archs.data.loading.shape_buckets import BucketedBatch, ResizeRule
 from cnn_archs.data.loading.streaming import Streamed
-from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.crops import Size
-from cnn_archs.data.transforms.preprocess import Inputs
+from cnn_archs.data.transforms.boxes import Size, resize_box
+from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.errors import ConfigError, first_line
 from cnn_archs.evaluate.crop_views import compile_view_cutter
 from cnn_archs.evaluate.views import Pass, View, scale_pixels
@@ -91,13 +90,13 @@ def batch_views(one: Pass, sizes: np.ndarray, out: Size) -> list[tuple[View, ...
 
 
 def resized_batches(
-    inputs: Inputs,
+    inputs: Preprocessor,
     data: Split | Streamed,
     one: Pass,
     statistics: dict[str, Any],
     batch_size: int,
     mesh: Mesh,
-) -> Iterator[Canvases]:
+) -> Iterator[BucketedBatch]:
     """The images of `data` as the pass `one` resizes them."""
     out, devices = inputs.crop.out, mesh.shape["data"]
 
@@ -116,30 +115,32 @@ def resized_batches(
 
     if isinstance(data, Split):
         fit = (
-            shape_buckets.resized_whole(one.scale)
+            shape_buckets.whole_resize(one.scale)
             if one.scale
-            else shape_buckets.delivered(inputs.crop)
+            else shape_buckets.evaluation_resize(inputs.crop)
         )
         return in_memory_batches(inputs, data, fit, statistics, rows, mesh)
     if not one.scale:
-        return shape_buckets.streamed(data, shape_buckets.delivered(inputs.crop), 1, rows)
-    if one.dense:
-        return shape_buckets.streamed(
-            data, shape_buckets.trimmed(one.scale, scale_pixels(32, out)), 1, rows
+        return shape_buckets.bucketed_batches(
+            data, shape_buckets.evaluation_resize(inputs.crop), 1, rows
         )
-    return shape_buckets.streamed(
-        data, shape_buckets.resized_whole(one.scale), scale_pixels(64, out), rows
+    if one.dense:
+        return shape_buckets.bucketed_batches(
+            data, shape_buckets.trimmed_resize(one.scale, scale_pixels(32, out)), 1, rows
+        )
+    return shape_buckets.bucketed_batches(
+        data, shape_buckets.whole_resize(one.scale), scale_pixels(64, out), rows
     )
 
 
 def in_memory_batches(
-    inputs: Inputs,
+    inputs: Preprocessor,
     data: Split,
-    fit: Fit,
+    fit: ResizeRule,
     statistics: dict[str, Any],
-    rows: shape_buckets.Rows,
+    rows: shape_buckets.BatchSizeFn,
     mesh: Mesh,
-) -> Iterator[Canvases]:
+) -> Iterator[BucketedBatch]:
     """Images of one size: on the devices, the mean is taken off and all are resized by `fit`."""
     box, size = fit(*data.images.shape[1:3])
     split, everything = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
@@ -149,12 +150,14 @@ def in_memory_batches(
         x = images[index].astype(jnp.float32)
         if inputs.mean != "none":
             x = x - jnp.asarray(statistics["mean"])[None]
-        return crops.resized(x, box, size)
+        return resize_box(x, box, size)
 
     images = jax.device_put(data.images, everything)
-    for index, mask in zip(*sampler.evaluation(len(data), rows(size, len(data))), strict=True):
+    for index, mask in zip(
+        *sampler.evaluation_indices(len(data), rows(size, len(data))), strict=True
+    ):
         sizes = np.tile(np.array(size, np.int32), (len(index), 1))
-        yield Canvases(made(images, index), sizes, index, data.labels[index], mask)
+        yield BucketedBatch(made(images, index), sizes, index, data.labels[index], mask)
 
 
 def compile_add_probabilities(model: models.Network, mesh: Mesh) -> Callable[..., jax.Array]:

@@ -19,7 +19,7 @@ from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.data.loading.streaming import Streamed
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Classifier
 from cnn_archs.models.layers import BatchNorm
@@ -43,7 +43,7 @@ def recalibrate(
     net: Classifier,
     networks: list[dict[str, Any]],
     data: Split | Streamed,
-    prepare: Prepare,
+    prepare: Preprocess,
     batches: tuple[int, int],
     seed: int,
     mesh: Mesh,
@@ -77,16 +77,16 @@ def device_batches(
     Where damaged images are skipped, another of its batch takes the place of one.
     """
     if isinstance(data, Split):
-        for images, _, where, _ in Resident(data.take(index), mesh).evaluation(size, put):
+        for images, _, where, _ in Resident(data.take(index), mesh).evaluation_batches(size, put):
             yield images[where]
         return
     records = data.records.take(index)
     part = Streamed(records, data.crop, on_corrupt=data.on_corrupt, threads=data.threads)
-    for images, _, mask in part.evaluation(size, lambda batch: batch):
+    for images, _, mask in part.evaluation_batches(size, lambda batch: batch):
         yield put(images[np.where(mask, np.arange(size), mask.argmax())])
 
 
-def compile_add_statistics(net: Classifier, prepare: Prepare, mesh: Mesh) -> Callable[..., Any]:
+def compile_add_statistics(net: Classifier, prepare: Preprocess, mesh: Mesh) -> Callable[..., Any]:
     """add(variables, images u8[B, ...], total) -> total + the statistics of this batch, jitted."""
     model = net.model.clone(bn_group=0)
     split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())

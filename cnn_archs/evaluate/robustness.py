@@ -95,7 +95,10 @@ def measure_robustness(workdir: Path) -> dict[str, Any]:
         )
     saved, images = restore_run(workdir, experiment), dataset.split("test", net.inputs.crop)
     assert isinstance(images, Split)
-    loss, prepare = experiment.recipe.loss, net.inputs.prepare(load_statistics(workdir, experiment))
+    loss, prepare = (
+        experiment.recipe.loss,
+        net.inputs.make_preprocess(load_statistics(workdir, experiment)),
+    )
     eval_step = make_eval_step(net.model, loss, prepare)
     eval_step = compile_eval(eval_step, mesh, resident=True)
     networks = [saved.seed_variables(i) for i in range(len(experiment.seeds))]
@@ -147,6 +150,6 @@ def warp_batch(images: jax.Array, matrix: jax.Array, shifted: jax.Array) -> jax.
     """u8[N, H, W, C], matrix f32[2, 2], shifted f32[2] -> u8[N, H, W, C]."""
     n, height, width, _ = images.shape
     matrices, shifts = jnp.tile(matrix, (n, 1, 1)), jnp.tile(shifted, (n, 1))
-    warp = affine.about_center(matrices, shifts, height, width)
-    moved = affine.affine(images.astype(jnp.float32), warp, "nearest", 0.0)
+    warp = affine.warp_about_center(matrices, shifts, height, width)
+    moved = affine.warp_images(images.astype(jnp.float32), warp, "nearest", 0.0)
     return jnp.round(moved).astype(jnp.uint8)

@@ -55,7 +55,7 @@ def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) 
     net, size = experiment.net, experiment.eval_batch_size
     images = experiment.dataset.split(split, net.inputs.crop)
     data = Resident(images, mesh) if isinstance(images, Split) else images
-    prepare = net.inputs.prepare(load_statistics(saved.workdir, experiment))
+    prepare = net.inputs.make_preprocess(load_statistics(saved.workdir, experiment))
     eval_step = compile_eval(
         make_eval_step(net.model, experiment.recipe.loss, prepare),
         mesh,
@@ -134,7 +134,7 @@ def network_variables(
     batches = recalibrate_bn.choose_batches(
         precise_stats, len(train), experiment.eval_batch_size, mesh
     )
-    prepare = net.inputs.prepare(load_statistics(saved.workdir, experiment))
+    prepare = net.inputs.make_preprocess(load_statistics(saved.workdir, experiment))
     every = [v for of_seeds in found.values() for v in of_seeds]
     first = experiment.seeds[0]
     made = iter(recalibrate_bn.recalibrate(net, every, train, prepare, batches, first, mesh))
@@ -149,6 +149,6 @@ def load_statistics(workdir: Path, experiment: Experiment) -> pixel_statistics.S
     def train() -> Split | Streamed:
         return experiment.dataset.split("train", inputs.crop)
 
-    return pixel_statistics.kept(
-        RunDir(workdir).statistics, lambda: pixel_statistics.fit(inputs, train)
+    return pixel_statistics.load_or_compute(
+        RunDir(workdir).statistics, lambda: pixel_statistics.compute_statistics(inputs, train)
     )

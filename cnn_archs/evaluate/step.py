@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from cnn_archs import models
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed.mesh import within
 from cnn_archs.metrics import MetricSums
@@ -16,7 +16,7 @@ from cnn_archs.optim.losses import Loss
 
 
 def make_eval_step(
-    model: models.Network, loss: Loss, prepare: Prepare
+    model: models.Network, loss: Loss, prepare: Preprocess
 ) -> Callable[..., MetricSums]:
     """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where True."""
 

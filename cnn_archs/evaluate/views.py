@@ -10,7 +10,8 @@ from functools import partial
 from typing import NamedTuple
 
 from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.crops import Crop, Size, middle
+from cnn_archs.data.transforms.boxes import Size, center_offset
+from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import ConfigError
 
 GRID_SIDE = 5  # crops along each side
@@ -57,7 +58,7 @@ class Scales(NamedTuple):
 
 def center_view(height: int, width: int, out: Size) -> list[View]:
     """The middle of the image."""
-    return [View(middle(height, out[0]), middle(width, out[1]), *out)]
+    return [View(center_offset(height, out[0]), center_offset(width, out[1]), *out)]
 
 
 def whole_view(height: int, width: int, out: Size) -> list[View]:
@@ -68,7 +69,7 @@ def whole_view(height: int, width: int, out: Size) -> list[View]:
 def corner_and_center_views(height: int, width: int, out: Size) -> list[View]:
     """AlexNet, section 4.1: the four corners and the center, of the central square."""
     side = min(height, width)
-    return square_views(middle(height, side), middle(width, side), side, out)
+    return square_views(center_offset(height, side), center_offset(width, side), side, out)
 
 
 def grid_views(height: int, width: int, out: Size) -> list[View]:
@@ -87,7 +88,7 @@ def three_squares_views(height: int, width: int, out: Size) -> list[View]:
     """
     side, longer = min(height, width), max(height, width)
     found = []
-    for start in (0, middle(longer, side), longer - side):
+    for start in (0, center_offset(longer, side), longer - side):
         top, left = (start, 0) if height > width else (0, start)
         found += [*square_views(top, left, side, out), View(top, left, side, side)]
     return found
@@ -96,7 +97,7 @@ def three_squares_views(height: int, width: int, out: Size) -> list[View]:
 def square_views(top: int, left: int, side: int, out: Size) -> list[View]:
     """The four corners and the center of a square."""
     bottom, right = top + side - out[0], left + side - out[1]
-    center = (top + middle(side, out[0]), left + middle(side, out[1]))
+    center = (top + center_offset(side, out[0]), left + center_offset(side, out[1]))
     corners = ((top, left), (top, right), (bottom, left), (bottom, right), center)
     return [View(*corner, *out) for corner in corners]
 
@@ -166,13 +167,13 @@ def choose_scales(crop: Crop, test_scales: Sequence[float]) -> Scales:
     stated = tuple(map(int, test_scales))
     side = max(crop.out)
     one = round(side * 8 / 7)
-    if isinstance(crop, crops.Square):
+    if isinstance(crop, crops.SquareCrop):
         one = crop.side
-    elif isinstance(crop, crops.ShorterSide | crops.Inception):
+    elif isinstance(crop, crops.ShorterSideCrop | crops.InceptionCrop):
         one = crop.evaluate
     rule = tuple(max(scale, side) for scale in vgg_scales(crop, one))
     return Scales(
-        square=0 if isinstance(crop, crops.Square) and crop.resize == "warp" else one,
+        square=0 if isinstance(crop, crops.SquareCrop) and crop.resize == "warp" else one,
         one=one,
         three=stated if len(stated) == 3 else rule,
         several=stated or rule,
@@ -185,7 +186,7 @@ def vgg_scales(crop: Crop, one: int) -> tuple[int, int, int]:
 
     Ours, where the crop has no S: 7/8, 1 and 9/8 of `one`.
     """
-    if not isinstance(crop, crops.ShorterSide):
+    if not isinstance(crop, crops.ShorterSideCrop):
         return round(one * 7 / 8), one, round(one * 9 / 8)
     smallest, largest = crop.smallest, crop.largest
     if smallest == largest:

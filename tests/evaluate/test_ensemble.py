@@ -67,9 +67,9 @@ def test_alone_and_in_the_middle_it_is_what_training_ended_with(lenet, document_
 
 def test_an_ensemble_is_the_mean_of_all_networks_probabilities(lenet, mlp, document_of):
     result = document_of("evaluate", f"--workdir={lenet},{mlp}")
-    test = sources.load("digits", "test")
+    test = sources.load_split("digits", "test")
     pixels = np.float32(test.images)
-    mean = np.float32(sources.load("digits", "train").images.mean(0))
+    mean = np.float32(sources.load_split("digits", "train").images.mean(0))
     inputs = [pixels / 255, pixels / 255, (pixels - mean) * (2 / 255)]
     found = []
     for (workdir, seed), x in zip([(lenet, 0), (lenet, 1), (mlp, 0)], inputs, strict=True):

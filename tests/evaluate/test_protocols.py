@@ -69,7 +69,7 @@ def plain(image, one, crop, mean, float_images):
             top, left = round((scaled[0] - rows) / 2), round((scaled[1] - columns) / 2)
             whole = whole[top : top + rows, left : left + columns]
     else:
-        whole = resize(image, crop.delivered, float_images, crop.evaluation(height, width))
+        whole = resize(image, crop.host_size, float_images, crop.evaluation_box(height, width))
     found = []
     for v in one.layout(*whole.shape[:2], OUT):
         view = whole[v.top : v.top + v.height, v.left : v.left + v.width].astype(np.float32)
@@ -164,7 +164,7 @@ def test_crops_get_the_part_of_a_mean_image_where_they_are():
     net = drawn.network(crop, resident=False, mean="pixel")
     found = probabilities(net, drawn.streamed(images), "ten_crop", statistics={"mean": mean})
     for image, of in zip(images, found.of[0], strict=True):
-        square = crop.evaluation(*image.shape[:2])
+        square = crop.evaluation_box(*image.shape[:2])
         whole = resize(image, (19, 19), False, square) - mean
         parts = [whole[y : y + 16, x : x + 16] for y, x in ((0, 0), (0, 3), (3, 0), (3, 3), (2, 2))]
         both = [*parts, *(part[:, ::-1] for part in parts)]

@@ -58,7 +58,7 @@ def test_statistics_are_the_mean_of_those_of_batches(is_resident):
     pictures = [np.asarray(p)[:16, :16] for p in drawn.pictures(30)]
     data = drawn.resident(pictures) if is_resident else drawn.streamed(pictures)
     net = drawn.network(crop, resident=is_resident, mean="none", model=Twice())
-    prepare = net.inputs.prepare({})
+    prepare = net.inputs.make_preprocess({})
     variables = variables_of(net.model)
     found = recalibrate_bn.recalibrate(net, [variables] * 2, data, prepare, (3, 8), SEED, MESH)
     shown = np.stack(pictures)[sampler.indices(30, SEED, 0, 24)] / 255
@@ -78,7 +78,7 @@ def test_another_image_takes_the_place_of_a_damaged_one():
     data = drawn.streamed(pictures, damaged=(4,), on_corrupt="skip")
     net = drawn.network(crop, resident=False, mean="none", model=Twice())
     found = recalibrate_bn.recalibrate(
-        net, [variables_of(net.model)], data, net.inputs.prepare({}), (1, 12), SEED, MESH
+        net, [variables_of(net.model)], data, net.inputs.make_preprocess({}), (1, 12), SEED, MESH
     )
     index = sampler.indices(12, SEED, 0, 12)
     first = index[0] if index[0] != 4 else index[1]

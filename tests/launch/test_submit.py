@@ -27,7 +27,7 @@ PODS = ("--cluster=kubernetes", "--image=some/image:1", "--volume=runs")
 
 WRONG = {
     "": ("--config=EXPERIMENT", "--sweep=SWEEP"),
-    "--config=lenet5_digits --sweep=degradation": ("what?",),
+    "--config=lenet5_digits --sweep=degradation": ("either --config=EXPERIMENT or --sweep=SWEEP",),
     "--config=lenet5_digit": ("did you mean 'lenet5_digits'?",),
     "--config=lenet5_digits --config.epoch=3": ("did you mean 'epochs'?",),
     "--config=lenet5_digits --jobs=2": ("--jobs", "--sweep=SWEEP"),

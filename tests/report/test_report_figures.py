@@ -190,7 +190,7 @@ def diagnosed_at(name, *of_seeds, finished=(0,)):
 
 
 def moments(*of_cells):
-    return layer_plots.moments(Collection("t", "", of_cells))
+    return layer_plots.diagnosed_moments(Collection("t", "", of_cells))
 
 
 def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():

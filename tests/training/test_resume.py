@@ -441,7 +441,7 @@ def test_a_seed_trains_the_same_whatever_other_seeds_there_are(tmp_path):
 
 
 def test_seeds_have_orders_of_their_own():
-    batches = [sampler.batches(1437, seed, 3, 2, 32) for seed in (0, 1, 0)]
+    batches = [sampler.batch_indices(1437, seed, 3, 2, 32) for seed in (0, 1, 0)]
     assert (batches[0] == batches[2]).all() and (batches[0] != batches[1]).any()
 
 

@@ -126,7 +126,7 @@ def test_outputs_without_a_class_have_names(many_outputs, workdir, tmp_path, cap
 
 def test_a_sheet_of_hits_and_misses(workdir, tmp_path, drawn, capsys):
     """The frame of an image says whether its folder is named after what it is taken for."""
-    test = sources.load("digits", "test")
+    test = sources.load_split("digits", "test")
     loaded = cnn_archs.load(workdir)
     heads: Any = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
     predicted = np.asarray(jax.nn.softmax(heads["logits"])).argmax(-1)

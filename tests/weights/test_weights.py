@@ -295,15 +295,18 @@ def test_a_damaged_file_is_one_line_and_exit_3(exported, tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("export", "--output=x"), "--workdir=DIR of a run, or --config=EXPERIMENT"),
-        (("export", *RESNET, "--workdir=run", "--output=x"), "export: what?"),
-        (("export", "--workdir=run", "--config.seed=1", "--output=x"), "the run's config is fixed"),
+        (("export", "--output=x"), "either --workdir=DIR (a trained run) or --config=EXPERIMENT"),
+        (("export", *RESNET, "--workdir=run", "--output=x"), "export needs either"),
+        (
+            ("export", "--workdir=run", "--config.seed=1", "--output=x"),
+            "it takes no --config.seed=1",
+        ),
         (("export", "--workdir=nowhere", "--output=x"), "there is no run in nowhere"),
         (("export", *RESNET, "--output=no/x"), "there is no folder"),
         (("export", "--config=lenet5_digits", "--output=x"), "LeNet5 has no counterpart"),
         (("import", "nowhere", *RESNET, "--workdir=w"), "there is no file nowhere"),
-        (("import", "a.safetensors", *RESNET), "import: where to?"),
-        (("import", "a.safetensors", "--workdir=w"), "import: of which network?"),
+        (("import", "a.safetensors", *RESNET), "import needs --workdir=DIR"),
+        (("import", "a.safetensors", "--workdir=w"), "import needs --config=EXPERIMENT"),
         (("import", "a.safetensors", *RESNET, "--workdir=left"), "left holds a run already"),
         (
             ("import", "a.safetensors", *RESNET, "--workdir=w", "--config.schedule.name=piecewise")

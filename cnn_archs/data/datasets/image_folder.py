@@ -17,8 +17,8 @@ import numpy as np
 
 from cnn_archs.errors import ConfigError, DataError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
-TEST = ("test", "val", "validation")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+TEST_FOLDERS = ("test", "val", "validation")
 
 
 class Listing(NamedTuple):
@@ -29,7 +29,7 @@ class Listing(NamedTuple):
     classes: tuple[str, ...]
 
 
-def root(data_dir: str) -> Path:
+def find_root(data_dir: str) -> Path:
     """The folder that `data_dir` names, with a train part. ConfigError or DataError without."""
     if not data_dir:
         raise ConfigError("image_folder: which folder? --config.data.data_dir=DIR")
@@ -41,10 +41,10 @@ def root(data_dir: str) -> Path:
     return where
 
 
-def class_names(data_dir: str) -> tuple[str, ...]:
+def list_classes(data_dir: str) -> tuple[str, ...]:
     """The sorted names of the classes; the images in their folders are not looked at."""
-    train = root(data_dir) / "train"
-    names = subfolders(train) or sorted({class_of(path) for path in images_in(train)})
+    train = find_root(data_dir) / "train"
+    names = subfolders(train) or sorted({class_of_file(path) for path in images_in(train)})
     if not names:
         raise DataError(f"{train} has neither folders, one a class, nor images")
     if len(names) == 1:
@@ -52,26 +52,26 @@ def class_names(data_dir: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def listing(data_dir: str, split: str) -> Listing | None:
+def list_images(data_dir: str, split: str) -> Listing | None:
     """The labeled images of the part `train` or `test`; None for a test part that is not there.
 
     DataError for a class without images, and for an image of no class of train.
     """
-    where, classes = root(data_dir), class_names(data_dir)
+    where, classes = find_root(data_dir), list_classes(data_dir)
     if split == "train":
-        found = labeled(where / "train", classes)
+        found = list_labeled(where / "train", classes)
         empty = sorted(set(range(len(classes))) - set(found.labels.tolist()))
         if empty:
             raise DataError(f"{where / 'train' / classes[empty[0]]} has no images")
         return found
-    for part in (where / name for name in TEST):
+    for part in (where / name for name in TEST_FOLDERS):
         flat = (p.name.split(".") for p in images_in(part)) if part.is_dir() else ()
         if part.is_dir() and (subfolders(part) or any(len(words) > 2 for words in flat)):
-            return labeled(part, classes)
+            return list_labeled(part, classes)
     return None
 
 
-def labeled(part: Path, classes: tuple[str, ...]) -> Listing:
+def list_labeled(part: Path, classes: tuple[str, ...]) -> Listing:
     """The images of one part, sorted by class and then by name."""
     label_of = {name: label for label, name in enumerate(classes)}
     folders = subfolders(part)
@@ -80,9 +80,9 @@ def labeled(part: Path, classes: tuple[str, ...]) -> Listing:
         raise DataError(f"{loose[0]} is in no folder of a class, as the others of {part} are")
     of_class: dict[str, list[str]] = {}
     for name in folders:
-        of_class[name] = sorted(walk(part / name))
+        of_class[name] = sorted(walk_images(part / name))
     for path in loose:
-        of_class.setdefault(class_of(path), []).append(str(path))
+        of_class.setdefault(class_of_file(path), []).append(str(path))
     for name, paths in of_class.items():
         if name not in label_of and paths:
             raise DataError(f"{paths[0]}: train has no class {name!r}")
@@ -94,7 +94,7 @@ def labeled(part: Path, classes: tuple[str, ...]) -> Listing:
     return Listing([path for paths in of_class.values() for path in paths], labels, classes)
 
 
-def unlabeled(directory: str) -> list[tuple[str, str]]:
+def list_unlabeled(directory: str) -> list[tuple[str, str]]:
     """(id, path) of each image in `directory`; id: its name up to the first dot.
 
     In the order of numbers where all names are such, as Kaggle's are; else of names.
@@ -110,7 +110,7 @@ def unlabeled(directory: str) -> list[tuple[str, str]]:
     return found
 
 
-def class_of(path: Path) -> str:
+def class_of_file(path: Path) -> str:
     """`cat` of cat.0.jpg."""
     name, *number = path.name.split(".")[:-1]
     if not number:
@@ -133,7 +133,7 @@ def images_in(part: Path) -> Iterator[Path]:
     return (part / name for name in names)
 
 
-def walk(where: Path) -> Iterator[str]:
+def walk_images(where: Path) -> Iterator[str]:
     """The images at any depth below `where`, unsorted."""
     for folder, folders, names in os.walk(where):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -141,4 +141,4 @@ def walk(where: Path) -> Iterator[str]:
 
 
 def is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGES) and not name.startswith(".")
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")

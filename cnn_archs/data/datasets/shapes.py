@@ -13,33 +13,33 @@ from PIL import Image, ImageDraw
 from cnn_archs.errors import ConfigError
 
 CLASSES = ("circle", "rectangle", "triangle")
-SPLITS = {"train": 15, "test": 5, "challenge": 5}  # images a class
+IMAGES_PER_CLASS = {"train": 15, "test": 5, "challenge": 5}  # images a class
 SIDE = 64  # pixels
-FINE = 4  # lines are drawn on a canvas so many times as large
+OVERSAMPLING = 4  # lines are drawn on a canvas so many times as large
 
 
-def draw(split: str) -> tuple[np.ndarray, np.ndarray]:
+def draw_split(split: str) -> tuple[np.ndarray, np.ndarray]:
     """The images u8[N, 64, 64, 3] of a split, class after class, and their labels i32[N]."""
-    if split not in SPLITS:
-        raise ConfigError(f"shapes has no split {split!r}, only {', '.join(SPLITS)}")
-    random = np.random.Generator(np.random.Philox(key=[0, list(SPLITS).index(split)]))
-    labels = np.repeat(np.arange(len(CLASSES)), SPLITS[split]).astype(np.int32)
-    return np.stack([image(CLASSES[k], split == "challenge", random) for k in labels]), labels
+    if split not in IMAGES_PER_CLASS:
+        raise ConfigError(f"shapes has no split {split!r}, only {', '.join(IMAGES_PER_CLASS)}")
+    random = np.random.Generator(np.random.Philox(key=[0, list(IMAGES_PER_CLASS).index(split)]))
+    labels = np.repeat(np.arange(len(CLASSES)), IMAGES_PER_CLASS[split]).astype(np.int32)
+    return np.stack([draw_shape(CLASSES[k], split == "challenge", random) for k in labels]), labels
 
 
-def image(kind: str, challenge: bool, random: np.random.Generator) -> np.ndarray:
+def draw_shape(kind: str, challenge: bool, random: np.random.Generator) -> np.ndarray:
     """One drawing, u8[64, 64, 3]: a dark line on light paper."""
-    points = placed(outline(kind, random), challenge, random) * (SIDE * FINE)
+    points = place_at_random(draw_outline(kind, random), challenge, random) * (SIDE * OVERSAMPLING)
     paper = tuple(int(v) for v in random.integers(235, 256, 3))
     pen = tuple(int(v) for v in random.integers(0, 90, 3))
-    canvas = Image.new("RGB", (SIDE * FINE, SIDE * FINE), paper)
+    canvas = Image.new("RGB", (SIDE * OVERSAMPLING, SIDE * OVERSAMPLING), paper)
     line = [(float(x), float(y)) for x, y in (*points, *points[:2])]
-    width = int(random.integers(2 * FINE, 3 * FINE + 1))
+    width = int(random.integers(2 * OVERSAMPLING, 3 * OVERSAMPLING + 1))
     ImageDraw.Draw(canvas).line(line, fill=pen, width=width, joint="curve")
     return np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def outline(kind: str, random: np.random.Generator) -> np.ndarray:
+def draw_outline(kind: str, random: np.random.Generator) -> np.ndarray:
     """f64[120, 2]: x and y of points around (0, 0), about 1 away from it, on a wavering line."""
     if kind == "circle":
         angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
@@ -48,10 +48,10 @@ def outline(kind: str, random: np.random.Generator) -> np.ndarray:
         points = np.concatenate(
             [
                 a + (b - a) * np.linspace(0, 1, 120 // len(corners(kind)), endpoint=False)[:, None]
-                for a, b in sides(corners(kind) + random.normal(0, 0.04, corners(kind).shape))
+                for a, b in edges(corners(kind) + random.normal(0, 0.04, corners(kind).shape))
             ]
         )
-    return points + waver(len(points), random)
+    return points + tremor(len(points), random)
 
 
 def corners(kind: str) -> np.ndarray:
@@ -61,12 +61,12 @@ def corners(kind: str) -> np.ndarray:
     return np.array([(0.0, -1.0), (0.95, 0.75), (-0.95, 0.75)])
 
 
-def sides(points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def edges(points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Each corner and the next."""
     return list(zip(points, np.roll(points, -1, 0), strict=True))
 
 
-def waver(count: int, random: np.random.Generator) -> np.ndarray:
+def tremor(count: int, random: np.random.Generator) -> np.ndarray:
     """f64[count, 2]: how an unsteady hand strays, a few slow waves along the line."""
     at = np.linspace(0, 2 * np.pi, count, endpoint=False)
     wave = np.arange(2, 6)
@@ -75,7 +75,7 @@ def waver(count: int, random: np.random.Generator) -> np.ndarray:
     return (size[None] * np.sin(wave[None, :, None] * at[:, None, None] + phase[None])).sum(1)
 
 
-def placed(points: np.ndarray, challenge: bool, random: np.random.Generator) -> np.ndarray:
+def place_at_random(points: np.ndarray, challenge: bool, random: np.random.Generator) -> np.ndarray:
     """Turned, sized and moved: x and y as parts of the side, 0 to 1."""
     far = {True: (np.pi, 0.3, 0.25, 0.17), False: (0.08, 0.08, 0.0, 0.04)}[challenge]
     turn, stretch, shear, away = (random.uniform(-limit, limit, 2) for limit in far)

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def stratified(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
     """Divides examples at random, in fixed order -> indices i64[N - test] and i64[test].
 
     Each class has its share of both, to the nearest example. The indices are those of
@@ -13,8 +13,8 @@ def stratified(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.RandomState(0)
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     members = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])
-    of_train = shares(counts, len(labels) - test, random)
-    of_test = shares(counts - of_train, test, random)
+    of_train = apportion(counts, len(labels) - test, random)
+    of_test = apportion(counts - of_train, test, random)
     parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for of_class, first, second in zip(members, of_train, of_test, strict=True):
         shuffled = of_class[random.permutation(len(of_class))]
@@ -24,7 +24,7 @@ def stratified(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
     return train, tested
 
 
-def shares(counts: np.ndarray, draws: int, random: np.random.RandomState) -> np.ndarray:
+def apportion(counts: np.ndarray, draws: int, random: np.random.RandomState) -> np.ndarray:
     """How many of `draws` examples each class has: i64[classes]. counts: of all its examples.
 
     All get their share rounded down, then one more by the largest fractions; ties are drawn.

@@ -17,7 +17,7 @@ from cnn_archs.errors import ConfigError
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def none() -> Augment:
+def no_augment() -> Augment:
     """The images as they are."""
     return lambda key, images: images
 
@@ -45,7 +45,7 @@ def distortions(
     return augment
 
 
-def generator(**knobs: Any) -> Augment:
+def keras_generator(**knobs: Any) -> Augment:
     """The random part of the lecture notes' generator: see `ImageDataGenerator`."""
     try:
         return ImageDataGenerator(**knobs).random_transform
@@ -54,9 +54,9 @@ def generator(**knobs: Any) -> Augment:
 
 
 AUGMENTS: dict[str, Callable[..., Augment]] = {
-    "none": none,
+    "none": no_augment,
     "distortions": distortions,
-    "generator": generator,
+    "generator": keras_generator,
 }
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_archs.data.transforms.augment import Augment, none
+from cnn_archs.data.transforms.augment import Augment, no_augment
 from cnn_archs.errors import ConfigError
 
 # ImageNet's principal components of red, green and blue, for pixels in [0, 1], as they are printed
@@ -64,13 +64,13 @@ def jitter(*, brightness: float, contrast: float, saturation: float) -> Augment:
         factors = u * (high - low)[None] + low[None]
         order = jnp.argsort(jax.random.uniform(of_order, (len(images), 3)), axis=1)
         for turn in range(3):
-            images = blended(images, order[:, turn], factors)
+            images = blend(images, order[:, turn], factors)
         return images
 
     return change
 
 
-def blended(images: jax.Array, which: jax.Array, factors: jax.Array) -> jax.Array:
+def blend(images: jax.Array, which: jax.Array, factors: jax.Array) -> jax.Array:
     """One of the three blends of `jitter` for each image: `which` i32[N], of factors f32[N, 3]."""
     gray = to_gray(images)
     mean = gray.mean((1, 2), keepdims=True)
@@ -90,9 +90,13 @@ def to_gray(images: jax.Array) -> jax.Array:
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
-COLORS: dict[str, Callable[..., Augment]] = {"none": none, "pca": pca, "jitter": jitter}
+COLOR_CHANGES: dict[str, Callable[..., Augment]] = {
+    "none": no_augment,
+    "pca": pca,
+    "jitter": jitter,
+}
 
 
 def create(name: str, **knobs: Any) -> Augment:
     """The change of color `name`; ConfigError for a knob that is out of its range."""
-    return COLORS[name](**knobs)
+    return COLOR_CHANGES[name](**knobs)

@@ -18,7 +18,7 @@ import numpy as np
 from cnn_archs.data.transforms import affine
 from cnn_archs.data.transforms.keras_standardize import Standardization
 
-Numbers = float | Sequence[float]
+FloatOrFloats = float | Sequence[float]
 
 
 class Transform(NamedTuple):
@@ -60,11 +60,11 @@ class ImageDataGenerator(Standardization):
     """
 
     rotation_range: float = 0.0
-    width_shift_range: Numbers = 0.0
-    height_shift_range: Numbers = 0.0
+    width_shift_range: FloatOrFloats = 0.0
+    height_shift_range: FloatOrFloats = 0.0
     brightness_range: Sequence[float] | None = None
     shear_range: float = 0.0
-    zoom_range: Numbers = 0.0
+    zoom_range: FloatOrFloats = 0.0
     channel_shift_range: float = 0.0
     fill_mode: str = "nearest"
     cval: float = 0.0
@@ -80,9 +80,9 @@ class ImageDataGenerator(Standardization):
             shift = getattr(self, knob)
             several = isinstance(shift, Sequence)
             self.require(knob, len(shift) > 0 if several else shift >= 0, "at least 0, or several")
-        low, high = self.zooms
+        low, high = self.zoom_bounds
         self.require("zoom_range", 0 < low <= high, "a float below 1, or low, high, above 0")
-        low, high = self.brightnesses
+        low, high = self.brightness_bounds
         self.require("brightness_range", 0 <= low <= high, "low, high, from 0 up")
         modes = ", ".join(affine.FILL_MODES)
         self.require("fill_mode", self.fill_mode in affine.FILL_MODES, f"one of {modes}")
@@ -96,7 +96,7 @@ class ImageDataGenerator(Standardization):
             raise ValueError(f"{knob}={getattr(self, knob)}: must be {what}")
 
     @property
-    def zooms(self) -> tuple[float, float]:
+    def zoom_bounds(self) -> tuple[float, float]:
         """The range of zooms."""
         zoom = self.zoom_range
         if not isinstance(zoom, Sequence):
@@ -105,7 +105,7 @@ class ImageDataGenerator(Standardization):
         return zoom[0], zoom[1]
 
     @property
-    def brightnesses(self) -> tuple[float, float]:
+    def brightness_bounds(self) -> tuple[float, float]:
         """The range of brightness."""
         low_high = (1.0, 1.0) if self.brightness_range is None else self.brightness_range
         right = isinstance(low_high, Sequence) and len(low_high) == 2
@@ -123,35 +123,37 @@ class ImageDataGenerator(Standardization):
         def around_0(most: float) -> jax.Array:
             return uniform(-most, most)
 
-        rows = drawn_shift(next(keys), n, self.height_shift_range, height)
-        columns = drawn_shift(next(keys), n, self.width_shift_range, width)
+        rows = draw_shifts(next(keys), n, self.height_shift_range, height)
+        columns = draw_shifts(next(keys), n, self.width_shift_range, width)
         chosen = jax.random.bernoulli(next(keys), 0.5, (n, 2))
         return Transform(
             theta=around_0(self.rotation_range),
             shifts=jnp.stack([rows, columns], -1),
             shear=around_0(self.shear_range),
-            zooms=uniform(*self.zooms, 2),
+            zooms=uniform(*self.zoom_bounds, 2),
             channel_shift=around_0(self.channel_shift_range),
             flips=chosen & jnp.array([self.vertical_flip, self.horizontal_flip])[None],
-            brightness=uniform(*self.brightnesses),
+            brightness=uniform(*self.brightness_bounds),
         )
 
     def apply_transform(self, images: jax.Array, drawn: Transform) -> jax.Array:
         """f32[N, H, W, C], each changed by what was drawn for it; knobs at 0 change nothing."""
         _, height, width, _ = images.shape
         shifts = (self.width_shift_range, self.height_shift_range)
-        if self.rotation_range or any(shifts) or self.shear_range or self.zooms != (1, 1):
-            warp = affine.keras(drawn.theta, drawn.shifts, drawn.shear, drawn.zooms, height, width)
-            images = affine.affine(images, warp, self.fill_mode, self.cval)
+        if self.rotation_range or any(shifts) or self.shear_range or self.zoom_bounds != (1, 1):
+            warp = affine.keras_warp(
+                drawn.theta, drawn.shifts, drawn.shear, drawn.zooms, height, width
+            )
+            images = affine.warp_images(images, warp, self.fill_mode, self.cval)
         if self.channel_shift_range:
             low, high = images.min((1, 2, 3), keepdims=True), images.max((1, 2, 3), keepdims=True)
-            images = jnp.clip(images + of_image(drawn.channel_shift), low, high)
+            images = jnp.clip(images + per_image(drawn.channel_shift), low, high)
         if self.horizontal_flip:
-            images = jnp.where(of_image(drawn.flips[:, 1]), images[:, :, ::-1], images)
+            images = jnp.where(per_image(drawn.flips[:, 1]), images[:, :, ::-1], images)
         if self.vertical_flip:
-            images = jnp.where(of_image(drawn.flips[:, 0]), images[:, ::-1], images)
-        if self.brightnesses != (1, 1):
-            images = brightened(images, drawn.brightness)
+            images = jnp.where(per_image(drawn.flips[:, 0]), images[:, ::-1], images)
+        if self.brightness_bounds != (1, 1):
+            images = scale_brightness(images, drawn.brightness)
         return images
 
     @partial(jax.jit, static_argnums=0)
@@ -174,7 +176,7 @@ class ImageDataGenerator(Standardization):
         return Subsets((images[count:], labels[count:]), (images[:count], labels[:count]))
 
 
-def drawn_shift(key: jax.Array, n: int, shift: Numbers, size: int) -> jax.Array:
+def draw_shifts(key: jax.Array, n: int, shift: FloatOrFloats, size: int) -> jax.Array:
     """f32[n], in pixels, on an axis of `size`."""
     if isinstance(shift, float):
         drawn = jax.random.uniform(key, (n,), minval=-shift, maxval=shift)
@@ -186,14 +188,14 @@ def drawn_shift(key: jax.Array, n: int, shift: Numbers, size: int) -> jax.Array:
     return drawn * size if np.max(shift) < 1 else drawn
 
 
-def of_image(values: jax.Array) -> jax.Array:
+def per_image(values: jax.Array) -> jax.Array:
     """[N] -> [N, 1, 1, 1]."""
     return values[:, None, None, None]
 
 
-def brightened(images: jax.Array, factors: jax.Array) -> jax.Array:
+def scale_brightness(images: jax.Array, factors: jax.Array) -> jax.Array:
     """Pixels times f32[N], clipped to 0..255; an image that leaves 0..255, in its own range."""
     least, most = images.min((1, 2, 3), keepdims=True), images.max((1, 2, 3), keepdims=True)
     outside = (least < 0) | (most > 255)
     low, span = jnp.where(outside, least, 0), jnp.where(outside, most - least, 255)
-    return jnp.clip((images - low) * of_image(factors), 0, span) + low
+    return jnp.clip((images - low) * per_image(factors), 0, span) + low

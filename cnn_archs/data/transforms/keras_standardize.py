@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SMALL = 1e-6  # added to a standard deviation before it divides
+STD_EPSILON = 1e-6  # added to a standard deviation before it divides
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,18 +58,18 @@ class Standardization:
         places = images.size // images.shape[-1]
         mean = np.zeros((1, 1, images.shape[-1]))
         if self.featurewise_center:
-            mean = sum(x.sum((0, 1, 2)) for x in self.rescaled(images))[None, None] / places
+            mean = sum(x.sum((0, 1, 2)) for x in self.rescaled_chunks(images))[None, None] / places
             statistics["mean"] = mean
         if self.featurewise_std_normalization:
-            squares = sum(((x - mean) ** 2).sum((0, 1, 2)) for x in self.rescaled(images))
+            squares = sum(((x - mean) ** 2).sum((0, 1, 2)) for x in self.rescaled_chunks(images))
             statistics["std"] = np.sqrt(squares / places)[None, None]
         if self.zca_whitening:
-            flat = ((x - mean).reshape(len(x), -1) for x in self.rescaled(images))
+            flat = ((x - mean).reshape(len(x), -1) for x in self.rescaled_chunks(images))
             scatter = sum((x.T @ x for x in flat), np.zeros(()))
-            statistics["whitening"] = whitening(scatter, len(images), self.zca_epsilon)
+            statistics["whitening"] = whitening_matrix(scatter, len(images), self.zca_epsilon)
         return {name: value.astype(np.float32) for name, value in statistics.items()}
 
-    def rescaled(self, images: np.ndarray, size: int = 1000) -> Iterator[np.ndarray]:
+    def rescaled_chunks(self, images: np.ndarray, size: int = 1000) -> Iterator[np.ndarray]:
         """f64, `size` images at a time."""
         for start in range(0, len(images), size):
             yield images[start : start + size].astype(np.float64) * (self.rescale or 1.0)
@@ -85,19 +85,19 @@ class Standardization:
         if self.samplewise_center:
             x = x - x.mean((1, 2, 3), keepdims=True)
         if self.samplewise_std_normalization:
-            x = x / (x.std((1, 2, 3), keepdims=True) + SMALL)
+            x = x / (x.std((1, 2, 3), keepdims=True) + STD_EPSILON)
         if self.featurewise_center:
-            x = x - fitted(statistics, "mean")[None]
+            x = x - get_statistic(statistics, "mean")[None]
         if self.featurewise_std_normalization:
-            x = x / (fitted(statistics, "std")[None] + SMALL)
+            x = x / (get_statistic(statistics, "std")[None] + STD_EPSILON)
         if self.zca_whitening:
             flat = x.reshape(len(x), -1)
-            white = jnp.matmul(flat, fitted(statistics, "whitening"), precision="highest")
+            white = jnp.matmul(flat, get_statistic(statistics, "whitening"), precision="highest")
             x = white.reshape(x.shape)
         return x
 
 
-def whitening(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
+def whitening_matrix(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
     """U diag(sqrt(n) / (s + epsilon)) U^T, s and U the singular values and left vectors of X^T.
 
     scatter: X^T X, X having one of n centered images a row. Directions with s = 0, to rounding, are
@@ -109,7 +109,7 @@ def whitening(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
     return (u * (np.sqrt(n) / (s + epsilon))) @ u.T
 
 
-def fitted(statistics: dict[str, Any], name: str) -> jax.Array:
+def get_statistic(statistics: dict[str, Any], name: str) -> jax.Array:
     if name not in statistics:
         raise ValueError(f"the statistics have no {name}: they must be those of this one's fit")
     return jnp.asarray(statistics[name])

@@ -11,12 +11,12 @@ from cnn_archs.data.transforms import crops
 from cnn_archs.data.transforms.augment import Augment
 from cnn_archs.data.transforms.keras_standardize import Standardization
 
-Prepare = Callable[[jax.Array | None, jax.Array], jax.Array]
+Preprocess = Callable[[jax.Array | None, jax.Array], jax.Array]
 MEANS = ("none", "pixel", "channel")
 
 
 @dataclasses.dataclass(frozen=True)
-class Inputs:
+class Preprocessor:
     """How images become input, in training and in evaluation.
 
     resident: the crop is made on the device altogether, of images of one size; else the host has
@@ -36,13 +36,13 @@ class Inputs:
     pixel_range: tuple[float, float]
     pad: int
 
-    def prepare(self, statistics: dict[str, Any]) -> Prepare:
+    def make_preprocess(self, statistics: dict[str, Any]) -> Preprocess:
         """(key, images u8[N, H, W, C]) -> f32[N, H', W', C]; without a key, as for evaluation.
 
         Colors change first, on raw pixels; then the mean is taken off, so that what comes in at a
         border is the mean; then the geometry; last the scale.
         """
-        geometry = self.crop.resident if self.resident else self.crop.on_device
+        geometry = self.crop.crop_on_device if self.resident else self.crop.finish_on_device
 
         def prepare(key: jax.Array | None, images: jax.Array) -> jax.Array:
             x = images.astype(jnp.float32)
@@ -53,7 +53,7 @@ class Inputs:
                 x = x - jnp.asarray(statistics["mean"])[None]
             x = geometry(keys[1], x)
             if key is not None:
-                x = crops.mirror(keys[2], x) if self.mirror else x
+                x = crops.random_flip(keys[2], x) if self.mirror else x
                 x = self.augment(keys[3], x)
             return self.finish(x, statistics)
 

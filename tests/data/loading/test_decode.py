@@ -10,7 +10,7 @@ from PIL import Image
 
 from cnn_archs.data.loading import decode
 from cnn_archs.data.loading.decode import decode_and_crop
-from cnn_archs.data.transforms.crops import Box
+from cnn_archs.data.transforms.boxes import Box
 from cnn_archs.errors import DataError
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -194,8 +194,10 @@ def test_odd_shapes_are_decoded_and_resized(height, width, kind):
 def test_a_jpeg_is_decoded_no_larger_than_needed(box, out, factor, monkeypatch):
     """And never smaller: its pixels in the box are at least those of the result."""
     factors = []
-    image = decode.Jpeg.image
-    monkeypatch.setattr(decode.Jpeg, "image", lambda self, f: factors.append(f) or image(self, f))
+    image = decode.JpegImage.decode
+    monkeypatch.setattr(
+        decode.JpegImage, "decode", lambda self, f: factors.append(f) or image(self, f)
+    )
     found = decode_and_crop(encoded(picture(600, 800), quality=95), lambda h, w: box, out, "x")
     assert factors == [factor]
     corners = (box.left, box.top, box.left + box.width, box.top + box.height)
@@ -206,7 +208,7 @@ def test_a_jpeg_is_decoded_no_larger_than_needed(box, out, factor, monkeypatch):
 @pytest.mark.parametrize("height, width", [(601, 803), (608, 800), (17, 33)])
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_a_smaller_decoding_has_exactly_the_size_asked_for(height, width, factor):
-    image = decode.Jpeg(encoded(picture(height, width))).image(factor)
+    image = decode.JpegImage(encoded(picture(height, width))).decode(factor)
     assert image.size == (-(-width // factor), -(-height // factor))
 
 

@@ -8,7 +8,7 @@ from scipy import ndimage, stats
 
 from cnn_archs.data.transforms import affine
 
-compiled = jax.jit(affine.affine, static_argnums=(2, 3))
+compiled = jax.jit(affine.warp_images, static_argnums=(2, 3))
 distort = jax.jit(affine.distort)
 
 
@@ -86,7 +86,7 @@ def test_rotation_shift_shear_and_zoom_are_composed_as_by_keras():
     random = np.random.default_rng(0)
     theta, shear = random.uniform(-180, 180, (2, 50))
     shifts, zooms = random.uniform(-5, 5, (50, 2)), random.uniform(0.5, 1.5, (50, 2))
-    warp = affine.keras(*map(jnp.float32, (theta, shifts, shear, zooms)), 12, 12)
+    warp = affine.keras_warp(*map(jnp.float32, (theta, shifts, shear, zooms)), 12, 12)
     for i in range(50):
         (rows, columns), (zy, zx) = shifts[i], zooms[i]
         matrix, offset = keras_chain(theta[i], columns, rows, shear[i], zx, zy, 12)
@@ -97,7 +97,7 @@ def test_rotation_shift_shear_and_zoom_are_composed_as_by_keras():
 def warped(images, theta=0.0, shifts=(0.0, 0.0), shear=0.0, zooms=(1.0, 1.0)):
     n, h, w, _ = images.shape
     each = [jnp.full((n, *np.shape(v)), jnp.array(v)) for v in (theta, shifts, shear, zooms)]
-    return np.asarray(compiled(images, affine.keras(*each, h, w), "nearest", 0.0))
+    return np.asarray(compiled(images, affine.keras_warp(*each, h, w), "nearest", 0.0))
 
 
 def test_the_center_stays_in_its_place_also_of_an_oblong_image():

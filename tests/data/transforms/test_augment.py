@@ -81,12 +81,12 @@ def test_the_experiments_know_the_knobs_of_augment(name):
 def test_the_experiments_know_the_knobs_of_crop(name):
     assert base.CHOICES["crop"].keys() == crops.CROPS.keys()
     crop = crops.create(name, (224, 224), **base.CHOICES["crop"][name])
-    assert crop.on_host(300, 400, None).height > 0
+    assert crop.host_box(300, 400, None).height > 0
 
 
 @pytest.mark.parametrize("name", base.CHOICES["color"])
 def test_the_experiments_know_the_knobs_of_color(name):
-    assert base.CHOICES["color"].keys() == color.COLORS.keys()
+    assert base.CHOICES["color"].keys() == color.COLOR_CHANGES.keys()
     color.create(name, **base.CHOICES["color"][name])
 
 

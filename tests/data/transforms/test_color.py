@@ -74,7 +74,7 @@ def test_the_three_blends_are_pillow_s(which, name):
     f = np.linspace(0.2, 1.8, 20, dtype=np.float32)
     factors = np.full((20, 3), np.nan, np.float32)  # the other two take no part
     factors[:, which] = f
-    out = color.blended(jnp.asarray(images), jnp.full(20, which), jnp.asarray(factors))
+    out = color.blend(jnp.asarray(images), jnp.full(20, which), jnp.asarray(factors))
     for image, factor, ours in zip(images, f, np.asarray(out), strict=True):
         picture = Image.fromarray(image.astype(np.uint8))
         theirs = np.asarray(getattr(ImageEnhance, name)(picture).enhance(float(factor)), float)
