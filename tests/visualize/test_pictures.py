@@ -61,7 +61,7 @@ def test_figures_are_written_and_named(workdir, capsys):
 
 def test_the_confusions_are_those_of_the_test_images(workdir, drawn):
     pictures.write_figures(workdir, None)
-    loaded, test = cnn_archs.load(workdir), sources.load("digits", "test")
+    loaded, test = cnn_archs.load(workdir), sources.load_split("digits", "test")
     heads: Any = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
     predicted = np.asarray(heads["logits"]).argmax(-1)
     want = np.zeros((10, 10), int)
@@ -95,7 +95,7 @@ def test_the_most_confident_mistakes_come_first():
 def test_filters_and_maps_are_those_of_the_network(workdir, drawn):
     pictures.write_figures(workdir, None)
     image, layers, title, _ = drawn["draw_features"]
-    np.testing.assert_array_equal(image, sources.load("digits", "test").images[0])
+    np.testing.assert_array_equal(image, sources.load_split("digits", "test").images[0])
     assert "the first test image" in title
     kernel = drawn["draw_filters"][0]
     (name, maps), *_ = layers
