@@ -40,9 +40,9 @@ def get_config(variant="20"):
     if depth not in map(str, DEPTHS + BOTTLENECKS):
         raise ValueError(f"the depths are {', '.join(map(str, DEPTHS + BOTTLENECKS))}")
     name = variant.removesuffix("_quick")
-    factors, boundaries = (1.0, 0.1, 0.01), (32_000.0, 48_000.0)  # section 4.2
+    factors, boundaries = [1.0, 0.1, 0.01], [32_000.0, 48_000.0]  # section 4.2
     if form == "v2":  # 2016, appendix: 0.01 for the first 400 steps, at every depth
-        factors, boundaries = (0.1, *factors), (400.0, *boundaries)
+        factors, boundaries = [0.1, *factors], [400.0, *boundaries]
     quick = form == "quick"
     warms_up = int(depth) >= 110 and form != "v2"
     return base.config(
@@ -61,8 +61,8 @@ def get_config(variant="20"):
         schedule=dict(
             name="piecewise",
             learning_rate=0.1,                                        # section 4.2
-            factors=(1.0, 0.1) if quick else factors,
-            boundaries=(2.0,) if quick else boundaries,
+            factors=(1.0, 0.1) if quick else tuple(factors),
+            boundaries=(2.0,) if quick else tuple(boundaries),
             unit="epoch" if quick else "step",
         ),
         # section 4.2: "0.01 to warm up the training until the training error is below 80%"

@@ -56,7 +56,7 @@ def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Prepare a tfds dataset, or a folder of images, as array_record files for training."""
     from cnn_archs.data.prepare import prepare
 
-    done = prepare.prepare(
+    done = prepare.prepare_dataset(
         arguments.dataset, arguments.data_dir, arguments.manual_dir, arguments.image_folder
     )
     counts = ", ".join(f"{split} {count:,}" for split, count in done["splits"].items())
@@ -77,7 +77,7 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.visualize import pictures
 
     with write_errors(output.parent):
-        done = pictures.variants(
+        done = pictures.write_variants(
             start_experiment(config), output, arguments.images, arguments.variants
         )
     text = f"{done['file']}: {done['images']} images and {done['variants']} variants of each"

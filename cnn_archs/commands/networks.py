@@ -70,17 +70,17 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
     for one in outlines:
         with config_errors(f"model {one.name}"):
             summaries.append(layer_rows(one.model, one.image_shape, arguments.train))
-        documents.append(summary_tables.document(one.name, one.image_shape, summaries[-1]))
+        documents.append(summary_tables.summary_document(one.name, one.image_shape, summaries[-1]))
     if len(summaries) == 1:
-        tables = summary_tables.tables(summaries[0])
-        emit(arguments, documents[0], summary_tables.text(tables, arguments.format))
+        tables = summary_tables.summary_tables(summaries[0])
+        emit(arguments, documents[0], summary_tables.format_tables(tables, arguments.format))
     else:
         a, b = outlines
         heads = (f"A: {a.name}", f"B: {b.name}")
         changed = ", ".join(roles.differences(a.config, b.config))
-        tables = [summary_tables.side_by_side(*summaries)]
+        tables = [summary_tables.comparison_table(*summaries)]
         text = f"{heads[0]}\n{heads[1]}, which differs in {changed or 'nothing'}\n\n"
-        emit(arguments, documents, text + summary_tables.text(tables, arguments.format))
+        emit(arguments, documents, text + summary_tables.format_tables(tables, arguments.format))
 
 
 def export(arguments: argparse.Namespace, overrides: list[str]) -> None:

@@ -146,7 +146,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
         # Importing matplotlib takes half a second, which must not delay the first step.
         from cnn_archs.report import learning_curves
 
-        learning_curves.write_png(workdir)
+        learning_curves.write_curves_png(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
 
 
@@ -220,7 +220,7 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     found: list[tuple[str, str]] = []
     for f in arguments.images:
-        found += image_folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
+        found += image_folder.list_unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
     run = predict.load_predictor(require_workdir(arguments))
     predictions = predict.predict_files(run, [Path(path) for _, path in found])
     if arguments.sheet:
@@ -229,7 +229,7 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
         sheet = Path(arguments.sheet)
         with write_errors(sheet.parent):
-            pictures.predictions(run, predictions, sheet)
+            pictures.write_predictions(run, predictions, sheet)
     if arguments.format == "csv":  # the form of a submission to Kaggle
         rows = zip((name for name, _ in found), predictions, strict=True)
         print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
@@ -253,5 +253,5 @@ def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.visualize import pictures
 
     with write_errors(workdir):
-        done = pictures.of_run(workdir, Path(arguments.image) if arguments.image else None)
+        done = pictures.write_figures(workdir, Path(arguments.image) if arguments.image else None)
     emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

@@ -97,15 +97,15 @@ def print_sweep_costs(arguments: argparse.Namespace, folder: Path, overrides: li
     stated = scheduler.load_with_seeds(arguments.config, arguments.seeds)
     found = grid.list_cells(stated, folder, overrides, split_names(arguments.cells))
     files = [*list_results(verdicts.RESULTS), *SweepDir(folder).result_files()]
-    known = sweep_cost.speeds(files, device)
+    known = sweep_cost.measured_speeds(files, device)
     by_name: dict[str, list[grid.SweepCell]] = {}
     for cell in found:
         by_name.setdefault(cell.name, []).append(cell)
     rows = []
     for name, cells in by_name.items():
         one = resolve_settings(cells[0].load_config())
-        cost = sweep_cost.cost(
+        cost = sweep_cost.training_cost(
             one.model, one.image_shape, grid.training_steps(cells[0]), one.recipe.batch_size, known
         )
         rows.append((name, len(cells), cost, grid.describe_progress(cells)))
-    emit(arguments, sweep_cost.document(rows), sweep_cost.table(rows, device))
+    emit(arguments, sweep_cost.cost_document(rows), sweep_cost.cost_table(rows, device))

@@ -14,7 +14,7 @@ from cnn_archs import roles
 from cnn_archs.data.loading import pixel_statistics
 from cnn_archs.data.loading.in_memory import Resident, ResidentFeed
 from cnn_archs.data.loading.streaming import Streamed, StreamedFeed
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
@@ -101,7 +101,7 @@ def check_alike(parts: Sequence[Part]) -> None:
             raise ConfigError(f"these cannot be trained together: they differ in {differ[0]}")
 
 
-def loaded(parts: Sequence[Part], mesh: Mesh) -> tuple[dict[str, Resident | Streamed], Prepare]:
+def loaded(parts: Sequence[Part], mesh: Mesh) -> tuple[dict[str, Resident | Streamed], Preprocess]:
     """The splits of `parts` on the devices, or to be streamed to them; how images become input.
 
     Each part's folder has the statistics of the training images afterwards.
@@ -109,16 +109,16 @@ def loaded(parts: Sequence[Part], mesh: Mesh) -> tuple[dict[str, Resident | Stre
     first, net = parts[0], parts[0].experiment.net
     splits = first.experiment.dataset.splits(net.inputs.crop)
     files = [RunDir(part.workdir).statistics if part.workdir else None for part in parts]
-    known = pixel_statistics.kept(
-        files[0], lambda: pixel_statistics.fit(net.inputs, lambda: splits["train"])
+    known = pixel_statistics.load_or_compute(
+        files[0], lambda: pixel_statistics.compute_statistics(net.inputs, lambda: splits["train"])
     )
     for file in files[1:]:
-        pixel_statistics.kept(file, lambda: known)
+        pixel_statistics.load_or_compute(file, lambda: known)
     data = {
         name: split if isinstance(split, Streamed) else Resident(split, mesh)
         for name, split in splits.items()
     }
-    return data, net.inputs.prepare(known)
+    return data, net.inputs.make_preprocess(known)
 
 
 def steps_at_once(batch_size: int, *, on_cpu: bool) -> int:
@@ -198,7 +198,7 @@ def compiled(
     recipe: Recipe,
     on: Placed,
     made: Rules,
-    prepare: Prepare,
+    prepare: Preprocess,
     axis: SeedAxis,
     held: Any,
     loop: int,
@@ -234,7 +234,7 @@ def compiled(
 
 
 def refresher(
-    net: Classifier, prepare: Prepare, loss: Loss, axis: SeedAxis
+    net: Classifier, prepare: Preprocess, loss: Loss, axis: SeedAxis
 ) -> Callable[..., steps.TrainState]:
     """(state, images, labels, index) -> the state with the curvature of those examples."""
     with config_errors("config"):
