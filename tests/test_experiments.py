@@ -88,18 +88,20 @@ class Parts(NamedTuple):
         """The state of a run's first step, as shapes."""
         _, _, optimizer, average = self.rules
         variables = models.shapes(self.experiment.model, self.experiment.image_shape).variables
-        return jax.eval_shape(lambda v: steps.begin(v, optimizer, average), variables)
+        return jax.eval_shape(
+            lambda v: steps.state_from_variables(v, optimizer, average), variables
+        )
 
 
 def parts(experiment):
     recipe, inputs, model = experiment.recipe, experiment.inputs, experiment.model
-    loss, _, optimizer, average = rules = recipe.rules(100.0)
+    loss, _, optimizer, average = rules = recipe.make_rules(100.0)
     (h, w, c), _ = sources.describe(experiment.dataset.name)
     delivered = (h, w) if experiment.dataset.in_memory else inputs.crop.delivered
     mean = jnp.full((1, 1, c) if inputs.mean == "channel" else (*delivered, c), 127.0)
     prepare = inputs.prepare({"mean": mean})
     knobs = dict(auxiliary=recipe.auxiliary, micro_batch=recipe.micro_batch)
-    step = steps.train_step_of(model, loss, optimizer, average, prepare, **knobs)
+    step = steps.make_train_step(model, loss, optimizer, average, prepare, **knobs)
     evaluate = eval_step_of(model, loss, prepare)
     return Parts(experiment, rules, prepare, step, evaluate, (*delivered, c))
 
@@ -119,7 +121,7 @@ def run_here():
 def test_one_training_step_fits_together(experiment):
     """init, the curvature where there is one, and a step, as shapes: nothing runs, no data."""
     config = configs.load(experiment, [])
-    outline(config).recipe.rules(100.0)
+    outline(config).recipe.make_rules(100.0)
     config = shallow(config)
     assert resolve(config).classes == sources.describe(config.data.name)[1]
     traced(like(config))
@@ -207,7 +209,7 @@ def test_two_steps_of_a_narrow_network_run(experiment):
     shapes = made.first()
     params = jax.tree.map(draw, shapes.params)
     stats = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes.batch_stats)
-    state = steps.begin({"params": params, "batch_stats": stats}, *made.rules[2:])
+    state = steps.state_from_variables({"params": params, "batch_stats": stats}, *made.rules[2:])
     images = random.integers(0, 256, (4, *made.shape), dtype=np.uint8)
     labels = random.integers(0, made.experiment.classes, 4, dtype=np.int32)
     step = jax.jit(made.step)

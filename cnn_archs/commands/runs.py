@@ -101,11 +101,11 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     if os.environ.get(PIPED):
         end_with_parent()
-    multihost.start(arguments.coordinator, arguments.num_processes, arguments.process_id)
-    with multihost.together(), writing(workdir):
+    multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    with multihost.exit_on_error(), writing(workdir):
         with stop_requests():
             result = loop.train(start(config), workdir)
-        if not multihost.first():
+        if not multihost.is_primary():
             return
         # matplotlib takes half a second: not before a step.
         from cnn_archs.report import learning_curves

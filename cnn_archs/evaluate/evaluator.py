@@ -39,9 +39,9 @@ def count(
     """
     devices = mesh.shape["data"]
     size = -(-min(batch_size, data.examples) // devices) * devices
-    put = partial(meshes.place, sharding=meshes.split(mesh), length=size)
+    put = partial(meshes.place, sharding=meshes.batch_sharded(mesh), length=size)
     total = None
-    for arguments in data.evaluation(size, put, meshes.rows(mesh, size)):
+    for arguments in data.evaluation(size, put, meshes.local_rows(mesh, size)):
         poll()
         counts = eval_step(variables, *arguments)
         total = counts if total is None else total + counts

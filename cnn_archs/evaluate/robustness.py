@@ -87,7 +87,7 @@ def robustness(workdir: Path) -> dict[str, Any]:
     seed] for each amount]}}. ConfigError where the images are not of one size.
     """
     experiment = start(RunDir(workdir).config())
-    dataset, net, mesh = experiment.dataset, experiment.net, meshes.create()
+    dataset, net, mesh = experiment.dataset, experiment.net, meshes.make_mesh()
     if not dataset.in_memory:
         raise ConfigError(
             f"robustness: the images of {dataset.name} differ in size, so that pixels of a "

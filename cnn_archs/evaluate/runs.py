@@ -49,7 +49,7 @@ def evaluate(
 
 def single(saved: Saved, split: str, precise_stats: int) -> dict[str, Any]:
     """A run's result as evaluation in training counts it: with the loss that it was trained by."""
-    experiment, mesh = saved.experiment, meshes.create()
+    experiment, mesh = saved.experiment, meshes.make_mesh()
     net, size = experiment.net, experiment.eval_batch_size
     images = experiment.dataset.split(split, net.inputs.crop)
     data = Resident(images, mesh) if isinstance(images, Split) else images
@@ -80,7 +80,7 @@ def member(saved: Saved, protocol: str, split: str, precise_stats: int) -> Membe
         passes,
         known(saved.workdir, experiment),
         experiment.eval_batch_size,
-        meshes.create(),
+        meshes.make_mesh(),
     )
     by_seed = found.of.reshape(len(networks), len(experiment.seeds), *found.of.shape[1:])
     of = dict(zip(networks, by_seed, strict=True))
@@ -122,7 +122,7 @@ def networks_of(
     }
     if not precise_stats:
         return found, {}
-    mesh, train = meshes.create(), experiment.dataset.split("train", net.inputs.crop)
+    mesh, train = meshes.make_mesh(), experiment.dataset.split("train", net.inputs.crop)
     batches = recalibrate_bn.batches_of(precise_stats, len(train), experiment.eval_batch_size, mesh)
     prepare = net.inputs.prepare(known(saved.workdir, experiment))
     every = [v for of_seeds in found.values() for v in of_seeds]

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from cnn_archs import models
 from cnn_archs.data.transforms.preprocess import Prepare
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.distributed.mesh import within
+from cnn_archs.distributed.mesh import with_mesh
 from cnn_archs.metrics import Counts
 from cnn_archs.optim.losses import Loss
 
@@ -30,9 +30,9 @@ def eval_step_of(model: models.Network, loss: Loss, prepare: Prepare) -> Callabl
 def compile_eval(
     eval_step: Callable[..., Counts], mesh: Mesh, *, resident: bool
 ) -> Callable[..., Counts]:
-    """Jit `eval_step` over `mesh`; resident as for `compile_train`. Variables are as they come."""
-    whole, split = meshes.whole(mesh), meshes.split(mesh)
-    eval_step = within(mesh, eval_step)
+    """Jit `eval_step` over `mesh`; resident is `in_memory` of `jit_train_step`. Variables as given."""
+    whole, split = meshes.replicated(mesh), meshes.batch_sharded(mesh)
+    eval_step = with_mesh(mesh, eval_step)
     if not resident:
         shardings: tuple[Any, ...] = (None, split, split, split)
         return jax.jit(eval_step, in_shardings=shardings, out_shardings=whole)

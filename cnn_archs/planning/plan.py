@@ -14,8 +14,8 @@ from cnn_archs.planning.devices import Kind
 from cnn_archs.planning.input_rate import Intake
 from cnn_archs.planning.memory import Memory
 from cnn_archs.planning.throughput import Bounds, Estimate, Measured
-from cnn_archs.training.placement import placed
-from cnn_archs.training.seeds import fastest
+from cnn_archs.training.placement import place_model
+from cnn_archs.training.seeds import fastest_axis
 
 
 def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) -> dict[str, Any]:
@@ -28,10 +28,10 @@ def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) 
     of the same network, input and batch). ConfigError where things do not fit together, DataError
     for data that is neither there nor known.
     """
-    recipe, on = experiment.recipe, placed(experiment)
+    recipe, on = experiment.recipe, place_model(experiment)
     net, mesh = on.net, on.mesh
     taken = input_rate.intake(experiment)
-    axis = fastest(in_memory=taken.resident, devices=mesh.size, platform=kind.name)
+    axis = fastest_axis(in_memory=taken.resident, devices=mesh.size, platform=kind.name)
     held = Memory(experiment, on, taken, axis)
     size = totals(summarize(net.model, net.image_shape))
     trained = totals(summarize(net.model, net.image_shape, train=True))
@@ -54,7 +54,7 @@ def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) 
         },
         "training": {"images": taken.images, "counted": taken.counted, **lasts},
         "reading": reading(taken, lasts),
-        "memory": fit(held, kind, recipe.at_once),
+        "memory": fit(held, kind, recipe.micro_batch_size),
     }
     known = throughput.measured(files, experiment.config, size["macs"], kind)
     decoding = None if taken.resident else decoded(held, kind, cores)
@@ -145,7 +145,7 @@ def paced(
 ) -> dict[str, Any]:
     """{time, input, measured} of a plan, whose other parts are `found`."""
     experiment, batch = held.experiment, held.batch
-    parts = batch // experiment.recipe.at_once
+    parts = batch // experiment.recipe.micro_batch_size
     of_step = held.program(batch // parts)
     arithmetic, memory = throughput.roofline(
         kind,

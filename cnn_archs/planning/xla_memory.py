@@ -24,7 +24,7 @@ from cnn_archs.experiment import Classifier, Experiment
 from cnn_archs.optim.recipe import Rules
 from cnn_archs.runtime.compiler_options import known, once
 from cnn_archs.training import steps
-from cnn_archs.training.placement import Placed
+from cnn_archs.training.placement import PlacedModel
 
 # Quick to compile; the buffers are those of the default options, or a few bytes from them.
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
@@ -55,7 +55,7 @@ def simulate(devices: int) -> None:
         raise ConfigError(f"--devices={devices}: this process has {jax.device_count()} already")
 
 
-def training(experiment: Experiment, on: Placed, made: Rules, batch: int) -> Program:
+def training(experiment: Experiment, on: PlacedModel, made: Rules, batch: int) -> Program:
     """Of a step with `batch` images at once, over all of the mesh. made: the experiment's rules."""
     net = on.net
     model, halves = widened(net.model)
@@ -77,11 +77,11 @@ def training(experiment: Experiment, on: Placed, made: Rules, batch: int) -> Pro
 
 
 def step_of(
-    experiment: Experiment, on: Placed, made: Rules, batch: int
+    experiment: Experiment, on: PlacedModel, made: Rules, batch: int
 ) -> tuple[Any, tuple[Any, ...]]:
     """(jitted training step of `batch` images at once, its abstract arguments)."""
     net, mesh, layers = on
-    step = steps.train_step_of(
+    step = steps.make_train_step(
         net.model,
         made.loss,
         made.optimizer,
@@ -92,11 +92,11 @@ def step_of(
         mesh=mesh,
     )
     arguments = steps.abstract_arguments(partial(begun, net, made), delivered(experiment), batch)
-    held = meshes.shardings(arguments[0], mesh, layers)
-    return steps.compile_train(step, mesh, held=held, resident=False), arguments
+    held = meshes.tree_shardings(arguments[0], mesh, layers)
+    return steps.jit_train_step(step, mesh, state_sharding=held, in_memory=False), arguments
 
 
-def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
+def evaluating(experiment: Experiment, on: PlacedModel, made: Rules, batch: int) -> int:
     """Bytes that one device puts aside while `batch` images are evaluated, or a few more."""
     net, mesh, layers = on
     batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
@@ -112,7 +112,7 @@ def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> i
     variables = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         variables,
-        meshes.shardings(variables, mesh, layers),
+        meshes.tree_shardings(variables, mesh, layers),
     )
     program = compiled(experiment.name, jitted, variables, *arguments)
     return program.memory_analysis().temp_size_in_bytes // halves
