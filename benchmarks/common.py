@@ -90,7 +90,7 @@ def main(
     parser.add_argument("--write", action="store_true", help=f"to results/benchmarks/{name}.json")
     options = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    compilation_cache.keep_programs()
+    compilation_cache.enable_cache()
     started, load = time.monotonic(), os.getloadavg()[0]
     result = measure(options)
     result["machine"] = {**result.get("machine", {}), **machine(), "load_before": load}
@@ -163,10 +163,10 @@ def machine() -> dict[str, Any]:
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
     """The versions of Python, of PACKAGES and of `packages`, and the commit."""
-    from cnn_archs.runtime.environment import commit, version
+    from cnn_archs.runtime.environment import git_commit, package_version
 
-    found = {name: version(name) for name in (*PACKAGES, *packages)}
-    return {**found, "python": platform.python_version(), "git_commit": commit()}
+    found = {name: package_version(name) for name in (*PACKAGES, *packages)}
+    return {**found, "python": platform.python_version(), "git_commit": git_commit()}
 
 
 def cores() -> int:

@@ -23,9 +23,9 @@ import common
 def experiment_of(network: str, side: int, folder: Path) -> Any:
     """The experiment, seeing smaller images of a folder."""
     from cnn_archs import config as configs
-    from cnn_archs.experiment import start
+    from cnn_archs.experiment import start_experiment
 
-    usual = configs.load(f"resnet_imagenet:{network}", [])
+    usual = configs.load_config(f"resnet_imagenet:{network}", [])
     sizes = {key: usual.crop[key] for key in ("smallest", "largest", "evaluate")}
     scales = [round(scale * side / 224) for scale in usual.test_scales]
     overrides = [
@@ -35,7 +35,7 @@ def experiment_of(network: str, side: int, folder: Path) -> Any:
         f"test_scales={tuple(scales)}".replace(" ", ""),
         *(f"crop.{key}={round(value * side / 224)}" for key, value in sizes.items()),
     ]
-    return start(configs.load(f"resnet_imagenet:{network}", overrides))
+    return start_experiment(configs.load_config(f"resnet_imagenet:{network}", overrides))
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -67,23 +67,23 @@ def rows_of(experiment: Any, options: argparse.Namespace) -> list[dict[str, Any]
     net, mesh = experiment.net, meshes.make_mesh()
     variables = models.init(net.model, jax.random.key(0), net.image_shape)
     data: Any = experiment.dataset.split("test", net.inputs.crop)
-    add = protocols.compile_add(net.model, mesh)
-    cut = protocols.compile_cut(net.inputs, {}, False, mesh)
+    add = protocols.compile_add_probabilities(net.model, mesh)
+    cut = protocols.compile_view_cutter(net.inputs, {}, False, mesh)
     rows = []
     for protocol in options.protocols.split(",") if options.protocols else views.PROTOCOLS:
-        passes = views.passes(protocol, net.inputs.crop, experiment.test_scales)
+        passes = views.protocol_passes(protocol, net.inputs.crop, experiment.test_scales)
 
         def run(passes: Any = passes) -> None:
             shown: Any = (net, [variables], data, passes, {}, options.batch, mesh)
-            assert protocols.probabilities(*shown).seen.all()
+            assert protocols.mean_probabilities(*shown).seen.all()
 
         with (  # so that the second call finds the programs of the first
-            mock.patch.object(protocols, "compile_add", lambda *_: add),
-            mock.patch.object(protocols, "compile_cut", lambda *_: cut),
+            mock.patch.object(protocols, "compile_add_probabilities", lambda *_: add),
+            mock.patch.object(protocols, "compile_view_cutter", lambda *_: cut),
         ):
             run()
             turn, _ = common.timed(run, len(data))
-        number = views.count(passes, net.inputs.crop.out)
+        number = views.count_views(passes, net.inputs.crop.out)
         rows.append({"protocol": protocol, "views": number, **turn._asdict()})
         common.say(f"{protocol}: {1 / turn.seconds:.2f} images/s")
     return rows

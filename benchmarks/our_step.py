@@ -18,7 +18,7 @@ from cnn_archs import config as configs
 from cnn_archs.data.datasets import sources
 from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler
-from cnn_archs.experiment import start
+from cnn_archs.experiment import start_experiment
 from cnn_archs.runtime import compilation_cache
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.trainer import Trainer
@@ -35,7 +35,7 @@ def random_images(image: tuple[int, int, int], classes: int, examples: int) -> S
 
 def assembled(experiment: str, overrides: list[str], split: Split) -> Trainer:
     """The run of an experiment at step 0, with `split` for its dataset."""
-    resolved = start(configs.load(experiment, overrides))
+    resolved = start_experiment(configs.load_config(experiment, overrides))
     few = split.take(np.arange(len(split.classes)))
 
     def load(name: str, part: str, data_dir: str) -> Split:
@@ -94,5 +94,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    compilation_cache.keep_programs()  # before the first use of jax, as the command line does
+    compilation_cache.enable_cache()  # before the first use of jax, as the command line does
     main()

@@ -7,9 +7,9 @@ resnet110 and resnet18, and of at most 1 for the other networks.
 
 Ours is `Trainer.run_steps`, as `cnn-archs train` calls it, with the experiment's config: order,
 gather, scaling, step, counts, the check that all is finite. PyTorch's is the shortest good loop
-over the same images, batches, weights and SGD, and counts nothing. Both leave out mirroring, crops and
-the mean image, and both have the recipe's dropout. Batch normalization is over the whole batch, as
-PyTorch's is, unless a network is named with another `bn_group`: `resnet20:bn_group=64` is the
+over the same images, batches, weights and SGD, and counts nothing. Both leave out mirroring, crops
+and the mean image, and both have the recipe's dropout. Batch normalization is over the whole batch,
+as PyTorch's is, unless a network is named with another `bn_group`: `resnet20:bn_group=64` is the
 recipe's. Images are random, u8, in memory, and as large as CIFAR-10's or MNIST's; resnet18's are
 64x64.
 
@@ -89,7 +89,7 @@ def torch_settings(network: str, settings: dict[str, Any], threads: int) -> dict
     """The settings of `torch_step.py` for the same recipe."""
     from cnn_archs import config as configs
 
-    config = configs.load(settings["experiment"], settings["overrides"])
+    config = configs.load_config(settings["experiment"], settings["overrides"])
     return {
         "network": network.partition(":")[0],
         "threads": threads,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnn_archs import models as models
-    from cnn_archs.evaluate.load import load as load
+    from cnn_archs.evaluate.load import load_network as load
 
 __all__ = ["load", "models"]
 
@@ -19,5 +19,5 @@ def __getattr__(name: str) -> Any:  # so that `import cnn_archs` does not import
     if name == "models":
         return importlib.import_module("cnn_archs.models")
     if name == "load":
-        return importlib.import_module("cnn_archs.evaluate.load").load
+        return importlib.import_module("cnn_archs.evaluate.load").load_network
     raise AttributeError(f"module 'cnn_archs' has no attribute {name!r}")

@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
 from cnn_archs.errors import ConfigError, DataError, first_line
-from cnn_archs.runtime.console import say
+from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import write_json
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports there
@@ -104,7 +104,7 @@ class Checkpoints:
             try:
                 return self._restore_step(step, targets)
             except DamagedCheckpoint as e:
-                say(f"checkpoint {step} is damaged ({e}); set aside")
+                print_status(f"checkpoint {step} is damaged ({e}); set aside")
                 self._set_aside(step)
         aside = sorted(self.folder.glob("damaged-*"))
         if steps or aside:

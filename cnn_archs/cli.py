@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from cnn_archs.commands import data, jobs, networks, papers, planning, runs
 from cnn_archs.errors import ConfigError, UserError
 from cnn_archs.runtime import compilation_cache
-from cnn_archs.runtime.console import say
+from cnn_archs.runtime.console import print_status
 
 FAMILIES = (runs, planning, jobs, networks, papers, data)  # in the order of --help
 
@@ -26,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
         if arguments.compiles:
-            compilation_cache.keep_programs()
+            compilation_cache.enable_cache()
         arguments.run(arguments, overrides)
     except UserError as e:
-        say(f"error: {e}")
+        print_status(f"error: {e}")
         return e.code
     except BrokenPipeError:  # the reader of our output, which is the last thing, went away
         sys.stderr.close()

@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
-from cnn_archs.errors import ConfigError, first_line, nearest
-from cnn_archs.runtime.files import read_json, reading
+from cnn_archs.errors import ConfigError, closest_word, first_line
+from cnn_archs.runtime.files import read_errors, read_json
 
 Config: TypeAlias = ConfigDict  # what `load` and `read` return; only experiment.py looks into it
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
@@ -32,21 +32,23 @@ OLD_KEYS = {
 }
 
 
-def load(experiment: str, overrides: list[str]) -> ConfigDict:
+def load_config(experiment: str, overrides: list[str]) -> ConfigDict:
     """The config of `experiment` with `overrides` (`a.b=value`, in order), complete and locked."""
     from cnn_archs import models
 
-    path, argument = locate(experiment)
-    config = call(module_at(path), argument)
-    choices_of = base().CHOICES
+    path, argument = locate_file(experiment)
+    config = call_entry(execute_file(path), argument)
+    choices_of = base_module().CHOICES
     if config.model.name not in models.MODELS:
-        raise ConfigError(unknown("model.name", config.model.name, list(models.MODELS)))
+        raise ConfigError(unknown_message("model.name", config.model.name, list(models.MODELS)))
     stated = config.model.to_dict()
     fields = models.fields(stated["name"])
     for key in stated.keys() - fields.keys() - {"name"}:
-        raise ConfigError(unknown(f"model {stated['name']}", key, list(fields), what="field"))
+        raise ConfigError(
+            unknown_message(f"model {stated['name']}", key, list(fields), what="field")
+        )
     with config.unlocked():
-        config.model = ConfigDict(with_parts(fields, stated))
+        config.model = ConfigDict(merge_fields(fields, stated))
 
     pairs = [split_override(o) for o in overrides]
     kinds = ("model", *choices_of)
@@ -55,26 +57,26 @@ def load(experiment: str, overrides: list[str]) -> ConfigDict:
         if rest == "name" and kind in kinds:
             choices = models.MODELS if kind == "model" else choices_of[kind]
             if text not in choices:
-                raise ConfigError(unknown(key, text, list(choices)))
+                raise ConfigError(unknown_message(key, text, list(choices)))
             fresh = (
                 {"name": text, **models.fields(text)}
                 if kind == "model"
-                else base().section(kind, text)
+                else base_module().section(kind, text)
             )
             with config.unlocked():
                 config[kind] = ConfigDict(fresh)
     for key, text in pairs:
         if key not in {f"{kind}.name" for kind in kinds}:
-            override(config, key, text)
+            set_override(config, key, text)
     lengths = {"epochs", "steps"} & {key for key, _ in pairs}
     if len(lengths) == 1:  # how long it is, said in one way, is not said in the other
         config["epochs" if "steps" in lengths else "steps"] = 0.0 if "steps" in lengths else 0
     config.lock()
-    check(config)
+    check_values(config)
     return config
 
 
-def with_parts(fields: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
+def merge_fields(fields: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
     """`fields` with what is `stated`; of a field that is a table, with its stated rows."""
     parts = dict(fields)
     for key, value in stated.items():
@@ -83,34 +85,34 @@ def with_parts(fields: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]
             if not isinstance(value, dict):
                 raise ConfigError(f"model.{key} is a table: {{row: values}}, not {value!r}")
             for row in value.keys() - rows.keys():
-                raise ConfigError(unknown(f"model.{key}", row, list(rows), what="row"))
+                raise ConfigError(unknown_message(f"model.{key}", row, list(rows), what="row"))
             value = {**rows, **value}
         parts[key] = value
     return parts
 
 
-def read(path: Path) -> ConfigDict:
+def read_config(path: Path) -> ConfigDict:
     """Reads the config.json of a run, by this or an older commit; complete and locked.
 
     DataError where the file is damaged.
     """
     tree = read_json(path)
-    with reading(path):
-        return completed(tree).lock()
+    with read_errors(path):
+        return complete_config(tree).lock()
 
 
-def with_new_keys(saved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def rename_old_keys(saved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Renames the OLD_KEYS of a config, or of its section `prefix`, as an older commit saved it."""
     renamed = {}
     for key, value in saved.items():
         if isinstance(value, Mapping):
-            value = with_new_keys(value, f"{prefix}{key}.")
+            value = rename_old_keys(value, f"{prefix}{key}.")
         if new := OLD_KEYS.get(f"{prefix}{key}", key):
             renamed[new.rpartition(".")[2]] = value
     return renamed
 
 
-def new_override(override: str) -> str:
+def rename_old_override(override: str) -> str:
     """Renames the key of `section.key=value`, or of `section.key`, as an older commit took it."""
     for old, new in OLD_KEYS.items():
         if new and re.match(rf"{re.escape(old)}(\.|=|$)", override):
@@ -118,7 +120,7 @@ def new_override(override: str) -> str:
     return override
 
 
-def completed(saved: Mapping[str, Any]) -> ConfigDict:
+def complete_config(saved: Mapping[str, Any]) -> ConfigDict:
     """Brings a config that an older commit may have saved to the keys of today.
 
     Keys that are newer than `saved` get their defaults; a section that is newer is the first of its
@@ -126,30 +128,33 @@ def completed(saved: Mapping[str, Any]) -> ConfigDict:
     """
     from cnn_archs import models
 
-    saved = with_new_keys(saved)
-    full = base().config()
+    saved = rename_old_keys(saved)
+    full = base_module().config()
     with full.unlocked():
-        for kind, choices in base().CHOICES.items():
+        for kind, choices in base_module().CHOICES.items():
             stated = saved.get(kind)
             if stated and stated["name"] in choices:
-                full[kind] = ConfigDict(base().section(kind, stated["name"]))
+                full[kind] = ConfigDict(base_module().section(kind, stated["name"]))
         del full.model
         full.update(saved)
         if full.model.name in models.MODELS:
             newer = models.fields(full.model.name)
-            full.model = ConfigDict(with_parts(newer, full.model.to_dict()))
-    for key in (*base().CHOICES, *(k for k, v in base().DEFAULTS.items() if isinstance(v, dict))):
+            full.model = ConfigDict(merge_fields(newer, full.model.to_dict()))
+    for key in (
+        *base_module().CHOICES,
+        *(k for k, v in base_module().DEFAULTS.items() if isinstance(v, dict)),
+    ):
         if not isinstance(full[key], ConfigDict):
             raise TypeError(f"{key} is no section")
     return full
 
 
-def plain(config: ConfigDict) -> dict[str, Any]:
+def to_plain_dict(config: ConfigDict) -> dict[str, Any]:
     """Return `config` as config.json holds it: sections are dicts, and tuples are lists."""
     return json.loads(config.to_json())
 
 
-def locate(
+def locate_file(
     experiment: str, folder: Path = EXPERIMENTS, what: str = "experiment"
 ) -> tuple[Path, str | None]:
     """(file, argument) of `path.py[:argument]`, or of `name[:argument]` in `folder`."""
@@ -159,19 +164,19 @@ def locate(
         path = folder / f"{where}.py"
         names = sorted(p.stem for p in folder.glob("[!_]*.py") if p.stem != "base")
         if where not in names:
-            raise ConfigError(unknown("--config", where, names, what=what))
+            raise ConfigError(unknown_message("--config", where, names, what=what))
     if not path.is_file():
         raise ConfigError(f"--config: there is no file {path}")
     return path, argument or None
 
 
 @functools.cache
-def base() -> ModuleType:
+def base_module() -> ModuleType:
     """Returns experiments/base.py, executed once."""
-    return module_at(EXPERIMENTS / "base.py")
+    return execute_file(EXPERIMENTS / "base.py")
 
 
-def module_at(path: Path) -> ModuleType:
+def execute_file(path: Path) -> ModuleType:
     """The Python file `path`, executed. Errors inside it are the user's to see, in one line."""
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -186,7 +191,7 @@ def module_at(path: Path) -> ModuleType:
     return module
 
 
-def call(module: ModuleType, argument: str | None, function: str = "get_config") -> Any:
+def call_entry(module: ModuleType, argument: str | None, function: str = "get_config") -> Any:
     """The file's get_config(), or get_config(argument); or another function of that kind."""
     if not hasattr(module, function):
         raise ConfigError(f"--config: {module.__file__} has no function {function}")
@@ -205,22 +210,22 @@ def split_override(text: str) -> tuple[str, str]:
     return key, value
 
 
-def override(config: ConfigDict, key: str, text: str) -> None:
+def set_override(config: ConfigDict, key: str, text: str) -> None:
     """Sets config's `a.b.c` to `text`, read as the type that is there."""
     node: Any = config
     *sections, leaf = key.split(".")
     for section in sections:
         node = node.get(section) if isinstance(node, ConfigDict) else None
         if not isinstance(node, ConfigDict):
-            raise ConfigError(unknown("--config", key, list(flat(config)), what="key"))
+            raise ConfigError(unknown_message("--config", key, list(flatten(config)), what="key"))
     if not isinstance(node, ConfigDict) or leaf not in node:
-        raise ConfigError(unknown("--config", key, list(flat(config)), what="key"))
+        raise ConfigError(unknown_message("--config", key, list(flatten(config)), what="key"))
     if isinstance(node[leaf], ConfigDict):
         raise ConfigError(f"--config.{key} is a section: set one of its keys")
-    node[leaf] = parse(key, text, node[leaf])
+    node[leaf] = parse_value(key, text, node[leaf])
 
 
-def parse(key: str, text: str, present: Any) -> Any:
+def parse_value(key: str, text: str, present: Any) -> Any:
     """`text` as a value of the type of `present`."""
     kind = type(present)
     try:
@@ -250,7 +255,7 @@ def convert_tuple(value: Any, present: tuple) -> tuple:
     return tuple(kind(e) for e in elements)
 
 
-def check(config: ConfigDict) -> None:
+def check_values(config: ConfigDict) -> None:
     """What can be found wrong before any data is read."""
     for key in ("seeds", "eval_batch_size", "log_every", "keep"):
         if config[key] < 1:
@@ -280,24 +285,26 @@ def check(config: ConfigDict) -> None:
         raise ConfigError("data.image_shape: all three, or (0, 0, 0) for the dataset's")
     if config.matmul_precision not in ("default", "high", "highest"):
         raise ConfigError(
-            unknown("matmul_precision", config.matmul_precision, ["default", "high", "highest"])
+            unknown_message(
+                "matmul_precision", config.matmul_precision, ["default", "high", "highest"]
+            )
         )
 
 
-def flat(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
     """Returns `config` as {key: value}, with keys as on the command line, such as `data.pad`."""
     found: dict[str, Any] = {}
     for key, value in config.items():
         inner = isinstance(value, Mapping | ConfigDict)
-        found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+        found |= flatten(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
     return found
 
 
-def unknown(where: str, word: str, words: list[str], what: str = "value") -> str:
+def unknown_message(where: str, word: str, words: list[str], what: str = "value") -> str:
     """One line: `where` has no `word`; the nearest of `words`, or all of them."""
     # A right leaf in the wrong section.
     elsewhere = (w for w in words if w.split(".")[-1] == word.split(".")[-1])
-    renamed = (w for w in words if w == new_override(word))
-    near = next(renamed, None) or nearest(word, words) or next(elsewhere, None)
+    renamed = (w for w in words if w == rename_old_override(word))
+    near = next(renamed, None) or closest_word(word, words) or next(elsewhere, None)
     hint = f"did you mean {near!r}?" if near else f"there are {', '.join(words)}"
     return f"{where}: no {what} {word!r}; {hint}"

@@ -54,13 +54,13 @@ def first_line(e: BaseException) -> str:
     return (str(e).strip() or type(e).__name__).splitlines()[0]
 
 
-def nearest(word: str, words: Iterable[str]) -> str | None:
+def closest_word(word: str, words: Iterable[str]) -> str | None:
     """The one of `words` that `word` was probably meant to be, if any."""
     return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)
 
 
 @contextmanager
-def user_errors(what: str) -> Iterator[None]:
+def config_errors(what: str) -> Iterator[None]:
     """Turn what a constructor or a trace refuses inside into a ConfigError of one line.
 
     what: names the part of the config that is at fault, at the beginning of that line.

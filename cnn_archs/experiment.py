@@ -20,7 +20,7 @@ from cnn_archs.data.datasets import sources
 from cnn_archs.data.transforms import augment, color, crops
 from cnn_archs.data.transforms.keras_standardize import Standardization
 from cnn_archs.data.transforms.preprocess import MEANS, Inputs
-from cnn_archs.errors import ConfigError, user_errors
+from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.optim import durations
 from cnn_archs.optim.recipe import Recipe, check_batch_sizes, make_rules
 from cnn_archs.runtime import backend
@@ -42,7 +42,7 @@ class Classifier(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Upkeep:
+class Intervals:
     """What a run does besides its steps, and how often.
 
     log_every: in steps; the others: in epochs, and diagnose_every=0: never. keep: checkpoints that
@@ -76,7 +76,7 @@ class WarmStart(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Outline:
+class ExperimentSettings:
     """What a config says of itself, whether its dataset is there or not.
 
     name: of `model`, which sees images of image_shape, (H, W, C). seeds: one for each network that
@@ -89,7 +89,7 @@ class Outline:
     model: models.Network
     image_shape: Shape
     recipe: Recipe
-    upkeep: Upkeep
+    intervals: Intervals
     seeds: tuple[int, ...]
     mesh_shape: tuple[int, int]
     eval_batch_size: int
@@ -101,7 +101,7 @@ class Outline:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Experiment(Outline):
+class Experiment(ExperimentSettings):
     """All that a config says. classes, inputs: see `Classifier`."""
 
     dataset: Dataset
@@ -118,9 +118,11 @@ class Experiment(Outline):
         return names + tuple(f"class {i}" for i in range(len(names), self.classes))
 
 
-def start(config: ConfigDict) -> Experiment:
+def start_experiment(config: ConfigDict) -> Experiment:
     """Set up jax as `config` says and resolve it: the first use of devices in a process."""
-    backend.configure(deterministic=config.deterministic, matmul_precision=config.matmul_precision)
+    backend.configure_jax(
+        deterministic=config.deterministic, matmul_precision=config.matmul_precision
+    )
     return resolve(config)
 
 
@@ -130,7 +132,7 @@ def resolve(config: ConfigDict) -> Experiment:
     ConfigError where its parts do not fit together, DataError where the dataset is neither known
     nor there.
     """
-    outlined, dataset = outline(config), dataset_of(config)
+    outlined, dataset = resolve_settings(config), make_dataset(config)
     name, model, shape = outlined.name, outlined.model, outlined.image_shape
     classes = model.num_classes
     if classes < dataset.classes:
@@ -138,33 +140,33 @@ def resolve(config: ConfigDict) -> Experiment:
             f"model {name} has {classes} outputs, but {dataset.name} has {dataset.classes} "
             f"classes: --config.model.num_classes={dataset.classes}"
         )
-    inputs = inputs_of(config, shape, resident=dataset.in_memory)
+    inputs = make_inputs(config, shape, resident=dataset.in_memory)
     if dataset.in_memory:
         check_shape(dataset, inputs, shape)
     else:
         check_streamed(config)
-    with user_errors(f"model {name}"):
+    with config_errors(f"model {name}"):
         logits = models.shapes(model, shape).heads["logits"]
     assert logits.shape == (1, classes), logits.shape
     return Experiment(**vars(outlined), dataset=dataset, classes=classes, inputs=inputs)
 
 
-def outline(config: ConfigDict) -> Outline:
+def resolve_settings(config: ConfigDict) -> ExperimentSettings:
     """Return the outline of `config`; ConfigError where knobs do not fit together.
 
     The dataset need be known or there only where the config leaves the images' size to it.
     """
-    recipe = recipe_of(config)
+    recipe = make_recipe(config)
     fields = config.model.to_dict()
-    with user_errors(f"model {fields['name']}"):
+    with config_errors(f"model {fields['name']}"):
         model = models.create(**fields)
     check_batch_sizes(recipe.batch_size, recipe.micro_batch, bn_group=model.bn_group)
-    return Outline(
+    return ExperimentSettings(
         name=fields["name"],
         model=model,
-        image_shape=image_shape_of(config),
+        image_shape=resolve_image_shape(config),
         recipe=recipe,
-        upkeep=upkeep_of(config),
+        intervals=make_intervals(config),
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
         mesh_shape=(config.mesh.data, config.mesh.model),
         eval_batch_size=config.eval_batch_size,
@@ -172,11 +174,11 @@ def outline(config: ConfigDict) -> Outline:
         warm_start=WarmStart(**config.warm_start),
         deterministic=config.deterministic,
         matmul_precision=config.matmul_precision,
-        config=configs.plain(config),
+        config=configs.to_plain_dict(config),
     )
 
 
-def dataset_of(config: ConfigDict) -> Dataset:
+def make_dataset(config: ConfigDict) -> Dataset:
     """Return the dataset of `config`, whose images are not read.
 
     ConfigError where they cannot be downsampled, DataError where it is neither known nor there.
@@ -201,12 +203,12 @@ def dataset_of(config: ConfigDict) -> Dataset:
     )
 
 
-def image_shape_of(config: ConfigDict) -> Shape:
+def resolve_image_shape(config: ConfigDict) -> Shape:
     """Return the (H, W, C) that the network of `config` sees: as stated, or the dataset's."""
     stated, pad = tuple(config.data.image_shape), config.data.pad
     if all(stated):
         return stated
-    h, w, c = dataset_of(config).stored_shape
+    h, w, c = make_dataset(config).stored_shape
     if not h or not w:
         raise ConfigError(
             f"the images of {config.data.name} differ in size: say what the network sees, "
@@ -215,15 +217,15 @@ def image_shape_of(config: ConfigDict) -> Shape:
     return h + 2 * pad, w + 2 * pad, c
 
 
-def inputs_of(config: ConfigDict, shape: Shape, *, resident: bool) -> Inputs:
+def make_inputs(config: ConfigDict, shape: Shape, *, resident: bool) -> Inputs:
     """Return the Inputs of `config` for a network that sees images of `shape`."""
     if config.data.mean not in MEANS:
         raise ConfigError(f"data.mean is {config.data.mean!r}, not one of {', '.join(MEANS)}")
-    with user_errors("config"):
-        standardize = standardization_of(config)
+    with config_errors("config"):
+        standardize = make_standardization(config)
         check_colors(config)
         return Inputs(
-            crop=crop_of(config, shape),
+            crop=make_crop(config, shape),
             resident=resident,
             mirror=config.mirror,
             color=color.create(**config.color.to_dict()),
@@ -235,13 +237,13 @@ def inputs_of(config: ConfigDict, shape: Shape, *, resident: bool) -> Inputs:
         )
 
 
-def crop_of(config: ConfigDict, shape: Shape) -> crops.Crop:
+def make_crop(config: ConfigDict, shape: Shape) -> crops.Crop:
     """Return the crop of `config` for a network that sees images of `shape`, padding included."""
     pad = config.data.pad
     return crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **config.crop)
 
 
-def standardization_of(config: ConfigDict) -> Standardization | None:
+def make_standardization(config: ConfigDict) -> Standardization | None:
     """Return what `config.standardize` names; ConfigError beside a mean."""
     knobs = config.standardize.to_dict()
     if knobs.pop("name") == "none":
@@ -263,7 +265,7 @@ def check_colors(config: ConfigDict) -> None:
 def check_shape(dataset: Dataset, inputs: Inputs, shape: Shape) -> None:
     """ConfigError where images of the dataset do not become `shape`."""
     stored = dataset.stored_shape
-    with user_errors(f"the images of {dataset.name} are {stored}"):
+    with config_errors(f"the images of {dataset.name} are {stored}"):
         images = jax.ShapeDtypeStruct((1, *stored), jnp.float32)
         made = jax.eval_shape(lambda x: inputs.crop.resident(None, x), images).shape[1:]
     padded = (made[0] + 2 * inputs.pad, made[1] + 2 * inputs.pad, made[2])
@@ -284,7 +286,7 @@ def check_streamed(config: ConfigDict) -> None:
             raise ConfigError(f"{what} needs a dataset whose images are of one size")
 
 
-def recipe_of(config: ConfigDict) -> Recipe:
+def make_recipe(config: ConfigDict) -> Recipe:
     """Return the recipe of `config`; ConfigError where knobs do not fit together."""
     kinds = ("loss", "schedule", "warmup", "optimizer", "average")
     made = partial(make_rules, **{kind: config[kind].to_dict() for kind in kinds})
@@ -307,7 +309,7 @@ def recipe_of(config: ConfigDict) -> Recipe:
     )
 
 
-def upkeep_of(config: ConfigDict) -> Upkeep:
+def make_intervals(config: ConfigDict) -> Intervals:
     """Return the upkeep of `config`."""
     every = ("log_every", "eval_every", "checkpoint_every", "diagnose_every", "keep")
-    return Upkeep(**{key: config[key] for key in every}, profile=range(*config.profile))
+    return Intervals(**{key: config[key] for key in every}, profile=range(*config.profile))

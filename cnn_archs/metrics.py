@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 
-class Counts(flax.struct.PyTreeNode):
+class MetricSums(flax.struct.PyTreeNode):
     """Sums over examples: loss f32[], examples, top1 and top5 hits i32[].
 
     auxiliary: the top1 hits of each auxiliary classifier, by its name; {} where none was asked.
@@ -21,12 +21,12 @@ class Counts(flax.struct.PyTreeNode):
     auxiliary: Mapping[str, jax.Array] = flax.struct.field(default_factory=dict)
 
     @classmethod
-    def zero(cls) -> Self:
+    def zeros(cls) -> Self:
         zero = jnp.zeros((), jnp.int32)
         return cls(examples=zero, loss=jnp.zeros((), jnp.float32), top1=zero, top5=zero)
 
     @classmethod
-    def of(
+    def from_logits(
         cls,
         logits: jax.Array,
         label: jax.Array,
@@ -41,9 +41,11 @@ class Counts(flax.struct.PyTreeNode):
         return cls(
             examples=mask.sum(dtype=jnp.int32),
             loss=jnp.where(mask, loss, 0.0).sum(),
-            top1=hits(logits, label, mask, 1),
-            top5=hits(logits, label, mask, 5),
-            auxiliary={name: hits(head, label, mask, 1) for name, head in (heads or {}).items()},
+            top1=top_k_hits(logits, label, mask, 1),
+            top5=top_k_hits(logits, label, mask, 5),
+            auxiliary={
+                name: top_k_hits(head, label, mask, 1) for name, head in (heads or {}).items()
+            },
         )
 
     def __add__(self, other: Self) -> Self:
@@ -65,7 +67,7 @@ class Counts(flax.struct.PyTreeNode):
         }
 
 
-def hits(logits: jax.Array, label: jax.Array, mask: jax.Array, k: int) -> jax.Array:
+def top_k_hits(logits: jax.Array, label: jax.Array, mask: jax.Array, k: int) -> jax.Array:
     """How many of the examples that count are top-k hits: i32[].
 
     One is a hit when fewer than k classes score above the right one or, as a tie, equal to it with
@@ -78,7 +80,7 @@ def hits(logits: jax.Array, label: jax.Array, mask: jax.Array, k: int) -> jax.Ar
     return (counted & (rank < k)).sum(dtype=jnp.int32)
 
 
-def columns(reports: Sequence[dict[str, float]]) -> dict[str, Any]:
+def stack_by_seed(reports: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Reports of seeds -> a list for each value; `examples` is the same for all."""
     keys = ["top1_error", "top5_error", "loss"]
     keys += [key for key in reports[0] if key not in (*keys, "examples")]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.config import base, flat
+from cnn_archs.config import base_module, flatten
 from cnn_archs.errors import ConfigError
 
 
@@ -26,12 +26,12 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") ->
 
 def outcome_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """Returns the keys in which two configs differ and that decide what is trained, or how long."""
-    return beyond(differences(a, b), base().OUTCOME_UNCHANGED, b)
+    return keep_other_roles(differences(a, b), base_module().OUTCOME_UNCHANGED, b)
 
 
 def check_resumable(workdir: Path, saved: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Raises ConfigError if `config` may not resume the run in `workdir`, made with `saved`."""
-    changed = beyond(differences(saved, config), base().RESUMABLE, config)
+    changed = keep_other_roles(differences(saved, config), base_module().RESUMABLE, config)
     if changed:
         raise ConfigError(
             f"{workdir} holds a run with another config ({', '.join(changed)}); use another "
@@ -41,12 +41,14 @@ def check_resumable(workdir: Path, saved: Mapping[str, Any], config: Mapping[str
 
 def changes_outcome(key: str, config: Mapping[str, Any]) -> bool:
     """Whether the knob `key` decides what is trained, or for how long."""
-    return bool(beyond([key], base().OUTCOME_UNCHANGED, config))
+    return bool(keep_other_roles([key], base_module().OUTCOME_UNCHANGED, config))
 
 
-def beyond(keys: list[str], roles: Collection[str], config: Mapping[str, Any]) -> list[str]:
+def keep_other_roles(
+    keys: list[str], roles: Collection[str], config: Mapping[str, Any]
+) -> list[str]:
     """Returns those of `keys` whose role in `config` is none of `roles`."""
-    return [key for key in keys if base().role(key, config) not in roles]
+    return [key for key in keys if base_module().role(key, config) not in roles]
 
 
 def program_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
@@ -54,14 +56,16 @@ def program_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]
 
     Seeds and the schedule's learning rate are arguments of the program.
     """
-    return [key for key in differences(a, b) if not is_argument(key, b)]
+    return [key for key in differences(a, b) if not is_program_argument(key, b)]
 
 
 def program_key(config: Mapping[str, Any]) -> str:
     """Returns a text that is equal for two configs without `program_differences`."""
-    kept = {key: value for key, value in flat(config).items() if not is_argument(key, config)}
+    kept = {
+        key: value for key, value in flatten(config).items() if not is_program_argument(key, config)
+    }
     return json.dumps(kept, sort_keys=True)
 
 
-def is_argument(key: str, config: Mapping[str, Any]) -> bool:
-    return key == "schedule.learning_rate" or base().role(key, config) == "replicate"
+def is_program_argument(key: str, config: Mapping[str, Any]) -> bool:
+    return key == "schedule.learning_rate" or base_module().role(key, config) == "replicate"

@@ -14,8 +14,8 @@ from typing import Any, NotRequired, TypedDict, cast
 from cnn_archs import config as configs
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.runtime.files import (
-    Kinds,
-    check,
+    KeyTypes,
+    check_keys,
     lock,
     read_checked,
     read_checked_lines,
@@ -28,9 +28,9 @@ RESULT = "result.json"
 FILTERS = "filters.png"
 
 NUMBER = (int, float)
-TESTED: Kinds = {"name": str, "dataset": str, "protocol": str, "test": dict}
-TRAINED: Kinds = {
-    **TESTED,
+EVALUATION_KEYS: KeyTypes = {"name": str, "dataset": str, "protocol": str, "test": dict}
+TRAINING_KEYS: KeyTypes = {
+    **EVALUATION_KEYS,
     "seeds": list,
     "steps": int,
     "seconds": NUMBER,
@@ -38,7 +38,7 @@ TRAINED: Kinds = {
     "params": int,
     "macs": int,
 }
-LOGGED: Kinds = {
+METRIC_KEYS: KeyTypes = {
     "step": int,
     "split": str,
     "seed": int,
@@ -155,14 +155,14 @@ class RunDir:
     def config(self) -> configs.Config:
         """The config of the run, complete and locked; ConfigError if there is no run."""
         self.check_run()
-        return configs.read(self._config)
+        return configs.read_config(self._config)
 
     def saved_config(self) -> dict[str, Any]:
         """The config as it was saved, by today's names of its keys; without newer keys."""
         saved = read_checked(self._config, {"model": dict, "data": dict})
-        sections = [kind for kind in configs.base().CHOICES if kind in saved]
-        check(self._config, saved, dict.fromkeys(sections, dict))
-        return configs.with_new_keys(saved)
+        sections = [kind for kind in configs.base_module().CHOICES if kind in saved]
+        check_keys(self._config, saved, dict.fromkeys(sections, dict))
+        return configs.rename_old_keys(saved)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         write_json(self._config, config)
@@ -186,7 +186,7 @@ class RunDir:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of the log; [] if there is no log."""
-        return read_checked_lines(self.metrics_file, LOGGED)
+        return read_checked_lines(self.metrics_file, METRIC_KEYS)
 
     def diagnostics(self) -> list[dict[str, Any]]:
         """The statistics of the layers, a dict for each logged step and seed; [] if none."""
@@ -199,7 +199,7 @@ class RunDir:
 
     def result(self) -> dict[str, Any]:
         """The result of the run; DataError if there is none."""
-        return read_result(self.result_file, TRAINED)
+        return read_result(self.result_file, TRAINING_KEYS)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         write_json(self.result_file, result)
@@ -214,9 +214,9 @@ class RunDir:
         """What the evaluation `name` found: {kind of change: errors against amounts of it}."""
         path = self._evaluation(name)
         found = read_json(path)
-        check(path, found, dict.fromkeys(found, dict))
+        check_keys(path, found, dict.fromkeys(found, dict))
         for kind in found.values():
-            check(path, kind, {"unit": str, "amounts": list, "top1_error": list})
+            check_keys(path, kind, {"unit": str, "amounts": list, "top1_error": list})
         return found
 
     def write_evaluation(self, name: str, found: Mapping[str, Any]) -> None:
@@ -243,12 +243,12 @@ class RunDir:
         self._failure.unlink(missing_ok=True)
 
 
-def jobs(workdir: Path) -> Path:
+def jobs_folder(workdir: Path) -> Path:
     """The folder of the scripts and logs of a scheduler's jobs."""
     return workdir / "jobs"
 
 
-def read_result(path: Path, kinds: Kinds = TESTED) -> dict[str, Any]:
+def read_result(path: Path, kinds: KeyTypes = EVALUATION_KEYS) -> dict[str, Any]:
     """Reads a result.json, or a copy of one under another name.
 
     kinds: the keys that it must have, with their types. The config in it has today's keys.
@@ -258,15 +258,15 @@ def read_result(path: Path, kinds: Kinds = TESTED) -> dict[str, Any]:
         raise DataError(f"{path} is damaged: test.top1_error is missing or of another type")
     made = result.get("made", {})
     if isinstance(config := made.get("config"), dict):
-        made["config"] = configs.with_new_keys(config)
+        made["config"] = configs.rename_old_keys(config)
     return result
 
 
 def is_result(path: Path) -> bool:
     """Whether `path` holds a result; DataError where it is not JSON."""
-    return path.is_file() and TESTED.keys() <= read_json(path).keys()
+    return path.is_file() and EVALUATION_KEYS.keys() <= read_json(path).keys()
 
 
-def results_in(folder: Path) -> list[Path]:
+def list_results(folder: Path) -> list[Path]:
     """The result files in the folders that are in `folder`."""
     return [path for path in sorted(folder.glob("*/*.json")) if is_result(path)]

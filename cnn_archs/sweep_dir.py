@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from cnn_archs.config import new_override
+from cnn_archs.config import rename_old_override
 from cnn_archs.errors import DataError
 from cnn_archs.run_dir import RESULT, RunDir
-from cnn_archs.runtime.files import Kinds, lock, read_checked, write_json
+from cnn_archs.runtime.files import KeyTypes, lock, read_checked, write_json
 
-WANTED: Kinds = {"title": str, "seeds": int, "cells": dict}
-OPTIONAL: Kinds = {
+REQUIRED_KEYS: KeyTypes = {"title": str, "seeds": int, "cells": dict}
+OPTIONAL_KEYS: KeyTypes = {
     "overrides": list,
     "notes": str,
     "comparisons": list,
@@ -23,7 +23,7 @@ OPTIONAL: Kinds = {
 }
 
 
-class Stated(TypedDict):
+class SweepSpec(TypedDict):
     """A sweep as its file stated it. cells: {name: [experiment, key=value, ...]}."""
 
     title: str
@@ -45,7 +45,7 @@ class SweepDir:
     path: Path
 
     @property
-    def _stated(self) -> Path:
+    def _spec_file(self) -> Path:
         return self.path / "sweep.json"
 
     def run(self, cell: str, seed: int) -> RunDir:
@@ -58,20 +58,22 @@ class SweepDir:
         return [self.run(cell, seed) for seed in sorted(every)]
 
     def has_sweep(self) -> bool:
-        return self._stated.is_file()
+        return self._spec_file.is_file()
 
-    def stated(self) -> Stated:
+    def spec(self) -> SweepSpec:
         """The sweep as its file stated it."""
-        stated = read_checked(self._stated, WANTED, OPTIONAL)
+        stated = read_checked(self._spec_file, REQUIRED_KEYS, OPTIONAL_KEYS)
         for name, cell in stated["cells"].items():
             if not (isinstance(cell, list) and cell and all(isinstance(s, str) for s in cell)):
-                raise DataError(f"{self._stated} is damaged: the cell {name} is no list of texts")
-            stated["cells"][name] = list(map(new_override, cell))
-        stated["overrides"] = list(map(new_override, stated.get("overrides", [])))
-        return cast(Stated, stated)
+                raise DataError(
+                    f"{self._spec_file} is damaged: the cell {name} is no list of texts"
+                )
+            stated["cells"][name] = list(map(rename_old_override, cell))
+        stated["overrides"] = list(map(rename_old_override, stated.get("overrides", [])))
+        return cast(SweepSpec, stated)
 
-    def write_stated(self, stated: Mapping[str, Any]) -> None:
-        write_json(self._stated, stated)
+    def write_spec(self, stated: Mapping[str, Any]) -> None:
+        write_json(self._spec_file, stated)
 
     def write_result(self, cell: str, result: Mapping[str, Any]) -> None:
         """Writes the result of all seeds of a cell."""
@@ -83,14 +85,14 @@ class SweepDir:
 
     def lock(self, part: int, parts: int) -> AbstractContextManager[None]:
         """Holds one of the `parts` of this sweep; ConfigError if another process holds it."""
-        return lock(self.path / part_lock(part, parts))
+        return lock(self.path / part_lock_name(part, parts))
 
     def other_locks(self, parts: int) -> list[Path]:
         """The lock files of a division into another number of parts."""
-        found = self.path.glob(part_lock("*", "*"))
-        return [path for path in found if not path.match(part_lock("*", parts))]
+        found = self.path.glob(part_lock_name("*", "*"))
+        return [path for path in found if not path.match(part_lock_name("*", parts))]
 
 
-def part_lock(part: int | str, parts: int | str) -> str:
+def part_lock_name(part: int | str, parts: int | str) -> str:
     """The name of the lock file of a part of a sweep."""
     return f"part{part}of{parts}.lock"

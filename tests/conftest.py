@@ -24,7 +24,7 @@ import jax
 import pytest
 
 from cnn_archs import cli
-from cnn_archs.runtime.compiler_options import known_flags
+from cnn_archs.runtime.compiler_options import supported_flags
 
 # Before jax has its first device. Tests compile much and run little: quick to compile, slower code,
 # in one thread, since there are other tests for the other core. (The fusion emitters take as long
@@ -34,7 +34,7 @@ if "XLA_FLAGS" not in os.environ:
         *("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"),
         *("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"),
     )
-    os.environ["XLA_FLAGS"] = " ".join(known_flags(flags))
+    os.environ["XLA_FLAGS"] = " ".join(supported_flags(flags))
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # A trace makes many objects and no rubbish: collecting it is a sixth of the time of one.
@@ -52,7 +52,7 @@ def as_a_user() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def simulated() -> Callable[[int], dict[str, str]]:
     """The environment of a process with so many devices, which may be slow to meet."""
-    patient = known_flags(["--xla_cpu_collective_call_terminate_timeout_seconds=600"])
+    patient = supported_flags(["--xla_cpu_collective_call_terminate_timeout_seconds=600"])
 
     def environment(devices: int) -> dict[str, str]:
         count = f"--xla_force_host_platform_device_count={devices}"

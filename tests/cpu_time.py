@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from cnn_archs.runtime.compiler_options import known
+from cnn_archs.runtime.compiler_options import supported_options
 
 OPTIONS = {  # of the compiler, as for a run: the tests' own are quick to compile
     "xla_backend_optimization_level": 3,
@@ -17,7 +17,9 @@ OPTIONS = {  # of the compiler, as for a run: the tests' own are quick to compil
 
 def least(times: int, argument: Any, *functions: Callable[[Any], Any]) -> list[float]:
     """Return the least CPU seconds of each function of `argument`, of `times` calls in turn."""
-    runs = [jax.jit(function, compiler_options=known(OPTIONS)) for function in functions]
+    runs = [
+        jax.jit(function, compiler_options=supported_options(OPTIONS)) for function in functions
+    ]
     for run in runs:
         jax.block_until_ready(run(argument))
     best = [float("inf")] * len(runs)

@@ -350,8 +350,8 @@ def fill_the_disk(folder: Path, size: int) -> str:
     """
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from pathlib import Path; import test_checkpoint\n"
-        f"test_checkpoint.save_where_there_is_no_room(Path({str(folder)!r}), {size})"
+        "from pathlib import Path; import test_checkpoints\n"
+        f"test_checkpoints.save_where_there_is_no_room(Path({str(folder)!r}), {size})"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

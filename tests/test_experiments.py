@@ -21,9 +21,9 @@ from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.data.datasets import sources
 from cnn_archs.data.transforms.preprocess import Prepare
-from cnn_archs.evaluate.step import eval_step_of
-from cnn_archs.experiment import Experiment, outline, resolve
-from cnn_archs.metrics import Counts
+from cnn_archs.evaluate.step import make_eval_step
+from cnn_archs.experiment import Experiment, resolve, resolve_settings
+from cnn_archs.metrics import MetricSums
 from cnn_archs.optim import gauss_newton
 from cnn_archs.optim.recipe import Rules
 from cnn_archs.training import steps
@@ -31,7 +31,7 @@ from cnn_archs.training import steps
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = os.environ.get("CNN_ARCHS_UPDATE_GOLDEN") == "1"
 MODULES = {
-    path.stem: configs.module_at(path)
+    path.stem: configs.execute_file(path)
     for path in sorted(configs.EXPERIMENTS.glob("[!_]*.py"))
     if path.stem != "base"
 }
@@ -47,7 +47,7 @@ def golden(experiment):
 
 
 def as_json(experiment):
-    return configs.load(experiment, []).to_json(sort_keys=True, indent=1) + "\n"
+    return configs.load_config(experiment, []).to_json(sort_keys=True, indent=1) + "\n"
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -81,7 +81,7 @@ class Parts(NamedTuple):
     rules: Rules
     prepare: Prepare
     step: Callable[..., steps.TrainState]
-    evaluate: Callable[..., Counts]
+    evaluate: Callable[..., MetricSums]
     shape: tuple[int, int, int]
 
     def first(self):
@@ -102,7 +102,7 @@ def parts(experiment):
     prepare = inputs.prepare({"mean": mean})
     knobs = dict(auxiliary=recipe.auxiliary, micro_batch=recipe.micro_batch)
     step = steps.make_train_step(model, loss, optimizer, average, prepare, **knobs)
-    evaluate = eval_step_of(model, loss, prepare)
+    evaluate = make_eval_step(model, loss, prepare)
     return Parts(experiment, rules, prepare, step, evaluate, (*delivered, c))
 
 
@@ -120,8 +120,8 @@ def run_here():
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_one_training_step_fits_together(experiment):
     """init, the curvature where there is one, and a step, as shapes: nothing runs, no data."""
-    config = configs.load(experiment, [])
-    outline(config).recipe.make_rules(100.0)
+    config = configs.load_config(experiment, [])
+    resolve_settings(config).recipe.make_rules(100.0)
     config = shallow(config)
     assert resolve(config).classes == sources.describe(config.data.name)[1]
     traced(like(config))
@@ -171,7 +171,7 @@ def class_of(constructor):
 @cache
 def traced(text):
     """Traces a step of the config `text`, and what comes before and after it."""
-    base = configs.module_at(configs.EXPERIMENTS / "base.py")
+    base = configs.execute_file(configs.EXPERIMENTS / "base.py")
     config = ConfigDict({**base.DEFAULTS, **json.loads(text)})
     experiment = resolve(config)
     made, recipe = parts(experiment), experiment.recipe
@@ -192,13 +192,13 @@ def traced(text):
 
 @pytest.mark.parametrize("experiment", list(run_here()))
 def test_two_steps_of_a_narrow_network_run(experiment):
-    fields = configs.load(experiment, []).model
+    fields = configs.load_config(experiment, []).model
     narrow = dict(width=1 / 16, bn_group=2)
     overrides = [f"model.{k}={v}" for k, v in narrow.items() if k in fields]
     overrides += ["data.batch_size=4", "data.micro_batch=0"]
-    if "learning_rate" in configs.load(experiment, []).schedule:
+    if "learning_rate" in configs.load_config(experiment, []).schedule:
         overrides.append("schedule.learning_rate=1e-4")  # the weights are not the recipe's
-    config = shallow(configs.load(experiment, overrides))
+    config = shallow(configs.load_config(experiment, overrides))
     made = parts(resolve(config))
     random = np.random.default_rng(0)
 

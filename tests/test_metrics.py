@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
-from cnn_archs.metrics import Counts, columns
+from cnn_archs.metrics import MetricSums, stack_by_seed
 
 
 def counts(logits, label, loss=None, mask=None):
     logits, label = np.asarray(logits, np.float32), np.asarray(label, np.int32)
     loss = np.zeros(len(label), np.float32) if loss is None else np.asarray(loss, np.float32)
     mask = np.ones(len(label), bool) if mask is None else np.asarray(mask)
-    return Counts.of(jnp.asarray(logits), jnp.asarray(label), jnp.asarray(loss), jnp.asarray(mask))
+    return MetricSums.from_logits(
+        jnp.asarray(logits), jnp.asarray(label), jnp.asarray(loss), jnp.asarray(mask)
+    )
 
 
 def test_sums_are_scikit_learns():
@@ -89,7 +91,7 @@ def test_parts_add_up_to_the_whole():
     rng = np.random.default_rng(3)
     logits, label = rng.normal(size=(30, 10)), rng.integers(0, 10, 30)
     loss = rng.integers(0, 8, 30) / 4  # sums of quarters are exact
-    total = Counts.zero()
+    total = MetricSums.zeros()
     for part in np.split(np.arange(30), [1, 8, 20]):
         total = total + counts(logits[part], label[part], loss[part])
     assert total.report() == counts(logits, label, loss).report()
@@ -99,21 +101,23 @@ def test_each_auxiliary_classifier_has_an_error_of_its_own():
     label, mask = jnp.array([0, 1, 1, 0]), jnp.array([True, True, True, False])
     logits, loss = jnp.array([[1.0, 0.0]] * 4), jnp.ones(4)
     heads = {"aux_a": -logits, "aux_b": jnp.full((4, 2), jnp.nan)}
-    c = Counts.of(logits, label, loss, mask, heads)
+    c = MetricSums.from_logits(logits, label, loss, mask, heads)
     report = (c + c).report()
     assert (report["top1_error"], report["examples"]) == (1 - 2 / 6, 6)
     assert (report["aux_a_error"], report["aux_b_error"]) == (1 - 4 / 6, 1.0)
-    both = columns([report, report])
+    both = stack_by_seed([report, report])
     assert both["aux_a_error"] == [1 - 4 / 6] * 2 and both["examples"] == 6
     assert list(both)[:3] == ["top1_error", "top5_error", "loss"]
 
 
 def test_report_divides_once():
-    c = Counts(examples=jnp.int32(8), loss=jnp.float32(6.0), top1=jnp.int32(5), top5=jnp.int32(7))
+    c = MetricSums(
+        examples=jnp.int32(8), loss=jnp.float32(6.0), top1=jnp.int32(5), top5=jnp.int32(7)
+    )
     assert c.report() == {"loss": 0.75, "top1_error": 3 / 8, "top5_error": 1 / 8, "examples": 8}
 
 
 def test_a_wrong_batch_of_a_large_test_set_is_counted_exactly():
     """2^24 + 1 is not a float32: examples are integers."""
-    many = Counts.zero().replace(examples=jnp.int32(2**24), top1=jnp.int32(2**24))
+    many = MetricSums.zeros().replace(examples=jnp.int32(2**24), top1=jnp.int32(2**24))
     assert int((many + counts([[1.0, 0.0]], [0])).top1) == 2**24 + 1

@@ -12,7 +12,7 @@ import pytest
 import cnn_archs.config as configs
 from cnn_archs import cli
 from cnn_archs.planning import throughput
-from cnn_archs.report.read_runs import collect
+from cnn_archs.report.read_runs import read_collections
 from cnn_archs.run_dir import RunDir, read_result
 from cnn_archs.sweep_dir import SweepDir
 
@@ -31,7 +31,7 @@ def test_the_files_are_of_the_older_commit():
 
 
 def test_its_config_is_that_of_the_same_experiment_today():
-    expected = configs.load("lenet5_digits", [*MORE, *KEYS])
+    expected = configs.load_config("lenet5_digits", [*MORE, *KEYS])
     assert RunDir(OLDER).config().to_json(sort_keys=True) == expected.to_json(sort_keys=True)
     saved = [RunDir(OLDER).saved_config(), read_result(OLDER / "result.json")["made"]["config"]]
     for config in saved:
@@ -39,17 +39,17 @@ def test_its_config_is_that_of_the_same_experiment_today():
 
 
 def test_its_result_is_of_the_same_training_for_plan():
-    asked = json.loads(configs.load("lenet5_digits", [*MORE, *KEYS]).to_json())
-    assert throughput.is_alike(read_result(OLDER / "result.json"), asked)
-    other = json.loads(configs.load("lenet5_digits", [*MORE, *KEYS[1:]]).to_json())
-    assert not throughput.is_alike(read_result(OLDER / "result.json"), other)
+    asked = json.loads(configs.load_config("lenet5_digits", [*MORE, *KEYS]).to_json())
+    assert throughput.is_same_work(read_result(OLDER / "result.json"), asked)
+    other = json.loads(configs.load_config("lenet5_digits", [*MORE, *KEYS[1:]]).to_json())
+    assert not throughput.is_same_work(read_result(OLDER / "result.json"), other)
 
 
 def test_a_report_names_its_keys_as_they_are_today(tmp_path):
     for name in ("config.json", "result.json"):
         shutil.copy(OLDER / name, tmp_path)
     for path in (tmp_path, tmp_path / "result.json"):
-        ((cell,),) = [collection.cells for collection in collect([path])]
+        ((cell,),) = [collection.cells for collection in read_collections([path])]
         assert cell.config["color"]["name"] == "jitter"
         assert set(KEYS) < set(cell.overrides)
 
@@ -58,7 +58,7 @@ def test_a_sweep_of_an_older_commit_names_its_keys_as_they_are_today(tmp_path):
     older = ["lenet5_digits", "colour.name=pca", "colour.sigma=0.2", "data.shrink=2", "steps=4"]
     stated = {"title": "t", "seeds": 1, "cells": {"a": older}, "overrides": ["data.damaged=skip"]}
     (tmp_path / "sweep.json").write_text(json.dumps(stated))
-    found = SweepDir(tmp_path).stated()
+    found = SweepDir(tmp_path).spec()
     today = ["lenet5_digits", "color.name=pca", "color.sigma=0.2", "data.downsample=2", "steps=4"]
     assert found["cells"] == {"a": today} and found["overrides"] == ["data.on_corrupt=skip"]
 
@@ -93,9 +93,9 @@ def test_an_old_key_on_the_command_line_is_an_error_that_names_the_new_one(old, 
 
 
 def test_only_whole_keys_are_renamed():
-    assert configs.new_override("colours.name=pca") == "colours.name=pca"
-    assert configs.new_override("data.shrinkage=2") == "data.shrinkage=2"
-    assert configs.new_override("data.damaged") == "data.on_corrupt"
-    assert configs.with_new_keys({"model": {"name": "mlp", "colour": 1}, "name": "old"}) == {
+    assert configs.rename_old_override("colours.name=pca") == "colours.name=pca"
+    assert configs.rename_old_override("data.shrinkage=2") == "data.shrinkage=2"
+    assert configs.rename_old_override("data.damaged") == "data.on_corrupt"
+    assert configs.rename_old_keys({"model": {"name": "mlp", "colour": 1}, "name": "old"}) == {
         "model": {"name": "mlp", "colour": 1}
     }

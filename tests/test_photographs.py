@@ -50,7 +50,7 @@ def main(family, data_dir, workdir, protocols, *overrides):
     keys = ("data.name=image_folder", f"data.data_dir={data_dir}", "data.batch_size=16")
     flags = [f"--config.{key}" for key in (*keys, *more, *overrides)]
     assert cli.main(["train", f"--config={experiment}", f"--workdir={workdir}", *flags]) == 0
-    found = {p: runs.evaluate([Path(workdir)], p, "test") for p in protocols.split(",")}
+    found = {p: runs.evaluate_runs([Path(workdir)], p, "test") for p in protocols.split(",")}
     print(json.dumps(found))
 
 

@@ -86,9 +86,9 @@ def test_what_is_not_run_is_well_formed(line):
         arguments, overrides = cli.parse(words[1:])
         sweep = arguments.config if arguments.command == "sweep" else vars(arguments).get("sweep")
         if sweep:
-            assert grid.cells(grid.load(sweep), Path("runs"), overrides)
+            assert grid.list_cells(grid.load_sweep(sweep), Path("runs"), overrides)
         elif hasattr(arguments, "config"):
-            configs.load(arguments.config, overrides)
+            configs.load_config(arguments.config, overrides)
 
 
 def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
@@ -146,7 +146,7 @@ def test_each_result_says_what_made_it():
             continue
         result = json.loads(path.read_text())
         made = result["made"]
-        for one in provenance.of_seeds(made):
+        for one in provenance.made_of_seeds(made):
             assert one["command"] and one["packages"]["jax"], path
         if "members" in result:
             continue

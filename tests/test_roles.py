@@ -15,14 +15,14 @@ MAY_CHANGE = {
     *("mesh.data", "mesh.model", "model.remat", "data.data_dir", "data.threads"),
     "eval_batch_size",
 }
-BASE = config.base()
+BASE = config.base_module()
 # An experiment of each network that has knobs of its own, and every choice of every section.
 EXPERIMENTS = ("resnet_cifar10:20", "googlenet_imagenet", "vgg_cifar10:A", "lenet5_digits")
 CHOICES = [(kind, name) for kind, names in BASE.CHOICES.items() for name in names]
 
 
 def loaded(experiment, *overrides):
-    return json.loads(config.load(experiment, list(overrides)).to_json())
+    return json.loads(config.load_config(experiment, list(overrides)).to_json())
 
 
 def changed(tree, key):
@@ -54,19 +54,19 @@ CONFIGS = {
 def test_a_resume_may_change_length_layout_and_logging_only(name):
     tree = CONFIGS[name]
     allowed = MAY_CHANGE - ({"eval_every"} if name == "schedule=plateau" else set())
-    for key in config.flat(tree):
+    for key in config.flatten(tree):
         message = refused(tree, changed(tree, key))
         assert (key in allowed) == (message == ""), key
         assert message == "" or f"({key})" in message
 
 
 def test_every_knob_that_may_change_is_one():
-    assert set().union(*(config.flat(tree) for tree in CONFIGS.values())) >= MAY_CHANGE
+    assert set().union(*(config.flatten(tree) for tree in CONFIGS.values())) >= MAY_CHANGE
 
 
 def test_every_role_is_of_a_knob_or_a_section():
     trees = CONFIGS.values()
-    assert set().union(*(config.flat(t) for t in trees), *trees) >= set(BASE.ROLES)
+    assert set().union(*(config.flatten(t) for t in trees), *trees) >= set(BASE.ROLES)
 
 
 @pytest.mark.parametrize(

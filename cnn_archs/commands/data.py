@@ -37,17 +37,19 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Draws training images beside what an experiment's augmentation makes of them."""
     from cnn_archs import config as configs
 
-    config = configs.load(arguments.config, overrides)
+    config = configs.load_config(arguments.config, overrides)
     output = Path(arguments.output)
     check_output(output)
     if min(arguments.images, arguments.variants) < 1:
         raise ConfigError("augment: --images and --variants must be at least 1")
 
-    from cnn_archs.experiment import start
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.experiment import start_experiment
+    from cnn_archs.runtime.files import write_errors
     from cnn_archs.visualize import pictures
 
-    with writing(output.parent):
-        done = pictures.variants(start(config), output, arguments.images, arguments.variants)
+    with write_errors(output.parent):
+        done = pictures.write_variants(
+            start_experiment(config), output, arguments.images, arguments.variants
+        )
     text = f"{done['file']}: {done['images']} images and {done['variants']} variants of each"
     emit(arguments, done, text)

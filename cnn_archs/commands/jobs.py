@@ -8,7 +8,7 @@ from cnn_archs.commands.shared import Declare, default_workdir, emit, names_of
 from cnn_archs.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cnn_archs.launch.job import Request
+    from cnn_archs.launch.job import JobRequest
 
 CLUSTERS = {"slurm": ("hours", "dry_run", "slurm"), "kubernetes": ("image", "volume")}
 
@@ -61,13 +61,13 @@ def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     options = options_of(arguments)
     if arguments.dry_run:
-        script = slurm.script(request, options)
+        script = slurm.batch_script(request, options)
         return emit(arguments, {"script": script}, script)
 
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.runtime.files import write_errors
 
-    with writing(request.workdir):
-        jobs = slurm.submit(request, options, arguments.main)
+    with write_errors(request.workdir):
+        jobs = slurm.submit_jobs(request, options, arguments.main)
     number = jobs[0]["id"].partition("_")[0]
     document = {
         "job": number,
@@ -80,7 +80,7 @@ def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
     emit(arguments, document, text_of(document))
 
 
-def to_kubernetes(arguments: argparse.Namespace, request: "Request") -> None:
+def to_kubernetes(arguments: argparse.Namespace, request: "JobRequest") -> None:
     """`submit --cluster=kubernetes`: the manifest, on stdout."""
     from cnn_archs.launch import kubernetes
 
@@ -90,7 +90,7 @@ def to_kubernetes(arguments: argparse.Namespace, request: "Request") -> None:
     if not Path(arguments.workdir or "").is_absolute():
         raise ConfigError("--workdir: as a pod sees it, absolute: --volume is mounted above it")
     manifest = kubernetes.manifest(request, arguments.image, arguments.volume)
-    emit(arguments, manifest, kubernetes.text(manifest))
+    emit(arguments, manifest, kubernetes.manifest_yaml(manifest))
 
 
 def text_of(document: dict[str, Any]) -> str:
@@ -106,9 +106,9 @@ def text_of(document: dict[str, Any]) -> str:
     return "\n".join(f"{key:8} {value}" for key, value in rows.items())
 
 
-def request_of(arguments: argparse.Namespace, overrides: list[str]) -> "Request":
+def request_of(arguments: argparse.Namespace, overrides: list[str]) -> "JobRequest":
     """What a command line asks for, with its config checked."""
-    from cnn_archs.launch.job import Request
+    from cnn_archs.launch.job import JobRequest
 
     if bool(arguments.config) == bool(arguments.sweep):
         raise ConfigError("submit: what? --config=EXPERIMENT, or --sweep=SWEEP")
@@ -125,7 +125,7 @@ def request_of(arguments: argparse.Namespace, overrides: list[str]) -> "Request"
     command = ["sweep" if arguments.sweep else "train", f"--config={what}", f"--workdir={workdir}"]
     command += [f"--cells={arguments.cells}"] * bool(arguments.cells)
     command += [f"--seeds={arguments.seeds}"] * bool(arguments.seeds)
-    return Request(
+    return JobRequest(
         name=workdir.name,
         command=(*command, *(f"--config.{o}" for o in overrides)),
         workdir=workdir,
@@ -144,12 +144,12 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
     for flag, none in (("jobs", 1), ("cells", ""), ("seeds", 0)):
         if getattr(arguments, flag) != none:
             raise ConfigError(f"--{flag} is of a sweep: --sweep=SWEEP instead of --config")
-    config = configs.load(arguments.config, overrides)
+    config = configs.load_config(arguments.config, overrides)
     folder = RunDir(workdir)
     if folder.has_checkpoints():
         from cnn_archs.training import loop
 
-        loop.check_config(folder, configs.plain(config))
+        loop.check_config(folder, configs.to_plain_dict(config))
 
 
 def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:
@@ -158,8 +158,8 @@ def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[st
 
     if arguments.nodes != 1:
         raise ConfigError("--nodes: each job of a sweep has one; more of them are --jobs=N")
-    stated = scheduler.stated_by(arguments.sweep, arguments.seeds)
-    found = grid.cells(stated, workdir, overrides, names_of(arguments.cells))
+    stated = scheduler.load_with_seeds(arguments.sweep, arguments.seeds)
+    found = grid.list_cells(stated, workdir, overrides, names_of(arguments.cells))
     if all([cell.is_done() for cell in found]):  # each of them is asked: it may be another's
         raise ConfigError(f"{workdir}: all {len(found)} cells are trained")
     if arguments.jobs > len(found):

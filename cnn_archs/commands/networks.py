@@ -30,30 +30,30 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
         shared = [] if arguments.compare else overrides
         experiment = arguments.compare or arguments.config
         choices.append((experiment, [*shared, *arguments.compare_overrides]))
-    configurations = [configs.load(experiment, keys) for experiment, keys in choices]
+    configurations = [configs.load_config(experiment, keys) for experiment, keys in choices]
 
     from cnn_archs import roles
-    from cnn_archs.errors import user_errors
-    from cnn_archs.experiment import outline
+    from cnn_archs.errors import config_errors
+    from cnn_archs.experiment import resolve_settings
     from cnn_archs.models.summary import summarize as layer_rows
     from cnn_archs.planning import summary_tables
 
     documents, summaries = [], []
-    outlines = [outline(config) for config in configurations]
+    outlines = [resolve_settings(config) for config in configurations]
     for one in outlines:
-        with user_errors(f"model {one.name}"):
+        with config_errors(f"model {one.name}"):
             summaries.append(layer_rows(one.model, one.image_shape, arguments.train))
-        documents.append(summary_tables.document(one.name, one.image_shape, summaries[-1]))
+        documents.append(summary_tables.summary_document(one.name, one.image_shape, summaries[-1]))
     if len(summaries) == 1:
-        tables = summary_tables.tables(summaries[0])
-        emit(arguments, documents[0], summary_tables.text(tables, arguments.format))
+        tables = summary_tables.summary_tables(summaries[0])
+        emit(arguments, documents[0], summary_tables.format_tables(tables, arguments.format))
     else:
         a, b = outlines
         heads = (f"A: {a.name}", f"B: {b.name}")
         changed = ", ".join(roles.differences(a.config, b.config))
-        tables = [summary_tables.side_by_side(*summaries)]
+        tables = [summary_tables.comparison_table(*summaries)]
         text = f"{heads[0]}\n{heads[1]}, which differs in {changed or 'nothing'}\n\n"
-        emit(arguments, documents, text + summary_tables.text(tables, arguments.format))
+        emit(arguments, documents, text + summary_tables.format_tables(tables, arguments.format))
 
 
 def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -64,18 +64,20 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError("export: what? --workdir=DIR of a run, or --config=EXPERIMENT")
     if overrides and not arguments.config:
         raise ConfigError(f"export: the run's config is fixed; no --config.{overrides[0]}")
-    from cnn_archs.experiment import outline
+    from cnn_archs.experiment import resolve_settings
     from cnn_archs.run_dir import RunDir
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.runtime.files import write_errors
     from cnn_archs.weights import export as weights
 
     workdir = workdir_of(arguments) if arguments.workdir else None
-    config = RunDir(workdir).config() if workdir else configs.load(arguments.config, overrides)
+    config = (
+        RunDir(workdir).config() if workdir else configs.load_config(arguments.config, overrides)
+    )
 
     output = Path(arguments.output)
     check_output(output)
-    with writing(output.parent):
-        done = weights.export(output, outline(config), workdir)
+    with write_errors(output.parent):
+        done = weights.export(output, resolve_settings(config), workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
     emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
 
@@ -90,14 +92,14 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError("import: where to? --workdir=DIR")
     if not Path(arguments.file).is_file():
         raise ConfigError(f"there is no file {arguments.file}")
-    config = configs.load(arguments.config, overrides)
+    config = configs.load_config(arguments.config, overrides)
 
-    from cnn_archs.experiment import outline
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.experiment import resolve_settings
+    from cnn_archs.runtime.files import write_errors
     from cnn_archs.weights import export as weights
 
     workdir = Path(arguments.workdir)
-    with writing(workdir):
-        done = weights.import_(Path(arguments.file), outline(config), workdir)
+    with write_errors(workdir):
+        done = weights.import_(Path(arguments.file), resolve_settings(config), workdir)
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, text)

@@ -26,14 +26,14 @@ def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     from cnn_archs.claims import results_page, schema, verdicts
 
-    stated = schema.load()
+    stated = schema.load_claims()
     results = Path(arguments.results) if arguments.results else verdicts.RESULTS
-    found = verdicts.evaluate(stated, results)
+    found = verdicts.evaluate_claims(stated, results)
     if arguments.format == "markdown":
-        print(results_page.page(stated, found, results))
+        print(results_page.results_markdown(stated, found, results))
     else:
-        emit(arguments, found, verdicts.text(stated, found))
-    if failed := verdicts.failures(found):
+        emit(arguments, found, verdicts.format_verdicts(stated, found))
+    if failed := verdicts.failed_claims(found):
         raise ClaimMissed(f"exact claims are not met: {', '.join(failed)}")
 
 
@@ -44,7 +44,7 @@ def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     from cnn_archs.report import html
 
-    done = html.write([Path(path) for path in arguments.paths], output)
+    done = html.write_report([Path(path) for path in arguments.paths], output)
     networks = sum(s["finished"] for s in done["sections"])
     missing = sum(s["missing"] for s in done["sections"])
     text = f"{done['file']}: {networks} networks" + (

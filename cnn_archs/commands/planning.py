@@ -36,16 +36,16 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.claims import verdicts
     from cnn_archs.planning import devices, plan, plan_text, xla_memory
 
-    xla_memory.simulate(arguments.devices)  # before anything asks jax for a device
+    xla_memory.simulate_devices(arguments.devices)  # before anything asks jax for a device
     from cnn_archs import config as configs
     from cnn_archs.data.loading.threads import cores
     from cnn_archs.experiment import resolve
-    from cnn_archs.run_dir import RunDir, results_in
+    from cnn_archs.run_dir import RunDir, list_results
 
-    experiment = resolve(configs.load(arguments.config, overrides))
-    kind = devices.find(arguments.kind)
-    files = results_in(verdicts.RESULTS)
+    experiment = resolve(configs.load_config(arguments.config, overrides))
+    kind = devices.find_device(arguments.kind)
+    files = list_results(verdicts.RESULTS)
     if workdir and RunDir(workdir).has_result():
         files.insert(0, RunDir(workdir).result_file)
-    found = plan.plan(experiment, kind, arguments.cores or cores(), files)
-    emit(arguments, found, plan_text.text(found))
+    found = plan.make_plan(experiment, kind, arguments.cores or cores(), files)
+    emit(arguments, found, plan_text.format_plan(found))

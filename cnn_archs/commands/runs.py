@@ -87,30 +87,30 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Trains an experiment, or goes on where it was stopped; ends with a full evaluation."""
     from cnn_archs import config as configs
 
-    config = configs.load(arguments.config, overrides)
+    config = configs.load_config(arguments.config, overrides)
     workdir = Path(arguments.workdir or default_workdir(arguments.config))
     if arguments.processes:
         sys.exit(in_processes(arguments))
 
     from cnn_archs.distributed import multihost
-    from cnn_archs.experiment import start
+    from cnn_archs.experiment import start_experiment
     from cnn_archs.report import text as report
-    from cnn_archs.runtime.files import writing
-    from cnn_archs.runtime.signals import PIPED, end_with_parent, stop_requests
+    from cnn_archs.runtime.files import write_errors
+    from cnn_archs.runtime.signals import ENDS_WITH_STDIN, end_with_parent, stop_requests
     from cnn_archs.training import loop
 
-    if os.environ.get(PIPED):
+    if os.environ.get(ENDS_WITH_STDIN):
         end_with_parent()
     multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
-    with multihost.exit_on_error(), writing(workdir):
+    with multihost.exit_on_error(), write_errors(workdir):
         with stop_requests():
-            result = loop.train(start(config), workdir)
+            result = loop.train(start_experiment(config), workdir)
         if not multihost.is_primary():
             return
         # matplotlib takes half a second: not before a step.
         from cnn_archs.report import learning_curves
 
-        learning_curves.write_png(workdir)
+        learning_curves.write_curves_png(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
 
 
@@ -124,7 +124,7 @@ def in_processes(arguments: argparse.Namespace) -> int:
     if len(flags) == len(arguments.argv):
         at = flags.index("--processes")
         del flags[at : at + 2]
-    return local.run(flags, arguments.processes)
+    return local.run_processes(flags, arguments.processes)
 
 
 def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -134,11 +134,11 @@ def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
         return dry_run(arguments, folder, overrides)
 
     from cnn_archs.report import text as report
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.runtime.files import write_errors
     from cnn_archs.sweeps import scheduler
 
-    with writing(folder):
-        done = scheduler.sweep(
+    with write_errors(folder):
+        done = scheduler.train_sweep(
             arguments.config,
             folder,
             overrides=overrides,
@@ -165,27 +165,27 @@ def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -
     device = scheduler.probe().device
     os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
     from cnn_archs.claims import verdicts
-    from cnn_archs.experiment import outline
+    from cnn_archs.experiment import resolve_settings
     from cnn_archs.planning import sweep_cost
-    from cnn_archs.run_dir import results_in
+    from cnn_archs.run_dir import list_results
     from cnn_archs.sweep_dir import SweepDir
     from cnn_archs.sweeps import grid
 
-    stated = scheduler.stated_by(arguments.config, arguments.seeds)
-    found = grid.cells(stated, folder, overrides, names_of(arguments.cells))
-    files = [*results_in(verdicts.RESULTS), *SweepDir(folder).result_files()]
-    known = sweep_cost.speeds(files, device)
-    by_name: dict[str, list[grid.Cell]] = {}
+    stated = scheduler.load_with_seeds(arguments.config, arguments.seeds)
+    found = grid.list_cells(stated, folder, overrides, names_of(arguments.cells))
+    files = [*list_results(verdicts.RESULTS), *SweepDir(folder).result_files()]
+    known = sweep_cost.measured_speeds(files, device)
+    by_name: dict[str, list[grid.SweepCell]] = {}
     for cell in found:
         by_name.setdefault(cell.name, []).append(cell)
     rows = []
     for name, cells in by_name.items():
-        one = outline(cells[0].loaded())
-        cost = sweep_cost.cost(
-            one.model, one.image_shape, grid.steps_of(cells[0]), one.recipe.batch_size, known
+        one = resolve_settings(cells[0].load_config())
+        cost = sweep_cost.training_cost(
+            one.model, one.image_shape, grid.training_steps(cells[0]), one.recipe.batch_size, known
         )
-        rows.append((name, len(cells), cost, grid.states(cells)))
-    emit(arguments, sweep_cost.document(rows), sweep_cost.table(rows, device))
+        rows.append((name, len(cells), cost, grid.describe_progress(cells)))
+    emit(arguments, sweep_cost.cost_document(rows), sweep_cost.cost_table(rows, device))
 
 
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -199,7 +199,9 @@ def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.evaluate import runs
     from cnn_archs.report import text as report
 
-    result = runs.evaluate(workdirs, arguments.protocol, arguments.split, arguments.precise_stats)
+    result = runs.evaluate_runs(
+        workdirs, arguments.protocol, arguments.split, arguments.precise_stats
+    )
     emit(arguments, result, report.result_table(result))
 
 
@@ -214,10 +216,10 @@ def robustness(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
     from cnn_archs.evaluate import robustness
     from cnn_archs.report import text as report
     from cnn_archs.run_dir import RunDir
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.runtime.files import write_errors
 
-    with writing(workdirs[0]):
-        found = robustness.robustness(workdirs[0])
+    with write_errors(workdirs[0]):
+        found = robustness.measure_robustness(workdirs[0])
         RunDir(workdirs[0]).write_evaluation("robustness", found)
     emit(arguments, found, report.robustness_table(found))
 
@@ -235,15 +237,15 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     found: list[tuple[str, str]] = []
     for f in arguments.images:
         found += image_folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
-    run = predict.opened(workdir_of(arguments))
-    predictions = predict.predict(run, [Path(path) for _, path in found])
+    run = predict.load_predictor(workdir_of(arguments))
+    predictions = predict.predict_files(run, [Path(path) for _, path in found])
     if arguments.sheet:
-        from cnn_archs.runtime.files import writing
+        from cnn_archs.runtime.files import write_errors
         from cnn_archs.visualize import pictures
 
         sheet = Path(arguments.sheet)
-        with writing(sheet.parent):
-            pictures.predictions(run, predictions, sheet)
+        with write_errors(sheet.parent):
+            pictures.write_predictions(run, predictions, sheet)
     if arguments.format == "csv":  # as Kaggle's competitions take it
         rows = zip((name for name, _ in found), predictions, strict=True)
         print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
@@ -263,9 +265,9 @@ def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(f"there is no file {arguments.image}")
 
     from cnn_archs.report.table import Table
-    from cnn_archs.runtime.files import writing
+    from cnn_archs.runtime.files import write_errors
     from cnn_archs.visualize import pictures
 
-    with writing(workdir):
-        done = pictures.of_run(workdir, Path(arguments.image) if arguments.image else None)
+    with write_errors(workdir):
+        done = pictures.write_figures(workdir, Path(arguments.image) if arguments.image else None)
     emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

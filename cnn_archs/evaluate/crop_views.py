@@ -14,7 +14,7 @@ from cnn_archs.data.transforms.crops import Size
 from cnn_archs.data.transforms.preprocess import Inputs
 
 
-def compile_cut(
+def compile_view_cutter(
     inputs: Inputs, statistics: dict[str, Any], centered: bool, mesh: Mesh
 ) -> Callable[..., jax.Array]:
     """cut(images [B, H, W, C], corners i32[B, 2], sizes i32[B, 2], mirrored, region, out), jitted:
@@ -27,17 +27,17 @@ def compile_cut(
 
     @partial(jax.jit, static_argnums=(4, 5), out_shardings=split)
     def cut(images, corners, sizes, mirrored, region, out):
-        x = sliced(images, corners, region).astype(jnp.float32)
+        x = slice_at_corners(images, corners, region).astype(jnp.float32)
         x = crops.resized(x, crops.Box(0.0, 0.0, *map(float, region)), out)
         if mean is not None:
-            x = x - mean_at(mean, corners, sizes, region, out)
+            x = x - mean_under_views(mean, corners, sizes, region, out)
         x = jnp.where(mirrored, x[:, :, ::-1], x)
         return inputs.finish(x, statistics)
 
     return cut
 
 
-def sliced(images: jax.Array, corners: jax.Array, size: Size) -> jax.Array:
+def slice_at_corners(images: jax.Array, corners: jax.Array, size: Size) -> jax.Array:
     """Of each of [B, H, W, C] the part of `size` at its own corner."""
     channels = images.shape[-1]
     return jax.vmap(
@@ -47,7 +47,7 @@ def sliced(images: jax.Array, corners: jax.Array, size: Size) -> jax.Array:
     )(images, corners)
 
 
-def mean_at(
+def mean_under_views(
     mean: jax.Array, corners: jax.Array, sizes: jax.Array, region: Size, out: Size
 ) -> jax.Array:
     """What is taken off views that are `out`, once resized: f32[B or 1, h, w, C].
@@ -62,4 +62,4 @@ def mean_at(
     middles = (sizes - jnp.array(mean.shape[:2])[None]) / 2
     last = jnp.array([of - n for of, n in zip(mean.shape[:2], out, strict=True)])[None]
     places = jnp.clip(corners + inside - jnp.round(middles).astype(jnp.int32), 0, last)
-    return jax.vmap(lambda place: sliced(mean[None], place[None], out)[0])(places)
+    return jax.vmap(lambda place: slice_at_corners(mean[None], place[None], out)[0])(places)

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 
 
-class Examples(Protocol):
+class EvaluationData(Protocol):
     """A split, wherever its images are. evaluation: the arguments of the evaluation step after the
     variables, for each batch, of which this process delivers the rows that it is asked for.
     damaged: how many examples could not be read so far."""
@@ -25,32 +26,32 @@ class Examples(Protocol):
     def evaluation(self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray) -> Any: ...
 
 
-def count(
-    eval_step: Callable[..., Counts],
+def sum_metrics(
+    eval_step: Callable[..., MetricSums],
     variables: Any,
-    data: Examples,
+    data: EvaluationData,
     batch_size: int,
     mesh: Mesh,
     poll: Callable[[], None] = lambda: None,
-) -> Counts:
+) -> MetricSums:
     """The Counts of all of `data`. `poll` is called before each batch and may raise.
 
     The batch size is rounded up to a multiple of the devices; the last batch is padded and masked.
     """
     devices = mesh.shape["data"]
-    size = -(-min(batch_size, data.examples) // devices) * devices
+    size = ceil_div(min(batch_size, data.examples), devices) * devices
     put = partial(meshes.place, sharding=meshes.batch_sharded(mesh), length=size)
     total = None
     for arguments in data.evaluation(size, put, meshes.local_rows(mesh, size)):
         poll()
         counts = eval_step(variables, *arguments)
         total = counts if total is None else total + counts
-        one_at_a_time(total)
+        wait_on_cpu(total)
     assert total is not None, "no examples"
     return total
 
 
-def one_at_a_time(result: Any) -> None:
+def wait_on_cpu(result: Any) -> None:
     """Waits for `result` on a CPU, whose simulated devices meet in an all-reduce: with several
     steps under way at once, their threads can wait for each other for ever."""
     if jax.default_backend() == "cpu":

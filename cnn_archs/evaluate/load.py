@@ -14,7 +14,7 @@ from cnn_archs.experiment import Experiment, resolve
 from cnn_archs.run_dir import RunDir
 
 
-class Loaded(NamedTuple):
+class TrainedNetwork(NamedTuple):
     """A trained network.
 
     variables: params and batch_stats. config: of its run, complete, as `config.read` returns it.
@@ -27,7 +27,7 @@ class Loaded(NamedTuple):
     step: int
 
 
-class Saved(NamedTuple):
+class RestoredRun(NamedTuple):
     """A checkpoint, read. variables, average (or {}): of all seeds, with a leading axis."""
 
     workdir: Path
@@ -36,7 +36,7 @@ class Saved(NamedTuple):
     average: dict[str, Any]
     step: int
 
-    def of_seed(self, i: int, averaged: bool = False) -> dict[str, Any]:
+    def seed_variables(self, i: int, averaged: bool = False) -> dict[str, Any]:
         """The variables of the seed number `i` from 0, or their average; ConfigError for none."""
         seeds = len(self.experiment.seeds)
         if not 0 <= i < seeds:
@@ -44,7 +44,7 @@ class Saved(NamedTuple):
         return jax.tree.map(lambda x: x[i], self.average if averaged else self.variables)
 
 
-def load(workdir: str | Path, seed: int = 0) -> Loaded:
+def load_network(workdir: str | Path, seed: int = 0) -> TrainedNetwork:
     """The network that was trained in `workdir`, at its newest sound checkpoint.
 
     seed: which of the run's seeds, counted from 0. ConfigError where there is no such run or
@@ -52,11 +52,11 @@ def load(workdir: str | Path, seed: int = 0) -> Loaded:
     """
     config = RunDir(Path(workdir)).config()
     experiment = resolve(config)
-    saved = restore(Path(workdir), experiment)
-    return Loaded(experiment.model, saved.of_seed(seed), config, saved.step)
+    saved = restore_run(Path(workdir), experiment)
+    return TrainedNetwork(experiment.model, saved.seed_variables(seed), config, saved.step)
 
 
-def restore(workdir: Path, experiment: Experiment) -> Saved:
+def restore_run(workdir: Path, experiment: Experiment) -> RestoredRun:
     """The newest sound checkpoint of `workdir`, where `experiment` was trained."""
     variables = models.shapes(experiment.model, experiment.image_shape).variables
     target = jax.tree.map(
@@ -68,4 +68,4 @@ def restore(workdir: Path, experiment: Experiment) -> Saved:
     if not found:
         raise DataError(f"{workdir} holds no checkpoint yet: train it first")
     variables = meshes.place(found.items["variables"], meshes.replicated(meshes.make_mesh()))
-    return Saved(workdir, experiment, variables, variables.pop("average"), found.step)
+    return RestoredRun(workdir, experiment, variables, variables.pop("average"), found.step)

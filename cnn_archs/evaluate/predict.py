@@ -11,41 +11,41 @@ import numpy as np
 from cnn_archs.data.loading.decode import decode_and_crop
 from cnn_archs.data.transforms.preprocess import Prepare
 from cnn_archs.errors import ConfigError
-from cnn_archs.evaluate.load import restore
-from cnn_archs.evaluate.runs import known
-from cnn_archs.experiment import Experiment, start
+from cnn_archs.evaluate.load import restore_run
+from cnn_archs.evaluate.runs import load_statistics
+from cnn_archs.experiment import Experiment, start_experiment
 from cnn_archs.run_dir import RunDir
 
 
-class Run(NamedTuple):
+class Predictor(NamedTuple):
     """A run's first network, to be asked. probabilities: u8[N, H, W, C] -> f32[N, K]."""
 
     experiment: Experiment
     variables: dict[str, Any]
     prepare: Prepare
     probabilities: Callable[[np.ndarray], jax.Array]
-    names: tuple[str, ...]
+    class_names: tuple[str, ...]
 
     @property
     def title(self) -> str:
         return f"{self.experiment.name} on {self.experiment.dataset.name}"
 
 
-def opened(workdir: Path) -> Run:
+def load_predictor(workdir: Path) -> Predictor:
     """The run in `workdir`, at its newest sound checkpoint."""
-    experiment = start(RunDir(workdir).config())
-    net, variables = experiment.net, restore(workdir, experiment).of_seed(0)
-    prepare = net.inputs.prepare(known(workdir, experiment))
+    experiment = start_experiment(RunDir(workdir).config())
+    net, variables = experiment.net, restore_run(workdir, experiment).seed_variables(0)
+    prepare = net.inputs.prepare(load_statistics(workdir, experiment))
 
     @jax.jit
     def probabilities(images: jax.Array) -> jax.Array:
         heads: Any = net.model.apply(variables, prepare(None, images), train=False)
         return jax.nn.softmax(heads["logits"].astype(jnp.float32))
 
-    return Run(experiment, variables, prepare, probabilities, experiment.class_names())
+    return Predictor(experiment, variables, prepare, probabilities, experiment.class_names())
 
 
-def predict(run: Run, files: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
+def predict_files(run: Predictor, files: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
     """The `top` most probable classes of each image file, by the run's first seed.
 
     An image is cropped as in evaluation; where all images of the dataset are of one size it is
@@ -59,7 +59,8 @@ def predict(run: Run, files: Sequence[Path], top: int = 5) -> list[dict[str, Any
         for file, p in zip(some, np.asarray(run.probabilities(images)), strict=True):
             best = np.argsort(-p, kind="stable")[:top]
             rows = [
-                {"class": run.names[k], "label": int(k), "probability": float(p[k])} for k in best
+                {"class": run.class_names[k], "label": int(k), "probability": float(p[k])}
+                for k in best
             ]
             predictions.append({"file": str(file), "top": rows})
     return predictions

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cnn_archs import models
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler, shape_buckets
 from cnn_archs.data.loading.shape_buckets import Canvases, Fit
@@ -24,13 +25,13 @@ from cnn_archs.data.transforms import crops
 from cnn_archs.data.transforms.crops import Size
 from cnn_archs.data.transforms.preprocess import Inputs
 from cnn_archs.errors import ConfigError, first_line
-from cnn_archs.evaluate.crop_views import compile_cut
-from cnn_archs.evaluate.views import Pass, View, pixels
+from cnn_archs.evaluate.crop_views import compile_view_cutter
+from cnn_archs.evaluate.views import Pass, View, scale_pixels
 from cnn_archs.experiment import Classifier
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 
 DENSE_PIXELS = 2**20  # on a device at a time: VGG's first maps take a quarter of a gigabyte of them
-AT_ONCE = 1000  # examples whose probabilities are counted at a time
+EXAMPLES_PER_REPORT = 1000  # examples whose probabilities are counted at a time
 
 
 class Probabilities(NamedTuple):
@@ -42,7 +43,7 @@ class Probabilities(NamedTuple):
     seen: np.ndarray
 
 
-def probabilities(
+def mean_probabilities(
     net: Classifier,
     networks: Sequence[dict[str, Any]],
     data: Split | Streamed,
@@ -60,15 +61,15 @@ def probabilities(
     of = np.zeros((len(networks), n, net.classes), np.float32)
     labels, seen = np.zeros(n, np.int32), np.zeros(n, bool)
     put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
-    add = compile_add(net.model, mesh)
-    cut = compile_cut(net.inputs, statistics, isinstance(data, Split), mesh)
+    add = compile_add_probabilities(net.model, mesh)
+    cut = compile_view_cutter(net.inputs, statistics, isinstance(data, Split), mesh)
     for one in passes:
-        for batch in batches(net.inputs, data, one, statistics, batch_size, mesh):
+        for batch in resized_batches(net.inputs, data, one, statistics, batch_size, mesh):
             rows, shape = batch.examples[batch.mask], (len(batch.mask), net.classes)
             labels[rows], seen[rows] = batch.labels[batch.mask], True
             totals = [put(np.zeros(shape, np.float32)) for _ in networks]
             shown = put(batch.images)
-            views = views_of(one, batch.sizes, net.inputs.crop.out)
+            views = batch_views(one, batch.sizes, net.inputs.crop.out)
             for view in views:
                 size = (view[0].height, view[0].width)
                 out = size if one.dense else net.inputs.crop.out
@@ -82,14 +83,14 @@ def probabilities(
     return Probabilities(of, labels, seen)
 
 
-def views_of(one: Pass, sizes: np.ndarray, out: Size) -> list[tuple[View, ...]]:
+def batch_views(one: Pass, sizes: np.ndarray, out: Size) -> list[tuple[View, ...]]:
     """For each view of a pass, where it is in each image of a batch. sizes: i32[B, 2]."""
     pairs = [(int(height), int(width)) for height, width in sizes]
     layouts = {size: one.layout(*size, out) for size in set(pairs)}
     return list(zip(*(layouts[size] for size in pairs), strict=True))
 
 
-def batches(
+def resized_batches(
     inputs: Inputs,
     data: Split | Streamed,
     one: Pass,
@@ -106,11 +107,11 @@ def batches(
         Of few it is a power of two a device, so that little of it is empty and few programs are
         compiled.
         """
-        most = -(-min(batch_size, len(data)) // devices)
+        most = ceil_div(min(batch_size, len(data)), devices)
         if one.dense:
             at_once = min(batch_size * out[0] * out[1], DENSE_PIXELS * devices)
             most = min(max(at_once // (shape[0] * shape[1] * devices), 1), most)
-        enough = 1 << (-(-examples // devices) - 1).bit_length()
+        enough = 1 << (ceil_div(examples, devices) - 1).bit_length()
         return min(most, enough) * devices
 
     if isinstance(data, Split):
@@ -119,19 +120,19 @@ def batches(
             if one.scale
             else shape_buckets.delivered(inputs.crop)
         )
-        return resident(inputs, data, fit, statistics, rows, mesh)
+        return in_memory_batches(inputs, data, fit, statistics, rows, mesh)
     if not one.scale:
         return shape_buckets.streamed(data, shape_buckets.delivered(inputs.crop), 1, rows)
     if one.dense:
         return shape_buckets.streamed(
-            data, shape_buckets.trimmed(one.scale, pixels(32, out)), 1, rows
+            data, shape_buckets.trimmed(one.scale, scale_pixels(32, out)), 1, rows
         )
     return shape_buckets.streamed(
-        data, shape_buckets.resized_whole(one.scale), pixels(64, out), rows
+        data, shape_buckets.resized_whole(one.scale), scale_pixels(64, out), rows
     )
 
 
-def resident(
+def in_memory_batches(
     inputs: Inputs,
     data: Split,
     fit: Fit,
@@ -156,7 +157,7 @@ def resident(
         yield Canvases(made(images, index), sizes, index, data.labels[index], mask)
 
 
-def compile_add(model: models.Network, mesh: Mesh) -> Callable[..., jax.Array]:
+def compile_add_probabilities(model: models.Network, mesh: Mesh) -> Callable[..., jax.Array]:
     """add(variables, images f32[B, H, W, C], total f32[B, K]), jitted: total + softmax(logits)."""
     split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
 
@@ -168,14 +169,16 @@ def compile_add(model: models.Network, mesh: Mesh) -> Callable[..., jax.Array]:
     return add
 
 
-def check(net: Classifier, protocol: str, passes: Sequence[Pass]) -> None:
+def check_dense_scales(net: Classifier, protocol: str, passes: Sequence[Pass]) -> None:
     """ConfigError where the network cannot be shown what `passes` show."""
 
     def logits(size: Size) -> jax.Array:
         key = jax.random.key(0)
-        made = net.model.init({"params": key, "dropout": key}, image(net.image_shape), train=True)
+        made = net.model.init(
+            {"params": key, "dropout": key}, blank_image(net.image_shape), train=True
+        )
         pad = 2 * net.inputs.pad
-        large = image((size[0] + pad, size[1] + pad, net.image_shape[2]))
+        large = blank_image((size[0] + pad, size[1] + pad, net.image_shape[2]))
         heads: Any = net.model.apply(made, large, train=False)
         return heads["logits"]
 
@@ -192,21 +195,21 @@ def check(net: Classifier, protocol: str, passes: Sequence[Pass]) -> None:
         assert found == (1, net.classes), found
 
 
-def image(shape: tuple[int, int, int]) -> jax.Array:
+def blank_image(shape: tuple[int, int, int]) -> jax.Array:
     return jnp.zeros((1, *shape))
 
 
-def counted(of: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, float]:
+def report_probabilities(of: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, float]:
     """The report of the examples that were `seen`, from probabilities f32[N, K].
 
     The loss is -log of the right class' probability, of which the smallest that float32 has is
     the least.
     """
-    total = Counts.zero()
-    for start in range(0, len(of), AT_ONCE):
-        some = slice(start, start + AT_ONCE)
+    total = MetricSums.zeros()
+    for start in range(0, len(of), EXAMPLES_PER_REPORT):
+        some = slice(start, start + EXAMPLES_PER_REPORT)
         right = np.take_along_axis(of[some], labels[some, None], axis=1)[:, 0]
         loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
         scores, label, losses, mask = map(jnp.asarray, (of[some], labels[some], loss, seen[some]))
-        total += Counts.of(scores, label, losses, mask)
+        total += MetricSums.from_logits(scores, label, losses, mask)
     return total.report()

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.in_memory import Resident
@@ -24,7 +25,7 @@ from cnn_archs.experiment import Classifier
 from cnn_archs.models.layers import BatchNorm
 
 
-def batches_of(images: int, examples: int, batch_size: int, mesh: Mesh) -> tuple[int, int]:
+def choose_batches(images: int, examples: int, batch_size: int, mesh: Mesh) -> tuple[int, int]:
     """(batches, images in each): of `images` at most, equal, and no larger than `batch_size`.
 
     ConfigError where there are not so many `examples`, or too few for the devices.
@@ -34,11 +35,11 @@ def batches_of(images: int, examples: int, batch_size: int, mesh: Mesh) -> tuple
         raise ConfigError(
             f"--precise_stats={images}: from {devices} to the {examples:,} training images"
         )
-    count = -(-images // max(batch_size, devices))
+    count = ceil_div(images, max(batch_size, devices))
     return count, images // count // devices * devices
 
 
-def recomputed(
+def recalibrate(
     net: Classifier,
     networks: list[dict[str, Any]],
     data: Split | Streamed,
@@ -57,10 +58,10 @@ def recomputed(
         raise ConfigError("--precise_stats: the network has no batch normalization")
     count, size = batches
     first = sampler.indices(len(data), seed, 0, count * size)
-    add = compile_add(net, prepare, mesh)
+    add = compile_add_statistics(net, prepare, mesh)
     put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
     totals = [jax.tree.map(jnp.zeros_like, v["batch_stats"]) for v in networks]
-    for images in shown(data, first, size, mesh, put):
+    for images in device_batches(data, first, size, mesh, put):
         totals = [add(v, images, t) for v, t in zip(networks, totals, strict=True)]
     return [
         {**v, "batch_stats": jax.tree.map(lambda x: x / count, t)}
@@ -68,7 +69,7 @@ def recomputed(
     ]
 
 
-def shown(
+def device_batches(
     data: Split | Streamed, index: np.ndarray, size: int, mesh: Mesh, put: Callable[[Any], Any]
 ) -> Iterator[jax.Array]:
     """The examples at `index`, u8[size, H, W, C] at a time.
@@ -85,7 +86,7 @@ def shown(
         yield put(images[np.where(mask, np.arange(size), mask.argmax())])
 
 
-def compile_add(net: Classifier, prepare: Prepare, mesh: Mesh) -> Callable[..., Any]:
+def compile_add_statistics(net: Classifier, prepare: Prepare, mesh: Mesh) -> Callable[..., Any]:
     """add(variables, images u8[B, ...], total) -> total + the statistics of this batch, jitted."""
     model = net.model.clone(bn_group=0)
     split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())

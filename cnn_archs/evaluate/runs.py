@@ -13,16 +13,16 @@ from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate import ensemble, protocols, recalibrate_bn, views
 from cnn_archs.evaluate.ensemble import Member
-from cnn_archs.evaluate.evaluator import count
-from cnn_archs.evaluate.load import Saved, restore
-from cnn_archs.evaluate.step import compile_eval, eval_step_of
-from cnn_archs.experiment import Experiment, start
-from cnn_archs.metrics import columns
+from cnn_archs.evaluate.evaluator import sum_metrics
+from cnn_archs.evaluate.load import RestoredRun, restore_run
+from cnn_archs.evaluate.step import compile_eval, make_eval_step
+from cnn_archs.experiment import Experiment, start_experiment
+from cnn_archs.metrics import stack_by_seed
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.environment import environment, provenance
+from cnn_archs.runtime.environment import describe_environment, provenance
 
 
-def evaluate(
+def evaluate_runs(
     workdirs: Sequence[Path], protocol: str, split: str, precise_stats: int = 0
 ) -> dict[str, Any]:
     """The errors of runs on `split` under `protocol`, in result.json's form.
@@ -31,70 +31,78 @@ def evaluate(
     training images over which batch statistics are computed anew first; 0: they are not.
     """
     if protocol not in views.PROTOCOLS:
-        raise ConfigError(configs.unknown("--protocol", protocol, list(views.PROTOCOLS)))
-    experiments = [start(RunDir(workdir).config()) for workdir in workdirs]
-    ensemble.check(workdirs, experiments, split)
+        raise ConfigError(configs.unknown_message("--protocol", protocol, list(views.PROTOCOLS)))
+    experiments = [start_experiment(RunDir(workdir).config()) for workdir in workdirs]
+    ensemble.check_same_examples(workdirs, experiments, split)
     alone = len(workdirs) == 1
     if alone and protocol == "single":
-        found = single(restore(workdirs[0], experiments[0]), split, precise_stats)
+        found = evaluate_as_in_training(
+            restore_run(workdirs[0], experiments[0]), split, precise_stats
+        )
     else:
         members = [
-            member(restore(workdir, experiment), protocol, split, precise_stats)
+            evaluate_member(restore_run(workdir, experiment), protocol, split, precise_stats)
             for workdir, experiment in zip(workdirs, experiments, strict=True)
         ]
-        found = members[0].row if alone else ensemble.together(members, split)
+        found = members[0].row if alone else ensemble.combine_members(members, split)
     made = [experiment.config for experiment in experiments]
-    return {**found, "made": provenance(environment(), *made)}
+    return {**found, "made": provenance(describe_environment(), *made)}
 
 
-def single(saved: Saved, split: str, precise_stats: int) -> dict[str, Any]:
+def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) -> dict[str, Any]:
     """A run's result as evaluation in training counts it: with the loss that it was trained by."""
     experiment, mesh = saved.experiment, meshes.make_mesh()
     net, size = experiment.net, experiment.eval_batch_size
     images = experiment.dataset.split(split, net.inputs.crop)
     data = Resident(images, mesh) if isinstance(images, Split) else images
-    prepare = net.inputs.prepare(known(saved.workdir, experiment))
+    prepare = net.inputs.prepare(load_statistics(saved.workdir, experiment))
     eval_step = compile_eval(
-        eval_step_of(net.model, experiment.recipe.loss, prepare),
+        make_eval_step(net.model, experiment.recipe.loss, prepare),
         mesh,
         resident=net.inputs.resident,
     )
-    networks, used = networks_of(saved, split, precise_stats)
+    networks, used = network_variables(saved, split, precise_stats)
     found = {
-        name: columns([count(eval_step, v, data, size, mesh).report() for v in of_seeds])
+        name: stack_by_seed(
+            [sum_metrics(eval_step, v, data, size, mesh).report() for v in of_seeds]
+        )
         for name, of_seeds in networks.items()
     }
-    return {**row(saved, "single", 1, []), **used, **found}
+    return {**result_header(saved, "single", 1, []), **used, **found}
 
 
-def member(saved: Saved, protocol: str, split: str, precise_stats: int) -> Member:
+def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats: int) -> Member:
     """A run's networks under `protocol`."""
     experiment, net = saved.experiment, saved.experiment.net
-    passes = views.passes(protocol, net.inputs.crop, experiment.test_scales)
-    protocols.check(net, protocol, passes)
-    networks, used = networks_of(saved, split, precise_stats)
-    found = protocols.probabilities(
+    passes = views.protocol_passes(protocol, net.inputs.crop, experiment.test_scales)
+    protocols.check_dense_scales(net, protocol, passes)
+    networks, used = network_variables(saved, split, precise_stats)
+    found = protocols.mean_probabilities(
         net,
         [v for of_seeds in networks.values() for v in of_seeds],
         experiment.dataset.split(split, net.inputs.crop),
         passes,
-        known(saved.workdir, experiment),
+        load_statistics(saved.workdir, experiment),
         experiment.eval_batch_size,
         meshes.make_mesh(),
     )
-    by_seed = found.of.reshape(len(networks), len(experiment.seeds), *found.of.shape[1:])
-    of = dict(zip(networks, by_seed, strict=True))
+    split_by_seed = found.of.reshape(len(networks), len(experiment.seeds), *found.of.shape[1:])
+    of = dict(zip(networks, split_by_seed, strict=True))
     reports = {
-        name: columns([protocols.counted(p, found.labels, found.seen) for p in of_seeds])
+        name: stack_by_seed(
+            [protocols.report_probabilities(p, found.labels, found.seen) for p in of_seeds]
+        )
         for name, of_seeds in of.items()
     }
-    number = views.count(passes, net.inputs.crop.out)
+    number = views.count_views(passes, net.inputs.crop.out)
     scales = list(dict.fromkeys(one.scale for one in passes if one.scale))
-    result = {**row(saved, protocol, number, scales), **used, **reports}
+    result = {**result_header(saved, protocol, number, scales), **used, **reports}
     return Member(saved.workdir, result, of, found.labels, found.seen)
 
 
-def row(saved: Saved, protocol: str, number: int, scales: list[int]) -> dict[str, Any]:
+def result_header(
+    saved: RestoredRun, protocol: str, number: int, scales: list[int]
+) -> dict[str, Any]:
     """What a result says besides errors. scales: shorter sides, where images were resized."""
     return {
         "name": saved.experiment.name,
@@ -107,8 +115,8 @@ def row(saved: Saved, protocol: str, number: int, scales: list[int]) -> dict[str
     }
 
 
-def networks_of(
-    saved: Saved, split: str, precise_stats: int
+def network_variables(
+    saved: RestoredRun, split: str, precise_stats: int
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
     """({split, or its name with averaged weights: variables for each seed}, the images used).
 
@@ -117,22 +125,24 @@ def networks_of(
     experiment, net = saved.experiment, saved.experiment.net
     names = {split: False, **({f"{split}_average": True} if saved.average else {})}
     found = {
-        name: [saved.of_seed(i, averaged) for i in range(len(experiment.seeds))]
+        name: [saved.seed_variables(i, averaged) for i in range(len(experiment.seeds))]
         for name, averaged in names.items()
     }
     if not precise_stats:
         return found, {}
     mesh, train = meshes.make_mesh(), experiment.dataset.split("train", net.inputs.crop)
-    batches = recalibrate_bn.batches_of(precise_stats, len(train), experiment.eval_batch_size, mesh)
-    prepare = net.inputs.prepare(known(saved.workdir, experiment))
+    batches = recalibrate_bn.choose_batches(
+        precise_stats, len(train), experiment.eval_batch_size, mesh
+    )
+    prepare = net.inputs.prepare(load_statistics(saved.workdir, experiment))
     every = [v for of_seeds in found.values() for v in of_seeds]
     first = experiment.seeds[0]
-    made = iter(recalibrate_bn.recomputed(net, every, train, prepare, batches, first, mesh))
+    made = iter(recalibrate_bn.recalibrate(net, every, train, prepare, batches, first, mesh))
     used = {"precise_stats": batches[0] * batches[1]}
     return {name: [next(made) for _ in of_seeds] for name, of_seeds in found.items()}, used
 
 
-def known(workdir: Path, experiment: Experiment) -> pixel_statistics.Statistics:
+def load_statistics(workdir: Path, experiment: Experiment) -> pixel_statistics.Statistics:
     """What the inputs of the run in `workdir` need to know of its training images."""
     inputs = experiment.inputs
 

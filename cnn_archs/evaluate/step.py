@@ -11,26 +11,31 @@ from cnn_archs import models
 from cnn_archs.data.transforms.preprocess import Prepare
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed.mesh import with_mesh
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 from cnn_archs.optim.losses import Loss
 
 
-def eval_step_of(model: models.Network, loss: Loss, prepare: Prepare) -> Callable[..., Counts]:
+def make_eval_step(
+    model: models.Network, loss: Loss, prepare: Prepare
+) -> Callable[..., MetricSums]:
     """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where True."""
 
     def eval_step(variables, images, labels, mask):
         heads = models.tested(model, variables, prepare(None, images))
         heads = {name: head.astype(jnp.float32) for name, head in heads.items()}
         logits = heads.pop("logits")
-        return Counts.of(logits, labels, loss(logits, labels), mask, heads)
+        return MetricSums.from_logits(logits, labels, loss(logits, labels), mask, heads)
 
     return eval_step
 
 
 def compile_eval(
-    eval_step: Callable[..., Counts], mesh: Mesh, *, resident: bool
-) -> Callable[..., Counts]:
-    """Jit `eval_step` over `mesh`; resident is `in_memory` of `jit_train_step`. Variables as given."""
+    eval_step: Callable[..., MetricSums], mesh: Mesh, *, resident: bool
+) -> Callable[..., MetricSums]:
+    """Jit `eval_step` over `mesh`, with the shardings that its variables have.
+
+    resident: as `in_memory` of `jit_train_step`.
+    """
     whole, split = meshes.replicated(mesh), meshes.batch_sharded(mesh)
     eval_step = with_mesh(mesh, eval_step)
     if not resident:

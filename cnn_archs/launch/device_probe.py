@@ -8,7 +8,7 @@ import sys
 
 from cnn_archs.errors import DataError
 
-PROBE = """
+PROBE_PROGRAM = """
 import json, jax
 print(json.dumps({"backend": jax.default_backend(), "devices": jax.local_device_count(),
     "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"}))
@@ -24,7 +24,7 @@ class Machine:
     devices: int
     device: str
 
-    def gpus(self) -> list[str]:
+    def gpu_names(self) -> list[str]:
         """Their names, for CUDA_VISIBLE_DEVICES."""
         shown = os.environ.get("CUDA_VISIBLE_DEVICES")
         return shown.split(",") if shown else [str(i) for i in range(self.devices)]
@@ -32,7 +32,7 @@ class Machine:
 
 def probe() -> Machine:
     """This machine, asked by a process of its own, which gives the devices back."""
-    asked = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
+    asked = subprocess.run([sys.executable, "-c", PROBE_PROGRAM], capture_output=True, text=True)
     if asked.returncode:
         said = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
         raise DataError(f"jax finds no device: {said[-1]}")

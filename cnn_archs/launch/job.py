@@ -7,13 +7,13 @@ from pathlib import Path
 
 from cnn_archs.run_dir import LOCK
 from cnn_archs.runtime.signals import stop_requests
-from cnn_archs.sweep_dir import part_lock
+from cnn_archs.sweep_dir import part_lock_name
 
 Main = Callable[[Sequence[str]], int]  # the command line: arguments -> exit code
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class JobRequest:
     """What is asked of a scheduler.
 
     command: the arguments of cnn-archs, with --workdir; parts: in how many jobs, each a --part of
@@ -28,16 +28,16 @@ class Request:
     gpus_per_node: int
     hours: float
 
-    def of_part(self, part: int | str) -> tuple[str, ...]:
+    def part_command(self, part: int | str) -> tuple[str, ...]:
         """The command of one job."""
         return (*self.command, f"--part={part}/{self.parts}") if self.parts > 1 else self.command
 
-    def lock(self, part: int | str) -> str:
+    def lock_name(self, part: int | str) -> str:
         """The file in the workdir that a job holds while it runs."""
-        return part_lock(part, self.parts) if self.command[0] == "sweep" else LOCK
+        return part_lock_name(part, self.parts) if self.command[0] == "sweep" else LOCK
 
 
-def run(main: Main, arguments: Sequence[str]) -> None:
+def run_job(main: Main, arguments: Sequence[str]) -> None:
     """Calls main(arguments) in a process that a scheduler may stop; exits with its code."""
     sys.argv = ["cnn-archs", *arguments]  # for environment.json
     with stop_requests(scheduled=True):

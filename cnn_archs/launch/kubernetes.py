@@ -13,16 +13,16 @@ from typing import Any
 import yaml
 
 from cnn_archs.errors import ConfigError
-from cnn_archs.launch.job import Request
+from cnn_archs.launch.job import JobRequest
 
 PORT = 1234  # of the first process, where the others find it
-GRACE = 300  # seconds from SIGTERM to SIGKILL, to save in
-RESTARTS = 100  # more than a run needs; one that fails each time ends some time
-HOPELESS = (3, 4)  # exit codes that would come again: of data, of a loss that is not finite
-INDEX = "$(JOB_COMPLETION_INDEX)"
+TERMINATION_SECONDS = 300  # seconds from SIGTERM to SIGKILL, to save in
+MAX_RESTARTS = 100  # more than a run needs; one that fails each time ends some time
+FINAL_EXIT_CODES = (3, 4)  # exit codes that would come again: of data, of a loss that is not finite
+POD_INDEX = "$(JOB_COMPLETION_INDEX)"
 
 
-def manifest(request: Request, image: str, volume: str) -> dict[str, Any]:
+def manifest(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
     """The JobSet. volume: a claim, ReadWriteMany, mounted where the workdir is to be made.
 
     ConfigError if a JobSet cannot be called what the workdir is.
@@ -40,8 +40,8 @@ def manifest(request: Request, image: str, volume: str) -> dict[str, Any]:
         "completionMode": "Indexed" if sweep or pods > 1 else "NonIndexed",
         "completions": pods,
         "parallelism": pods,
-        **(parts_alone() if sweep else all_together()),
-        "template": {"spec": pod(request, image, volume)},
+        **(restart_one_pod() if sweep else restart_all_pods()),
+        "template": {"spec": pod_spec(request, image, volume)},
     }
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
@@ -61,36 +61,39 @@ def failure_policy(sweep: bool) -> dict[str, Any]:
         return {"maxRestarts": 0}
     hopeless = {"name": "hopeless", "action": "FailJobSet"}
     return {
-        "maxRestarts": RESTARTS,
+        "maxRestarts": MAX_RESTARTS,
         "rules": [{**hopeless, "onJobFailureReasons": ["PodFailurePolicy"]}],
     }
 
 
-def all_together() -> dict[str, Any]:
+def restart_all_pods() -> dict[str, Any]:
     """One pod's failure is that of the Job, which the JobSet starts again, or not."""
-    return {"backoffLimit": 0, "podFailurePolicy": {"rules": [ends("FailJob", HOPELESS)]}}
-
-
-def parts_alone() -> dict[str, Any]:
-    """A pod is started again by its Job; a part whose cells have failed twice is not."""
     return {
-        "backoffLimitPerIndex": RESTARTS,
-        "podFailurePolicy": {"rules": [ends("FailIndex", (1, *HOPELESS))]},
+        "backoffLimit": 0,
+        "podFailurePolicy": {"rules": [exit_code_rule("FailJob", FINAL_EXIT_CODES)]},
     }
 
 
-def ends(action: str, codes: tuple[int, ...]) -> dict[str, Any]:
+def restart_one_pod() -> dict[str, Any]:
+    """A pod is started again by its Job; a part whose cells have failed twice is not."""
+    return {
+        "backoffLimitPerIndex": MAX_RESTARTS,
+        "podFailurePolicy": {"rules": [exit_code_rule("FailIndex", (1, *FINAL_EXIT_CODES))]},
+    }
+
+
+def exit_code_rule(action: str, codes: tuple[int, ...]) -> dict[str, Any]:
     """The rule that does `action` on these exit codes."""
     on = {"containerName": "cnn-archs", "operator": "In", "values": list(codes)}
     return {"action": action, "onExitCodes": on}
 
 
-def pod(request: Request, image: str, volume: str) -> dict[str, Any]:
+def pod_spec(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
     """What runs on a node."""
     container: dict[str, Any] = {
         "name": "cnn-archs",
         "image": image,
-        "command": ["cnn-archs", *command(request)],
+        "command": ["cnn-archs", *pod_command(request)],
         "volumeMounts": [
             {"name": "runs", "mountPath": str(request.workdir.parent)},
             {"name": "memory", "mountPath": "/dev/shm"},
@@ -101,7 +104,7 @@ def pod(request: Request, image: str, volume: str) -> dict[str, Any]:
     return {
         "restartPolicy": "Never",
         "shareProcessNamespace": True,  # else no signal ends our process before it has its handlers
-        "terminationGracePeriodSeconds": GRACE,
+        "terminationGracePeriodSeconds": TERMINATION_SECONDS,
         "containers": [container],
         "volumes": [
             {"name": "runs", "persistentVolumeClaim": {"claimName": volume}},
@@ -110,17 +113,17 @@ def pod(request: Request, image: str, volume: str) -> dict[str, Any]:
     }
 
 
-def command(request: Request) -> tuple[str, ...]:
+def pod_command(request: JobRequest) -> tuple[str, ...]:
     """The command of each pod, by its index."""
     if request.command[0] == "sweep":
-        return request.of_part(INDEX)
+        return request.part_command(POD_INDEX)
     if request.nodes == 1:
         return request.command
     first = f"{request.name}-pods-0-0.{request.name}:{PORT}"
-    number = (f"--num_processes={request.nodes}", f"--process_id={INDEX}")
+    number = (f"--num_processes={request.nodes}", f"--process_id={POD_INDEX}")
     return (*request.command, f"--coordinator={first}", *number)
 
 
-def text(manifest: dict[str, Any]) -> str:
+def manifest_yaml(manifest: dict[str, Any]) -> str:
     """A manifest as people and kubectl read it."""
     return yaml.safe_dump(manifest, sort_keys=False).rstrip()

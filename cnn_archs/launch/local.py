@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from cnn_archs.errors import ConfigError, Stopped
 from cnn_archs.launch.device_probe import probe
-from cnn_archs.runtime.console import say
-from cnn_archs.runtime.signals import PIPED, StopRequest, stop_requests
+from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.signals import ENDS_WITH_STDIN, StopRequest, stop_requests
 
-GRACE = 10.0  # seconds that the others have to end by themselves, once one has failed
-POLL = 0.1
+FAILURE_SECONDS = 10.0  # seconds that the others have to end by themselves, once one has failed
+POLL_SECONDS = 0.1
 
 
 class Child:
@@ -29,7 +29,7 @@ class Child:
             stdout=None if aloud else subprocess.DEVNULL,
             stderr=None if aloud else subprocess.PIPE,
             text=True,
-            env={**os.environ, PIPED: "1", **environment},
+            env={**os.environ, ENDS_WITH_STDIN: "1", **environment},
             start_new_session=True,  # a terminal's ^C is for us, who tell them
         )
         self.heard: deque[str] = deque(maxlen=20)
@@ -41,14 +41,14 @@ class Child:
         self.heard.extend(self.popen.stderr)
 
 
-def run(arguments: Sequence[str], count: int) -> int:
+def run_processes(arguments: Sequence[str], count: int) -> int:
     """Runs this program with `arguments` in `count` processes -> the code of the first that failed.
 
     The first process's output is ours; what another says is said if it fails. GPUs are shared out;
     on a CPU each process has as many devices as XLA_FLAGS says. After a signal all are told.
     ConfigError for a count that cannot be.
     """
-    shares = environments(count)
+    shares = process_environments(count)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str], count: int) -> int:
             for i, share in enumerate(shares)
         ]
         try:
-            return watched(children, stop)
+            return wait_for_children(children, stop)
         finally:
             for child in children:
                 child.popen.kill()
@@ -67,14 +67,14 @@ def run(arguments: Sequence[str], count: int) -> int:
                     child.popen.wait()
 
 
-def environments(count: int) -> list[dict[str, str]]:
+def process_environments(count: int) -> list[dict[str, str]]:
     """What shows each of `count` processes its share of the GPUs, if there are any."""
     if count < 1:
         raise ConfigError(f"--processes={count}: must be at least 1")
     machine = probe()
     if machine.backend != "gpu":
         return [{}] * count
-    gpus = machine.gpus()
+    gpus = machine.gpu_names()
     if len(gpus) % count:
         raise ConfigError(f"--processes={count} does not share out {len(gpus)} GPUs evenly")
     each = len(gpus) // count
@@ -83,7 +83,7 @@ def environments(count: int) -> list[dict[str, str]]:
     ]
 
 
-def watched(children: Sequence[Child], stop: StopRequest) -> int:
+def wait_for_children(children: Sequence[Child], stop: StopRequest) -> int:
     """Waits for all. Once one fails, the others have GRACE seconds; once we are told to stop, they
     have as long as they need."""
     told, failed, deadline = False, 0, float("inf")
@@ -95,22 +95,25 @@ def watched(children: Sequence[Child], stop: StopRequest) -> int:
                 child.popen.send_signal(signal.SIGTERM)
         bad = [i for i, code in enumerate(codes) if code not in (None, 0, Stopped.code)]
         if bad and not failed:
-            failed, deadline = said(children[bad[0]], bad[0]), time.monotonic() + GRACE
+            failed, deadline = (
+                report_failure(children[bad[0]], bad[0]),
+                time.monotonic() + FAILURE_SECONDS,
+            )
         if None not in codes or time.monotonic() > deadline:
             return failed or max(filter(None, codes), default=0)
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
 
 
-def said(child: Child, index: int) -> int:
+def report_failure(child: Child, index: int) -> int:
     """Says why a process has failed -> its exit code, as of this one."""
     code = child.popen.returncode
     if code < 0:
-        say(
+        print_status(
             f"error: process {index} was ended by signal {-code}, and the others with it: run the "
             "same command again to go on"
         )
         return 1
-    time.sleep(POLL)  # until all is heard
+    time.sleep(POLL_SECONDS)  # until all is heard
     if child.heard:
-        say("".join(child.heard).rstrip())
+        print_status("".join(child.heard).rstrip())
     return code

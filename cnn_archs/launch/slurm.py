@@ -19,41 +19,45 @@ from typing import Any
 
 from cnn_archs.errors import ConfigError, Stopped, first_line
 from cnn_archs.launch import job
-from cnn_archs.launch.job import Main, Request
-from cnn_archs.run_dir import jobs
+from cnn_archs.launch.job import JobRequest, Main
+from cnn_archs.run_dir import jobs_folder
 
 ROOT = Path(__file__).resolve().parents[2]  # where Python finds this package, installed or not
-WARNING = 300  # seconds before the time limit, to save in
-PATIENCE = 600  # seconds to wait for what is left of a job on a node that was lost
+SIGNAL_SECONDS = 300  # seconds before the time limit, to save in
+LOCK_SECONDS = 600  # seconds to wait for what is left of a job on a node that was lost
 
 # srun does not take over the cores of sbatch in all versions.
-CORES = 'if [ "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi'
+EXPORT_CORES = (
+    'if [ "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi'
+)
 # A node that SLURM has lost may be alive, and its processes hold the run.
-WAIT = """\
+WAIT_FOR_LOCK = """\
 if [ "${{SLURM_RESTART_COUNT:-0}}" != 0 ] && [ -e {lock} ]; then
   flock --timeout {seconds} {lock} true || {{ scontrol requeue "$SLURM_JOB_ID"; exit {stopped}; }}
 fi"""
 # Saved and stopped; or by SIGUSR2 or SIGTERM, before anybody listened.
-AGAIN = """\
+REQUEUE_IF_STOPPED = """\
 code=$?
 case $code in {stopped}|140|143) scontrol requeue "$SLURM_JOB_ID" ;; esac
 exit $code"""
 
 
-def submit(request: Request, options: Mapping[str, Any], main: Main) -> list[dict[str, str]]:
+def submit_jobs(
+    request: JobRequest, options: Mapping[str, Any], main: Main
+) -> list[dict[str, str]]:
     """Submits the jobs -> [{id, stdout, stderr} of each], on whose nodes `main` is called.
 
     options: of sbatch, besides ours.
     """
-    submitit, known = imported(), parameters(request, options)
+    submitit, known = import_submitit(), submitit_parameters(request, options)
     if not (shutil.which("sbatch") and shutil.which("srun")):
         raise ConfigError("there is no sbatch here: submit where SLURM is, or see --dry_run")
-    executor = submitit.SlurmExecutor(jobs(request.workdir))
+    executor = submitit.SlurmExecutor(jobs_folder(request.workdir))
     executor.update_parameters(**known)
-    commands = [request.of_part(i) for i in range(request.parts)]
+    commands = [request.part_command(i) for i in range(request.parts)]
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is in the error
-            submitted = executor.map_array(partial(job.run, main), commands)  # one is no array
+            submitted = executor.map_array(partial(job.run_job, main), commands)  # one is no array
     except submitit.core.utils.FailedJobError as e:
         raise ConfigError(first_line(e).replace("sbatch: error: ", "sbatch: ")) from e
     return [
@@ -62,21 +66,21 @@ def submit(request: Request, options: Mapping[str, Any], main: Main) -> list[dic
     ]
 
 
-def script(request: Request, options: Mapping[str, Any]) -> str:
+def batch_script(request: JobRequest, options: Mapping[str, Any]) -> str:
     """What `submit` would give to sbatch."""
-    imported()
+    import_submitit()
     from submitit.slurm import slurm
 
     start = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit"
     return slurm._make_sbatch_string(
-        command=f"{start} {shlex.quote(str(jobs(request.workdir)))}",
-        folder=jobs(request.workdir),
+        command=f"{start} {shlex.quote(str(jobs_folder(request.workdir)))}",
+        folder=jobs_folder(request.workdir),
         map_count=request.parts if request.parts > 1 else None,
-        **parameters(request, options),
+        **submitit_parameters(request, options),
     )
 
 
-def imported() -> Any:
+def import_submitit() -> Any:
     """submitit; ConfigError without it."""
     os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # or it closes the logs of others
     try:
@@ -86,7 +90,7 @@ def imported() -> Any:
     return submitit
 
 
-def parameters(request: Request, options: Mapping[str, Any]) -> dict[str, Any]:
+def submitit_parameters(request: JobRequest, options: Mapping[str, Any]) -> dict[str, Any]:
     """The jobs as submitit's parameters; ConfigError if `options` has what `submit` sets itself.
 
     A run on several nodes is a process for each GPU, as jax expects it of SLURM. On one node it is
@@ -99,22 +103,22 @@ def parameters(request: Request, options: Mapping[str, Any]) -> dict[str, Any]:
         "time": minutes,
         "nodes": request.nodes,
         "ntasks_per_node": request.gpus_per_node if spread else 1,
-        "signal_delay_s": min(WARNING, 15 * minutes),
+        "signal_delay_s": min(SIGNAL_SECONDS, 15 * minutes),
         "array_parallelism": request.parts,
         **({"gpus_per_node": request.gpus_per_node} if request.gpus_per_node else {}),
     }
     for key in {name.replace("_", "-") for name in ours} | {"signal", "array", "output", "error"}:
         if key in options:
             raise ConfigError(f"--slurm.{key}: submit says that itself; see submit --help")
-    lock = f"{shlex.quote(str(request.workdir))}/{request.lock('${SLURM_ARRAY_TASK_ID:-0}')}"
+    lock = f"{shlex.quote(str(request.workdir))}/{request.lock_name('${SLURM_ARRAY_TASK_ID:-0}')}"
     path = f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"
-    wait = WAIT.format(lock=lock, seconds=PATIENCE, stopped=Stopped.code)
+    wait = WAIT_FOR_LOCK.format(lock=lock, seconds=LOCK_SECONDS, stopped=Stopped.code)
     return {
         **ours,
         "wckey": None,  # or it is "submitit"
         "additional_parameters": {"requeue": True, **options},
         # One that has stopped does not end the others, which may still be saving.
         "srun_args": ["--kill-on-bad-exit=0", "--wait=0"],
-        "setup": [path, CORES, wait],
-        "teardown": [AGAIN.format(stopped=Stopped.code)],
+        "setup": [path, EXPORT_CORES, wait],
+        "teardown": [REQUEUE_IF_STOPPED.format(stopped=Stopped.code)],
     }

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import optax
 
-from cnn_archs.errors import ConfigError, user_errors
+from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.optim import durations, losses, optimizers, schedules, weight_averaging
 from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.schedules import Schedule
@@ -38,7 +38,7 @@ def make_rules(
 
     steps_per_epoch: need not be whole. ConfigError where knobs do not fit together.
     """
-    with user_errors("config"):
+    with config_errors("config"):
         rates = schedules.create(steps_per_epoch=steps_per_epoch, **schedule)
         rates = schedules.add_warmup(rates, steps_per_epoch=steps_per_epoch, **warmup)
         return Rules(

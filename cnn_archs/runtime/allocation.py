@@ -8,11 +8,13 @@ import os
 import sys
 from functools import cache
 
+from cnn_archs.arithmetic import ceil_div
+
 # Options of mallopt, from malloc.h: how much free memory is given back, how many pieces of it are
 # asked of the system one by one, and how many arenas there are.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-RESERVED = 4 * 2**30  # bytes of addresses that are to have huge pages
-HUGE_PAGE = 2 * 2**20  # bytes
+RESERVED_BYTES = 4 * 2**30  # bytes of addresses that are to have huge pages
+HUGE_PAGE_BYTES = 2 * 2**20  # bytes
 
 
 @cache
@@ -36,11 +38,11 @@ def keep_memory() -> None:
     libc.malloc.argtypes = [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    size = min(RESERVED, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+    size = min(RESERVED_BYTES, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
     # The heap grows by addresses alone, and keeps them: memory is taken where they are used.
     begin = libc.malloc(size)
     if begin:
-        first = -(-begin // HUGE_PAGE) * HUGE_PAGE
+        first = ceil_div(begin, HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
         libc.madvise(first, begin + size - first, mmap.MADV_HUGEPAGE)
         libc.free(begin)
 

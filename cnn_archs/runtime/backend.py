@@ -6,10 +6,10 @@ import jax
 
 from cnn_archs.errors import ConfigError
 from cnn_archs.runtime.allocation import keep_memory
-from cnn_archs.runtime.compiler_options import known_flags
+from cnn_archs.runtime.compiler_options import supported_flags
 
 
-def configure(*, deterministic: bool, matmul_precision: str) -> None:
+def configure_jax(*, deterministic: bool, matmul_precision: str) -> None:
     """Set how this process computes: call it before anything uses a device.
 
     deterministic: with XLA's deterministic operations on a GPU. matmul_precision: of products of
@@ -18,7 +18,7 @@ def configure(*, deterministic: bool, matmul_precision: str) -> None:
     """
     if deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
-        if not known_flags([flag]):
+        if not supported_flags([flag]):
             raise ConfigError(f"deterministic=True: the installed jaxlib does not know {flag}")
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     jax.config.update("jax_default_matmul_precision", matmul_precision)

@@ -14,19 +14,19 @@ from typing import Any
 import jax
 
 
-def known(options: Mapping[str, Any]) -> dict[str, Any]:
+def supported_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of `options` that the compiler of the default backend accepts.
 
     Each set of options is tried once in a process, on an empty program: 8 ms where all are known
     (jaxlib 0.12 on one core). Starts the backend. Values must be hashable.
     """
-    if accepts(tuple(options.items())):
+    if compiler_accepts(tuple(options.items())):
         return dict(options)
-    return {name: value for name, value in options.items() if accepts(((name, value),))}
+    return {name: value for name, value in options.items() if compiler_accepts(((name, value),))}
 
 
 @cache
-def accepts(options: tuple[tuple[str, Any], ...]) -> bool:
+def compiler_accepts(options: tuple[tuple[str, Any], ...]) -> bool:
     """Say whether the empty program compiles with these (name, value) pairs."""
     try:
         jax.jit(lambda: None).lower().compile(compiler_options=dict(options))
@@ -35,17 +35,21 @@ def accepts(options: tuple[tuple[str, Any], ...]) -> bool:
     return True
 
 
-def known_flags(flags: Sequence[str]) -> list[str]:
+def supported_flags(flags: Sequence[str]) -> list[str]:
     """Return those of `flags`, such as "--xla_name=value", that may stand in XLA_FLAGS.
 
     Processes of their own parse them, all at once and then, if that fails, one by one: 0.3 s each.
     They use no device.
     """
-    return list(flags) if parses(" ".join(flags)) else [flag for flag in flags if parses(flag)]
+    return (
+        list(flags)
+        if xla_accepts(" ".join(flags))
+        else [flag for flag in flags if xla_accepts(flag)]
+    )
 
 
 @cache
-def parses(xla_flags: str) -> bool:
+def xla_accepts(xla_flags: str) -> bool:
     """Say whether XLA accepts `xla_flags` as the value of XLA_FLAGS."""
     done = subprocess.run(
         [sys.executable, "-c", "from jaxlib import xla_client; xla_client.CompileOptions()"],
@@ -55,8 +59,10 @@ def parses(xla_flags: str) -> bool:
     return done.returncode == 0
 
 
-def once() -> dict[str, Any] | None:
+def fast_compile_options() -> dict[str, Any] | None:
     """Return compiler options for a program that runs once: on a CPU, quick to compile."""
     if jax.default_backend() != "cpu":
         return None
-    return known({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
+    return supported_options(
+        {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    )

@@ -8,7 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-SECONDS = 5.0  # between plain lines
+SECONDS_PER_LINE = 5.0  # between plain lines
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):
@@ -22,7 +22,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self.total, self.images_per_step = total, images_per_step
         self.start_step, self.start = first, time.monotonic()
         self.warm = False
-        self.shown = -SECONDS
+        self.shown = -SECONDS_PER_LINE
         self.silent = silent
         self.bar: Progress | None = None
         if sys.stderr.isatty() and not silent:
@@ -39,9 +39,9 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         if self.bar:
             self.bar.stop()
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Is it time for another plain line?"""
-        return not (self.bar or self.silent) and time.monotonic() - self.shown >= SECONDS
+        return not (self.bar or self.silent) and time.monotonic() - self.shown >= SECONDS_PER_LINE
 
     def tick(self, step: int) -> None:
         """A dispatch ended at `step`."""
@@ -50,34 +50,34 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         if self.bar:
             self.bar.update(self.task, completed=step)
 
-    def rate(self, step: int) -> float:
+    def images_per_second(self, step: int) -> float:
         """Images a second since the first dispatch; 0 where that cannot be said yet."""
         seconds = time.monotonic() - self.start
         return (step - self.start_step) * self.images_per_step / seconds if seconds > 0.05 else 0.0
 
     def show(self, step: int, loss: float, error: float, learning_rate: float) -> None:
         """The line itself."""
-        rate = self.rate(step)
+        rate = self.images_per_second(step)
         left = (self.total - step) * self.images_per_step / rate if rate else float("nan")
         text = (
             f"loss {loss:.4f}  error {100 * error:.2f} %  lr {learning_rate:.3g}  "
-            f"{rate:,.0f} images/s  {clock(left)} left"
+            f"{rate:,.0f} images/s  {format_duration(left)} left"
         )
         if self.bar:
             self.bar.update(self.task, completed=step, text=text)
-        elif self.due():
+        elif self.is_due():
             self.shown = time.monotonic()
-            say(f"step {step}/{self.total}  {text}")
+            print_status(f"step {step}/{self.total}  {text}")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """A line that stays."""
         if self.bar:
             self.bar.console.print(text, highlight=False)
         elif not self.silent:
-            say(text)
+            print_status(text)
 
 
-def clock(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Returns `1 h 05 min`, `12 min` or `40 s`; `?` for None, NaN and a negative number."""
     if seconds is None or not seconds >= 0:
         return "?"
@@ -87,7 +87,7 @@ def clock(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
-def say(text: str) -> None:
+def print_status(text: str) -> None:
     """A line on stderr, for whoever still reads it: work does not end because nobody does."""
     with suppress(BrokenPipeError):
         print(text, file=sys.stderr, flush=True)

@@ -14,23 +14,23 @@ import jax
 PACKAGES = ("cnn-archs", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """For environment.json: only strings, numbers and lists of them."""
     return {
         "command": sys.argv,
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "backend": jax.default_backend(),
         "processes": jax.process_count(),
         "devices": [d.device_kind for d in jax.devices()],
-        "processor": processor(),
+        "processor": processor_name(),
         "cpus": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "git_commit": commit(),
+        "git_commit": git_commit(),
     }
 
 
@@ -47,7 +47,7 @@ def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]
     return {"command": command, **{key: made[key] for key in kept}, **with_config}
 
 
-def processor() -> str:
+def processor_name() -> str:
     """The name of the processor's model as Linux has it; elsewhere its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -57,14 +57,14 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def version(package: str) -> str:
+def package_version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
 
 
-def commit() -> str:
+def git_commit() -> str:
     """The commit that this code was checked out at, `+` if it has changes; "" outside of git."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():

@@ -12,13 +12,13 @@ from typing import Any
 
 from cnn_archs.errors import ConfigError, DataError, UserError, first_line
 
-Kinds = Mapping[str, type | tuple[type, ...]]  # key of a JSON object -> type of its value
+KeyTypes = Mapping[str, type | tuple[type, ...]]  # key of a JSON object -> type of its value
 
 UNFINISHED = ".part"  # ends the name of a file that `atomic` has not finished
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; what is written there becomes `path` at the end.
 
     At every moment `path` holds its old content or the whole new one. If the body raises, `path`
@@ -48,7 +48,7 @@ def remove_unfinished(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path` atomically."""
-    with atomic(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -58,7 +58,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def read_errors(path: Path) -> Iterator[None]:
     """Turns what goes wrong while the content of `path` is used into a DataError of one line."""
     try:
         yield
@@ -72,8 +72,8 @@ def reading(path: Path) -> Iterator[None]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object; DataError where the file is missing, damaged or no object."""
-    with reading(path):
-        return json_object(path.read_bytes())
+    with read_errors(path):
+        return decode_object(path.read_bytes())
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -85,34 +85,34 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     found = []
-    with reading(path):
+    with read_errors(path):
         lines = path.read_bytes().splitlines()
         for number, line in enumerate(lines, 1):
             try:
-                found.append(json_object(line))
+                found.append(decode_object(line))
             except ValueError as e:
                 if number < len(lines):
                     raise ValueError(f"line {number}: {first_line(e)}") from e
     return found
 
 
-def read_checked(path: Path, wanted: Kinds, optional: Kinds | None = None) -> dict[str, Any]:
+def read_checked(path: Path, wanted: KeyTypes, optional: KeyTypes | None = None) -> dict[str, Any]:
     """Reads a JSON object with the keys `wanted`, and perhaps `optional`; DataError otherwise."""
     tree = read_json(path)
-    check(path, tree, wanted)
-    check(path, tree, {key: kind for key, kind in (optional or {}).items() if key in tree})
+    check_keys(path, tree, wanted)
+    check_keys(path, tree, {key: kind for key, kind in (optional or {}).items() if key in tree})
     return tree
 
 
-def read_checked_lines(path: Path, wanted: Kinds) -> list[dict[str, Any]]:
+def read_checked_lines(path: Path, wanted: KeyTypes) -> list[dict[str, Any]]:
     """Reads `read_json_lines` that all have the keys `wanted`; DataError otherwise."""
     lines = read_json_lines(path)
     for line in lines:
-        check(path, line, wanted)
+        check_keys(path, line, wanted)
     return lines
 
 
-def check(path: Path, tree: Mapping[str, Any], wanted: Kinds) -> None:
+def check_keys(path: Path, tree: Mapping[str, Any], wanted: KeyTypes) -> None:
     """Raises a DataError naming the first key of `wanted` that `tree`, read from `path`, lacks."""
     for key, kind in wanted.items():
         if key not in tree:
@@ -121,7 +121,7 @@ def check(path: Path, tree: Mapping[str, Any], wanted: Kinds) -> None:
             raise DataError(f"{path} is damaged: {key} is {tree[key]!r:.40}")
 
 
-def json_object(encoded: bytes) -> dict[str, Any]:
+def decode_object(encoded: bytes) -> dict[str, Any]:
     """Decodes a JSON object from UTF-8; ValueError if it is none."""
     value = json.loads(encoded.decode())
     if not isinstance(value, dict):
@@ -130,7 +130,7 @@ def json_object(encoded: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def write_errors(folder: Path) -> Iterator[None]:
     """Turns an OSError of the body into one line: no permission to write in `folder`, or no room.
 
     ConfigError for the former, DataError for the latter.

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 from cnn_archs.errors import Stopped
 
-PIPED = "CNN_ARCHS_ENDS_WITH_ITS_STDIN"  # set for a process whose parent holds a pipe to it
+ENDS_WITH_STDIN = (
+    "CNN_ARCHS_ENDS_WITH_ITS_STDIN"  # set for a process whose parent holds a pipe to it
+)
 
 
 def end_with_parent() -> None:
@@ -51,7 +53,7 @@ def stop_requests(scheduled: bool = False) -> Iterator[StopRequest]:
     outer one, so that an earlier signal is not forgotten.
     """
     outer = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    new = StopRequest(scheduled or PIPED in os.environ)
+    new = StopRequest(scheduled or ENDS_WITH_STDIN in os.environ)
     request = outer if isinstance(outer, StopRequest) else new
     numbers = [signal.SIGTERM, signal.SIGINT]
     if request.scheduled:

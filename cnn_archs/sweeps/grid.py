@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.errors import ConfigError, DataError, first_line
-from cnn_archs.experiment import dataset_of, recipe_of
+from cnn_archs.experiment import make_dataset, make_recipe
 from cnn_archs.run_dir import Failure, RunDir
-from cnn_archs.runtime.files import reading
+from cnn_archs.runtime.files import read_errors
 from cnn_archs.sweep_dir import SweepDir
 
 SWEEPS = configs.EXPERIMENTS / "sweeps"
-AFTER = ("robustness",)
-TRIES = 2  # of a cell, before it has failed
+EVALUATIONS = ("robustness",)
+MAX_TRIES = 2  # of a cell, before it has failed
 
 
-class Cell(NamedTuple):
+class SweepCell(NamedTuple):
     """One network to train. name: of the cell in its sweep; after: evaluations when it is trained.
 
     experiment, overrides: what `config` comes from, the seed among them. config: as config.json
@@ -42,16 +42,16 @@ class Cell(NamedTuple):
     def __str__(self) -> str:
         return f"{self.name}/seed{self.seed}"
 
-    def of_seed(self, seed: int) -> "Cell":
+    def with_seed(self, seed: int) -> "SweepCell":
         """Returns this cell with another seed."""
         keys = (*self.overrides, f"seed={seed}")
-        config = configs.plain(configs.load(self.experiment, list(keys)))
+        config = configs.to_plain_dict(configs.load_config(self.experiment, list(keys)))
         run = SweepDir(self.run.path.parents[1]).run(self.name, seed)
         return self._replace(seed=seed, overrides=keys, config=config, run=run)
 
-    def loaded(self) -> configs.Config:
+    def load_config(self) -> configs.Config:
         """The config as `resolve` and its parts take it."""
-        return configs.load(self.experiment, list(self.overrides))
+        return configs.load_config(self.experiment, list(self.overrides))
 
     def is_done(self) -> bool:
         """Whether the training that the config states, and all evaluations after it, are complete.
@@ -60,49 +60,49 @@ class Cell(NamedTuple):
         """
         if not self.run.has_result() or not all(map(self.run.has_evaluation, self.after)):
             return False
-        made = configs.plain(self.run.config())
+        made = configs.to_plain_dict(self.run.config())
         roles.check_resumable(self.run.path, made, self.config)
         self.run.result()
         for name in self.after:
             self.run.evaluation(name)
         return all(made[key] == self.config[key] for key in ("steps", "epochs"))
 
-    def tries(self) -> int:
+    def failed_tries(self) -> int:
         """How many tries in a row have failed."""
         failure = self.run.failure()
         return failure.get("tries", 0) if failure else 0
 
     def has_failed(self) -> bool:
         """Whether it has been tried often enough."""
-        return self.tries() >= TRIES
+        return self.failed_tries() >= MAX_TRIES
 
-    def fail(self, error: str, code: int) -> None:
+    def record_failure(self, error: str, code: int) -> None:
         """Notes that a try has failed."""
-        self.run.write_failure(Failure(error=error, code=code, tries=self.tries() + 1))
+        self.run.write_failure(Failure(error=error, code=code, tries=self.failed_tries() + 1))
 
 
-def load(file: str) -> dict[str, Any]:
+def load_sweep(file: str) -> dict[str, Any]:
     """What the sweep `file`, NAME[:argument] or PATH.py[:argument], says, checked."""
-    path, argument = configs.locate(file, SWEEPS, what="sweep")
-    stated = configs.call(configs.module_at(path), argument, "get_sweep")
+    path, argument = configs.locate_file(file, SWEEPS, what="sweep")
+    stated = configs.call_entry(configs.execute_file(path), argument, "get_sweep")
     for key in ("title", "seeds", "cells"):
         if key not in stated:
             raise ConfigError(f"--config: {path} says no {key}")
     for name in stated.get("after", ()):
-        if name not in AFTER:
-            raise ConfigError(configs.unknown(f"{path}: after", name, list(AFTER)))
+        if name not in EVALUATIONS:
+            raise ConfigError(configs.unknown_message(f"{path}: after", name, list(EVALUATIONS)))
     for name in stated["cells"]:
         if Path(name).name != name or name in (".", ".."):
             raise ConfigError(f"--config: {path}: {name!r} cannot be the name of a folder")
     return {**stated, "file": Path(path).stem + (f":{argument}" if argument else "")}
 
 
-def cells(
+def list_cells(
     sweep: Mapping[str, Any],
     folder: Path,
     overrides: Sequence[str] = (),
     only: Sequence[str] = (),
-) -> list[Cell]:
+) -> list[SweepCell]:
     """The cells of a sweep: the first seed of each first, so that a whole picture is there early.
 
     overrides: of every cell, after its own. only: the names of those that are wanted, in this
@@ -112,7 +112,9 @@ def cells(
         raise ConfigError(f"--seeds={sweep['seeds']}: must be at least 1")
     for name in only:
         if name not in sweep["cells"]:
-            raise ConfigError(configs.unknown("--cells", name, list(sweep["cells"]), what="cell"))
+            raise ConfigError(
+                configs.unknown_message("--cells", name, list(sweep["cells"]), what="cell")
+            )
         if only.count(name) > 1:
             raise ConfigError(f"--cells: {name} is named twice")
     found = []
@@ -121,25 +123,25 @@ def cells(
             experiment, *own = sweep["cells"][name]
             keys = (*own, *overrides, f"seed={seed}", "seeds=1")
             try:
-                config = configs.plain(configs.load(experiment, list(keys)))
+                config = configs.to_plain_dict(configs.load_config(experiment, list(keys)))
             except ConfigError as e:
                 raise ConfigError(f"cell {name}: {first_line(e)}") from e
             run, after = SweepDir(folder).run(name, seed), tuple(sweep.get("after", ()))
-            found.append(Cell(name, seed, experiment, keys, config, run, after))
+            found.append(SweepCell(name, seed, experiment, keys, config, run, after))
     return found
 
 
-def steps_of(cell: Cell) -> int | None:
+def training_steps(cell: SweepCell) -> int | None:
     """How many the training of `cell` has; None where that takes data that is not there."""
-    config = cell.loaded()
-    recipe = recipe_of(config)
+    config = cell.load_config()
+    recipe = make_recipe(config)
     try:
-        return recipe.steps or recipe.total_steps(dataset_of(config).training_images())
+        return recipe.steps or recipe.total_steps(make_dataset(config).training_images())
     except DataError:
         return None
 
 
-def states(found: Sequence[Cell]) -> str:
+def describe_progress(found: Sequence[SweepCell]) -> str:
     """What has been done of the seeds of a cell, for a person."""
     left = [cell for cell in found if not cell.is_done()]
     failed = sum(cell.has_failed() for cell in left)
@@ -150,28 +152,28 @@ def states(found: Sequence[Cell]) -> str:
     return ", ".join([*counts, *begun]) or "to do"
 
 
-def alike(found: Iterable[Cell], most: int) -> list[list[Cell]]:
+def group_by_program(found: Iterable[SweepCell], most: int) -> list[list[SweepCell]]:
     """Groups cells that one vmapped program can train, at most `most` in a group.
 
     Their images are on the devices, and their configs have one `roles.program_key`.
     """
-    groups: dict[str, list[Cell]] = {}
+    groups: dict[str, list[SweepCell]] = {}
     for cell in found:
-        in_memory = dataset_of(cell.loaded()).in_memory
+        in_memory = make_dataset(cell.load_config()).in_memory
         key = roles.program_key(cell.config) if in_memory else str(cell)
         groups.setdefault(key, []).append(cell)
     return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
 
 
-def level(found: Iterable[Cell]) -> list[list[Cell]]:
+def group_by_step(found: Iterable[SweepCell]) -> list[list[SweepCell]]:
     """Those at the same step: what is trained together goes on from one."""
-    groups: dict[int, list[Cell]] = {}
+    groups: dict[int, list[SweepCell]] = {}
     for cell in found:
         groups.setdefault(cell.run.newest_step(), []).append(cell)
     return list(groups.values())
 
 
-def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The result of all seeds of a cell, out of a result for each: lists one after another.
 
     Seconds are summed. `made` is what all have alike, and in `by_seed` what each has. What else
@@ -192,11 +194,11 @@ def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 raise ConfigError(f"seeds of one cell differ in {key}: remove those of other runs")
     images = sum(r["images_per_second"] * r["seconds"] for r in results)
     whole["images_per_second"] = images / whole["seconds"]
-    whole["made"] = made_of(results)
+    whole["made"] = merge_provenance(results)
     return whole
 
 
-def made_of(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_provenance(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The `made` of a merged result: config, all else that is alike, and `by_seed` what made each.
 
     results: of one run each. No run's commit, versions, cores or seconds are lost.
@@ -211,26 +213,26 @@ def made_of(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**alike, "config": config, "by_seed": by_seed}
 
 
-def merge(sweep: SweepDir, found: Iterable[Cell]) -> dict[str, dict[str, Any]]:
+def write_merged_results(sweep: SweepDir, found: Iterable[SweepCell]) -> dict[str, dict[str, Any]]:
     """Writes CELL/result.json, of all its seeds, where all are done -> {name: result}.
 
     Seeds that come after those in `found` are merged too where they are done: a sweep of fewer
     seeds takes nothing away from a longer one in the same folder.
     """
-    by_name: dict[str, list[Cell]] = {}
+    by_name: dict[str, list[SweepCell]] = {}
     for cell in found:
         by_name.setdefault(cell.name, []).append(cell)
     whole = {}
     for name, seeds in by_name.items():
         if all(cell.is_done() for cell in seeds):
-            seeds += later(seeds[-1])
-            with reading(sweep.path / name):
-                whole[name] = merged([cell.run.result() for cell in seeds])
+            seeds += later_seeds(seeds[-1])
+            with read_errors(sweep.path / name):
+                whole[name] = concat_seeds([cell.run.result() for cell in seeds])
             sweep.write_result(name, whole[name])
     return whole
 
 
-def later(cell: Cell) -> Iterator[Cell]:
+def later_seeds(cell: SweepCell) -> Iterator[SweepCell]:
     """The seeds after `cell`'s that are done, up to the first that is not."""
-    while (cell := cell.of_seed(cell.seed + 1)).is_done():
+    while (cell := cell.with_seed(cell.seed + 1)).is_done():
         yield cell

@@ -15,18 +15,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.errors import CellsFailed, ConfigError, Stopped
 from cnn_archs.launch.device_probe import Machine, probe
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.console import say
+from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import lock
-from cnn_archs.runtime.signals import PIPED, StopRequest, stop_requests
+from cnn_archs.runtime.signals import ENDS_WITH_STDIN, StopRequest, stop_requests
 from cnn_archs.sweep_dir import SweepDir
 from cnn_archs.sweeps import grid
-from cnn_archs.sweeps.grid import Cell
+from cnn_archs.sweeps.grid import SweepCell
 
-SECONDS = 10.0  # between lines that say how far the processes are
-PATIENCE = 600.0  # seconds to save in, for processes that are told to stop
+SECONDS_PER_REPORT = 10.0  # between lines that say how far the processes are
+STOP_SECONDS = 600.0  # seconds to save in, for processes that are told to stop
 WORKER = (sys.executable, "-m", "cnn_archs.sweeps.worker")
 
 
@@ -42,7 +43,7 @@ class Slot:
 class Process:
     """Cells in training."""
 
-    cells: list[Cell]
+    cells: list[SweepCell]
     slot: Slot
     popen: subprocess.Popen[str]
     output: Path
@@ -53,7 +54,7 @@ class Process:
             return popen.wait()
 
 
-def sweep(
+def train_sweep(
     file: str,
     folder: Path,
     *,
@@ -70,40 +71,48 @@ def sweep(
     group of cells from the ith on, for n machines with one folder.
     Raises ConfigError, DataError, Stopped after a signal, and CellsFailed.
     """
-    stated = stated_by(file, seeds)
-    found = grid.cells(stated, folder, overrides, only)
+    stated = load_with_seeds(file, seeds)
+    found = grid.list_cells(stated, folder, overrides, only)
     folder.mkdir(parents=True, exist_ok=True)
     files = SweepDir(folder)
     with stop_requests() as stop, files.lock(*part):
         check_parts(files, part[1])
-        files.write_stated({**stated, "overrides": list(overrides)})
+        files.write_spec({**stated, "overrides": list(overrides)})
         missing = {str(cell) for cell in found if not cell.is_done() and not cell.has_failed()}
-        say(f"{stated['title']}: {len(found)} cells, {len(missing)} to train")
+        print_status(f"{stated['title']}: {len(found)} cells, {len(missing)} to train")
         if missing:
             machine = probe()
-            slots = slots_of(machine, processes)
+            slots = make_slots(machine, processes)
             # Seeds and rates of one network fill an accelerator. A core is full with one.
             on_cpu = machine.backend == "cpu"
-            units = [[c] for c in found] if on_cpu else grid.alike(found, share(found, part[1]))
+            units = (
+                [[c] for c in found]
+                if on_cpu
+                else grid.group_by_program(found, cells_per_group(found, part[1]))
+            )
             ours = [c for unit in units[part[0] :: part[1]] for c in unit if str(c) in missing]
             groups = [[c] for c in ours]
             if not on_cpu:
-                most = share(ours, len(slots))
-                groups = [g for level in grid.level(ours) for g in grid.alike(level, most)]
-            Sweep(groups, slots, stop).run()
-        done = grid.merge(files, found)
+                most = cells_per_group(ours, len(slots))
+                groups = [
+                    g
+                    for level in grid.group_by_step(ours)
+                    for g in grid.group_by_program(level, most)
+                ]
+            Scheduler(groups, slots, stop).run()
+        done = grid.write_merged_results(files, found)
     failed = [cell for cell in found if cell.has_failed() and not cell.is_done()]
     if failed:
-        errors = "; ".join(f"{cell}: {error_of(cell.run)}" for cell in failed)
+        errors = "; ".join(f"{cell}: {failure_message(cell.run)}" for cell in failed)
         raise CellsFailed(
             f"{len(failed)} cells failed twice; remove their failed.json to try again: {errors}"
         )
     return done
 
 
-def share(cells: Sequence[Cell], count: int) -> int:
+def cells_per_group(cells: Sequence[SweepCell], count: int) -> int:
     """The most of them that one of `count` has."""
-    return max(1, -(-len(cells) // count))
+    return max(1, ceil_div(len(cells), count))
 
 
 def check_parts(files: SweepDir, count: int) -> None:
@@ -113,13 +122,13 @@ def check_parts(files: SweepDir, count: int) -> None:
             pass
 
 
-def stated_by(file: str, seeds: int) -> dict[str, Any]:
+def load_with_seeds(file: str, seeds: int) -> dict[str, Any]:
     """What a sweep file says, with so many seeds, if not 0."""
-    stated = grid.load(file)
+    stated = grid.load_sweep(file)
     return {**stated, "seeds": seeds} if seeds else stated
 
 
-def slots_of(machine: Machine, processes: int) -> list[Slot]:
+def make_slots(machine: Machine, processes: int) -> list[Slot]:
     """As many as `processes` says; 0: a device each, a core each on a CPU, one on a TPU.
 
     A core's share does not depend on how many cells are left: with other cores sums are in another
@@ -128,7 +137,7 @@ def slots_of(machine: Machine, processes: int) -> list[Slot]:
     if processes < 0:
         raise ConfigError(f"--processes={processes}: must be at least 1")
     if machine.backend == "gpu":
-        each = [Slot(environment=(("CUDA_VISIBLE_DEVICES", gpu),)) for gpu in machine.gpus()]
+        each = [Slot(environment=(("CUDA_VISIBLE_DEVICES", gpu),)) for gpu in machine.gpu_names()]
         return each[: processes or len(each)]
     if machine.backend != "cpu":
         return [Slot()]
@@ -139,10 +148,10 @@ def slots_of(machine: Machine, processes: int) -> list[Slot]:
     return [Slot(tuple(cpus[i::count])) for i in range(count)]
 
 
-class Sweep:
+class Scheduler:
     """The processes of a sweep. groups: of cells, each to be trained in one."""
 
-    def __init__(self, groups: list[list[Cell]], slots: Sequence[Slot], stop: StopRequest):
+    def __init__(self, groups: list[list[SweepCell]], slots: Sequence[Slot], stop: StopRequest):
         self.groups, self.free = groups, list(slots)
         self.total = sum(map(len, groups))
         self.stop = stop
@@ -176,7 +185,7 @@ class Sweep:
                 process.popen.kill()
                 process.ended()
 
-    def start(self, cells: list[Cell], slot: Slot) -> None:
+    def start(self, cells: list[SweepCell], slot: Slot) -> None:
         output = cells[0].run.output
         output.parent.mkdir(parents=True, exist_ok=True)
         with open(output, "a") as written:
@@ -187,7 +196,7 @@ class Sweep:
                 stderr=written,
                 text=True,
                 start_new_session=True,  # a terminal's ^C is for us, who tell them
-                env={**os.environ, **dict(slot.environment), PIPED: "1"},
+                env={**os.environ, **dict(slot.environment), ENDS_WITH_STDIN: "1"},
             )
         keys = ("experiment", "overrides", "after")
         order = {
@@ -202,7 +211,9 @@ class Sweep:
             popen.stdin.write(json.dumps(order) + "\n")
             popen.stdin.flush()
         self.running.append(Process(cells, slot, popen, output))
-        say(f"{', '.join(map(str, cells))}: begun" + (" again" if cells[0].tries() else ""))
+        print_status(
+            f"{', '.join(map(str, cells))}: begun" + (" again" if cells[0].failed_tries() else "")
+        )
 
     def collect(self) -> None:
         """Frees the slots of processes that have ended, and has failed cells tried again alone."""
@@ -217,11 +228,11 @@ class Sweep:
                 if cell.is_done():
                     self.ended += 1
                     cell.run.remove_failure()
-                    say(f"{cell}: {outcome(cell)} ({self.ended} of {self.total})")
+                    print_status(f"{cell}: {describe_result(cell)} ({self.ended} of {self.total})")
                     continue
                 by_signal = f"ended by signal {-code}, after: " if code < 0 else ""
-                cell.fail(by_signal + last_line(process.output), code)
-                say(f"{cell}: failed: {error_of(cell.run)}")
+                cell.record_failure(by_signal + last_output_line(process.output), code)
+                print_status(f"{cell}: failed: {failure_message(cell.run)}")
                 if not cell.has_failed():
                     self.groups.append([cell])
 
@@ -231,31 +242,31 @@ class Sweep:
             process.popen.terminate()
         for process in self.running:
             try:
-                process.popen.wait(PATIENCE)
+                process.popen.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.popen.kill()
 
     def report(self) -> None:
         """Says, now and then, how far each process is."""
-        if time.monotonic() - self.said >= SECONDS:
+        if time.monotonic() - self.said >= SECONDS_PER_REPORT:
             self.said = time.monotonic()
             for process in self.running:
-                say(f"{process.cells[0]}: {last_line(process.output)}")
+                print_status(f"{process.cells[0]}: {last_output_line(process.output)}")
 
 
-def outcome(cell: Cell) -> str:
+def describe_result(cell: SweepCell) -> str:
     result = cell.run.result()
     error = 100 * result["test"]["top1_error"][0]
     return f"test error {error:.2f} %, {result['steps']:,} steps in {result['seconds']:.0f} s"
 
 
-def error_of(run: RunDir) -> str:
+def failure_message(run: RunDir) -> str:
     """The error of the last try; "" if it did not fail."""
     failure = run.failure()
     return failure["error"] if failure else ""
 
 
-def last_line(output: Path) -> str:
+def last_output_line(output: Path) -> str:
     """Returns the last line that a process has printed."""
     with open(output, "rb") as f:
         f.seek(max(os.path.getsize(output) - 2000, 0))

@@ -14,11 +14,11 @@ from typing import Any
 from cnn_archs import config as configs
 from cnn_archs.errors import NotFinite, UserError
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.console import say
+from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.signals import end_with_parent, stop_requests
 
 
-def main() -> int:
+def run_worker() -> int:
     """Does what the line says; the exit code, as of `train`."""
     order = json.loads(sys.stdin.readline())
     end_with_parent()
@@ -26,19 +26,19 @@ def main() -> int:
     if order["cpus"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order["cpus"])
     try:
-        work(order["cells"])
+        train_cells(order["cells"])
     except UserError as e:
-        say(f"error: {e}")
+        print_status(f"error: {e}")
         return e.code
     return 0
 
 
-def work(cells: list[Mapping[str, Any]]) -> None:
+def train_cells(cells: list[Mapping[str, Any]]) -> None:
     """Trains the cells, and evaluates them as they say. NotFinite if some were; the others went on.
 
     A loss that is not finite ends its own cell alone: the others go on from their checkpoints.
     """
-    from cnn_archs.experiment import start
+    from cnn_archs.experiment import start_experiment
     from cnn_archs.report import learning_curves
     from cnn_archs.training import loop
     from cnn_archs.visualize import pictures
@@ -46,7 +46,10 @@ def work(cells: list[Mapping[str, Any]]) -> None:
     broken: NotFinite | None = None
     with stop_requests():
         left = [
-            (start(configs.load(c["experiment"], c["overrides"])), Path(c["workdir"]))
+            (
+                start_experiment(configs.load_config(c["experiment"], c["overrides"])),
+                Path(c["workdir"]),
+            )
             for c in cells
         ]
         while left:
@@ -60,20 +63,20 @@ def work(cells: list[Mapping[str, Any]]) -> None:
     for cell in cells:
         if Path(cell["workdir"]) in trained:
             workdir = Path(cell["workdir"])
-            learning_curves.write_png(workdir)
-            pictures.first_filters(workdir)
+            learning_curves.write_curves_png(workdir)
+            pictures.write_filters(workdir)
             for name in cell["after"]:
-                RunDir(workdir).write_evaluation(name, after(name)(workdir))
+                RunDir(workdir).write_evaluation(name, find_evaluation(name)(workdir))
     if broken:
         raise broken
 
 
-def after(name: str) -> Callable[[Path], dict[str, Any]]:
+def find_evaluation(name: str) -> Callable[[Path], dict[str, Any]]:
     """An evaluation of `grid.AFTER`: workdir -> what it found."""
     from cnn_archs.evaluate import robustness
 
-    return {"robustness": robustness.robustness}[name]
+    return {"robustness": robustness.measure_robustness}[name]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_worker())

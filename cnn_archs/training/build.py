@@ -16,15 +16,15 @@ from cnn_archs.data.loading.in_memory import Resident, ResidentFeed
 from cnn_archs.data.loading.streaming import Streamed, StreamedFeed
 from cnn_archs.data.transforms.preprocess import Prepare
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.errors import ConfigError, user_errors
-from cnn_archs.evaluate.step import compile_eval, eval_step_of
+from cnn_archs.errors import ConfigError, config_errors
+from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Classifier, Experiment
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 from cnn_archs.optim import gauss_newton, optimizers, schedules
 from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.recipe import Recipe, Rules
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import cpu_step, steps
 from cnn_archs.training.layer_stats import make_layer_stats_fn
 from cnn_archs.training.placement import PlacedModel, place_model
@@ -50,7 +50,11 @@ def build_trainer(*members: Member, axis: SeedAxis | None = None) -> Trainer:
     """
     check_same_program(members)
     experiment = members[0].experiment
-    recipe, upkeep, in_memory = experiment.recipe, experiment.upkeep, experiment.dataset.in_memory
+    recipe, intervals, in_memory = (
+        experiment.recipe,
+        experiment.intervals,
+        experiment.dataset.in_memory,
+    )
     placed = place_model(experiment)
     platform = jax.default_backend()
     axis = axis or fastest_axis(in_memory=in_memory, devices=placed.mesh.size, platform=platform)
@@ -74,8 +78,8 @@ def build_trainer(*members: Member, axis: SeedAxis | None = None) -> Trainer:
         total_steps=total,
         batch_size=recipe.batch_size,
         eval_batch_size=experiment.eval_batch_size,
-        periods=upkeep.periods(epoch),
-        profiled_steps=upkeep.profile,
+        periods=intervals.periods(epoch),
+        profiled_steps=intervals.profile,
         schedule=rules.schedule,
         average=rules.average,
         mesh=placed.mesh,
@@ -198,7 +202,7 @@ def init_states(
     make, arguments = axis.map(init), axis.stack(per_seed)
     sharding = meshes.tree_shardings(jax.eval_shape(make, *arguments[0])[1], mesh, split_layers)
     shardings = (meshes.replicated(mesh), sharding)
-    make = jax.jit(make, out_shardings=shardings, compiler_options=once())
+    make = jax.jit(make, out_shardings=shardings, compiler_options=fast_compile_options())
     found = [make(*a) for a in arguments]
     return [key for key, _ in found], [state for _, state in found], sharding
 
@@ -211,7 +215,7 @@ def make_steps(
     axis: SeedAxis,
     state_sharding: Any,
     loop: int,
-) -> tuple[Callable[..., steps.TrainState], Callable[..., Counts]]:
+) -> tuple[Callable[..., steps.TrainState], Callable[..., MetricSums]]:
     """Return the jitted training step and evaluation step for trees in the form of `axis`.
 
     loop: the most steps that one call of the training step makes.
@@ -227,7 +231,7 @@ def make_steps(
         micro_batch=recipe.micro_batch,
         mesh=mesh,
     )
-    eval_step = eval_step_of(model, rules.loss, prepare)
+    eval_step = make_eval_step(model, rules.loss, prepare)
     if in_memory:
         train_step = axis.map(steps.gather_batch(train_step), in_axes=(0, 0, None, None, 0))
         eval_step = axis.map(eval_step, in_axes=(0, None, None, None))
@@ -253,7 +257,7 @@ def make_refresh(
 
     Raises ConfigError if the network has no such curvature; see `gauss_newton.py`.
     """
-    with user_errors("config"):
+    with config_errors("config"):
         diagonal = gauss_newton.gauss_newton_diagonal(net.model, loss)
 
     def refresh(state, images, labels, index):

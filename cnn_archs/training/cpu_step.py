@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from cnn_archs.models.cpu.step_convolution import over_three_axes
 from cnn_archs.models.cpu.training_step import training_step
-from cnn_archs.runtime.compiler_options import known
+from cnn_archs.runtime.compiler_options import supported_options
 
 ONEDNN = {"xla_cpu_experimental_onednn_custom_call": True}
 NEVER = math.inf  # seconds of compilation from which on a program is cached
@@ -53,7 +53,7 @@ def has_onednn() -> bool:
     jaxlib 0.10.2 accepts the option but ignores it. So a tiny convolution is compiled to find out,
     which takes 0.1 s.
     """
-    if not known(ONEDNN):
+    if not supported_options(ONEDNN):
         return False
     convolve = partial(over_three_axes, strides=(1, 1), padding=((0, 0), (0, 0)))
     image, kernel = jnp.zeros((1, 4, 4, 8)), jnp.zeros((3, 3, 8, 8))

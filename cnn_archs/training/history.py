@@ -9,7 +9,7 @@ and result.json lists it, under the name `parts`.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnn_archs.runtime.console import say
+from cnn_archs.runtime.console import print_status
 
 Segment = dict[str, Any]
 FACTS = ("git_commit", "python", "jax", "jaxlib", "backend", "processor", "cpus")
@@ -30,7 +30,7 @@ def extend_histories(histories: Sequence[list[Segment]], new: Segment) -> list[l
     """
     changes = [changed_facts(segments[-1], new) if segments else [] for segments in histories]
     if described := ", ".join(dict.fromkeys(fact for of_run in changes for fact in of_run)):
-        say(
+        print_status(
             f"this run resumes at step {new['first_step']} with other software or hardware "
             f"({described}): its bits need not be those of a run that was never stopped"
         )

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from cnn_archs.data.transforms.preprocess import Prepare
 from cnn_archs.models import Network
 from cnn_archs.optim.losses import Loss
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training.steps import make_loss_fn
 
 ModulePath = tuple[str, ...]
@@ -33,7 +33,7 @@ def make_layer_stats_fn(
     """
     names: list[tuple[str, ...]] = []  # (*path, statistic) of each value; set by the trace
 
-    @partial(jax.jit, compiler_options=once())  # it is called rarely
+    @partial(jax.jit, compiler_options=fast_compile_options())  # it is called rarely
     def compute_values(variables, images, labels, key):
         x = prepare(None, images)
         _, state = model.apply(variables, x, train=False, capture_intermediates=True)

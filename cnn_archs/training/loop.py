@@ -15,11 +15,11 @@ from cnn_archs.distributed import multihost
 from cnn_archs.distributed.multihost import AnyProcess
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
-from cnn_archs.metrics import columns
+from cnn_archs.metrics import stack_by_seed
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import ProgressLine
-from cnn_archs.runtime.environment import environment, provenance
+from cnn_archs.runtime.environment import describe_environment, provenance
 from cnn_archs.runtime.signals import stop_requests
 from cnn_archs.training import history, warm_start
 from cnn_archs.training.build import Member, build_trainer
@@ -48,7 +48,7 @@ def train_together(members: MemberRuns) -> list[dict[str, Any]]:
     experiment, workdir = members[0]
     with stop_requests() as request, ExitStack() as resources:
         stop = AnyProcess(request)
-        made = environment()
+        made = describe_environment()
         multihost.check_equal(
             "settings or packages", (shared_settings(experiment), made["packages"])
         )
@@ -96,7 +96,7 @@ def open_checkpoints(
         folder = RunDir(workdir)
         resources.enter_context(folder.lock())
         claim_run_dir(folder, experiment.config, made)
-        opened.append(Checkpoints(folder.checkpoints, keep=experiment.upkeep.keep))
+        opened.append(Checkpoints(folder.checkpoints, keep=experiment.intervals.keep))
     return opened
 
 
@@ -112,7 +112,7 @@ def claim_run_dir(folder: RunDir, config: dict[str, Any], made: dict[str, Any]) 
 def check_config(folder: RunDir, config: dict[str, Any]) -> None:
     """Raise ConfigError if the run that was saved in this folder cannot resume with `config`."""
     if folder.has_config():
-        roles.check_resumable(folder.path, configs.plain(folder.config()), config)
+        roles.check_resumable(folder.path, configs.to_plain_dict(folder.config()), config)
 
 
 def shared_settings(experiment: Experiment) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def run_to_end(
     with ProgressLine(trainer.total_steps, images, trainer.step, silent=silent) as line:
         if trace.misses_all(trainer.step, trainer.total_steps):
             steps = f"steps {trainer.step} to {trainer.total_steps - 1}"
-            line.say(f"profile: nothing is traced, since this run makes {steps}")
+            line.print_line(f"profile: nothing is traced, since this run makes {steps}")
         while True:
             raise_if_stopped(stop)
             if not trainer.logged:
@@ -201,7 +201,7 @@ def run_to_end(
                 trainer.run_steps()
                 trainer.seconds += time.monotonic() - started
             line.tick(trainer.step)
-            if trainer.logged and line.due():
+            if trainer.logged and line.is_due():
                 show_progress(trainer, line)
 
 
@@ -219,7 +219,7 @@ def run_due_events(
         for split in trainer.available_splits("val", "test"):
             reports[split] = trainer.evaluate(split, lambda: raise_if_stopped(stop))
         shown = {"train": trainer.metrics("epoch"), **reports}
-        line.say(f"epoch {epoch:g}: " + summary_line(shown))
+        line.print_line(f"epoch {epoch:g}: " + summary_line(shown))
     else:
         show_progress(trainer, line)
     write_reports(trainer, writers, reports)
@@ -300,7 +300,7 @@ def final_results(
             "dataset": experiment.dataset.name,
             "protocol": "single",
             "seeds": list(trainer.seeds[seeds]),
-            **{split: columns(reports[seeds]) for split, reports in final.items()},
+            **{split: stack_by_seed(reports[seeds]) for split, reports in final.items()},
             "damaged": damaged,
             "steps": trainer.step,
             "epochs": epoch_of(trainer),

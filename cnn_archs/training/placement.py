@@ -6,7 +6,7 @@ from jax.sharding import Mesh
 
 from cnn_archs import models
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.errors import user_errors
+from cnn_archs.errors import config_errors
 from cnn_archs.experiment import Classifier, Experiment
 
 
@@ -48,5 +48,5 @@ def model_parallel_layers(model: models.Network, name: str, mesh: Mesh) -> dict[
     devices = mesh.shape["model"]
     if devices == 1:
         return {}
-    with user_errors(f"mesh.model={devices}, model {name}"):
+    with config_errors(f"mesh.model={devices}, model {name}"):
         return models.split(model, devices)

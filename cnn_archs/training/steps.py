@@ -17,7 +17,7 @@ from cnn_archs import models
 from cnn_archs.data.transforms.preprocess import Prepare
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed.mesh import with_mesh
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.weight_averaging import Average
 
@@ -36,8 +36,8 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any
     average: Any
     opt_state: Any
-    window: Counts
-    epoch: Counts
+    window: MetricSums
+    epoch: MetricSums
     bad_step: jax.Array
     bad_norm: jax.Array
     bad_rate: jax.Array
@@ -84,8 +84,8 @@ def state_from_variables(
         batch_stats=variables["batch_stats"],
         average=average.init(variables),
         opt_state=optimizer.init(variables["params"]),
-        window=Counts.zero(),
-        epoch=Counts.zero(),
+        window=MetricSums.zeros(),
+        epoch=MetricSums.zeros(),
         bad_step=jnp.full((), -1, jnp.int32),
         bad_norm=jnp.zeros((), jnp.float32),
         bad_rate=jnp.zeros((), jnp.float32),
@@ -148,7 +148,7 @@ def make_train_step(
         (total, (each, logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params
         )
-        counts = Counts.of(logits, labels, each, jnp.ones_like(labels, bool))
+        counts = MetricSums.from_logits(logits, labels, each, jnp.ones_like(labels, bool))
         return (grads, batch_stats, total), counts
 
     def train_step(state, key, images, labels):
@@ -183,7 +183,7 @@ def accumulate_gradients(gradient, state, images, labels, key, parts, mesh):
     """Compute `gradient` of a batch in `parts` equal micro-batches, one after the other.
 
     Returns the mean over the micro-batches of (gradients, batch_stats, loss), and the sum of their
-    Counts. Up to the random numbers of dropout, this equals the result of the whole batch if
+    MetricSums. Up to the random numbers of dropout, this equals the result of the whole batch if
     examples do not depend on each other: without batch normalization, or with its groups within
     the micro-batches. mesh: the devices that each micro-batch is split over, or None.
     """

@@ -18,9 +18,9 @@ from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import NotFinite
-from cnn_archs.evaluate.evaluator import Examples, count
+from cnn_archs.evaluate.evaluator import EvaluationData, sum_metrics
 from cnn_archs.experiment import Classifier
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 from cnn_archs.optim import optimizers
 from cnn_archs.optim.schedules import Schedule
 from cnn_archs.optim.weight_averaging import Average
@@ -81,11 +81,11 @@ class Trainer:
     average: Average
     mesh: Mesh
     state_sharding: Any
-    data: Mapping[str, Examples]
+    data: Mapping[str, EvaluationData]
     feeds: Sequence[Callable[[int, int], tuple[Any, ...]]]
     keys: list[jax.Array]
     train_step: Callable[..., steps.TrainState]
-    eval_step: Callable[..., Counts]
+    eval_step: Callable[..., MetricSums]
     refresh_curvature: Callable[..., steps.TrainState] | None
     curvature_samples: int
     layer_stats_fn: Callable[..., LayerStats]
@@ -174,7 +174,7 @@ class Trainer:
         """
         return self.reports([getattr(s, counts) for s in self.states])
 
-    def reports(self, counts: list[Counts]) -> list[dict[str, float]]:
+    def reports(self, counts: list[MetricSums]) -> list[dict[str, float]]:
         """Return a report per seed of counts in the form of `axis`."""
         return [c.report() for c in self.axis.unstack(counts)]
 
@@ -204,7 +204,7 @@ class Trainer:
             variables = [s.average if averaged else s.variables for s in self.states]
             size, mesh = self.eval_batch_size, self.mesh
             self.evaluations[split] = self.reports(
-                [count(self.eval_step, v, data, size, mesh, poll) for v in variables]
+                [sum_metrics(self.eval_step, v, data, size, mesh, poll) for v in variables]
             )
         return self.evaluations[split]
 
@@ -262,5 +262,5 @@ class Trainer:
         return self.seconds * len(self.seeds[seeds]) / len(self.seeds)
 
 
-def zero_counts(counts: Counts) -> Counts:
+def zero_counts(counts: MetricSums) -> MetricSums:
     return jax.tree.map(jnp.zeros_like, counts)

@@ -13,10 +13,10 @@ import numpy as np
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError
-from cnn_archs.evaluate.load import restore
+from cnn_archs.evaluate.load import restore_run
 from cnn_archs.experiment import resolve
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.console import say
+from cnn_archs.runtime.console import print_status
 from cnn_archs.training.trainer import Trainer
 
 Variables = dict[str, Any]  # params and batch_stats
@@ -42,13 +42,13 @@ def read_variables(
     pairs = [parse_layer_pair(name) for name in layers.split(",")] if layers else None
     seed_numbers = [i for s in trainer.seed_slices for i in range(len(trainer.seeds[s]))]
     source = resolve(RunDir(Path(workdir)).config())
-    saved, single = restore(Path(workdir), source), len(source.seeds) == 1
+    saved, single = restore_run(Path(workdir), source), len(source.seeds) == 1
     what = f"warm_start from {workdir} ({source.name})"
     found = []
     for i, variables in zip(seed_numbers, initial, strict=True):
-        other = meshes.to_host(saved.of_seed(0 if single else i))
+        other = meshes.to_host(saved.seed_variables(0 if single else i))
         found.append(replace_layers(variables, other, pairs, what))
-    say(f"starting from {workdir} at step {saved.step}: {layers or 'all layers'}")
+    print_status(f"starting from {workdir} at step {saved.step}: {layers or 'all layers'}")
     return found
 
 

@@ -16,10 +16,10 @@ from safetensors.numpy import load_file, save_file
 
 from cnn_archs.checkpoints import Checkpoints
 from cnn_archs.errors import ConfigError, DataError, first_line
-from cnn_archs.experiment import Outline
+from cnn_archs.experiment import ExperimentSettings
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.environment import environment
-from cnn_archs.runtime.files import atomic
+from cnn_archs.runtime.environment import describe_environment
+from cnn_archs.runtime.files import atomic_write
 from cnn_archs.training import steps
 from cnn_archs.training.trainer_checkpoint import items_of_state
 
@@ -35,14 +35,14 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
 def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     """Write `tensors` as a safetensors file atomically. Raises DataError if that fails."""
     try:
-        with atomic(path) as temporary:
+        with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata={"format": "pt"})
     except SafetensorError as e:  # which is also raised when the disk is full
         raise DataError(f"cannot write {path}: {first_line(e)}") from e
 
 
 def create_run(
-    workdir: Path, outlined: Outline, variables: Mapping[str, Any], source: Path
+    workdir: Path, outlined: ExperimentSettings, variables: Mapping[str, Any], source: Path
 ) -> None:
     """Make `workdir` a run of `outlined` with one seed, at step 0, with the weights `variables`.
 
@@ -59,8 +59,8 @@ def create_run(
         state = steps.state_from_variables(arrays, rules.optimizer, rules.average)
         one_seed = jax.tree.map(lambda x: x[None], state)
         notes = {"seconds": 0.0, "settled": True, "parts": []}
-        Checkpoints(folder.checkpoints, keep=outlined.upkeep.keep).save(
+        Checkpoints(folder.checkpoints, keep=outlined.intervals.keep).save(
             0, items_of_state(one_seed), notes
         )
-        folder.write_environment({**environment(), "imported": str(source)})
+        folder.write_environment({**describe_environment(), "imported": str(source)})
         folder.write_config(outlined.config)

@@ -8,15 +8,15 @@ import jax
 import numpy as np
 
 from cnn_archs import models
-from cnn_archs.errors import ConfigError, user_errors
-from cnn_archs.evaluate.load import load
-from cnn_archs.experiment import Outline
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.errors import ConfigError, config_errors
+from cnn_archs.evaluate.load import load_network
+from cnn_archs.experiment import ExperimentSettings
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import weights_file
 from cnn_archs.weights.torch_layout import from_state_dict, tensors, to_state_dict
 
 
-def export(output: Path, outlined: Outline, workdir: Path | None) -> dict[str, Any]:
+def export(output: Path, outlined: ExperimentSettings, workdir: Path | None) -> dict[str, Any]:
     """Write the weights of one network to the file `output`; return what the command prints.
 
     With `workdir` it is the first seed of that run, whose outline is `outlined`. Without one, it is
@@ -24,15 +24,15 @@ def export(output: Path, outlined: Outline, workdir: Path | None) -> dict[str, A
     torch counterpart, DataError if the file cannot be written.
     """
     model, image_shape, step = outlined.model, outlined.image_shape, 0
-    with user_errors(f"model {outlined.name}"):
+    with config_errors(f"model {outlined.name}"):
         tensors(model, image_shape)  # refuses a network before anything is allocated
     if workdir:
-        _, variables, _, step = load(workdir)
+        _, variables, _, step = load_network(workdir)
     else:
-        with user_errors(f"model {outlined.name}"):
+        with config_errors(f"model {outlined.name}"):
             key, _ = jax.random.split(jax.random.key(outlined.seeds[0]))  # as a run begins
             init = partial(models.init, model, image_shape=image_shape)
-            variables = jax.jit(init, compiler_options=once())(key)
+            variables = jax.jit(init, compiler_options=fast_compile_options())(key)
     state = to_state_dict(model, image_shape, jax.device_get(variables), step)
     weights_file.write_safetensors(output, state)
     return {
@@ -44,7 +44,7 @@ def export(output: Path, outlined: Outline, workdir: Path | None) -> dict[str, A
     }
 
 
-def import_(path: Path, outlined: Outline, workdir: Path) -> dict[str, Any]:
+def import_(path: Path, outlined: ExperimentSettings, workdir: Path) -> dict[str, Any]:
     """Make `workdir` a run of `outlined` at step 0 with the weights of the file `path`.
 
     The run can be evaluated and trained further. Returns what the command prints. ConfigError if
@@ -53,7 +53,7 @@ def import_(path: Path, outlined: Outline, workdir: Path) -> dict[str, Any]:
     if len(outlined.seeds) != 1:
         raise ConfigError(f"a file holds one network, not {len(outlined.seeds)}: --config.seeds=1")
     state = weights_file.read_safetensors(path)
-    with user_errors(f"{path} does not fit model {outlined.name}"):
+    with config_errors(f"{path} does not fit model {outlined.name}"):
         variables = from_state_dict(outlined.model, outlined.image_shape, state)
     weights_file.create_run(workdir, outlined, variables, source=path)
     return {

@@ -79,7 +79,7 @@ def gains(quick):
     cells |= {c: ["alexnet_cifar10", *reduced, *keys] for c, (keys, _) in CHANGES.items()}
     if not quick:
         cells |= {
-            "colors": ["alexnet_cifar10", "color.name=pca"],
+            "colours": ["alexnet_cifar10", "color.name=pca"],
             "one_gpu": ["alexnet_cifar10:one_gpu"],
             "four_layers": ["four_layers_cifar10"],
             "four_layers_lrn": ["four_layers_cifar10", "model.lrn=true"],
@@ -90,7 +90,7 @@ def gains(quick):
 def of_the_full_grid():
     error = dict(metric="test.top1_error")
     return [
-        dict(says="it is lower with colors (4.1)", higher="as_printed", lower="colors", **error),
+        dict(says="it is lower with colors (4.1)", higher="as_printed", lower="colours", **error),
         dict(says="one GPU's net is worse (3.2)", higher="one_gpu", lower="as_printed", **error),
         dict(
             says="four layers with response normalization have a lower error (3.3)",

@@ -212,12 +212,12 @@ def test_who_started_it_is_found_in_the_environment(environment, by, monkeypatch
 def test_gpus_are_shared_out(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(local, "probe", lambda: Machine("gpu", 8, "8 x GPU"))
-    shown = [share["CUDA_VISIBLE_DEVICES"] for share in local.environments(4)]
+    shown = [share["CUDA_VISIBLE_DEVICES"] for share in local.process_environments(4)]
     assert shown == ["0,1", "2,3", "4,5", "6,7"]
     with pytest.raises(ConfigError, match="--processes=3 does not share out 8 GPUs evenly"):
-        local.environments(3)
+        local.process_environments(3)
     monkeypatch.setattr(local, "probe", lambda: Machine("cpu", 1, "1 x cpu"))
-    assert local.environments(2) == [{}, {}]
+    assert local.process_environments(2) == [{}, {}]
 
 
 @pytest.mark.parametrize(

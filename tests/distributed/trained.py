@@ -39,7 +39,7 @@ def trained(experiment, overrides, steps):
     from cnn_archs.training.seeds import IN_TURN
 
     settings = ["log_every=1", f"steps={steps}", *overrides]
-    run = build_trainer(Member(resolve(config.load(experiment, settings))), axis=IN_TURN)
+    run = build_trainer(Member(resolve(config.load_config(experiment, settings))), axis=IN_TURN)
     batch = run.feeds[0](0, 1)
     with no_persistent_cache():  # which one with oneDNN cannot be
         compiled = run.train_step.lower(run.states[0], run.keys[0], *batch).compile()

@@ -15,9 +15,9 @@ from jax.sharding import AxisType
 
 from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading.in_memory import Resident
-from cnn_archs.evaluate.evaluator import count
-from cnn_archs.evaluate.step import compile_eval, eval_step_of
-from cnn_archs.metrics import Counts
+from cnn_archs.evaluate.evaluator import sum_metrics
+from cnn_archs.evaluate.step import compile_eval, make_eval_step
+from cnn_archs.metrics import MetricSums
 
 EXAMPLES = 10_000  # as many as MNIST tests; a multiple of none but the last of these
 BATCH_SIZES = (7, 128, 999, 2_000)
@@ -78,10 +78,10 @@ def measure(devices, batch_size):
     data = Resident(split(), mesh)
     variables = {"bias": jnp.zeros((1, 10))}
     once = compile_eval(tally, mesh, resident=True)
-    times = np.asarray(count(once, variables, data, batch_size, mesh))
-    evaluate = eval_step_of(Fake(), quarters, lambda key, x: x.astype(jnp.float32))
+    times = np.asarray(sum_metrics(once, variables, data, batch_size, mesh))
+    evaluate = make_eval_step(Fake(), quarters, lambda key, x: x.astype(jnp.float32))
     evaluate = compile_eval(evaluate, mesh, resident=True)
-    report = count(evaluate, variables, data, batch_size, mesh).report()
+    report = sum_metrics(evaluate, variables, data, batch_size, mesh).report()
     values, how_many = np.unique(times, return_counts=True)
     return dict(zip(values.tolist(), how_many.tolist(), strict=True)), report
 
@@ -116,17 +116,17 @@ def test_a_signal_is_looked_for_before_each_batch():
     mesh = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
     once = compile_eval(tally, mesh, resident=True)
     with pytest.raises(KeyboardInterrupt):
-        count(once, {"bias": jnp.zeros((1, 10))}, Resident(split(), mesh), 128, mesh, poll)
+        sum_metrics(once, {"bias": jnp.zeros((1, 10))}, Resident(split(), mesh), 128, mesh, poll)
     assert seen == [0, 1, 2]
 
 
 def test_a_network_that_gives_no_numbers_is_wrong_everywhere():
     mesh = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
-    evaluate = eval_step_of(Fake(), quarters, lambda key, x: x.astype(jnp.float32))
+    evaluate = make_eval_step(Fake(), quarters, lambda key, x: x.astype(jnp.float32))
     evaluate = compile_eval(evaluate, mesh, resident=True)
     nan = {"bias": jnp.full((1, 10), jnp.nan)}
-    counts = count(evaluate, nan, Resident(split(), mesh), 999, mesh)
-    assert isinstance(counts, Counts)
+    counts = sum_metrics(evaluate, nan, Resident(split(), mesh), 999, mesh)
+    assert isinstance(counts, MetricSums)
     assert counts.report()["top1_error"] == counts.report()["top5_error"] == 1.0
 
 

@@ -36,11 +36,11 @@ def measure(count):
     net = drawn.network(crop, resident=False, model=model)
     variables = models.init(model, jax.random.key(0), net.image_shape)
     mesh = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
-    protocols.probabilities(
+    protocols.mean_probabilities(
         net,
         [variables],
         drawn.streamed(images),
-        views.passes("multi_scale", crop, ()),
+        views.protocol_passes("multi_scale", crop, ()),
         {"mean": np.zeros((1, 1, 3), np.float32)},
         250,
         mesh,

@@ -48,10 +48,12 @@ def mesh(devices=1):
 
 
 def probabilities(net, data, protocol, batch_size=4, statistics=None, devices=1, **more):
-    passes = views.passes(protocol, net.inputs.crop, more.pop("test_scales", ()))
+    passes = views.protocol_passes(protocol, net.inputs.crop, more.pop("test_scales", ()))
     networks = more.pop("networks", [VARIABLES])
     known = statistics or {"mean": np.full((1, 1, 3), 120, np.float32)}
-    return protocols.probabilities(net, networks, data, passes, known, batch_size, mesh(devices))
+    return protocols.mean_probabilities(
+        net, networks, data, passes, known, batch_size, mesh(devices)
+    )
 
 
 def plain(image, one, crop, mean, float_images):
@@ -106,7 +108,7 @@ def softmax(logits):
 
 
 def expected(images, protocol, crop, mean=120.0, float_images=False):
-    passes = views.passes(protocol, crop, ())
+    passes = views.protocol_passes(protocol, crop, ())
     return [
         sum(one.share * plain(image, one, crop, mean, float_images) for one in passes)
         for image in images
@@ -144,7 +146,12 @@ def test_views_are_the_views_that_the_plain_loop_tells_apart():
     """Otherwise the tests above say little: protocols and mirror images differ by far more."""
     images, crop = list(drawn.pictures(7)), CROPS["shorter_side"]()
     found = {p: np.array(expected(images, p, crop)) for p in ("mirror", "ten_crop", "grid_50")}
-    left = np.array([plain(i, views.Pass(18, views.five, 1.0), crop, 120.0, False) for i in images])
+    left = np.array(
+        [
+            plain(i, views.Pass(18, views.corner_and_center_views, 1.0), crop, 120.0, False)
+            for i in images
+        ]
+    )
     assert np.abs(found["mirror"] - found["ten_crop"]).max() > 0.02
     assert np.abs(found["grid_50"] - found["ten_crop"]).max() > 0.02
     assert np.abs(left - found["ten_crop"]).max() > 0.02
@@ -185,9 +192,9 @@ def test_every_example_is_in_one_batch(is_resident, batch_size, protocol):
     same = [resize(image, (20, 26), False) for image in images]
     data = drawn.resident(same) if is_resident else drawn.streamed(images)
     net = drawn.network(CROPS["none"](), resident=is_resident)
-    one = views.passes(protocol, net.inputs.crop, ())[0]
+    one = views.protocol_passes(protocol, net.inputs.crop, ())[0]
     known = {"mean": np.zeros((1, 1, 3), np.float32)}
-    found = list(protocols.batches(net.inputs, data, one, known, batch_size, mesh()))
+    found = list(protocols.resized_batches(net.inputs, data, one, known, batch_size, mesh()))
     numbers = np.concatenate([batch.examples[batch.mask] for batch in found])
     assert sorted(numbers) == list(range(17))
     if is_resident:
@@ -226,17 +233,19 @@ def test_a_damaged_image_is_left_out_or_an_error():
     data = drawn.streamed(images, damaged=(4,), on_corrupt="skip")
     found = probabilities(net, data, "ten_crop")
     assert not found.seen[4] and found.seen.sum() == 29
-    assert protocols.counted(found.of[0], found.labels, found.seen)["examples"] == 29
+    assert protocols.report_probabilities(found.of[0], found.labels, found.seen)["examples"] == 29
     with pytest.raises(DataError, match="image 4"):
         probabilities(net, drawn.streamed(images, damaged=(4,)), "ten_crop")
 
 
 def test_errors_and_loss_are_of_the_mean_probabilities():
     of = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.2, 0.6, 0.2]], np.float32)
-    report = protocols.counted(of, np.array([0, 1, 1], np.int32), np.array([True, True, False]))
+    report = protocols.report_probabilities(
+        of, np.array([0, 1, 1], np.int32), np.array([True, True, False])
+    )
     assert report["examples"] == 2 and report["top1_error"] == 0.5
     assert report["loss"] == pytest.approx(-(np.log(0.5) + np.log(0.2)) / 2)
-    certain = protocols.counted(of * 0, np.zeros(3, np.int32), np.ones(3, bool))
+    certain = protocols.report_probabilities(of * 0, np.zeros(3, np.int32), np.ones(3, bool))
     assert certain["loss"] == pytest.approx(-np.log(np.finfo(np.float32).tiny))
 
 
@@ -279,8 +288,10 @@ def test_a_network_that_cannot_be_dense_is_refused(name, side):
     net = drawn.network(crop, resident=True, model=model)
     small = (32,) if name == "vgg_a" else ()
     with pytest.raises(ConfigError, match="--protocol=multi_scale: .* ten_crop"):
-        protocols.check(net, "multi_scale", views.passes("multi_scale", crop, small))
-    protocols.check(net, "grid_144", views.passes("grid_144", crop, ()))
+        protocols.check_dense_scales(
+            net, "multi_scale", views.protocol_passes("multi_scale", crop, small)
+        )
+    protocols.check_dense_scales(net, "grid_144", views.protocol_passes("grid_144", crop, ()))
 
 
 def measure(devices):
@@ -293,7 +304,7 @@ def measure(devices):
     for is_resident, protocol in ((False, "ten_crop"), (True, "grid_50"), (False, "dense")):
         net = drawn.network(CROPS["shorter_side"](), resident=is_resident)
         p = probabilities(net, data[is_resident], protocol, batch_size=5, devices=devices)
-        report = protocols.counted(p.of[0], p.labels, p.seen)
+        report = protocols.report_probabilities(p.of[0], p.labels, p.seen)
         found[protocol] = dict(of=p.of.tolist(), report=report)
     return found
 

@@ -60,7 +60,7 @@ def test_statistics_are_the_mean_of_those_of_batches(is_resident):
     net = drawn.network(crop, resident=is_resident, mean="none", model=Twice())
     prepare = net.inputs.prepare({})
     variables = variables_of(net.model)
-    found = recalibrate_bn.recomputed(net, [variables] * 2, data, prepare, (3, 8), SEED, MESH)
+    found = recalibrate_bn.recalibrate(net, [variables] * 2, data, prepare, (3, 8), SEED, MESH)
     shown = np.stack(pictures)[sampler.indices(30, SEED, 0, 24)] / 255
     mean1, var1, mean2, var2 = by_hand(shown, 3)
     for v in found:
@@ -77,7 +77,7 @@ def test_another_image_takes_the_place_of_a_damaged_one():
     pictures = [np.asarray(p)[:16, :16] for p in drawn.pictures(12)]
     data = drawn.streamed(pictures, damaged=(4,), on_corrupt="skip")
     net = drawn.network(crop, resident=False, mean="none", model=Twice())
-    found = recalibrate_bn.recomputed(
+    found = recalibrate_bn.recalibrate(
         net, [variables_of(net.model)], data, net.inputs.prepare({}), (1, 12), SEED, MESH
     )
     index = sampler.indices(12, SEED, 0, 12)
@@ -93,16 +93,16 @@ def test_another_image_takes_the_place_of_a_damaged_one():
     [(1000, 250, (4, 250)), (1000, 300, (4, 250)), (1001, 250, (5, 200)), (7, 250, (1, 7))],
 )
 def test_batches_are_equal_and_no_larger_than_asked(images, batch_size, batches):
-    assert recalibrate_bn.batches_of(images, 5000, batch_size, MESH) == batches
+    assert recalibrate_bn.choose_batches(images, 5000, batch_size, MESH) == batches
 
 
 def test_more_images_than_there_are_is_an_error():
     with pytest.raises(ConfigError, match="--precise_stats=5001.*5,000"):
-        recalibrate_bn.batches_of(5001, 5000, 250, MESH)
+        recalibrate_bn.choose_batches(5001, 5000, 250, MESH)
 
 
 def test_a_network_without_batch_normalization_is_an_error():
     net = drawn.network(crops.create("none", drawn.OUT), resident=True)
     variables = {"params": {}, "batch_stats": {}}
     with pytest.raises(ConfigError, match="no batch normalization"):
-        recalibrate_bn.recomputed(net, [variables], None, None, (1, 1), SEED, MESH)
+        recalibrate_bn.recalibrate(net, [variables], None, None, (1, 1), SEED, MESH)

@@ -11,14 +11,16 @@ from jax.sharding import AxisType
 from cnn_archs import cli, config
 from cnn_archs.evaluate import robustness, runs
 from cnn_archs.evaluate.robustness import KINDS
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 
 MESH = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
 
 def warped(image, kind, amount, direction):
     return np.asarray(
-        robustness.warped(image, *KINDS[kind].warp(amount, KINDS[kind].directions[direction]), MESH)
+        robustness.warp_images(
+            image, *KINDS[kind].warp(amount, KINDS[kind].directions[direction]), MESH
+        )
     )
 
 
@@ -76,10 +78,10 @@ def test_the_grid_is_printed_once_with_amounts_that_grow_from_0():
 
 
 def test_errors_stand_in_the_order_of_amounts_and_seeds_and_each_direction_counts_once():
-    kind = robustness.Kind("k", (0, 1, 2), (0.0, 1.0), lambda a, d: (a * jnp.eye(2), (d, 0.0)))
+    kind = robustness.WarpKind("k", (0, 1, 2), (0.0, 1.0), lambda a, d: (a * jnp.eye(2), (d, 0.0)))
 
     def hits(n, of=100):
-        return Counts(jnp.int32(of), jnp.float32(0), jnp.int32(n), jnp.int32(of))
+        return MetricSums(jnp.int32(of), jnp.float32(0), jnp.int32(n), jnp.int32(of))
 
     def counts(matrix, shifted):
         amount, direction = int(matrix[0, 0]), int(shifted[0])
@@ -87,7 +89,7 @@ def test_errors_stand_in_the_order_of_amounts_and_seeds_and_each_direction_count
         return [hits(10 * amount + 2 * direction + seed) for seed in (0, 1)]
 
     asked = []
-    found = robustness.measured(kind, counts, [hits(50), hits(60)])
+    found = robustness.measure_kind(kind, counts, [hits(50), hits(60)])
     assert asked == [(1, 0), (1, 1), (2, 0), (2, 1)]
     assert (found["amounts"], found["directions"], found["unit"]) == ([0, 1, 2], 2, "k")
     hit = [[50, 60], [11, 12], [21, 22]]
@@ -109,20 +111,20 @@ def test_amount_0_has_the_plain_test_error_and_the_document_is_written(workdir, 
     assert cli.main([*command, "--format=json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads((workdir / "robustness.json").read_text())
-    plain = runs.evaluate([workdir], "single", "test")["test"]["top1_error"]
+    plain = runs.evaluate_runs([workdir], "single", "test")["test"]["top1_error"]
     assert plain == json.loads((workdir / "result.json").read_text())["test"]["top1_error"]
     for name, kind in found.items():
         assert kind["top1_error"][0] == plain and len(kind["top1_error"]) == len(kind["amounts"])
         assert all(len(of_seeds) == 2 for of_seeds in kind["top1_error"])
         assert np.mean(kind["top1_error"][-1]) > np.mean(plain), name
-    assert robustness.robustness(workdir) == found
+    assert robustness.measure_robustness(workdir) == found
     for wrong in ("--protocol=mirror", "--split=train", "--precise_stats=9"):
         assert cli.main([*command, wrong]) == 2
     assert cli.main(["evaluate", f"--workdir={workdir},{workdir}", "--robustness"]) == 2
 
 
 def test_images_that_differ_in_size_are_refused_in_one_line(tmp_path, capsys):
-    (tmp_path / "config.json").write_text(config.load("resnet_imagenette", []).to_json())
+    (tmp_path / "config.json").write_text(config.load_config("resnet_imagenette", []).to_json())
     assert cli.main(["evaluate", f"--workdir={tmp_path}", "--robustness"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "imagenette differ in size" in line

@@ -25,7 +25,7 @@ COUNTS = {  # at three test scales
 
 def crop_of(experiment):
     """(crop, test_scales) of an experiment."""
-    config = configs.load(experiment, [])
+    config = configs.load_config(experiment, [])
     out = tuple(config.data.image_shape)[:2]
     return crops.create(out=out if all(out) else (32, 32), **config.crop), config.test_scales
 
@@ -37,17 +37,17 @@ def corners(layout, height, width, out=OUT):
 def test_ten_crops_are_of_the_central_square():
     """341 - 256 = 85 pixels are left over, 42 of them on the left; 256 - 224 = 32."""
     square = [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]
-    assert corners(views.five, 256, 256) == square
-    assert corners(views.five, 256, 341) == [(y, x + 42) for y, x in square]
-    assert corners(views.five, 341, 256) == [(y + 42, x) for y, x in square]
+    assert corners(views.corner_and_center_views, 256, 256) == square
+    assert corners(views.corner_and_center_views, 256, 341) == [(y, x + 42) for y, x in square]
+    assert corners(views.corner_and_center_views, 341, 256) == [(y + 42, x) for y, x in square]
 
 
 def test_the_grid_is_regular_and_spans_the_whole_image():
     """341 - 224 = 117: 0, 29.25, 58.5, 87.75, 117, rounded, a half to even."""
     rows, columns = (0, 8, 16, 24, 32), (0, 29, 58, 88, 117)
-    assert corners(views.grid, 256, 341) == [(y, x) for y in rows for x in columns]
-    assert corners(views.grid, 341, 256) == [(y, x) for y in columns for x in rows]
-    assert corners(views.grid, 224, 224) == [(0, 0)] * 25
+    assert corners(views.grid_views, 256, 341) == [(y, x) for y in rows for x in columns]
+    assert corners(views.grid_views, 341, 256) == [(y, x) for y in columns for x in rows]
+    assert corners(views.grid_views, 224, 224) == [(0, 0)] * 25
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_grid_is_regular_and_spans_the_whole_image():
     ],
 )
 def test_three_squares_with_five_crops_and_themselves(size, starts):
-    found = views.squares(*size, OUT)
+    found = views.three_squares_views(*size, OUT)
     for i, (top, left) in enumerate(starts):
         *small, square = found[6 * i : 6 * i + 6]
         assert square == View(top, left, 256, 256)
@@ -68,15 +68,15 @@ def test_three_squares_with_five_crops_and_themselves(size, starts):
 
 
 def test_the_middle_and_the_whole():
-    assert views.central(256, 341, OUT) == [View(16, 58, 224, 224)]  # 58.5, to even
-    assert views.whole(256, 341, OUT) == [View(0, 0, 256, 341)]
+    assert views.center_view(256, 341, OUT) == [View(16, 58, 224, 224)]  # 58.5, to even
+    assert views.whole_view(256, 341, OUT) == [View(0, 0, 256, 341)]
 
 
 @pytest.mark.parametrize("protocol", [p for p in views.PROTOCOLS if p != "single"])
 @pytest.mark.parametrize("size", SIZES)
 def test_half_of_the_views_are_the_others_mirrored(protocol, size):
     crop, _ = crop_of("vgg_imagenet:D_jitter")
-    for one in views.passes(protocol, crop, ()):
+    for one in views.protocol_passes(protocol, crop, ()):
         found = one.layout(*size, OUT)
         half = len(found) // 2
         assert not any(view.mirrored for view in found[:half])
@@ -88,7 +88,7 @@ def test_half_of_the_views_are_the_others_mirrored(protocol, size):
 def test_every_view_is_inside_the_image_and_of_a_size_that_is_expected(protocol, size):
     crop, _ = crop_of("vgg_imagenet:D_jitter")
     sizes = {OUT, (min(size),) * 2} if protocol == "grid_144" else {OUT}
-    for one in views.passes(protocol, crop, ()):
+    for one in views.protocol_passes(protocol, crop, ()):
         for v in one.layout(*size, OUT):
             assert v.top >= 0 and v.left >= 0
             assert v.top + v.height <= size[0] and v.left + v.width <= size[1]
@@ -99,14 +99,14 @@ def test_every_view_is_inside_the_image_and_of_a_size_that_is_expected(protocol,
 @pytest.mark.parametrize("experiment", ["vgg_imagenet:D_jitter", "alexnet_imagenet"])
 def test_the_number_of_views_and_their_shares(protocol, experiment):
     crop, test_scales = crop_of(experiment)
-    found = views.passes(protocol, crop, test_scales)
-    assert views.count(found, crop.out) == COUNTS[protocol]
+    found = views.protocol_passes(protocol, crop, test_scales)
+    assert views.count_views(found, crop.out) == COUNTS[protocol]
     assert sum(one.share for one in found) == pytest.approx(1)
 
 
 def test_dense_and_crops_have_equal_shares():
     crop, test_scales = crop_of("resnet_imagenet:50")
-    found = views.passes("dense+grid_150", crop, test_scales)
+    found = views.protocol_passes("dense+grid_150", crop, test_scales)
     dense = [one.share for one in found if one.dense]
     assert dense == pytest.approx([0.1] * 5)
     assert [one.share for one in found if not one.dense] == pytest.approx([1 / 6] * 3)
@@ -132,31 +132,31 @@ def test_dense_and_crops_have_equal_shares():
     ],
 )
 def test_scales(experiment, one, three, several, googlenet):
-    found = views.scales_of(*crop_of(experiment))
+    found = views.choose_scales(*crop_of(experiment))
     assert found == views.Scales(one, one, three, several, googlenet)
 
 
 def test_three_scales_of_the_config_are_for_crops_too():
     crop, _ = crop_of("resnet_imagenet:50")
-    found = views.scales_of(crop, (256, 384, 512))
+    found = views.choose_scales(crop, (256, 384, 512))
     assert found.three == found.several == (256, 384, 512)
 
 
 def test_ten_crops_of_a_warped_image_are_of_all_of_it():
     crop = crops.create("square", OUT, side=256, resize="warp")
-    assert views.passes("ten_crop", crop, ())[0].scale == 0
-    assert views.passes("grid_50", crop, ())[0].scale == 256
+    assert views.protocol_passes("ten_crop", crop, ())[0].scale == 0
+    assert views.protocol_passes("grid_50", crop, ())[0].scale == 256
 
 
 @pytest.mark.parametrize("scales", [(256.5,), (0,), (256, -1)])
 def test_a_scale_that_is_no_number_of_pixels_is_refused(scales):
     crop, _ = crop_of("vgg_imagenet:D")
     with pytest.raises(ConfigError, match="test_scales"):
-        views.passes("multi_scale", crop, scales)
+        views.protocol_passes("multi_scale", crop, scales)
 
 
 def test_a_scale_at_which_no_crop_fits_is_refused():
     crop, _ = crop_of("vgg_imagenet:D")
     with pytest.raises(ConfigError, match="grid_150.*224x224.*192.*test_scales"):
-        views.passes("grid_150", crop, (192, 256, 384))
-    assert views.passes("multi_scale", crop, (192, 256, 384))[0].scale == 192
+        views.protocol_passes("grid_150", crop, (192, 256, 384))
+    assert views.protocol_passes("multi_scale", crop, (192, 256, 384))[0].scale == 192

@@ -67,7 +67,9 @@ def test_a_mistake_is_found_before_anything_is_submitted(line, tmp_path, monkeyp
 
 def test_a_run_of_another_config_is_found_before_anything_is_submitted(tmp_path, capsys):
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
-    (tmp_path / "config.json").write_text(configs.load("lenet5_digits", ["seed=1"]).to_json())
+    (tmp_path / "config.json").write_text(
+        configs.load_config("lenet5_digits", ["seed=1"]).to_json()
+    )
     flags = (*DIGITS, f"--workdir={tmp_path}", "--dry_run")
     assert cli.main(["submit", *flags]) == 2
     assert "holds a run with another config (seed)" in capsys.readouterr().err
@@ -134,10 +136,10 @@ def test_a_short_limit_is_warned_of_later(tmp_path, document_of):
 
 
 def test_the_parts_of_a_sweep_hold_the_locks_that_are_waited_for(tmp_path):
-    request = job.Request("s", ("sweep", "--config=x"), tmp_path, 3, 1, 0, 1.0)
-    assert request.of_part(2) == ("sweep", "--config=x", "--part=2/3")
-    assert request.lock(2) == "part2of3.lock"
-    assert job.Request("s", ("train",), tmp_path, 1, 1, 0, 1.0).lock(0) == "lock"
+    request = job.JobRequest("s", ("sweep", "--config=x"), tmp_path, 3, 1, 0, 1.0)
+    assert request.part_command(2) == ("sweep", "--config=x", "--part=2/3")
+    assert request.lock_name(2) == "part2of3.lock"
+    assert job.JobRequest("s", ("train",), tmp_path, 1, 1, 0, 1.0).lock_name(0) == "lock"
 
 
 @pytest.fixture
@@ -372,11 +374,11 @@ def test_our_commands_on_the_tpu_page_are_well_formed():
     for words in ours:
         arguments, overrides = cli.parse(words)
         if words[0] == "train":
-            config = configs.load(arguments.config, overrides)
+            config = configs.load_config(arguments.config, overrides)
             assert config.model.dtype == "bfloat16"
     from cnn_archs.runtime import environment
 
-    wheel = f"cnn_archs-{environment.version('cnn-archs')}-py3-none-any.whl"
+    wheel = f"cnn_archs-{environment.package_version('cnn-archs')}-py3-none-any.whl"
     assert any(f"'./{wheel}[tpu]'" in command for command in commands)
 
 
@@ -394,7 +396,7 @@ def test_the_signal_before_the_limit_is_one_to_stop(monkeypatch):
     monkeypatch.setattr("sys.argv", [])
     before = signal.getsignal(signal.SIGUSR2)
     with pytest.raises(SystemExit) as e:
-        job.run(train, ("train",))
+        job.run_job(train, ("train",))
     assert e.value.code == 75 and signal.getsignal(signal.SIGUSR2) is before
 
 
@@ -409,7 +411,9 @@ def test_a_library_that_takes_the_signals_does_not_keep_them():
 
 def test_submitit_keeps_the_command_and_its_exit_code(tmp_path):
     started = (
-        slurm.imported().LocalExecutor(tmp_path).submit(job.run, cli.main, ("train", "--wrong"))
+        slurm.import_submitit()
+        .LocalExecutor(tmp_path)
+        .submit(job.run_job, cli.main, ("train", "--wrong"))
     )
     started.wait()
     assert started.stderr().startswith("error: unrecognized arguments: --wrong")

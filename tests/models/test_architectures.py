@@ -18,13 +18,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
 from cnn_archs.models import inception, residual_units, resnet, summary, vgg
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.weights import torch_layout
 
 
 def init(model, side, channels=3, seed=0):
     make = partial(models.init, model, image_shape=(side, side, channels))
-    return jax.device_get(jax.jit(make, compiler_options=once())(jax.random.key(seed)))
+    return jax.device_get(
+        jax.jit(make, compiler_options=fast_compile_options())(jax.random.key(seed))
+    )
 
 
 def drawn(model, side, seed=0):
@@ -52,7 +54,10 @@ def rows(name, side, train=False, **fields):
 
 def quick(model, train, **options):
     """(variables, images) -> heads, compiled for one run."""
-    return jax.jit(lambda v, x: model.apply(v, x, train=train, **options), compiler_options=once())
+    return jax.jit(
+        lambda v, x: model.apply(v, x, train=train, **options),
+        compiler_options=fast_compile_options(),
+    )
 
 
 def slow(*values):
@@ -173,7 +178,7 @@ def test_each_claimed_gain_is_one_override():
         model = models.create("alexnet", **small, **fields)
         apply = jax.jit(
             lambda key, m=model: m.apply(variables, x, train=True, rngs={"dropout": key})["logits"],
-            compiler_options=once(),
+            compiler_options=fast_compile_options(),
         )
         same = np.array_equal(*(apply(jax.random.key(seed)) for seed in (0, 1)))
         assert same == ("dropout" in fields)
@@ -338,7 +343,9 @@ def test_every_head_can_be_tested():
     model = models.create("googlenet_cifar", **fields)
     variables, x = init(model, 32), images(2, 32, 32, 3)
     trained = quick(model, True, rngs={"dropout": jax.random.key(0)})(variables, x)
-    tested = jax.jit(partial(models.tested, model), compiler_options=once())(variables, x)
+    tested = jax.jit(partial(models.tested, model), compiler_options=fast_compile_options())(
+        variables, x
+    )
     assert set(tested) == {"logits", "aux_4a", "aux_4d"}
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), tested, trained)
     without = model.clone(aux=False)
@@ -498,7 +505,7 @@ def test_scanned_blocks_compute_the_same(name, side, fields):
             v = {"params": params, "batch_stats": stats}
             return module.apply(v, x, train=True, mutable=["batch_stats"])[0]["logits"].var()
 
-        return jax.jit(jax.grad(loss), compiler_options=once())
+        return jax.jit(jax.grad(loss), compiler_options=fast_compile_options())
 
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda v: v.astype(np.float64), (variables, stacked))

@@ -7,7 +7,7 @@ import torch
 
 from cnn_archs import models
 from cnn_archs.models import summary
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 
 F = torch.nn.functional
 # fmt: off
@@ -57,7 +57,9 @@ def test_logits_are_those_of_the_same_network_in_torch(name, lrn):
         params = jax.tree.map(lambda x: x + random.normal(0, 0.1, x.shape), variables["params"])
         image = random.normal(size=(2, 32, 32, 3))
         run = jax.jit(lambda p, x: model.apply({"params": p}, x, train=False)["logits"])
-        logits = run.lower(params, image).compile(compiler_options=once())(params, image)
+        logits = run.lower(params, image).compile(compiler_options=fast_compile_options())(
+            params, image
+        )
         expected = in_torch(
             jax.tree.map(np.asarray, params),
             torch.tensor(image).permute(0, 3, 1, 2),

@@ -14,7 +14,7 @@ import torch
 import torch_reference as reference
 
 from cnn_archs import models
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.weights import torch_layout
 
 
@@ -44,7 +44,9 @@ def test_evaluation_computes_what_torch_computes(name):
     side, form = NETWORKS[name]
     deep = {"scan_blocks": True} if "scan_blocks" in models.fields(name) else {}
     model, image = models.create(name, **deep), (side, side, 3)
-    init = jax.jit(partial(models.init, model, image_shape=image), compiler_options=once())
+    init = jax.jit(
+        partial(models.init, model, image_shape=image), compiler_options=fast_compile_options()
+    )
     state = torch_layout.to_state_dict(model, image, jax.device_get(init(jax.random.key(0))), 0)
     weights = {k: torch.tensor(v) for k, v in state.items()}
     x = np.random.default_rng(0).normal(size=(2, *image)).astype(np.float32)
@@ -57,6 +59,6 @@ def test_evaluation_computes_what_torch_computes(name):
     variables = torch_layout.from_state_dict(
         model, image, {k: v.numpy() for k, v in weights.items()}
     )
-    apply = jax.jit(partial(model.apply, train=False), compiler_options=once())
+    apply = jax.jit(partial(model.apply, train=False), compiler_options=fast_compile_options())
     found = np.asarray(apply(variables, x)["logits"])
     assert np.linalg.norm(found - expected) < 1e-4 * np.linalg.norm(expected)

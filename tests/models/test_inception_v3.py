@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from cnn_archs import models
 from cnn_archs.models import inception_v3, summary
 from cnn_archs.models.inception_v3 import InceptionV3
-from cnn_archs.runtime.compiler_options import known
+from cnn_archs.runtime.compiler_options import supported_options
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -326,7 +326,9 @@ def assert_same(found, expected):
 
 def test_inference_computes_what_torch_computes():
     model, variables, weights, images = case(False, (107, 131, 3))
-    forward = jax.jit(lambda v, x: model.apply(v, x, train=False), compiler_options=known(QUICK))
+    forward = jax.jit(
+        lambda v, x: model.apply(v, x, train=False), compiler_options=supported_options(QUICK)
+    )
     with jax.enable_x64(True):
         heads = forward(variables, images)
     assert_same(heads, Reference(weights, train=False)(torch.tensor(images).movedim(3, 1)))
@@ -345,7 +347,7 @@ def test_training_computes_what_torch_computes():
         heads, updates = model.apply(v, images, train=True, mutable=["batch_stats"])
         return loss_of(heads), (heads, updates["batch_stats"])
 
-    train = jax.jit(jax.grad(loss, has_aux=True), compiler_options=known(QUICK))
+    train = jax.jit(jax.grad(loss, has_aux=True), compiler_options=supported_options(QUICK))
     with jax.enable_x64(True):
         gradients, (heads, running) = jax.device_get(train(variables["params"], images))
 

@@ -68,5 +68,5 @@ def test_columns_of_vgg():
 
 
 def test_a_column_that_is_not_in_table_1_has_no_depth():
-    run = runs.Run(None, config={"model": {"column": "F"}})
-    assert runs.Cell("x", "", (), [run]).depth is None
+    run = runs.RunRecord(None, config={"model": {"column": "F"}})
+    assert runs.CellRecord("x", "", (), [run]).depth is None

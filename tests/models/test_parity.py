@@ -16,7 +16,7 @@ import torch_reference as reference
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
-from cnn_archs.runtime.compiler_options import known
+from cnn_archs.runtime.compiler_options import supported_options
 from cnn_archs.weights import torch_layout
 
 # XLA's optimization is most of the time of these tests, and no part of what they ask.
@@ -143,7 +143,7 @@ def test_inference_computes_what_torch_computes(case):
     model, image, images, variables, weights, form = case
     apply = partial(model.apply, train=False)
     with jax.enable_x64(True):
-        heads = jax.jit(apply, compiler_options=known(QUICK))(variables, images)
+        heads = jax.jit(apply, compiler_options=supported_options(QUICK))(variables, images)
     with torch.no_grad():
         expected, _ = form(weights, torch.tensor(images).movedim(3, 1), train=False)
     assert set(heads) == set(expected) == {"logits"}
@@ -166,7 +166,7 @@ def test_training_computes_what_torch_computes(case):
     mix = {h: random.normal(size=tuple(v.shape)) for h, v in expected.items()}
     sum((v * torch.tensor(mix[h])).sum() for h, v in expected.items()).backward()
     with jax.enable_x64(True):
-        gradient = jax.jit(jax.grad(total, has_aux=True), compiler_options=known(QUICK))
+        gradient = jax.jit(jax.grad(total, has_aux=True), compiler_options=supported_options(QUICK))
         grads, (heads, updates) = gradient(variables["params"])
         after = {"params": grads, "batch_stats": updates.get("batch_stats", {})}
         found = torch_layout.to_state_dict(model, image, after, 0)

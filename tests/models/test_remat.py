@@ -11,7 +11,7 @@ from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.models import summary
 from cnn_archs.optim import losses
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import steps
 
 slow = pytest.mark.slow
@@ -29,9 +29,9 @@ NETWORKS = {  # name, fields, side of the image
 def trained(name, fields, side, **more):
     """(variables at the start, (what `make_loss_fn` says, gradients)) of four images."""
     net = models.create(name, **{"num_classes": 5, **fields, **more})
-    variables = jax.jit(lambda k: models.init(net, k, (side, side, 3)), compiler_options=once())(
-        jax.random.key(0)
-    )
+    variables = jax.jit(
+        lambda k: models.init(net, k, (side, side, 3)), compiler_options=fast_compile_options()
+    )(jax.random.key(0))
     random = np.random.default_rng(1)
     images = np.float32(random.normal(0, 1, (4, side, side, 3)))
     loss = losses.create("cross_entropy", smoothing=0.0)
@@ -44,7 +44,7 @@ def trained(name, fields, side, **more):
             return objective(variables["params"])
         return jax.value_and_grad(objective, has_aux=True)(variables["params"])
 
-    return variables, jax.jit(values, compiler_options=once())(variables)
+    return variables, jax.jit(values, compiler_options=fast_compile_options())(variables)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_the_summary_is_the_same(kind):
 
 
 def test_an_older_run_has_the_fields_that_came_since(tmp_path):
-    config = configs.load("resnet_cifar10:20", ["steps=1"])
+    config = configs.load_config("resnet_cifar10:20", ["steps=1"])
     (tmp_path / "config.json").write_text(config.to_json().replace('"remat": false, ', ""))
     assert '"remat"' not in (tmp_path / "config.json").read_text()
-    assert configs.read(tmp_path / "config.json").to_json(sort_keys=True) == config.to_json(
+    assert configs.read_config(tmp_path / "config.json").to_json(sort_keys=True) == config.to_json(
         sort_keys=True
     )

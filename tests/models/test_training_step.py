@@ -16,7 +16,7 @@ from cnn_archs.models.cpu.convolution import NHWC
 from cnn_archs.models.cpu.step_convolution import convolve
 from cnn_archs.models.cpu.training_step import training_step
 from cnn_archs.optim import losses
-from cnn_archs.runtime.compiler_options import known
+from cnn_archs.runtime.compiler_options import supported_options
 from cnn_archs.training import cpu_step, steps
 
 FUSED = ("xla_cpu_use_fusion_emitters",)  # the one of OPTIONS that decides what is fused
@@ -25,7 +25,7 @@ SAME = ((1, 1), (1, 1))
 
 def compiled(function, *arguments, onednn=False):
     """The text of the compiled program of `function`."""
-    options = known({name: OPTIONS[name] for name in FUSED})
+    options = supported_options({name: OPTIONS[name] for name in FUSED})
     options |= cpu_step.ONEDNN if onednn else {}
     with cpu_step.no_persistent_cache():
         program = jax.jit(function, compiler_options=options).lower(*arguments).compile()

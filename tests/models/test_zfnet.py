@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from cnn_archs import models
 from cnn_archs.models import summary
 from cnn_archs.models.pooling import MaxPool
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 
 F = torch.nn.functional
 IMAGE = (224, 224, 3)
@@ -109,7 +109,9 @@ def test_the_sizes_of_table_3(fields, more):
 def test_weights_start_as_normal_numbers_of_deviation_0_01_and_biases_at_0():
     """Each bound is five deviations of what it bounds."""
     model = models.create("zfnet", width=1 / 8)
-    init = jax.jit(partial(models.init, model, image_shape=IMAGE), compiler_options=once())
+    init = jax.jit(
+        partial(models.init, model, image_shape=IMAGE), compiler_options=fast_compile_options()
+    )
     variables = init(jax.random.key(0))
     layers = jax.device_get(variables["params"])
     assert set(layers) == {name for name, *_, params, _ in LAYERS if params}

@@ -92,7 +92,7 @@ def test_a_run_of_decimal_epochs_is_exact():
     """1,000 of the digits in batches of 10: 1.1 epochs are 110 steps, and 0.1 are 10."""
     overrides = ["model.name=mlp", "model.hidden=(1,)", "data.batch_size=10", "data.holdout=437"]
     overrides += ["epochs=1.1", "eval_every=0.1", "checkpoint_every=0.7"]
-    run = build_trainer(Member(resolve(config.load("lenet5_digits", overrides))))
+    run = build_trainer(Member(resolve(config.load_config("lenet5_digits", overrides))))
     assert run.total_steps == 110
     assert (run.periods["evaluate"], run.periods["checkpoint"]) == (10, 70)
 
@@ -142,7 +142,7 @@ def test_exponential_in_steps_does_not_depend_on_the_epoch():
 
 def of_experiment(experiment, examples):
     """The schedule of an experiment, on a dataset of so many images."""
-    c = config.load(experiment, [])
+    c = config.load_config(experiment, [])
     per_epoch = examples / c.data.batch_size
     schedule = schedules.create(steps_per_epoch=per_epoch, **c.schedule)
     return schedules.add_warmup(schedule, steps_per_epoch=per_epoch, **c.warmup), c

@@ -161,7 +161,7 @@ def test_without_a_held_out_part_none_is_chosen(page):
 def test_what_ran_where_and_how_long(page):
     row = page.table("cell", "steps", "device")["plain20"]
     assert row["seeds"] == "0, 1" and row["steps"] == "1,500" and row["device"] == "1 x cpu"
-    assert row["seconds a seed"] == "60" and row["commit"] == "0123456789"  # 60 and 61
+    assert row["seconds per seed"] == "60" and row["commit"] == "0123456789"  # 60 and 61
     assert "Python 3.12.1, jax 0.10.2, flax 0.12.8, optax 0.2.8." in page.texts
 
 
@@ -298,7 +298,7 @@ def test_a_workdir_and_a_sweep_in_one_page(sweep, tmp_path):
         ("empty", 2, "report: there is no sweep, run or result in empty"),
         ("sweep -o none/page.html", 2, "--output: there is no folder"),
         ("sweep -o empty", 2, "--output=empty is a folder"),
-        ("other.json", 3, "other.json is no result"),
+        ("other.json", 3, "other.json is not a result"),
         ("broken.json", 3, "broken.json is damaged"),
         ("damaged", 3, "damaged/sweep.json is damaged"),
         ("cut", 3, "cut/metrics.jsonl is damaged"),

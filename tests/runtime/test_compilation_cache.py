@@ -26,7 +26,7 @@ def environment(monkeypatch):
 
 def test_programs_are_kept_in_the_users_folder(environment, tmp_path):
     environment["XDG_CACHE_HOME"] = str(tmp_path)
-    compilation_cache.keep_programs()
+    compilation_cache.enable_cache()
     there = Path(environment["JAX_COMPILATION_CACHE_DIR"])
     assert there.is_dir() and there.parent == tmp_path / "cnn_archs" / "compiled"
     assert there.stat().st_mode & 0o077 == 0  # what is in there is run
@@ -37,26 +37,29 @@ def test_programs_are_kept_in_the_users_folder(environment, tmp_path):
 def test_the_folder_is_in_home_and_of_this_kind_of_processor(environment, tmp_path, monkeypatch):
     environment["XDG_CACHE_HOME"] = "relative"  # which the standard has us overlook
     monkeypatch.setenv("HOME", str(tmp_path))
-    here = compilation_cache.folder()
+    here = compilation_cache.cache_folder()
     assert here.parent == tmp_path / ".cache" / "cnn_archs" / "compiled" and not here.exists()
-    monkeypatch.setattr(compilation_cache, "processor", lambda: "another")
-    assert compilation_cache.folder().parent == here.parent and compilation_cache.folder() != here
+    monkeypatch.setattr(compilation_cache, "processor_features", lambda: "another")
+    assert (
+        compilation_cache.cache_folder().parent == here.parent
+        and compilation_cache.cache_folder() != here
+    )
 
 
 def test_what_the_user_says_of_the_folder_holds(environment, tmp_path):
     environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "mine")
     before = dict(environment)
-    compilation_cache.keep_programs()
+    compilation_cache.enable_cache()
     assert environment == before
     environment["JAX_COMPILATION_CACHE_DIR"] = ""
-    compilation_cache.keep_programs()
+    compilation_cache.enable_cache()
     assert environment["JAX_ENABLE_COMPILATION_CACHE"] == "false"
 
 
 def test_without_a_folder_to_write_in_there_is_no_cache_and_no_failure(environment, tmp_path):
     (tmp_path / "file").touch()
     environment["XDG_CACHE_HOME"] = str(tmp_path / "file")
-    compilation_cache.keep_programs()
+    compilation_cache.enable_cache()
     assert environment["JAX_COMPILATION_CACHE_DIR"] == ""
     assert environment["JAX_ENABLE_COMPILATION_CACHE"] == "false"
 
@@ -65,7 +68,7 @@ def test_what_a_killed_process_has_half_written_goes(tmp_path):
     whole, half = ("jit_a-1", "jit_b-2")
     for name in (f"{whole}-cache", f"{whole}-atime", f"{half}-cache"):
         (tmp_path / name).write_bytes(b"12345678")
-    compilation_cache.prepared(tmp_path)
+    compilation_cache.prepare_folder(tmp_path)
     names = {p.name for p in tmp_path.iterdir()} - {".lockfile"}
     assert names == {f"{whole}-cache", f"{whole}-atime"}
 

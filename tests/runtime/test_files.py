@@ -158,7 +158,7 @@ def test_a_link_is_followed_and_a_pipe_is_written_to_as_it_is(tmp_path):
 def test_an_error_in_the_body_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "weights"
     path.write_text("old")
-    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
+    with pytest.raises(RuntimeError), files.atomic_write(path) as temporary:
         temporary.write_text("half of the n")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -169,8 +169,8 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
     program = """
 import os, sys
 from pathlib import Path
-from cnn_archs.runtime.files import atomic
-with atomic(Path(sys.argv[1])) as temporary:
+from cnn_archs.runtime.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as temporary:
     temporary.touch()
     os.kill(os.getpid(), 9)
 """

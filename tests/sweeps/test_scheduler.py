@@ -74,8 +74,8 @@ def configs(tmp_path_factory):
     """{cell: its config.json}, which the stub has no time to make."""
     folder = tmp_path_factory.mktemp("configs")
     (folder / "grid.py").write_text(SWEEP)
-    stated = {**grid.load(f"{folder}/grid.py"), "seeds": 3}
-    return {str(c): json.dumps(c.config) for c in grid.cells(stated, folder)}
+    stated = {**grid.load_sweep(f"{folder}/grid.py"), "seeds": 3}
+    return {str(c): json.dumps(c.config) for c in grid.list_cells(stated, folder)}
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def calls(folder):
 
 
 def cells(file, folder, *overrides):
-    return grid.cells(grid.load(file), folder, overrides)
+    return grid.list_cells(grid.load_sweep(file), folder, overrides)
 
 
 # Cells.
@@ -124,7 +124,7 @@ def test_overrides_are_of_every_cell(file, tmp_path):
 
 
 def test_cells_that_are_named_come_in_that_order(file, tmp_path):
-    found = grid.cells(grid.load(file), tmp_path, (), ["wide", "slow"])
+    found = grid.list_cells(grid.load_sweep(file), tmp_path, (), ["wide", "slow"])
     assert [str(c) for c in found] == ["wide/seed0", "slow/seed0", "wide/seed1", "slow/seed1"]
 
 
@@ -157,7 +157,7 @@ def test_seeds_and_rates_of_one_network_go_together(file, tmp_path):
     found = cells(file, tmp_path)
 
     def groups(most, found=found):
-        return sorted([str(c) for c in group] for group in grid.alike(found, most))
+        return sorted([str(c) for c in group] for group in grid.group_by_program(found, most))
 
     assert groups(6) == [
         ["slow/seed0", "fast/seed0", "slow/seed1", "fast/seed1"],
@@ -167,7 +167,7 @@ def test_seeds_and_rates_of_one_network_go_together(file, tmp_path):
     streamed = cells(file, tmp_path, "data.name=imagenette", "data.image_shape=(32,32,3)")
     assert len(groups(6, streamed)) == 6  # nothing is gained by k feeds of one network
     (found[0].run.checkpoints / "8").mkdir(parents=True)  # that one is further
-    assert [len(group) for group in grid.level(found)] == [1, 5]
+    assert [len(group) for group in grid.group_by_step(found)] == [1, 5]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_part_is_one_of_so_many(part, file, capsys):
 
 def test_the_seeds_of_a_cell_become_one_result(file, stub):
     folder = stub()
-    done = scheduler.sweep(file, folder)
+    done = scheduler.train_sweep(file, folder)
     assert set(done) == {"slow", "fast", "wide"}
     whole = json.loads((folder / "wide" / "result.json").read_text())
     assert whole == done["wide"]
@@ -227,37 +227,40 @@ def seeds_of(folder):
 def test_cells_and_seeds_are_trained_as_they_are_named_and_none_twice(file, stub):
     """One seed of each of three cells in an order of one's own; then more seeds of two of them."""
     folder = stub()
-    first = scheduler.sweep(file, folder, only=["wide", "fast", "slow"], seeds=1, processes=1)
+    first = scheduler.train_sweep(file, folder, only=["wide", "fast", "slow"], seeds=1, processes=1)
     order = [name for name, *_ in calls(folder)]
     assert order == ["wide/seed0", "fast/seed0", "slow/seed0"]
     assert seeds_of(folder) == {"wide": [0], "fast": [0], "slow": [0]} and len(first) == 3
-    more = scheduler.sweep(file, folder, only=["slow", "wide"], seeds=3, processes=1)
+    more = scheduler.train_sweep(file, folder, only=["slow", "wide"], seeds=3, processes=1)
     order = [name for name, *_ in calls(folder)][3:]
     assert order == ["slow/seed1", "wide/seed1", "slow/seed2", "wide/seed2"]
     assert seeds_of(folder) == {"wide": [0, 1, 2], "fast": [0], "slow": [0, 1, 2]}
     assert set(more) == {"slow", "wide"}
     stated = json.loads((folder / "sweep.json").read_text())
     assert set(stated["cells"]) == {"slow", "fast", "wide"}  # a report is of all
-    scheduler.sweep(file, folder, seeds=1)  # nothing is missing, and nothing is taken away
+    scheduler.train_sweep(file, folder, seeds=1)  # nothing is missing, and nothing is taken away
     assert len(calls(folder)) == 7
     assert seeds_of(folder) == {"wide": [0, 1, 2], "fast": [0], "slow": [0, 1, 2]}
-    (shown,) = read_runs.collect([folder])
+    (shown,) = read_runs.read_collections([folder])
     assert {c.name: c.seeds for c in shown.cells} == seeds_of(folder)
-    assert scheduler.sweep(file, folder)["fast"]["seeds"] == [0, 1]  # the file's two, of all cells
+    assert scheduler.train_sweep(file, folder)["fast"]["seeds"] == [
+        0,
+        1,
+    ]  # the file's two, of all cells
     assert [name for name, *_ in calls(folder)][7:] == ["fast/seed1"]
 
 
 def test_a_cell_that_fails_keeps_no_other_from_its_result(file, stub):
     folder = stub(fast__seed0=[3, 3])
     with pytest.raises(CellsFailed):
-        scheduler.sweep(file, folder, only=["fast", "slow"], processes=1)
+        scheduler.train_sweep(file, folder, only=["fast", "slow"], processes=1)
     assert seeds_of(folder) == {"slow": [0, 1]}
 
 
 def test_parts_share_out_the_cells_that_are_named(file, stub):
     folder = stub()
     for part in (0, 1):
-        scheduler.sweep(file, folder, only=["wide", "slow"], part=(part, 2), processes=1)
+        scheduler.train_sweep(file, folder, only=["wide", "slow"], part=(part, 2), processes=1)
     order = [name for name, *_ in calls(folder)]
     assert order == ["wide/seed0", "wide/seed1", "slow/seed0", "slow/seed1"]
 
@@ -268,19 +271,19 @@ def test_parts_share_out_the_cells_that_are_named(file, stub):
 def test_cores_are_shared_out_once(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4, 5, 7, 9}, raising=False)
     machine = Machine("cpu", 1, "1 x cpu")
-    assert [s.cpus for s in scheduler.slots_of(machine, 0)] == [(4,), (5,), (7,), (9,)]
-    assert [s.cpus for s in scheduler.slots_of(machine, 2)] == [(4, 7), (5, 9)]
+    assert [s.cpus for s in scheduler.make_slots(machine, 0)] == [(4,), (5,), (7,), (9,)]
+    assert [s.cpus for s in scheduler.make_slots(machine, 2)] == [(4, 7), (5, 9)]
 
 
 def test_each_process_sees_one_gpu(monkeypatch):
     machine = Machine("gpu", 3, "3 x GPU")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in scheduler.slots_of(machine, 0)]
+    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in scheduler.make_slots(machine, 0)]
     assert shown == ["0", "1", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6,7")
-    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in scheduler.slots_of(machine, 2)]
+    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in scheduler.make_slots(machine, 2)]
     assert shown == ["5", "6"]
-    assert len(scheduler.slots_of(Machine("tpu", 8, "8 x TPU"), 0)) == 1
+    assert len(scheduler.make_slots(Machine("tpu", 8, "8 x TPU"), 0)) == 1
 
 
 # Processes.
@@ -288,17 +291,17 @@ def test_each_process_sees_one_gpu(monkeypatch):
 
 def test_no_finished_cell_is_run_twice(file, stub):
     folder = stub()
-    scheduler.sweep(file, folder)
+    scheduler.train_sweep(file, folder)
     assert sorted(name for name, *_ in calls(folder)) == sorted(EVERY)
-    scheduler.sweep(file, folder)
+    scheduler.train_sweep(file, folder)
     assert len(calls(folder)) == 6
-    scheduler.sweep(file, folder, seeds=3)  # and what is missing is
+    scheduler.train_sweep(file, folder, seeds=3)  # and what is missing is
     assert {name for name, *_ in calls(folder)[6:]} == {"slow/seed2", "fast/seed2", "wide/seed2"}
 
 
 def test_a_failed_cell_is_tried_once_more(file, stub):
     folder = stub(fast__seed0=[3])
-    assert set(scheduler.sweep(file, folder)) == {"slow", "fast", "wide"}
+    assert set(scheduler.train_sweep(file, folder)) == {"slow", "fast", "wide"}
     assert [name for name, *_ in calls(folder)].count("fast/seed0") == 2
     assert not (folder / "fast" / "seed0" / "failed.json").exists()
 
@@ -306,17 +309,17 @@ def test_a_failed_cell_is_tried_once_more(file, stub):
 def test_one_that_fails_twice_is_named_and_the_others_end(file, stub, capsys):
     folder = stub(fast__seed0=[3, -9, 0])
     with pytest.raises(CellsFailed, match="fast/seed0: fast/seed0 is broken"):
-        scheduler.sweep(file, folder)
+        scheduler.train_sweep(file, folder)
     assert {name for name, *_ in calls(folder)} == EVERY and len(calls(folder)) == 7
     failed = json.loads((folder / "fast" / "seed0" / "failed.json").read_text())
     assert failed["tries"] == 2 and "is broken" in failed["error"]
     assert (folder / "slow" / "result.json").exists()
     assert not (folder / "fast" / "result.json").exists()
     with pytest.raises(CellsFailed):  # and not again, until somebody says so
-        scheduler.sweep(file, folder)
+        scheduler.train_sweep(file, folder)
     assert len(calls(folder)) == 7
     (folder / "fast" / "seed0" / "failed.json").unlink()
-    assert set(scheduler.sweep(file, folder)) == {"slow", "fast", "wide"}
+    assert set(scheduler.train_sweep(file, folder)) == {"slow", "fast", "wide"}
 
 
 def test_on_an_accelerator_those_alike_are_one_process_and_alone_when_that_fails(
@@ -324,7 +327,7 @@ def test_on_an_accelerator_those_alike_are_one_process_and_alone_when_that_fails
 ):
     folder = stub(fast__seed0=[3])
     monkeypatch.setattr(scheduler, "probe", lambda: Machine("gpu", 1, "1 x GPU"))
-    scheduler.sweep(file, folder)
+    scheduler.train_sweep(file, folder)
     together = [(name, together) for name, together, _ in calls(folder)]
     assert ("slow/seed0", 4) in together and ("wide/seed0", 2) in together
     # The stub ends at the first that fails: what had no result by then is tried alone.
@@ -334,18 +337,18 @@ def test_on_an_accelerator_those_alike_are_one_process_and_alone_when_that_fails
 
 def test_parts_share_the_cells_out(file, stub):
     folder = stub()
-    scheduler.sweep(file, folder, part=(0, 2))
+    scheduler.train_sweep(file, folder, part=(0, 2))
     first = {name for name, *_ in calls(folder)}
-    scheduler.sweep(file, folder, part=(1, 2))
+    scheduler.train_sweep(file, folder, part=(1, 2))
     assert len(first) == 3 and {name for name, *_ in calls(folder)} == EVERY
     assert len(calls(folder)) == 6
 
 
 def test_a_cell_that_was_made_otherwise_is_not_taken_for_done(file, stub):
     folder = stub()
-    scheduler.sweep(file, folder)
+    scheduler.train_sweep(file, folder)
     with pytest.raises(ConfigError, match="another config .data.batch_size"):
-        scheduler.sweep(file, folder, overrides=["data.batch_size=16"])
+        scheduler.train_sweep(file, folder, overrides=["data.batch_size=16"])
     assert not any(c.is_done() for c in cells(file, folder, "steps=41"))  # longer: it goes on
 
 

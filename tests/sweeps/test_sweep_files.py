@@ -9,10 +9,10 @@ import pytest
 
 from cnn_archs import config as configs
 from cnn_archs import models, roles
-from cnn_archs.experiment import outline
+from cnn_archs.experiment import resolve_settings
 
 MODULES = {
-    path.stem: configs.module_at(path)
+    path.stem: configs.execute_file(path)
     for path in sorted((configs.EXPERIMENTS / "sweeps").glob("[!_]*.py"))
 }
 GRIDS = [(name, argument) for name, module in MODULES.items() for argument in module.ARGUMENTS]
@@ -31,7 +31,7 @@ def sweep(name, argument):
 def resolved(name, argument):
     """cell -> its config."""
     return {
-        cell: configs.load(experiment, keys)
+        cell: configs.load_config(experiment, keys)
         for cell, (experiment, *keys) in sweep(name, argument)["cells"].items()
     }
 
@@ -65,7 +65,7 @@ def test_cells_are_distinct_and_complete(name, argument):
     configurations = resolved(name, argument)
     assert len({c.to_json() for c in configurations.values()}) == len(configurations)
     for config in configurations.values():
-        outline(config).recipe.make_rules(100.0)
+        resolve_settings(config).recipe.make_rules(100.0)
         parameters(config)
 
 
@@ -74,7 +74,7 @@ def parameters(config):
 
     Of the equal units of a stage two count, and of the modules four.
     """
-    outlined = outline(config)
+    outlined = resolve_settings(config)
     model = outlined.model
     if "blocks" in config.model:
         model = model.clone(blocks=tuple(min(n, 2) for n in config.model.blocks))
@@ -187,7 +187,7 @@ def test_each_cell_of_alexnets_gains_changes_what_it_says():
     assert changed("tanh") == ["model.activation"] and changed("no_lrn") == ["model.lrn"]
     assert changed("pool_apart") == ["model.pool"] and changed("no_dropout") == ["model.dropout"]
     assert changed("no_augmentation") == ["crop.name", "crop.pixels", "mirror"]
-    assert changed("colors") == ["color.name", "color.sigma"]
+    assert changed("colours") == ["color.name", "color.sigma"]
     rates = {(c.model.activation, c.schedule.learning_rate) for n, c in grid.items() if "fig" in n}
     assert rates == {(a, r) for a in ("relu", "tanh") for r in MODULES["alexnet_gains"].RATES}
     for cell in (c for c in grid if c.startswith("figure_1")):  # no regularization of any kind
@@ -211,7 +211,7 @@ def test_what_is_compared_on_mnist_sees_the_same_digits():
     lenet, alexnet = grid["mnist_lenet5"], grid["mnist_alexnet"]
     assert lenet.data.name == alexnet.data.name == "mnist" and lenet.epochs == alexnet.epochs
     assert alexnet.crop.name == "none" and not alexnet.mirror
-    assert outline(alexnet).image_shape == (32, 32, 1)
+    assert resolve_settings(alexnet).image_shape == (32, 32, 1)
 
 
 def test_five_seeds_are_tested_on_moved_digits():

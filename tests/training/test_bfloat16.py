@@ -13,7 +13,7 @@ from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.experiment import resolve
 from cnn_archs.optim import losses
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import loop, steps
 
 slow = pytest.mark.slow
@@ -65,7 +65,7 @@ def test_a_step_multiplies_in_bfloat16_and_keeps_float32(name):
 
 def losses_of(workdir, dtype):
     few = ["data.batch_size=100", "steps=40", "log_every=5", "eval_every=100", "model.hidden=(64,)"]
-    config = configs.load("lenet5_digits", ["model.name=mlp", *few, f"model.dtype={dtype}"])
+    config = configs.load_config("lenet5_digits", ["model.name=mlp", *few, f"model.dtype={dtype}"])
     result = loop.train(resolve(config), workdir)
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     return np.array([x["loss"] for x in lines if x["split"] == "train"]), result
@@ -98,14 +98,18 @@ def test_gradients_point_the_same_way(name):
 
     def gradient(dtype):
         net = models.create(name, dtype=dtype, num_classes=10, **fields)
-        make = jax.jit(lambda key: models.init(net, key, shape), compiler_options=once())
+        make = jax.jit(
+            lambda key: models.init(net, key, shape), compiler_options=fast_compile_options()
+        )
 
         def of(v):
             labels, key = jnp.arange(16) % 10, jax.random.key(2)
             objective = steps.make_loss_fn(net, loss, 0.3, v["batch_stats"], images, labels, key)
             return jax.grad(objective, has_aux=True)(v["params"])[0]
 
-        found = jax.tree.leaves(jax.jit(of, compiler_options=once())(make(jax.random.key(1))))
+        found = jax.tree.leaves(
+            jax.jit(of, compiler_options=fast_compile_options())(make(jax.random.key(1)))
+        )
         assert {x.dtype for x in found} == {jnp.dtype("float32")}
         return np.concatenate([np.ravel(x) for x in found])
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from cnn_archs import models
 from cnn_archs.models.cpu.step_convolution import over_three_axes
 from cnn_archs.optim import losses, optimizers, schedules, weight_averaging
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import cpu_step, steps
 
 slow = pytest.mark.slow
@@ -50,7 +50,7 @@ def gradient_step(name, fields, side, micro_batch):
     def begin(key):
         return steps.init_state(net, optimizer, average, key, (side, side, 3))
 
-    state = jax.jit(begin, compiler_options=once())(jax.random.key(0))
+    state = jax.jit(begin, compiler_options=fast_compile_options())(jax.random.key(0))
     images = np.random.default_rng(0).integers(0, 256, (8, side, side, 3)).astype(np.uint8)
     return step, (state, jax.random.key(1), images, np.arange(8) % 5)
 

@@ -76,7 +76,9 @@ def compiled_step(*more):
     from cnn_archs.training.seeds import IN_TURN
 
     overrides = ["log_every=1", f"steps={STEPS}", "seed=3", *more]
-    run = build_trainer(Member(resolve(config.load("lenet5_digits", overrides))), axis=IN_TURN)
+    run = build_trainer(
+        Member(resolve(config.load_config("lenet5_digits", overrides))), axis=IN_TURN
+    )
     data = run.data["train"]
     index = np.zeros(32, np.int32)
     step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
@@ -92,7 +94,9 @@ def chosen_together():
     from cnn_archs.training.build import Member, build_trainer
 
     jax.default_backend = lambda: "gpu"
-    return build_trainer(Member(resolve(config.load("lenet5_digits", ["seeds=2"])))).axis.vmapped
+    return build_trainer(
+        Member(resolve(config.load_config("lenet5_digits", ["seeds=2"])))
+    ).axis.vmapped
 
 
 def train():

@@ -20,10 +20,10 @@ SAID = "with other software or hardware"
 @pytest.fixture
 def train(tmp_path, monkeypatch, capfd):
     """Return train(steps, **changed facts) -> (parts in its result, lines that report a change)."""
-    environment = loop.environment
+    environment = loop.describe_environment
 
     def run(steps, **otherwise):
-        monkeypatch.setattr(loop, "environment", lambda: {**environment(), **otherwise})
+        monkeypatch.setattr(loop, "describe_environment", lambda: {**environment(), **otherwise})
         flags = (f"--workdir={tmp_path}/run", f"--config.steps={steps}")
         assert cli.main(["train", *MLP, *flags]) == 0
         said = [line for line in capfd.readouterr().err.splitlines() if SAID in line]

@@ -79,7 +79,7 @@ MLP = ("model.name=mlp", "model.hidden=(8,)", "log_every=50", "diagnose_every=0.
 
 def test_it_is_logged_from_start_to_end_and_goes_on_where_the_run_does(tmp_path):
     def configured(steps):
-        return resolve(config.load("lenet5_digits", [*MLP, "seeds=2", f"steps={steps}"]))
+        return resolve(config.load_config("lenet5_digits", [*MLP, "seeds=2", f"steps={steps}"]))
 
     loop.train(configured(30), tmp_path / "whole")
     found = lines(tmp_path / "whole")
@@ -95,13 +95,13 @@ def test_it_is_logged_from_start_to_end_and_goes_on_where_the_run_does(tmp_path)
 
 
 def test_nothing_is_logged_unless_it_is_asked_for(tmp_path):
-    never = config.load("lenet5_digits", [*MLP, "diagnose_every=0", "steps=2"])
+    never = config.load_config("lenet5_digits", [*MLP, "diagnose_every=0", "steps=2"])
     loop.train(resolve(never), tmp_path)
     assert not (tmp_path / "diagnostics.jsonl").exists()
 
 
 def test_seeds_that_are_vmapped_are_diagnosed_alike():
-    c = resolve(config.load("lenet5_digits", [*MLP, "seeds=2", "steps=2"]))
+    c = resolve(config.load_config("lenet5_digits", [*MLP, "seeds=2", "steps=2"]))
     alone, together = (
         build_trainer(Member(c), axis=SeedAxis(t)).layer_stats() for t in (False, True)
     )
@@ -117,4 +117,4 @@ def test_images_that_are_streamed_are_refused(tmp_path):
         (tmp_path / "train" / label / "1.jpg").touch()
     keys = ("data.name=image_folder", f"data.data_dir={tmp_path}", "diagnose_every=1")
     with pytest.raises(ConfigError, match="diagnose_every needs a dataset whose images are of one"):
-        resolve(config.load("resnet_imagenet:18", [*keys, "steps=1"]))
+        resolve(config.load_config("resnet_imagenet:18", [*keys, "steps=1"]))

@@ -14,7 +14,7 @@ from cnn_archs.training import loop
 
 def experiment(*more):
     few = ["data.batch_size=100", "steps=1", "eval_batch_size=400", "model.hidden=(3,)"]
-    return resolve(configs.load("lenet5_digits", ["model.name=mlp", *few, *more]))
+    return resolve(configs.load_config("lenet5_digits", ["model.name=mlp", *few, *more]))
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +81,10 @@ def test_a_plateau_needs_held_out_images(tmp_path):
     ],
 )
 def test_how_long_is_said_in_epochs_or_in_steps(overrides, epochs, steps):
-    c = configs.load("resnet_cifar10:20", overrides)
+    c = configs.load_config("resnet_cifar10:20", overrides)
     assert (c.epochs, c.steps) == (epochs, steps)
 
 
 def test_but_not_in_both():
     with pytest.raises(ConfigError, match="one of them must be 0"):
-        configs.load("lenet5_digits", ["epochs=1", "steps=1"])
+        configs.load_config("lenet5_digits", ["epochs=1", "steps=1"])

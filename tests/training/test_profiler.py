@@ -21,7 +21,7 @@ from cnn_archs.training.trainer import Trainer
 
 def experiment(*more):
     few = ["data.batch_size=100", "eval_batch_size=400", "model.hidden=(3,)"]
-    return resolve(configs.load("lenet5_digits", ["model.name=mlp", *few, *more]))
+    return resolve(configs.load_config("lenet5_digits", ["model.name=mlp", *few, *more]))
 
 
 def traces(workdir):

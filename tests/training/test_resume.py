@@ -84,7 +84,7 @@ def train(workdir: Path, network: str, *more: str) -> int:
 def configured(*more: str) -> Any:
     """The experiment of the run of the network mlp."""
     overrides = [f.removeprefix("--config.") for f in flags("mlp")]
-    return resolve(config.load("lenet5_digits", [*overrides, *more]))
+    return resolve(config.load_config("lenet5_digits", [*overrides, *more]))
 
 
 def saved_steps(workdir: Path) -> list[int]:
@@ -109,7 +109,7 @@ def check_same(workdir: Path, reference: Path) -> None:
     a, b = digests(workdir), digests(reference)
     for item in b:
         for leaf in a[item].keys() | b[item].keys():
-            # Counts since the last line of the log: they are zero, or `settled` is false.
+            # MetricSums since the last line of the log: they are zero, or `settled` is false.
             assert leaf.startswith("['window']") or a[item][leaf] == b[item][leaf], leaf
     assert (workdir / "metrics.jsonl").read_text() == (reference / "metrics.jsonl").read_text()
     assert result(workdir) == result(reference)
@@ -351,8 +351,8 @@ def test_no_split_is_evaluated_twice_at_a_step(tmp_path, monkeypatch):
         counted.append(data.examples)
         return original(step, variables, data, *more)
 
-    original = trainer.count
-    monkeypatch.setattr(trainer, "count", count)
+    original = trainer.sum_metrics
+    monkeypatch.setattr(trainer, "sum_metrics", count)
     loop.train(configured("steps=3", "eval_batch_size=360"), tmp_path)
     assert sorted(counted) == [360, 1437]  # test, of the log and of the result; train
 
@@ -360,7 +360,7 @@ def test_no_split_is_evaluated_twice_at_a_step(tmp_path, monkeypatch):
 def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_path):
     more = [f.removeprefix("--config.") for f in NETWORKS["lenet5_1998"]]
     few = ("data.batch_size=360", "steps=9", "optimizer.samples=5")  # an epoch is 3.99 steps
-    r = build_trainer(Member(resolve(config.load("lenet5_digits", [*more, *few]))))
+    r = build_trainer(Member(resolve(config.load_config("lenet5_digits", [*more, *few]))))
     while r.step < 6:
         if r.step in (3, 4, 5):
             save_trainer(r, [Checkpoints(tmp_path / str(r.step))])
@@ -379,7 +379,7 @@ def test_a_residual_net_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
     options = [*more, "model.bn_group=16", "steps=6"]
 
     def assembled() -> trainer.Trainer:
-        return build_trainer(Member(resolve(config.load("lenet5_digits", options))))
+        return build_trainer(Member(resolve(config.load_config("lenet5_digits", options))))
 
     first, second = assembled(), assembled()
     while first.step < 6:
@@ -433,7 +433,7 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, 
 def test_a_seed_begins_the_same_whatever_other_seeds_there_are(together):
     alone = build_trainer(Member(configured("seed=1")), axis=IN_TURN)
     among = build_trainer(Member(configured("seeds=2")), axis=SeedAxis(together))
-    second = among.stacked(slice(None)) if together else among.states[1]
+    second = among.member_state(slice(None)) if together else among.states[1]
     key = among.keys[0] if together else among.keys[1]
     if together:
         second, key = jax.tree.map(lambda x: x[1], (second, key))

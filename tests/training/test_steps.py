@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from cnn_archs import models
-from cnn_archs.metrics import Counts
+from cnn_archs.metrics import MetricSums
 from cnn_archs.models.layers import BatchNorm
 from cnn_archs.optim import losses, optimizers, schedules, weight_averaging
 from cnn_archs.training import steps
@@ -176,9 +176,9 @@ def test_each_step_draws_random_numbers_of_its_own(model, prepare):
     state = steps.init_state(model, optimizer, NO_AVERAGE, jax.random.key(0), image_shape)
     seen = []
     for _ in range(3):
-        state = step(state.replace(window=Counts.zero()), key, IMAGES, LABELS)
+        state = step(state.replace(window=MetricSums.zeros()), key, IMAGES, LABELS)
         seen.append(state.window.report()["loss"])
-    again = step(state.replace(window=Counts.zero(), step=jnp.int32(0)), key, IMAGES, LABELS)
+    again = step(state.replace(window=MetricSums.zeros(), step=jnp.int32(0)), key, IMAGES, LABELS)
     assert again.window.report()["loss"] == seen[0]
     assert len(set(seen)) == 3
 

@@ -32,7 +32,7 @@ PARTS = {"a": ("seed=3",), "b": ("seed=3", "schedule.learning_rate=0.2"), "c": (
 
 
 def configured(*more):
-    return resolve(config.load("lenet5_digits", [*MLP, *more]))
+    return resolve(config.load_config("lenet5_digits", [*MLP, *more]))
 
 
 def lines(workdir):
@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_ends_its_own_part_alone(tmp_path, monkeypatch
         for name, own in names.items()
     ]
     with pytest.raises(NotFinite, match="not finite at step"):
-        worker.work(cells)
+        worker.train_cells(cells)
     assert (tmp_path / "good" / "result.json").exists() and (tmp_path / "good/curves.png").exists()
     assert (tmp_path / "other" / "result.json").exists()
     assert not (tmp_path / "broken" / "result.json").exists()

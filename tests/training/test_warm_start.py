@@ -11,9 +11,11 @@ from cnn_archs import config as configs
 from cnn_archs.checkpoints import Checkpoints
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
+from cnn_archs.run_dir import RunDir
 from cnn_archs.training import loop, warm_start
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.seeds import SeedAxis
+from cnn_archs.training.trainer_checkpoint import save_trainer
 
 FROM_A = "conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8"  # VGG, section 3.1
 
@@ -21,15 +23,17 @@ FROM_A = "conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8"  # VGG, section 3.1
 def experiment(model, *more):
     common = ["data.batch_size=9", "steps=1", "eval_batch_size=360", "model.num_classes=10"]
     small = ["model.width=0.03125"] if model.startswith("vgg") else []
-    return resolve(configs.load("lenet5_digits", [f"model.name={model}", *small, *common, *more]))
+    return resolve(
+        configs.load_config("lenet5_digits", [f"model.name={model}", *small, *common, *more])
+    )
 
 
 def saved(workdir, *arguments):
     """A run with its initial weights saved, and not a step made."""
     c = experiment(*arguments)
     workdir.mkdir(exist_ok=True)
-    build_trainer(Member(c, workdir)).save(Checkpoints(workdir / "checkpoints"))
-    (workdir / "config.json").write_text(c.to_json())
+    save_trainer(build_trainer(Member(c, workdir)), [Checkpoints(workdir / "checkpoints")])
+    RunDir(workdir).write_config(c.config)
     return workdir
 
 

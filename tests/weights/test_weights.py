@@ -18,7 +18,7 @@ from safetensors.torch import load_file as load_torch
 import cnn_archs
 from cnn_archs import cli, models
 from cnn_archs.models import resnet
-from cnn_archs.runtime.compiler_options import once
+from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.weights import torch_layout
 
 # torchvision's and akamaster's own names, from their sources: (model, image side, some of them).
@@ -182,7 +182,7 @@ def test_an_experiment_is_exported_with_the_weights_it_would_begin_with(exported
     key, _ = jax.random.split(jax.random.key(0))
     model = models.create("resnet20", width=0.25, blocks=(1, 2, 1))
     init = partial(models.init, model, image_shape=(32, 32, 1))
-    variables = jax.jit(init, compiler_options=once())(key)
+    variables = jax.jit(init, compiler_options=fast_compile_options())(key)
     conv1 = np.asarray(variables["params"]["conv1"]["conv"]["kernel"])
     np.testing.assert_array_equal(state["conv1.weight"], conv1.transpose(3, 2, 0, 1))
 

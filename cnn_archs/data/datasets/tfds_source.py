@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnn_archs.data.corruption import damaged, reading
-from cnn_archs.errors import ConfigError, DataError, nearest
+from cnn_archs.errors import ConfigError, DataError, closest_word
 
 OWN = ("digits", "shapes", "image_folder")  # those that are not tfds'
 TEST = ("test", "validation", "val")
@@ -34,7 +34,7 @@ def builder(name: str, data_dir: str) -> Any:
         return tfds.builder(name, data_dir=str(where), file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError:
         refuse_half_prepared(name, where)
-        near = nearest(name, [*OWN, *tfds.list_builders(with_community_datasets=False)])
+        near = closest_word(name, [*OWN, *tfds.list_builders(with_community_datasets=False)])
         hint = f"; did you mean {near!r}?" if near else ""
         raise ConfigError(f"data.name: there is no dataset {name!r}{hint}") from None
     except Exception as e:

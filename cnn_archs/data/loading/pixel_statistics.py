@@ -10,7 +10,7 @@ from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms.preprocess import Inputs
 from cnn_archs.distributed import multihost
-from cnn_archs.runtime.files import atomic
+from cnn_archs.runtime.files import atomic_write
 
 Statistics = dict[str, np.ndarray]
 AT_ONCE = 1000  # images in memory
@@ -43,7 +43,7 @@ def read(path: Path) -> Statistics | None:
 
 
 def write(path: Path, statistics: Statistics) -> None:
-    with atomic(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **statistics)
 
 

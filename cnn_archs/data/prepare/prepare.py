@@ -20,8 +20,8 @@ from cnn_archs.data.corruption import reading
 from cnn_archs.data.datasets import tfds_source
 from cnn_archs.data.prepare import raw_datasets, shards
 from cnn_archs.errors import ConfigError, DataError, Stopped, first_line
-from cnn_archs.runtime.console import SECONDS, clock, say
-from cnn_archs.runtime.files import lock, remove_unfinished, write_json, writing
+from cnn_archs.runtime.console import SECONDS_PER_LINE, format_duration, print_status
+from cnn_archs.runtime.files import lock, remove_unfinished, write_errors, write_json
 from cnn_archs.runtime.signals import StopRequest, stop_requests
 
 NOTHING_TO_PREPARE = {
@@ -56,7 +56,7 @@ def prepare(
         )
     where = tfds_source.folder(data_dir)
     manual = Path(manual_dir).expanduser() if manual_dir else where / "downloads" / "manual"
-    with writing(where):
+    with write_errors(where):
         where.mkdir(parents=True, exist_ok=True)
         if not ours:
             return with_tfds(name, where, manual)
@@ -110,7 +110,7 @@ def copy(original: raw_datasets.Original, command: str, progress: "Progress") ->
     splits = original.find(progress.found)
     for split, count in original.counts.items():
         if len(splits[split]) != count:
-            say(f"note: {split} has {len(splits[split]):,} pictures of {count:,}")
+            print_status(f"note: {split} has {len(splits[split]):,} pictures of {count:,}")
     source = shards.digest(splits, original.info.features["label"].names)
     plan = shards.planned(original.name, splits)
     begin(unfinished, plan, source, command)
@@ -167,14 +167,14 @@ class Progress:
         """So many pictures of a split have been found."""
         self.poll()
         if self.due():
-            say(f"{self.name}: indexing, {pictures:,} pictures")
+            print_status(f"{self.name}: indexing, {pictures:,} pictures")
 
     def begin(self, there: int, total: int, size: int) -> None:
         """So many shards of all are there; the others have `size` bytes of pictures."""
         self.shards, self.total, self.size = there, total, size
         self.start = self.shown = time.monotonic()
         if there:
-            say(f"{self.name}: going on, {there:,} of {total:,} shards are there")
+            print_status(f"{self.name}: going on, {there:,} of {total:,} shards are there")
 
     def wrote(self, size: int) -> None:
         """A picture of so many bytes is written."""
@@ -182,13 +182,13 @@ class Progress:
         self.poll()
         if self.due():
             rate = self.bytes / (time.monotonic() - self.start)
-            say(
+            print_status(
                 f"{self.name}: shard {self.shards + 1:,}/{self.total:,}  {rate / 1e6:,.0f} MB/s  "
-                f"{clock((self.size - self.bytes) / rate)} left"
+                f"{format_duration((self.size - self.bytes) / rate)} left"
             )
 
     def due(self) -> bool:
-        if time.monotonic() - self.shown < SECONDS:
+        if time.monotonic() - self.shown < SECONDS_PER_LINE:
             return False
         self.shown = time.monotonic()
         return True

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from cnn_archs.data.corruption import reading
 from cnn_archs.data.loading import decode, threads
 from cnn_archs.errors import DataError, first_line
-from cnn_archs.runtime.files import atomic
+from cnn_archs.runtime.files import atomic_write
 
 READERS = 16  # threads, which mostly wait: the pictures of a shard lie all over an archive
 AHEAD = 32  # pictures
@@ -164,7 +164,7 @@ def write(folder: Path, shard: Shard, tick: Tick) -> None:
 
     path = folder / shard.name
     try:
-        with atomic(path) as part:
+        with atomic_write(path) as part:
             writer = ArrayRecordWriter(str(part), "group_size:1")
             try:
                 with closing(read_ahead(shard.pictures)) as pictures:

@@ -138,7 +138,7 @@ def test_some_are_of_every_class_and_always_the_same():
 
 def test_fewer_training_images_leave_held_out_and_test_images_as_they_are():
     def parts(*overrides):
-        found = resolve(configs.load("lenet5_digits", ["data.holdout=137", *overrides]))
+        found = resolve(configs.load_config("lenet5_digits", ["data.holdout=137", *overrides]))
         return found.dataset.splits(found.inputs.crop)
 
     whole, fewer = parts(), parts("data.examples=100")

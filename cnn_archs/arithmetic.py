@@ -1,0 +1,6 @@
+"""Integer arithmetic."""
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Return a / b rounded up to a whole number, without rounding through floats."""
+    return -(-a // b)
