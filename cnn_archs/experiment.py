@@ -22,7 +22,7 @@ from cnn_archs.data.transforms.keras_standardize import Standardization
 from cnn_archs.data.transforms.preprocess import MEANS, Preprocessor
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.optim import durations
-from cnn_archs.optim.recipe import Recipe, check_batch, rules
+from cnn_archs.optim.recipe import Recipe, check_batch_sizes, make_rules
 from cnn_archs.runtime import backend
 
 Shape = tuple[int, int, int]  # (H, W, C)
@@ -58,12 +58,12 @@ class Intervals:
 
     def periods(self, epoch: Fraction) -> dict[str, Fraction]:
         """Steps between events of each kind that there is; epoch: steps in one pass."""
-        diagnose = {"diagnose": durations.in_steps(self.diagnose_every, epoch)}
+        diagnose = {"diagnose": durations.epochs_to_steps(self.diagnose_every, epoch)}
         return {
             **(diagnose if self.diagnose_every else {}),
             "log": Fraction(self.log_every),
-            "evaluate": durations.in_steps(self.eval_every, epoch),
-            "checkpoint": durations.in_steps(self.checkpoint_every, epoch),
+            "evaluate": durations.epochs_to_steps(self.eval_every, epoch),
+            "checkpoint": durations.epochs_to_steps(self.checkpoint_every, epoch),
             "epoch": epoch,
         }
 
@@ -160,7 +160,7 @@ def resolve_settings(config: ConfigDict) -> ExperimentSettings:
     fields = config.model.to_dict()
     with config_errors(f"model {fields['name']}"):
         model = models.create(**fields)
-    check_batch(recipe.batch_size, recipe.micro_batch, bn_group=model.bn_group)
+    check_batch_sizes(recipe.batch_size, recipe.micro_batch, bn_group=model.bn_group)
     return ExperimentSettings(
         name=fields["name"],
         model=model,
@@ -289,22 +289,22 @@ def check_streamed(config: ConfigDict) -> None:
 def make_recipe(config: ConfigDict) -> Recipe:
     """Return the recipe of `config`; ConfigError where knobs do not fit together."""
     kinds = ("loss", "schedule", "warmup", "optimizer", "average")
-    made = partial(rules, **{kind: config[kind].to_dict() for kind in kinds})
+    made = partial(make_rules, **{kind: config[kind].to_dict() for kind in kinds})
     checked = made(steps_per_epoch=1.0)  # of any length: no image has been counted yet
-    if checked.schedule.evaluated and not config.data.holdout:
+    if checked.schedule.needs_validation and not config.data.holdout:
         raise ConfigError(
             f"schedule {config.schedule.name} follows the error on held-out images: "
             "set --config.data.holdout"
         )
     return Recipe(
-        rules=made,
+        make_rules=made,
         loss=checked.loss,
         batch_size=config.data.batch_size,
         micro_batch=config.data.micro_batch,
         epochs=config.epochs,
         steps=config.steps,
         auxiliary=config.auxiliary,
-        averaged=config.average.name != "none",
+        keeps_average=config.average.name != "none",
         curvature_examples=config.optimizer.samples if config.optimizer.name == "sdlm" else 0,
     )
 

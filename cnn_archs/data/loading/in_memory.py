@@ -18,7 +18,7 @@ class Resident:
 
     def __init__(self, split: Split, mesh: Mesh):
         held = (split.images, split.labels)
-        self.images, self.labels = meshes.place(held, meshes.whole(mesh))
+        self.images, self.labels = meshes.place(held, meshes.replicated(mesh))
         self.examples = len(split)
         self.damaged = 0
 

@@ -24,13 +24,13 @@ def load_or_compute(path: Path | None, compute: Callable[[], Statistics]) -> Sta
     """
     if path is None:
         return compute()
-    found = multihost.arrays_of_first(lambda: read_statistics(path))
+    found = multihost.broadcast_arrays(lambda: read_statistics(path))
     if found is not None:
         return found
     computed = compute()
-    if computed and multihost.first():
+    if computed and multihost.is_primary():
         write_statistics(path, computed)
-    return multihost.arrays_of_first(lambda: computed) or {}
+    return multihost.broadcast_arrays(lambda: computed) or {}
 
 
 def read_statistics(path: Path) -> Statistics | None:
@@ -66,13 +66,13 @@ def compute_statistics(inputs: Preprocessor, train: Callable[[], Split | Streame
 def image_batches(split: Split | Streamed) -> Iterator[np.ndarray]:
     """Yield this process's share of all images, u8[N, H, W, C], AT_ONCE at most at a time."""
     if isinstance(split, Split):
-        share = multihost.share(len(split))
+        share = multihost.local_indices(len(split))
         yield from (
             split.images[share[i : i + IMAGES_AT_ONCE]]
             for i in range(0, len(share), IMAGES_AT_ONCE)
         )
         return
-    rows = multihost.share(IMAGES_AT_ONCE)
+    rows = multihost.local_indices(IMAGES_AT_ONCE)
     for images, _, mask in split.evaluation_batches(IMAGES_AT_ONCE, lambda batch: batch, rows):
         yield images[mask]
 
@@ -87,7 +87,7 @@ def mean_image(kind: str, batches: Iterable[np.ndarray]) -> np.ndarray:
     for images in batches:
         total = total + images.sum(0, dtype=np.int64)
         examples += len(images)
-    image = multihost.summed(total) / multihost.summed(np.array(examples))
+    image = multihost.sum_over_processes(total) / multihost.sum_over_processes(np.array(examples))
     if kind == "channel":
         image = image.mean((0, 1), keepdims=True)
     return image.astype(np.float32)

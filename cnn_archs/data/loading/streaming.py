@@ -114,7 +114,7 @@ class Streamed:
         """How many examples have been found damaged so far, by all processes; every one asks."""
         bits = np.zeros(self.examples, np.int64)
         bits[list(self.skipped)] = 1
-        return int((multihost.summed(bits) > 0).sum())
+        return int((multihost.sum_over_processes(bits) > 0).sum())
 
     def batch(
         self, seed: int, step: int, batch_size: int, rows: np.ndarray | None = None
