@@ -108,7 +108,7 @@ class Experiment(ExperimentSettings):
         return Classifier(self.model, self.image_shape, self.classes, self.inputs)
 
     def class_names(self) -> tuple[str, ...]:
-        """Return a name for each output; `class 10`, ... for outputs beyond those of the dataset."""
+        """Return a name for each output; `class 10`, ... for outputs beyond the dataset."""
         names = self.dataset.class_names()
         return names + tuple(f"class {i}" for i in range(len(names), self.classes))
 
