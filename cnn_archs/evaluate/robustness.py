@@ -155,5 +155,5 @@ def warp_batch(images: jax.Array, matrix: jax.Array, shifted: jax.Array) -> jax.
     n, height, width, _ = images.shape
     matrices, shifts = jnp.tile(matrix, (n, 1, 1)), jnp.tile(shifted, (n, 1))
     warp = affine.warp_about_center(matrices, shifts, height, width)
-    moved = affine.warp_images(images.astype(jnp.float32), warp, "nearest", 0.0)
+    moved = affine.apply_warps(images.astype(jnp.float32), warp, "nearest", 0.0)
     return jnp.round(moved).astype(jnp.uint8)

@@ -1,6 +1,7 @@
 """Runs evaluated from the command line: alone and as an ensemble, and what is refused."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,8 +75,8 @@ def test_an_ensemble_is_the_mean_of_all_networks_probabilities(lenet, mlp, docum
     found = []
     for (workdir, seed), x in zip([(lenet, 0), (lenet, 1), (mlp, 0)], inputs, strict=True):
         loaded = cnn_archs.load(workdir, seed)
-        logits = loaded.model.apply(loaded.variables, x, train=False)["logits"]
-        found.append(softmax(np.asarray(logits, np.float64)))
+        heads: Any = loaded.model.apply(loaded.variables, x, train=False)
+        found.append(softmax(np.asarray(heads["logits"], np.float64)))
     right = np.arange(len(test)), test.labels
 
     def check(report, of):
@@ -147,8 +148,10 @@ def test_networks_that_tell_other_classes_apart_are_no_ensemble(
 ):
     """A network may have more outputs than the dataset has classes."""
     config = json.loads((folders[0] / "config.json").read_text())
-    data = (f"--config.data.data_dir={config['data']['data_dir']}",)
-    data += ("--config.data.name=image_folder", "--config.data.image_shape=(12,12,3)")
+    data = (
+        f"--config.data.data_dir={config['data']['data_dir']}",
+        *("--config.data.name=image_folder", "--config.data.image_shape=(12,12,3)"),
+    )
     more = ("--config.model.name=mlp", "--config.model.num_classes=7", "--config.data.batch_size=4")
     assert cli.main(["train", f"--workdir={tmp_path}", *QUICK, *data, *more]) == 0
     assert document_of("evaluate", f"--workdir={tmp_path}")["test"]["examples"] == 6

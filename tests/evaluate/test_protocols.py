@@ -8,6 +8,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -255,7 +256,8 @@ def test_errors_and_loss_are_of_the_mean_probabilities():
     assert certain["loss"] == pytest.approx(-np.log(np.finfo(np.float32).tiny))
 
 
-NETS = {  # at a sixteenth of their width, as small as they can be
+# Each at a sixteenth of its width, and as small as it can be: (image side, fields).
+NETS: dict[str, tuple[int, dict[str, Any]]] = {
     "vgg_a": (32, dict(hidden=(64, 64), initializer="glorot")),
     "alexnet": (67, dict(hidden=(64, 64), initializer="glorot", groups=1)),
     "resnet18": (32, {}),

@@ -94,8 +94,10 @@ def options(script):
 
 
 def test_a_run_on_several_nodes_is_a_process_for_each_gpu(tmp_path, document_of):
-    flags = ("--nodes=2", "--gpus_per_node=8", "--hours=1.5", "--slurm.partition=gpu")
-    flags += ("--slurm.exclusive", f"--workdir={tmp_path}/run", "--dry_run")
+    flags = (
+        *("--nodes=2", "--gpus_per_node=8", "--hours=1.5", "--slurm.partition=gpu"),
+        *("--slurm.exclusive", f"--workdir={tmp_path}/run", "--dry_run"),
+    )
     script = document_of("submit", *DIGITS, *flags)["script"]
     found = options(script)
     wanted = {"--nodes": "2", "--ntasks-per-node": "8", "--gpus-per-node": "8", "--time": "90"}

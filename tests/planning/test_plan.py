@@ -137,6 +137,7 @@ def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not(
     held = memory.DeviceMemory(experiment, placed(experiment), taken, IN_TURN)
     usable = int(0.6 * sum(held.training(1000).values()))
     found = held.fitting_part(usable, 1000)
+    assert found is not None
     sizes = [m for m in range(1, 1001) if 1000 % m == 0]
     larger = sizes[sizes.index(found) + 1]
     need = [sum(held.training(m).values()) for m in (found, larger)]

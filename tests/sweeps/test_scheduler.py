@@ -401,7 +401,8 @@ def test_killed_three_times_it_ends_with_the_same_numbers(launch, file, tmp_path
     Path(file).write_text(text.replace('"steps=400"', '"steps=400", "checkpoint_every=0.2"'))
     whole = run(launch, file, tmp_path / "whole")
     assert set(whole) == {"slow", "fast", "wide"}
-    folder, stamps = tmp_path / "killed", {}
+    folder = tmp_path / "killed"
+    stamps: dict[str, int] = {}
     for wanted in (1, 3, 4):
         process = launch("sweep", f"--config={file}", f"--workdir={folder}")
         begun = folder / sorted(EVERY)[0]

@@ -4,6 +4,7 @@ import json
 import re
 import struct
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -115,7 +116,8 @@ def test_the_names_and_shapes_are_torchs(name, side):
     assert len(found) == TENSORS[name]
 
 
-SMALL = {  # one of each kind, narrow: (model, fields, image side)
+# One network of each kind, narrow: (model, fields, image side).
+SMALL: dict[str, tuple[str, dict[str, Any], int]] = {
     "alexnet": ("alexnet", dict(width=0.05), 99),
     "vgg_c": ("vgg_c", dict(width=0.05), 64),
     "vgg_a_bn": ("vgg_a_bn", dict(width=0.05), 64),

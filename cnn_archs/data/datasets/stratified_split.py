@@ -1,14 +1,13 @@
-"""scikit-learn's stratified split, without scikit-learn, whose import takes a second."""
+"""scikit-learn's stratified split, without importing scikit-learn, which takes a second."""
 
 import numpy as np
 
 
 def stratified_split(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divides examples at random, in fixed order -> indices i64[N - test] and i64[test].
+    """Divide examples into random but fixed indices i64[N - test] and i64[test].
 
-    Each class has its share of both, to the nearest example. The indices are those of
-    `sklearn.model_selection.train_test_split(..., stratify=labels, random_state=0)`.
-    labels: i32[N].
+    labels: i32[N]. Each class has its share of both parts, to the nearest example. The indices are
+    those of `sklearn.model_selection.train_test_split(..., stratify=labels, random_state=0)`.
     """
     random = np.random.RandomState(0)
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -25,9 +24,10 @@ def stratified_split(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndar
 
 
 def apportion(counts: np.ndarray, draws: int, random: np.random.RandomState) -> np.ndarray:
-    """How many of `draws` examples each class has: i64[classes]. counts: of all its examples.
+    """Divide `draws` examples among classes in proportion to their sizes: i64[classes].
 
-    All get their share rounded down, then one more by the largest fractions; ties are drawn.
+    counts: the sizes, i64[classes]. Each share is rounded down; the missing examples go to the
+    classes with the largest fractions, and ties are broken at random.
     """
     exact = counts / counts.sum() * draws
     found = np.floor(exact)

@@ -1,4 +1,4 @@
-"""Prepared tfds datasets (array_record), read without TensorFlow."""
+"""Datasets that tfds or `data/prepare` wrote as array_record, read without TensorFlow."""
 
 import json
 import logging
@@ -11,24 +11,29 @@ import numpy as np
 from cnn_archs.data.corruption import damage_error, data_errors
 from cnn_archs.errors import ConfigError, DataError, closest_word
 
-NOT_OF_TFDS = ("digits", "shapes", "image_folder")  # those that are not tfds'
+NOT_OF_TFDS = ("digits", "shapes", "image_folder")  # names of datasets that have other readers
 TEST_SPLITS = ("test", "validation", "val")
-UNFINISHED_SUFFIX = (
-    ".incomplete"  # follows the name of a folder of shards that are not all there yet
-)
-PLAN_FILE = "plan.json"  # in it: what there is to be
+UNFINISHED_SUFFIX = ".incomplete"  # of the folder of a dataset that is being prepared
+PLAN_FILE = "plan.json"  # in that folder: how many shards there will be, and of which source
 
 
 def tfds_dir(data_dir: str) -> Path:
-    """The folder of prepared datasets: `data_dir`, else $TFDS_DATA_DIR, else tfds' own."""
+    """Return the folder of prepared datasets.
+
+    It is `data_dir`, or $TFDS_DATA_DIR if that is empty, or ~/tensorflow_datasets.
+    """
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def open_builder(name: str, data_dir: str) -> Any:
-    """tfds' builder of `name`, reading array_record, which needs no TensorFlow."""
+    """Return tfds' builder of a dataset, which reads array_record and needs no TensorFlow.
+
+    Raises ConfigError for an unknown name or folder. Raises DataError for a dataset that is only
+    half prepared, in another format, or damaged.
+    """
     import tensorflow_datasets as tfds
 
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # its advice to install OpenCV
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # it advises to install OpenCV
     where = tfds_dir(data_dir)
     if data_dir and not where.is_dir():
         raise ConfigError(f"data.data_dir: there is no folder {where}")
@@ -51,21 +56,23 @@ def open_builder(name: str, data_dir: str) -> Any:
 
 
 def refuse_half_prepared(name: str, where: Path) -> None:
-    """DataError where `prepare` has begun with the dataset, and not ended."""
+    """Raise DataError if the dataset is half prepared: begun in `where`, but not finished."""
     for path in (where / name).glob(f"*{UNFINISHED_SUFFIX}/{PLAN_FILE}"):
         with data_errors(str(path)):
             plan = json.loads(path.read_text())
-            there, shards = (
-                len(list(path.parent.glob("*.array_record-*-of-*[0-9]"))),
-                plan["shards"],
+            written = len(list(path.parent.glob("*.array_record-*-of-*[0-9]")))
+            text = (
+                f"{name} is half prepared: {path.parent} has {written:,} of {plan['shards']:,} "
+                f"shards; resume with: {plan['command']}"
             )
-            text = f"{name} is half prepared: {path.parent} has {there:,} of {shards:,} shards"
-            remedy = f"go on: {plan['command']}"
-        raise DataError(f"{text}; {remedy}")
+        raise DataError(text)
 
 
 def features_of(name: str, builder: Any) -> Any:
-    """tfds' features of a dataset with 8-bit images and one label each; else ConfigError."""
+    """Return tfds' features of a dataset.
+
+    Raises ConfigError if it is not a dataset of 8-bit images with one label each.
+    """
     import tensorflow_datasets as tfds
 
     features = builder.info.features or {}
@@ -80,9 +87,9 @@ def features_of(name: str, builder: Any) -> Any:
 
 
 class TfdsSplit:
-    """A split of a prepared dataset, as tfds names it; examples in the order of its files.
+    """A split of a prepared dataset, by tfds' name; examples have the order of its files.
 
-    DataError if the dataset is not there, or some of its files.
+    Raises ConfigError if the dataset has no such split, DataError if some of its files are missing.
     """
 
     def __init__(self, name: str, builder: Any, split: str, data_dir: str):
@@ -100,10 +107,10 @@ class TfdsSplit:
             self.raw = self.builder.as_data_source(split=split).data_source
 
     def raise_missing(self, split: str) -> None:
-        """Says why there is no such split."""
-        there = self.builder.info.splits
-        if there:
-            raise ConfigError(f"{self.name} has no split {split!r}, only {', '.join(there)}")
+        """Raise the error that says why the split is missing."""
+        known = self.builder.info.splits
+        if known:
+            raise ConfigError(f"{self.name} has no split {split!r}, only {', '.join(known)}")
         refuse_half_prepared(self.name, self.where)
         raise DataError(
             f"{self.name} is not in {self.where} ({self.builder.data_path} has no array_record "
@@ -117,7 +124,10 @@ class TfdsSplit:
         return self.info.num_examples
 
     def check_shards(self) -> None:
-        """DataError for a file that does not hold what it should, as far as its end tells."""
+        """Raise DataError if a file is damaged or has another number of examples than expected.
+
+        Only the end of each file is read.
+        """
         from array_record.python.array_record_module import ArrayRecordReader
 
         for path, examples in zip(self.info.filepaths, self.info.shard_lengths, strict=True):
@@ -129,17 +139,18 @@ class TfdsSplit:
                 )
 
     def example(self, i: int) -> tuple[bytes, int]:
-        """The image as it is stored, and its label."""
+        """Read the encoded image and the label of example i."""
         return self.parse(self.raw[i])
 
     def parse(self, record: bytes) -> tuple[bytes, int]:
+        """Return the encoded image and the label in a serialized tf.Example."""
         from tensorflow_datasets.proto import tf_example_pb2
 
         feature = tf_example_pb2.Example.FromString(record).features.feature
         return feature["image"].bytes_list.value[0], feature["label"].int64_list.value[0]
 
     def read_labels(self, chunk: int = 256) -> np.ndarray:
-        """i32[N]. All records are read for it, and no image decoded."""
+        """Read the labels, i32[N]: all records are read, and no image is decoded."""
         with data_errors(str(self)):
             found = [
                 self.parse(record)[1]
@@ -149,7 +160,7 @@ class TfdsSplit:
         return np.array(found, np.int32)
 
     def decode_all(self, chunk: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-        """All of it, of images of one size: u8[N, H, W, C] and i32[N]."""
+        """Decode all images, which must be of one size: u8[N, H, W, C], and labels i32[N]."""
         images, labels = [], []
         with data_errors(str(self)):
             source = self.builder.as_data_source(split=self.split)
@@ -166,19 +177,20 @@ class TfdsSplit:
 
 
 def find_split(name: str, split: str, data_dir: str) -> tuple[TfdsSplit, bool]:
-    """Where the examples of `split` are, and whether `train` and `test` are both in there.
+    """Find the tfds split in which the examples of `split` are stored.
 
-    The test part is the first of test, validation and val that is there and has labels (that of
-    ImageNet has none); without any, it has to be taken out of train.
+    Returns it, and whether it holds both `train` and `test`. The split `test` is stored as the
+    first of test, validation and val that exists and has labels (ImageNet's test split has none).
+    If there is none, `select_part` has to take it out of train.
     """
-    b = open_builder(name, data_dir)
-    there = [other for other in TEST_SPLITS if other in b.info.splits]
-    if split not in ("train", "test") or (split == "train" and there):
-        return TfdsSplit(name, b, split, data_dir), False
-    for other in there:
-        stored = TfdsSplit(name, b, other, data_dir)
+    builder = open_builder(name, data_dir)
+    candidates = [other for other in TEST_SPLITS if other in builder.info.splits]
+    if split not in ("train", "test") or (split == "train" and candidates):
+        return TfdsSplit(name, builder, split, data_dir), False
+    for other in candidates:
+        stored = TfdsSplit(name, builder, other, data_dir)
         with data_errors(str(stored)):
             labeled = stored.example(0)[1] >= 0
         if labeled:
             return stored, False
-    return TfdsSplit(name, b, "train", data_dir), True
+    return TfdsSplit(name, builder, "train", data_dir), True

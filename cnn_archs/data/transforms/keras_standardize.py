@@ -1,7 +1,7 @@
-"""The lecture notes' standardization of images: that of Keras' ImageDataGenerator, by its names.
+"""The lecture notes' standardization of images: Keras' ImageDataGenerator, with its names.
 
-It computes what Keras 3 does (keras.src.legacy.preprocessing.image), with pure functions on whole
-batches. Deviation: whitening leaves out directions in which the training images do not vary.
+The functions compute what Keras 3 does (keras.src.legacy.preprocessing.image), but are pure and
+take whole batches. Deviation: whitening leaves out directions in which training images do not vary.
 """
 
 import dataclasses
@@ -13,18 +13,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-STD_EPSILON = 1e-6  # added to a standard deviation before it divides
+STD_EPSILON = 1e-6  # added to a standard deviation before dividing by it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Standardization:
-    """Every knob as in Keras; ValueError where it has no meaning.
+    """Standardizes images; each knob has Keras' name and meaning.
 
-    featurewise: by the training images' mean and standard deviation of each channel; samplewise: by
-    the image's own, over all channels. rescale: a factor, or 0 or None for none.
-    preprocessing_function: of one image, f32[H, W, C], in jax; it comes first. As in Keras, one
-    setting overrides another: a division by a standard deviation, and whitening, subtract the mean
-    too; whitening divides by no featurewise standard deviation.
+    The featurewise knobs use the mean and standard deviation of each channel over the training
+    images; the samplewise knobs use those of the image itself, over all channels. rescale: a
+    factor; 0 or None for none. preprocessing_function: a jax function of one image f32[H, W, C],
+    applied first.
+
+    As in Keras, some knobs imply others: dividing by a standard deviation, or whitening, subtracts
+    the mean too, and whitening turns off the division by the featurewise standard deviation.
+    Raises ValueError if zca_epsilon is negative.
     """
 
     featurewise_center: bool = False
@@ -49,10 +52,11 @@ class Standardization:
             settle("samplewise_center", True)
 
     def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """What `standardize` needs to know of the training images [N, H, W, C], once rescaled.
+        """Compute the statistics of the rescaled training images that `standardize` uses.
 
-        mean and std: f32[1, 1, C], over all images and places; whitening: f32[H W C, H W C]. Only
-        those that the knobs ask for. Computed in float64, a thousand images at a time.
+        images: u8[N, H, W, C]. Returns those that the knobs need of: mean and std, f32[1, 1, C],
+        over all images and positions; whitening, f32[H W C, H W C]. They are computed in float64,
+        a thousand images at a time.
         """
         statistics = {}
         places = images.size // images.shape[-1]
@@ -70,13 +74,16 @@ class Standardization:
         return {name: value.astype(np.float32) for name, value in statistics.items()}
 
     def rescaled_chunks(self, images: np.ndarray, size: int = 1000) -> Iterator[np.ndarray]:
-        """f64, `size` images at a time."""
+        """Yield the rescaled images as float64, `size` images at a time."""
         for start in range(0, len(images), size):
             yield images[start : start + size].astype(np.float64) * (self.rescale or 1.0)
 
     @partial(jax.jit, static_argnums=0)
     def standardize(self, images: jax.Array, statistics: dict[str, Any]) -> jax.Array:
-        """[N, H, W, C] -> f32[N, H, W, C], in Keras' order. statistics: those of `fit`."""
+        """Standardize images in Keras' order: [N, H, W, C] -> f32[N, H, W, C].
+
+        statistics: what `fit` returned. Raises ValueError if one that is needed is missing.
+        """
         x = images.astype(jnp.float32)
         if self.preprocessing_function:
             x = jax.vmap(self.preprocessing_function)(x)
@@ -98,10 +105,10 @@ class Standardization:
 
 
 def whitening_matrix(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
-    """U diag(sqrt(n) / (s + epsilon)) U^T, s and U the singular values and left vectors of X^T.
+    """Return U diag(sqrt(n) / (s + epsilon)) U^T, where X^T = U diag(s) V^T.
 
-    scatter: X^T X, X having one of n centered images a row. Directions with s = 0, to rounding, are
-    left out.
+    scatter: X^T X, where each row of X is one of n centered images. Directions in which s is 0, up
+    to rounding, are left out.
     """
     squares, directions = np.linalg.eigh(scatter)
     varies = squares > squares[-1] * len(squares) * np.finfo(np.float64).eps
@@ -110,6 +117,7 @@ def whitening_matrix(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
 
 
 def get_statistic(statistics: dict[str, Any], name: str) -> jax.Array:
+    """Look up one statistic. Raises ValueError if it is missing."""
     if name not in statistics:
         raise ValueError(f"the statistics have no {name}: they must be those of this one's fit")
     return jnp.asarray(statistics[name])

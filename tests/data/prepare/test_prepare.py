@@ -103,7 +103,9 @@ def test_a_folder_that_changed_is_not_mixed_with_what_was_begun(tmp_path, capsys
     with monkeypatch.context() as patch:
         patch.setattr(shards, "write_shard", stopped)
         assert prepare("pets", images, tmp_path) == 75
-    with pytest.raises(DataError, match=r"pets is half prepared: .* 0 of 2 shards; go on: .*pets"):
+    with pytest.raises(
+        DataError, match=r"pets is half prepared: .* 0 of 2 shards; resume with: .*pets"
+    ):
         sources.open_records("pets", "train", str(tmp_path))
     changed = images / "train" / "cat" / "é 0.bmp"
     os.utime(changed, (1e9, 1e9))  # as many bytes of another image

@@ -186,7 +186,7 @@ def test_a_killed_preparation_goes_on_to_the_same_bytes(half, archives, whole, c
 def test_what_is_half_prepared_says_so_and_which_command_goes_on(killed, archives):
     with pytest.raises(DataError) as e:
         sources.open_records("imagenet2012", "train", str(killed))
-    said, command = str(e.value).split("; go on: ")
+    said, command = str(e.value).split("; resume with: ")
     assert "half prepared" in said and "5 of 12 shards" in said
     assert sorted(shlex.split(command)) == sorted(["cnn-archs", *line(archives, killed)])
 
