@@ -1,4 +1,4 @@
-"""Runs of older commits, whose configs have other names for some keys, are read and resumed.
+"""Runs of older versions, whose configs have other names for some keys, are read and resumed.
 
 `older/` has the config.json and the result.json of a run that commit b66d5cc made.
 """

@@ -1,4 +1,4 @@
-"""What each knob decides, and so who may change it."""
+"""The roles of the knobs, and who may therefore change them."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def loaded(experiment, *overrides):
 
 
 def changed(tree, key):
-    """A copy of the config `tree` whose `key` has another value."""
+    """Return a copy of the config `tree` whose `key` has another value."""
     section, _, leaf = key.rpartition(".")
     copy = json.loads(json.dumps(tree))
     inner = copy
