@@ -58,7 +58,7 @@ def unknown_message(where: str, word: str, words: list[str], what: str = "value"
     elsewhere = (w for w in words if w.split(".")[-1] == word.split(".")[-1])
     renamed = (w for w in words if w == rename_old_override(word))
     near = next(renamed, None) or closest_word(word, words) or next(elsewhere, None)
-    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(words)}"
+    hint = f"did you mean {near!r}?" if near else f"choose one of {', '.join(words)}"
     return f"{where}: no {what} {word!r}; {hint}"
 
 

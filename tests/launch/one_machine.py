@@ -98,7 +98,7 @@ class Cluster:
         self.run("slurmd", "-N", node)
 
     def lose(self, node: str, dead: bool = True) -> None:
-        """Kill all processes of a node; if not `dead` only its daemon, so that its jobs continue."""
+        """Kill all processes of a node; if not `dead`, only its daemon, while its jobs continue."""
         kill(self.folder / f"{node}.pid", signal.SIGKILL)
         if dead:
             tell(self.processes_of(node), signal.SIGKILL)
