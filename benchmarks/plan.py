@@ -37,7 +37,9 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
     from cnn_archs.training.build import Part, assemble
 
     resolved = resolve(configs.load_config(experiment, ["seeds=1", f"steps={steps + 1}"]))
-    planned = plan.plan(resolved, devices.find("cpu"), 1, list_results(verdicts.RESULTS))
+    planned = plan.make_plan(
+        resolved, devices.find_device("cpu"), 1, list_results(verdicts.RESULTS)
+    )
     run = assemble(Part(resolved))
     run.advance()  # compiles
     tens = []
@@ -73,10 +75,10 @@ def train_and_watch(pipe: Any, batch: int) -> None:
     config = configs.load_config("resnet_imagenet:18", [*keys, "model.bn_group=0"])
     experiment = resolve(config)
     on, made = placed(experiment), experiment.recipe.rules(1.0)
-    of_one = xla_memory.training(experiment, on, made, batch)
-    jitted, (_, _, images, labels) = xla_memory.step_of(experiment, on, made, batch)
+    of_one = xla_memory.training_bytes(experiment, on, made, batch)
+    jitted, (_, _, images, labels) = xla_memory.jitted_step(experiment, on, made, batch)
     key = jax.random.key(0)
-    state = jax.jit(partial(xla_memory.begun, on.net, made))(key)
+    state = jax.jit(partial(xla_memory.initial_state, on.net, made))(key)
     images, labels = (np.zeros(x.shape, x.dtype) for x in (images, labels))
     compiled = jitted.lower(state, key, images, labels).compile()
     state = jax.block_until_ready(compiled(state, key, images, labels))  # starts its threads

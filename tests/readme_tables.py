@@ -22,30 +22,30 @@ CLAIMS = {
 def mnist_table(folder: Path) -> str:
     """Formats the networks of results/mnist, with what a paper prints beside our test error.
 
-    A network's results are NAME.json, or one file per seed: see `read_runs.files_of`.
+    A network's results are NAME.json, or one file per seed: see `read_runs.result_files_of`.
     """
     heads = ["network", "parameters", "source", "printed", "ours", "epochs"]
-    stated = printed_values.load()
+    stated = printed_values.read_claims_file()
     claims = {claim["id"]: claim for claim in stated["claim"]}
     rows = [
         mnist_row(folder, name, stated["papers"], claims[CLAIMS[name]])
         for name in CLAIMS
-        if read_runs.files_of(folder, name)
+        if read_runs.result_files_of(folder, name)
     ]
-    heads.append("seconds a seed, device")
+    heads.append("seconds per seed, device")
     return Table(heads, rows, words=range(len(heads))).markdown() + "\n"
 
 
 def mnist_row(
     folder: Path, name: str, papers: dict[str, str], claim: dict[str, Any]
 ) -> tuple[str, ...]:
-    cell = read_runs.cell_of_files(folder, name)
+    cell = read_runs.read_cell_files(folder, name)
     results = [run.result for run in cell.runs]
     devices = ", ".join(dict.fromkeys(r["device"] for r in results))
     return (
         f"[{name}](results/mnist/{cell.runs[0].path.name})",
         f"{cell.first('params'):,}",
-        f"{printed_values.short(papers[claim['paper']])}, {claim['source']}",
+        f"{printed_values.short_reference(papers[claim['paper']])}, {claim['source']}",
         str(claim["value"]),
         mean_sd(list(cell.values(claim["metric"]).values())),
         f"{cell.first('epochs'):g}",

@@ -12,7 +12,7 @@ import pytest
 import cnn_archs.config as configs
 from cnn_archs import cli
 from cnn_archs.planning import throughput
-from cnn_archs.report.read_runs import collect
+from cnn_archs.report.read_runs import read_collections
 from cnn_archs.run_dir import RunDir, read_result
 from cnn_archs.sweep_dir import SweepDir
 
@@ -40,16 +40,16 @@ def test_its_config_is_that_of_the_same_experiment_today():
 
 def test_its_result_is_of_the_same_training_for_plan():
     asked = json.loads(configs.load_config("lenet5_digits", [*MORE, *KEYS]).to_json())
-    assert throughput.is_alike(read_result(OLDER / "result.json"), asked)
+    assert throughput.is_same_work(read_result(OLDER / "result.json"), asked)
     other = json.loads(configs.load_config("lenet5_digits", [*MORE, *KEYS[1:]]).to_json())
-    assert not throughput.is_alike(read_result(OLDER / "result.json"), other)
+    assert not throughput.is_same_work(read_result(OLDER / "result.json"), other)
 
 
 def test_a_report_names_its_keys_as_they_are_today(tmp_path):
     for name in ("config.json", "result.json"):
         shutil.copy(OLDER / name, tmp_path)
     for path in (tmp_path, tmp_path / "result.json"):
-        ((cell,),) = [collection.cells for collection in collect([path])]
+        ((cell,),) = [collection.cells for collection in read_collections([path])]
         assert cell.config["color"]["name"] == "jitter"
         assert set(KEYS) < set(cell.overrides)
 

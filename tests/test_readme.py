@@ -146,7 +146,7 @@ def test_each_result_says_what_made_it():
             continue
         result = json.loads(path.read_text())
         made = result["made"]
-        for one in provenance.of_seeds(made):
+        for one in provenance.made_of_seeds(made):
             assert one["command"] and one["packages"]["jax"], path
         if "members" in result:
             continue

@@ -1,7 +1,7 @@
-"""What the files of results/ say about a claim: the values of its networks.
+"""Reads the values that a claim is about from the files of results/.
 
-A result counts only if its config is that of the experiment that the claim names, but for keys
-whose role changes no outcome, if it was run to its end and tested as the claim says.
+A result counts only if its config is that of the claim's experiment, except for keys whose role
+changes no outcome, and if it was trained to its end and tested with the claim's protocol.
 """
 
 from collections.abc import Mapping
@@ -15,41 +15,45 @@ from cnn_archs.errors import UserError, first_line
 from cnn_archs.run_dir import read_result
 from cnn_archs.runtime.files import read_errors
 
-SEEDS = 3  # networks that a mean is of, at least
+FEWEST_SEEDS = 3  # networks that a mean needs
 
 
 class Refused(Exception):
-    """Why a file is no evidence, or not enough."""
+    """A file is no evidence, or there is not enough of it; the message says why."""
 
 
-def values(source: Mapping[str, str], metric: str, protocol: str, folder: Path) -> list[float]:
-    """One value a seed, by seed. metric: `test.loss`.
+def values_of_seeds(
+    source: Mapping[str, str], metric: str, protocol: str, folder: Path
+) -> list[float]:
+    """Returns one value per seed, ordered by seed. metric: such as `test.loss`.
 
-    source: {experiment, result}; the latter is a file in `folder`, or a pattern of several files
-    with a seed or more each, `mnist/mlp_seed*.json`. Refused where there is none, where one is of
-    another config, where a seed counts twice, or where they are fewer than SEEDS networks;
-    DataError where one is damaged.
+    source: {experiment, result}. The result is a file in `folder`, or a pattern for several files
+    with one or more seeds each, `mnist/mlp_seed*.json`. Refused where there is no file, where one
+    is of another config, where a seed occurs twice, or where there are fewer than FEWEST_SEEDS
+    networks; DataError where a file is damaged.
     """
     paths = sorted(folder.glob(source["result"]))
     if not paths:
         raise Refused(f"there is no {source['result']}")
     found: dict[int, float] = {}
     for path in paths:
-        for seed, value in values_of(path, source["experiment"], metric, protocol).items():
+        for seed, value in values_in_file(path, source["experiment"], metric, protocol).items():
             if seed in found:
-                raise Refused(f"{source['result']}: seed {seed} counts twice")
+                raise Refused(f"{source['result']}: seed {seed} occurs twice")
             found[seed] = value
-    if len(found) < SEEDS:
-        raise Refused(f"{source['result']}: {len(found)} of the {SEEDS} networks that are needed")
+    if len(found) < FEWEST_SEEDS:
+        raise Refused(
+            f"{source['result']}: {len(found)} of the {FEWEST_SEEDS} networks that are required"
+        )
     return [found[seed] for seed in sorted(found)]
 
 
-def values_of(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
-    """{seed: value} of one file. Refused, by its name, where it is no evidence."""
+def values_in_file(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
+    """Returns {seed: value} of one file. Refused, with the file's name, where it does not count."""
     try:
         with read_errors(path):
             result = read_result(path)
-            check(result, experiment, protocol)
+            refuse_unless_evidence(result, experiment, protocol)
             split, _, name = metric.partition(".")
             if split not in result:
                 raise Refused(f"it has no {split}")
@@ -59,11 +63,13 @@ def values_of(path: Path, experiment: str, metric: str, protocol: str) -> dict[i
         raise Refused(f"{path.parent.name}/{path.name}: {e}") from e
 
 
-def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
-    """Refused unless `result` is of that experiment, complete, under that protocol."""
+def refuse_unless_evidence(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
+    """Raises Refused unless `result` is a complete run of that experiment, tested with that
+    protocol.
+    """
     made = result.get("made", {}).get("config")
     if made is None:
-        raise Refused("it does not say with which config it was made")
+        raise Refused("it does not record its config")
     try:
         expected = configs.to_plain_dict(recipes.config(experiment))
         complete = configs.to_plain_dict(configs.complete_config(made))
@@ -75,7 +81,7 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
     if expected["steps"] and result["steps"] != expected["steps"]:
         raise Refused(f"{result['steps']:,} of {expected['steps']:,} steps")
     if expected["epochs"] and "epochs" not in result:
-        raise Refused("it does not say how many epochs")
+        raise Refused("it does not record its epochs")
     if expected["epochs"] and result["epochs"] != expected["epochs"]:
         raise Refused(f"{result['epochs']:g} of {expected['epochs']:g} epochs")
     if result["name"] != expected["model"]["name"]:
@@ -83,4 +89,4 @@ def check(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
     if result["protocol"] != protocol:
         raise Refused(f"its protocol is {result['protocol']}, not {protocol}")
     if len(set(result["seeds"])) != len(result["seeds"]):
-        raise Refused("a seed counts twice")
+        raise Refused("a seed occurs twice")

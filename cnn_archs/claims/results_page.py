@@ -1,4 +1,4 @@
-"""RESULTS.md: what the papers state and what is found of it, then all results, in Markdown."""
+"""Writes RESULTS.md: the papers' statements and what was found, then all results, in Markdown."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.claims.schema import Claims
-from cnn_archs.claims.verdicts import STATUSES, printed, written, written_found
+from cnn_archs.claims.verdicts import STATUSES, format_found, format_printed, format_value
 from cnn_archs.report import tables
-from cnn_archs.report.printed_values import short
-from cnn_archs.report.read_runs import grouped, within
+from cnn_archs.report.printed_values import short_reference
+from cnn_archs.report.read_runs import find_records, group_by_dataset
 from cnn_archs.report.runs import Collection
 from cnn_archs.report.table import Table
 
-Verdicts = Sequence[Mapping[str, Any]]  # of verdicts.evaluate
+Verdicts = Sequence[Mapping[str, Any]]  # as verdicts.evaluate_claims returns them
 
 HEAD = """\
 # Results
@@ -26,28 +26,28 @@ where it is not what that command prints. Statements are those of
 tolerance that was fixed before the run, or one network's error is above another's by Welch's test
 at 5 %. *Missed*: neither. *Not run*: there is no such result, or none of the whole recipe."""
 HEADS = ("statement", "source", "printed", "ours", "status")
-WIDEST = 100  # characters of a value
+WIDEST_IN_PAGE = 100  # characters of a value, at most
 
 
-def page(stated: Claims, found: Verdicts, results: Path) -> str:
-    """The whole file. results: the folder of the tables at its end."""
-    parts = [HEAD, counts(stated, found)]
+def results_markdown(stated: Claims, found: Verdicts, results: Path) -> str:
+    """Returns the whole page. results: the folder whose result tables stand at its end."""
+    parts = [HEAD, counts_table(stated, found)]
     for key, paper in stated.papers.items():
-        rows = [row(f) for f in found if f["paper"] == key]
+        rows = [claim_row(f) for f in found if f["paper"] == key]
         if rows:
             parts += [
                 f"## {paper}",
-                of_words(("statement", "source", "printed", "ours", "status"), rows),
+                words_table(("statement", "source", "printed", "ours", "status"), rows),
             ]
-    parts += list(missed(stated, found))
-    parts += list(not_run(stated, found))
-    parts += list(not_covered(stated))
-    parts += list(runs(results))
+    parts += list(missed_section(stated, found))
+    parts += list(not_run_section(stated, found))
+    parts += list(not_covered_section(stated))
+    parts += list(runs_section(results))
     return "\n\n".join(parts)
 
 
-def counts(stated: Claims, found: Verdicts) -> str:
-    """A line a paper, and their sum."""
+def counts_table(stated: Claims, found: Verdicts) -> str:
+    """Tabulates the number of claims by paper and status, with their sums."""
     of_papers = Counter((f["paper"], f["status"]) for f in found)
     gaps = Counter(gap["paper"] for gap in stated.not_covered)
     rows = [
@@ -60,41 +60,51 @@ def counts(stated: Claims, found: Verdicts) -> str:
     return Table(("paper", *STATUSES, "without a claim"), rows).markdown()
 
 
-def of_words(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def words_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Formats a table in Markdown of which each column is flush left."""
     return Table(heads, rows, words=range(len(heads))).markdown()
 
 
-def row(f: Mapping[str, Any]) -> tuple[str, ...]:
-    return (f["says"], f["source"], printed(f, WIDEST), ours(f), f["status"])
+def claim_row(f: Mapping[str, Any]) -> tuple[str, ...]:
+    """Formats one claim."""
+    return (f["says"], f["source"], format_printed(f, WIDEST_IN_PAGE), format_ours(f), f["status"])
 
 
-def ours(f: Mapping[str, Any]) -> str:
-    """What was found; of what is computed so many digits as are alike on every machine."""
-    return written_found(f) if "seeds" in f else written(rounded(f.get("found", "")), WIDEST)
+def format_ours(f: Mapping[str, Any]) -> str:
+    """Formats what was found, computed values with as many digits as are equal on every machine."""
+    return (
+        format_found(f)
+        if "seeds" in f
+        else format_value(rounded(f.get("found", "")), WIDEST_IN_PAGE)
+    )
 
 
 def rounded(value: Any) -> Any:
+    """Rounds floats, also in lists, to four digits."""
     if isinstance(value, list):
         return [rounded(v) for v in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def missed(stated: Claims, found: Verdicts) -> Iterator[str]:
-    """By how much, or why the statement cannot hold."""
+def missed_section(stated: Claims, found: Verdicts) -> Iterator[str]:
+    """Lists the missed claims with by how much they are missed, or why they cannot hold."""
     rows = []
     for f in found:
         if f["status"] == "missed":
-            by = written(rounded(f.get("missed_by", "found otherwise")))
-            what = f"{f['says']} ({source(stated, f)})"
-            rows.append((what, printed(f, WIDEST), ours(f), f.get("disputed") or by))
+            by = format_value(rounded(f.get("missed_by", "found otherwise")))
+            what = f"{f['says']} ({full_source(stated, f)})"
+            rows.append(
+                (what, format_printed(f, WIDEST_IN_PAGE), format_ours(f), f.get("disputed") or by)
+            )
     if rows:
         yield "## Missed"
-        yield of_words(("statement", "printed", "ours", "by how much, or why it cannot hold"), rows)
+        yield words_table(
+            ("statement", "printed", "ours", "by how much, or why it cannot hold"), rows
+        )
 
 
-def not_run(stated: Claims, found: Verdicts) -> Iterator[str]:
-    """What is not run, by what it needs."""
+def not_run_section(stated: Claims, found: Verdicts) -> Iterator[str]:
+    """Lists the claims that are not run, grouped by what they need."""
     needs: dict[str, list[Mapping[str, Any]]] = {}
     for f in found:
         if f["status"] == "not run":
@@ -103,33 +113,37 @@ def not_run(stated: Claims, found: Verdicts) -> Iterator[str]:
         yield "## Not run"
     for need, alike in sorted(needs.items(), key=lambda item: -len(item[1])):
         what = stated.needs.get(need, "a result that counts")
-        lines = [f"- {source(stated, f)}: {f['says']}{but(f, what)}" for f in alike]
+        lines = [
+            f"- {full_source(stated, f)}: {f['says']}{why_not_counted(f, what)}" for f in alike
+        ]
         yield f"{len(alike)} need{'s' * (len(alike) == 1)} {what}:\n\n" + "\n".join(lines)
 
 
-def source(stated: Claims, f: Mapping[str, Any]) -> str:
-    return f"{short(stated.papers[f['paper']])}, {f['source']}"
+def full_source(stated: Claims, f: Mapping[str, Any]) -> str:
+    """Formats paper and place of a claim."""
+    return f"{short_reference(stated.papers[f['paper']])}, {f['source']}"
 
 
-def but(f: Mapping[str, Any], what: str) -> str:
-    """Why a result that is there does not count."""
+def why_not_counted(f: Mapping[str, Any], what: str) -> str:
+    """Formats why a result that exists does not count; empty where there is none."""
     reason = f["reason"].removeprefix(f"needs {what}").removeprefix("; ")
     return f" But {reason}." if reason and not reason.startswith("there is no ") else ""
 
 
-def not_covered(stated: Claims) -> Iterator[str]:
+def not_covered_section(stated: Claims) -> Iterator[str]:
+    """Lists the tables and figures that have no claim."""
     if stated.not_covered:
         yield "## Without a claim"
         rows = [
-            (short(stated.papers[gap["paper"]]), gap["source"], gap["reason"])
+            (short_reference(stated.papers[gap["paper"]]), gap["source"], gap["reason"])
             for gap in stated.not_covered
         ]
-        yield of_words(("paper", "table, figure or statement", "why"), rows)
+        yield words_table(("paper", "table, figure or statement", "why"), rows)
 
 
-def runs(results: Path) -> Iterator[str]:
-    """The tables of a folder of results, as in a report."""
-    collections = grouped(within(results)) if results.is_dir() else []
+def runs_section(results: Path) -> Iterator[str]:
+    """Shows the tables of a folder of results, as in a report."""
+    collections = group_by_dataset(find_records(results)) if results.is_dir() else []
     if collections:
         yield "## Results of runs"
         yield (
@@ -138,12 +152,14 @@ def runs(results: Path) -> Iterator[str]:
         )
     for collection in collections:
         yield f"### {collection.title}"
-        for t in (*tables.results(collection), tables.ran(collection)):
-            yield linked(t, collection, results.parent)
+        for t in (*tables.results_tables(collection), tables.runs_table(collection)):
+            yield linked_table(t, collection, results.parent)
 
 
-def linked(t: Table, collection: Collection, root: Path) -> str:
-    """A table with its caption; each cell's name leads to its file, and numbers to further ones."""
+def linked_table(t: Table, collection: Collection, root: Path) -> str:
+    """Formats a table with its caption; each cell's name links to its file, further files by
+    number.
+    """
     rows = []
     for name, *others in t.rows:
         cell = collection.cell(name)

@@ -1,30 +1,30 @@
-"""The statements of the papers as data: `experiments/claims.toml`, read and validated."""
+"""Reads and validates the papers' statements, `experiments/claims.toml`."""
 
 import dataclasses
 import inspect
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs import config as configs
 from cnn_archs.claims.checks import CHECKS
 from cnn_archs.errors import DataError, first_line
+from cnn_archs.report.printed_values import CLAIMS_FILE, read_claims_file
 
-FILE = configs.EXPERIMENTS / "claims.toml"
 SECTIONS = {"papers", "needs", "claim", "not_covered"}
-SOURCE = {"experiment", "result"}  # a file of results/, or a pattern of several
+SOURCE = {"experiment", "result"}  # an experiment, and its file or files in results/
 BOUNDS = ("at most", "at least")
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A statement. value: as printed, in `unit`; differs: where the notes or the paper disagree.
+    """One statement of a paper. value: as printed, in `unit`. differs: where notes and paper
+    disagree.
 
-    Exact: `check` with `arguments`, right to `within`. Of errors: `metric` of a result under
-    `protocol`, within `tolerance`, of the network `ours`, or of `higher` less `lower`; bound: `at
-    most` or `at least` the value. A list of metrics has a list of values.
+    An exact claim has a `check` with `arguments`, whose finding may differ by `within`. A claim
+    about errors has a `metric` of a result under `protocol`, of the network `ours`, or of `higher`
+    less `lower`; it may differ by `tolerance`, or bound is `at most` or `at least`. A list of
+    metrics has a list of values.
     """
 
     id: str
@@ -50,8 +50,9 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Claims:
-    """papers: key -> what it is; needs: key -> what is missing; not_covered: {paper, source,
-    reason}, tables and figures without a claim."""
+    """The whole file. papers: {key: reference}. needs: {key: what a run would take}. not_covered:
+    tables and figures without a claim, each {paper, source, reason}.
+    """
 
     papers: Mapping[str, str]
     needs: Mapping[str, str]
@@ -64,30 +65,35 @@ EXACT = COMMON | {"check", "within", "disputed"}
 MEASURED = COMMON | {"metric", "protocol", "tolerance", "bound", "ours", "higher", "lower"}
 
 
-def load(path: Path = FILE) -> Claims:
-    """The file, validated. DataError for anything in it that is not as it should be."""
+def load_claims(path: Path = CLAIMS_FILE) -> Claims:
+    """Reads and validates the file. DataError that names the first fault."""
+    tree = read_claims_file(path)
     try:
-        tree = tomllib.loads(path.read_text())
         require(not tree.keys() - SECTIONS, f"no section {', '.join(tree.keys() - SECTIONS)}")
         papers, needs = tree["papers"], tree["needs"]
-        claims = [claim_of(table, papers, needs) for table in tree["claim"]]
+        claims = [parse_claim(table, papers, needs) for table in tree["claim"]]
         twice = [id for id, n in Counter(c.id for c in claims).items() if n > 1]
-        require(not twice, f"there are two claims {', '.join(twice)}")
+        require(not twice, f"the id occurs twice: {', '.join(twice)}")
         for gap in tree["not_covered"]:
             require(gap.keys() == {"paper", "source", "reason"}, f"not_covered: {dict(gap)}")
             require(gap["paper"] in papers, f"not_covered: no paper {gap['paper']}")
-    except (ValueError, KeyError, TypeError, OSError) as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise DataError(f"{path}: {first_line(e)}") from e
     return Claims(papers, needs, claims, tree["not_covered"])
 
 
 def require(condition: bool, otherwise: str) -> None:
+    """Raises a ValueError with the message `otherwise` unless the condition holds."""
     if not condition:
         raise ValueError(otherwise)
 
 
-def claim_of(table: dict[str, Any], papers: Mapping[str, str], needs: Mapping[str, str]) -> Claim:
-    """A [[claim]] table as a Claim; ValueError, which names the claim, where it is wrong."""
+def parse_claim(
+    table: dict[str, Any], papers: Mapping[str, str], needs: Mapping[str, str]
+) -> Claim:
+    """Makes a Claim of a [[claim]] table. ValueError, which names the claim, where the table is
+    wrong.
+    """
     where = f"claim {table.get('id', '?')}"
     missing = {"id", "paper", "source", "says", "value"} - table.keys()
     require(not missing, f"{where} has no {', '.join(sorted(missing))}")
@@ -95,7 +101,7 @@ def claim_of(table: dict[str, Any], papers: Mapping[str, str], needs: Mapping[st
     if "check" not in table:
         unknown = table.keys() - MEASURED - {"needs"}
         require(not unknown, f"{where}: no key {', '.join(sorted(unknown))}")
-        check_measured(table, needs, where)
+        check_measured_claim(table, needs, where)
         return Claim(**table)
     require(table["check"] in CHECKS, f"{where}: no check {table['check']}")
     arguments = {k: v for k, v in table.items() if k not in EXACT}
@@ -107,23 +113,28 @@ def claim_of(table: dict[str, Any], papers: Mapping[str, str], needs: Mapping[st
     return Claim(**stated, arguments=arguments)
 
 
-def check_measured(table: dict[str, Any], needs: Mapping[str, str], where: str) -> None:
-    """ValueError where a claim of errors lacks a part, or has parts that exclude each other."""
+def check_measured_claim(table: dict[str, Any], needs: Mapping[str, str], where: str) -> None:
+    """Raises a ValueError where a claim about errors lacks a key, or has keys that exclude each
+    other.
+    """
     require(table.get("needs", "") in ("", *needs), f"{where}: no need {table.get('needs')}")
     sources = {key for key in ("ours", "higher", "lower") if key in table}
-    require(bool(sources) or "needs" in table, f"{where}: neither a check, a result nor a need")
+    require(bool(sources) or "needs" in table, f"{where}: it has no check, no result and no needs")
     if not sources:
         return
-    require(sources in ({"ours"}, {"higher", "lower"}), f"{where}: ours, or higher and lower")
+    require(
+        sources in ({"ours"}, {"higher", "lower"}),
+        f"{where}: it must have either ours, or higher and lower",
+    )
     for key in sources:
         texts = all(isinstance(value, str) for value in table[key].values())
         named = texts and table[key].keys() == SOURCE
-        require(named, f"{where}: {key} is an experiment and a result, each a text")
-    require("metric" in table and "protocol" in table, f"{where}: which metric and protocol?")
+        require(named, f"{where}: {key} must have experiment and result, each a string")
+    require("metric" in table and "protocol" in table, f"{where}: it needs metric and protocol")
     require(table.get("bound", "") in ("", *BOUNDS), f"{where}: no bound {table.get('bound')}")
     bounded = "bound" in table or table["value"] == "higher"
-    require(bounded != ("tolerance" in table), f"{where}: a tolerance, or a bound")
+    require(bounded != ("tolerance" in table), f"{where}: it needs either a tolerance or a bound")
     require(
         isinstance(table["value"], list) == isinstance(table["metric"], list),
-        f"{where}: a value for each metric",
+        f"{where}: it needs one value per metric",
     )

@@ -1,16 +1,17 @@
-"""What the papers state (`schema.py`), and what is found of it now.
+"""Decides for each statement of the papers (`schema.py`) whether it holds.
 
-A claim with a `check` is exact: it is computed (`exact/`). The others are of errors: read from
-results/ (`evidence.py`). Statuses are computed, none is stated:
+A claim with a `check` is exact: it is computed (`checks/`). The other claims are about errors, and
+are read from results/ (`evidence.py`). The statuses are:
 
-exact       what was computed is what is printed, to the precision that the claim states
-reproduced  the mean of three or more networks is within the tolerance, or keeps to the bound; or
-            one network's error is above another's, by Welch's test at 5 % and by what is printed
-missed      neither: what was found, and by how much
-not run     there is no such result; `needs` says what it would take
+    exact       the computed value equals the printed one, to the precision that the claim states
+    reproduced  the mean of three or more networks is within the tolerance, or within the bound; or
+                one network's error is above another's by Welch's test at 5 %, and by as much as is
+                printed
+    missed      neither; `missed_by` says by how much
+    not run     there is no result that counts; `needs` says what a run would take
 
-A claim that is `disputed` cannot hold as printed: mostly the paper's own numbers contradict it. It
-is computed like any other; that it is missed is known, and no failure.
+A `disputed` claim cannot hold as printed, mostly because the paper's own numbers contradict it. It
+is computed like the others, but missing it is no failure.
 """
 
 import dataclasses
@@ -30,31 +31,35 @@ from cnn_archs.report.table import Table
 
 RESULTS = configs.EXPERIMENTS.parent / "results"
 STATUSES = ("exact", "reproduced", "missed", "not run")
-UNITS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01}
-WIDEST = 28  # characters of a value in the table
+UNIT_FACTORS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01}
+WIDEST = 28  # characters of a value in the table, at most
 
 
-def evaluate(claims: Claims, results: Path = RESULTS) -> list[dict[str, Any]]:
-    """For `claims --format=json`: each claim with its status, and what was found."""
-    return [verdict(c, claims.needs, results) for c in claims.claims]
+def evaluate_claims(claims: Claims, results: Path = RESULTS) -> list[dict[str, Any]]:
+    """Returns each claim with its status and what was found, for `claims --format=json`."""
+    return [evaluate_claim(c, claims.needs, results) for c in claims.claims]
 
 
-def verdict(claim: Claim, needs: Mapping[str, str], results: Path) -> dict[str, Any]:
-    """{id, paper, source, says, value, status, ...}: what a claim says, and what is found of it."""
+def evaluate_claim(claim: Claim, needs: Mapping[str, str], results: Path) -> dict[str, Any]:
+    """Returns what one claim states, {id, paper, source, says, value, ...}, its status and what was
+    found.
+    """
     stated = {k: v for k, v in dataclasses.asdict(claim).items() if v or k == "value"}
     if claim.check:
-        return {**stated, **computed(claim)}
+        return {**stated, **evaluate_exact(claim)}
     try:
         if not claim.ours and not claim.higher:
             raise evidence.Refused("")
-        return {**stated, **measured(claim, results)}
+        return {**stated, **evaluate_measured(claim, results)}
     except evidence.Refused as e:
         why = (f"needs {needs[claim.needs]}" if claim.needs else "", str(e))
         return {**stated, "status": "not run", "reason": "; ".join(filter(None, why))}
 
 
-def computed(claim: Claim) -> dict[str, Any]:
-    """Status and finding of an exact claim. DataError where its check does not take it."""
+def evaluate_exact(claim: Claim) -> dict[str, Any]:
+    """Returns status and finding of an exact claim. DataError where its check fails on its
+    arguments.
+    """
     try:
         found = in_unit(CHECKS[claim.check](**claim.arguments), claim.unit)
     except (ValueError, KeyError, TypeError, UserError) as e:
@@ -64,14 +69,17 @@ def computed(claim: Claim) -> dict[str, Any]:
 
 
 def in_unit(found: Any, unit: str) -> Any:
-    """`found` as a multiple of `unit`, if that is a number's."""
+    """Divides `found` by its unit, if the unit is a number such as `million`."""
     if isinstance(found, list):
         return [in_unit(f, unit) for f in found]
-    return found / UNITS[unit] if unit in UNITS else found
+    return found / UNIT_FACTORS[unit] if unit in UNIT_FACTORS else found
 
 
 def agrees(found: Any, value: Any, within: float) -> bool:
-    """Is it the same? Whole numbers exactly, others to a millionth, or both to `within`."""
+    """Whether a finding equals the printed value.
+
+    Whole numbers must be equal, other numbers to a millionth; both may differ by `within`.
+    """
     if isinstance(found, list) and isinstance(value, list):
         if len(found) != len(value):
             return False
@@ -82,11 +90,14 @@ def agrees(found: Any, value: Any, within: float) -> bool:
     return abs(found - value) <= within + (0.0 if whole else 1e-6 * abs(value))
 
 
-def measured(claim: Claim, results: Path) -> dict[str, Any]:
-    """Status and finding of a claim of errors. evidence.Refused where there are no results."""
+def evaluate_measured(claim: Claim, results: Path) -> dict[str, Any]:
+    """Returns status and finding of a claim about errors.
+
+    evidence.Refused where no result counts.
+    """
 
     def read(source: Mapping[str, str], metric: str) -> list[float]:
-        found = evidence.values(source, metric, claim.protocol, results)
+        found = evidence.values_of_seeds(source, metric, claim.protocol, results)
         return [in_unit(v, claim.unit) for v in found]
 
     several = isinstance(claim.metric, list)
@@ -96,29 +107,36 @@ def measured(claim: Claim, results: Path) -> dict[str, Any]:
     parts = []
     for metric, value in pairs:
         if claim.ours:
-            parts.append(against(read(claim.ours, metric), value, claim.tolerance, claim.bound))
+            parts.append(
+                compare_mean(read(claim.ours, metric), value, claim.tolerance, claim.bound)
+            )
         else:
             high, low = read(claim.higher, metric), read(claim.lower, metric)
-            parts.append(between(high, low, value, claim.tolerance))
+            parts.append(compare_means(high, low, value, claim.tolerance))
     missed = [p for p in parts if p["status"] == "missed"]
     merged = {k: [p[k] for p in parts] if several else parts[0][k] for k in parts[0]}
     return {**merged, "status": "missed" if missed else "reproduced"}
 
 
-def against(sample: Sequence[float], value: float, tolerance: float, bound: str) -> dict:
-    """A mean against a printed value; missed_by: what it is above that, if it is missed."""
+def compare_mean(sample: Sequence[float], value: float, tolerance: float, bound: str) -> dict:
+    """Compares a mean with a printed value; if it is missed, `missed_by` is the mean less that
+    value.
+    """
     mean = statistics.fmean(sample)
     away = mean - value
     beyond = {"at most": away, "at least": -away, "": abs(away) - tolerance}[bound]
-    met = beyond <= 1e-9  # of a percent: the sums of binary fractions
+    met = beyond <= 1e-9  # percentage points, for the rounding of sums
     found = {"found": mean, "sd": standard_deviation(sample), "seeds": len(sample)}
     return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
 
 
-def between(high: Sequence[float], low: Sequence[float], value: Any, tolerance: float) -> dict:
-    """The difference of two means: above 0 by Welch's test, and as printed, if a value is.
+def compare_means(
+    high: Sequence[float], low: Sequence[float], value: Any, tolerance: float
+) -> dict:
+    """Compares a difference of means with 0, by Welch's test, and with the printed difference if
+    any.
 
-    missed_by: what it is above the printed difference, or above 0.
+    `missed_by` is the difference less the printed one, or less 0.
     """
     test = welch_test(high, low)
     away = test.difference - (0.0 if value == "higher" else value)
@@ -128,55 +146,55 @@ def between(high: Sequence[float], low: Sequence[float], value: Any, tolerance: 
     return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
 
 
-def failures(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The ids of exact claims that are not met; of disputed ones, those that are."""
+def failed_claims(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lists the ids of exact claims that are missed, and of disputed claims that are met."""
     return [
         f["id"] for f in found if f.get("check") and (f["status"] == "exact") == ("disputed" in f)
     ]
 
 
-def text(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
-    """For a person: a line a claim, then what is missed and why, and what the others need."""
+def format_verdicts(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
+    """Formats one line per claim, then which are missed and why, and what the others need."""
     heads = ("status", "claim", "source", "printed", "found")
-    lines = [(f["status"], f["id"], f["source"], printed(f), written_found(f)) for f in found]
+    lines = [(f["status"], f["id"], f["source"], format_printed(f), format_found(f)) for f in found]
     counts = Counter(f["status"] for f in found)
     total = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
     parts = (
         Table(heads, lines, words=(0, 1, 2)).text(),
-        missed(found),
-        needed(claims, found),
+        format_missed(found),
+        format_needs(claims, found),
         f"{len(found)} claims: {total}; {len(claims.not_covered)} tables, figures and statements "
         "without a claim",
     )
     return "\n\n".join(filter(None, parts))
 
 
-def missed(found: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each claim that is missed: by how much, or why."""
+def format_missed(found: Sequence[Mapping[str, Any]]) -> str:
+    """Formats by how much, or why, each missed claim is missed."""
     lines = [
-        (f["id"], f.get("disputed") or written(f.get("missed_by", "found otherwise")))
+        (f["id"], f.get("disputed") or format_value(f.get("missed_by", "found otherwise")))
         for f in found
         if f["status"] == "missed"
     ]
     return Table(("missed", "by or because"), lines, words=(0, 1)).text() if lines else ""
 
 
-def needed(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
-    """How many claims are not run for want of what."""
+def format_needs(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
+    """Formats how many claims are not run, by what they need."""
     counts = Counter(f.get("needs", "") for f in found if f["status"] == "not run")
     otherwise = "a result: --format=json says of which experiment"
     lines = [(str(n), claims.needs.get(need, otherwise)) for need, n in counts.most_common()]
     return Table(("not run", "needs"), lines, words=(0, 1)).text() if lines else ""
 
 
-def printed(found: Mapping[str, Any], widest: int = WIDEST) -> str:
-    """The printed value with its unit."""
-    value = written(found["value"], widest)
+def format_printed(found: Mapping[str, Any], widest: int = WIDEST) -> str:
+    """Formats the printed value with its unit."""
+    value = format_value(found["value"], widest)
     return f"{value} {found['unit']}" if "unit" in found and value != "higher" else value
 
 
-def written(value: Any, widest: int = WIDEST) -> str:
-    """A value in the table; what is longer than `widest` is cut."""
+def format_value(value: Any, widest: int = WIDEST) -> str:
+    """Formats a value for the table, cut to `widest` characters."""
     if isinstance(value, bool) or not isinstance(value, int | float | list):
         said = str(value)
     elif isinstance(value, int):
@@ -185,18 +203,21 @@ def written(value: Any, widest: int = WIDEST) -> str:
         said = f"{value:.7g}" if abs(value) < 1e4 else f"{value:,.0f}"
     else:
         nested = any(isinstance(v, list) for v in value)
-        parts = [" ".join(map(written, v)) if isinstance(v, list) else written(v) for v in value]
+        parts = [
+            " ".join(map(format_value, v)) if isinstance(v, list) else format_value(v)
+            for v in value
+        ]
         said = ("; " if nested or "," in "".join(parts) else ", ").join(parts)
     return said if len(said) <= widest else said[: widest - 3] + "..."
 
 
-def written_found(found: Mapping[str, Any]) -> str:
-    """What was found: of networks, with standard deviation and number."""
+def format_found(found: Mapping[str, Any]) -> str:
+    """Formats what was found, with standard deviation and number of networks, or with p."""
     if "found" not in found:
         return ""
     several = isinstance(found["found"], list)
     if "seeds" not in found or several:
-        return written(found["found"])
+        return format_value(found["found"])
     if "sd" in found:
         return f"{found['found']:.2f} ± {found['sd']:.2f} ({found['seeds']})"
     return f"{found['found']:+.3g}, p = {found['p']:.2g}"

@@ -1,4 +1,4 @@
-"""The evaluation step: a pure function, and how it is compiled."""
+"""The evaluation step: a pure function of variables and a batch, and its compilation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,10 @@ from cnn_archs.optim.losses import Loss
 def make_eval_step(
     model: models.Network, loss: Loss, prepare: Preprocess
 ) -> Callable[..., MetricSums]:
-    """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where True."""
+    """Return step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> MetricSums.
+
+    Examples whose mask is False do not count.
+    """
 
     def eval_step(variables, images, labels, mask):
         heads = models.tested(model, variables, prepare(None, images))
@@ -32,7 +35,11 @@ def make_eval_step(
 def compile_eval(
     eval_step: Callable[..., MetricSums], mesh: Mesh, *, resident: bool
 ) -> Callable[..., MetricSums]:
-    """Jit `eval_step` over `mesh`; resident as for `compile_train`. Variables are as they come."""
+    """Jit `eval_step` over `mesh`, with a batch that is split over the devices.
+
+    resident: all images are on the devices, and the compiled step takes (variables, images,
+    labels, index, mask) and gathers the batch at `index` i32[B]. The variables keep their sharding.
+    """
     whole, split = meshes.whole(mesh), meshes.split(mesh)
     eval_step = within(mesh, eval_step)
     if not resident:

@@ -1,4 +1,4 @@
-"""Kinds of devices, as their makers print them: what a plan is made for."""
+"""The devices that a plan can be made for, as their makers specify them."""
 
 import os
 import re
@@ -11,14 +11,14 @@ import numpy as np
 from cnn_archs.errors import ConfigError, closest_word
 
 
-class Kind(NamedTuple):
-    """One device. Peaks: dense FLOP/s; memory: bytes; bandwidths: bytes a second.
+class DeviceSpec(NamedTuple):
+    """One kind of device. Peaks: dense FLOP/s; memory: bytes; bandwidths: bytes per second.
 
     bfloat16, default, high, highest: peaks for networks in bfloat16, and in float32 at each
-    matmul_precision. usable: the part of the memory that jax takes unless it is told otherwise.
-    link: one way, to the other devices of a `fabric`, which is how many are joined by such links;
-    network: one way, a device's share of what leaves the fabric. host: devices of one. called: how
-    jax calls it, a regular expression.
+    matmul_precision. usable: the part of the memory that jax takes by default. link: one-way
+    bandwidth to the other devices of a `fabric`, which is the number of devices joined by such
+    links. network: one-way bandwidth of a device's share of the network between fabrics. host:
+    devices per host. called: a regular expression for jax's name of the device.
     """
 
     name: str
@@ -36,21 +36,21 @@ class Kind(NamedTuple):
     called: str
 
     def peak(self, dtype: str, matmul_precision: str) -> float:
-        """FLOP/s for a network that computes in `dtype`."""
+        """Returns the peak FLOP/s for a network that computes in `dtype`."""
         return getattr(self, "bfloat16" if dtype == "bfloat16" else matmul_precision)
 
 
-# float32 is TF32 on a GPU that has it, unless the highest precision is asked for; on a TPU it is
-# one, three or six passes of bfloat16. A V100 has neither bfloat16 nor TF32. NVIDIA prints the
-# peaks of H100, H200 and L4 with sparsity, which is twice this, and NVLink as the sum of both ways;
-# Google likewise the links of TPUs: here they are halved.
+# float32 is computed as TF32 on GPUs that have it, except at the highest precision; on TPUs in one,
+# three or six passes of bfloat16. A V100 has neither bfloat16 nor TF32. NVIDIA prints the peaks of
+# H100, H200 and L4 with sparsity, and NVLink as the sum of both directions; Google prints the links
+# of TPUs as that sum too: these numbers are halved here.
 # Sources: NVIDIA's data sheets of V100 SXM2, A100 SXM 80 GB, H100 SXM, H200 SXM and L4; Google's
-# pages on the architecture of TPU v4, v5e, v5p, v6e; links of v4: Jouppi et al. 2023, six of
-# 50 GB/s. Network: NVIDIA's DGX machines (4 x 100, 8 x 200, 8 x 400 Gbit/s for eight GPUs), a
-# cloud's machine with eight L4 (100 Gbit/s), a chip's share of what a pod has: 25 Gbit/s of v5e, 50
-# of v5p, 100 of v6e; those of v4 are a guess. Hosts of TPUs: the virtual machines that slices have.
+# pages on the architecture of TPU v4, v5e, v5p and v6e; for the links of v4, six of 50 GB/s, Jouppi
+# et al. 2023. Network: NVIDIA's DGX machines (4 x 100, 8 x 200 and 8 x 400 Gbit/s for eight GPUs),
+# a cloud machine with eight L4 (100 Gbit/s), a chip's share of a pod's network (v5e 25, v5p 50,
+# v6e 100 Gbit/s); v4 is a guess. TPU hosts are the virtual machines of a slice.
 # fmt: off
-TABLE: dict[str, tuple[Any, ...]] = {
+DEVICES: dict[str, tuple[Any, ...]] = {
     #                  TFLOP/s          GB   part     GB/s            devices
     #       bf16  default   high highest memory used  memory link network fabric host
     "v100": ( 15.7,  15.7,  15.7,  15.7,  32, 0.75,   900, 150,  6.25,    8, 8, r"V100-SXM2-32GB"),
@@ -65,46 +65,49 @@ TABLE: dict[str, tuple[Any, ...]] = {
 }
 # fmt: on
 
-# Of the peaks, what convolutional networks reach: an ASSUMPTION. The two are set so that ResNet-50
-# in float32 comes out as NVIDIA printed it for MXNet, 90 epochs of ImageNet in 29.4 hours on an
-# A100 (1,090 images/s, held up by memory) and in 84.5 on a V100 (379 images/s, by arithmetic).
+# The part of the peaks that convolutional networks reach: an ASSUMPTION. Both are set so that the
+# roofline gives what NVIDIA printed for ResNet-50 in float32 with MXNet: 90 epochs of ImageNet in
+# 29.4 hours on an A100 (1,090 images/s, limited by memory) and in 84.5 on a V100 (379 images/s,
+# limited by arithmetic).
 OF_PEAK, OF_BANDWIDTH = 0.6, 0.8
 
 
-def find(name: str) -> Kind:
-    """The kind `name`; `cpu` is this machine, measured now. ConfigError for an unknown one."""
+def find_device(name: str) -> DeviceSpec:
+    """Returns the device `name`; `cpu` is this machine, measured now. ConfigError for an unknown
+    name.
+    """
     if name == "cpu":
         return this_machine()
-    if name not in TABLE:
-        near = closest_word(name, [*TABLE, "cpu"])
+    if name not in DEVICES:
+        near = closest_word(name, [*DEVICES, "cpu"])
         hint = f"; did you mean {near}?" if near else ""
-        raise ConfigError(f"--kind={name}: not one of cpu, {', '.join(TABLE)}{hint}")
-    *peaks, memory, usable, bandwidth, link, network, fabric, host, called = TABLE[name]
+        raise ConfigError(f"--kind={name}: not one of cpu, {', '.join(DEVICES)}{hint}")
+    *peaks, memory, usable, bandwidth, link, network, fabric, host, called = DEVICES[name]
     flops = [1e12 * peak for peak in peaks]
     speeds = [1e9 * speed for speed in (bandwidth, link, network)]
-    return Kind._make([name, *flops, 1e9 * memory, usable, *speeds, fabric, host, called])
+    return DeviceSpec._make([name, *flops, 1e9 * memory, usable, *speeds, fabric, host, called])
 
 
-def is_of(device_kind: str, kind: Kind) -> bool:
-    """Is a device that jax calls `device_kind` of this kind?"""
+def is_called(device_kind: str, kind: DeviceSpec) -> bool:
+    """Whether jax's name `device_kind` is of this kind of device."""
     return bool(re.search(rf"\b(?:{kind.called})$", device_kind))
 
 
-def this_machine() -> Kind:
-    """All cores as one device: products of matrices and copies, timed for half a second.
+def this_machine() -> DeviceSpec:
+    """Describes all cores as one device, by timing matrix products and copies for half a second.
 
-    Several are taken for so many machines with 10 Gbit/s between them.
+    Several such devices are taken as machines with 10 Gbit/s between them.
     """
     a, large = np.ones((768, 768), np.float32), np.ones(8_000_000, np.float32)
-    flops = 2 * 768**3 / fastest(lambda: a @ a)
-    bandwidth = 2 * large.nbytes / fastest(large.copy)
+    flops = 2 * 768**3 / fastest_seconds(lambda: a @ a)
+    bandwidth = 2 * large.nbytes / fastest_seconds(large.copy)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rest = (memory, 1.0, bandwidth, 1.25e9, 1.25e9, 1, 1, "cpu")
-    return Kind._make(["cpu", *(flops,) * 4, *rest])
+    return DeviceSpec._make(["cpu", *(flops,) * 4, *rest])
 
 
-def fastest(run: Callable[[], object]) -> float:
-    """Seconds of the fastest of its runs in a quarter of a second."""
+def fastest_seconds(run: Callable[[], object]) -> float:
+    """Runs for a quarter of a second and returns the seconds of the fastest run."""
     found: list[float] = []
     until = time.perf_counter() + 0.25
     while time.perf_counter() < until or not found:

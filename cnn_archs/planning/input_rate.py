@@ -18,18 +18,20 @@ from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import DataError
 from cnn_archs.experiment import Experiment
 
-# Bytes of a photograph as it is stored: ImageNet's mean, whose archive of training images has
-# 147.9 GB. Of other datasets it is assumed, unless they are there.
+# Mean bytes of a stored photograph of ImageNet, whose archive of training images has 147.9 GB. It
+# is assumed for every dataset that is not there.
 PHOTOGRAPH = 115_000
-SAMPLE = 64  # images that are looked at, of a dataset that is there
+SAMPLE = 64  # images that are read to estimate their mean size
 
 
-class Intake(NamedTuple):
-    """images: trained on; counted: now, or by a table of known datasets. resident: all of them are
-    on the devices, `held` bytes with those to test on, and read once; else each is read in each
-    epoch. stored: bytes of an image on the disk; of resident ones, of its pixels. sample: some of
-    the images, as they are stored, or none where that is assumed. sent: bytes of an image and its
-    label, or its number, on the way to the devices.
+class InputVolume(NamedTuple):
+    """What a training reads from disk and sends to the devices.
+
+    images: number of training images; counted: whether the dataset was there to be counted.
+    resident: whether all images are kept on the devices, `held` bytes including the test images,
+    and read once; otherwise each is read in each epoch. stored: bytes per image on disk, or of its
+    pixels if resident. sample: some encoded images; empty where `stored` is assumed. sent: bytes
+    per image and label, or per index if resident, that go to the devices.
     """
 
     images: int
@@ -41,23 +43,23 @@ class Intake(NamedTuple):
     sent: int
 
 
-def intake(experiment: Experiment) -> Intake:
-    """That of `experiment`. DataError for a dataset that is neither there nor known."""
+def input_volume(experiment: Experiment) -> InputVolume:
+    """Measures what `experiment` reads, or assumes it. DataError for an unknown dataset."""
     dataset = experiment.dataset
-    images, counted = count(dataset)
+    images, counted = count_images(dataset)
     if dataset.in_memory:
         _, tested = sources.SPLIT_SIZES.get(dataset.name, (0, images // 5))
         everything = images + dataset.holdout + tested
         pixels = prod(dataset.stored_shape)
-        return Intake(images, counted, True, everything * (pixels + 4), pixels, (), 4)
-    some = sample(dataset)
+        return InputVolume(images, counted, True, everything * (pixels + 4), pixels, (), 4)
+    some = sample_images(dataset)
     size = sum(map(len, some)) // len(some) if some else PHOTOGRAPH
     h, w = experiment.inputs.crop.host_size
-    return Intake(images, counted, False, 0, size, some, h * w * experiment.image_shape[2] + 4)
+    return InputVolume(images, counted, False, 0, size, some, h * w * experiment.image_shape[2] + 4)
 
 
-def count(dataset: Dataset) -> tuple[int, bool]:
-    """(images to train on, counted?): by the dataset, or as it is known to be."""
+def count_images(dataset: Dataset) -> tuple[int, bool]:
+    """Returns the number of training images, and whether they were counted or are known."""
     try:
         return dataset.training_images(), True
     except DataError:
@@ -66,8 +68,8 @@ def count(dataset: Dataset) -> tuple[int, bool]:
         return sources.SPLIT_SIZES[dataset.name][0] - dataset.holdout, False
 
 
-def sample(dataset: Dataset) -> tuple[bytes, ...]:
-    """Images all over the dataset, encoded; none where it is not there."""
+def sample_images(dataset: Dataset) -> tuple[bytes, ...]:
+    """Reads encoded images spread over the dataset; none where it is not there."""
     try:
         records = sources.open_records(dataset.name, "train", dataset.data_dir)
     except DataError:
@@ -76,10 +78,13 @@ def sample(dataset: Dataset) -> tuple[bytes, ...]:
     return tuple(records[int(i)].encoded for i in some)
 
 
-def decoded_by_a_core(crop: Crop, images: Sequence[bytes], seconds: float = 1.0) -> float:
-    """Images a second on one core of this machine, whatever else it does meanwhile: `images`, or a
-    drawn one of the usual size, are decoded and cropped as in training, again and again."""
-    encoded = cycle(images or [photograph()])
+def decoding_rate_of_a_core(crop: Crop, images: Sequence[bytes], seconds: float = 1.0) -> float:
+    """Measures how many images per second one core decodes and crops as in training.
+
+    Only the time of this thread counts, whatever else the machine does. Without `images` a drawn
+    photograph of the usual size is decoded.
+    """
+    encoded = cycle(images or [draw_photograph()])
     random = np.random.default_rng(0)
     choose_box = partial(crop.host_box, rng=random)
     done, start = 0, time.thread_time()
@@ -90,8 +95,8 @@ def decoded_by_a_core(crop: Crop, images: Sequence[bytes], seconds: float = 1.0)
     return done / (time.thread_time() - start)
 
 
-def photograph() -> bytes:
-    """A JPEG of 500x375 and about 110 kB, with details of all sizes."""
+def draw_photograph() -> bytes:
+    """Draws a JPEG of 500x375 and about 110 kB, with details of all sizes."""
     random = np.random.default_rng(0)
     image = np.zeros((375, 500, 3))
     for side in (4, 16, 64, 250):

@@ -1,45 +1,49 @@
-"""Does a training fit into the memory of a device, and if not, in which parts would it?"""
+"""Whether a training fits into the memory of a device, and with which micro batch it would."""
 
 from math import prod
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.loading.streaming import BATCHES_AHEAD
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Experiment
 from cnn_archs.optim.recipe import check_batch
 from cnn_archs.planning import xla_memory
-from cnn_archs.planning.input_rate import Intake
-from cnn_archs.planning.xla_memory import Program
+from cnn_archs.planning.input_rate import InputVolume
+from cnn_archs.planning.xla_memory import StepBytes
 from cnn_archs.training.placement import Placed
 from cnn_archs.training.seeds import SeedAxis
 
 BETWEEN_STEPS = ("parameters", "optimizer", "statistics", "dataset")
 
 
-class Memory:
-    """Bytes of one device, by what they are for. axis: the form in which seeds are trained."""
+class DeviceMemory:
+    """Counts the bytes of one device by purpose. axis: how the seeds are trained."""
 
-    def __init__(self, experiment: Experiment, on: Placed, taken: Intake, axis: SeedAxis):
+    def __init__(self, experiment: Experiment, on: Placed, taken: InputVolume, axis: SeedAxis):
         self.experiment, self.on, self.net, self.taken = experiment, on, on.net, taken
         recipe = experiment.recipe
         self.rules = recipe.rules(float(recipe.steps_per_epoch(taken.images)))
         self.batch, self.shared_by = recipe.batch_size, on.mesh.shape["data"]
         self.seeds = len(experiment.seeds)
         self.at_a_time = self.seeds if axis.vmapped else 1
-        self.programs: dict[int, Program] = {}
+        self.programs: dict[int, StepBytes] = {}
 
-    def program(self, at_once: int) -> Program:
-        """That of a step whose gradients are computed `at_once` images at a time."""
+    def program(self, at_once: int) -> StepBytes:
+        """Analyses the step whose gradients are computed `at_once` images at a time."""
         if at_once not in self.programs:
-            made = xla_memory.training(self.experiment, self.on, self.rules, at_once)
+            made = xla_memory.training_bytes(self.experiment, self.on, self.rules, at_once)
             self.programs[at_once] = made
         return self.programs[at_once]
 
     def training(self, at_once: int) -> dict[str, int]:
-        """During a step. All seeds' states are there, whether they are stepped together or not."""
+        """Counts the bytes held during a training step.
+
+        The states of all seeds count, whether the seeds are trained together or in turn.
+        """
         of, seeds, parts = self.program(at_once), self.seeds, self.batch // at_once
-        # In parts, there are the sums of gradients besides, and the whole batch as the network
-        # sees it: 7 and 9 % more than XLA finds for the whole loop over four parts of VGG-A and
-        # AlexNet. The loop itself is not compiled, since on a CPU it is unrolled.
+        # A step in parts also holds the sums of gradients and the whole preprocessed batch. For
+        # VGG-A and AlexNet in four parts this is 7 and 9 % more than XLA finds for the whole loop,
+        # which is not compiled here because XLA unrolls it on a CPU.
         gradients = of.gradients + (of.params if parts > 1 else 0)
         seen = 4 * prod(self.net.image_shape) * self.batch // self.shared_by if parts > 1 else 0
         return {
@@ -53,26 +57,28 @@ class Memory:
         }
 
     def evaluation(self, size: int) -> dict[str, int]:
-        """While `size` images are evaluated."""
+        """Counts the bytes held while `size` images are evaluated."""
         step = self.training(max(self.programs))
-        activations = xla_memory.evaluating(self.experiment, self.on, self.rules, size)
+        activations = xla_memory.evaluation_bytes(self.experiment, self.on, self.rules, size)
         return {name: step[name] for name in BETWEEN_STEPS} | {
             "activations": self.at_a_time * activations,
             "batch": self.delivered(size),
         }
 
     def delivered(self, images: int) -> int:
-        """Of a batch's images and labels: gathered on the device, or sent there ahead of need."""
-        each = prod(xla_memory.delivered(self.experiment)) + 4
+        """Counts the bytes of a batch, and of the batches that are sent ahead if images are
+        streamed.
+        """
+        each = prod(xla_memory.delivered_shape(self.experiment)) + 4
         batches = 1 if self.taken.resident else BATCHES_AHEAD + 1
-        return batches * each * -(-images // self.shared_by)
+        return batches * each * ceil_div(images, self.shared_by)
 
     def fitting_part(self, usable: int, now: int) -> int | None:
-        """The most images at once, of less than `now`, with which a step takes no more than
-        `usable` bytes.
+        """Returns the most images at once, fewer than `now`, that keep a step within `usable`
+        bytes.
 
-        What a step holds is as good as linear in the images at once: from the whole and from the
-        smallest part it is guessed which will do, and the first that does is it.
+        The bytes grow nearly linearly with the images at once. A line through the whole batch and
+        the smallest part predicts which sizes fit; the largest of these that does fit is returned.
         """
         sizes = [m for m in range(now - 1, 0, -1) if self.divides(m)]
         if not sizes:
@@ -83,7 +89,7 @@ class Memory:
         return next((m for m in likely if sum(self.training(m).values()) <= usable), None)
 
     def divides(self, at_once: int) -> bool:
-        """Can the batch be computed so many images at a time?"""
+        """Whether the batch can be computed in parts of this size."""
         try:
             check_batch(self.batch, at_once, bn_group=self.experiment.model.bn_group)
         except ConfigError:

@@ -1,4 +1,4 @@
-"""What a training would cost, before it runs: steps, bytes, memory, seconds, and what limits it."""
+"""What a training would cost before it runs: steps, bytes, memory, seconds, and its bottleneck."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,39 +6,42 @@ from typing import Any
 
 import jax
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.experiment import Experiment
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.optim.recipe import Recipe
 from cnn_archs.planning import input_rate, throughput, xla_memory
-from cnn_archs.planning.devices import Kind
-from cnn_archs.planning.input_rate import Intake
-from cnn_archs.planning.memory import Memory
-from cnn_archs.planning.throughput import Bounds, Estimate, Measured
+from cnn_archs.planning.devices import DeviceSpec
+from cnn_archs.planning.input_rate import InputVolume
+from cnn_archs.planning.memory import DeviceMemory
+from cnn_archs.planning.throughput import MeasuredRun, SpeedEstimate, StepBounds
 from cnn_archs.training.placement import placed
 from cnn_archs.training.seeds import fastest
 
 
-def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) -> dict[str, Any]:
-    """The plan of `experiment` for as many devices of `kind` as jax sees here.
+def make_plan(
+    experiment: Experiment, kind: DeviceSpec, cores: int, files: Iterable[Path]
+) -> dict[str, Any]:
+    """Plans `experiment` for as many devices of `kind` as jax has here.
 
-    cores: of each host, that decode. files: results; those count that such devices gave. The plan:
-    name, dataset, kind, devices; network, training, reading (bytes); memory (bytes of one device;
-    its `parts` are those in training); time (seconds of a step; `expected`: by each of its sources,
-    the best first); input (images a second; None where they are on the devices); measured (results
-    of the same network, input and batch). ConfigError where things do not fit together, DataError
-    for data that is neither there nor known.
+    cores: per host, for decoding. files: results; those made on such devices are used. Keys of the
+    plan: name, dataset, kind, devices; network, training; reading, in bytes; memory, in bytes of
+    one device, where `parts` are those during training; time, in seconds per step, where `expected`
+    has one estimate per source, the best first; input, in images per second, None where all images
+    are on the devices; measured, the results of the same network, input and batch. ConfigError
+    where settings do not fit together, DataError for data that is neither there nor known.
     """
     recipe, on = experiment.recipe, placed(experiment)
     net, mesh = on.net, on.mesh
-    taken = input_rate.intake(experiment)
+    taken = input_rate.input_volume(experiment)
     axis = fastest(in_memory=taken.resident, devices=mesh.size, platform=kind.name)
-    held = Memory(experiment, on, taken, axis)
+    held = DeviceMemory(experiment, on, taken, axis)
     size = totals(summarize(net.model, net.image_shape))
     trained = totals(summarize(net.model, net.image_shape, train=True))
-    lasts = length(recipe, taken.images, len(experiment.seeds)) | {
+    lasts = training_length(recipe, taken.images, len(experiment.seeds)) | {
         "batch_a_device": held.batch // held.shared_by
     }
-    # An addition and a multiplication in each pass: forward, for the gradients of maps and of
+    # Each pass makes an addition and a multiplication: forward, the gradients of maps and of
     # weights, and with `remat` forward again.
     passes = 8 if net.model.remat else 6
     found = {
@@ -53,16 +56,16 @@ def plan(experiment: Experiment, kind: Kind, cores: int, files: Iterable[Path]) 
             "flops_a_step": passes * trained["macs"] * recipe.batch_size,
         },
         "training": {"images": taken.images, "counted": taken.counted, **lasts},
-        "reading": reading(taken, lasts),
-        "memory": fit(held, kind, recipe.at_once),
+        "reading": bytes_to_read(taken, lasts),
+        "memory": memory_fit(held, kind, recipe.at_once),
     }
-    known = throughput.measured(files, experiment.config, size["macs"], kind)
-    decoding = None if taken.resident else decoded(held, kind, cores)
-    return found | paced(found, held, kind, known, decoding)
+    known = throughput.measured_runs(files, experiment.config, size["macs"], kind)
+    decoding = None if taken.resident else decoding_rate(held, kind, cores)
+    return found | time_and_input(found, held, kind, known, decoding)
 
 
-def length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
-    """Batches, steps and epochs of a training on so many images, and seeds."""
+def training_length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
+    """Returns batch size, steps, epochs and seeds of a training on so many images."""
     steps = recipe.total_steps(images)
     return {
         "batch_size": recipe.batch_size,
@@ -73,8 +76,8 @@ def length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
     }
 
 
-def reading(taken: Intake, lasts: dict[str, Any]) -> dict[str, Any]:
-    """Bytes from the disk and to the devices."""
+def bytes_to_read(taken: InputVolume, lasts: dict[str, Any]) -> dict[str, Any]:
+    """Returns the bytes that are read from disk and sent to the devices."""
     once = taken.images * taken.stored
     passes = 1 if taken.resident else lasts["epochs"] * lasts["seeds"]
     return {
@@ -87,10 +90,11 @@ def reading(taken: Intake, lasts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
-    """Bytes of one device against those that it has, and what would fit if this does not.
+def memory_fit(held: DeviceMemory, kind: DeviceSpec, at_once: int) -> dict[str, Any]:
+    """Compares the bytes that one device needs with those that it has.
 
-    micro_batch: the largest that would, or None. evaluation: with eval_batch_size images.
+    micro_batch: the largest that would fit if this does not, or None. evaluation: with
+    eval_batch_size images.
     """
     training, evaluation = held.training(at_once), held.evaluation(held.experiment.eval_batch_size)
     need = {"training": sum(training.values()), "evaluation": sum(evaluation.values())}
@@ -104,16 +108,18 @@ def fit(held: Memory, kind: Kind, at_once: int) -> dict[str, Any]:
         "fits": all(fits.values()),
         "training_fits": fits["training"],
         "micro_batch": None if fits["training"] else held.fitting_part(usable, at_once),
-        "analysed_by": analyst(held, kind, in_parts=at_once < held.batch or not fits["training"]),
+        "analysed_by": analysis_source(
+            held, kind, in_parts=at_once < held.batch or not fits["training"]
+        ),
     }
 
 
-def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
-    """Who says so, and what is to be known of it."""
+def analysis_source(held: DeviceMemory, kind: DeviceSpec, *, in_parts: bool) -> str:
+    """Formats how the memory was found, and the limits of that analysis."""
     said = f"XLA's analysis for {jax.default_backend()}, jax {jax.__version__}"
     if kind.name != jax.default_backend():
         said += f"; temporaries on {kind.name} are others"
-    if xla_memory.widened(held.net.model)[1] > 1:
+    if xla_memory.as_float32(held.net.model)[1] > 1:
         said += "; of bfloat16, half of what float32 takes"
     if held.net.model.remat and not held.net.model.scan_blocks:
         said += "; without what remat saves, which XLA undoes on a CPU"
@@ -122,11 +128,11 @@ def analyst(held: Memory, kind: Kind, *, in_parts: bool) -> str:
     return said
 
 
-def decoded(held: Memory, kind: Kind, cores: int) -> dict[str, Any]:
-    """How many images a second all hosts decode, by what one core of this one does now."""
-    each = input_rate.decoded_by_a_core(held.net.inputs.crop, held.taken.sample)
+def decoding_rate(held: DeviceMemory, kind: DeviceSpec, cores: int) -> dict[str, Any]:
+    """Estimates the images per second that all hosts decode, from the speed of one core here."""
+    each = input_rate.decoding_rate_of_a_core(held.net.inputs.crop, held.taken.sample)
     threads = held.experiment.dataset.threads or cores
-    hosts = -(-held.on.mesh.size // kind.host)
+    hosts = ceil_div(held.on.mesh.size, kind.host)
     return {
         "images_per_second_a_core": each,
         "decoded": "its own images" if held.taken.sample else "a drawing of 500x375",
@@ -136,31 +142,31 @@ def decoded(held: Memory, kind: Kind, cores: int) -> dict[str, Any]:
     }
 
 
-def paced(
+def time_and_input(
     found: dict[str, Any],
-    held: Memory,
-    kind: Kind,
-    known: Sequence[Measured],
+    held: DeviceMemory,
+    kind: DeviceSpec,
+    known: Sequence[MeasuredRun],
     decoding: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """{time, input, measured} of a plan, whose other parts are `found`."""
+    """Returns {time, input, measured} of a plan whose other keys are in `found`."""
     experiment, batch = held.experiment, held.batch
     parts = batch // experiment.recipe.at_once
     of_step = held.program(batch // parts)
-    arithmetic, memory = throughput.roofline(
+    arithmetic, memory = throughput.roofline_seconds(
         kind,
         found["network"]["flops_a_step"] / held.shared_by,
         parts * (of_step.traffic or 0),
         held.net.model.dtype,
         experiment.matmul_precision,
     )
-    share = batch / held.shared_by  # images of a device
-    roof = Estimate("roofline", share / max(arithmetic, memory), "peaks of the kind")
-    reduced = throughput.all_reduce(kind, of_step.params, held.shared_by)
+    share = batch / held.shared_by  # images per device
+    roof = SpeedEstimate("roofline", share / max(arithmetic, memory), "peaks of the kind")
+    reduced = throughput.all_reduce_seconds(kind, of_step.params, held.shared_by)
     read = batch / decoding["images_per_second"] if decoding else 0.0
     expected = [
-        row(e, Bounds(share / e.images_per_second, reduced, read), found["training"])
-        for e in throughput.estimates(known, found["network"]["macs"], kind, roof)
+        time_row(e, StepBounds(share / e.images_per_second, reduced, read), found["training"])
+        for e in throughput.speed_estimates(known, found["network"]["macs"], kind, roof)
     ]
     wanted = batch / expected[0]["step"][0]
     return {
@@ -170,7 +176,7 @@ def paced(
             "memory": memory,
             "all_reduce": reduced,
             "gradients": of_step.params,
-            "all_reduce_is": throughput.all_reduce_in_words(kind, held.shared_by),
+            "all_reduce_is": throughput.all_reduce_formula(kind, held.shared_by),
             "all_reduce_bytes": 2 * (held.shared_by - 1) * of_step.params // held.shared_by,
             "input": read,
         },
@@ -180,9 +186,10 @@ def paced(
     }
 
 
-def row(estimate: Estimate, bounds: Bounds, lasts: dict[str, Any]) -> dict[str, Any]:
-    """An estimate with its [least, most] seconds: of a step, and of all steps of all seeds without
-    and with the limit that the input is."""
+def time_row(estimate: SpeedEstimate, bounds: StepBounds, lasts: dict[str, Any]) -> dict[str, Any]:
+    """Formats an estimate with its [least, most] seconds: per step, and of all steps of all seeds,
+    without and with the limit that the input sets.
+    """
     steps = lasts["steps"] * lasts["seeds"]
     return {
         **estimate._asdict(),

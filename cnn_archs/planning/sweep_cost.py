@@ -1,4 +1,4 @@
-"""What cells would cost: sizes of their networks, and seconds by what such networks took before."""
+"""What the cells of a sweep would cost, by their networks' sizes and the speed of earlier runs."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,18 @@ from cnn_archs.runtime.console import format_duration
 from cnn_archs.runtime.files import read_errors
 
 
-class Speed(NamedTuple):
-    """Of a training that was: multiply-adds of the network, and images a second."""
+class MeasuredSpeed(NamedTuple):
+    """The multiply-adds of a trained network, and its images per second."""
 
     macs: int
     images_per_second: float
 
 
-class Cost(NamedTuple):
-    """steps: None where the number of images is not known; seconds: None where no speed is."""
+class TrainingCost(NamedTuple):
+    """The cost of training one network.
+
+    steps: None where the number of images is not known. seconds: None where no speed is known.
+    """
 
     params: int
     macs: int
@@ -29,45 +32,45 @@ class Cost(NamedTuple):
     seconds: float | None
 
 
-def speeds(files: Iterable[Path], device: str) -> list[Speed]:
-    """Those of the result files that were made on `device`, as a result says it."""
+def measured_speeds(files: Iterable[Path], device: str) -> list[MeasuredSpeed]:
+    """Reads the speeds of the result files that were made on `device`, in a result's words."""
     found = []
     for path in files:
         result = read_result(path)
         with read_errors(path):
             if result.get("device") == device and result.get("macs"):
-                found.append(Speed(result["macs"], result["images_per_second"]))
+                found.append(MeasuredSpeed(result["macs"], result["images_per_second"]))
     return found
 
 
-def cost(
+def training_cost(
     model: Network,
     image_shape: tuple[int, int, int],
     steps: int | None,
     batch_size: int,
-    known: Sequence[Speed],
-) -> Cost:
-    """Of training `model` for so many steps, at the rate of multiply-adds of what is `known`."""
+    known: Sequence[MeasuredSpeed],
+) -> TrainingCost:
+    """Estimates the cost of training `model` for so many steps from the `known` speeds."""
     size = totals(summarize(model, image_shape))
     if steps is None or not known:
-        return Cost(size["params"], size["macs"], steps, None)
-    seconds = steps * batch_size * size["macs"] / rate(size["macs"], known)
-    return Cost(size["params"], size["macs"], steps, seconds)
+        return TrainingCost(size["params"], size["macs"], steps, None)
+    seconds = steps * batch_size * size["macs"] / expected_mac_rate(size["macs"], known)
+    return TrainingCost(size["params"], size["macs"], steps, seconds)
 
 
-def rate(macs: int, known: Sequence[Speed]) -> float:
-    """Multiply-adds a second, of one image, for a network of so many.
+def expected_mac_rate(macs: int, known: Sequence[MeasuredSpeed]) -> float:
+    """Estimates the multiply-adds per second of a network with `macs` multiply-adds per image.
 
-    A mean of the known ones, which counts them by the inverse square of how far they are in size:
-    small networks are slower than their multiply-adds say.
+    The estimate is the mean of the known rates, weighted by the inverse square of the distance in
+    size, since small networks are slower than their multiply-adds suggest.
     """
     near = [1 / (0.1 + abs(math.log(s.macs / macs))) ** 2 for s in known]
     logs = [math.log(s.images_per_second * s.macs) for s in known]
     return math.exp(sum(w * x for w, x in zip(near, logs, strict=True)) / sum(near))
 
 
-def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
-    """For a person. rows: (cell, seeds, cost of one, state)."""
+def cost_table(rows: Sequence[tuple[str, int, TrainingCost, str]], device: str) -> str:
+    """Formats the cells for the terminal. rows: (cell, seeds, cost per seed, state)."""
     heads = ("cell", "seeds", "parameters", "multiply-adds", "steps", "about", "state")
     lines = []
     for name, seeds, one, state in rows:
@@ -81,8 +84,8 @@ def table(rows: Sequence[tuple[str, int, Cost, str]], device: str) -> str:
     return f"{Table(heads, lines).text()}\n\n{about}, by what networks near them in size took there"
 
 
-def document(rows: Sequence[tuple[str, int, Cost, str]]) -> list[dict[str, Any]]:
-    """For --format=json."""
+def cost_document(rows: Sequence[tuple[str, int, TrainingCost, str]]) -> list[dict[str, Any]]:
+    """Returns the document that `sweep --dry_run --format=json` prints."""
     return [
         {"cell": name, "seeds": seeds, **one._asdict(), "state": state}
         for name, seeds, one, state in rows

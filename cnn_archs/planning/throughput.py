@@ -1,16 +1,16 @@
-"""How long a step takes on N devices: by what was measured on one, and a model of the rest.
+"""How long a step takes on D devices, from measurements on one device and a model of the rest.
 
 A batch of B images on D devices, which hold G bytes of gradients each:
 
-    devices     B / D images at the speed of one device, which is taken not to depend on B / D
-    all-reduce  a ring: 2 (D - 1) / D G / link; where there are M fabrics of F devices, first in
-                each, then between them: 2 (F - 1) / F G / link + 2 (M - 1) / M G / F / network
+    devices     B / D images at the speed of one device, assumed not to depend on B / D
+    all-reduce  a ring: 2 (D - 1) / D G / link; with M fabrics of F devices, first within each,
+                then between them: 2 (F - 1) / F G / link + 2 (M - 1) / M G / F / network
     input       B images at the speed of all hosts' cores, which read ahead
 
-A step takes the longer of devices and all-reduce where all of the latter is hidden behind gradients
-still to come, their sum where none is; and in no case less than the input. Devices along "model"
-are taken to save no time, and what they send each other, like the start of each message, to take
-none; evaluations and checkpoints come on top.
+A step takes the longer of devices and all-reduce if the all-reduce is hidden behind gradients that
+are still computed, and their sum if none of it is; it never takes less than the input. Devices
+along "model" are assumed to save no time. Their messages, and the latency of every message, are
+assumed to take none. Evaluations and checkpoints are not included.
 """
 
 import json
@@ -20,18 +20,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import models
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.loading.threads import cores
-from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK, Kind, is_of
-from cnn_archs.planning.sweep_cost import Speed, rate
+from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK, DeviceSpec, is_called
+from cnn_archs.planning.sweep_cost import MeasuredSpeed, expected_mac_rate
 from cnn_archs.report import provenance
 from cnn_archs.run_dir import read_result
 from cnn_archs.runtime.files import read_errors
 
-INPUT = ("crop", "color", "augment", "standardize")  # sections that cost time on the devices
+INPUT_SECTIONS = (
+    "crop",
+    "color",
+    "augment",
+    "standardize",
+)  # sections of a config that cost time on the devices
 
 
-class Measured(NamedTuple):
-    """A training that was, on so many devices of the kind that is asked for. seconds: of a seed."""
+class MeasuredRun(NamedTuple):
+    """A result that was made on devices of the planned kind.
+
+    macs: multiply-adds per image. seconds: per seed. alike: its network, batch and precision are
+    those that are planned.
+    """
 
     file: str
     devices: int
@@ -43,17 +53,18 @@ class Measured(NamedTuple):
     alike: bool  # its network, batch and precision are those that are planned
 
 
-class Estimate(NamedTuple):
-    """Images a second on one device, and where that comes from: measured, near or roofline."""
+class SpeedEstimate(NamedTuple):
+    """Images per second on one device. source: `measured`, `near` or `roofline`; by: its origin in
+    words.
+    """
 
     source: str
     images_per_second: float
     by: str
 
 
-class Bounds(NamedTuple):
-    """Seconds of a step: on the devices, of the all-reduce, and of the input, 0 where images are
-    on the devices."""
+class StepBounds(NamedTuple):
+    """Seconds of a step by part; input is 0 where all images are on the devices."""
 
     devices: float
     all_reduce: float
@@ -61,52 +72,54 @@ class Bounds(NamedTuple):
 
     @property
     def step(self) -> tuple[float, float]:
-        """With all of the all-reduce hidden, and with none of it; whatever the input takes."""
+        """The seconds with the all-reduce fully hidden and not hidden at all, without the input."""
         return max(self.devices, self.all_reduce), self.devices + self.all_reduce
 
     @property
     def with_input(self) -> tuple[float, float]:
-        """The same, with the input as it is."""
+        """The same two bounds, at least as long as the input takes."""
         least, most = self.step
         return max(least, self.input), max(most, self.input)
 
     @property
     def limit(self) -> str:
-        """The longest of them."""
+        """The name of the longest part."""
         return max(self._fields, key=lambda name: getattr(self, name))
 
 
-def measured(
-    files: Iterable[Path], config: dict[str, Any], macs: int, kind: Kind
-) -> list[Measured]:
-    """Those of the result files that were made on devices of this kind; on a CPU, with as many
-    cores as are here. config: as in a result."""
+def measured_runs(
+    files: Iterable[Path], config: dict[str, Any], macs: int, kind: DeviceSpec
+) -> list[MeasuredRun]:
+    """Selects the result files that were made on devices of this kind.
+
+    A CPU must have as many cores as this machine. config: of the planned training, as in a result.
+    """
     found = []
     for path in files:
         result = read_result(path)
         with read_errors(path):
             device = re.fullmatch(r"(\d+) x (.*)", result.get("device") or "")
-            if not device or not result.get("macs") or not is_of(device[2], kind):
+            if not device or not result.get("macs") or not is_called(device[2], kind):
                 continue
-            used = {part.get("cpus") for part in provenance.parts(result["made"])}
+            used = {part.get("cpus") for part in provenance.made_of_parts(result["made"])}
             if kind.name == "cpu" and used != {cores()}:
-                continue  # of another machine
-            alike = result["macs"] == macs and is_alike(result, config)
+                continue  # another CPU
+            alike = result["macs"] == macs and is_same_work(result, config)
             seconds = result["seconds"] / len(result["seeds"])
             of = (result["macs"], result["images_per_second"], seconds, result["steps"])
-            found.append(Measured(shown(path), int(device[1]), *of, result["name"], alike))
+            found.append(MeasuredRun(shown(path), int(device[1]), *of, result["name"], alike))
     return found
 
 
 def shown(path: Path) -> str:
-    """The end of a path: folder and file."""
+    """Returns the end of a path: folder and file."""
     return "/".join(path.parts[-3:])
 
 
-def is_alike(result: dict[str, Any], asked: dict[str, Any]) -> bool:
-    """Was the result made with the network, input, batch and precision of the config `asked`?
+def is_same_work(result: dict[str, Any], asked: dict[str, Any]) -> bool:
+    """Whether a result has the network, input, batch and precision of the config `asked`.
 
-    Fields that networks did not have then have their defaults, sections the only choice there was.
+    A key that is newer than the result has its default.
     """
     made = result["made"].get("config")
     if not made or made["model"]["name"] != asked["model"]["name"]:
@@ -114,47 +127,51 @@ def is_alike(result: dict[str, Any], asked: dict[str, Any]) -> bool:
     fields = {**models.fields(made["model"]["name"]), **made["model"]}
     return (
         json.loads(json.dumps(fields)) == asked["model"]
-        and all(made.get(section, asked[section]) == asked[section] for section in INPUT)
+        and all(made.get(section, asked[section]) == asked[section] for section in INPUT_SECTIONS)
         and made["data"]["batch_size"] == asked["data"]["batch_size"]
         and result["matmul_precision"] == asked["matmul_precision"]
     )
 
 
-def estimates(known: Sequence[Measured], macs: int, kind: Kind, roof: Estimate) -> list[Estimate]:
-    """What is known of the speed of one device, the best first; `roof` is the last.
+def speed_estimates(
+    known: Sequence[MeasuredRun], macs: int, kind: DeviceSpec, roof: SpeedEstimate
+) -> list[SpeedEstimate]:
+    """Lists the estimates of one device's speed, the best first and `roof` last.
 
-    A result's speed includes the compilation: of several alike that of the most steps is taken.
+    The speed of a result includes compilation, so of several alike the one with most steps is used.
     """
     alone = [k for k in known if k.devices == 1]
     longest = sorted((k for k in alone if k.alike), key=lambda k: -k.steps)[:1]
-    found = [Estimate("measured", k.images_per_second, k.file) for k in longest]
-    others = [Speed(k.macs, k.images_per_second) for k in alone if not k.alike]
+    found = [SpeedEstimate("measured", k.images_per_second, k.file) for k in longest]
+    others = [MeasuredSpeed(k.macs, k.images_per_second) for k in alone if not k.alike]
     if others:
         by = f"{len(others)} other results on one {kind.name}, nearest in size first"
-        found.append(Estimate("near", rate(macs, others) / macs, by))
+        found.append(SpeedEstimate("near", expected_mac_rate(macs, others) / macs, by))
     return [*found, roof]
 
 
-def roofline(
-    kind: Kind, flops: float, traffic: int | None, dtype: str, matmul_precision: str
+def roofline_seconds(
+    kind: DeviceSpec, flops: float, traffic: int | None, dtype: str, matmul_precision: str
 ) -> tuple[float, float]:
-    """(seconds of arithmetic, of memory traffic) of one device; the latter is 0 if not known."""
+    """Returns the seconds of arithmetic and of memory traffic of one device; traffic is 0 if
+    unknown.
+    """
     arithmetic = flops / (kind.peak(dtype, matmul_precision) * OF_PEAK)
     return arithmetic, (traffic or 0) / (kind.bandwidth * OF_BANDWIDTH)
 
 
-def all_reduce(kind: Kind, size: float, devices: int) -> float:
-    """Seconds to sum `size` bytes of gradients over so many devices."""
+def all_reduce_seconds(kind: DeviceSpec, size: float, devices: int) -> float:
+    """Returns the seconds to sum `size` bytes of gradients over so many devices."""
     inside = min(devices, kind.fabric)
-    fabrics = -(-devices // kind.fabric)
+    fabrics = ceil_div(devices, kind.fabric)
     links = 2 * (inside - 1) / inside * size / kind.link
     return links + 2 * (fabrics - 1) / fabrics * size / inside / kind.network
 
 
-def all_reduce_in_words(kind: Kind, devices: int) -> str:
-    """The same, for G = the gradients."""
+def all_reduce_formula(kind: DeviceSpec, devices: int) -> str:
+    """Formats the formula of `all_reduce_seconds`, with G for the bytes of the gradients."""
     inside = min(devices, kind.fabric)
-    fabrics = -(-devices // kind.fabric)
+    fabrics = ceil_div(devices, kind.fabric)
     words = f"2 ({inside} - 1) / {inside} G / {kind.link / 1e9:g} GB/s"
     if fabrics > 1:
         network = f"G / {inside} / {kind.network / 1e9:g} GB/s"

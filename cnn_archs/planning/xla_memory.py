@@ -1,11 +1,11 @@
-"""What a step of a config holds in memory, by XLA's own analysis of the compiled program.
+"""The memory that a training step takes, by XLA's analysis of the compiled program.
 
-The program is the one that trains, split over as many simulated CPUs as there are to be devices;
-shapes are its arguments, and it is never run. So what changes it is counted: a mesh, another
-optimizer. Three things XLA does on a CPU as on no accelerator. It widens bfloat16 to float32: such
-a network is compiled in float32, and what depends on it is halved. It undoes rematerialisation,
-but in loops (`scan_blocks`). And convolutions have other buffers, and maps another layout, which no
-compilation here can tell.
+The program is the one that trains, split over as many simulated CPU devices as are planned. It is
+compiled with abstract arguments and never run, so that a mesh or another optimizer is counted as it
+is. XLA treats three things on a CPU otherwise than on an accelerator. It widens bfloat16 to
+float32: such a network is compiled in float32, and the bytes that depend on it are halved. It
+undoes rematerialization outside of loops (`scan_blocks`). And convolutions have other buffers and
+layouts, which no compilation here can show.
 """
 
 import math
@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from cnn_archs import models
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
@@ -26,16 +27,16 @@ from cnn_archs.runtime.compiler_options import fast_compile_options, supported_o
 from cnn_archs.training import steps
 from cnn_archs.training.placement import Placed
 
-# Quick to compile; the buffers are those of the default options, or a few bytes from them.
+# Options that compile quickly; the buffers differ from the default options' by a few bytes at most.
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 
 
-class Program(NamedTuple):
-    """Bytes that one device holds in a step, and those that it moves from and to its memory.
+class StepBytes(NamedTuple):
+    """Bytes that one device holds during a step, and bytes that it moves from and to its memory.
 
-    params; optimizer: its state; rest: batch statistics, averages, counts. gradients: one for each
-    parameter. activations: all else that XLA puts aside. traffic: None where the program has a
-    loop, whose body XLA counts once.
+    optimizer: the optimizer's state. rest: batch statistics, averages, counts. gradients: one per
+    parameter. activations: all other temporaries. traffic: None where the program has a loop, whose
+    body XLA counts only once.
     """
 
     params: int
@@ -46,27 +47,33 @@ class Program(NamedTuple):
     traffic: int | None
 
 
-def simulate(devices: int) -> None:
-    """So many CPUs, and no accelerator, for a process that has not used jax yet."""
+def simulate_devices(devices: int) -> None:
+    """Makes jax use this many CPU devices and no accelerator.
+
+    ConfigError where this process has already begun with another number.
+    """
     jax.config.update("jax_platforms", "cpu")
-    with suppress(RuntimeError):  # where it has, they must be as many by chance
+    with suppress(RuntimeError):  # raised if jax has begun; the number may be right
         jax.config.update("jax_num_cpu_devices", devices)
     if jax.device_count() != devices:
         raise ConfigError(f"--devices={devices}: this process has {jax.device_count()} already")
 
 
-def training(experiment: Experiment, on: Placed, made: Rules, batch: int) -> Program:
-    """Of a step with `batch` images at once, over all of the mesh. made: the experiment's rules."""
+def training_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) -> StepBytes:
+    """Analyses a training step of `batch` images at once over the whole mesh.
+
+    made: the experiment's rules.
+    """
     net = on.net
-    model, halves = widened(net.model)
+    model, halves = as_float32(net.model)
     on = on._replace(net=net._replace(model=model))
-    jitted, arguments = step_of(experiment, on, made, batch)
-    program = compiled(experiment.name, jitted, *arguments)
-    by_one = held_by_one(arguments[0], program.input_shardings[0][0])
+    jitted, arguments = jitted_step(experiment, on, made, batch)
+    program = compile_quickly(experiment.name, jitted, *arguments)
+    by_one = bytes_of_one_device(arguments[0], program.input_shardings[0][0])
     temporary = program.memory_analysis().temp_size_in_bytes
     gradients = min(by_one.params, temporary)
     looped = net.model.scan_blocks
-    return Program(
+    return StepBytes(
         params=by_one.params,
         optimizer=by_one.opt_state,
         rest=by_one.batch_stats + by_one.average,
@@ -76,77 +83,83 @@ def training(experiment: Experiment, on: Placed, made: Rules, batch: int) -> Pro
     )
 
 
-def step_of(
+def jitted_step(
     experiment: Experiment, on: Placed, made: Rules, batch: int
 ) -> tuple[Any, tuple[Any, ...]]:
-    """(jitted training step of `batch` images at once, its abstract arguments)."""
+    """Returns the jitted training step of `batch` images at once, and its abstract arguments."""
     net, mesh, layers = on
     step = steps.train_step_of(
         net.model,
         made.loss,
         made.optimizer,
         made.average,
-        net.inputs.make_preprocess(ones(experiment)),
+        net.inputs.make_preprocess(placeholder_statistics(experiment)),
         auxiliary=experiment.recipe.auxiliary,
         micro_batch=0,
         mesh=mesh,
     )
-    arguments = steps.abstract_arguments(partial(begun, net, made), delivered(experiment), batch)
+    arguments = steps.abstract_arguments(
+        partial(initial_state, net, made), delivered_shape(experiment), batch
+    )
     held = meshes.shardings(arguments[0], mesh, layers)
     return steps.compile_train(step, mesh, held=held, resident=False), arguments
 
 
-def evaluating(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
-    """Bytes that one device puts aside while `batch` images are evaluated, or a few more."""
+def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
+    """Counts the temporary bytes of one device while `batch` images, rounded up to the mesh, are
+    evaluated.
+    """
     net, mesh, layers = on
-    batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
-    model, halves = widened(net.model)
-    step = make_eval_step(model, made.loss, net.inputs.make_preprocess(ones(experiment)))
+    batch = ceil_div(batch, mesh.shape["data"]) * mesh.shape["data"]
+    model, halves = as_float32(net.model)
+    step = make_eval_step(
+        model, made.loss, net.inputs.make_preprocess(placeholder_statistics(experiment))
+    )
     arguments = [
-        jax.ShapeDtypeStruct((batch, *delivered(experiment)), np.uint8),
+        jax.ShapeDtypeStruct((batch, *delivered_shape(experiment)), np.uint8),
         jax.ShapeDtypeStruct((batch,), np.int32),
         jax.ShapeDtypeStruct((batch,), np.bool_),
     ]
     jitted = compile_eval(step, mesh, resident=False)
-    variables = first_state(net, made).variables
+    variables = abstract_state(net, made).variables
     variables = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         variables,
         meshes.shardings(variables, mesh, layers),
     )
-    program = compiled(experiment.name, jitted, variables, *arguments)
+    program = compile_quickly(experiment.name, jitted, variables, *arguments)
     return program.memory_analysis().temp_size_in_bytes // halves
 
 
-def compiled(name: str, jitted: Any, *arguments: Any) -> Any:
-    """For the CPU, quickly; what the network `name` refuses is the config's fault."""
+def compile_quickly(name: str, jitted: Any, *arguments: Any) -> Any:
+    """Compiles for the CPU. ConfigError where the network `name` refuses its input."""
     with config_errors(f"model {name}"):
         lowered = jitted.lower(*arguments)
     return lowered.compile({**(fast_compile_options() or {}), **supported_options(QUICK)})
 
 
-def widened(model: models.Network) -> tuple[models.Network, int]:
-    """The network in float32, and how many times as large its maps are then."""
+def as_float32(model: models.Network) -> tuple[models.Network, int]:
+    """Returns the network in float32, and how many times as large its activations are then."""
     if model.dtype != "bfloat16":
         return model, 1
     return model.clone(dtype="float32"), 2  # type: ignore[call-arg]
 
 
-def begun(net: Classifier, made: Rules, key: jax.Array) -> steps.TrainState:
-    """The state with which a run begins."""
+def initial_state(net: Classifier, made: Rules, key: jax.Array) -> steps.TrainState:
+    """Makes the state with which a run begins."""
     return steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
 
 
-def first_state(net: Classifier, made: Rules) -> steps.TrainState:
-    """Its shapes."""
+def abstract_state(net: Classifier, made: Rules) -> steps.TrainState:
+    """Returns the shapes and dtypes of `initial_state`."""
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(partial(begun, net, made), key)
+    return jax.eval_shape(partial(initial_state, net, made), key)
 
 
-def held_by_one(state: steps.TrainState, shardings: steps.TrainState) -> steps.TrainState:
-    """`state` with bytes in place of its parts: those that one device has of each."""
+def bytes_of_one_device(state: steps.TrainState, shardings: steps.TrainState) -> steps.TrainState:
+    """Returns `state` with, in place of each part, the bytes that one device holds of it."""
 
-    def part(leaf: Any, sharding: Any) -> int:  # None: of what the step does not read
+    def part(leaf: Any, sharding: Any) -> int:  # no sharding: the step does not read it
         shape = sharding.shard_shape(leaf.shape) if sharding else leaf.shape
         return math.prod(shape) * leaf.dtype.itemsize
 
@@ -155,16 +168,16 @@ def held_by_one(state: steps.TrainState, shardings: steps.TrainState) -> steps.T
     return state.replace(**{name: sum(jax.tree.leaves(getattr(sizes, name))) for name in names})
 
 
-def delivered(experiment: Experiment) -> tuple[int, int, int]:
-    """(H, W, C) of the images as the devices get them."""
+def delivered_shape(experiment: Experiment) -> tuple[int, int, int]:
+    """Returns (H, W, C) of the images as the devices get them."""
     if experiment.dataset.in_memory:
         return experiment.dataset.stored_shape
     return (*experiment.inputs.crop.host_size, experiment.image_shape[2])
 
 
-def ones(experiment: Experiment) -> dict[str, np.ndarray]:
-    """In place of the training images' statistics, which would take the images."""
-    (h, w, c), inputs = delivered(experiment), experiment.inputs
+def placeholder_statistics(experiment: Experiment) -> dict[str, np.ndarray]:
+    """Returns ones in place of the training images' statistics, which would need the images."""
+    (h, w, c), inputs = delivered_shape(experiment), experiment.inputs
     mean = (h, w, c) if inputs.mean == "pixel" else (1, 1, c)
     found: dict[str, tuple[int, ...]] = {"mean": mean, "std": (1, 1, c)}
     if inputs.standardize and inputs.standardize.zca_whitening:

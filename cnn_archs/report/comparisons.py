@@ -1,20 +1,21 @@
-"""Two things beside each other: a paper and ours, or two cells of a sweep."""
+"""Compares means: a paper's value with ours, or two cells of a sweep."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from cnn_archs.report.printed_values import Printed
+from cnn_archs.report.printed_values import PrintedValue
 from cnn_archs.report.runs import Collection
 from cnn_archs.report.statistics import Interval, difference_interval
 from cnn_archs.report.table import Table
-from cnn_archs.report.tables import NONE, is_error, label, shown
+from cnn_archs.report.tables import NO_VALUE, format_values, is_error, metric_label
 
 
 class Comparison(NamedTuple):
-    """A statement of a sweep that one cell's mean is above another's.
+    """A sweep's statement that one cell's mean is above another's, and what was found.
 
-    answer: `yes`, `no` or `open`; words: the same at length; numbers: what it is drawn from.
+    answer: `yes`, `no` or `open`. words: the answer as a sentence. numbers: the difference and its
+    interval.
     """
 
     says: str
@@ -23,12 +24,13 @@ class Comparison(NamedTuple):
     numbers: str
 
 
-def comparisons(collection: Collection) -> list[Comparison]:
-    return [compared(collection, stated) for stated in collection.comparisons]
+def compare_cells(collection: Collection) -> list[Comparison]:
+    """Checks every comparison that the sweep states."""
+    return [compare_pair(collection, stated) for stated in collection.comparisons]
 
 
-def compared(collection: Collection, stated: Mapping[str, str]) -> Comparison:
-    """Difference, 95 % interval, and whether the sign is sure."""
+def compare_pair(collection: Collection, stated: Mapping[str, str]) -> Comparison:
+    """Checks one statement by the difference of means and its 95 % interval."""
     names, metric = (stated["higher"], stated["lower"]), stated["metric"]
     cells = [collection.cell(name) for name in names]
     values = [cell.values(metric) if cell else {} for cell in cells]
@@ -37,17 +39,18 @@ def compared(collection: Collection, stated: Mapping[str, str]) -> Comparison:
         return Comparison(stated["says"], "open", f"Not known: there is no {metric} of {none}.", "")
     found = difference_interval(*values)
     unit = " points" if is_error(metric) else ""
-    numbers = f"{label(metric)}, {names[0]} − {names[1]}: {signed(found.difference, metric)}{unit}"
+    difference = format_difference(found.difference, metric)
+    numbers = f"{metric_label(metric)}, {names[0]} − {names[1]}: {difference}{unit}"
     if found.low is None or found.high is None:
-        numbers += f"; no interval, of {counted(found)}"
+        numbers += f"; no interval, of {format_seed_counts(found)}"
     else:
-        low, high = signed(found.low, metric), signed(found.high, metric)
-        numbers += f"; 95 % interval {low} to {high} ({found.kind}, {counted(found)})"
-    return Comparison(stated["says"], *verdict(found), numbers)
+        low, high = format_difference(found.low, metric), format_difference(found.high, metric)
+        numbers += f"; 95 % interval {low} to {high} ({found.kind}, {format_seed_counts(found)})"
+    return Comparison(stated["says"], *conclusion(found), numbers)
 
 
-def verdict(found: Interval) -> tuple[str, str]:
-    """Of a statement that the difference is above 0: (answer, words)."""
+def conclusion(found: Interval) -> tuple[str, str]:
+    """Returns (answer, words) for the statement that the difference is above 0."""
     sign = "as stated" if found.difference > 0 else "the opposite of what is stated"
     if found.difference == 0:
         return "open", "There is no difference."
@@ -59,20 +62,24 @@ def verdict(found: Interval) -> tuple[str, str]:
     return answer, f"{answer.capitalize()}: the sign is {sign}, and it is significant."
 
 
-def counted(found: Interval) -> str:
-    """`5 seeds`, or of each: `4 and 5 seeds`."""
+def format_seed_counts(found: Interval) -> str:
+    """Formats `5 seeds`, or `4 and 5 seeds` where two networks have different numbers."""
     a, b = found.seeds
     return f"{a} seed{'s' * (a != 1)}" if a == b else f"{a} and {b} seeds"
 
 
-def signed(value: float, metric: str) -> str:
-    """A difference, with its sign; of errors in points."""
+def format_difference(value: float, metric: str) -> str:
+    """Formats a signed difference; of errors in percentage points."""
     text = f"{100 * value:+.2f}" if is_error(metric) else f"{value:+.4g}"
     return text.replace("-", "−")
 
 
-def paper_and_ours(claims: Sequence[Printed]) -> Table:
-    """Printed values beside ours; below a cell what of it, below a statement its source."""
+def paper_table(claims: Sequence[PrintedValue]) -> Table:
+    """Tabulates printed values beside ours.
+
+    The second line of a cell is smaller print: the metric below the network, the source below the
+    statement.
+    """
     rows = []
     for claim in claims:
         ours = [c.values(claim.metric) for c in claim.cells]
@@ -84,7 +91,7 @@ def paper_and_ours(claims: Sequence[Printed]) -> Table:
         recipe = f"changed: {', '.join(claim.changed)}" if claim.changed else "unchanged"
         if not all(c.experiment or c.config for c in claim.cells):
             recipe = "not known"
-        what = f"{names}\n{label(claim.metric)}"
+        what = f"{names}\n{metric_label(claim.metric)}"
         rows.append((what, printed, mean, away, recipe, f"{claim.says}\n{claim.source}"))
     heads = ("network", "paper", "ours", "ours − paper", "recipe", "the paper says")
     caption = (
@@ -94,19 +101,21 @@ def paper_and_ours(claims: Sequence[Printed]) -> Table:
     return Table(heads, rows, words=(0, 4, 5), caption=caption)
 
 
-def beside_mean(claim: Printed, ours: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:
-    """(printed, ours, away) of one cell."""
+def beside_mean(claim: PrintedValue, ours: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:
+    """Formats (printed, ours, ours less printed) for one cell."""
     values, value = list(ours[0].values()), claim.value or 0.0
     number = f"{100 * value:.4g}" if is_error(claim.metric) else f"{value:.4g}"
-    away = signed(statistics.fmean(values) - value, claim.metric)
-    return f"{claim.bound} {number}".strip(), shown(values, claim.metric), away
+    away = format_difference(statistics.fmean(values) - value, claim.metric)
+    return f"{claim.bound} {number}".strip(), format_values(values, claim.metric), away
 
 
-def beside_difference(claim: Printed, ours: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:
-    """(printed, ours, away) of one cell less another."""
+def beside_difference(
+    claim: PrintedValue, ours: Sequence[Mapping[int, float]]
+) -> tuple[str, str, str]:
+    """Formats (printed, ours, ours less printed) for the difference of two cells."""
     found = difference_interval(*ours)
-    mean = f"{signed(found.difference, claim.metric)} ({counted(found)})"
+    mean = f"{format_difference(found.difference, claim.metric)} ({format_seed_counts(found)})"
     if claim.value is None:
-        return "above 0", mean, NONE
-    away = signed(found.difference - claim.value, claim.metric)
-    return signed(claim.value, claim.metric), mean, away
+        return "above 0", mean, NO_VALUE
+    away = format_difference(found.difference - claim.value, claim.metric)
+    return format_difference(claim.value, claim.metric), mean, away

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file, everything in it, nothing loaded."""
+"""The page of a report: one HTML file that contains everything and loads nothing."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -15,25 +15,25 @@ from cnn_archs.report import (
     scatter,
     tables,
 )
-from cnn_archs.report.read_runs import collect
+from cnn_archs.report.read_runs import read_collections
 from cnn_archs.report.runs import Collection
 from cnn_archs.report.svg import STYLES, Figure
 from cnn_archs.report.table import Table
 from cnn_archs.runtime.files import write_text
 
-# Styles of lines in a legend, as SVG has them.
+# The line styles as SVG's stroke-dasharray, for the legends.
 DASHES = ["none" if s == "-" else " ".join(str(2 * n) for n in s[1]) for s in STYLES]
 
 
-class Image(NamedTuple):
-    """A picture that a run left. data: of a PNG."""
+class FilterImage(NamedTuple):
+    """A picture of filters. data: a PNG as a data URI; says: its alternative text."""
 
     data: str
     says: str
 
 
-class Section(NamedTuple):
-    """What the page says of a collection, part by part; empty parts are left out."""
+class ReportSection(NamedTuple):
+    """What the page shows of a collection, in order; empty parts are left out."""
 
     collection: Collection
     summary: str
@@ -44,16 +44,18 @@ class Section(NamedTuple):
     reached: Table
     selection: str
     figures: Sequence[Figure]
-    filters: Sequence[Image]
+    filters: Sequence[FilterImage]
     ran: Table
     versions: Sequence[str]
     missing: Table
 
 
-def write(paths: Sequence[Path], output: Path) -> dict[str, Any]:
-    """Writes the page of `paths` -> what it is of, for `report --format=json`."""
-    sections = [section(c) for c in collect(paths)]
-    write_text(output, rendered(sections))
+def write_report(paths: Sequence[Path], output: Path) -> dict[str, Any]:
+    """Writes the page of `paths` to `output` and returns a summary of it for `report
+    --format=json`.
+    """
+    sections = [make_section(c) for c in read_collections(paths)]
+    write_text(output, render_page(sections))
     return {
         "file": str(output),
         "sections": [
@@ -69,37 +71,40 @@ def write(paths: Sequence[Path], output: Path) -> dict[str, Any]:
     }
 
 
-def section(collection: Collection) -> Section:
-    claims = list(printed_values.printed(collection.cells, printed_values.load()))
+def make_section(collection: Collection) -> ReportSection:
+    """Draws all figures and makes all tables of a collection."""
+    claims = list(
+        printed_values.find_printed_values(collection.cells, printed_values.read_claims_file())
+    )
     drawn = (
-        *learning_curves.curves(collection),
-        *(learning_curves.warm_up(collection), scatter.against(collection)),
-        *scatter.costs(collection),
+        *learning_curves.error_figures(collection),
+        *(learning_curves.warm_up_figure(collection), scatter.size_figure(collection)),
+        *scatter.cost_figures(collection),
         *(
-            layer_plots.responses(collection),
-            layer_plots.gradients(collection),
-            layer_plots.robustness(collection),
+            layer_plots.responses_figure(collection),
+            layer_plots.gradients_figure(collection),
+            layer_plots.robustness_figure(collection),
         ),
     )
-    return Section(
+    return ReportSection(
         collection=collection,
-        summary=summary(collection),
-        comparisons=comparisons.comparisons(collection),
-        paper=comparisons.paper_and_ours(claims),
-        results=list(tables.results(collection)),
-        epochs=tables.epochs(collection),
-        reached=tables.reached(collection),
-        selection=tables.selection(collection),
+        summary=summary_sentence(collection),
+        comparisons=comparisons.compare_cells(collection),
+        paper=comparisons.paper_table(claims),
+        results=list(tables.results_tables(collection)),
+        epochs=tables.epochs_table(collection),
+        reached=tables.reached_table(collection),
+        selection=tables.selection_sentence(collection),
         figures=[figure for figure in drawn if figure],
-        filters=list(filters(collection)),
-        ran=tables.ran(collection),
-        versions=tables.versions(collection),
-        missing=tables.missing(collection),
+        filters=list(filter_images(collection)),
+        ran=tables.runs_table(collection),
+        versions=tables.version_sentences(collection),
+        missing=tables.missing_table(collection),
     )
 
 
-def summary(collection: Collection) -> str:
-    """How many networks there are, and how many are missing."""
+def summary_sentence(collection: Collection) -> str:
+    """Formats how many cells and networks there are, and how many networks have no result."""
     cells = len(collection.cells)
     networks = sum(len(c.seeds) for c in collection.cells if c.first("seconds"))
     without = sum(bool(run.missing) for c in collection.cells for run in c.runs)
@@ -107,16 +112,19 @@ def summary(collection: Collection) -> str:
     return f"{said}; {without} without a result, listed below." if without else f"{said}."
 
 
-def filters(collection: Collection) -> Iterator[Image]:
-    """The first layer's filters, of the first run of each cell that has them."""
+def filter_images(collection: Collection) -> Iterator[FilterImage]:
+    """Yields the first-layer filters of each cell that has them, from its first such run."""
     for cell in collection.cells:
         data = next((run.filters for run in cell.runs if run.filters), b"")
         if data:
             encoded = base64.b64encode(data).decode()
-            yield Image(f"data:image/png;base64,{encoded}", f"first-layer filters of {cell.name}")
+            yield FilterImage(
+                f"data:image/png;base64,{encoded}", f"first-layer filters of {cell.name}"
+            )
 
 
-def rendered(sections: Sequence[Section]) -> str:
+def render_page(sections: Sequence[ReportSection]) -> str:
+    """Fills the template `page.html`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

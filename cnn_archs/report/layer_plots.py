@@ -1,4 +1,4 @@
-"""Figures of what is inside the networks, by layer, and of how they bear damaged images."""
+"""Figures of what happens inside networks, layer by layer, and of robustness to damaged images."""
 
 import math
 import statistics
@@ -7,41 +7,49 @@ from typing import Any
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from cnn_archs.report.runs import Cell, Collection
-from cnn_archs.report.svg import MARKERS, STYLES, Figure, Key, color, looks, panel
+from cnn_archs.report.runs import CellRecord, Collection
+from cnn_archs.report.svg import (
+    MARKERS,
+    STYLES,
+    Figure,
+    LegendKey,
+    assign_looks,
+    draw_panel,
+    look_color,
+)
 
-Lines = Mapping[str, Sequence[float]]  # of each cell: a value a layer
+LayerLines = Mapping[str, Sequence[float]]  # {cell: one value per layer}
 
 
-def diagnosed(cell: Cell) -> list[Mapping[str, Any]]:
-    """Lines of diagnostics.jsonl: of the seeds that are trained to their end, if any are."""
+def diagnostics_lines(cell: CellRecord) -> list[Mapping[str, Any]]:
+    """Returns the lines of diagnostics.jsonl, of the finished seeds if there are any."""
     lines = [line for run in cell.runs for line in run.diagnostics]
     return [line for line in lines if line["seed"] in cell.seeds] or lines
 
 
-def steps_of(cell: Cell) -> list[int]:
-    """The steps at which all of these seeds are diagnosed, in order."""
+def diagnosed_steps(cell: CellRecord) -> list[int]:
+    """Lists the steps, in order, at which every seed has diagnostics."""
     of_seeds: dict[int, set[int]] = {}
-    for line in diagnosed(cell):
+    for line in diagnostics_lines(cell):
         of_seeds.setdefault(line["seed"], set()).add(line["step"])
     return sorted(set.intersection(*of_seeds.values())) if of_seeds else []
 
 
-def measured(cell: Cell, quantity: str, step: int) -> list[float]:
-    """The value of each layer that has one, at a step: the mean over seeds."""
+def layer_values(cell: CellRecord, quantity: str, step: int) -> list[float]:
+    """Returns the mean over seeds of a quantity at a step, for each layer that has it."""
     of_layers: dict[str, list[float]] = {}
-    for line in diagnosed(cell):
+    for line in diagnostics_lines(cell):
         for layer in line["layers"] if line["step"] == step else []:
             if layer.get(quantity) is not None:
                 of_layers.setdefault(layer["name"], []).append(layer[quantity])
     return [statistics.fmean(values) for values in of_layers.values()]
 
 
-def responses(collection: Collection) -> Figure | None:
-    """Standard deviations of layers' responses: the ResNet paper's figure 7."""
-    last = {c.name: steps[-1] for c in collection.cells if (steps := steps_of(c))}
+def responses_figure(collection: Collection) -> Figure | None:
+    """Draws the standard deviation of each layer's response, as in the ResNet paper's figure 7."""
+    last = {c.name: steps[-1] for c in collection.cells if (steps := diagnosed_steps(c))}
     cells = [c for c in collection.cells if c.name in last]
-    found = {c.name: measured(c, "response_sd", last[c.name]) for c in cells}
+    found = {c.name: layer_values(c, "response_sd", last[c.name]) for c in cells}
     found = {name: values for name, values in found.items() if values}
     if not found:
         return None
@@ -52,18 +60,20 @@ def responses(collection: Collection) -> Figure | None:
     ]
     caption = (
         "Standard deviation of each layer's responses, behind batch normalization and before "
-        f"nonlinearity and addition, {at({last[name] for name in found})}; means over seeds."
+        f"nonlinearity and addition, {format_steps({last[name] for name in found})}; "
+        "means over seeds."
     )
     return Figure("Layer responses", caption, panels)
 
 
-def moments(collection: Collection) -> list[dict[str, int]]:
-    """{cell: step} of up to four moments: the first logged step, the next, the middle, the last.
+def diagnosed_moments(collection: Collection) -> list[dict[str, int]]:
+    """Returns {cell: step} for up to four moments: the first logged step, the next, the middle, the
+    last.
 
-    The middle is that of the cell that is logged longest, and of every cell the last is its own. A
-    cell that has not come so far is left out.
+    The middle is that of the cell with the most logged steps; the last is each cell's own. A cell
+    that has not come as far as a moment is left out of it.
     """
-    steps = {c.name: steps_of(c) for c in collection.cells}
+    steps = {c.name: diagnosed_steps(c) for c in collection.cells}
     steps = {name: logged for name, logged in steps.items() if logged}
     longest = max(map(len, steps.values()), default=0)
     before = [i for i in dict.fromkeys((0, 1, longest // 2)) if i < longest - 1]
@@ -72,53 +82,53 @@ def moments(collection: Collection) -> list[dict[str, int]]:
     return [*found, last] if last else []
 
 
-def gradients(collection: Collection) -> Figure | None:
-    """Norms of each layer's gradient, a panel for each of `moments`."""
+def gradients_figure(collection: Collection) -> Figure | None:
+    """Draws the norm of each layer's gradient, with one panel per moment (see `moments`)."""
     panels = []
-    for steps in moments(collection):
+    for steps in diagnosed_moments(collection):
         cells = [c for c in collection.cells if c.name in steps]
-        lines = {c.name: measured(c, "gradient_norm", steps[c.name]) for c in cells}
+        lines = {c.name: layer_values(c, "gradient_norm", steps[c.name]) for c in cells}
         lines = {name: values for name, values in lines.items() if values}
         if lines:
-            title = at({steps[name] for name in lines})
+            title = format_steps({steps[name] for name in lines})
             panels.append(layer_panel(collection, lines, title, "layer", "norm", log=True))
     caption = "Norm of the loss's gradient with respect to each layer's weights; means over seeds."
     return Figure("Gradients by layer", caption, panels) if panels else None
 
 
-def at(steps: set[int]) -> str:
-    """`at step 1,000`, or `at step 900 to 1,000` where cells differ."""
+def format_steps(steps: set[int]) -> str:
+    """Formats `at step 1,000`, or `at step 900 to 1,000` where cells differ."""
     return f"at step {' to '.join(f'{s:,}' for s in sorted({min(steps), max(steps)}))}"
 
 
 def layer_panel(
-    collection: Collection, lines: Lines, title: str, x: str, y: str, log: bool = False
+    collection: Collection, lines: LayerLines, title: str, x: str, y: str, log: bool = False
 ) -> Any:
-    """A line a cell, a point a layer."""
-    look = looks(collection)
+    """Draws one line per cell and one point per layer."""
+    look = assign_looks(collection)
 
     def draw(axis: Any) -> None:
         for name, values in lines.items():
             usable = [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in values]
-            style = dict(color=color(look[name]), linestyle=STYLES[look[name].style])
+            style = dict(color=look_color(look[name]), linestyle=STYLES[look[name].style])
             axis.plot(range(1, len(usable) + 1), usable, linewidth=1.4, **style)
         axis.set(title=title, xlabel=x, ylabel=y)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if log:
             axis.set_yscale("log")
             low, high = axis.get_ylim()
-            plain = FuncFormatter(lambda v, _: f"{v:g}")  # their own would be written as mathtext
+            plain = FuncFormatter(lambda v, _: f"{v:g}")  # the default ticks are mathtext
             between = plain if high < 10 * low else NullFormatter()
             axis.yaxis.set(major_formatter=plain, minor_formatter=between)
         else:
             axis.set_ylim(bottom=0)
 
-    keys = [Key(look[name], name) for name in lines]
-    return panel(draw, f"{y} {title} of {', '.join(lines)}", keys)
+    keys = [LegendKey(look[name], name) for name in lines]
+    return draw_panel(draw, f"{y} {title} of {', '.join(lines)}", keys)
 
 
-def robustness(collection: Collection) -> Figure | None:
-    """Error on damaged test images against the amount: a panel a kind, a line a cell."""
+def robustness_figure(collection: Collection) -> Figure | None:
+    """Draws the error on damaged test images: one panel per kind of damage, one line per cell."""
     kinds = dict.fromkeys(k for c in collection.cells for run in c.runs for k in run.robustness)
     panels = [damage_panel(collection, kind) for kind in kinds]
     caption = (
@@ -128,25 +138,28 @@ def robustness(collection: Collection) -> Figure | None:
 
 
 def damage_panel(collection: Collection, kind: str) -> Any:
-    look = looks(collection)
+    """Draws error against the amount of one kind of damage, for the cells that have it."""
+    look = assign_looks(collection)
     found = {c.name: c for c in collection.cells if any(kind in r.robustness for r in c.runs)}
     unit = next(r.robustness[kind]["unit"] for c in found.values() for r in c.runs if r.robustness)
 
     def draw(axis: Any) -> None:
         for name, cell in found.items():
             amounts, means, sds = damage(cell, kind)
-            style = dict(color=color(look[name]), linestyle=STYLES[look[name].style], capsize=2)
+            style = dict(
+                color=look_color(look[name]), linestyle=STYLES[look[name].style], capsize=2
+            )
             marker = dict(marker=MARKERS[look[name].style], markersize=3.5, linewidth=1.4)
             axis.errorbar(amounts, means, yerr=sds if any(sds) else None, **style, **marker)
         axis.set(title=kind, xlabel=f"{kind}, {unit}", ylabel="error, %")
         axis.set_ylim(bottom=0)
 
-    keys = [Key(look[name], name) for name in found]
-    return panel(draw, f"error against {kind} of {', '.join(found)}", keys)
+    keys = [LegendKey(look[name], name) for name in found]
+    return draw_panel(draw, f"error against {kind} of {', '.join(found)}", keys)
 
 
-def damage(cell: Cell, kind: str) -> tuple[list[float], list[float], list[float]]:
-    """(amounts, means, standard deviations) in percent, over all seeds of the cell."""
+def damage(cell: CellRecord, kind: str) -> tuple[list[float], list[float], list[float]]:
+    """Returns amounts, means and standard deviations over a cell's seeds, errors in percent."""
     curves = [run.robustness[kind] for run in cell.runs if kind in run.robustness]
     amounts = [a for a in curves[0]["amounts"] if all(a in c["amounts"] for c in curves)]
     means, sds = [], []

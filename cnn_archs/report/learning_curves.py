@@ -1,4 +1,4 @@
-"""Learning curves: of a report, as the ResNet paper's figures 1 and 6, and of one run as a PNG."""
+"""Learning curves: for a report, as the ResNet paper's figures 1 and 6, and of one run as a PNG."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +11,24 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
-from cnn_archs.report.read_runs import run_of
-from cnn_archs.report.runs import Cell, Collection
-from cnn_archs.report.svg import COLORS, STYLES, Figure, Key, Look, color, groups, looks, panel
+from cnn_archs.arithmetic import ceil_div
+from cnn_archs.report.read_runs import read_run
+from cnn_archs.report.runs import CellRecord, Collection
+from cnn_archs.report.svg import (
+    COLORS,
+    STYLES,
+    Figure,
+    LegendKey,
+    Look,
+    assign_looks,
+    cells_by_group,
+    draw_panel,
+    look_color,
+)
 from cnn_archs.run_dir import RunDir
 
 BINS = 150  # points of a training curve, at most
-FIRST = 32  # the part of a training in which it warms up
+FIRST = 32  # the warm-up figure shows the first 1/FIRST of a training
 
 
 class Line(NamedTuple):
@@ -28,7 +39,7 @@ class Line(NamedTuple):
     width: float
 
 
-LINES = {  # of the splits that a run logs
+LINES = {  # of the splits in metrics.jsonl
     "train": Line("train", (0, (4, 2)), 1.1),
     "val": Line("held out", ":", 1.9),
     "val_average": Line("held out, averaged weights", (0, (1, 3)), 1.9),
@@ -37,44 +48,46 @@ LINES = {  # of the splits that a run logs
 }
 
 
-def curves(collection: Collection) -> list[Figure]:
-    """Error by iteration, a figure for each dataset, in it a panel a group."""
-    of_datasets: dict[str, list[Part]] = {}
-    for group, cells in groups(collection).items():
+def error_figures(collection: Collection) -> list[Figure]:
+    """Draws error by iteration: one figure per dataset, with one panel per group of cells."""
+    of_datasets: dict[str, list[PanelCells]] = {}
+    for group, cells in cells_by_group(collection).items():
         drawn = [c for c in cells if c.lines("test") or c.lines("train")]
         for dataset in dict.fromkeys(c.dataset for c in drawn):
             here = [c for c in drawn if c.dataset == dataset]
-            of_datasets.setdefault(dataset, []).extend((group, part) for part in chunks(here))
+            of_datasets.setdefault(dataset, []).extend(
+                (group, part) for part in split_by_colors(here)
+            )
     title = "Training and test error"
     return [
-        of_parts(parts, title + (f" on {dataset}" if len(of_datasets) > 1 else ""), collection)
+        panels_figure(parts, title + (f" on {dataset}" if len(of_datasets) > 1 else ""), collection)
         for dataset, parts in of_datasets.items()
     ]
 
 
-Part = tuple[str, Sequence[Cell]]  # of a figure: a panel's title and its cells
+PanelCells = tuple[str, Sequence[CellRecord]]  # the title of a panel, and its cells
 
 
-def of_parts(parts: Sequence[Part], title: str, collection: Collection) -> Figure:
-    """Panels with the same axes."""
-    look = looks(collection)
+def panels_figure(parts: Sequence[PanelCells], title: str, collection: Collection) -> Figure:
+    """Draws one panel for each of `parts`, all with the same axes."""
+    look = assign_looks(collection)
     every = [c for _, cells in parts for c in cells]
-    top, cut = highest(every)
+    top, cut = axis_top(every)
     longest = max(line["step"] for c in every for run in c.runs for line in run.metrics)
     panels = []
     for group, cells in parts:
 
-        def draw(axis: Any, group: str = group, cells: Sequence[Cell] = cells) -> None:
+        def draw(axis: Any, group: str = group, cells: Sequence[CellRecord] = cells) -> None:
             for cell in cells:
-                draw_curves(axis, cell, color(look[cell.name]))
+                draw_errors(axis, cell, look_color(look[cell.name]))
             axis.set(title=group, xlabel="iterations", ylabel="error, %")
             axis.set(xlim=(0, longest * 1.01), ylim=(0, top))
             axis.xaxis.set_major_locator(MaxNLocator(5))
             axis.xaxis.set_major_formatter(FuncFormatter(thousands))
 
         says = f"Error by iteration of {', '.join(c.name for c in cells)}"
-        keys = [Key(Look(look[c.name].color, 0), c.name) for c in cells]
-        panels.append(panel(draw, says, keys))
+        keys = [LegendKey(Look(look[c.name].color, 0), c.name) for c in cells]
+        panels.append(draw_panel(draw, says, keys))
     caption = (
         "Dashed: training error, the running average on augmented batches. Bold: test error. Means "
         "over the seeds that are trained to their end; each thin line is a seed."
@@ -82,17 +95,20 @@ def of_parts(parts: Sequence[Part], title: str, collection: Collection) -> Figur
     return Figure(title, caption + " What is higher is cut off." * cut, panels)
 
 
-def chunks(cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
-    """No more lines than colors in a panel."""
+def split_by_colors(cells: Sequence[CellRecord]) -> Iterator[Sequence[CellRecord]]:
+    """Splits cells so that no panel has more lines than there are colors."""
     yield from (cells[i : i + COLORS] for i in range(0, len(cells), COLORS))
 
 
 def thousands(value: float, _: Any) -> str:
+    """Formats a tick: `64k`."""
     return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
-def highest(cells: Sequence[Cell]) -> tuple[float, bool]:
-    """Top of the axis in percent, where the last errors are well seen; is anything cut off?"""
+def axis_top(cells: Sequence[CellRecord]) -> tuple[float, bool]:
+    """Returns the top of the error axis in percent, low enough that the last errors can be told
+    apart, and whether it cuts anything off.
+    """
     lines = [by for c in cells for split in ("train", "test") for by in c.lines(split).values()]
     last = max(by[-1]["top1_error"] for by in lines)
     most = max(line["top1_error"] for by in lines for line in by)
@@ -100,7 +116,7 @@ def highest(cells: Sequence[Cell]) -> tuple[float, bool]:
     return 100 * top, top < most
 
 
-def draw_curves(axis: Any, cell: Cell, ink: str) -> None:
+def draw_errors(axis: Any, cell: CellRecord, ink: str) -> None:
     """Draws training and test error by step."""
     for split in ("train", "test"):
         draw_split(axis, cell, split, ink)
@@ -108,7 +124,7 @@ def draw_curves(axis: Any, cell: Cell, ink: str) -> None:
 
 def draw_split(
     axis: Any,
-    cell: Cell,
+    cell: CellRecord,
     split: str,
     ink: str,
     x: str = "step",
@@ -117,28 +133,29 @@ def draw_split(
 ) -> None:
     """Draws `metric` of one split by `x`, step or epoch: a thin line per seed, and their mean.
 
-    The mean is over the seeds that are trained to their end; where none is, over all. An error is
-    drawn in percent. labeled: the mean has a label for a legend.
+    The mean is over the seeds that are trained to their end, or over all seeds where none is.
+    Errors are drawn in percent. labeled: give the mean a label for a legend.
     """
     line = LINES[split]
-    of_seeds = {seed: series(lines, x, metric) for seed, lines in cell.lines(split).items()}
+    of_seeds = {seed: binned_curve(lines, x, metric) for seed, lines in cell.lines(split).items()}
     if len(of_seeds) > 1:
         for points, values in of_seeds.values():
             axis.plot(points, values, color=ink, linewidth=0.5, alpha=0.55)
     whole = [of_seeds[seed] for seed in cell.seeds if seed in of_seeds]
     if meant := whole or list(of_seeds.values()):
         style = dict(linewidth=line.width, linestyle=line.style)
-        axis.plot(*mean_of(meant), color=ink, label=line.label if labeled else None, **style)
+        axis.plot(*mean_curve(meant), color=ink, label=line.label if labeled else None, **style)
 
 
-def series(
+def binned_curve(
     lines: Sequence[Mapping[str, Any]], x: str = "step", metric: str = "top1_error"
 ) -> tuple[list[float], list[float]]:
-    """Bins a log to at most BINS points -> (the last `x` of each, its mean over the images).
+    """Averages the lines of a log into at most BINS points, weighted by images.
 
-    Errors are in percent, other metrics as they are.
+    Returns the last `x` and the mean of `metric` of each bin; errors in percent, other metrics as
+    they are.
     """
-    size, scale = -(-len(lines) // BINS), 100 if metric.endswith("error") else 1
+    size, scale = ceil_div(len(lines), BINS), 100 if metric.endswith("error") else 1
     points, values = [], []
     for i in range(0, len(lines), size):
         part = lines[i : i + size]
@@ -148,7 +165,7 @@ def series(
     return points, values
 
 
-def mean_of(
+def mean_curve(
     of_seeds: Sequence[tuple[list[float], list[float]]],
 ) -> tuple[list[float], list[float]]:
     """Averages curves over the seeds, at the points that all of them have."""
@@ -157,11 +174,11 @@ def mean_of(
     return points, [statistics.fmean(f[p] for f in found) for p in points]
 
 
-def write_png(workdir: Path) -> Path:
-    """Draws error and loss by epoch in the folder of a run, of each split that it logged."""
+def write_curves_png(workdir: Path) -> Path:
+    """Draws error and loss by epoch, for each split that a run logged, into its folder."""
     folder = RunDir(workdir)
-    run = run_of(folder)
-    cell = Cell(workdir.name, "", (), [run])
+    run = read_run(folder)
+    cell = CellRecord(workdir.name, "", (), [run])
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, metric, label in zip(axes, ("top1_error", "loss"), ("error, %", "loss"), strict=True):
         for i, split in enumerate(LINES):
@@ -180,12 +197,15 @@ def write_png(workdir: Path) -> Path:
     return folder.curves
 
 
-def warm_up(collection: Collection) -> Figure | None:
-    """The beginning of runs whose learning rate warms up: training error and rate."""
+def warm_up_figure(collection: Collection) -> Figure | None:
+    """Draws training error and learning rate at the beginning of runs that warm up.
+
+    None where there is no such run.
+    """
     cells = [c for c in collection.cells if warms_up(c) and c.lines("train")]
     if not cells:
         return None
-    look = looks(collection)
+    look = assign_looks(collection)
     panels = []
     for key, label, factor in (
         ("top1_error", "training error, %", 100),
@@ -198,15 +218,16 @@ def warm_up(collection: Collection) -> Figure | None:
                 for lines in cell.lines("train").values():
                     first = lines[: max(len(lines) // FIRST, 10)]
                     steps, values = [p["step"] for p in first], [factor * p[key] for p in first]
-                    style = dict(color=color(one), linestyle=STYLES[one.style])
+                    style = dict(color=look_color(one), linestyle=STYLES[one.style])
                     axis.plot(steps, values, linewidth=1.4, **style)
             axis.set(xlabel="iterations", ylabel=label)
             axis.set_ylim(bottom=0)
 
-        keys = [Key(look[c.name], c.name) for c in cells]
-        panels.append(panel(draw, f"{label} at the beginning", keys))
-    return Figure("The warm-up", "The first iterations; a line a seed.", panels)
+        keys = [LegendKey(look[c.name], c.name) for c in cells]
+        panels.append(draw_panel(draw, f"{label} at the beginning", keys))
+    return Figure("The warm-up", "The first iterations; one line per seed.", panels)
 
 
-def warms_up(cell: Cell) -> bool:
+def warms_up(cell: CellRecord) -> bool:
+    """Whether the cell's learning rate warms up."""
     return cell.config.get("warmup", {}).get("name", "none") != "none"

@@ -1,7 +1,7 @@
-"""What the papers print of the networks that a report is of: experiments/claims.toml, as a file.
+"""Finds the papers' printed values for the networks of a report, in experiments/claims.toml.
 
-Which claims hold is decided in `claims/verdicts.py`, by results of the whole recipe alone. Here a
-printed value is set beside whatever was run, and what differs from the recipe is said.
+`claims/verdicts.py` decides which claims hold, and accepts only results of the whole recipe. A
+report shows a printed value beside whatever was run, and lists how the recipe differs.
 """
 
 import functools
@@ -13,18 +13,20 @@ from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
 from cnn_archs.errors import DataError, first_line
-from cnn_archs.report.runs import Cell
+from cnn_archs.report.runs import CellRecord
 from cnn_archs.roles import changes_outcome
 
-FILE = configs.EXPERIMENTS / "claims.toml"
-REDUCED = ("model.width", "model.num_classes")  # other keys of a model make it another network
+CLAIMS_FILE = configs.EXPERIMENTS / "claims.toml"
+# Keys of a model that a reduced run may change; any other key makes it another network.
+REDUCED_KEYS = ("model.width", "model.num_classes")
 
 
-class Printed(NamedTuple):
-    """A value of a paper for `metric`, a fraction if it is an error; or, in `higher`, that the
-    first of two cells is above the second, by `value` where it is a number.
+class PrintedValue(NamedTuple):
+    """A printed value of a metric, for one cell, or for the difference of two cells.
 
-    says: a sentence; source: paper and place; changed: how the cells' recipes are not the paper's.
+    says: the statement as a sentence. source: paper and place. value: errors as fractions; None
+    where the paper only says that the first cell's is higher. changed: settings that differ from
+    the paper's recipe.
     """
 
     says: str
@@ -32,84 +34,95 @@ class Printed(NamedTuple):
     metric: str
     value: float | None
     bound: str
-    cells: tuple[Cell, ...]
+    cells: tuple[CellRecord, ...]
     changed: tuple[str, ...]
 
 
-def load(path: Path = FILE) -> dict[str, Any]:
-    """The file as it is: {papers, claim, ...}."""
+def read_claims_file(path: Path = CLAIMS_FILE) -> dict[str, Any]:
+    """Parses the file without validating it. DataError where it cannot be read."""
     try:
         return tomllib.loads(path.read_text())
     except (ValueError, OSError) as e:
         raise DataError(f"{path}: {first_line(e)}") from e
 
 
-def printed(cells: Sequence[Cell], stated: Mapping[str, Any]) -> Iterator[Printed]:
-    """The claims of errors whose networks are among `cells`, in the order of the file."""
+def find_printed_values(
+    cells: Sequence[CellRecord], stated: Mapping[str, Any]
+) -> Iterator[PrintedValue]:
+    """Yields the claims about errors whose networks are among `cells`, in the order of the file."""
     for claim in stated["claim"]:
         roles = ("ours",) if "ours" in claim else ("higher", "lower")
         if not all(role in claim for role in roles):
             continue
-        found = [best(claim[role], claim["protocol"], cells) for role in roles]
+        found = [nearest_cell(claim[role], claim["protocol"], cells) for role in roles]
         if not all(found):
             continue
         changed = dict.fromkeys(
             key
             for role, cell in zip(roles, found, strict=True)
-            for key in (differing(claim[role], cell) if cell else [])
+            for key in (changed_settings(claim[role], cell) if cell else [])
         )
-        source = f"{short(stated['papers'][claim['paper']])}, {claim['source']}"
+        source = f"{short_reference(stated['papers'][claim['paper']])}, {claim['source']}"
         values = claim["value"] if isinstance(claim["value"], list) else [claim["value"]]
         metrics = claim["metric"] if isinstance(claim["metric"], list) else [claim["metric"]]
         for metric, value in zip(metrics, values, strict=True):
-            number = None if isinstance(value, str) else value * scale(claim)
+            number = None if isinstance(value, str) else value * unit_scale(claim)
             bound = claim.get("bound", "")
             cells_of = tuple(c for c in found if c)
-            yield Printed(claim["says"], source, metric, number, bound, cells_of, tuple(changed))
+            yield PrintedValue(
+                claim["says"], source, metric, number, bound, cells_of, tuple(changed)
+            )
 
 
-def scale(claim: Mapping[str, Any]) -> float:
+def unit_scale(claim: Mapping[str, Any]) -> float:
+    """Returns the factor from the printed unit to a fraction."""
     return 0.01 if claim.get("unit") == "%" else 1.0
 
 
-def short(paper: str) -> str:
-    """`He, Zhang, Ren & Sun 2015` of its full reference."""
+def short_reference(paper: str) -> str:
+    """Shortens a reference to authors and year: `He, Zhang, Ren & Sun 2015`."""
     match = re.match(r".*?\b\d{4}\b", paper)
     return match[0] if match else paper
 
 
-def best(source: Mapping[str, str], protocol: str, cells: Sequence[Cell]) -> Cell | None:
-    """The finished cell that is nearest to the recipe that a claim names; None if there is none."""
+def nearest_cell(
+    source: Mapping[str, str], protocol: str, cells: Sequence[CellRecord]
+) -> CellRecord | None:
+    """Returns the finished cell whose recipe differs least from the claim's; None where there is
+    none.
+    """
     fitting = [
-        (len(differing(source, cell)), i)
+        (len(changed_settings(source, cell)), i)
         for i, cell in enumerate(cells)
-        if cell.first("protocol") == protocol and is_of(source, cell)
+        if cell.first("protocol") == protocol and is_same_network(source, cell)
     ]
     return cells[min(fitting)[1]] if fitting else None
 
 
-def is_of(source: Mapping[str, str], cell: Cell) -> bool:
-    """Is it the network that the claim names, whatever its recipe?"""
+def is_same_network(source: Mapping[str, str], cell: CellRecord) -> bool:
+    """Whether a cell has the network that the claim names, whatever its recipe."""
     if not cell.experiment:
         return any(run.path.match(source["result"]) for run in cell.runs)
-    name, overrides = named(source)
-    other = [o for o in differing(source, cell) if o.partition("=")[0].startswith("model.")]
+    name, overrides = experiment_and_overrides(source)
+    other = [o for o in changed_settings(source, cell) if o.partition("=")[0].startswith("model.")]
     kept = overrides <= set(cell.overrides)
-    return cell.experiment == name and kept and all(o.partition("=")[0] in REDUCED for o in other)
+    return (
+        cell.experiment == name and kept and all(o.partition("=")[0] in REDUCED_KEYS for o in other)
+    )
 
 
-def named(source: Mapping[str, str]) -> tuple[str, set[str]]:
-    """(experiment, overrides) of `alexnet_imagenet --config.model.lrn=false`."""
+def experiment_and_overrides(source: Mapping[str, str]) -> tuple[str, set[str]]:
+    """Splits `alexnet_imagenet --config.model.lrn=false` into the experiment and its overrides."""
     name, *overrides = source["experiment"].split()
     return name, {o.removeprefix("--config.") for o in overrides}
 
 
-def differing(source: Mapping[str, str], cell: Cell) -> list[str]:
-    """How a cell's recipe is another than the claim's: `key=value` of what was overridden.
+def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
+    """Lists the settings, as `key=value`, in which a cell's recipe differs from the claim's.
 
-    Of a result that does not say from which experiment it is, the config is compared.
+    A result that does not record its experiment is compared by its config.
     """
-    name, overrides = named(source)
+    name, overrides = experiment_and_overrides(source)
     if cell.experiment or not cell.config:
         return [o for o in cell.changed if o not in overrides]
     keys = {o.partition("=")[0] for o in overrides}
@@ -126,7 +139,9 @@ def differing(source: Mapping[str, str], cell: Cell) -> list[str]:
 
 @functools.cache
 def stated_config(experiment: str) -> dict[str, Any]:
-    """{section.key: value} that an experiment states; of a model only what is no default."""
+    """Returns {section.key: value} of what an experiment sets; model fields only where not the
+    default.
+    """
     path, argument = configs.locate_file(experiment)
     config = configs.call_entry(configs.execute_file(path), argument)
     return configs.flatten(configs.to_plain_dict(config))

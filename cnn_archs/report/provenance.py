@@ -1,9 +1,9 @@
-"""Reads what made a result from its `made`: of one run, or of the seeds of a sweep's cell.
+"""Reads what made a result, from its `made`: of one run, or of the seeds of a sweep's cell.
 
-`made` has the facts of the process that wrote the result: command, python, packages, git_commit and
-others. `made.parts` lists who made which steps (see training/history.py), in results that are newer
-than that. In a merged result `made.by_seed` has all this for each seed, and `made` itself only what
-the seeds have alike.
+`made` describes the process that wrote the result: command, python, packages, git_commit and more.
+In newer results `made.parts` lists which process made which steps (see training/history.py). In a
+merged result `made.by_seed` has all this for each seed, and `made` itself only what all seeds have
+in common.
 """
 
 from collections.abc import Mapping
@@ -12,36 +12,38 @@ from typing import Any
 Made = Mapping[str, Any]
 
 
-def of_seeds(made: Made) -> list[Made]:
+def made_of_seeds(made: Made) -> list[Made]:
     """Lists the `made` of each run that is in a result."""
     return made.get("by_seed", [made])
 
 
-def parts(made: Made) -> list[Made]:
-    """Lists the parts of all runs of a result; a run that kept none is one part."""
-    return [part for one in of_seeds(made) for part in one.get("parts", [one])]
+def made_of_parts(made: Made) -> list[Made]:
+    """Lists the parts of all runs of a result; a run without recorded parts is one part."""
+    return [part for one in made_of_seeds(made) for part in one.get("parts", [one])]
 
 
-def commits(made: Made) -> list[str]:
+def commits_of(made: Made) -> list[str]:
     """Lists the commits that made a result's steps, each once; empty where none is known."""
-    found = (part.get("git_commit", "") for part in parts(made))
+    found = (part.get("git_commit", "") for part in made_of_parts(made))
     return list(dict.fromkeys(commit for commit in found if commit))
 
 
-def versions(made: Made) -> list[str]:
-    """Lists what a result was made with, `Python 3.12.1, jax 0.10.2, ...`, each once."""
-    found = [packages(one) for one in of_seeds(made)]
-    found += [f for part in parts(made) if not within(f := packages(part), found)]
+def versions_of(made: Made) -> list[str]:
+    """Lists the versions that made a result, `Python 3.12.1, jax 0.10.2, ...`, each once."""
+    found = [package_versions(one) for one in made_of_seeds(made)]
+    found += [
+        f for part in made_of_parts(made) if not is_told_by(f := package_versions(part), found)
+    ]
     said = (", ".join(f"{name} {version}" for name, version in f.items()) for f in found)
     return list(dict.fromkeys(text for text in said if text))
 
 
-def packages(made: Made) -> dict[str, str]:
-    """Returns {name: version} of a run, or of a part, which tells those of Python and jax alone."""
+def package_versions(made: Made) -> dict[str, str]:
+    """Returns {name: version} of a run, or of a part, which records Python and jax only."""
     told = {"Python": made.get("python"), "jax": made.get("jax"), "jaxlib": made.get("jaxlib")}
     return {k: v for k, v in (told | made.get("packages", {})).items() if v}
 
 
-def within(some: Mapping[str, str], found: list[dict[str, str]]) -> bool:
-    """Tells whether one of `found` says all that `some` says."""
+def is_told_by(some: Mapping[str, str], found: list[dict[str, str]]) -> bool:
+    """Whether one of `found` contains all versions of `some`."""
     return any(some.items() <= other.items() for other in found)

@@ -1,7 +1,7 @@
-"""What a report is of: runs, the cells that they belong to, and cells that are read together.
+"""The records that a report is made of: runs, cells of runs, and collections of cells.
 
-A cell is one network under one recipe, with any number of seeds. Of a sweep it is what the sweep
-calls so; else it is a workdir or a result file.
+A cell is one network under one recipe, with any number of seeds: a cell of a sweep, or a single
+workdir or result file.
 """
 
 import dataclasses
@@ -13,10 +13,11 @@ from cnn_archs.roles import changes_outcome
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """One workdir, or one result file: networks of one or more seeds.
+class RunRecord:
+    """One workdir or one result file, with one or more seeds.
 
-    missing: why there is no result; then `result` is empty. metrics and diagnostics: lines.
+    missing: why there is no result; `result` is then empty. metrics, diagnostics: the lines of
+    these files.
     """
 
     path: Path
@@ -31,34 +32,37 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
-    """experiment, overrides: as `train` takes them; empty where nobody knows them."""
+class CellRecord:
+    """A cell. experiment, overrides: as given to `train`; empty where they are not known."""
 
     name: str
     experiment: str
     overrides: tuple[str, ...]
-    runs: Sequence[Run]
+    runs: Sequence[RunRecord]
 
     @property
-    def finished(self) -> list[Run]:
+    def finished(self) -> list[RunRecord]:
+        """The runs that have a result."""
         return [run for run in self.runs if run.result]
 
     def first(self, key: str) -> Any:
-        """A value of the result that is the same for all seeds: name, params, ...; else None."""
+        """Returns a value that is the same in all results, such as name or params; None where there
+        is none.
+        """
         return next((run.result[key] for run in self.finished if key in run.result), None)
 
     @property
     def dataset(self) -> str:
-        """Its name, "" where nothing tells it."""
+        """The dataset's name, or "" where it is not known."""
         return self.first("dataset") or self.config.get("data", {}).get("name", "")
 
     @property
     def seeds(self) -> list[int]:
-        """Of the networks that are trained to their end."""
+        """The seeds that are trained to their end, sorted."""
         return sorted(seed for run in self.finished for seed in run.result.get("seeds", []))
 
     def values(self, metric: str) -> dict[int, float]:
-        """{seed: value} of `split.name` of the results; empty where they have no such thing."""
+        """Returns {seed: value} of a metric `split.name`; empty where the results lack it."""
         split, _, name = metric.partition(".")
         return {
             seed: value
@@ -69,7 +73,9 @@ class Cell:
         }
 
     def lines(self, split: str) -> dict[int, list[Mapping[str, Any]]]:
-        """{seed: lines of metrics.jsonl of that split, by step}, finished runs or not."""
+        """Returns {seed: lines of metrics.jsonl of a split, ordered by step}, of unfinished runs
+        too.
+        """
         found: dict[int, list[Mapping[str, Any]]] = {}
         for run in self.runs:
             for line in run.metrics:
@@ -79,21 +85,24 @@ class Cell:
 
     @property
     def config(self) -> Mapping[str, Any]:
+        """The config of the first run that has one; else empty."""
         return next((run.config for run in self.runs if run.config), {})
 
     @property
     def changed(self) -> list[str]:
-        """The overrides that make it another recipe than the experiment's."""
+        """The overrides that change the outcome of the experiment's recipe."""
         return [o for o in self.overrides if changes_outcome(o.partition("=")[0], self.config)]
 
     @property
     def depth(self) -> int | None:
-        """The number of layers with weights, if the config has `blocks` or a VGG `column`."""
+        """The number of layers with weights, if the config has `blocks` or a VGG `column`; else
+        None.
+        """
         model = self.config.get("model", {})
         if "blocks" in model and model.get("kind") in ("basic", "bottleneck"):
             return (2 if model["kind"] == "basic" else 3) * sum(model["blocks"]) + 2
         if "column" in model:
-            from cnn_archs.models import vgg  # imports jax, which no other report needs
+            from cnn_archs.models import vgg  # here, since it imports jax
 
             column = model["column"]
             return vgg.depth_of(column) if column in vgg.TABLE_1 else None
@@ -102,11 +111,11 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Collection:
-    """Cells that are read together: a sweep, or all else that the report is of."""
+    """Cells that are shown together: a sweep, or all other runs on one dataset."""
 
     title: str
     notes: str
-    cells: Sequence[Cell]
+    cells: Sequence[CellRecord]
     comparisons: Sequence[Mapping[str, str]] = ()
     x: str = ""
     groups: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
@@ -114,5 +123,6 @@ class Collection:
     reach: Sequence[Mapping[str, Any]] = ()
     sweep: bool = False
 
-    def cell(self, name: str) -> Cell | None:
+    def cell(self, name: str) -> CellRecord | None:
+        """Returns the cell of that name, or None."""
         return next((cell for cell in self.cells if cell.name == name), None)

@@ -1,4 +1,4 @@
-"""Figures of a report of whole cells: error against depth, cost and damage; layers, as figure 7."""
+"""Figures with one point per cell: error against depth, multiply-adds or parameters."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,19 @@ from typing import Any
 
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from cnn_archs.report.runs import Cell, Collection
-from cnn_archs.report.svg import INK, MARKERS, Figure, Key, Look, Panel, color, groups, looks, panel
+from cnn_archs.report.runs import CellRecord, Collection
+from cnn_archs.report.svg import (
+    INK,
+    MARKERS,
+    Figure,
+    LegendKey,
+    Look,
+    Panel,
+    assign_looks,
+    cells_by_group,
+    draw_panel,
+    look_color,
+)
 
 TITLES = {
     "depth": "The gap by depth",
@@ -17,13 +28,17 @@ TITLES = {
 AXES = {"depth": "layers with weights", "macs": "multiply-adds", "params": "parameters"}
 
 
-def size_of(cell: Cell, x: str) -> float | None:
+def size_of(cell: CellRecord, x: str) -> float | None:
+    """Returns the x value of a cell: its depth, or a value of its result."""
     return cell.depth if x == "depth" else cell.first(x)
 
 
-def against(collection: Collection) -> Figure | None:
-    """Error against depth, or what else the sweep names, with a line a group."""
-    x, parts = collection.x, groups(collection)
+def size_figure(collection: Collection) -> Figure | None:
+    """Draws error against depth, or against what the sweep names, with one line per group.
+
+    None where the sweep asks for none, or no group has two points.
+    """
+    x, parts = collection.x, cells_by_group(collection)
     if not x or (x != "depth" and not collection.groups):
         return None
     panels = []
@@ -44,7 +59,8 @@ def against(collection: Collection) -> Figure | None:
 Point = tuple[float, float, float, str]  # x, mean in percent, standard deviation, name
 
 
-def points_of(cells: Sequence[Cell], x: str, metric: str) -> list[Point]:
+def points_of(cells: Sequence[CellRecord], x: str, metric: str) -> list[Point]:
+    """Returns the cells that have both values, ordered by x."""
     found = []
     for cell in cells:
         values = [100 * v for v in cell.values(metric).values()]
@@ -56,6 +72,8 @@ def points_of(cells: Sequence[Cell], x: str, metric: str) -> list[Point]:
 
 
 def size_panel(points: Mapping[str, Sequence[Point]], x: str, title: str) -> Panel:
+    """Draws one line per group. points: {group: points}."""
+
     def draw(axis: Any) -> None:
         for i, found in enumerate(points.values()):
             xs, means, sds, _ = zip(*found, strict=True)
@@ -66,13 +84,14 @@ def size_panel(points: Mapping[str, Sequence[Point]], x: str, title: str) -> Pan
         if x == "depth" and len(every) <= 8:
             axis.set_xticks(every, [f"{n:g}" for n in every])
         if x != "depth":
-            logarithmic(axis)
+            set_log_axis(axis)
 
-    legend = [Key(Look(i, 0), g) for i, g in enumerate(points) if g]
-    return panel(draw, f"{title} error against {AXES[x]}", legend)
+    legend = [LegendKey(Look(i, 0), g) for i, g in enumerate(points) if g]
+    return draw_panel(draw, f"{title} error against {AXES[x]}", legend)
 
 
-def logarithmic(axis: Any) -> None:
+def set_log_axis(axis: Any) -> None:
+    """Makes the x axis logarithmic, with plain tick labels."""
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(FuncFormatter(engineering))
@@ -80,18 +99,21 @@ def logarithmic(axis: Any) -> None:
 
 
 def engineering(value: float, _: Any) -> str:
-    """`40M`."""
+    """Formats a tick: `40M`."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{letter}"
     return f"{value:g}"
 
 
-def costs(collection: Collection) -> list[Figure]:
-    """Test error against multiply-adds and parameters, where these differ: one a dataset."""
+def cost_figures(collection: Collection) -> list[Figure]:
+    """Draws test error against multiply-adds and parameters, one figure per dataset and protocol.
+
+    A panel is left out where all cells have the same x.
+    """
     if collection.x == "depth":
         return []
-    alike: dict[tuple[Any, Any], list[Cell]] = {}
+    alike: dict[tuple[Any, Any], list[CellRecord]] = {}
     for cell in collection.cells:
         alike.setdefault((cell.first("dataset"), cell.first("protocol")), []).append(cell)
     figures = []
@@ -100,7 +122,7 @@ def costs(collection: Collection) -> list[Figure]:
         for x in ("macs", "params"):
             points = points_of(cells, x, "test.top1_error")
             if len({p[0] for p in points}) > 1:
-                panels.append(cost_panel(points, x, looks(collection)))
+                panels.append(cost_panel(points, x, assign_looks(collection)))
         if panels:
             title = "Cost against error" + (f" on {dataset}" if len(alike) > 1 else "")
             caption = "Test error, mean over seeds; bars are standard deviations over seeds."
@@ -109,37 +131,41 @@ def costs(collection: Collection) -> list[Figure]:
 
 
 def cost_panel(points: Sequence[Point], x: str, look: Mapping[str, Look]) -> Panel:
-    """A point a cell; the names stand at the right, in the order of the errors."""
+    """Draws one point per cell; the names stand to the right of the axis, ordered by error."""
 
     def draw(axis: Any) -> None:
         for size, mean, sd, name in points:
             style = look[name]
-            bar = dict(color=color(style), marker=MARKERS[style.style], markersize=5, capsize=3)
+            bar = dict(
+                color=look_color(style), marker=MARKERS[style.style], markersize=5, capsize=3
+            )
             axis.errorbar([size], [mean], yerr=[sd] if sd else None, linestyle="none", **bar)
         axis.set(xlabel=AXES[x], ylabel="test error, %")
         sizes = [p[0] for p in points]
         if max(sizes) > 3 * min(sizes):
-            logarithmic(axis)
+            set_log_axis(axis)
         else:
             axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(FuncFormatter(engineering))
         axis.margins(0.08)
         name_points(axis, points)
 
-    return panel(draw, f"test error against {AXES[x]}: " + ", ".join(p[3] for p in points))
+    return draw_panel(draw, f"test error against {AXES[x]}: " + ", ".join(p[3] for p in points))
 
 
 def name_points(axis: Any, points: Sequence[Point]) -> None:
-    """Names to the right of the axis, no two on one another, each with a line to its point."""
+    """Writes each point's name to the right of the axis, without overlaps, with a line to the
+    point.
+    """
     low, high = axis.get_ylim()
     ordered = sorted(points, key=lambda p: p[1])
-    apart = min(0.058, 1 / max(len(points) - 1, 1))  # of the axis' height
+    apart = min(0.058, 1 / max(len(points) - 1, 1))  # as a part of the axis' height
     at: list[float] = []
     for p in ordered:
         wanted = (p[1] - low) / (high - low)
         at.append(max(wanted, at[-1] + apart) if at else wanted)
     over = max(at[-1] - 1.0, 0.0)
-    for i in reversed(range(len(at))):  # pushed down from the top again
+    for i in reversed(range(len(at))):  # those above the top push the others down
         at[i] = min(at[i] - over, at[i + 1] - apart) if i + 1 < len(at) else at[i] - over
     for p, y in zip(ordered, at, strict=True):
         axis.annotate(

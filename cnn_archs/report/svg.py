@@ -1,6 +1,7 @@
-"""Pictures as SVG that take their colors from the page: for light, dark and paper.
+"""Figures as SVG elements that take their colors from the page, in light, dark and print.
 
-Text stays text. Colors are written as stand-ins, which `svg` turns into variables of CSS.
+Text stays text. matplotlib draws with placeholder colors, which `svg_element` replaces by CSS
+variables.
 """
 
 import io
@@ -13,13 +14,13 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from cnn_archs.report.runs import Cell, Collection
+from cnn_archs.report.runs import CellRecord, Collection
 
-COLORS = 8  # of the page's style: --c0, --c1, ...
+COLORS = 8  # CSS variables of the page: --c0, --c1, ...
 INK, GRID = "#010203", "#0a0b0c"
 STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D")
-SIZE = (4.3, 3.1)  # inches of a panel: as wide as a phone
+SIZE = (4.3, 3.1)  # inches of a panel, as wide as a phone
 RC: dict[str, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK),
     **dict.fromkeys(("xtick.color", "ytick.color"), INK),
@@ -32,43 +33,43 @@ RC: dict[str, Any] = {
 
 
 class Look(NamedTuple):
-    """How a cell is drawn, wherever it is: number of a color, and of a style."""
+    """How a cell is drawn in every figure: the number of its color and of its line style."""
 
     color: int
     style: int
 
 
-class Key(NamedTuple):
-    """A line of a legend."""
+class LegendKey(NamedTuple):
+    """One entry of a legend."""
 
     look: Look
     label: str
 
 
 class Panel(NamedTuple):
-    """An SVG. says: what is in it, for who cannot see it."""
+    """One SVG element. says: a description for readers who cannot see it."""
 
     svg: str
     says: str
-    legend: Sequence[Key]
+    legend: Sequence[LegendKey]
 
 
 class Figure(NamedTuple):
-    """Panels that are read together."""
+    """Panels that are read together, with a title and a caption."""
 
     title: str
     caption: str
     panels: Sequence[Panel]
 
     @property
-    def legend(self) -> Sequence[Key]:
-        """Of all panels, if it is the same."""
+    def legend(self) -> Sequence[LegendKey]:
+        """The legend that all panels share; empty where they differ."""
         first = self.panels[0].legend
         return first if all(p.legend == first for p in self.panels) else ()
 
 
-def groups(collection: Collection) -> dict[str, list[Cell]]:
-    """{name: cells}: the sweep's own; what is in none of them comes last, under no name."""
+def cells_by_group(collection: Collection) -> dict[str, list[CellRecord]]:
+    """Returns {group: cells} in the sweep's order; cells of no group come last, under ""."""
     named = {
         g: [c for c in map(collection.cell, cells) if c] for g, cells in collection.groups.items()
     }
@@ -77,10 +78,10 @@ def groups(collection: Collection) -> dict[str, list[Cell]]:
     return {**named, "": rest} if rest else named
 
 
-def looks(collection: Collection) -> dict[str, Look]:
-    """Of each cell: of a color by its place in its group, of a style by the group."""
+def assign_looks(collection: Collection) -> dict[str, Look]:
+    """Assigns each cell a color by its position in its group, and a line style by the group."""
     found = {}
-    parts = list(groups(collection).values())
+    parts = list(cells_by_group(collection).values())
     for i, cells in enumerate(parts):
         last = len(parts) - 1 - i  # the last group, the paper's own idea, is drawn solid
         for j, cell in enumerate(cells):
@@ -89,24 +90,25 @@ def looks(collection: Collection) -> dict[str, Look]:
     return found
 
 
-def color(look: Look) -> str:
+def look_color(look: Look) -> str:
+    """Returns the placeholder color of a look."""
     return f"#fe{look.color:02x}fd"
 
 
-def panel(
-    draw: Any, says: str, legend: Sequence[Key] = (), size: tuple[float, float] = SIZE
+def draw_panel(
+    draw: Any, says: str, legend: Sequence[LegendKey] = (), size: tuple[float, float] = SIZE
 ) -> Panel:
-    """The Panel that draw(axis) makes."""
+    """Calls draw(axis) on a new figure and returns it as a Panel. size: in inches."""
     with plt.rc_context(RC):  # type: ignore[arg-type]
         figure, axis = plt.subplots(figsize=size)
         draw(axis)
-        written = svg(figure)
+        written = svg_element(figure)
         plt.close(figure)
     return Panel(written, says, legend)
 
 
-def svg(figure: Any) -> str:
-    """A figure as an element of a page, without names that others on the page have too."""
+def svg_element(figure: Any) -> str:
+    """Returns a figure as an SVG element without ids, so that several fit on one page."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
@@ -116,7 +118,9 @@ def svg(figure: Any) -> str:
         r'^<svg[^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1">', text, count=1, flags=re.S
     )
     text = re.sub(r"<g id=\"[^\"]*\">", "<g>", text)
-    text = re.sub(r'font-family: [^;"]*;? ?', "", text)  # the page's own
-    text = re.sub(r'font: ([\d.]+px)[^;"]*', r"font-size: \1", text)  # as matplotlib 3.9 has it
+    text = re.sub(r'font-family: [^;"]*;? ?', "", text)  # the page sets the font
+    text = re.sub(
+        r'font: ([\d.]+px)[^;"]*', r"font-size: \1", text
+    )  # matplotlib 3.9 writes the shorthand
     text = re.sub(r"#fe(\w\w)fd", lambda m: f"var(--c{int(m[1], 16)})", text)
     return text.replace(INK, "currentColor").replace(GRID, "var(--grid)")

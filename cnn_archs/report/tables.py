@@ -1,16 +1,16 @@
-"""The tables of a report, as text in cells: of results, of epochs, of what ran where."""
+"""The tables of a report: results, epochs, and which runs were made where."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnn_archs.report import provenance
-from cnn_archs.report.runs import Cell, Collection
+from cnn_archs.report.runs import CellRecord, Collection
 from cnn_archs.report.table import Table
-from cnn_archs.report.text import mean_sd, protocol_of
-from cnn_archs.report.time_to_error import reach
+from cnn_archs.report.text import format_protocol, mean_sd
+from cnn_archs.report.time_to_error import time_to_error
 
-SPLITS = {
+SPLIT_LABELS = {
     "test": "test",
     "test_average": "test, averaged weights",
     "challenge": "challenge",
@@ -18,38 +18,44 @@ SPLITS = {
     "train_eval": "train, as in testing",
     "train": "train, running average",
 }
-NONE = "–"
+NO_VALUE = "–"
 
 
 def is_error(metric: str) -> bool:
-    """Is it a fraction that is shown in percent?"""
+    """Whether a metric is a fraction that is shown in percent."""
     return metric.endswith("error")
 
 
-def shown(values: Sequence[float], metric: str) -> str:
-    """`1.23 ± 0.04 (5)` in percent or, of other metrics, as they are."""
+def format_values(values: Sequence[float], metric: str) -> str:
+    """Formats `1.23 ± 0.04 (5)`: errors in percent, other metrics unscaled."""
     if not values:
-        return NONE
+        return NO_VALUE
     scale, digits = (100.0, 2) if is_error(metric) else (1.0, 4 if max(values) < 10 else 1)
     return mean_sd(values, scale, digits) + (" (1)" if len(values) == 1 else "")
 
 
-def results(collection: Collection) -> Iterator[Table]:
-    """Errors of all cells: a table for each dataset and protocol."""
-    alike: dict[tuple[str, str], list[Cell]] = {}
+def results_tables(collection: Collection) -> Iterator[Table]:
+    """Yields the errors of all cells, one table per dataset and protocol."""
+    alike: dict[tuple[str, str], list[CellRecord]] = {}
     for cell in collection.cells:
         if cell.finished:
-            tested = protocol_of(cell.finished[0].result)
+            tested = format_protocol(cell.finished[0].result)
             if members := cell.first("members"):
                 tested += f", ensembles of {len(members)}"
             alike.setdefault((cell.dataset, tested), []).append(cell)
     for (dataset, protocol), cells in alike.items():
-        metrics = [f"{split}.top1_error" for split in SPLITS]
+        metrics = [f"{split}.top1_error" for split in SPLIT_LABELS]
         metrics = [m for m in metrics if any(c.values(m) for c in cells)]
         further = [m for m in collection.columns if m not in metrics]
-        heads = [SPLITS[m.partition(".")[0]] for m in metrics] + [label(m) for m in further]
+        heads = [SPLIT_LABELS[m.partition(".")[0]] for m in metrics] + [
+            metric_label(m) for m in further
+        ]
         rows = [
-            (cell.name, *network(cell), *(shown(of(cell, m), m) for m in [*metrics, *further]))
+            (
+                cell.name,
+                *network_columns(cell),
+                *(format_values(values_of_metric(cell, m), m) for m in [*metrics, *further]),
+            )
             for cell in cells
         ]
         caption = f"Top-1 error in percent on {dataset}, {protocol}; the last epoch: " + (
@@ -59,85 +65,90 @@ def results(collection: Collection) -> Iterator[Table]:
         yield Table(heads, rows, words=(0, 1), caption=caption)
 
 
-def of(cell: Cell, metric: str) -> list[float]:
+def values_of_metric(cell: CellRecord, metric: str) -> list[float]:
+    """Lists the value of each seed."""
     return list(cell.values(metric).values())
 
 
-def label(metric: str) -> str:
-    """`test, top-1 error` of test.top1_error."""
+def metric_label(metric: str) -> str:
+    """Formats `test.top1_error` as `test, top-1 error`."""
     split, _, name = metric.partition(".")
     name = name.replace("top1", "top-1").replace("top5", "top-5").replace("_", " ")
-    return f"{SPLITS.get(split, split)}, {name}"
+    return f"{SPLIT_LABELS.get(split, split)}, {name}"
 
 
-def network(cell: Cell) -> tuple[str, str, str]:
-    """Its name and what it costs."""
+def network_columns(cell: CellRecord) -> tuple[str, str, str]:
+    """Formats a network's name, parameters and multiply-adds."""
     costs = (cell.first(key) for key in ("params", "macs"))
-    return (str(cell.first("name") or NONE), *(f"{n:,}" if n else NONE for n in costs))  # type: ignore[return-value]
+    return (str(cell.first("name") or NO_VALUE), *(f"{n:,}" if n else NO_VALUE for n in costs))  # type: ignore[return-value]
 
 
-def reached(collection: Collection) -> Table:
-    """How long each cell took to an error, for each that the sweep names."""
+def reached_table(collection: Collection) -> Table:
+    """Tabulates how long each cell took to reach each error that the sweep names."""
     rows = []
     for wanted in collection.reach:
         split, _, name = wanted["metric"].partition(".")
-        what = f"{label(wanted['metric'])}, of {100 * wanted['level']:g} %"
+        what = f"{metric_label(wanted['metric'])}, of {100 * wanted['level']:g} %"
         for cell in collection.cells:
-            found = [reach(lines, name, wanted["level"]) for lines in cell.lines(split).values()]
+            found = [
+                time_to_error(lines, name, wanted["level"]) for lines in cell.lines(split).values()
+            ]
             at = [f for f in found if f]
-            steps, epochs = (shown([f[i] for f in at], "steps") for i in (0, 1))
+            steps, epochs = (format_values([f[i] for f in at], "steps") for i in (0, 1))
             if found:
                 rows.append((cell.name, what, steps, epochs, f"{len(at)} of {len(found)}"))
     heads = ("cell", "to an error", "steps", "epochs", "networks")
-    caption = "Steps to the first line of the log that is so low"
+    caption = "Steps to the first line of the log at or below the error"
     return Table(heads, rows, words=(0, 1), caption=caption)
 
 
-class Selected(NamedTuple):
-    """Of one seed: the test error at the epoch at which that of the held-out images is least."""
+class SelectedEpoch(NamedTuple):
+    """The test error of one seed at the epoch with the least error on held-out images."""
 
     error: float
     epoch: float
 
 
-def selected(cell: Cell) -> list[Selected]:
-    """One a seed; empty where nothing was held out or tested on the way."""
+def selected_epochs(cell: CellRecord) -> list[SelectedEpoch]:
+    """Selects an epoch for each seed; empty where no held-out or test error was logged."""
     held, tested = cell.lines("val"), cell.lines("test")
     found = []
     for seed in cell.seeds:
         least = min(held.get(seed, []), key=lambda line: line["top1_error"], default=None)
         at = [t for t in tested.get(seed, []) if least and t["step"] == least["step"]]
         if at:
-            found.append(Selected(at[0]["top1_error"], at[0]["epoch"]))
+            found.append(SelectedEpoch(at[0]["top1_error"], at[0]["epoch"]))
     return found
 
 
-def epochs(collection: Collection) -> Table:
-    """Last and best epoch, and what chose the best."""
+def epochs_table(collection: Collection) -> Table:
+    """Tabulates the test error at the last and at the best epoch, and how the best was chosen."""
     rows = []
     for cell in collection.cells:
-        last = of(cell, "test.top1_error")
+        last = values_of_metric(cell, "test.top1_error")
         if not last or not cell.first("epochs"):
             continue
-        best = selected(cell)
+        best = selected_epochs(cell)
         held = cell.config.get("data", {}).get("holdout", 0)
         if best:
             at = sorted(b.epoch for b in best)
             span = f"{at[0]:.4g}" if at[0] == at[-1] else f"{at[0]:.4g} to {at[-1]:.4g}"
-            how = (shown([b.error for b in best], "error"), span)
+            how = (format_values([b.error for b in best], "error"), span)
             chosen = f"least error on {held:,} held-out training images"
         elif held:
-            how, chosen = (NONE, NONE), "not selected: no log of the held-out error"
+            how, chosen = (NO_VALUE, NO_VALUE), "not selected: no log of the held-out error"
         else:
-            how, chosen = (NONE, NONE), "not selected: last epoch reported"
-        rows.append((cell.name, shown(last, "error"), f"{cell.first('epochs'):.4g}", *how, chosen))
+            how, chosen = (NO_VALUE, NO_VALUE), "not selected: last epoch reported"
+        rows.append(
+            (cell.name, format_values(last, "error"), f"{cell.first('epochs'):.4g}", *how, chosen)
+        )
     heads = ("cell", "last epoch", "at", "best epoch", "at", "the best is chosen by")
     caption = "Test error in percent, at the last and at the best epoch"
     return Table(heads, rows, words=(0, 5), caption=caption)
 
 
-def selection(collection: Collection) -> str:
-    """What was set aside to select by, in a sentence."""
+def selection_sentence(collection: Collection) -> str:
+    """Formats how many training images were held out to select epochs by."""
     held = {cell.config["data"]["holdout"] for cell in collection.cells if "data" in cell.config}
     if not held:
         return ""
@@ -153,14 +164,16 @@ def selection(collection: Collection) -> str:
     )
 
 
-def ran(collection: Collection) -> Table:
-    """What ran where, and how long: a row for the runs of a cell that are alike."""
+def runs_table(collection: Collection) -> Table:
+    """Tabulates steps, speed, device and commit, one row for the equal runs of a cell."""
     alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for cell in collection.cells:
         for run in cell.finished:
             r = run.result
             if "seconds" in r:
-                commit = ", ".join(c[:10] for c in provenance.commits(run.environment)) or NONE
+                commit = (
+                    ", ".join(c[:10] for c in provenance.commits_of(run.environment)) or NO_VALUE
+                )
                 told = (f"{r['steps']:,}", f"{r['epochs']:.4g}", str(r["device"]), commit)
                 alike.setdefault((cell.name, *told), []).append(r)
     rows = []
@@ -168,32 +181,32 @@ def ran(collection: Collection) -> Table:
         seeds = [seed for r in found for seed in r["seeds"]]
         each = f"{sum(r['seconds'] for r in found) / len(seeds):,.0f}"
         speed = f"{statistics.fmean(r['images_per_second'] for r in found):,.0f}"
-        rows.append((name, said(seeds), steps, length, each, speed, device, commit))
-    heads = ("cell", "seeds", "steps", "epochs", "seconds a seed", "images/s", "device", "commit")
-    caption = "The seconds are of training steps"
+        rows.append((name, format_seeds(seeds), steps, length, each, speed, device, commit))
+    heads = ("cell", "seeds", "steps", "epochs", "seconds per seed", "images/s", "device", "commit")
+    caption = "Seconds of training steps, without evaluations"
     return Table(heads, rows, words=(0, 6, 7), caption=caption)
 
 
-def said(seeds: Sequence[int]) -> str:
-    """`0 to 4`, or each."""
+def format_seeds(seeds: Sequence[int]) -> str:
+    """Formats `0 to 4`, or the seeds one by one where they are not consecutive."""
     whole = list(seeds) == list(range(seeds[0], seeds[-1] + 1)) if seeds else False
     return f"{seeds[0]} to {seeds[-1]}" if whole and len(seeds) > 2 else ", ".join(map(str, seeds))
 
 
-def versions(collection: Collection) -> list[str]:
-    """What the runs were made with, and of which cells that is so, if there are several such."""
+def version_sentences(collection: Collection) -> list[str]:
+    """Lists the package versions of the runs, with the cells of each where versions differ."""
     found: dict[str, dict[str, None]] = {}
     for cell in collection.cells:
         for run in cell.runs:
-            for stated in provenance.versions(run.environment):
+            for stated in provenance.versions_of(run.environment):
                 found.setdefault(stated, {})[cell.name] = None
     if len(found) == 1:
         return [f"{stated}." for stated in found]
     return [f"{stated}: {', '.join(cells)}." for stated, cells in found.items()]
 
 
-def missing(collection: Collection) -> Table:
-    """Networks that have no result, and why."""
+def missing_table(collection: Collection) -> Table:
+    """Tabulates the networks that have no result, and why."""
     rows = [
         (cell.name, run.path.name, run.missing)
         for cell in collection.cells

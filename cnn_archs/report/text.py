@@ -1,4 +1,4 @@
-"""Results as a person reads them: from results, never from a device."""
+"""Results as text for the terminal. Everything is read from result documents."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,10 @@ from cnn_archs.run_dir import RunDir
 
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> str:
-    """`1.23 ± 0.04 (5)`: mean, standard deviation (n - 1), number of values; scaled to percent."""
+    """Formats `1.23 ± 0.04 (5)`: mean, standard deviation (n - 1) and number of values.
+
+    scale: a factor for the values; by default fractions become percent.
+    """
     scaled = [scale * v for v in values]
     mean = statistics.fmean(scaled)
     if len(scaled) == 1:
@@ -19,7 +22,7 @@ def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> s
 
 
 def result_table(result: dict[str, Any]) -> str:
-    """The splits of a result, a line each."""
+    """Formats a result document: one line per split, and per member of an ensemble."""
     heads = ("", "images", "top-1 error, %", "top-5 error, %", "loss")
     rows = []
     labels = {
@@ -31,18 +34,18 @@ def result_table(result: dict[str, Any]) -> str:
         "test_average": "test, averaged weights",
     }
     networks = result.get("members", [])
-    others = [k for k, v in result.items() if is_columns(v) and k not in labels]
+    others = [k for k, v in result.items() if is_split_result(v) and k not in labels]
     for split in (*labels, *others):
         if split in result:
             label = labels.get(split, split)
             if networks:
                 label += f", ensemble of {len(networks)}"
-            rows.append(row_of(label, result[split]))
+            rows.append(result_row(label, result[split]))
             rows += [
-                row_of(f"  {m['name']}, seed {m['seed']}, {m['workdir']}", m[split])
+                result_row(f"  {m['name']}, seed {m['seed']}, {m['workdir']}", m[split])
                 for m in networks
             ]
-    head = f"{result['name']} on {result['dataset']}, {protocol_of(result)}"
+    head = f"{result['name']} on {result['dataset']}, {format_protocol(result)}"
     if "params" in result:
         head += (
             f": {result['params']:,} parameters, {result['macs']:,} multiply-adds\n"
@@ -53,8 +56,8 @@ def result_table(result: dict[str, Any]) -> str:
 
 
 def cells_table(done: Mapping[str, Mapping[str, Any]]) -> str:
-    """The results of a sweep's cells, a line each: errors in percent."""
-    heads = ("cell", "seeds", "test error, %", "train error, %", "steps", "seconds a seed")
+    """Formats the results of a sweep: one line per cell, errors in percent."""
+    heads = ("cell", "seeds", "test error, %", "train error, %", "steps", "seconds per seed")
     rows = []
     for name, r in done.items():
         errors = (mean_sd(r[split]["top1_error"]) for split in ("test", "train_eval"))
@@ -64,7 +67,7 @@ def cells_table(done: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def robustness_table(found: dict[str, Any]) -> str:
-    """A table for each kind of warp: error against amount."""
+    """Formats error against amount, with one table per kind of warp."""
     parts = []
     for name, kind in found.items():
         errors = (mean_sd(of_seeds) for of_seeds in kind["top1_error"])
@@ -74,20 +77,22 @@ def robustness_table(found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def is_columns(value: Any) -> bool:
-    """Is it a split's part of a result?"""
+def is_split_result(value: Any) -> bool:
+    """Whether a value of a result document holds the metrics of a split."""
     return isinstance(value, dict) and "top1_error" in value
 
 
-def row_of(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
-    """A line of `result_table`. r: of several networks, lists; of one, numbers."""
+def result_row(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
+    """Formats a line of `result_table`. r: the metrics of a split, lists (one value per seed) or
+    numbers.
+    """
     values = {k: v if isinstance(v, list) else [v] for k, v in r.items() if k != "examples"}
     errors = (mean_sd(values["top1_error"]), mean_sd(values["top5_error"]))
     return (label, f"{r['examples']:,}", *errors, mean_sd(values["loss"], 1, 4))
 
 
-def protocol_of(result: Mapping[str, Any]) -> str:
-    """How the networks were tested: what all numbers of a result_table have in common."""
+def format_protocol(result: Mapping[str, Any]) -> str:
+    """Formats how the networks were tested: protocol, views, scales and batch statistics."""
     said = f"protocol {result['protocol']}"
     if result["protocol"] != "single":
         said += f", {result['views']} views of each image"
@@ -99,6 +104,6 @@ def protocol_of(result: Mapping[str, Any]) -> str:
 
 
 def files_table(workdir: Path) -> str:
-    """The paths that a run left, and what they are."""
+    """Formats the paths of a run's files that exist, each with what it holds."""
     there = [(str(path), what) for path, what in RunDir(workdir).contents()]
     return Table((), there, words=(0, 1)).text()

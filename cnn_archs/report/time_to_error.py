@@ -1,22 +1,22 @@
-"""How long a network took to a given error, from the log that it left."""
+"""How long a network trained until an error was reached, read from its log."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
 class Reached(NamedTuple):
-    """The first line of the log up to which an error was low enough."""
+    """The step and epoch of the first log line at which the error was low enough."""
 
     step: int
     epoch: float
 
 
-def reach(lines: Sequence[Mapping[str, Any]], value: str, level: float) -> Reached | None:
-    """When the mean of `value` was first at or below `level`; None: never.
+def time_to_error(lines: Sequence[Mapping[str, Any]], value: str, level: float) -> Reached | None:
+    """Finds when the mean of `value` was first at or below `level`; None if it never was.
 
-    lines: of metrics.jsonl, of one split and seed, by step. That of training is the mean over the
-    steps since the last line, `log_every` of them; a line of fewer, at an evaluation, counts
-    together with the next.
+    lines: of metrics.jsonl, of one split and seed, ordered by step. A training line is the mean
+    over the steps since the line before, usually `log_every` steps. A line of fewer images, as
+    before an evaluation, is averaged with the next.
     """
     enough = max((line["examples"] for line in lines), default=0)
     total, examples = 0.0, 0

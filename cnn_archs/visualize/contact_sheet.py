@@ -1,26 +1,26 @@
-"""A contact sheet: each row an image as it is stored, and what augmentation makes of it."""
+"""Draws a contact sheet: in each row an image as stored, followed by augmented variants of it."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-WIDTH = 1600  # pixels of the sheet, at most, where that leaves an image one
-CELL = 128  # pixels to which small images are enlarged, if there is room
+WIDTH = 1600  # pixels of the sheet, at most; an image has at least one
+CELL_SIDE = 128  # pixels to which small images are enlarged, if there is room
 GAP = 6
 TOP = 22  # room for the labels
-BACKGROUND, LABEL = 235, 100  # grays: the edges of a white image can be seen
+BACKGROUND, LABEL = 235, 100  # grays, so that the edges of a white image can be seen
 
 
-def sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None:
-    """A PNG at `path` of originals u8[N, H, W, C] and variants u8[N, V, H', W', C], C 1 or 3.
+def write_sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None:
+    """Writes a PNG of originals u8[N, H, W, C] and variants u8[N, V, H', W', C], where C is 1 or 3.
 
-    Small images are enlarged by a whole factor, each pixel a square; large ones made smaller.
+    Small images are enlarged by a whole factor, so that pixels stay square; large ones are reduced.
     """
     columns = variants.shape[1] + 1
     room = max((WIDTH - GAP) // columns - GAP, 1)
     height, width = np.maximum(originals.shape[1:3], variants.shape[2:4])
-    whole = max(min(CELL // max(height, width), room // width), 1)
+    whole = max(min(CELL_SIDE // max(height, width), room // width), 1)
     factor = whole if width <= room else room / width
     cell_h, cell_w = round(height * factor), round(width * factor)
     size = (columns * (cell_w + GAP) + GAP, len(originals) * (cell_h + GAP) + TOP + GAP)
@@ -28,29 +28,31 @@ def sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None:
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(12)
     for column in range(columns):
         left = GAP + column * (cell_w + GAP)
-        label = fitting(column, cell_w, font)
+        label = fitting_label(column, cell_w, font)
         draw.text((left, 5), label, tint(originals, LABEL), font=font)
         for row in range(len(originals)):
             shown = variants[row, column - 1] if column else originals[row]
-            page.paste(enlarged(shown, factor), (left, TOP + row * (cell_h + GAP)))
+            page.paste(resize_image(shown, factor), (left, TOP + row * (cell_h + GAP)))
     page.save(path, format="PNG")
 
 
 def tint(images: np.ndarray, value: int) -> int | tuple[int, int, int]:
-    """A gray, as a page for such images takes it."""
+    """Returns a gray in the mode of the page for such images."""
     return value if images.shape[-1] == 1 else (value, value, value)
 
 
-def fitting(column: int, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The label of a column: the longest of three that is not wider than `width`, else none."""
+def fitting_label(
+    column: int, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> str:
+    """Returns the longest of a column's three labels that fits into `width` pixels, or ""."""
     labels = (
         (f"variant {column}", f"v{column}", str(column)) if column else ("original", "orig", "o")
     )
     return next((label for label in labels if font.getlength(label) <= width), "")
 
 
-def enlarged(image: np.ndarray, factor: float) -> Image.Image:
-    """u8[H, W, 1 or 3], its sides times `factor`."""
+def resize_image(image: np.ndarray, factor: float) -> Image.Image:
+    """Resizes an image u8[H, W, 1 or 3] by a factor."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     height, width = image.shape[:2]
     size = max(round(width * factor), 1), max(round(height * factor), 1)

@@ -1,4 +1,4 @@
-"""Pictures of networks, from arrays that the networks gave."""
+"""Draws pictures of networks from arrays, as PNG files."""
 
 import math
 from collections.abc import Sequence
@@ -13,9 +13,11 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import PowerNorm
 from matplotlib.patches import Rectangle
 
+from cnn_archs.arithmetic import ceil_div
 
-class Shown(NamedTuple):
-    """An image u8[H, W, 1 or 3], what to write below it, and of which color its frame is."""
+
+class CaptionedImage(NamedTuple):
+    """An image u8[H, W, 1 or 3] with its caption and the color of its frame."""
 
     image: np.ndarray
     caption: str
@@ -23,21 +25,21 @@ class Shown(NamedTuple):
 
 
 HIT, MISS = "tab:green", "tab:red"
-CELL = 1.35  # inches
-LINE = 0.17  # inches of a line of caption
+IMAGE_SIDE = 1.35  # inches
+LINE_HEIGHT = 0.17  # inches per line of a caption
 CAPTION: dict[str, Any] = dict(ha="center", va="top", fontsize=7.5, parse_math=False)
 
 
-def filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None:
-    """A PNG of the first `most` filters of kernel f32[h, w, 1 or 3, F], as AlexNet's figure 3.
+def draw_filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None:
+    """Draws the first `most` filters of a kernel f32[h, w, 1 or 3, F], as in AlexNet's figure 3.
 
-    Each has a scale of its own: its largest weight is white or black, and 0 is gray.
+    Each filter has its own scale: its largest absolute weight is white or black, and 0 is gray.
     """
     count = min(kernel.shape[-1], most)
     across = min(max(round(math.sqrt(2 * count)), 4), count)
-    down = -(-count // across)
+    down = ceil_div(count, across)
     h, w, channels, _ = kernel.shape
-    gap = 1 / 8  # of a filter's width
+    gap = 1 / 8  # between filters, as a part of a filter's width
     figure = plt.figure(figsize=(min(0.9 * across, 10.0), min(0.9 * across, 10.0) * down / across))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, across * (1 + gap)), ylim=(down * (1 + gap) * h / w, 0), aspect="equal")
@@ -49,14 +51,14 @@ def filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None
         axis.imshow(pixels, extent=(left, left + 1, top + h / w, top))
     if count < kernel.shape[-1]:
         title += f", the first {count}"
-    write(figure, axis, title, path)
+    save_titled(figure, axis, title, path)
 
 
-def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
-    """A PNG of counts i64[K, K]: how many of each true class (row) are taken for which (column).
+def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
+    """Draws counts i64[K, K] of true classes (rows) by predicted classes (columns).
 
-    Colors are parts of a row; the root makes few mistakes visible. Numbers and names where there
-    is room.
+    The color is the share of the row, under a square root that makes few mistakes visible. Numbers
+    and class names are written where there is room.
     """
     k = len(classes)
     side = min(max(0.52 * k, 3.5), 14.0)
@@ -67,7 +69,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
     figure.colorbar(drawn, fraction=0.045, pad=0.03, label="part of the true class")
     axis.set(xlabel="predicted", ylabel="true")
     if k <= 40:
-        names = [short(name, 16) for name in classes]
+        names = [shorten(name, 16) for name in classes]
         axis.set_xticks(range(k), names, rotation=90 if k > 2 else 0, parse_math=False)
         axis.set_yticks(range(k), names, parse_math=False)
     if k <= 25:
@@ -75,24 +77,24 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
             if n:
                 color = "white" if share[i, j] > 0.4 else "black"
                 axis.text(j, i, str(n), ha="center", va="center", fontsize=8, color=color)
-    write(figure, axis, title, path)
+    save_titled(figure, axis, title, path)
 
 
-def gallery(shown: Sequence[Shown], title: str, path: Path, across: int = 8) -> None:
-    """A PNG of images, each with its caption of one line or more below it."""
+def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across: int = 8) -> None:
+    """Draws images in a grid, each with its caption below it."""
     across = min(across, max(len(shown), 1))
-    down = max(-(-len(shown) // across), 1)
+    down = max(ceil_div(len(shown), across), 1)
     lines = max((s.caption.count("\n") + 1 for s in shown), default=1)
-    high = CELL + lines * LINE + 0.1
-    size = max(across * (CELL + 0.15), 4.0), down * high + 0.5
+    high = IMAGE_SIDE + lines * LINE_HEIGHT + 0.1
+    size = max(across * (IMAGE_SIDE + 0.15), 4.0), down * high + 0.5
     figure = plt.figure(figsize=size)
     axis = figure.add_axes((0, 0, 1, down * high / size[1]))
     axis.set(xlim=(0, size[0]), ylim=(down * high, 0))
     axis.set_axis_off()
     for i, (image, caption, frame) in enumerate(shown):
-        h, w = (n * CELL / max(image.shape[:2]) for n in image.shape[:2])
-        left = i % across * (CELL + 0.15) + 0.075 + (CELL - w) / 2
-        bottom = i // across * high + CELL
+        h, w = (n * IMAGE_SIDE / max(image.shape[:2]) for n in image.shape[:2])
+        left = i % across * (IMAGE_SIDE + 0.15) + 0.075 + (IMAGE_SIDE - w) / 2
+        bottom = i // across * high + IMAGE_SIDE
         pixels = image if image.shape[-1] == 3 else image.repeat(3, -1)
         axis.imshow(pixels, extent=(left, left + w, bottom, bottom - h), aspect="auto")
         border = Rectangle((left, bottom - h), w, h, fill=False, edgecolor=frame, linewidth=2.5)
@@ -104,12 +106,12 @@ def gallery(shown: Sequence[Shown], title: str, path: Path, across: int = 8) -> 
     plt.close(figure)
 
 
-def features(
+def draw_features(
     image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], title: str, path: Path
 ) -> None:
-    """A PNG of an image u8[H, W, C] and, a row a layer, of the first maps of layers f32[H, W, C].
+    """Draws an image u8[H, W, C] and, one row per layer, the first maps of layers f32[H, W, C].
 
-    Each map has a scale of its own, from its smallest value to its largest.
+    Each map has its own scale, from its smallest to its largest value.
     """
     across = 12
     rows = len(layers) + 1
@@ -119,28 +121,28 @@ def features(
     for axis in axes.flat:
         axis.set_axis_off()
     axes[0, 0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray")
-    label(axes[0, 0], "image")
+    label_row(axes[0, 0], "image")
     axes[0, 1].text(0, 0.5, title, va="center", transform=axes[0, 1].transAxes, parse_math=False)
     for row, (name, maps) in zip(axes[1:], layers, strict=True):
         h, w, channels = maps.shape
-        label(row[0], f"{name}\n{h}x{w}x{channels}")
+        label_row(row[0], f"{name}\n{h}x{w}x{channels}")
         for axis, one in zip(row, np.moveaxis(maps, -1, 0), strict=False):
             axis.imshow(one, cmap="viridis")
-    write(figure, axes[0, 0], "", path)
+    save_titled(figure, axes[0, 0], "", path)
 
 
-def label(axis: Any, text: str) -> None:
-    """To the left of a picture."""
+def label_row(axis: Any, text: str) -> None:
+    """Writes a label to the left of a picture."""
     axis.text(-0.12, 0.5, text, ha="right", va="center", fontsize=8, transform=axis.transAxes)
 
 
-def write(figure: Any, axis: Any, title: str, path: Path) -> None:
-    """The figure as a file, cut to what is drawn, with a title over an axis."""
+def save_titled(figure: Any, axis: Any, title: str, path: Path) -> None:
+    """Saves a figure, cropped to what is drawn, with a title above an axis."""
     axis.set_title(title, parse_math=False, fontsize=11)
     figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 
-def short(text: str, length: int) -> str:
-    """`text`, its end left out where it is longer."""
+def shorten(text: str, length: int) -> str:
+    """Cuts a text to `length` characters, with an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,4 +1,4 @@
-"""From a config, or a run, to pictures to look at."""
+"""Draws pictures of an experiment's augmentation, of a run's networks and of their predictions."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -16,19 +16,20 @@ from cnn_archs.evaluate.predict import Predictor, load_predictor, read_image
 from cnn_archs.experiment import Experiment
 from cnn_archs.run_dir import FILTERS, RunDir
 from cnn_archs.visualize import figures
-from cnn_archs.visualize.contact_sheet import sheet
-from cnn_archs.visualize.figures import HIT, MISS, Shown, short
+from cnn_archs.visualize.contact_sheet import write_sheet
+from cnn_archs.visualize.figures import HIT, MISS, CaptionedImage, shorten
 
-MISTAKES = 40  # images in mistakes.png
-SHEET = 500  # images in a sheet of predictions
-LAYERS = 24  # rows of features.png
+MOST_MISTAKES = 40  # images in mistakes.png, at most
+MOST_PREDICTIONS = 500  # images in a sheet of predictions, at most
+MOST_LAYERS = 24  # rows of features.png, at most
 
 
-def variants(experiment: Experiment, output: Path, images: int, count: int) -> dict[str, Any]:
-    """Writes the PNG `output`: training images, `count` variants of each beside it.
+def write_variants(experiment: Experiment, output: Path, images: int, count: int) -> dict[str, Any]:
+    """Writes a PNG of training images, each with `count` augmented variants beside it.
 
-    Colors and geometry are those of training; the mean is left in and the scale is that of pixels,
-    so that a person sees images. The images are the first ones of the run's first seed.
+    Colors and geometry are augmented as in training, but the mean is not subtracted and the range
+    is that of pixels, so that the images can be recognized. They are the first images of the run's
+    first seed.
     """
     inputs = dataclasses.replace(
         experiment.inputs, mean="none", standardize=None, pixel_range=(0.0, 255.0), pad=0
@@ -37,21 +38,23 @@ def variants(experiment: Experiment, output: Path, images: int, count: int) -> d
     train = experiment.dataset.split("train", inputs.crop)
     examples = len(train) if isinstance(train, Split) else train.examples
     index = sampler.permutation(examples, seed, 0)[:images]
-    originals = delivered(train, index, None)
+    originals = delivered_images(train, index, None)
     drawn = []
     for variant in range(count):
         rng = np.random.Generator(np.random.Philox(key=[seed, variant]))
         key = jax.random.fold_in(jax.random.key(seed), variant)
-        drawn.append(as_pixels(prepare(key, delivered(train, index, rng))))
+        drawn.append(as_pixels(prepare(key, delivered_images(train, index, rng))))
     shown = as_pixels(prepare(None, originals)) if isinstance(train, Streamed) else originals
-    sheet(shown, np.stack(drawn, axis=1), output)
+    write_sheet(shown, np.stack(drawn, axis=1), output)
     return {"file": str(output), "images": len(index), "variants": count}
 
 
-def delivered(
+def delivered_images(
     train: Split | Streamed, index: np.ndarray, rng: np.random.Generator | None
 ) -> np.ndarray:
-    """The images at `index` as the device gets them, u8[N, H, W, C]; no rng: in evaluation."""
+    """Returns the images at `index` as the device gets them, u8[N, H, W, C]; without rng as in
+    evaluation.
+    """
     if isinstance(train, Split):
         return train.images[index]
     crop = train.crop
@@ -66,15 +69,15 @@ def delivered(
 
 
 def as_pixels(images: jax.Array) -> np.ndarray:
-    """f32 -> u8, rounded and cut."""
+    """Converts f32 images to u8, rounded and clipped."""
     return np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8)
 
 
-Place = tuple[str, ...]  # of a module in its network
+ModulePath = tuple[str, ...]  # the names that lead to a module in its network
 
 
 class Mistake(NamedTuple):
-    """probability: of the class that it was taken for."""
+    """A wrong prediction. probability: of the predicted class."""
 
     probability: float
     image: np.ndarray
@@ -82,38 +85,44 @@ class Mistake(NamedTuple):
     predicted: int
 
 
-def of_run(workdir: Path, image: Path | None) -> dict[str, str]:
-    """{file: what it shows} of the pictures of a run's first network, in `workdir`/figures.
+def write_figures(workdir: Path, image: Path | None) -> dict[str, str]:
+    """Draws pictures of a run's first network in `workdir`/figures -> {file: what it shows}.
 
     image: a file whose feature maps are drawn; None: the first test image. ConfigError or DataError
-    where it is none, or where there is no run.
+    where it is no image, or where there is no run.
     """
     run = load_predictor(workdir)
     experiment = run.experiment
     test = experiment.dataset.split("test", experiment.inputs.crop)
     if image:
-        chosen, source = read_image(image, experiment), short(image.name, 40)
+        chosen, source = read_image(image, experiment), shorten(image.name, 40)
     else:
-        chosen, source = next(batches(test, 1))[0][0], "the first test image"
+        chosen, source = next(evaluation_batches(test, 1))[0][0], "the first test image"
     folder = RunDir(workdir).figures
     folder.mkdir(exist_ok=True)
-    shows = {**inside(run, chosen, source, folder), **outside(run, test, folder)}
+    shows = {**draw_inside(run, chosen, source, folder), **draw_mistakes(run, test, folder)}
     return {str(folder / name): what for name, what in shows.items()}
 
 
-def first_filters(workdir: Path) -> dict[str, str]:
-    """`of_run`, but filters.png alone, for which no image is looked at."""
+def write_filters(workdir: Path) -> dict[str, str]:
+    """Draws the first layer's filters, for which no image is needed -> {file: what it shows}."""
     run, folder = load_predictor(workdir), RunDir(workdir).figures
     folder.mkdir(exist_ok=True)
-    return {str(folder / name): what for name, what in filters(run, calls(run), folder).items()}
+    return {
+        str(folder / name): what
+        for name, what in draw_first_filters(run, called_modules(run), folder).items()
+    }
 
 
-def filters(run: Predictor, called: Sequence[Place], folder: Path) -> dict[str, str]:
-    """filters.png, where the first layer has 1 or 3 channels. called: see `calls`.
+def draw_first_filters(
+    run: Predictor, called: Sequence[ModulePath], folder: Path
+) -> dict[str, str]:
+    """Draws filters.png, if the first layer has 1 or 3 input channels. called: from
+    `called_modules`.
 
     A dense layer's weights are drawn as they lie over the whole image.
     """
-    kernels = ((path, at(run.variables["params"], path)) for path in called)
+    kernels = ((path, subtree(run.variables["params"], path)) for path in called)
     path, kernel = next((path, node["kernel"]) for path, node in kernels if "kernel" in node)
     if kernel.ndim == 2:
         kernel = kernel.reshape(*run.experiment.image_shape, -1)
@@ -121,46 +130,46 @@ def filters(run: Predictor, called: Sequence[Place], folder: Path) -> dict[str, 
     if channels not in (1, 3):
         return {}
     title = f"{'/'.join(path)} of {run.title}: {count} filters of {h}x{w}x{channels}"
-    figures.filters(np.asarray(kernel, np.float32), title, folder / FILTERS)
+    figures.draw_filters(np.asarray(kernel, np.float32), title, folder / FILTERS)
     return {FILTERS: "the first layer's weights"}
 
 
-def inside(run: Predictor, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
-    """filters.png, and features.png of an image u8[H, W, C]."""
-    called = calls(run)
-    written = filters(run, called, folder)
-    layers = looked_into(run, called, image)
+def draw_inside(run: Predictor, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
+    """Draws filters.png, and features.png of an image u8[H, W, C]."""
+    called = called_modules(run)
+    written = draw_first_filters(run, called, folder)
+    layers = feature_maps(run, called, image)
     p = np.asarray(run.probabilities(image[None]))[0]
     title = (
         f"{run.title}: {source}, taken for {run.class_names[p.argmax()]} ({100 * p.max():.1f} %)"
     )
-    figures.features(image, layers, title, folder / "features.png")
+    figures.draw_features(image, layers, title, folder / "features.png")
     return {**written, "features.png": f"maps of {source}, layer by layer"}
 
 
-def outside(run: Predictor, test: Split | Streamed, folder: Path) -> dict[str, str]:
-    """confusion.png and mistakes.png of the test images."""
+def draw_mistakes(run: Predictor, test: Split | Streamed, folder: Path) -> dict[str, str]:
+    """Draws confusion.png and mistakes.png of the test images."""
     size = run.experiment.eval_batch_size
-    counts, mistakes = judged(run.probabilities, test, len(run.class_names), size)
+    counts, mistakes = judge_predictions(run.probabilities, test, len(run.class_names), size)
     images, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
     title = f"{run.title}: {100 * wrong / images:.2f} % error on {images:,} test images"
     there = np.flatnonzero(counts.any(0) | counts.any(1))
     names = [run.class_names[i] for i in there]
-    figures.confusion(counts[np.ix_(there, there)], names, title, folder / "confusion.png")
-    shown = [Shown(m.image, caption_of(m, run.class_names), MISS) for m in mistakes]
+    figures.draw_confusion(counts[np.ix_(there, there)], names, title, folder / "confusion.png")
+    shown = [CaptionedImage(m.image, caption_of(m, run.class_names), MISS) for m in mistakes]
     title = (
         f"{run.title}: the most confident of {wrong:,} mistakes (true class, as what it was taken)"
     )
-    figures.gallery(shown, title, folder / "mistakes.png")
+    figures.draw_gallery(shown, title, folder / "mistakes.png")
     return {
         "confusion.png": "how many of each class are taken for which",
         "mistakes.png": "the most confident mistakes on test images",
     }
 
 
-def calls(run: Predictor) -> list[Place]:
-    """The modules of the network, as they are called."""
-    called: list[Place] = []
+def called_modules(run: Predictor) -> list[ModulePath]:
+    """Lists the modules of the network in the order in which they are called."""
+    called: list[ModulePath] = []
 
     def note(module: Any, method: str) -> bool:
         if method == "__call__" and module.path:
@@ -175,11 +184,10 @@ def calls(run: Predictor) -> list[Place]:
     return called
 
 
-def looked_into(
-    run: Predictor, called: Sequence[Place], image: np.ndarray
+def feature_maps(
+    run: Predictor, called: Sequence[ModulePath], image: np.ndarray
 ) -> list[tuple[str, np.ndarray]]:
-    """What layers make of an image u8[H, W, C]: (name, f32[H', W', C']) of at most LAYERS, in the
-    order of `called`."""
+    """Returns (name, f32[H', W', C']) of at most MOST_LAYERS layers for an image u8[H, W, C]."""
 
     def capture(module: Any, method: str) -> bool:
         return method == "__call__" and len(module.path) == 1
@@ -195,19 +203,23 @@ def looked_into(
     names = [path[0] for path in dict.fromkeys(called) if len(path) == 1]
     maps = [(n, outputs[n]) for n in names if getattr(outputs[n], "ndim", 0) == 4]
     maps = [(n, np.asarray(m[0], np.float32)) for n, m in maps if max(m.shape[1:3]) > 1]
-    some = np.unique(np.linspace(0, len(maps) - 1, min(LAYERS, len(maps))).round().astype(int))
+    some = np.unique(np.linspace(0, len(maps) - 1, min(MOST_LAYERS, len(maps))).round().astype(int))
     return [maps[i] for i in some]
 
 
-def at(tree: Any, path: Sequence[str]) -> Any:
-    """What stands in nested dicts at `path`; {} where there is nothing."""
+def subtree(tree: Any, path: Sequence[str]) -> Any:
+    """Returns what stands in nested dicts at `path`; {} where there is nothing."""
     for key in path:
         tree = tree.get(key, {})
     return tree
 
 
-def batches(data: Split | Streamed, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(images u8[N, H, W, C], labels i32[N]) of all of `data`, at most `size` at a time."""
+def evaluation_batches(
+    data: Split | Streamed, size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields all of `data` as (images u8[N, H, W, C], labels i32[N]), at most `size` images at a
+    time.
+    """
     if isinstance(data, Split):
         for i in range(0, len(data), size):
             yield data.images[i : i + size], data.labels[i : i + size]
@@ -216,56 +228,63 @@ def batches(data: Split | Streamed, size: int) -> Iterator[tuple[np.ndarray, np.
             yield images[mask], labels[mask]
 
 
-def judged(
+def judge_predictions(
     probabilities_of: Callable[[np.ndarray], jax.Array],
     data: Split | Streamed,
     classes: int,
     size: int,
 ) -> tuple[np.ndarray, list[Mistake]]:
-    """Counts i64[true, predicted] of all of `data`, and its most confident mistakes."""
+    """Returns counts i64[true, predicted] over all of `data`, and its most confident mistakes."""
     counts = np.zeros((classes, classes), np.int64)
     mistakes: list[Mistake] = []
-    for images, labels in batches(data, size):
+    for images, labels in evaluation_batches(data, size):
         p = np.asarray(probabilities_of(images))
         predicted = p.argmax(-1)
         np.add.at(counts, (labels, predicted), 1)
         for i in np.flatnonzero(predicted != labels):
             best = int(predicted[i])
             mistakes.append(Mistake(float(p[i, best]), images[i], int(labels[i]), best))
-        mistakes = sorted(mistakes, key=lambda m: -m.probability)[:MISTAKES]
+        mistakes = sorted(mistakes, key=lambda m: -m.probability)[:MOST_MISTAKES]
     return counts, mistakes
 
 
 def caption_of(mistake: Mistake, names: Sequence[str]) -> str:
-    true, predicted = (short(names[i], 18) for i in (mistake.label, mistake.predicted))
+    """Formats the true and the predicted class of a mistake."""
+    true, predicted = (shorten(names[i], 18) for i in (mistake.label, mistake.predicted))
     return f"{true}\nas {predicted} {100 * mistake.probability:.1f} %"
 
 
-def predictions(run: Predictor, found: Sequence[dict[str, Any]], output: Path) -> None:
-    """Writes the PNG `output`: the images of `evaluate.predict`, as the network sees them.
+def write_predictions(run: Predictor, found: Sequence[dict[str, Any]], output: Path) -> None:
+    """Writes a PNG of the predicted images, as the network sees them.
 
-    Each has its first class and that one's probability; its frame says whether that is the class
-    that its folder, or what stands in its name before the first dot, is named after.
+    Each has its most probable class and the probability. Its frame shows whether that is the class
+    that its folder, or its name before the first dot, names.
     """
     shown, hits, known = [], 0, 0
-    for p in found[:SHEET]:
+    for p in found[:MOST_PREDICTIONS]:
         path, best = Path(p["file"]), p["top"][0]
-        true = named_by(path, run.class_names)
-        caption = f"{short(best['class'], 16)} {100 * best['probability']:.1f} %"
+        true = class_named_by(path, run.class_names)
+        caption = f"{shorten(best['class'], 16)} {100 * best['probability']:.1f} %"
         frame = "none" if true is None else HIT if true == best["class"] else MISS
         if frame == MISS:
-            caption += f"\nis {short(str(true), 18)}"
+            caption += f"\nis {shorten(str(true), 18)}"
         known, hits = known + (true is not None), hits + (frame == HIT)
         shown.append(
-            Shown(read_image(path, run.experiment), f"{short(path.name, 20)}\n{caption}", frame)
+            CaptionedImage(
+                read_image(path, run.experiment), f"{shorten(path.name, 20)}\n{caption}", frame
+            )
         )
     title = f"{run.experiment.name} on {len(shown):,} of {len(found):,} images"
     title += f": right on {hits:,} of the {known:,} whose class is known" if known else ""
-    figures.gallery(shown, title, output)
+    figures.draw_gallery(shown, title, output)
 
 
-def named_by(path: Path, names: Sequence[str]) -> str | None:
-    """The class of an image by its folder, the nearest first, or by its name: cat.0.jpg."""
+def class_named_by(path: Path, names: Sequence[str]) -> str | None:
+    """Returns the class that names an image's folder, the nearest first, or begins its name:
+    cat.0.jpg.
+
+    None where neither names a class.
+    """
     words = [path.resolve().parent.name, *(p.name for p in path.resolve().parent.parents)]
     if path.name.count(".") > 1:
         words.append(path.name.split(".")[0])

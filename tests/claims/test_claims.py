@@ -5,6 +5,7 @@ import math
 import re
 from collections import Counter
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from cnn_archs.claims import results_page, schema, verdicts
 from cnn_archs.claims.checks import CHECKS, recipes
 from cnn_archs.errors import DataError
 
-STATED = schema.load()
+STATED = schema.load_claims()
 EXACT = [c for c in STATED.claims if c.check]
 MET = [c for c in EXACT if not c.disputed]
 MEASURED = [c for c in STATED.claims if not c.check]
@@ -47,7 +48,7 @@ EXAMPLES = (
 @cache
 def found():
     """{id: verdict}, without any result."""
-    every = verdicts.evaluate(STATED, schema.FILE.parent / "nowhere")
+    every = verdicts.evaluate_claims(STATED, schema.CLAIMS_FILE.parent / "nowhere")
     return {v["id"]: v for v in every}
 
 
@@ -105,7 +106,7 @@ def numbers(source, kind):
     one = r"(?:\d+|I)[ab]?"
     for match in re.findall(rf"{kind}s? ({one}(?:(?:, | and | to ){one})*)", source):
         parts = re.split(r"(, | and | to )", match.replace("I", "1"))
-        last = None
+        last = 0
         for before, part in zip([None, *parts[1::2]], parts[::2], strict=True):
             n = int(part.rstrip("ab"))
             at |= set(range(last, n + 1)) if before == " to " else {n}
@@ -174,13 +175,13 @@ def verdict_of(tmp_path, results, **fields):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value))
-    measured = dict(metric="test.top1_error", protocol="single")
+    measured: dict[str, Any] = dict(metric="test.top1_error", protocol="single")
     if not {"higher", "bound"} & fields.keys():
         measured["tolerance"] = 0.1
     if not {"higher", "ours"} & fields.keys():
         measured["ours"] = MLP
-    claim = schema.claim_of({**CLAIM, **measured, **fields}, STATED.papers, STATED.needs)
-    return verdicts.verdict(claim, STATED.needs, tmp_path)
+    claim = schema.parse_claim({**CLAIM, **measured, **fields}, STATED.papers, STATED.needs)
+    return verdicts.evaluate_claim(claim, STATED.needs, tmp_path)
 
 
 def test_three_networks_within_the_tolerance_reproduce(tmp_path):
@@ -225,7 +226,7 @@ def test_files_of_one_seed_each_are_evidence_together(tmp_path):
     del files["mnist/mlp_seed10.json"]
     v = verdict_of(tmp_path / "two", files, ours=SEEDS)
     assert v["status"] == "not run"
-    assert v["reason"] == "mnist/mlp_seed*.json: 2 of the 3 networks that are needed"
+    assert v["reason"] == "mnist/mlp_seed*.json: 2 of the 3 networks that are required"
 
 
 def test_some_seeds_in_one_file_and_more_in_another(tmp_path):
@@ -245,9 +246,9 @@ def test_some_seeds_in_one_file_and_more_in_another(tmp_path):
 @pytest.mark.parametrize(
     "other, reason",
     [
-        (result((0.02,), seeds=[1]), "mnist/mlp_seed*.json: seed 1 counts twice"),
+        (result((0.02,), seeds=[1]), "mnist/mlp_seed*.json: seed 1 occurs twice"),
         (result((0.02,), seeds=[3], epochs=2.0), "mnist/mlp_seed3.json: 2 of 12 epochs"),
-        (result((0.02,), seeds=[3], made={}), "mnist/mlp_seed3.json: it does not say"),
+        (result((0.02,), seeds=[3], made={}), "mnist/mlp_seed3.json: it does not record"),
     ],
 )
 def test_a_file_that_does_not_count_is_never_left_out(other, reason, tmp_path):
@@ -293,11 +294,11 @@ def with_config(**changes):
     "changed, reason",
     [
         (result(errors=(0.02, 0.02)), "2 of the 3 networks"),
-        (result(seeds=[0, 0, 1]), "a seed counts twice"),
+        (result(seeds=[0, 0, 1]), "a seed occurs twice"),
         (result(protocol="mirror"), "its protocol is mirror, not single"),
         (result(epochs=2.0), "2 of 12 epochs"),
         (result(name="cnn"), "it is of cnn"),
-        (result(made={}), "does not say"),
+        (result(made={}), "does not record its config"),
         (result(test={}, train={}), "damaged"),
         (with_config(epochs=2.0), "not that of mlp_mnist: epochs"),
         (with_config(data__batch_size=100), "data.batch_size"),
@@ -411,43 +412,43 @@ ours = { experiment = "mlp_mnist", result = "mnist/mlp.json" }
         ("x = 0.0", "y = 0.0", "claim a: squash: .*'x'"),
         ("x = 0.0", "", "claim a: squash: .*'x'"),
         ("x = 0.0", "x = 0.0\nz = 1", "claim a: squash: .*'z'"),
-        ('check = "squash"\nx = 0.0', "", "claim a: neither a check, a result nor a need"),
+        ('check = "squash"\nx = 0.0', "", "claim a: it has no check, no result and no needs"),
         ('"squash"', '"squish"', "claim a: no check squish"),
         ('paper = "notes"\nsource = "figure 2"', 'paper = "note"\nsource = ""', "no paper note"),
         ("value = 0.0", "", "claim a has no value"),
-        ('id = "a"', 'id = "b"', "there are two claims b"),
+        ('id = "a"', 'id = "b"', "the id occurs twice: b"),
         ('reason = "a picture"', "", "not_covered: "),
         (
             "tolerance = 0.1",
             "tolerance = 0.1\nbound = 'at most'",
-            "claim b: a tolerance, or a bound",
+            "claim b: it needs either a tolerance or a bound",
         ),
         ("tolerance = 0.1", "bound = 'below'", "claim b: no bound below"),
-        ("tolerance = 0.1", "", "claim b: a tolerance, or a bound"),
+        ("tolerance = 0.1", "", "claim b: it needs either a tolerance or a bound"),
         ("tolerance = 0.1", 'tolerance = 0.1\nneeds = "x"', "claim b: no need x"),
         ("tolerance = 0.1", 'tolerance = 0.1\nstatus = "missed"', "claim b: no key status"),
-        ('protocol = "single"', "", "claim b: which metric and protocol"),
-        ("ours = {", "lower = {", "claim b: ours, or higher and lower"),
-        (', result = "mnist/mlp.json"', "", "claim b: ours is an experiment and a result"),
-        ('"mnist/mlp.json"', '["mnist/mlp.json"]', "claim b: ours is an .* each a text"),
-        ("value = 1.0", "value = [1.0]", "claim b: a value for each metric"),
+        ('protocol = "single"', "", "claim b: it needs metric and protocol"),
+        ("ours = {", "lower = {", "claim b: it must have either ours, or higher and lower"),
+        (', result = "mnist/mlp.json"', "", "claim b: ours must have experiment and result"),
+        ('"mnist/mlp.json"', '["mnist/mlp.json"]', "claim b: ours must have .* each a string"),
+        ("value = 1.0", "value = [1.0]", "claim b: it needs one value per metric"),
         ("value = 0.0", "value = ", "Invalid value"),
     ],
 )
 def test_mistakes_in_the_file_are_one_line(old, new, message, tmp_path):
     path = tmp_path / "claims.toml"
     path.write_text(GOOD + RUN)
-    assert len(schema.load(path).claims) == 2
+    assert len(schema.load_claims(path).claims) == 2
     assert old in GOOD + RUN
     path.write_text((GOOD + RUN).replace(old, new, 1))
     with pytest.raises(DataError, match=message):
-        schema.load(path)
+        schema.load_claims(path)
 
 
 def test_a_check_that_does_not_take_its_claim_is_one_line():
     claim = schema.Claim("a", "notes", "", "", 1, check="params", arguments=dict(model="mlp"))
     with pytest.raises(DataError, match="claim a: "):
-        verdicts.computed(claim)
+        verdicts.evaluate_exact(claim)
 
 
 # --- The command ---------------------------------------------------------------------------------
@@ -456,7 +457,7 @@ def test_a_check_that_does_not_take_its_claim_is_one_line():
 def test_the_command_prints_one_json_document(capsys, monkeypatch):
     some = [c for c in STATED.claims if c.id.startswith(("lenet5-", "notes-l"))]
     few = schema.Claims(STATED.papers, STATED.needs, some, STATED.not_covered)
-    monkeypatch.setattr(schema, "load", lambda: few)
+    monkeypatch.setattr(schema, "load_claims", lambda: few)
     assert cli.main(["claims", "--format=json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [d["id"] for d in document] == [c.id for c in some]
@@ -467,7 +468,7 @@ def test_the_command_prints_one_json_document(capsys, monkeypatch):
 def test_the_table_has_a_line_for_each_claim(capsys, monkeypatch):
     some = [c for c in STATED.claims if c.id in ("lenet5-mu", "lenet5-passes", "vgg-d-single")]
     few = schema.Claims(STATED.papers, STATED.needs, some, STATED.not_covered)
-    monkeypatch.setattr(schema, "load", lambda: few)
+    monkeypatch.setattr(schema, "load_claims", lambda: few)
     assert cli.main(["claims"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^exact +lenet5-passes +section III.B +20 passes +20$", out, re.M)
@@ -479,11 +480,11 @@ def test_the_table_has_a_line_for_each_claim(capsys, monkeypatch):
 def test_results_md_is_what_the_command_prints():
     """Run `cnn-archs claims --format=markdown > RESULTS.md` where it is not."""
     now = [
-        found()[c.id] if c.check else verdicts.verdict(c, STATED.needs, verdicts.RESULTS)
+        found()[c.id] if c.check else verdicts.evaluate_claim(c, STATED.needs, verdicts.RESULTS)
         for c in STATED.claims
     ]
     written = (verdicts.RESULTS.parent / "RESULTS.md").read_text()
-    assert written == results_page.page(STATED, now, verdicts.RESULTS) + "\n"
+    assert written == results_page.results_markdown(STATED, now, verdicts.RESULTS) + "\n"
 
 
 def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, capsys, monkeypatch):
@@ -493,8 +494,8 @@ def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, c
     needed = run.replace("value = 1.0", 'value = 1.0\nneeds = "hours"')
     needed = needed.replace('id = "b"', 'id = "c"')
     path.write_text(disputed + run + needed)
-    stated = schema.load(path)
-    monkeypatch.setattr(schema, "load", lambda: stated)
+    stated = schema.load_claims(path)
+    monkeypatch.setattr(schema, "load_claims", lambda: stated)
     results = tmp_path / "results" / "mnist"
     results.mkdir(parents=True)
     (results / "mlp.json").write_text(json.dumps({**result((0.02, 0.02)), **MORE}))
@@ -502,7 +503,7 @@ def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, c
     out = capsys.readouterr().out
     assert "| the notes | 0 | 0 | 1 | 2 | 1 |" in out
     assert "| f(0) = 0. (the notes, figure 2) | 0.5 | 0 | a \\| b |" in out
-    reason = "But mnist/mlp.json: 2 of the 3 networks that are needed."
+    reason = "But mnist/mlp.json: 2 of the 3 networks that are required."
     assert out.count(reason) == 2
     assert "1 needs hours:" in out and "1 needs a result that counts:" in out
     assert "| the notes | figure 1 | a picture |" in out
@@ -515,8 +516,8 @@ MORE = dict(params=9, macs=9, seconds=1.0, images_per_second=1.0, device="cpu")
 def test_an_exact_claim_that_is_not_met_is_an_error(capsys, monkeypatch, tmp_path):
     path = tmp_path / "claims.toml"
     path.write_text(GOOD.replace("value = 0.0", "value = 0.5"))
-    wrong = schema.load(path)
-    monkeypatch.setattr(schema, "load", lambda: wrong)
+    wrong = schema.load_claims(path)
+    monkeypatch.setattr(schema, "load_claims", lambda: wrong)
     assert cli.main(["claims", "--format=json"]) == 1
     captured = capsys.readouterr()
     (document,) = json.loads(captured.out)
@@ -526,9 +527,9 @@ def test_an_exact_claim_that_is_not_met_is_an_error(capsys, monkeypatch, tmp_pat
 
 def test_a_disputed_claim_that_is_met_is_an_error_too():
     disputed = dict(id="a", check="squash", disputed="why", status="exact")
-    assert verdicts.failures([disputed]) == ["a"]
-    assert not verdicts.failures([{**disputed, "status": "missed"}])
-    assert not verdicts.failures([dict(id="b", status="missed")])
+    assert verdicts.failed_claims([disputed]) == ["a"]
+    assert not verdicts.failed_claims([{**disputed, "status": "missed"}])
+    assert not verdicts.failed_claims([dict(id="b", status="missed")])
 
 
 def test_a_folder_of_results_that_is_not_there(capsys):

@@ -1,6 +1,7 @@
 """Drawn images, kept in memory as they would be on a disk; a network that sees where it looks."""
 
 import io
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ class Places(models.Network):
 
 def inputs(crop, *, resident, mean="channel", **more):
     """Inputs that take a mean off and divide by 255."""
-    fields = dict(mirror=False, color=None, augment=None, standardize=None, pad=0)
+    fields: dict[str, Any] = dict(mirror=False, color=None, augment=None, standardize=None, pad=0)
     fields |= dict(pixel_range=(0.0, 1.0), **more)
     return Preprocessor(crop=crop, resident=resident, mean=mean, **fields)
 

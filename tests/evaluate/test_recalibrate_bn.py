@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -102,7 +103,8 @@ def test_more_images_than_there_are_is_an_error():
 
 
 def test_a_network_without_batch_normalization_is_an_error():
-    net = drawn.network(crops.create("none", drawn.OUT), resident=True)
-    variables = {"params": {}, "batch_stats": {}}
+    net = drawn.network(crops.create("none", drawn.OUT), resident=True, mean="none")
+    variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    data, prepare = drawn.resident(list(drawn.pictures(1))), net.inputs.make_preprocess({})
     with pytest.raises(ConfigError, match="no batch normalization"):
-        recalibrate_bn.recalibrate(net, [variables], None, None, (1, 1), SEED, MESH)
+        recalibrate_bn.recalibrate(net, [variables], data, prepare, (1, 1), SEED, MESH)

@@ -8,7 +8,7 @@ from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
 from cnn_archs.optim import durations
 from cnn_archs.planning import devices
-from cnn_archs.planning.plan import plan
+from cnn_archs.planning.plan import make_plan
 from cnn_archs.sweeps import grid
 from cnn_archs.training.build import Part, assemble
 
@@ -23,7 +23,7 @@ def get_sweep(argument=""):
 def test_a_tenth_of_an_epoch_more_is_eleven_steps_everywhere(tmp_path):
     experiment = resolve(configs.load_config("lenet5_digits", list(KEYS)))
     assert assemble(Part(experiment)).total == 11
-    assert plan(experiment, devices.find("h100"), 1, [])["training"]["steps"] == 11
+    assert make_plan(experiment, devices.find_device("h100"), 1, [])["training"]["steps"] == 11
     (tmp_path / "sweep.py").write_text(SWEEP)
     (cell,) = grid.list_cells(grid.load_sweep(f"{tmp_path}/sweep.py"), tmp_path)
     assert grid.training_steps(cell) == 11

@@ -18,14 +18,14 @@ from cnn_archs.data.datasets import sources
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
 from cnn_archs.planning import devices, input_rate, memory, plan_text, throughput, xla_memory
-from cnn_archs.planning.plan import plan
-from cnn_archs.planning.throughput import Bounds, Estimate
+from cnn_archs.planning.plan import make_plan
+from cnn_archs.planning.throughput import SpeedEstimate, StepBounds
 from cnn_archs.run_dir import list_results
 from cnn_archs.training.build import Part, assemble
 from cnn_archs.training.placement import placed
 from cnn_archs.training.seeds import IN_TURN
 
-H100 = devices.find("h100")
+H100 = devices.find_device("h100")
 
 
 def nbytes(tree):
@@ -37,14 +37,14 @@ def resolved(experiment, *overrides):
 
 
 def memory_of(experiment):
-    taken = input_rate.intake(experiment)
-    return memory.Memory(experiment, placed(experiment), taken, IN_TURN)
+    taken = input_rate.input_volume(experiment)
+    return memory.DeviceMemory(experiment, placed(experiment), taken, IN_TURN)
 
 
 def test_steps_bytes_and_flops_are_arithmetic_and_the_state_is_the_real_one():
     keys = ["epochs=7.3", "data.batch_size=96", "seeds=2"]
     experiment = resolved("lenet5_digits", *keys)
-    found = plan(experiment, H100, 3, [])
+    found = make_plan(experiment, H100, 3, [])
     assert found["training"]["steps"] == ceil(7.3 * 1437 / 96)
     assert found["training"]["epochs"] == pytest.approx(found["training"]["steps"] * 96 / 1437)
     assert found["network"]["params"] == 61_706
@@ -71,12 +71,12 @@ OVER_FOUR = """
 import json, sys
 from cnn_archs import cli
 from cnn_archs.planning import xla_memory
-texts, compiled = [], xla_memory.compiled
+texts, compiled = [], xla_memory.compile_quickly
 def kept(*arguments):
     found = compiled(*arguments)
     texts.append(found.as_text())
     return found
-xla_memory.compiled = kept
+xla_memory.compile_quickly = kept
 plan = ["plan", "--config=mlp_mnist", "--devices=4", "--kind=h100", "--format=json"]
 keys = ["--config.seeds=1", "--config.data.batch_size={}"]
 codes = [cli.main([*plan, *(k.format(b) for k in keys)]) for b in (2048, 2046)]
@@ -92,7 +92,7 @@ def test_over_four_devices_each_holds_less_and_the_program_sums_all_gradients(si
     assert "data.batch_size=2046 does not split evenly over 4 devices; use 2044 or 2048" in refusal
     said, four = json.loads(said), json.loads(done.stdout)
     assert said["codes"] == [0, 2]
-    one = plan(resolved("mlp_mnist", "data.batch_size=2048", "seeds=1"), H100, 1, [])
+    one = make_plan(resolved("mlp_mnist", "data.batch_size=2048", "seeds=1"), H100, 1, [])
     parts = [p["memory"]["parts"] for p in (four, one)]
     for part in ("parameters", "optimizer", "statistics", "gradients", "dataset"):
         assert parts[0][part] == parts[1][part]
@@ -109,34 +109,35 @@ def test_over_four_devices_each_holds_less_and_the_program_sums_all_gradients(si
 
 def test_the_all_reduce_is_a_ring_and_slower_over_the_network():
     size = 575e6
-    assert throughput.all_reduce(H100, size, 1) == 0
-    assert throughput.all_reduce(H100, size, 8) == pytest.approx(2 * 7 / 8 * size / 450e9)
+    assert throughput.all_reduce_seconds(H100, size, 1) == 0
+    assert throughput.all_reduce_seconds(H100, size, 8) == pytest.approx(2 * 7 / 8 * size / 450e9)
     network_ = 2 * 3 / 4 * size / 8 / 50e9
-    assert throughput.all_reduce(H100, size, 32) == pytest.approx(
+    assert throughput.all_reduce_seconds(H100, size, 32) == pytest.approx(
         2 * 7 / 8 * size / 450e9 + network_
     )
     assert (
-        throughput.all_reduce_in_words(H100, 32)
+        throughput.all_reduce_formula(H100, 32)
     ) == "2 (8 - 1) / 8 G / 450 GB/s + 2 (4 - 1) / 4 G / 8 / 50 GB/s"
-    for kind in (*map(devices.find, devices.TABLE), H100._replace(fabric=1)):
-        seconds = [throughput.all_reduce(kind, size, n) for n in (1, 2, 4, 8, 16, 64, 512)]
+    for kind in (*map(devices.find_device, devices.DEVICES), H100._replace(fabric=1)):
+        seconds = [throughput.all_reduce_seconds(kind, size, n) for n in (1, 2, 4, 8, 16, 64, 512)]
         assert seconds == sorted(seconds)
 
 
 def test_bounds_hide_all_or_nothing_of_the_all_reduce_and_never_the_input():
-    assert Bounds(3.0, 1.0, 0.0).step == (3.0, 4.0)
-    assert Bounds(3.0, 1.0, 0.0).limit == "devices"
-    assert Bounds(1.0, 3.0, 2.0).step == (3.0, 4.0) == Bounds(1.0, 3.0, 2.0).with_input
-    assert Bounds(1.0, 3.0, 3.5).with_input == (3.5, 4.0)
-    assert Bounds(1.0, 3.0, 3.5).limit == "input"
+    assert StepBounds(3.0, 1.0, 0.0).step == (3.0, 4.0)
+    assert StepBounds(3.0, 1.0, 0.0).limit == "devices"
+    assert StepBounds(1.0, 3.0, 2.0).step == (3.0, 4.0) == StepBounds(1.0, 3.0, 2.0).with_input
+    assert StepBounds(1.0, 3.0, 3.5).with_input == (3.5, 4.0)
+    assert StepBounds(1.0, 3.0, 3.5).limit == "input"
 
 
 def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not():
     experiment = resolved("lenet5_mnist", "data.batch_size=1000")
-    taken = input_rate.Intake(60_000, False, True, 0, 784, (), 4)
-    held = memory.Memory(experiment, placed(experiment), taken, IN_TURN)
+    taken = input_rate.InputVolume(60_000, False, True, 0, 784, (), 4)
+    held = memory.DeviceMemory(experiment, placed(experiment), taken, IN_TURN)
     usable = int(0.6 * sum(held.training(1000).values()))
     found = held.fitting_part(usable, 1000)
+    assert found is not None
     sizes = [m for m in range(1, 1001) if 1000 % m == 0]
     larger = sizes[sizes.index(found) + 1]
     need = [sum(held.training(m).values()) for m in (found, larger)]
@@ -147,8 +148,8 @@ def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not(
 
 def test_groups_of_batch_statistics_stay_whole():
     experiment = resolved("resnet_cifar10:20", "model.bn_group=32", "data.batch_size=128")
-    taken = input_rate.Intake(1, True, True, 0, 0, (), 4)
-    held = memory.Memory(experiment, placed(experiment), taken, IN_TURN)
+    taken = input_rate.InputVolume(1, True, True, 0, 0, (), 4)
+    held = memory.DeviceMemory(experiment, placed(experiment), taken, IN_TURN)
     assert [m for m in range(1, 129) if held.divides(m)] == [32, 64, 128]
 
 
@@ -177,25 +178,25 @@ def test_what_was_measured_counts_for_its_kind_network_batch_and_input(monkeypat
 
     def alike(*overrides):
         config = json.loads(configs.load_config("lenet5_mnist", list(overrides)).to_json())
-        return [m.file for m in throughput.measured(files, config, 416_520, cpu) if m.alike]
+        return [m.file for m in throughput.measured_runs(files, config, 416_520, cpu) if m.alike]
 
     assert alike() == ["results/mnist/lenet5.json"]
     for other in ("model.activation=relu", "data.batch_size=64", "matmul_precision=highest"):
         assert alike(other) == []
     assert alike("augment.name=distortions") == []
-    assert not throughput.measured(files, json.loads(asked.to_json()), 416_520, H100)
+    assert not throughput.measured_runs(files, json.loads(asked.to_json()), 416_520, H100)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(throughput, "cores", lambda: 64)
         assert alike() == []
-    known = throughput.measured(files, json.loads(asked.to_json()), 416_520, cpu)
-    roof = Estimate("roofline", 1.0, "")
-    found = throughput.estimates(known, 416_520, cpu, roof)
+    known = throughput.measured_runs(files, json.loads(asked.to_json()), 416_520, cpu)
+    roof = SpeedEstimate("roofline", 1.0, "")
+    found = throughput.speed_estimates(known, 416_520, cpu, roof)
     assert [e.source for e in found] == ["measured", "near", "roofline"]
     stated = json.loads((verdicts.RESULTS / "mnist" / "lenet5.json").read_text())
     assert found[0].images_per_second == stated["images_per_second"] != found[1].images_per_second
-    assert throughput.estimates([], 416_520, H100, roof) == [roof]
-    short = throughput.Measured("short", 1, 416_520, 1.0, 1.0, 10, "lenet5", True)
-    assert throughput.estimates([short, *known], 416_520, cpu, roof)[0] == found[0]
+    assert throughput.speed_estimates([], 416_520, H100, roof) == [roof]
+    short = throughput.MeasuredRun("short", 1, 416_520, 1.0, 1.0, 10, "lenet5", True)
+    assert throughput.speed_estimates([short, *known], 416_520, cpu, roof)[0] == found[0]
 
 
 def test_known_sizes_are_those_of_the_data(mnist):
@@ -208,8 +209,8 @@ def test_known_sizes_are_those_of_the_data(mnist):
 
 def test_without_its_data_a_known_dataset_is_assumed_and_an_unknown_one_an_error(tmp_path, capsys):
     experiment = resolved("alexnet_imagenet", f"data.data_dir={tmp_path}", "data.holdout=1000")
-    assert input_rate.count(experiment.dataset) == (1_281_167 - 1000, False)
-    assert input_rate.sample(experiment.dataset) == ()
+    assert input_rate.count_images(experiment.dataset) == (1_281_167 - 1000, False)
+    assert input_rate.sample_images(experiment.dataset) == ()
     command = ["plan", "--config=lenet5_mnist", f"--config.data.data_dir={tmp_path}"]
     assert cli.main([*command, "--config.data.name=emnist", "--config.model.num_classes=62"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
@@ -223,16 +224,18 @@ def test_of_a_folder_that_is_there_images_are_counted_weighed_and_decoded(tmp_pa
         Image.new("RGB", (40 + i, 50), (20 * i, 0, 0)).save(path)
     keys = ["data.name=image_folder", f"data.data_dir={tmp_path}", "model.num_classes=2"]
     experiment = resolved("alexnet_imagenet", *keys, "data.holdout=0", "schedule.name=constant")
-    found = input_rate.intake(experiment)
+    found = input_rate.input_volume(experiment)
     weights = [path.stat().st_size for path in tmp_path.glob("train/*/*.png")]
     assert (found.images, found.counted) == (8, True)  # a fifth of each class is the test
     assert found.stored in range(min(weights), max(weights) + 1) and len(found.sample) == 8
     assert found.sent == 256 * 256 * 3 + 4 and found.held == 0  # the side that AlexNet cuts from
-    assert input_rate.decoded_by_a_core(experiment.inputs.crop, found.sample, seconds=0.01) > 1
+    assert (
+        input_rate.decoding_rate_of_a_core(experiment.inputs.crop, found.sample, seconds=0.01) > 1
+    )
 
 
 def test_a_drawn_photograph_is_of_the_usual_size():
-    encoded = input_rate.photograph()
+    encoded = input_rate.draw_photograph()
     assert Image.open(io.BytesIO(encoded)).size == (500, 375)
     assert 100_000 < len(encoded) < 125_000
 
@@ -247,7 +250,9 @@ def test_a_drawn_photograph_is_of_the_usual_size():
     ],
 )
 def test_a_device_is_of_the_kind_that_jax_calls_so(called, name):
-    found = [other for other in devices.TABLE if devices.is_of(called, devices.find(other))]
+    found = [
+        other for other in devices.DEVICES if devices.is_called(called, devices.find_device(other))
+    ]
     assert found == [name] * (name is not None)
 
 
@@ -255,7 +260,7 @@ def test_wrong_flags_are_one_line(capsys):
     for flags, said in (
         (["--kind=h10"], "did you mean h100?"),
         (["--devices=0"], "--devices=0: must be at least 1"),
-        (["--cores=-1"], "--cores=-1: must be at least 1"),
+        (["--cores=-1"], "--cores=-1: must be at least 0"),
         (["--workdir=nowhere"], "there is no run in nowhere"),
         (["--devices=3"], "this process has 1 already"),
     ):
@@ -265,19 +270,19 @@ def test_wrong_flags_are_one_line(capsys):
 
 
 def test_a_person_reads_what_it_is_and_what_holds_it_up(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(input_rate, "decoded_by_a_core", lambda crop, images: 100.0)
+    monkeypatch.setattr(input_rate, "decoding_rate_of_a_core", lambda crop, images: 100.0)
     keys = [f"--config.data.data_dir={tmp_path}", "--config.steps=1000"]
     assert cli.main(["plan", "--config=alexnet_imagenet", "--kind=a100", "--cores=4", *keys]) == 0
     text = capsys.readouterr().out
     for said in (
         "alexnet on imagenet2012, 1 x a100\n",
         "60,965,224 parameters",
-        "128 images, 128 on a device; ",
+        "128 images, 128 per device; ",
         "1,000 steps, 0.1007 epochs of 1,271,167 images (assumed: no data here)",
-        "146 GB an epoch, 14.7 GB in all; 115 kB an image (assumed)",
-        "it has 80 GB, and jax takes 60 GB (XLA_CLIENT_MEM_FRACTION): this fits",
-        "input: 4 cores x 100 images/s, measured here with a drawing of 500x375;\n400 against ",
-        "/s from the disk: does NOT keep up",
+        "146 GB per epoch, 14.7 GB in total; 115 kB per image (assumed)",
+        "a device has 80 GB, of which jax takes 60 GB (XLA_CLIENT_MEM_FRACTION): this fits",
+        "input: 4 cores x 100 images/s, measured here with a drawing of 500x375;\n400 of ",
+        "/s from disk: does NOT keep up",
     ):
         assert said in text, said
     (row,) = (line for line in text.splitlines() if line.startswith("roofline  "))
@@ -286,11 +291,11 @@ def test_a_person_reads_what_it_is_and_what_holds_it_up(capsys, tmp_path, monkey
 
 def test_sizes_have_three_figures_and_a_unit():
     sizes = [0, 999, 999.6, 1500, 1.5e6, 999.96e6, 2.346e12]
-    assert [plan_text.size(s) for s in sizes] == [
+    assert [plan_text.format_bytes(s) for s in sizes] == [
         *("0 B", "999 B", "1 kB", "1.5 kB", "1.5 MB", "1 GB", "2.35 TB"),
     ]
 
 
 def test_a_device_that_was_begun_with_stays(capsys):
     with pytest.raises(ConfigError, match="--devices=2"):
-        xla_memory.simulate(2)
+        xla_memory.simulate_devices(2)

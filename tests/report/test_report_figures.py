@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -12,7 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from cnn_archs.report import layer_plots, learning_curves, read_runs, scatter, svg
-from cnn_archs.report.runs import Cell, Collection, Run
+from cnn_archs.report.runs import CellRecord, Collection, RunRecord
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sweep(folder):
-    (found,) = read_runs.collect([folder])
+    (found,) = read_runs.read_collections([folder])
     return found
 
 
@@ -40,7 +41,7 @@ def logged(folder, cell, split, seed):
 
 
 def test_curves_are_dashed_for_training_bold_for_testing_and_thin_for_seeds(sweep, folder, axis):
-    learning_curves.draw_curves(axis, sweep.cell("plain20"), "black")
+    learning_curves.draw_errors(axis, sweep.cell("plain20"), "black")
     lines = axis.get_lines()
     assert len(lines) == 8  # three seeds and their mean, of train and test
     *seeds, train, _, _, _, test = lines
@@ -57,7 +58,7 @@ def test_curves_are_dashed_for_training_bold_for_testing_and_thin_for_seeds(swee
 
 
 def test_a_run_that_is_not_finished_is_a_thin_line_only(sweep, folder, axis):
-    learning_curves.draw_curves(axis, sweep.cell("resnet56"), "black")
+    learning_curves.draw_errors(axis, sweep.cell("resnet56"), "black")
     *_, third, mean = axis.get_lines()
     assert list(third.get_xdata()) == [500] and list(mean.get_xdata()) == [500, 1000, 1500]
     of_seeds = [logged(folder, "resnet56", "test", seed)[1500] for seed in (0, 1)]
@@ -66,13 +67,13 @@ def test_a_run_that_is_not_finished_is_a_thin_line_only(sweep, folder, axis):
 
 def test_long_logs_are_averaged_over_the_images_in_between():
     lines = [dict(step=s, top1_error=s / 1000, examples=100 * (1 + s % 2)) for s in range(1, 301)]
-    steps, errors = learning_curves.series(lines)
+    steps, errors = learning_curves.binned_curve(lines)
     assert len(steps) == 150 and steps[:2] == [2, 4] and steps[-1] == 300
     assert errors[0] == pytest.approx(100 * (0.001 * 200 + 0.002 * 100) / 300)
 
 
 def test_the_axis_shows_the_last_errors_well(sweep):
-    top, cut = learning_curves.highest(sweep.cells)
+    top, cut = learning_curves.axis_top(sweep.cells)
     assert cut and top == pytest.approx(2.2 * max(c for c in last_errors(sweep)))
 
 
@@ -83,7 +84,7 @@ def last_errors(sweep):
 
 
 def test_plain_is_left_and_residual_right(sweep):
-    (figure,) = learning_curves.curves(sweep)
+    (figure,) = learning_curves.error_figures(sweep)
     assert [[k.label for k in p.legend] for p in figure.panels] == [
         ["plain20", "plain56"],
         ["resnet20", "resnet56"],
@@ -97,10 +98,10 @@ def test_runs_on_two_datasets_are_two_figures(tmp_path):
         run = workdir(tmp_path / name, name, 0, 0.1, 0.1)
         tree = json.loads((run / "result.json").read_text())
         write_json(run / "result.json", {**tree, "dataset": dataset})
-    both = read_runs.collect([tmp_path / "a", tmp_path / "b"])
+    both = read_runs.read_collections([tmp_path / "a", tmp_path / "b"])
     assert [c.title for c in both] == ["Runs on cifar10", "Runs on mnist"]
     mixed = Collection("t", "", [c for one in both for c in one.cells])
-    titles = [figure.title for figure in learning_curves.curves(mixed)]
+    titles = [figure.title for figure in learning_curves.error_figures(mixed)]
     assert titles == [f"Training and test error on {d}" for d in ("cifar10", "mnist")]
 
 
@@ -111,11 +112,16 @@ def test_the_gap_by_depth_has_means_and_deviations(sweep, folder):
         assert name == f"plain{depth:g}"
         assert mean == pytest.approx(statistics.fmean(values))
         assert sd == pytest.approx(statistics.stdev(values))
-    figure = scatter.against(sweep)
-    assert figure.title == "The gap by depth" and [k.label for k in figure.legend] == [
-        "plain",
-        "residual",
-    ]
+    figure = scatter.size_figure(sweep)
+    assert (
+        figure
+        and figure.title == "The gap by depth"
+        and [k.label for k in figure.legend]
+        == [
+            "plain",
+            "residual",
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,20 +135,20 @@ def test_the_gap_by_depth_has_means_and_deviations(sweep, folder):
     ],
 )
 def test_depths(model, name, depth):
-    run = Run(None, config={"model": model})
-    assert Cell(name, "", (), [run]).depth == depth
+    run = RunRecord(Path("x"), config={"model": model})
+    assert CellRecord(name, "", (), [run]).depth == depth
 
 
 def test_cost_is_drawn_where_it_differs_and_depth_is_not_the_question(sweep):
-    assert scatter.costs(sweep) == []
+    assert scatter.cost_figures(sweep) == []
     plain = Collection("t", "", sweep.cells)
-    (figure,) = scatter.costs(plain)
+    (figure,) = scatter.cost_figures(plain)
     assert [p.says.split(":")[0] for p in figure.panels] == [
         "test error against multiply-adds",
         "test error against parameters",
     ]
     assert all(f">{cell.name}<" in figure.panels[0].svg for cell in sweep.cells)
-    assert scatter.costs(Collection("t", "", sweep.cells[:1])) == []
+    assert scatter.cost_figures(Collection("t", "", sweep.cells[:1])) == []
 
 
 def test_names_of_points_do_not_lie_on_one_another(axis):
@@ -154,23 +160,24 @@ def test_names_of_points_do_not_lie_on_one_another(axis):
 
 def test_responses_and_gradients_are_those_of_the_diagnostics(sweep):
     plain = sweep.cell("plain20")
-    assert layer_plots.steps_of(plain) == [0, 1500]
-    responses = layer_plots.measured(plain, "response_sd", 1500)
+    assert layer_plots.diagnosed_steps(plain) == [0, 1500]
+    responses = layer_plots.layer_values(plain, "response_sd", 1500)
     assert responses == pytest.approx([2 / (i + 1) for i in range(19)])
-    norms = layer_plots.measured(plain, "gradient_norm", 0)
+    norms = layer_plots.layer_values(plain, "gradient_norm", 0)
     assert norms == pytest.approx([2 / (i + 1) for i in range(20)])
-    norms = layer_plots.measured(plain, "gradient_norm", 1500)
+    norms = layer_plots.layer_values(plain, "gradient_norm", 1500)
     assert norms == pytest.approx([0.2 / (i + 1) for i in range(20)])
-    assert "at step 1,500;" in layer_plots.responses(sweep).caption
-    assert layer_plots.responses(Collection("t", "", [])) is None
-    assert layer_plots.gradients(Collection("t", "", [])) is None
+    figure = layer_plots.responses_figure(sweep)
+    assert figure and "at step 1,500;" in figure.caption
+    assert layer_plots.responses_figure(Collection("t", "", [])) is None
+    assert layer_plots.gradients_figure(Collection("t", "", [])) is None
 
 
 def diagnosed_at(name, *of_seeds, finished=(0,)):
     """A cell whose seeds, 0, 1, ..., are diagnosed at these steps: the norm says at which."""
     runs = [
-        Run(
-            "x",
+        RunRecord(
+            Path("x"),
             result={"seeds": [seed]} if seed in finished else {},
             diagnostics=[
                 {"step": s, "seed": seed, "layers": [{"name": "a", "gradient_norm": s + seed + 1}]}
@@ -179,18 +186,19 @@ def diagnosed_at(name, *of_seeds, finished=(0,)):
         )
         for seed, steps in enumerate(of_seeds)
     ]
-    return Cell(name, "", (), runs)
+    return CellRecord(name, "", (), runs)
 
 
 def moments(*of_cells):
-    return layer_plots.moments(Collection("t", "", of_cells))
+    return layer_plots.diagnosed_moments(Collection("t", "", of_cells))
 
 
 def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
     """The moments of 16,000 steps that are diagnosed every 1,000: 0, 1,000, 8,000 and 16,000."""
     whole = diagnosed_at("a", range(0, 16001, 1000))
     assert moments(whole) == [{"a": 0}, {"a": 1000}, {"a": 8000}, {"a": 16000}]
-    figure = layer_plots.gradients(Collection("t", "", [whole]))
+    figure = layer_plots.gradients_figure(Collection("t", "", [whole]))
+    assert figure is not None
     said = [p.says for p in figure.panels]
     assert said == [f"norm at step {s} of a" for s in ("0", "1,000", "8,000", "16,000")]
     half = diagnosed_at("b", range(0, 3001, 1000), finished=())
@@ -206,8 +214,9 @@ def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
 def test_norms_are_labeled_with_plain_numbers_however_far_apart_they_are(highest, labels):
     norms = (0.04, 0.08, highest)
     layers_of = [{"name": f"layer{i}", "gradient_norm": n} for i, n in enumerate(norms)]
-    run = Run("x", diagnostics=[{"step": 0, "seed": 0, "layers": layers_of}])
-    figure = layer_plots.gradients(Collection("t", "", [Cell("a", "", (), [run])]))
+    run = RunRecord(Path("x"), diagnostics=[{"step": 0, "seed": 0, "layers": layers_of}])
+    figure = layer_plots.gradients_figure(Collection("t", "", [CellRecord("a", "", (), [run])]))
+    assert figure is not None
     svg = figure.panels[0].svg
     assert "math" not in svg and "$" not in svg
     assert labels <= set(re.findall(r">([\d.]+)</text>", svg))
@@ -215,33 +224,34 @@ def test_norms_are_labeled_with_plain_numbers_however_far_apart_they_are(highest
 
 def test_a_seed_that_is_not_finished_leaves_the_others_as_they_are():
     cell = diagnosed_at("a", [0, 10, 20], [0, 10])
-    assert layer_plots.steps_of(cell) == [0, 10, 20]
-    assert layer_plots.measured(cell, "gradient_norm", 10) == [11]  # of seed 0 alone
+    assert layer_plots.diagnosed_steps(cell) == [0, 10, 20]
+    assert layer_plots.layer_values(cell, "gradient_norm", 10) == [11]  # of seed 0 alone
     both = diagnosed_at("a", [0, 10, 20], [0, 10], finished=())
-    assert layer_plots.steps_of(both) == [0, 10]
-    assert layer_plots.measured(both, "gradient_norm", 10) == [11.5]
+    assert layer_plots.diagnosed_steps(both) == [0, 10]
+    assert layer_plots.layer_values(both, "gradient_norm", 10) == [11.5]
 
 
 def test_damage_is_error_by_amount(sweep):
     amounts, means, sds = layer_plots.damage(sweep.cell("plain20"), "rotate")
     assert amounts == [0, 1, 2, 4] and means == pytest.approx([1, 6, 11, 21])
     assert sds == pytest.approx([0] * 4, abs=1e-9)
-    assert len(layer_plots.robustness(sweep).panels) == 4
+    figure = layer_plots.robustness_figure(sweep)
+    assert figure and len(figure.panels) == 4
 
 
 def test_the_warm_up_is_drawn_where_there_is_one(tmp_path):
     deep = workdir(tmp_path / "deep", "resnet110", 0, 0.06, 0.01, depth=110)
-    (runs,) = read_runs.collect([deep])
-    figure = learning_curves.warm_up(runs)
-    assert [p.says.split(",")[0] for p in figure.panels] == [
+    (runs,) = read_runs.read_collections([deep])
+    figure = learning_curves.warm_up_figure(runs)
+    assert figure and [p.says.split(",")[0] for p in figure.panels] == [
         "training error",
         "learning rate at the beginning",
     ]
-    assert learning_curves.warm_up(Collection("t", "", [])) is None
+    assert learning_curves.warm_up_figure(Collection("t", "", [])) is None
 
 
 def test_colors_and_fonts_are_the_page_s(sweep):
-    (figure,) = learning_curves.curves(sweep)
+    (figure,) = learning_curves.error_figures(sweep)
     for panel in figure.panels:
         assert "var(--c1)" in panel.svg and "currentColor" in panel.svg
         assert "font-family" not in panel.svg and "<metadata" not in panel.svg
@@ -269,7 +279,7 @@ def test_the_picture_of_one_run_is_error_and_loss_by_epoch(tmp_path, drawn_png):
     made |= dict(seconds=1.0, images_per_second=2000.0, params=61706, macs=416520)
     write_json(tmp_path / "result.json", made | dict(test=dict(top1_error=[0.0625, 0.0])))
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert learning_curves.write_png(tmp_path).read_bytes().startswith(b"\x89PNG")
+    assert learning_curves.write_curves_png(tmp_path).read_bytes().startswith(b"\x89PNG")
     ((error, loss),) = drawn_png
     means = {line.get_label(): line for line in error.get_lines() if line.get_linewidth() > 1}
     assert list(means) == ["train", "held out", "test"] and len(error.get_lines()) == 9

@@ -189,6 +189,7 @@ def three_signals(launch: Launch, workdir: Path) -> None:
     assert end_of(process)[0] in (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
     process = start()
+    assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("epoch 1.336"):  # the last but the full evaluation
             break
@@ -220,8 +221,9 @@ def chains(
     with ThreadPoolExecutor(1) as pool:
         started: dict[Callable[..., None], tuple[Path, Future[None]]] = {}
         for item in request.session.items:
-            if getattr(item, "originalname", "") == "test_signals_from_outside_change_no_bit":
-                chain = item.callspec.params["chain"]
+            name = "test_signals_from_outside_change_no_bit"
+            if isinstance(item, pytest.Function) and item.originalname == name:
+                chain: Any = item.callspec.params["chain"]
                 workdir = tmp_path_factory.mktemp(chain.__name__)
                 started[chain] = workdir, pool.submit(chain, launch, workdir)
         yield started
@@ -314,8 +316,10 @@ def test_a_finished_run_is_only_evaluated_again(references, tmp_path, monkeypatc
 
 def test_a_longer_run_goes_on_from_a_shorter_one(references, tmp_path):
     def go_on(workdir: Path, end: int) -> None:  # batch size 1: many steps in one dispatch
-        more = ("data.batch_size=1", "log_every=1000", "eval_every=9", "checkpoint_every=9")
-        more += ("eval_batch_size=360",)
+        more = (
+            *("data.batch_size=1", "log_every=1000", "eval_every=9", "checkpoint_every=9"),
+            "eval_batch_size=360",
+        )
         loop.train(configured(*more, f"steps={end}"), workdir)
 
     ends = [1, 1437, 1470]  # an epoch is 1,437 steps

@@ -14,7 +14,7 @@ def drawn(path, n, variants, size, channels, variant_size=None):
     originals = RANDOM.integers(0, 256, (n, *size, channels), dtype=np.uint8)
     shape = (n, variants, *(variant_size or size), channels)
     changed = RANDOM.integers(0, 256, shape, dtype=np.uint8)
-    sheets.sheet(originals, changed, path)
+    sheets.write_sheet(originals, changed, path)
     with Image.open(path) as page:
         assert page.format == "PNG"
         assert page.mode == {1: "L", 3: "RGB"}[channels]

@@ -1,6 +1,7 @@
 """Pictures of a run: each is written, has what it says in it, and is named to the user."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -44,7 +45,7 @@ def colors(path: Path) -> int:
 def drawn(monkeypatch):
     """{function of `figures`: the arguments it was called with}; nothing is drawn."""
     calls = {}
-    for name in ("filters", "features", "confusion", "gallery"):
+    for name in ("draw_filters", "draw_features", "draw_confusion", "draw_gallery"):
         monkeypatch.setattr(figures, name, lambda *args, name=name: calls.update({name: args}))
     return calls
 
@@ -59,19 +60,19 @@ def test_figures_are_written_and_named(workdir, capsys):
 
 
 def test_the_confusions_are_those_of_the_test_images(workdir, drawn):
-    pictures.of_run(workdir, None)
+    pictures.write_figures(workdir, None)
     loaded, test = cnn_archs.load(workdir), sources.load_split("digits", "test")
-    logits = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
-    predicted = np.asarray(logits["logits"]).argmax(-1)
+    heads: Any = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
+    predicted = np.asarray(heads["logits"]).argmax(-1)
     want = np.zeros((10, 10), int)
     np.add.at(want, (test.labels, predicted), 1)
-    counts, names, title, _ = drawn["confusion"]
+    counts, names, title, _ = drawn["draw_confusion"]
     there = want.any(0) | want.any(1)
     np.testing.assert_array_equal(counts, want[there][:, there])
     assert names == [str(i) for i in np.flatnonzero(there)]
     wrong = predicted != test.labels
     assert f"{100 * wrong.mean():.2f} % error on 360 test images" in title
-    shown, title, _ = drawn["gallery"]
+    shown, title, _ = drawn["draw_gallery"]
     assert f"of {wrong.sum()} mistakes" in title and len(shown) == min(wrong.sum(), 40)
 
 
@@ -79,12 +80,12 @@ def test_the_most_confident_mistakes_come_first():
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (300, 2, 2, 1), np.uint8), rng.integers(0, 3, 300)
     p = rng.dirichlet((1, 1, 1), 300)
-    shown = iter(np.split(p, range(7, 300, 7)))
+    shown: Any = iter(np.split(p, range(7, 300, 7)))
     data = sources.Split(images, labels.astype(np.int32), ("a", "b", "c"))
-    counts, mistakes = pictures.judged(lambda _: next(shown), data, 3, 7)
+    counts, mistakes = pictures.judge_predictions(lambda _: next(shown), data, 3, 7)
     assert counts.sum() == 300 and np.trace(counts) == (p.argmax(1) == labels).sum()
     wrong = np.flatnonzero(p.argmax(1) != labels)
-    worst = wrong[np.argsort(-p[wrong].max(1), kind="stable")][: pictures.MISTAKES]
+    worst = wrong[np.argsort(-p[wrong].max(1), kind="stable")][: pictures.MOST_MISTAKES]
     assert [m.probability for m in mistakes] == pytest.approx(p[worst].max(1))
     assert [m.label for m in mistakes] == labels[worst].tolist()
     assert [m.predicted for m in mistakes] == p[worst].argmax(1).tolist()
@@ -92,11 +93,11 @@ def test_the_most_confident_mistakes_come_first():
 
 
 def test_filters_and_maps_are_those_of_the_network(workdir, drawn):
-    pictures.of_run(workdir, None)
-    image, layers, title, _ = drawn["features"]
+    pictures.write_figures(workdir, None)
+    image, layers, title, _ = drawn["draw_features"]
     np.testing.assert_array_equal(image, sources.load_split("digits", "test").images[0])
     assert "the first test image" in title
-    kernel = drawn["filters"][0]
+    kernel = drawn["draw_filters"][0]
     (name, maps), *_ = layers
     params = cnn_archs.load(workdir).variables["params"][name]
     np.testing.assert_array_equal(kernel, params["kernel"])
@@ -109,10 +110,10 @@ def test_filters_and_maps_are_those_of_the_network(workdir, drawn):
 
 def test_filters_of_a_dense_layer_cover_the_image(many_outputs, drawn):
     """And what neither is nor is predicted is not among the confusions."""
-    pictures.of_run(many_outputs, None)
+    pictures.write_figures(many_outputs, None)
     kernel = cnn_archs.load(many_outputs).variables["params"]["fc1"]["kernel"]
-    np.testing.assert_array_equal(drawn["filters"][0], kernel.reshape(32, 32, 1, -1))
-    counts, names, *_ = drawn["confusion"]
+    np.testing.assert_array_equal(drawn["draw_filters"][0], kernel.reshape(32, 32, 1, -1))
+    counts, names, *_ = drawn["draw_confusion"]
     assert 10 <= len(counts) == len(names) < 40 and counts.sum() == 360
 
 
@@ -127,8 +128,8 @@ def test_a_sheet_of_hits_and_misses(workdir, tmp_path, drawn, capsys):
     """The frame of an image says whether its folder is named after what it is taken for."""
     test = sources.load_split("digits", "test")
     loaded = cnn_archs.load(workdir)
-    logits = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
-    predicted = np.asarray(jax.nn.softmax(logits["logits"])).argmax(-1)
+    heads: Any = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
+    predicted = np.asarray(jax.nn.softmax(heads["logits"])).argmax(-1)
     hit, miss = (np.flatnonzero((predicted == test.labels) == right)[0] for right in (True, False))
     for i, folder in ((hit, str(test.labels[hit])), (miss, str(test.labels[miss])), (hit, "who")):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -136,7 +137,7 @@ def test_a_sheet_of_hits_and_misses(workdir, tmp_path, drawn, capsys):
     files = sorted(map(str, tmp_path.glob("*/*.png")))
     command = ["predict", f"--workdir={workdir}", *files, f"--sheet={tmp_path / 'sheet.png'}"]
     assert cli.main(command) == 0
-    shown, title, _ = drawn["gallery"]
+    shown, title, _ = drawn["draw_gallery"]
     frames = {Path(f).parent.name: s.frame for f, s in zip(files, shown, strict=True)}
     assert frames[str(test.labels[hit])] == figures.HIT and frames["who"] == "none"
     assert frames[str(test.labels[miss])] == figures.MISS
@@ -163,4 +164,4 @@ def test_predict_draws_a_sheet(workdir, tmp_path):
     ],
 )
 def test_the_class_that_an_image_is_named_after(path, name):
-    assert pictures.named_by(Path(path), ("cat", "dog")) == name
+    assert pictures.class_named_by(Path(path), ("cat", "dog")) == name

@@ -1,9 +1,9 @@
-"""Statements of the papers that are checked exactly, from our own networks and recipes.
+"""Checks that compute exactly what a paper states, from this package's networks and recipes.
 
-A check takes the arguments that a claim names and returns what it finds, computed now: a number,
-a word, a truth value, or a list of these. A list for an argument of EACH is answered by a list,
-a finding for each. Nothing is trained, and no dataset is read. A mistake in the arguments is a
-ValueError, KeyError or TypeError, or a UserError of the configs.
+A check takes the arguments that a claim gives and returns what it finds: a number, a word, a truth
+value, or a list of these. Where an argument of EACH is a list, it returns a list with one finding
+each. Nothing is trained, and no dataset is read. Wrong arguments raise ValueError, KeyError,
+TypeError, or a UserError of the configs.
 """
 
 import functools
@@ -16,7 +16,7 @@ EACH = ("model", "layer", "key", "split")
 
 
 def for_each(check: Callable[..., Any]) -> Callable[..., Any]:
-    """`check`, which also takes a list for an argument of EACH."""
+    """Returns `check` extended to lists for the arguments of EACH."""
 
     @functools.wraps(check)
     def run(**arguments: Any) -> Any:

@@ -17,33 +17,35 @@ from cnn_archs.models.cpu.response_norm import local_response_norm
 
 
 def convolution(image: Sequence[Sequence[float]], kernel: Sequence[Sequence[float]]) -> Any:
-    """Rows of the convolution of one map, stride 1, no padding: [H][W] -> [H'][W']."""
+    """Returns the rows of the convolution of one map, with stride 1 and no padding: [H][W] ->
+    [H'][W'].
+    """
     x, k = jnp.asarray(image, jnp.float32), jnp.asarray(kernel, jnp.float32)
     return convolve(x[None, :, :, None], k[:, :, None, None])[0, :, :, 0].tolist()
 
 
 def squash(x: float) -> float:
-    """LeNet-5's scaled hyperbolic tangent."""
+    """Computes LeNet-5's scaled hyperbolic tangent."""
     return float(lenet.squash(jnp.float32(x)))
 
 
 def lrn(maps: Sequence[float]) -> list[float]:
-    """AlexNet's response normalization of one pixel, a value for each map."""
+    """Applies AlexNet's response normalization to one pixel with a value for each map."""
     return local_response_norm(jnp.asarray(maps, jnp.float32).reshape(1, 1, 1, -1)).ravel().tolist()
 
 
 def c3_table() -> list[list[int]]:
-    """For each of C3's 16 maps, the maps of S2 that feed it."""
+    """Lists, for each of C3's 16 maps, the maps of S2 that feed it."""
     return [np.flatnonzero(column).tolist() for column in lenet.C3_MASK.T]
 
 
 def c3_uses() -> list[int]:
-    """For each of S2's 6 maps, how many maps of C3 it feeds."""
+    """Counts, for each of S2's 6 maps, the maps of C3 that it feeds."""
     return lenet.C3_MASK.sum(1).tolist()
 
 
 def stack_weights(windows: Sequence[int], maps: int) -> int:
-    """Weights of convolutions one after another, each from `maps` to `maps` maps."""
+    """Counts the weights of a stack of convolutions, each from `maps` to `maps` maps."""
 
     def run(key: jax.Array) -> Any:
         x = jnp.zeros((1, 9, 9, maps))
@@ -55,7 +57,7 @@ def stack_weights(windows: Sequence[int], maps: int) -> int:
 
 
 def zeroed_unit(form: str, kind: str, x: float) -> float:
-    """What a residual unit whose weights are all 0 makes of a map of `x`; NaN if it varies.
+    """Returns the output of a residual unit with zero weights for a map of `x`; NaN if it varies.
 
     form: `residual` or `preactivation`; kind: `basic` or `bottleneck`.
     """
@@ -75,7 +77,7 @@ def zeroed_unit(form: str, kind: str, x: float) -> float:
 
 
 def drawings(split: str) -> int:
-    """How many drawings of shapes there are of each class, in train, test or challenge."""
+    """Counts the drawings per class of the dataset `shapes`, in train, test or challenge."""
     labels = sources.load_split("shapes", split).labels
     (number,) = set(np.bincount(labels).tolist())
     return number
@@ -84,10 +86,10 @@ def drawings(split: str) -> int:
 def initial(
     model: str, image: Sequence[int], layers: Sequence[str], fields: Mapping[str, Any]
 ) -> list[dict[str, np.ndarray]]:
-    """Weights and biases of these layers before training, from the seed 0."""
+    """Returns weights and biases of these layers before training, from seed 0."""
     height, width, channels = image
 
-    @jax.jit  # of all the network only what these layers need is computed
+    @jax.jit  # XLA drops all that these layers do not need
     def run(key: jax.Array) -> Any:
         net = models.create(model, **fields)
         params = models.init(net, key, (height, width, channels))["params"]
@@ -104,7 +106,7 @@ def initial(
 def initial_biases(
     model: str, image: Sequence[int], layers: Sequence[str], fields: Mapping[str, Any]
 ) -> list[float]:
-    """The value that all biases of a layer have before training, for each layer."""
+    """Returns, for each layer, the value that all of its biases have before training."""
     found = []
     for layer in initial(model, image, layers, fields):
         (value,) = set(layer["bias"].tolist())
@@ -115,12 +117,12 @@ def initial_biases(
 def initial_deviation(
     model: str, image: Sequence[int], layer: str, fields: Mapping[str, Any]
 ) -> float:
-    """The standard deviation of a layer's weights before training."""
+    """Returns the standard deviation of a layer's weights before training."""
     (of,) = initial(model, image, [layer], fields)
     return float(of["kernel"].std())
 
 
 def initial_bound(model: str, image: Sequence[int], layer: str, fields: Mapping[str, Any]) -> float:
-    """The largest absolute value of a layer's weights before training."""
+    """Returns the largest absolute value of a layer's weights before training."""
     (of,) = initial(model, image, [layer], fields)
     return float(np.abs(of["kernel"]).max())

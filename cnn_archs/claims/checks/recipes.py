@@ -1,7 +1,7 @@
-"""Checks of a recipe: what an experiment's config says, and what follows from it.
+"""Checks of a recipe: what an experiment's config states, and what follows from it.
 
-experiment: as on the command line, with overrides behind it where there are any,
-`alexnet_imagenet --config.model.lrn=false`. images: how many there are to train on.
+experiment: as on the command line, followed by overrides if there are any, `alexnet_imagenet
+--config.model.lrn=false`. images: the number of training images.
 """
 
 import functools
@@ -19,19 +19,19 @@ from cnn_archs.optim import schedules
 
 @functools.cache
 def config(experiment: str) -> Any:
-    """The config, complete and locked."""
+    """Loads the complete, locked config."""
     name, *overrides = experiment.split()
     return configs.load_config(name, [o.removeprefix("--config.") for o in overrides])
 
 
 @functools.cache
 def outlined(experiment: str) -> ExperimentSettings:
-    """The outline of the config."""
+    """Resolves the outline of the config."""
     return resolve_settings(config(experiment))
 
 
 def setting(experiment: str, key: str) -> Any:
-    """The value of `section.key`; a tuple as a list."""
+    """Returns the value of `section.key`; a tuple as a list."""
     value: Any = outlined(experiment).config
     for part in key.split("."):
         value = value[part]
@@ -39,7 +39,7 @@ def setting(experiment: str, key: str) -> Any:
 
 
 def schedule_of(experiment: str, images: int) -> schedules.Schedule:
-    """Its learning rates, warm-up included."""
+    """Makes the schedule of learning rates, with its warm-up."""
     recipe = outlined(experiment).recipe
     return recipe.rules(float(recipe.steps_per_epoch(images))).schedule
 
@@ -52,10 +52,10 @@ def rates(
     error: float = 1.0,
     relative: bool = False,
 ) -> list[float]:
-    """The learning rates at these steps or epochs, as `by` says: step, epoch; both from 0.
+    """Lists the learning rates at these steps or epochs, counted from 0. by: `step` or `epoch`.
 
-    error: the training error, a fraction, of all steps before the first of them, where a warm-up
-    goes by it. relative: in parts of the first.
+    error: the training error, a fraction, before the first of them, for a warm-up that depends on
+    it. relative: divide by the first rate.
     """
     schedule, warmup = schedule_of(experiment, images), setting(experiment, "warmup")
     memory = schedule.init()
@@ -68,34 +68,35 @@ def rates(
 
 
 def steps(experiment: str, images: int) -> int:
-    """Updates of the whole training."""
+    """Counts the optimizer steps of the whole training."""
     return outlined(experiment).recipe.total_steps(images)
 
 
 def epochs(experiment: str, images: int) -> float:
-    """Passes over the images of the whole training."""
+    """Counts the passes over the images of the whole training."""
     recipe = outlined(experiment).recipe
     return recipe.epochs or float(recipe.steps / recipe.steps_per_epoch(images))
 
 
 def passes(experiment: str, protocol: str) -> tuple[list[protocols.Pass], Size]:
+    """Returns the passes of a test protocol over an image, and the size of a view."""
     found = outlined(experiment)
     crop = make_crop(config(experiment), found.image_shape)
     return protocols.protocol_passes(protocol, crop, found.test_scales), crop.out
 
 
 def views(experiment: str, protocol: str) -> int:
-    """How many views of an image a test protocol shows the experiment's network."""
+    """Counts the views of an image that a test protocol shows the network."""
     return protocols.count_views(*passes(experiment, protocol))
 
 
 def scales(experiment: str, protocol: str) -> list[int]:
-    """The shorter sides to which the protocol resizes an image, in pixels."""
+    """Lists the shorter sides, in pixels, to which the protocol resizes an image."""
     return [one.scale for one in passes(experiment, protocol)[0]]
 
 
 def update(experiment: str, weight: float, gradients: Sequence[float]) -> list[float]:
-    """[velocity, weight] of one weight after updates with these gradients."""
+    """Returns [velocity, weight] of one weight after updates with these gradients."""
     recipe = outlined(experiment).recipe
     optimizer = recipe.rules(float(recipe.steps_per_epoch(1))).optimizer
     params = {"layer": {"kernel": jnp.float32(weight)}}

@@ -54,7 +54,7 @@ def test_images_and_labels_belong_together(tmp_path, layout):
     for split, count in (("train", 7), ("test", 3)):
         found = sources.open_records("image_folder", split, str(tmp_path))
         assert len(found) == count and found.classes == ("cat", "dog")
-        assert found.labels.dtype == np.int32
+        assert found.labels is not None and found.labels.dtype == np.int32
         for i in range(count):
             record = found[i]
             assert record.label == found.labels[i]
@@ -87,6 +87,7 @@ def test_without_labels_a_fixed_fifth_of_each_class_is_the_test_part(tmp_path, l
     train, test = (
         sources.open_records("image_folder", s, str(tmp_path)) for s in ("train", "test")
     )
+    assert train.labels is not None and test.labels is not None
     assert np.bincount(train.labels).tolist() == [16, 28]
     assert np.bincount(test.labels).tolist() == [4, 7]
     names = [{part[i].name for i in range(len(part))} for part in (train, test)]
@@ -106,16 +107,16 @@ def test_all_kinds_of_images_count_and_other_files_do_not(tmp_path):
     (tmp_path / "train" / "notes.txt").write_text("x")
     (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
     found = image_folder.list_images(str(tmp_path), "train")
-    assert np.bincount(found.labels).tolist() == [6, 1] and found.classes == ("a", "b")
+    assert found and np.bincount(found.labels).tolist() == [6, 1] and found.classes == ("a", "b")
 
 
 def test_the_order_does_not_depend_on_the_file_system(tmp_path):
     for name in ("b", "a", "c", "10", "9"):
         put(tmp_path / "train" / "k" / f"{name}.jpg")
     put(tmp_path / "train" / "l" / "0.jpg")
-    names = [
-        path.rsplit("/", 1)[1] for path in image_folder.list_images(str(tmp_path), "train").paths
-    ]
+    found = image_folder.list_images(str(tmp_path), "train")
+    assert found
+    names = [path.rsplit("/", 1)[1] for path in found.paths]
     assert names == ["10.jpg", "9.jpg", "a.jpg", "b.jpg", "c.jpg", "0.jpg"]
 
 

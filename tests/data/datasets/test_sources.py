@@ -150,14 +150,18 @@ def test_fewer_training_images_leave_held_out_and_test_images_as_they_are():
     assert {image.tobytes() for image in fewer["train"].images} <= kept
 
 
+def unread(i: int) -> sources.Record:
+    raise AssertionError(f"image {i} is read")
+
+
 def test_hold_out_of_records_is_as_that_of_a_split():
     whole = numbered()
-    records = sources.Records(lambda i: None, np.arange(100), whole.labels, whole.classes)
+    records = sources.Records(unread, np.arange(100), whole.labels, whole.classes)
     both = (sources.hold_out(x, 10) for x in (records, whole))
     for ours, theirs in zip(*both, strict=True):
         assert ours.index.tolist() == theirs.images.reshape(-1).tolist()
         assert ours.labels.tolist() == theirs.labels.tolist()
-    unknown = sources.Records(lambda i: None, np.arange(100), None, whole.classes)
+    unknown = sources.Records(unread, np.arange(100), None, whole.classes)
     rest, held = sources.hold_out(unknown, 10)
     assert held.labels is None and len(held) == 10
     assert sorted([*rest.index, *held.index]) == list(range(100))
@@ -188,11 +192,12 @@ def numbers(records):
 def test_an_undivided_dataset_is_divided_by_class(tiny):
     """Of 20 and 10 images a fifth each."""
     train, test = (sources.open_records("mixed_undivided", s, str(tiny)) for s in ("train", "test"))
+    assert train.labels is not None and test.labels is not None
     assert np.bincount(train.labels).tolist() == [16, 8]
     assert np.bincount(test.labels).tolist() == [4, 2]
     assert sorted(numbers(train) + numbers(test)) == list(range(30))
     for part in (train, test):
-        assert part.classes == ("zero", "ten")
+        assert part.classes == ("zero", "ten") and part.labels is not None
         assert [part[i].label for i in range(len(part))] == part.labels.tolist()
         assert [int(i % 3 == 2) for i in numbers(part)] == part.labels.tolist()
 

@@ -160,14 +160,18 @@ def test_a_box_is_resized_as_by_pillow(box, kind):
 def test_any_box_is_resized_as_by_pillow():
     data, random = encoded(picture(), quality=90), np.random.default_rng(0)
     for _ in range(200):
-        out = tuple(int(n) for n in random.integers(1, 120, 2))
+        rows, columns = (int(n) for n in random.integers(1, 120, 2))
         height, width = random.uniform(0.5, (75, 100))
         box = Box(random.uniform(0, 75 - height), random.uniform(0, 100 - width), height, width)
-        if min(height / out[0], width / out[1]) >= 2:
+        if min(height / rows, width / columns) >= 2:
             continue  # it is decoded smaller
-        found = decode_and_crop(data, lambda h, w, box=box: box, out, "x")
+
+        def choose(h, w, box=box):
+            return box
+
+        found = decode_and_crop(data, choose, (rows, columns), "x")
         corners = (box.left, box.top, box.left + width, box.top + height)
-        expected = Image.fromarray(by_pillow(data)).resize(out[::-1], BILINEAR, box=corners)
+        expected = Image.fromarray(by_pillow(data)).resize((columns, rows), BILINEAR, box=corners)
         assert (found == np.asarray(expected)).all()
 
 
@@ -194,10 +198,13 @@ def test_odd_shapes_are_decoded_and_resized(height, width, kind):
 def test_a_jpeg_is_decoded_no_larger_than_needed(box, out, factor, monkeypatch):
     """And never smaller: its pixels in the box are at least those of the result."""
     factors = []
-    image = decode.JpegImage.decode
-    monkeypatch.setattr(
-        decode.JpegImage, "decode", lambda self, f: factors.append(f) or image(self, f)
-    )
+    decode_image = decode.JpegImage.decode
+
+    def noted(image, factor):
+        factors.append(factor)
+        return decode_image(image, factor)
+
+    monkeypatch.setattr(decode.JpegImage, "decode", noted)
     found = decode_and_crop(encoded(picture(600, 800), quality=95), lambda h, w: box, out, "x")
     assert factors == [factor]
     corners = (box.left, box.top, box.left + box.width, box.top + box.height)

@@ -263,7 +263,7 @@ def test_300_damaged_files_and_no_hang(tmp_path):
             start = int(random.integers(0, len(data) // 2))
             data[start : start + 200] = random.bytes(200)
         else:
-            data = random.bytes(len(data))
+            data = bytearray(random.bytes(len(data)))
         files = list(FILES[:4])
         files[2] = bytes(data)
         with pytest.raises(DataError, match="image 2: "):
@@ -285,7 +285,8 @@ def test_a_closed_stream_leaves_no_thread(taken):
 
 def test_threads_that_cannot_be_started_are_an_error(monkeypatch):
     """The threads that were started before are joined."""
-    start, started = threading.Thread.start, []
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
 
     def refuse(thread):
         if len(started) == 3:
@@ -307,7 +308,12 @@ def test_a_forgotten_stream_leaves_no_thread():
 
 def test_put_is_called_two_batches_ahead():
     calls = []
-    batches = Streamed(records(), INCEPTION).batches(0, 0, 6, 4, lambda b: calls.append(b) or b)
+
+    def put(batch):
+        calls.append(batch)
+        return batch
+
+    batches = Streamed(records(), INCEPTION).batches(0, 0, 6, 4, put)
     for step in range(6):
         batch = next(batches)
         assert len(calls) == min(step + 3, 6)
@@ -352,7 +358,7 @@ def start(then):
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
     )
-    assert process.stdout.readline() == b"ready\n"
+    assert process.stdout and process.stdout.readline() == b"ready\n"
     return process
 
 

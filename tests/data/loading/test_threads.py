@@ -35,11 +35,16 @@ def test_a_yield_means_that_its_call_is_done_whatever_the_order_of_the_ends():
 def test_calls_run_at_the_same_time():
     """Three calls that wait for each other end only if three threads make them."""
     meeting = threading.Barrier(3, timeout=10)
-    assert len(list(run_in_order(lambda k: meeting.wait() and None, 9, threads=3, ahead=0))) == 9
+
+    def meet(k):
+        meeting.wait()
+
+    assert len(list(run_in_order(meet, 9, threads=3, ahead=0))) == 9
 
 
 def test_no_call_is_further_ahead_than_allowed():
-    begun, ahead, threads = [], 3, 2
+    begun: list[int] = []
+    ahead, threads = 3, 2
     with closing(run_in_order(begun.append, 100, threads, ahead)) as ready:
         for k in range(50):
             next(ready)
@@ -108,6 +113,6 @@ def test_a_process_that_reads_ends_at_a_signal(handler):
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
     ) as process:
-        assert process.stdout.readline() == b"reading\n"
+        assert process.stdout and process.stdout.readline() == b"reading\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) in HANDLERS[handler]

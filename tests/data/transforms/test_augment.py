@@ -1,5 +1,7 @@
 """The augmentations by name: what they are made of, and that the experiments' knobs fit them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +13,11 @@ from cnn_archs.data.transforms.keras_standardize import Standardization
 from cnn_archs.errors import ConfigError
 from experiments import base
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.float32)
+RANDOM = np.random.default_rng(0)
+IMAGES = jnp.asarray(RANDOM.integers(0, 256, (8, 16, 16, 3)), jnp.float32)
 WARP = {"translate": 2.0, "scale": 0.15, "squeeze": 0.1, "shear": 0.2}
 AMOUNTS = {**WARP, "share": 1.0}
-MOVES = {"rotation_range": 20.0, "zoom_range": 0.2, "horizontal_flip": True}
+MOVES: dict[str, Any] = {"rotation_range": 20.0, "zoom_range": 0.2, "horizontal_flip": True}
 
 
 def test_none_is_the_images():
@@ -91,6 +94,6 @@ def test_the_experiments_know_the_knobs_of_color(name):
 
 
 def test_the_experiments_know_the_knobs_of_standardize():
-    images = IMAGES.astype(np.uint8)
+    images = np.asarray(IMAGES, np.uint8)
     standardization = Standardization(**base.CHOICES["standardize"]["keras"])
     assert (standardization.standardize(images, standardization.fit(images)) == images).all()
