@@ -130,9 +130,9 @@ def test_a_name_that_is_taken_or_unfit_is_refused(tmp_path, capsys):
     assert prepare("pets", images, tmp_path) == 0
     for name, source, says in (
         ("mnist", images, "mnist is a dataset of tfds"),
-        ("My pets", images, "small letters"),
-        ("../pets", images, "small letters"),
-        ("pets", others, f"of other images (Images: {images})"),
+        ("My pets", images, "lower-case letters"),
+        ("../pets", images, "lower-case letters"),
+        ("pets", others, f"from other images (Images: {images})"),
         ("pets", tmp_path / "none", "--image_folder: there is no folder"),
     ):
         capsys.readouterr()
