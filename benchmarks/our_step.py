@@ -20,8 +20,8 @@ from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler
 from cnn_archs.experiment import start_experiment
 from cnn_archs.runtime import compilation_cache
-from cnn_archs.training.build import Part, assemble
-from cnn_archs.training.trainer import Run
+from cnn_archs.training.build import Member, build_trainer
+from cnn_archs.training.trainer import Trainer
 from cnn_archs.weights import torch_layout
 
 
@@ -33,7 +33,7 @@ def random_images(image: tuple[int, int, int], classes: int, examples: int) -> S
     return Split(images, labels, tuple(map(str, range(classes))))
 
 
-def assembled(experiment: str, overrides: list[str], split: Split) -> Run:
+def assembled(experiment: str, overrides: list[str], split: Split) -> Trainer:
     """The run of an experiment at step 0, with `split` for its dataset."""
     resolved = start_experiment(configs.load_config(experiment, overrides))
     few = split.take(np.arange(len(split.classes)))
@@ -42,12 +42,12 @@ def assembled(experiment: str, overrides: list[str], split: Split) -> Run:
         return split if part == "train" else few
 
     with mock.patch.object(sources, "load_split", load):
-        return assemble(Part(resolved))
+        return build_trainer(Member(resolved))
 
 
-def weights_for_torch(run: Run) -> dict[str, np.ndarray]:
+def weights_for_torch(run: Trainer) -> dict[str, np.ndarray]:
     """The weights as they are now, in PyTorch's names and axes."""
-    (variables,) = run.variables()
+    (variables,) = run.seed_variables()
     if type(run.net.model).__name__ != "LeNet5":  # which has no counterpart among torch's models
         return torch_layout.to_state_dict(run.net.model, run.net.image_shape, variables, 0)
     weights = {}
@@ -59,7 +59,7 @@ def weights_for_torch(run: Run) -> dict[str, np.ndarray]:
     return weights
 
 
-def leave(folder: Path, run: Run, split: Split) -> None:
+def leave(folder: Path, run: Trainer, split: Split) -> None:
     """Writes what another side needs to train the same."""
     steps = len(split) // run.batch_size
     np.save(folder / "images.npy", split.images)
@@ -82,11 +82,11 @@ def main() -> None:
     leave(folder, run, split)
 
     def train(steps: int) -> float:
-        run.end_window()
-        run.advance()
-        first = run.counts("window")[0]["loss"]
+        run.reset_window()
+        run.run_steps()
+        first = run.metrics("window")[0]["loss"]
         for _ in range(steps - 1):
-            run.advance()
+            run.run_steps()
         run.check_finite()
         return first
 

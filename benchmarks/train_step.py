@@ -5,11 +5,11 @@ python benchmarks/train_step.py [--networks=resnet20,lenet5] [--threads=2] [--co
 Goals on two quiet cores: a ratio, ours / PyTorch's seconds, of at most 1.2 for vgg_a_bn_cifar,
 resnet110 and resnet18, and of at most 1 for the other networks.
 
-Ours is `Run.advance`, as `cnn-archs train` calls it, with the experiment's config: order, gather,
-scaling, step, counts, the check that all is finite. PyTorch's is the shortest good loop over the
-same images, batches, weights and SGD, and counts nothing. Both leave out mirroring, crops and the
-mean image, and both have the recipe's dropout. Batch normalization is over the whole batch, as
-PyTorch's is, unless a network is named with another `bn_group`: `resnet20:bn_group=64` is the
+Ours is `Trainer.run_steps`, as `cnn-archs train` calls it, with the experiment's config: order,
+gather, scaling, step, counts, the check that all is finite. PyTorch's is the shortest good loop
+over the same images, batches, weights and SGD, and counts nothing. Both leave out mirroring, crops
+and the mean image, and both have the recipe's dropout. Batch normalization is over the whole batch,
+as PyTorch's is, unless a network is named with another `bn_group`: `resnet20:bn_group=64` is the
 recipe's. Images are random, u8, in memory, and as large as CIFAR-10's or MNIST's; resnet18's are
 64x64.
 
@@ -52,8 +52,14 @@ class Case(NamedTuple):
 
 # What is the same for all: no draw of augmentation, pixels of -1 to 1, and no end.
 COMMON = (
-    *("seeds=1", "steps=1000000", "data.holdout=0", "data.mean=none"),
-    *("data.pixel_range=(-1.0,1.0)", "crop.name=none", "color.name=none", "mirror=false"),
+    "seeds=1",
+    "steps=1000000",
+    "data.holdout=0",
+    "data.mean=none",
+    "data.pixel_range=(-1.0,1.0)",
+    "crop.name=none",
+    "color.name=none",
+    "mirror=false",
 )
 # The experiment is of images that differ in size; those of `shapes` are 64x64.
 SMALL = ("data.name=shapes", "data.image_shape=(64,64,3)", "schedule.name=constant")

@@ -18,7 +18,7 @@ from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.experiment_inputs import Shape, check_shape, check_streamed, make_preprocessor
 from cnn_archs.optim import durations
-from cnn_archs.optim.recipe import Recipe, check_batch, rules
+from cnn_archs.optim.recipe import Recipe, check_batch_sizes, make_rules
 from cnn_archs.runtime import backend
 
 
@@ -52,12 +52,12 @@ class Intervals:
 
     def periods(self, epoch: Fraction) -> dict[str, Fraction]:
         """Return {kind of event: steps between two events}. epoch: the steps in one epoch."""
-        diagnose = {"diagnose": durations.in_steps(self.diagnose_every, epoch)}
+        diagnose = {"diagnose": durations.epochs_to_steps(self.diagnose_every, epoch)}
         return {
             **(diagnose if self.diagnose_every else {}),
             "log": Fraction(self.log_every),
-            "evaluate": durations.in_steps(self.eval_every, epoch),
-            "checkpoint": durations.in_steps(self.checkpoint_every, epoch),
+            "evaluate": durations.epochs_to_steps(self.eval_every, epoch),
+            "checkpoint": durations.epochs_to_steps(self.checkpoint_every, epoch),
             "epoch": epoch,
         }
 
@@ -156,7 +156,7 @@ def resolve_settings(config: Config) -> ExperimentSettings:
     fields = config.model.to_dict()
     with config_errors(f"model {fields['name']}"):
         model = models.create(**fields)
-    check_batch(recipe.batch_size, recipe.micro_batch, bn_group=model.bn_group)
+    check_batch_sizes(recipe.batch_size, recipe.micro_batch, bn_group=model.bn_group)
     return ExperimentSettings(
         name=fields["name"],
         model=model,
@@ -220,22 +220,22 @@ def resolve_image_shape(config: Config) -> Shape:
 def make_recipe(config: Config) -> Recipe:
     """Return the recipe of `config`. Raises ConfigError if its parts do not fit together."""
     kinds = ("loss", "schedule", "warmup", "optimizer", "average")
-    made = partial(rules, **{kind: config[kind].to_dict() for kind in kinds})
+    made = partial(make_rules, **{kind: config[kind].to_dict() for kind in kinds})
     checked = made(steps_per_epoch=1.0)  # for the checks alone: any length of an epoch will do
-    if checked.schedule.evaluated and not config.data.holdout:
+    if checked.schedule.needs_validation and not config.data.holdout:
         raise ConfigError(
             f"schedule {config.schedule.name} follows the error on held-out images: "
             "set --config.data.holdout"
         )
     return Recipe(
-        rules=made,
+        make_rules=made,
         loss=checked.loss,
         batch_size=config.data.batch_size,
         micro_batch=config.data.micro_batch,
         epochs=config.epochs,
         steps=config.steps,
         auxiliary=config.auxiliary,
-        averaged=config.average.name != "none",
+        keeps_average=config.average.name != "none",
         curvature_examples=config.optimizer.samples if config.optimizer.name == "sdlm" else 0,
     )
 

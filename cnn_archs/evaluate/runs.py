@@ -53,7 +53,7 @@ def evaluate_runs(
 
 def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) -> dict[str, Any]:
     """Evaluate a run as training does: one central view of each image, and the training loss."""
-    experiment, mesh = saved.experiment, meshes.create()
+    experiment, mesh = saved.experiment, meshes.make_mesh()
     net, size = experiment.net, experiment.eval_batch_size
     images = experiment.dataset.split(split, net.inputs.crop)
     data = Resident(images, mesh) if isinstance(images, Split) else images
@@ -84,7 +84,7 @@ def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats
         passes,
         load_statistics(saved.workdir, experiment),
         experiment.eval_batch_size,
-        meshes.create(),
+        meshes.make_mesh(),
     )
     flat = found.by_network  # the seeds of one name, then those of the next
     by_name = flat.reshape(len(networks), len(experiment.seeds), *flat.shape[1:])
@@ -135,7 +135,7 @@ def network_variables(
     }
     if not precise_stats:
         return found, {}
-    mesh, train = meshes.create(), experiment.dataset.split("train", net.inputs.crop)
+    mesh, train = meshes.make_mesh(), experiment.dataset.split("train", net.inputs.crop)
     batches = recalibrate_bn.choose_batches(
         precise_stats, len(train), experiment.eval_batch_size, mesh
     )

@@ -65,7 +65,7 @@ def test_cells_are_distinct_and_complete(name, argument):
     configurations = resolved(name, argument)
     assert len({c.to_json() for c in configurations.values()}) == len(configurations)
     for config in configurations.values():
-        resolve_settings(config).recipe.rules(100.0)
+        resolve_settings(config).recipe.make_rules(100.0)
         parameters(config)
 
 
