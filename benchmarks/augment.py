@@ -30,7 +30,7 @@ def augmentations() -> dict[str, Callable[..., Any]]:
 
     def pad_crop_mirror(key: jax.Array, images: jax.Array) -> jax.Array:
         of_crop, of_mirror = jax.random.split(key)
-        return crops.mirror(of_mirror, pad.resident(of_crop, images))
+        return crops.random_flip(of_mirror, pad.crop_on_device(of_crop, images))
 
     square = crops.create("square", (28, 28), side=32, resize="shorter")
     inception = crops.create(
@@ -47,10 +47,10 @@ def augmentations() -> dict[str, Callable[..., Any]]:
     values = {"channel_shift_range": 20.0, "brightness_range": (0.5, 1.5)}
     found: dict[str, Any] = {
         PAD: pad_crop_mirror,
-        "mirror": crops.mirror,
-        "crop square": square.resident,
-        "crop shorter_side": shorter.resident,
-        "crop inception": inception.resident,
+        "mirror": crops.random_flip,
+        "crop square": square.crop_on_device,
+        "crop shorter_side": shorter.crop_on_device,
+        "crop inception": inception.crop_on_device,
         "color pca": color.create("pca", sigma=0.1),
         "color jitter": color.create("jitter", brightness=0.4, contrast=0.4, saturation=0.4),
         "distortions": augment.create(

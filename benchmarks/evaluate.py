@@ -75,7 +75,7 @@ def rows_of(experiment: Any, options: argparse.Namespace) -> list[dict[str, Any]
 
         def run(passes: Any = passes) -> None:
             shown: Any = (net, [variables], data, passes, {}, options.batch, mesh)
-            assert protocols.mean_probabilities(*shown).seen.all()
+            assert protocols.mean_probabilities(*shown).readable.all()
 
         with (  # so that the second call finds the programs of the first
             mock.patch.object(protocols, "compile_add_probabilities", lambda *_: add),

@@ -105,7 +105,7 @@ def first(stream: streaming.Streamed, count: int) -> tuple[list[bytes], list[Any
         data = stream.records[int(example)].encoded
         random = np.random.Generator(np.random.Philox(key=[0, position]))
         with Image.open(io.BytesIO(data)) as image:
-            box = stream.crop.on_host(image.height, image.width, random)
+            box = stream.crop.host_box(image.height, image.width, random)
         encoded.append(data)
         boxes.append((box.left, box.top, box.left + box.width, box.top + box.height))
     return encoded, boxes
@@ -202,7 +202,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         folder = options.folder or drawn
         if not options.folder:
             draw(Path(drawn), DRAWN)
-        records = sources.records("image_folder", "train", folder)
+        records = sources.open_records("image_folder", "train", folder)
         stream = streaming.Streamed(records, crop, threads=options.threads)
         steps = options.steps
         torchvision = torchvision_side(Path(folder), steps, stream.threads, options.torch_python)

@@ -65,7 +65,8 @@ def leave(folder: Path, run: Trainer, split: Split) -> None:
     np.save(folder / "images.npy", split.images)
     np.save(folder / "labels.npy", split.labels)
     np.save(
-        folder / "index.npy", sampler.batches(len(split), run.seeds[0], 0, steps, run.batch_size)
+        folder / "index.npy",
+        sampler.batch_indices(len(split), run.seeds[0], 0, steps, run.batch_size),
     )
     weights: Any = weights_for_torch(run)
     np.savez(folder / "weights.npz", **weights)

@@ -1,4 +1,4 @@
-"""The classic CNN papers in JAX, exact.
+"""The networks of the classic CNN papers, exact, with their recipes, in JAX and Flax.
 
 import cnn_archs
 loaded = cnn_archs.load("runs/lenet5_digits")     # model, variables, config, step
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["load", "models"]
 
 
-def __getattr__(name: str) -> Any:  # so that `import cnn_archs` does not import jax
+def __getattr__(name: str) -> Any:  # keeps jax out of `import cnn_archs`
     if name == "models":
         return importlib.import_module("cnn_archs.models")
     if name == "load":

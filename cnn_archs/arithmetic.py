@@ -2,5 +2,5 @@
 
 
 def ceil_div(a: int, b: int) -> int:
-    """Return a / b rounded up to a whole number, without rounding through floats."""
+    """Return a / b rounded up to a whole number, computed exactly."""
     return -(-a // b)

@@ -1,27 +1,41 @@
-"""The command line: flags, exit codes, one-line errors. The commands are in `commands/`."""
+"""The command line: flags, exit codes and one-line errors. The commands stand in `commands/`."""
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NoReturn
 
-from cnn_archs.commands import data, jobs, networks, papers, planning, runs
+from cnn_archs.commands import data, jobs, networks, papers, planning, runs, sweeps
 from cnn_archs.errors import ConfigError, UserError
 from cnn_archs.runtime import compilation_cache
 from cnn_archs.runtime.console import print_status
 
-FAMILIES = (runs, planning, jobs, networks, papers, data)  # in the order of --help
+FAMILIES = (runs, sweeps, planning, jobs, networks, papers, data)  # in the order of --help
+DEFAULT_EXPERIMENT = "lenet5_digits"
 
-EPILOG = """\
-any key of the experiment is a flag too:  --config.epochs=2 --config.schedule.learning_rate=0.05
-exit codes: 0 done; 1 an exact claim is not met, or a cell of a sweep failed; 2 usage or config; 3
-data or checkpoint damaged or missing; 4 the loss is not finite; 75 stopped by a signal and saved:
-run the same command again to go on"""
+OVERRIDES = (
+    "Any key of the experiment is a flag too: --config.KEY=VALUE, as in --config.epochs=2 or "
+    "--config.schedule.learning_rate=0.05. experiments/base.py lists the keys with their units."
+)
+
+EXIT_STATUS = """\
+exit status:
+  0   success
+  1   an exact claim is not met, or a cell of a sweep failed
+  2   the command line or the config is wrong
+  3   data or a checkpoint is missing or damaged
+  4   the loss is not finite
+  75  stopped by a signal after saving: run the same command again to resume"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; its exit code."""
+    """Run one command and return its exit code.
+
+    argv: the arguments without the program's name; by default those of this process.
+    """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
@@ -31,77 +45,114 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as e:
         print_status(f"error: {e}")
         return e.code
-    except BrokenPipeError:  # the reader of our output, which is the last thing, went away
+    except BrokenPipeError:  # whoever read stdout, which is written last, has closed it
         sys.stderr.close()
         return 0
     return 0
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are ConfigErrors, so that all of them leave by one door."""
+    """Raises errors as ConfigError, so that `main` prints them like all others."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """(arguments, overrides `a.b=value`)."""
+    """Parse a command line -> (arguments, overrides of the config as `a.b=value`).
+
+    Raises ConfigError for an unknown or malformed flag.
+    """
     keys: dict[str, list[str]] = {"config": [], "compare": [], "slurm": []}
     rest: list[str] = []
-    for a in argv:
-        kind, dot, override = a.removeprefix("--").partition(".")
-        is_key = a.startswith("--") and dot and kind in keys
-        (keys[kind] if is_key else rest).append(override if is_key else a)
-    arguments = parser().parse_args(rest)
-    for kind, overrides in keys.items():
-        if overrides and not hasattr(arguments, kind):
-            raise ConfigError(f"{arguments.command} takes no --{kind}.{overrides[0]}")
+    for argument in argv:
+        section, dot, override = argument.removeprefix("--").partition(".")
+        if argument.startswith("--") and dot and section in keys:
+            keys[section].append(override)
+        else:
+            rest.append(argument)
+    arguments = build_parser().parse_args(rest)
+    for section, overrides in keys.items():
+        if overrides and not hasattr(arguments, section):
+            raise ConfigError(f"{arguments.command} takes no --{section}.{overrides[0]}")
     arguments.compare_overrides, arguments.slurm = keys["compare"], keys["slurm"]
     arguments.argv, arguments.main = argv, main
     return arguments, keys["config"]
 
 
-def parser() -> Parser:
-    p = Parser(
+def build_parser() -> Parser:
+    """Build the parser of all commands."""
+    parser = Parser(
         prog="cnn-archs",
-        description="The classic CNN papers in JAX: LeNet-5, AlexNet, VGG, GoogLeNet, ResNet.",
-        epilog=EPILOG,
+        description=wrap(
+            "Train, evaluate and compare the networks of the classic CNN papers in JAX: LeNet-5, "
+            "AlexNet, VGG, GoogLeNet and ResNet."
+        ),
+        epilog=f"'cnn-archs COMMAND --help' describes a command and gives examples.\n\n"
+        f"{wrap(OVERRIDES)}\n\n{EXIT_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    commands = p.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def command(
-        run: Any, *flags: str, forms: Sequence[str] = ("text", "json")
-    ) -> argparse.ArgumentParser:
-        """The parser of the command `run`, whose name and docstring it has.
-
-        flags: config, with a default, or named_config, without one; workdir. forms: of its stdout.
-        """
-        name, description = run.__name__.rstrip("_"), (run.__doc__ or "").split("\n")[0]
-        configured = "config" in flags or "named_config" in flags
-        c = commands.add_parser(
-            name,
-            help=description,
-            description=description,
-            epilog=EPILOG if configured else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        c.set_defaults(run=run, compiles=True)
-        if configured:
-            c.add_argument(
-                "--config",
-                default="lenet5_digits" if "config" in flags else None,
-                metavar="EXPERIMENT",
-                help="experiments/x.py[:argument], or the name of an installed one"
-                + (" (default: %(default)s)" if "config" in flags else ""),
-            )
-        if "workdir" in flags:
-            c.add_argument("--workdir", metavar="DIR", help="folder of the run")
-        c.add_argument("--format", choices=forms, default="text", help="of stdout")
-        return c
-
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", required=True
+    )
     for family in FAMILIES:
-        family.declare(command)
-    return p
+        family.declare(partial(add_command, commands))
+    return parser
+
+
+def add_command(
+    commands: Any,
+    run: Callable[[argparse.Namespace, list[str]], None],
+    *,
+    examples: Sequence[str],
+    notes: str = "",
+    config: Literal["none", "default", "named", "sweep"] = "none",
+    forms: Sequence[str] = ("text", "json"),
+) -> argparse.ArgumentParser:
+    """Add the command `run`, which has that function's name and the first line of its docstring.
+
+    examples: whole command lines for --help. notes: a paragraph for --help.
+    config: what --config names: an experiment with a default, an experiment without one, or a
+    sweep, which is required. forms: choices of --format.
+    Returns the command's parser, for further arguments.
+    """
+    name, description = run.__name__.rstrip("_"), (run.__doc__ or "").partition("\n")[0]
+    lines = "\n".join(f"  {example}" for example in examples)
+    overrides = OVERRIDES if config != "none" else ""
+    parts = [f"examples:\n{lines}", *(wrap(part) for part in (overrides, notes) if part)]
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=description,
+        description=wrap(description),
+        epilog="\n\n".join([*parts, EXIT_STATUS]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run, compiles=True)
+    if config in ("default", "named"):
+        default = DEFAULT_EXPERIMENT if config == "default" else None
+        parser.add_argument(
+            "--config",
+            default=default,
+            metavar="EXPERIMENT",
+            help="experiment: a file experiments/X.py[:ARGUMENT], or the name of an installed one"
+            + (f" (default: {default})" if default else ""),
+        )
+    elif config == "sweep":
+        parser.add_argument(
+            "--config",
+            required=True,
+            metavar="SWEEP",
+            help="sweep: a file experiments/sweeps/X.py[:ARGUMENT], or the name of an installed "
+            "one",
+        )
+    parser.add_argument(
+        "--format", choices=forms, default="text", help="output format (default: text)"
+    )
+    return parser
+
+
+def wrap(paragraph: str) -> str:
+    """Break a paragraph of --help into lines of at most 79 characters."""
+    return textwrap.fill(paragraph, 79, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""What a user can run into: each is one line on stderr and an exit code of its own."""
+"""Errors shown to the user: one line on stderr, and each class has its own exit code."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,19 +6,19 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """The message names the thing and the remedy."""
+    """The base of all errors for the user. The message names what is wrong and how to mend it."""
 
     code = 2
 
 
 class ClaimMissed(UserError):
-    """An exact claim of the papers is not what our code computes."""
+    """A number that the papers state exactly differs from what this code computes."""
 
     code = 1
 
 
 class CellsFailed(UserError):
-    """Some cells of a sweep could not be trained, twice."""
+    """Some cells of a sweep failed twice."""
 
     code = 1
 
@@ -28,13 +28,13 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """Data or a checkpoint that is missing, damaged or incomplete."""
+    """Data, or a checkpoint, that is missing, damaged or incomplete."""
 
     code = 3
 
 
 class NotFinite(UserError):
-    """The loss is infinite or not a number. parts: the run's parts in which it is, from 0."""
+    """The loss is infinite or not a number. parts: the indices of the run's parts that have it."""
 
     code = 4
 
@@ -44,26 +44,26 @@ class NotFinite(UserError):
 
 
 class Stopped(UserError):
-    """A signal came; the run is saved and goes on when it is started again."""
+    """A signal stopped the run; it is saved, and resumes when it is started again."""
 
     code = 75
 
 
 def first_line(e: BaseException) -> str:
-    """The first line of what `e` says; its type where it says nothing."""
+    """Return the first line of the message of `e`, or its type if the message is empty."""
     return (str(e).strip() or type(e).__name__).splitlines()[0]
 
 
 def closest_word(word: str, words: Iterable[str]) -> str | None:
-    """The one of `words` that `word` was probably meant to be, if any."""
+    """Return the one of `words` that `word` was probably meant to be, if any."""
     return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)
 
 
 @contextmanager
 def config_errors(what: str) -> Iterator[None]:
-    """Turn what a constructor or a trace refuses inside into a ConfigError of one line.
+    """Turn errors of the body, a constructor or a trace, into a ConfigError of one line.
 
-    what: names the part of the config that is at fault, at the beginning of that line.
+    what: the part of the config that is at fault; the line begins with it.
     """
     try:
         yield

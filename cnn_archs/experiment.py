@@ -19,7 +19,7 @@ from cnn_archs.data.dataset import Dataset
 from cnn_archs.data.datasets import sources
 from cnn_archs.data.transforms import augment, color, crops
 from cnn_archs.data.transforms.keras_standardize import Standardization
-from cnn_archs.data.transforms.preprocess import MEANS, Inputs
+from cnn_archs.data.transforms.preprocess import MEANS, Preprocessor
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.optim import durations
 from cnn_archs.optim.recipe import Recipe, check_batch_sizes, make_rules
@@ -38,7 +38,7 @@ class Classifier(NamedTuple):
     model: models.Network
     image_shape: Shape
     classes: int
-    inputs: Inputs
+    inputs: Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Experiment(ExperimentSettings):
 
     dataset: Dataset
     classes: int
-    inputs: Inputs
+    inputs: Preprocessor
 
     @property
     def net(self) -> Classifier:
@@ -184,7 +184,7 @@ def make_dataset(config: ConfigDict) -> Dataset:
     ConfigError where they cannot be downsampled, DataError where it is neither known nor there.
     """
     data = config.data
-    (h, w, c), classes = sources.describe(data.name, data.data_dir)
+    (h, w, c), classes = sources.dataset_spec(data.name, data.data_dir)
     by = data.downsample
     if by < 1 or h % by or w % by:
         raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
@@ -217,14 +217,14 @@ def resolve_image_shape(config: ConfigDict) -> Shape:
     return h + 2 * pad, w + 2 * pad, c
 
 
-def make_inputs(config: ConfigDict, shape: Shape, *, resident: bool) -> Inputs:
-    """Return the Inputs of `config` for a network that sees images of `shape`."""
+def make_inputs(config: ConfigDict, shape: Shape, *, resident: bool) -> Preprocessor:
+    """Return the Preprocessor of `config` for a network that sees images of `shape`."""
     if config.data.mean not in MEANS:
         raise ConfigError(f"data.mean is {config.data.mean!r}, not one of {', '.join(MEANS)}")
     with config_errors("config"):
         standardize = make_standardization(config)
         check_colors(config)
-        return Inputs(
+        return Preprocessor(
             crop=make_crop(config, shape),
             resident=resident,
             mirror=config.mirror,
@@ -262,12 +262,12 @@ def check_colors(config: ConfigDict) -> None:
         raise ConfigError("augment's brightness and channel shift need data.mean=none")
 
 
-def check_shape(dataset: Dataset, inputs: Inputs, shape: Shape) -> None:
+def check_shape(dataset: Dataset, inputs: Preprocessor, shape: Shape) -> None:
     """ConfigError where images of the dataset do not become `shape`."""
     stored = dataset.stored_shape
     with config_errors(f"the images of {dataset.name} are {stored}"):
         images = jax.ShapeDtypeStruct((1, *stored), jnp.float32)
-        made = jax.eval_shape(lambda x: inputs.crop.resident(None, x), images).shape[1:]
+        made = jax.eval_shape(lambda x: inputs.crop.crop_on_device(None, x), images).shape[1:]
     padded = (made[0] + 2 * inputs.pad, made[1] + 2 * inputs.pad, made[2])
     if shape != padded:
         raise ConfigError(

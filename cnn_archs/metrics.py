@@ -1,4 +1,4 @@
-"""Metrics are sums over examples: add them, divide once."""
+"""Metrics as sums over examples, which can be added and are divided only once."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 class MetricSums(flax.struct.PyTreeNode):
     """Sums over examples: loss f32[], examples, top1 and top5 hits i32[].
 
-    auxiliary: the top1 hits of each auxiliary classifier, by its name; {} where none was asked.
+    auxiliary: the top-1 hits of each auxiliary classifier, by name; {} if there is none.
     """
 
     examples: jax.Array
@@ -22,6 +22,7 @@ class MetricSums(flax.struct.PyTreeNode):
 
     @classmethod
     def zeros(cls) -> Self:
+        """Return the sums over no examples."""
         zero = jnp.zeros((), jnp.int32)
         return cls(examples=zero, loss=jnp.zeros((), jnp.float32), top1=zero, top5=zero)
 
@@ -34,9 +35,10 @@ class MetricSums(flax.struct.PyTreeNode):
         mask: jax.Array,
         heads: Mapping[str, jax.Array] | None = None,
     ) -> Self:
-        """logits f32[N, K], label i32[N], loss f32[N], mask bool[N]: False does not count.
+        """Sum over the examples whose `mask` is True.
 
-        heads: the logits of the auxiliary classifiers. See `hits`.
+        logits f32[N, K], label i32[N], loss f32[N], mask bool[N]. heads: the logits of the
+        auxiliary classifiers, by name. For ties see `top_k_hits`.
         """
         return cls(
             examples=mask.sum(dtype=jnp.int32),
@@ -52,9 +54,10 @@ class MetricSums(flax.struct.PyTreeNode):
         return jax.tree.map(jnp.add, self, other)
 
     def report(self) -> dict[str, float]:
-        """Means on the host: loss, top1_error, top5_error as fractions; examples.
+        """Return the means, on the host: loss, top1_error and top5_error (fractions of 1).
 
-        Of each auxiliary classifier its top-1 error, like `aux_4a_error`.
+        `examples` is their number. Each auxiliary classifier has its top-1 error, such as
+        `aux_4a_error`.
         """
         counts = jax.device_get(self)
         n = int(counts.examples)
@@ -68,10 +71,11 @@ class MetricSums(flax.struct.PyTreeNode):
 
 
 def top_k_hits(logits: jax.Array, label: jax.Array, mask: jax.Array, k: int) -> jax.Array:
-    """How many of the examples that count are top-k hits: i32[].
+    """Count the top-k hits among the examples whose `mask` is True: i32[].
 
-    One is a hit when fewer than k classes score above the right one or, as a tie, equal to it with
-    a lower number. A score that is not a number is never a hit.
+    An example is a hit if fewer than k classes rank before the right class. A class ranks before
+    another if its logit is larger, or if it is equal and its index is lower. A logit of the right
+    class that is not finite is never a hit.
     """
     right = jnp.take_along_axis(logits, label[:, None], axis=-1)
     before = jnp.arange(logits.shape[-1])[None, :] < label[:, None]
@@ -81,7 +85,7 @@ def top_k_hits(logits: jax.Array, label: jax.Array, mask: jax.Array, k: int) -> 
 
 
 def stack_by_seed(reports: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Reports of seeds -> a list for each value; `examples` is the same for all."""
+    """Turn one report per seed into one list per metric; `examples` stays a single number."""
     keys = ["top1_error", "top5_error", "loss"]
     keys += [key for key in reports[0] if key not in (*keys, "examples")]
     return {**{k: [r[k] for r in reports] for k in keys}, "examples": reports[0]["examples"]}

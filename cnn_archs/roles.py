@@ -1,6 +1,6 @@
-"""Compares configs, as nested dicts of JSON values, by the roles of the keys in which they differ.
+"""Compare configs by the roles of the keys in which they differ.
 
-`experiments/base.py` gives each knob its role.
+The configs are nested dicts of JSON values. `experiments/base.py` gives each knob its role.
 """
 
 import json
@@ -13,7 +13,7 @@ from cnn_archs.errors import ConfigError
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The keys, `section.key`, in which two configs differ."""
+    """Return the keys, as `section.key`, in which two configs differ."""
     found = []
     for key in sorted({*a, *b}):
         x, y = a.get(key), b.get(key)
@@ -25,12 +25,12 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") ->
 
 
 def outcome_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Returns the keys in which two configs differ and that decide what is trained, or how long."""
+    """Return the keys in which two configs differ that affect what is trained, or for how long."""
     return keep_other_roles(differences(a, b), base_module().OUTCOME_UNCHANGED, b)
 
 
 def check_resumable(workdir: Path, saved: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Raises ConfigError if `config` may not resume the run in `workdir`, made with `saved`."""
+    """Raise ConfigError if `config` may not resume the run in `workdir`, made with `saved`."""
     changed = keep_other_roles(differences(saved, config), base_module().RESUMABLE, config)
     if changed:
         raise ConfigError(
@@ -40,19 +40,19 @@ def check_resumable(workdir: Path, saved: Mapping[str, Any], config: Mapping[str
 
 
 def changes_outcome(key: str, config: Mapping[str, Any]) -> bool:
-    """Whether the knob `key` decides what is trained, or for how long."""
+    """Return whether the knob `key` affects what is trained, or for how long."""
     return bool(keep_other_roles([key], base_module().OUTCOME_UNCHANGED, config))
 
 
 def keep_other_roles(
     keys: list[str], roles: Collection[str], config: Mapping[str, Any]
 ) -> list[str]:
-    """Returns those of `keys` whose role in `config` is none of `roles`."""
+    """Return the `keys` whose role in `config` is not among `roles`."""
     return [key for key in keys if base_module().role(key, config) not in roles]
 
 
 def program_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Returns the keys in which two configs differ and that are part of a compiled program.
+    """Return the keys in which two configs differ that are compiled into the program.
 
     Seeds and the schedule's learning rate are arguments of the program.
     """
@@ -60,7 +60,7 @@ def program_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]
 
 
 def program_key(config: Mapping[str, Any]) -> str:
-    """Returns a text that is equal for two configs without `program_differences`."""
+    """Return a string that is equal for configs that have no `program_differences`."""
     kept = {
         key: value for key, value in flatten(config).items() if not is_program_argument(key, config)
     }
@@ -68,4 +68,5 @@ def program_key(config: Mapping[str, Any]) -> str:
 
 
 def is_program_argument(key: str, config: Mapping[str, Any]) -> bool:
+    """Return whether `key` is an argument of the compiled program, so that it may differ."""
     return key == "schedule.learning_rate" or base_module().role(key, config) == "replicate"

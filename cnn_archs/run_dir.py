@@ -1,8 +1,8 @@
-"""The folder of a run: the names of its files, read and written.
+"""Read and write the files in the folder of a run.
 
-No other module knows these names; those of a sweep are in `sweep_dir`. If a file is damaged, its
-reader raises a DataError of one line that names it: if it is not JSON, or lacks a key that every
-commit has written.
+Only this module knows the names of these files; `sweep_dir` has those of a sweep. A reader raises
+a DataError of one line that names the file if it is damaged: if it is not JSON, or lacks a key
+that every version of the package has written.
 """
 
 from collections.abc import Mapping
@@ -48,21 +48,21 @@ METRIC_KEYS: KeyTypes = {
     "examples": int,
 }
 
-DESCRIPTIONS = {  # file of a run -> what it is, for a person
-    RESULT: "the numbers above, a list of seeds for each",
+DESCRIPTIONS = {  # name of a file in the folder of a run -> description for the user
+    RESULT: "the numbers above, as a list over seeds",
     "curves.png": "error and loss by epoch",
-    "robustness.json": "error against how far test images are moved",
-    "metrics.jsonl": "one JSON a line: step, split, seed, values",
+    "robustness.json": "errors on shifted, rotated, scaled and sheared test images",
+    "metrics.jsonl": "logged values, one JSON object per line",
     "config.json": "every setting",
     "environment.json": "versions, devices, commit, command line",
-    "checkpoints": "to go on from, or to load",
-    "tensorboard": "the same for TensorBoard",
+    "checkpoints": "to resume from, or to load",
+    "tensorboard": "the logged values, for TensorBoard",
     "profile": "a trace of some steps, for xprof or TensorBoard",
 }
 
 
 class Failure(TypedDict):
-    """Why a cell of a sweep failed. code: the exit code; tries: how many have failed."""
+    """Why a cell of a sweep failed. code: the exit code. tries: the number of failed tries."""
 
     error: str
     code: int
@@ -71,7 +71,7 @@ class Failure(TypedDict):
 
 @dataclass(frozen=True)
 class RunDir:
-    """The folder of one run, which may hold any part of it, or nothing."""
+    """The folder of one run. Any of its files may be missing."""
 
     path: Path
 
@@ -93,7 +93,7 @@ class RunDir:
 
     @property
     def statistics(self) -> Path:
-        """The statistics of the training images, for preprocessing."""
+        """The file with the statistics of the training images, for preprocessing."""
         return self.path / "statistics.npz"
 
     @property
@@ -102,7 +102,7 @@ class RunDir:
 
     @property
     def output(self) -> Path:
-        """What the process of a sweep has printed."""
+        """The file with the output of the process of a sweep."""
         return self.path / "log.txt"
 
     @property
@@ -133,32 +133,32 @@ class RunDir:
         return self.path / f"{name}.json"
 
     def lock(self) -> AbstractContextManager[None]:
-        """Holds this folder; ConfigError if another process holds it."""
+        """Hold the lock of this folder. Raises ConfigError if another process holds it."""
         return lock(self.path / LOCK)
 
     def contents(self) -> list[tuple[Path, str]]:
-        """Lists the files that are there, each with what it is."""
+        """List the files that exist, each with its description."""
         paths = [(self.path / name, what) for name, what in DESCRIPTIONS.items()]
         return [(path, what) for path, what in paths if path.exists()]
 
-    # What the run is.
+    # Configuration and environment.
 
     def has_config(self) -> bool:
-        """Whether a run was begun or imported here."""
+        """Return whether a run was started or imported in this folder."""
         return self._config.is_file()
 
     def check_run(self) -> None:
-        """Raises a ConfigError unless there is a run."""
+        """Raise ConfigError if there is no run in this folder."""
         if not self.has_config():
             raise ConfigError(f"there is no run in {self.path} (no {self._config.name})")
 
     def config(self) -> configs.Config:
-        """The config of the run, complete and locked; ConfigError if there is no run."""
+        """Return the complete, locked config of the run. Raises ConfigError if there is no run."""
         self.check_run()
         return configs.read_config(self._config)
 
     def saved_config(self) -> dict[str, Any]:
-        """The config as it was saved, by today's names of its keys; without newer keys."""
+        """Return the config as it was saved, without newer keys but with renamed keys updated."""
         saved = read_checked(self._config, {"model": dict, "data": dict})
         sections = [kind for kind in configs.base_module().CHOICES if kind in saved]
         check_keys(self._config, saved, dict.fromkeys(sections, dict))
@@ -168,37 +168,37 @@ class RunDir:
         write_json(self._config, config)
 
     def environment(self) -> dict[str, Any]:
-        """Versions, devices, commit and command line; {} if there are none."""
+        """Return versions, devices, commit and command line; {} if they were not written."""
         return read_json(self._environment) if self._environment.is_file() else {}
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self._environment, environment)
 
-    # How far it is.
+    # Progress.
 
     def has_checkpoints(self) -> bool:
         return any(self.checkpoints.glob("*"))
 
     def newest_step(self) -> int:
-        """The step of the newest checkpoint; 0 if there is none."""
+        """Return the step of the newest checkpoint; 0 if there is none."""
         names = (path.name for path in self.checkpoints.glob("*"))
         return max((int(name) for name in names if name.isdigit()), default=0)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of the log; [] if there is no log."""
+        """Return the logged lines, one dict each; [] if nothing was logged."""
         return read_checked_lines(self.metrics_file, METRIC_KEYS)
 
     def diagnostics(self) -> list[dict[str, Any]]:
-        """The statistics of the layers, a dict for each logged step and seed; [] if none."""
+        """Return the statistics of the layers, one dict per logged step and seed; [] if none."""
         return read_checked_lines(self.diagnostics_file, {"step": int, "seed": int, "layers": list})
 
-    # What came of it.
+    # Results.
 
     def has_result(self) -> bool:
         return self.result_file.is_file()
 
     def result(self) -> dict[str, Any]:
-        """The result of the run; DataError if there is none."""
+        """Return the result of the run. Raises DataError if there is none."""
         return read_result(self.result_file, TRAINING_KEYS)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
@@ -211,7 +211,7 @@ class RunDir:
         return self._evaluation(name).is_file()
 
     def evaluation(self, name: str) -> dict[str, Any]:
-        """What the evaluation `name` found: {kind of change: errors against amounts of it}."""
+        """Return the findings of the evaluation `name`: {kind of change: amounts and errors}."""
         path = self._evaluation(name)
         found = read_json(path)
         check_keys(path, found, dict.fromkeys(found, dict))
@@ -223,12 +223,12 @@ class RunDir:
         write_json(self._evaluation(name), found)
 
     def filters(self) -> bytes:
-        """The picture of the first layer's filters, as a PNG; b"" if there is none."""
+        """Return the PNG picture of the first layer's filters; b"" if there is none."""
         path = self.figures / FILTERS
         return path.read_bytes() if path.is_file() else b""
 
     def failure(self) -> Failure | None:
-        """Why the last try failed; None if it did not."""
+        """Return why the last try failed; None if it did not."""
         if not self._failure.is_file():
             return None
         return cast(
@@ -244,14 +244,15 @@ class RunDir:
 
 
 def jobs_folder(workdir: Path) -> Path:
-    """The folder of the scripts and logs of a scheduler's jobs."""
+    """Return the folder with the scripts and logs of a scheduler's jobs."""
     return workdir / "jobs"
 
 
 def read_result(path: Path, kinds: KeyTypes = EVALUATION_KEYS) -> dict[str, Any]:
-    """Reads a result.json, or a copy of one under another name.
+    """Read a result.json, or a copy of one under another name.
 
-    kinds: the keys that it must have, with their types. The config in it has today's keys.
+    kinds: the keys that it must have, and their types. Renamed keys of its config are updated.
+    Raises DataError if the file is damaged.
     """
     result = read_checked(path, kinds, {"made": dict})
     if not isinstance(result["test"].get("top1_error"), list | float | int):
@@ -263,10 +264,10 @@ def read_result(path: Path, kinds: KeyTypes = EVALUATION_KEYS) -> dict[str, Any]
 
 
 def is_result(path: Path) -> bool:
-    """Whether `path` holds a result; DataError where it is not JSON."""
+    """Return whether `path` holds a result. Raises DataError if it is not a JSON object."""
     return path.is_file() and EVALUATION_KEYS.keys() <= read_json(path).keys()
 
 
 def list_results(folder: Path) -> list[Path]:
-    """The result files in the folders that are in `folder`."""
+    """List the result files in the subfolders of `folder`."""
     return [path for path in sorted(folder.glob("*/*.json")) if is_result(path)]

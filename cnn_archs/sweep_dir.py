@@ -1,4 +1,4 @@
-"""The folder of a sweep: the names of its files, read and written, and the folders of its runs."""
+"""Read and write the files in the folder of a sweep, and find the folders of its runs."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -24,7 +24,7 @@ OPTIONAL_KEYS: KeyTypes = {
 
 
 class SweepSpec(TypedDict):
-    """A sweep as its file stated it. cells: {name: [experiment, key=value, ...]}."""
+    """The content of a sweep file. cells: {name: [experiment, key=value, ...]}."""
 
     title: str
     seeds: int
@@ -40,7 +40,7 @@ class SweepSpec(TypedDict):
 
 @dataclass(frozen=True)
 class SweepDir:
-    """The folder of a sweep: CELL/seedN is the RunDir of a seed of a cell."""
+    """The folder of a sweep. CELL/seedN in it is the RunDir of one seed of a cell."""
 
     path: Path
 
@@ -49,24 +49,25 @@ class SweepDir:
         return self.path / "sweep.json"
 
     def run(self, cell: str, seed: int) -> RunDir:
+        """Return the folder of one seed of a cell."""
         return RunDir(self.path / cell / f"seed{seed}")
 
     def runs(self, cell: str, seeds: int) -> list[RunDir]:
-        """The runs of the first `seeds` seeds of a cell, and of all other seeds that are there."""
-        there = [path.name.removeprefix("seed") for path in (self.path / cell).glob("seed*")]
-        every = {*range(seeds), *(int(seed) for seed in there if seed.isdecimal())}
+        """Return the runs of the first `seeds` seeds of a cell, and of all others with a folder."""
+        present = [path.name.removeprefix("seed") for path in (self.path / cell).glob("seed*")]
+        every = {*range(seeds), *(int(seed) for seed in present if seed.isdecimal())}
         return [self.run(cell, seed) for seed in sorted(every)]
 
     def has_sweep(self) -> bool:
         return self._spec_file.is_file()
 
     def spec(self) -> SweepSpec:
-        """The sweep as its file stated it."""
+        """Return the sweep file as it was saved, with renamed config keys updated."""
         stated = read_checked(self._spec_file, REQUIRED_KEYS, OPTIONAL_KEYS)
         for name, cell in stated["cells"].items():
             if not (isinstance(cell, list) and cell and all(isinstance(s, str) for s in cell)):
                 raise DataError(
-                    f"{self._spec_file} is damaged: the cell {name} is no list of texts"
+                    f"{self._spec_file} is damaged: the cell {name} is not a list of strings"
                 )
             stated["cells"][name] = list(map(rename_old_override, cell))
         stated["overrides"] = list(map(rename_old_override, stated.get("overrides", [])))
@@ -76,23 +77,23 @@ class SweepDir:
         write_json(self._spec_file, stated)
 
     def write_result(self, cell: str, result: Mapping[str, Any]) -> None:
-        """Writes the result of all seeds of a cell."""
+        """Write the result of all seeds of a cell."""
         write_json(self.path / cell / RESULT, result)
 
     def result_files(self) -> list[Path]:
-        """The results of single seeds that are there."""
+        """List the result files of single seeds."""
         return sorted(self.path.glob(f"*/*/{RESULT}"))
 
     def lock(self, part: int, parts: int) -> AbstractContextManager[None]:
-        """Holds one of the `parts` of this sweep; ConfigError if another process holds it."""
+        """Hold the lock of one of the `parts` of this sweep. Raises ConfigError if it is taken."""
         return lock(self.path / part_lock_name(part, parts))
 
     def other_locks(self, parts: int) -> list[Path]:
-        """The lock files of a division into another number of parts."""
+        """List the lock files of a division into a number of parts other than `parts`."""
         found = self.path.glob(part_lock_name("*", "*"))
         return [path for path in found if not path.match(part_lock_name("*", parts))]
 
 
 def part_lock_name(part: int | str, parts: int | str) -> str:
-    """The name of the lock file of a part of a sweep."""
+    """Return the name of the lock file of a part of a sweep. "*" matches any number."""
     return f"part{part}of{parts}.lock"

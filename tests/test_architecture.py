@@ -78,7 +78,8 @@ def imports(tree: ast.AST) -> set[str]:
             assert node.level == 0, "relative import"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            found |= {n.value for n in node.args if isinstance(n, ast.Constant)}
+            values = [n.value for n in node.args if isinstance(n, ast.Constant)]
+            found |= {value for value in values if isinstance(value, str)}
     return found
 
 

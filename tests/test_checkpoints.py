@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_archs.checkpoints import DIGESTS_FILE, Checkpoints
+from cnn_archs.checkpoints import DIGESTS_FILE, Checkpoints, Restored
 from cnn_archs.errors import ConfigError, DataError
 
 # A restore that fails leaves orbax's event loop open.
@@ -55,13 +55,19 @@ TARGET = target(items(1))
 
 def equal(a: Any, b: Any) -> bool:
     """Two trees are the same, bit by bit."""
-    leaves_a, tree_a = jax.tree.flatten(a)
-    leaves_b, tree_b = jax.tree.flatten(b)
+    tree: Any = jax.tree.structure(a)
     same = [
         x.dtype == y.dtype and np.asarray(x).tobytes() == np.asarray(y).tobytes()
-        for x, y in zip(leaves_a, leaves_b, strict=True)
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     ]
-    return tree_a == tree_b and all(same)
+    return tree == jax.tree.structure(b) and all(same)
+
+
+def restored_from(checkpoints: Checkpoints, targets: Tree = TARGET) -> Restored:
+    """Restore the latest step, which must be there."""
+    restored = checkpoints.restore(targets)
+    assert restored is not None
+    return restored
 
 
 @pytest.fixture(scope="module")
@@ -210,16 +216,16 @@ def test_a_step_that_was_set_aside_is_saved_anew(copy, capsys):
     folder = copy()
     spoil(folder, 2)
     checkpoints = Checkpoints(folder)
-    assert checkpoints.restore(TARGET).step == 1
+    assert restored_from(checkpoints).step == 1
     checkpoints.save(2, items(2), notes(2))
     assert checkpoints.steps() == [1, 2]
-    assert equal(Checkpoints(folder).restore(TARGET).items, items(2))
+    assert equal(restored_from(Checkpoints(folder)).items, items(2))
 
 
 def test_reading_only_moves_nothing(copy, capsys):
     folder = copy()
     spoil(folder, 2)
-    assert Checkpoints(folder, read_only=True).restore(TARGET).step == 1
+    assert restored_from(Checkpoints(folder, read_only=True)).step == 1
     assert (folder / "2").is_dir() and not (folder / "damaged-2").exists()
 
 
@@ -228,7 +234,7 @@ def test_an_empty_folder_holds_nothing(tmp_path):
 
 
 def test_some_of_the_items_can_be_restored(saved):
-    restored = Checkpoints(saved, read_only=True).restore({"variables": TARGET["variables"]})
+    restored = restored_from(Checkpoints(saved, read_only=True), {"variables": TARGET["variables"]})
     assert restored.step == 2 and equal(restored.items, {"variables": items(2)["variables"]})
 
 
@@ -238,7 +244,7 @@ def test_a_step_is_saved_once_and_the_last_two_are_kept(tmp_path):
         checkpoints.save(step, items(step), notes(step))
     checkpoints.save(3, items(9), notes(9))
     assert checkpoints.steps() == [2, 3]
-    assert equal(checkpoints.restore(TARGET).items, items(3))
+    assert equal(restored_from(checkpoints).items, items(3))
 
 
 def with_leaf(path: str, value: Any) -> Tree:
@@ -307,7 +313,7 @@ def test_a_save_that_is_killed_leaves_the_step_before(kills, tmp_path):
         process.wait()
         checkpoints = Checkpoints(tmp_path)
         assert all(p.name.isdigit() for p in tmp_path.iterdir())  # no litter
-        restored = checkpoints.restore({"variables": target(tree)})
+        restored = restored_from(checkpoints, {"variables": target(tree)})
         assert restored.step == restored.notes["step"] >= before
         assert all((leaf == restored.step).all() for leaf in restored.items["variables"].values())
         before = restored.step
@@ -317,7 +323,7 @@ def test_what_a_killed_save_left_is_cleaned_away(copy):
     folder = copy()
     (folder / "2").rename(folder / "2.orbax-checkpoint-tmp-1234567890")
     (folder / "3.orbax-checkpoint-tmp").mkdir()
-    assert Checkpoints(folder).restore(TARGET).step == 1
+    assert restored_from(Checkpoints(folder)).step == 1
     assert [p.name for p in folder.iterdir()] == ["1"]
 
 
@@ -350,8 +356,8 @@ def fill_the_disk(folder: Path, size: int) -> str:
     """
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from pathlib import Path; import test_checkpoints\n"
-        f"test_checkpoints.save_where_there_is_no_room(Path({str(folder)!r}), {size})"
+        f"from pathlib import Path; import {Path(__file__).stem} as tests\n"
+        f"tests.save_where_there_is_no_room(Path({str(folder)!r}), {size})"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -364,7 +370,7 @@ def test_a_full_disk_leaves_the_older_steps_alone(size, copy):
     said = fill_the_disk(folder, size)
     assert said.startswith("cannot save step 3 in") and str(folder) in said
     assert said.count("\n") == 1
-    assert equal(Checkpoints(folder).restore(TARGET).items, items(2))
+    assert equal(restored_from(Checkpoints(folder)).items, items(2))
     assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
 
 
@@ -374,4 +380,4 @@ def test_after_the_disk_was_full_a_run_can_save_again(copy):
     checkpoints = Checkpoints(folder)
     checkpoints.save(3, items(3), notes(3))
     assert json.loads((folder / "3" / "notes" / "metadata").read_text())["seconds"] > 0
-    assert equal(Checkpoints(folder).restore(TARGET).items, items(3))
+    assert equal(restored_from(Checkpoints(folder)).items, items(3))

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.data.datasets import sources
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.evaluate.step import make_eval_step
 from cnn_archs.experiment import Experiment, resolve, resolve_settings
 from cnn_archs.metrics import MetricSums
@@ -70,6 +70,7 @@ def test_without_its_argument_an_experiment_is_one_of_its_variants(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_the_header_has_the_command_and_the_expected_result(name):
     header = MODULES[name].__doc__
+    assert header
     assert f"python launch.py train --config=experiments/{name}.py" in header
     assert "Expected:" in header
 
@@ -79,7 +80,7 @@ class Parts(NamedTuple):
 
     experiment: Experiment
     rules: Rules
-    prepare: Prepare
+    prepare: Preprocess
     step: Callable[..., steps.TrainState]
     evaluate: Callable[..., MetricSums]
     shape: tuple[int, int, int]
@@ -96,10 +97,10 @@ class Parts(NamedTuple):
 def parts(experiment):
     recipe, inputs, model = experiment.recipe, experiment.inputs, experiment.model
     loss, _, optimizer, average = rules = recipe.make_rules(100.0)
-    (h, w, c), _ = sources.describe(experiment.dataset.name)
-    delivered = (h, w) if experiment.dataset.in_memory else inputs.crop.delivered
+    (h, w, c), _ = sources.dataset_spec(experiment.dataset.name)
+    delivered = (h, w) if experiment.dataset.in_memory else inputs.crop.host_size
     mean = jnp.full((1, 1, c) if inputs.mean == "channel" else (*delivered, c), 127.0)
-    prepare = inputs.prepare({"mean": mean})
+    prepare = inputs.make_preprocess({"mean": mean})
     knobs = dict(auxiliary=recipe.auxiliary, micro_batch=recipe.micro_batch)
     step = steps.make_train_step(model, loss, optimizer, average, prepare, **knobs)
     evaluate = make_eval_step(model, loss, prepare)
@@ -123,7 +124,7 @@ def test_one_training_step_fits_together(experiment):
     config = configs.load_config(experiment, [])
     resolve_settings(config).recipe.make_rules(100.0)
     config = shallow(config)
-    assert resolve(config).classes == sources.describe(config.data.name)[1]
+    assert resolve(config).classes == sources.dataset_spec(config.data.name)[1]
     traced(like(config))
 
 

@@ -87,7 +87,7 @@ def some(photographs, folder, train, val):
     """`folder` with so many of them, as equally many of each class as there are."""
     for part, count in (("train", train), ("val", val)):
         files = sorted((photographs / part).glob("*/*"), key=lambda f: (f.stem, f.parent.name))
-        by_class = {}
+        by_class: dict[str, list[Path]] = {}
         for file in files:
             by_class.setdefault(file.parent.name, []).append(file)
         kept = 0

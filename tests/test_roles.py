@@ -1,6 +1,7 @@
 """What each knob decides, and so who may change it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +39,7 @@ def changed(tree, key):
 
 def refused(before, after):
     try:
-        roles.check_resumable("somewhere", before, after)
+        roles.check_resumable(Path("somewhere"), before, after)
     except ConfigError as e:
         return str(e)
     return ""

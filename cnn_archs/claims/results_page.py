@@ -26,7 +26,7 @@ where it is not what that command prints. Statements are those of
 tolerance that was fixed before the run, or one network's error is above another's by Welch's test
 at 5 %. *Missed*: neither. *Not run*: there is no such result, or none of the whole recipe."""
 HEADS = ("statement", "source", "printed", "ours", "status")
-WIDEST = 100  # characters of a value, at most
+WIDEST_IN_PAGE = 100  # characters of a value, at most
 
 
 def results_markdown(stated: Claims, found: Verdicts, results: Path) -> str:
@@ -67,12 +67,16 @@ def words_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def claim_row(f: Mapping[str, Any]) -> tuple[str, ...]:
     """Formats one claim."""
-    return (f["says"], f["source"], format_printed(f, WIDEST), format_ours(f), f["status"])
+    return (f["says"], f["source"], format_printed(f, WIDEST_IN_PAGE), format_ours(f), f["status"])
 
 
 def format_ours(f: Mapping[str, Any]) -> str:
     """Formats what was found, computed values with as many digits as are equal on every machine."""
-    return format_found(f) if "seeds" in f else format_value(rounded(f.get("found", "")), WIDEST)
+    return (
+        format_found(f)
+        if "seeds" in f
+        else format_value(rounded(f.get("found", "")), WIDEST_IN_PAGE)
+    )
 
 
 def rounded(value: Any) -> Any:
@@ -89,7 +93,9 @@ def missed_section(stated: Claims, found: Verdicts) -> Iterator[str]:
         if f["status"] == "missed":
             by = format_value(rounded(f.get("missed_by", "found otherwise")))
             what = f"{f['says']} ({full_source(stated, f)})"
-            rows.append((what, format_printed(f, WIDEST), format_ours(f), f.get("disputed") or by))
+            rows.append(
+                (what, format_printed(f, WIDEST_IN_PAGE), format_ours(f), f.get("disputed") or by)
+            )
     if rows:
         yield "## Missed"
         yield words_table(

@@ -2,17 +2,15 @@
 
 import dataclasses
 import inspect
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs import config as configs
 from cnn_archs.claims.checks import CHECKS
 from cnn_archs.errors import DataError, first_line
+from cnn_archs.report.printed_values import CLAIMS_FILE, read_claims_file
 
-CLAIMS_FILE = configs.EXPERIMENTS / "claims.toml"
 SECTIONS = {"papers", "needs", "claim", "not_covered"}
 SOURCE = {"experiment", "result"}  # an experiment, and its file or files in results/
 BOUNDS = ("at most", "at least")
@@ -69,8 +67,8 @@ MEASURED = COMMON | {"metric", "protocol", "tolerance", "bound", "ours", "higher
 
 def load_claims(path: Path = CLAIMS_FILE) -> Claims:
     """Reads and validates the file. DataError that names the first fault."""
+    tree = read_claims_file(path)
     try:
-        tree = tomllib.loads(path.read_text())
         require(not tree.keys() - SECTIONS, f"no section {', '.join(tree.keys() - SECTIONS)}")
         papers, needs = tree["papers"], tree["needs"]
         claims = [parse_claim(table, papers, needs) for table in tree["claim"]]
@@ -79,7 +77,7 @@ def load_claims(path: Path = CLAIMS_FILE) -> Claims:
         for gap in tree["not_covered"]:
             require(gap.keys() == {"paper", "source", "reason"}, f"not_covered: {dict(gap)}")
             require(gap["paper"] in papers, f"not_covered: no paper {gap['paper']}")
-    except (ValueError, KeyError, TypeError, OSError) as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise DataError(f"{path}: {first_line(e)}") from e
     return Claims(papers, needs, claims, tree["not_covered"])
 

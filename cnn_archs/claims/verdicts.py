@@ -31,7 +31,7 @@ from cnn_archs.report.table import Table
 
 RESULTS = configs.EXPERIMENTS.parent / "results"
 STATUSES = ("exact", "reproduced", "missed", "not run")
-UNITS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01}
+UNIT_FACTORS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01}
 WIDEST = 28  # characters of a value in the table, at most
 
 
@@ -72,7 +72,7 @@ def in_unit(found: Any, unit: str) -> Any:
     """Divides `found` by its unit, if the unit is a number such as `million`."""
     if isinstance(found, list):
         return [in_unit(f, unit) for f in found]
-    return found / UNITS[unit] if unit in UNITS else found
+    return found / UNIT_FACTORS[unit] if unit in UNIT_FACTORS else found
 
 
 def agrees(found: Any, value: Any, within: float) -> bool:

@@ -1,32 +1,62 @@
-"""Commands of data: to get it, and to see what augmentation makes of it."""
+"""Commands that prepare a dataset and show its augmentation."""
 
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_output, emit
-from cnn_archs.errors import ConfigError
+from cnn_archs.commands.shared import Declare, check_at_least, check_output, emit
 
 
 def declare(command: Declare) -> None:
-    c = command(prepare)
-    c.add_argument("dataset", metavar="DATASET", help="of tfds, or a name for --image_folder")
+    c = command(
+        prepare,
+        examples=(
+            "cnn-archs prepare mnist",
+            "cnn-archs prepare imagenet2012 --manual_dir=archives",
+            "cnn-archs prepare photos --image_folder=photos",
+        ),
+        notes="A stopped preparation is resumed by the same command. Datasets other than "
+        "imagenet2012 and those of --image_folder need TensorFlow: pip install '.[prepare]'",
+    )
+    c.add_argument(
+        "dataset", metavar="DATASET", help="name in tfds, or a new name with --image_folder"
+    )
     for flag, purpose in (
-        ("--data_dir", "where it goes (default: $TFDS_DATA_DIR, else tfds' own)"),
-        ("--manual_dir", "where ImageNet's archives are (default: downloads/manual in data_dir)"),
-        ("--image_folder", "of whose images DATASET is made"),
+        ("--data_dir", "where to write it (default: $TFDS_DATA_DIR, else that of tfds)"),
+        ("--manual_dir", "directory of ImageNet's archives (default: DATA_DIR/downloads/manual)"),
+        ("--image_folder", "directory of the images to make DATASET from"),
     ):
         c.add_argument(flag, metavar="DIR", default="", help=purpose)
-    c = command(augment, "config")
-    c.add_argument("--output", default="augment.png", metavar="FILE", help="(default: %(default)s)")
-    c.add_argument("--images", type=int, default=8, help="rows (default: %(default)s)")
-    c.add_argument("--variants", type=int, default=7, help="of each (default: %(default)s)")
+    c = command(
+        augment,
+        config="default",
+        examples=(
+            "cnn-archs augment --config=shapes:augmented --output=shapes.png",
+            "cnn-archs augment --config=cnn_cifar10 --images=4 --variants=10",
+        ),
+    )
+    c.add_argument(
+        "--output",
+        default="augment.png",
+        metavar="FILE",
+        help="PNG to write (default: %(default)s)",
+    )
+    c.add_argument(
+        "--images", type=int, default=8, metavar="N", help="number of images (default: %(default)s)"
+    )
+    c.add_argument(
+        "--variants",
+        type=int,
+        default=7,
+        metavar="N",
+        help="augmented variants of each image (default: %(default)s)",
+    )
 
 
 def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Prepares a tfds dataset, or a folder of images, as array_record; run again, it goes on."""
+    """Prepare a tfds dataset, or a folder of images, as array_record files for training."""
     from cnn_archs.data.prepare import prepare
 
-    done = prepare.prepare(
+    done = prepare.prepare_dataset(
         arguments.dataset, arguments.data_dir, arguments.manual_dir, arguments.image_folder
     )
     counts = ", ".join(f"{split} {count:,}" for split, count in done["splits"].items())
@@ -34,14 +64,13 @@ def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Draws training images beside what an experiment's augmentation makes of them."""
+    """Draw training images beside augmented variants of them."""
     from cnn_archs import config as configs
 
     config = configs.load_config(arguments.config, overrides)
     output = Path(arguments.output)
     check_output(output)
-    if min(arguments.images, arguments.variants) < 1:
-        raise ConfigError("augment: --images and --variants must be at least 1")
+    check_at_least(1, images=arguments.images, variants=arguments.variants)
 
     from cnn_archs.experiment import start_experiment
     from cnn_archs.runtime.files import write_errors

@@ -1,65 +1,117 @@
-"""The command of clusters: to hand a run or a sweep to a scheduler."""
+"""The command that hands a run or a sweep to the scheduler of a cluster."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn_archs.commands.shared import Declare, default_workdir, emit, names_of
+from cnn_archs.commands.shared import (
+    Declare,
+    check_at_least,
+    default_workdir,
+    emit,
+    split_names,
+)
 from cnn_archs.errors import ConfigError
 
 if TYPE_CHECKING:
     from cnn_archs.launch.job import JobRequest
 
 CLUSTERS = {"slurm": ("hours", "dry_run", "slurm"), "kubernetes": ("image", "volume")}
+HOURS = 24.0  # time limit of a SLURM job
+SAVING_HOURS = 2 / 60  # the shortest limit that leaves time to save
+YEAR_HOURS = 8784.0
 
 
 def declare(command: Declare) -> None:
-    c = command(submit, "named_config", "workdir")
-    c.add_argument("--sweep", metavar="SWEEP", help="instead of an experiment, as sweep --config")
-    c.add_argument("--cells", default="", metavar="A,B", help="of a sweep, as sweep --cells")
-    c.add_argument("--seeds", type=int, default=0, help="of a sweep's cells, as sweep --seeds")
-    c.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="of a sweep: an array of so many, each a --part of it (default: %(default)s)",
+    c = command(
+        submit,
+        config="named",
+        examples=(
+            "cnn-archs submit --config=resnet_imagenet:50 --gpus_per_node=8 --nodes=2 "
+            "--slurm.partition=gpu",
+            "cnn-archs submit --sweep=degradation --jobs=16 --gpus_per_node=1 --dry_run",
+            "cnn-archs submit --config=resnet_imagenet:50 --workdir=/runs/resnet50 "
+            "--cluster=kubernetes --image=IMAGE --volume=CLAIM",
+        ),
+        notes="Any option of sbatch is a flag too: --slurm.OPTION=VALUE, or --slurm.OPTION for one "
+        "without a value, as in --slurm.partition=gpu --slurm.exclusive.",
     )
-    c.add_argument("--nodes", type=int, default=1, metavar="N", help="of an experiment")
-    c.add_argument("--gpus_per_node", type=int, default=0, metavar="N", help="(default: none)")
+    c.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="directory of the run or sweep (default: runs/EXPERIMENT or runs/SWEEP)",
+    )
+    c.add_argument(
+        "--gpus_per_node",
+        type=int,
+        default=0,
+        metavar="N",
+        help="GPUs of each node (default: none)",
+    )
+    c.add_argument(
+        "--nodes", type=int, default=1, metavar="N", help="number of nodes (experiments only)"
+    )
     c.add_argument(
         "--cluster",
         choices=CLUSTERS,
         default="slurm",
-        help="kubernetes: print a JobSet, for kubectl apply -f - (default: %(default)s)",
+        help="slurm: submit with sbatch (default); kubernetes: print a JobSet for "
+        "'kubectl apply -f -'",
     )
-    c.add_argument(
+    declare_sweep_flags(c)
+    slurm = c.add_argument_group("SLURM")
+    slurm.add_argument(
         "--hours",
         type=float,
-        help="SLURM: limit of each start of a job, which saves before and goes on (default: 24)",
+        help="time limit of each job, which saves before it and requeues itself "
+        f"(default: {HOURS:g})",
     )
-    c.add_argument("--dry_run", action="store_true", help="SLURM: print the script for sbatch")
-    c.add_argument("--image", metavar="IMAGE", help="Kubernetes: with cnn-archs in it")
-    c.add_argument("--volume", metavar="CLAIM", help="Kubernetes: mounted at the workdir's parent")
-    c.set_defaults(slurm=[], compiles=False)  # a node keeps its programs, by its own processor
-    c.epilog = (
-        f"any option of sbatch is a flag too:  --slurm.partition=gpu --slurm.exclusive\n{c.epilog}"
+    slurm.add_argument(
+        "--dry_run", action="store_true", help="print the script for sbatch, and submit nothing"
+    )
+    kubernetes = c.add_argument_group("Kubernetes")
+    kubernetes.add_argument("--image", metavar="IMAGE", help="container image with cnn-archs in it")
+    kubernetes.add_argument(
+        "--volume",
+        metavar="CLAIM",
+        help="persistent volume claim, mounted at the parent of --workdir",
+    )
+    c.set_defaults(slurm=[], compiles=False)  # each node caches programs for its own processor
+
+
+def declare_sweep_flags(parser: argparse.ArgumentParser) -> None:
+    sweeps = parser.add_argument_group("sweeps")
+    sweeps.add_argument(
+        "--sweep", metavar="SWEEP", help="submit this sweep (as in sweep --config), no experiment"
+    )
+    sweeps.add_argument(
+        "--cells", default="", metavar="A,B", help="cells to train (as in sweep --cells)"
+    )
+    sweeps.add_argument(
+        "--seeds", type=int, default=0, metavar="N", help="seeds per cell (as in sweep --seeds)"
+    )
+    sweeps.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="split the sweep into a job array of N parts (default: %(default)s)",
     )
 
 
 def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Hands a run, or a sweep as an array of jobs, to a scheduler; stopped, they go on again."""
+    """Submit a run, or a sweep as an array of jobs, to SLURM or Kubernetes."""
     for cluster, flags in CLUSTERS.items():
         given = [flag for flag in flags if getattr(arguments, flag)]
         if given and cluster != arguments.cluster:
             raise ConfigError(f"--{given[0]} is for --cluster={cluster}")
-    request = request_of(arguments, overrides)
+    request = build_request(arguments, overrides)
     if arguments.cluster == "kubernetes":
-        return to_kubernetes(arguments, request)
+        return print_jobset(arguments, request)
 
     from cnn_archs.launch import slurm
 
-    options = options_of(arguments)
+    options = parse_slurm_options(arguments)
     if arguments.dry_run:
         script = slurm.batch_script(request, options)
         return emit(arguments, {"script": script}, script)
@@ -77,27 +129,29 @@ def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
         "watch": f"squeue --jobs={number}",
         "cancel": f"scancel {number}",
     }
-    emit(arguments, document, text_of(document))
+    emit(arguments, document, format_submission(document))
 
 
-def to_kubernetes(arguments: argparse.Namespace, request: "JobRequest") -> None:
-    """`submit --cluster=kubernetes`: the manifest, on stdout."""
+def print_jobset(arguments: argparse.Namespace, request: "JobRequest") -> None:
+    """Print the manifest of a JobSet. Raises ConfigError if a flag that it needs is missing."""
     from cnn_archs.launch import kubernetes
 
     for flag in CLUSTERS["kubernetes"]:
         if not getattr(arguments, flag):
             raise ConfigError(f"--cluster=kubernetes needs --{flag}; see submit --help")
     if not Path(arguments.workdir or "").is_absolute():
-        raise ConfigError("--workdir: as a pod sees it, absolute: --volume is mounted above it")
+        raise ConfigError(
+            "--workdir must be an absolute path inside the pods: --volume is mounted at its parent"
+        )
     manifest = kubernetes.manifest(request, arguments.image, arguments.volume)
     emit(arguments, manifest, kubernetes.manifest_yaml(manifest))
 
 
-def text_of(document: dict[str, Any]) -> str:
-    """Of submitted jobs, for a person."""
-    several = f", {len(document['jobs'])} jobs" * (len(document["jobs"]) > 1)
+def format_submission(document: dict[str, Any]) -> str:
+    """Format a submission for a terminal: the job, its log, and how to watch and cancel it."""
+    number, jobs = document["job"], len(document["jobs"])
     rows = {
-        "job": document["job"] + several,
+        "job": f"{number}, {jobs} jobs" if jobs > 1 else number,
         "command": " ".join(document["command"]),
         "log": document["jobs"][0]["stderr"],
         "watch": document["watch"],
@@ -106,28 +160,33 @@ def text_of(document: dict[str, Any]) -> str:
     return "\n".join(f"{key:8} {value}" for key, value in rows.items())
 
 
-def request_of(arguments: argparse.Namespace, overrides: list[str]) -> "JobRequest":
-    """What a command line asks for, with its config checked."""
+def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRequest":
+    """Build the request for a scheduler. Raises ConfigError if it or its config is wrong."""
     from cnn_archs.launch.job import JobRequest
 
     if bool(arguments.config) == bool(arguments.sweep):
-        raise ConfigError("submit: what? --config=EXPERIMENT, or --sweep=SWEEP")
-    for flag, least in {"jobs": 1, "nodes": 1, "gpus_per_node": 0, "seeds": 0}.items():
-        if getattr(arguments, flag) < least:
-            raise ConfigError(f"--{flag}={getattr(arguments, flag)}: must be at least {least}")
-    hours = 24.0 if arguments.hours is None else arguments.hours
-    if not 2 / 60 <= hours < 8784:
-        raise ConfigError(f"--hours={hours}: from two minutes, to save in, to a year")
+        raise ConfigError("submit needs either --config=EXPERIMENT or --sweep=SWEEP")
+    check_at_least(1, jobs=arguments.jobs, nodes=arguments.nodes)
+    check_at_least(0, gpus_per_node=arguments.gpus_per_node, seeds=arguments.seeds)
+    hours = HOURS if arguments.hours is None else arguments.hours
+    if not SAVING_HOURS <= hours < YEAR_HOURS:
+        raise ConfigError(f"--hours={hours}: must be from two minutes, to save in, to a year")
     what = arguments.sweep or arguments.config
     workdir = Path(arguments.workdir or default_workdir(what)).absolute()
-    checked = check_sweep if arguments.sweep else check_experiment
-    checked(arguments, workdir, overrides)
-    command = ["sweep" if arguments.sweep else "train", f"--config={what}", f"--workdir={workdir}"]
-    command += [f"--cells={arguments.cells}"] * bool(arguments.cells)
-    command += [f"--seeds={arguments.seeds}"] * bool(arguments.seeds)
+    if arguments.sweep:
+        check_sweep(arguments, workdir, overrides)
+        command = ["sweep"]
+    else:
+        check_experiment(arguments, workdir, overrides)
+        command = ["train"]
+    command += [f"--config={what}", f"--workdir={workdir}"]
+    if arguments.cells:
+        command.append(f"--cells={arguments.cells}")
+    if arguments.seeds:
+        command.append(f"--seeds={arguments.seeds}")
     return JobRequest(
         name=workdir.name,
-        command=(*command, *(f"--config.{o}" for o in overrides)),
+        command=(*command, *(f"--config.{override}" for override in overrides)),
         workdir=workdir,
         parts=arguments.jobs,
         nodes=arguments.nodes,
@@ -137,13 +196,13 @@ def request_of(arguments: argparse.Namespace, overrides: list[str]) -> "JobReque
 
 
 def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:
-    """What would be wrong with a run."""
+    """Raise ConfigError if the run of an experiment could not start or resume in `workdir`."""
     from cnn_archs import config as configs
     from cnn_archs.run_dir import RunDir
 
-    for flag, none in (("jobs", 1), ("cells", ""), ("seeds", 0)):
-        if getattr(arguments, flag) != none:
-            raise ConfigError(f"--{flag} is of a sweep: --sweep=SWEEP instead of --config")
+    for flag, default in (("jobs", 1), ("cells", ""), ("seeds", 0)):
+        if getattr(arguments, flag) != default:
+            raise ConfigError(f"--{flag} is for a sweep: give --sweep=SWEEP instead of --config")
     config = configs.load_config(arguments.config, overrides)
     folder = RunDir(workdir)
     if folder.has_checkpoints():
@@ -153,20 +212,21 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
 
 
 def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:
-    """What would be wrong with a sweep."""
+    """Raise ConfigError if the sweep could not start in `workdir`, or has nothing left to train."""
     from cnn_archs.sweeps import grid, scheduler
 
     if arguments.nodes != 1:
-        raise ConfigError("--nodes: each job of a sweep has one; more of them are --jobs=N")
+        raise ConfigError("--nodes: each job of a sweep runs on one node; use --jobs=N for more")
     stated = scheduler.load_with_seeds(arguments.sweep, arguments.seeds)
-    found = grid.list_cells(stated, workdir, overrides, names_of(arguments.cells))
-    if all([cell.is_done() for cell in found]):  # each of them is asked: it may be another's
+    found = grid.list_cells(stated, workdir, overrides, split_names(arguments.cells))
+    finished = [cell.is_done() for cell in found]  # raises if a cell holds another config's run
+    if all(finished):
         raise ConfigError(f"{workdir}: all {len(found)} cells are trained")
     if arguments.jobs > len(found):
         raise ConfigError(f"--jobs={arguments.jobs}: the sweep has {len(found)} cells")
 
 
-def options_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
-    """{key: value} of --slurm.key=value; True without a value."""
+def parse_slurm_options(arguments: argparse.Namespace) -> dict[str, str | bool]:
+    """Parse --slurm.OPTION=VALUE -> {option of sbatch: value, or True for one without}."""
     pairs = (option.partition("=") for option in arguments.slurm)
     return {key.replace("_", "-"): value if equals else True for key, equals, value in pairs}

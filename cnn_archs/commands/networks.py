@@ -1,28 +1,55 @@
-"""Commands of networks: what one costs, and its weights from and to torch."""
+"""Commands about one network: its size, and its weights from and to torch."""
 
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_output, emit, workdir_of
+from cnn_archs.commands.shared import Declare, check_output, emit, require_workdir
 from cnn_archs.errors import ConfigError
 
 
 def declare(command: Declare) -> None:
-    c = command(summarize, "config", forms=("text", "json", "markdown"))
-    c.add_argument("--train", action="store_true", help="count what only training needs")
-    c.add_argument(
-        "--compare",
-        metavar="EXPERIMENT",
-        help="a second network beside it; or the same one with --compare.key=value",
+    c = command(
+        summarize,
+        config="default",
+        forms=("text", "json", "markdown"),
+        examples=(
+            "cnn-archs summarize --config=vgg_imagenet:E --format=markdown",
+            "cnn-archs summarize --config=resnet_imagenet:50 --compare=resnet_imagenet:50_v1_5",
+            "cnn-archs summarize --config=googlenet_imagenet --compare.model.module=naive",
+        ),
+        notes="--compare.KEY=VALUE compares the network with itself under that override, and "
+        "overrides a key of the second network if --compare=EXPERIMENT is given.",
     )
-    c = command(export, "named_config", "workdir")
-    c.add_argument("--output", required=True, metavar="FILE", help="the .safetensors to write")
-    c = command(import_, "named_config", "workdir")
-    c.add_argument("file", metavar="FILE", help="a .safetensors of torchvision or of `export`")
+    c.add_argument("--train", action="store_true", help="include layers that only training uses")
+    c.add_argument(
+        "--compare", metavar="EXPERIMENT", help="put the network of this experiment beside it"
+    )
+    c = command(
+        export,
+        config="named",
+        examples=(
+            "cnn-archs export --workdir=runs/resnet50 --output=resnet50.safetensors",
+            "cnn-archs export --config=resnet_cifar10:20 --output=initial.safetensors",
+        ),
+    )
+    c.add_argument("--workdir", metavar="DIR", help="directory of the run to export")
+    c.add_argument("--output", required=True, metavar="FILE", help="safetensors file to write")
+    c = command(
+        import_,
+        config="named",
+        examples=(
+            "cnn-archs import resnet50.safetensors --config=resnet_imagenet:50_v1_5 "
+            "--workdir=runs/imported",
+        ),
+    )
+    c.add_argument("--workdir", metavar="DIR", help="directory of the run to make")
+    c.add_argument(
+        "file", metavar="FILE", help="safetensors file with torchvision's names, or of 'export'"
+    )
 
 
 def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Prints the sizes, parameters and multiply-adds of each layer of an experiment's network."""
+    """Print the output size, parameters and multiply-adds of each layer of a network."""
     from cnn_archs import config as configs
 
     choices = [(arguments.config, overrides)]
@@ -57,19 +84,23 @@ def summarize(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Writes a run's weights, or an experiment's initial ones, as torch knows them."""
+    """Write a run's weights, or an experiment's initial ones, in torch's names and layout."""
     from cnn_archs import config as configs
 
     if bool(arguments.workdir) == bool(arguments.config):
-        raise ConfigError("export: what? --workdir=DIR of a run, or --config=EXPERIMENT")
+        raise ConfigError(
+            "export needs either --workdir=DIR (a trained run) or --config=EXPERIMENT"
+        )
     if overrides and not arguments.config:
-        raise ConfigError(f"export: the run's config is fixed; no --config.{overrides[0]}")
+        raise ConfigError(
+            f"export --workdir uses the config of the run: it takes no --config.{overrides[0]}"
+        )
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
     from cnn_archs.weights import export as weights
 
-    workdir = workdir_of(arguments) if arguments.workdir else None
+    workdir = require_workdir(arguments) if arguments.workdir else None
     config = (
         RunDir(workdir).config() if workdir else configs.load_config(arguments.config, overrides)
     )
@@ -83,13 +114,13 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Makes a run from weights in torch's names, to be evaluated or trained on."""
+    """Make a run from weights in torch's names and layout, to evaluate or to train further."""
     from cnn_archs import config as configs
 
     if not arguments.config:
-        raise ConfigError("import: of which network? --config=EXPERIMENT")
+        raise ConfigError("import needs --config=EXPERIMENT, whose network the weights are for")
     if not arguments.workdir:
-        raise ConfigError("import: where to? --workdir=DIR")
+        raise ConfigError("import needs --workdir=DIR, the folder of the new run")
     if not Path(arguments.file).is_file():
         raise ConfigError(f"there is no file {arguments.file}")
     config = configs.load_config(arguments.config, overrides)

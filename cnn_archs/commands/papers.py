@@ -1,4 +1,4 @@
-"""Commands of the papers: what they state, and what is found of it."""
+"""Commands that compare results with the papers: claims, and the report of runs."""
 
 import argparse
 from pathlib import Path
@@ -8,19 +8,40 @@ from cnn_archs.errors import ClaimMissed, ConfigError
 
 
 def declare(command: Declare) -> None:
-    c = command(claims, forms=("text", "json", "markdown"))
-    c.add_argument("--results", metavar="DIR", help="what was run (default: the repository's own)")
-    c = command(report)
-    c.add_argument(
-        "paths", nargs="+", metavar="PATH", help="sweeps, runs, result files; or folders"
+    c = command(
+        claims,
+        forms=("text", "json", "markdown"),
+        examples=("cnn-archs claims", "cnn-archs claims --format=markdown > RESULTS.md"),
     )
     c.add_argument(
-        "-o", "--output", default="report.html", metavar="FILE", help="(default: %(default)s)"
+        "--results",
+        metavar="DIR",
+        help="directory of result files (default: results/ of the repository)",
+    )
+    c = command(
+        report,
+        examples=(
+            "cnn-archs report runs/degradation -o report.html",
+            "cnn-archs report runs/lenet5_digits results/mnist/lenet5.json",
+        ),
+    )
+    c.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="directory of a sweep or run, result file, or directory of such",
+    )
+    c.add_argument(
+        "-o",
+        "--output",
+        default="report.html",
+        metavar="FILE",
+        help="page to write (default: %(default)s)",
     )
 
 
 def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Checks what the papers state: exactly where it can be computed, else by what was run."""
+    """Check the papers' statements: by computation where possible, otherwise by result files."""
     if arguments.results and not Path(arguments.results).is_dir():
         raise ConfigError(f"--results: there is no folder {arguments.results}")
 
@@ -38,7 +59,7 @@ def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Writes one self-contained HTML page of sweeps, runs and results: tables and figures."""
+    """Write one self-contained HTML page with the tables and figures of sweeps and runs."""
     output = Path(arguments.output)
     check_output(output)
 
@@ -47,7 +68,7 @@ def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
     done = html.write_report([Path(path) for path in arguments.paths], output)
     networks = sum(s["finished"] for s in done["sections"])
     missing = sum(s["missing"] for s in done["sections"])
-    text = f"{done['file']}: {networks} networks" + (
-        f", {missing} without a result" * bool(missing)
-    )
+    text = f"{done['file']}: {networks} networks"
+    if missing:
+        text += f", {missing} without a result"
     emit(arguments, done, text)

@@ -1,42 +1,55 @@
-"""Commands before a run: what it would cost."""
+"""The command that estimates the cost of a run before it is made."""
 
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, emit, run_in
-from cnn_archs.errors import ConfigError
+from cnn_archs.commands.shared import Declare, check_at_least, emit, require_run
 
 
 def declare(command: Declare) -> None:
-    c = command(plan, "config")
-    c.add_argument("--devices", type=int, default=1, metavar="N", help="(default: %(default)s)")
+    c = command(
+        plan,
+        config="default",
+        examples=(
+            "cnn-archs plan --config=lenet5_mnist",
+            "cnn-archs plan --config=vgg_imagenet:E --devices=8 --kind=h100 --cores=96",
+        ),
+    )
+    c.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of devices (default: %(default)s)",
+    )
     c.add_argument(
         "--kind",
         default="cpu",
-        help="of the devices: v100, a100, h100, h200, l4, v4, v5e, v5p, v6e; or cpu: machines like "
-        "this one (default)",
+        help="device type: v100, a100, h100, h200, l4, v4, v5e, v5p, v6e, or cpu for machines like "
+        "this one (default: %(default)s)",
     )
     c.add_argument(
         "--cores",
         type=int,
         default=0,
         metavar="N",
-        help="of each host, to decode with (default: as many as here)",
+        help="CPU cores per host for decoding (default: those of this machine)",
     )
-    c.add_argument("--workdir", metavar="DIR", help="a finished run, to measure by as well")
+    c.add_argument(
+        "--workdir", metavar="DIR", help="finished run whose measured speed is used as well"
+    )
 
 
 def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Prints what a training would cost: steps, bytes, memory, time, and what limits it."""
-    for flag in ("devices", "cores"):
-        if getattr(arguments, flag) < (flag == "devices"):
-            raise ConfigError(f"--{flag}={getattr(arguments, flag)}: must be at least 1")
-    workdir = run_in(Path(arguments.workdir)) if arguments.workdir else None
+    """Estimate a training run's steps, memory, data volume and time, and what limits its speed."""
+    check_at_least(1, devices=arguments.devices)
+    check_at_least(0, cores=arguments.cores)
+    workdir = require_run(Path(arguments.workdir)) if arguments.workdir else None
 
     from cnn_archs.claims import verdicts
     from cnn_archs.planning import devices, plan, plan_text, xla_memory
 
-    xla_memory.simulate_devices(arguments.devices)  # before anything asks jax for a device
+    xla_memory.simulate_devices(arguments.devices)  # must come before jax makes its devices
     from cnn_archs import config as configs
     from cnn_archs.data.loading.threads import cores
     from cnn_archs.experiment import resolve

@@ -1,4 +1,4 @@
-"""Commands of runs: to make one, and to ask one."""
+"""Commands that make a run, and those that ask a finished one."""
 
 import argparse
 import os
@@ -8,89 +8,125 @@ from pathlib import Path
 
 from cnn_archs.commands.shared import (
     Declare,
+    check_at_least,
     check_output,
     default_workdir,
     emit,
-    names_of,
-    workdir_of,
-    workdirs_of,
+    require_workdir,
+    require_workdirs,
 )
 from cnn_archs.errors import ConfigError
 
 
 def declare(command: Declare) -> None:
-    c = command(train, "config", "workdir")
+    declare_train(command)
+    declare_evaluate(command)
+    c = command(
+        predict,
+        forms=("text", "json", "csv"),
+        examples=(
+            "cnn-archs predict --workdir=runs/lenet5_digits digit.png",
+            "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
+        ),
+    )
+    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
+    c.add_argument("images", nargs="+", metavar="IMAGE", help="image file, or directory of images")
+    c.add_argument("--sheet", metavar="FILE", help="also draw the images with their classes (PNG)")
+    c = command(
+        figures,
+        examples=(
+            "cnn-archs figures --workdir=runs/lenet5_digits",
+            "cnn-archs figures --workdir=runs/lenet5_digits --image=digit.png",
+        ),
+    )
+    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
     c.add_argument(
-        "--processes", type=int, default=0, metavar="N", help="train in N processes on this machine"
+        "--image",
+        metavar="FILE",
+        help="image whose feature maps are drawn (default: a test image of the dataset)",
+    )
+
+
+def declare_train(command: Declare) -> None:
+    c = command(
+        train,
+        config="default",
+        examples=(
+            "cnn-archs train --config=resnet_cifar10:56 --config.seeds=5",
+            "cnn-archs train --config=lenet5_digits --workdir=runs/relu "
+            "--config.model.activation=relu",
+            "cnn-archs train --config=vgg_imagenet:D --processes=4",
+        ),
+        notes="SLURM, Open MPI, Kubernetes and TPU pods tell each process its place, so that "
+        "several processes need no flag there.",
     )
     c.add_argument(
-        "--coordinator", default="", metavar="HOST:PORT", help="of the first of several processes"
+        "--workdir", metavar="DIR", help="directory of the run (default: runs/EXPERIMENT)"
     )
-    c.add_argument("--num_processes", type=int, default=0, metavar="N", help="how many there are")
-    c.add_argument("--process_id", type=int, default=-1, metavar="I", help="of this one, from 0")
-    c = command(sweep, "workdir")
-    c.add_argument(
-        "--config",
-        required=True,
-        metavar="SWEEP",
-        help="experiments/sweeps/x.py[:argument], or the name of an installed one",
+    several = c.add_argument_group("several processes")
+    several.add_argument(
+        "--processes", type=int, default=0, metavar="N", help="start N processes on this machine"
     )
-    c.add_argument(
-        "--cells", default="", metavar="A,B", help="these alone, in this order (default: all)"
+    several.add_argument(
+        "--coordinator", default="", metavar="HOST:PORT", help="address of process 0"
     )
-    c.add_argument("--seeds", type=int, default=0, help="of each cell (default: the sweep's own)")
-    c.add_argument(
-        "--processes",
-        type=int,
-        default=0,
-        metavar="N",
-        help="cells at once (default: one on each device or core)",
+    several.add_argument(
+        "--num_processes", type=int, default=0, metavar="N", help="total number of processes"
     )
-    c.add_argument(
-        "--part",
-        default="0/1",
-        metavar="I/N",
-        help="of N machines with one --workdir, this is the Ith, from 0",
+    several.add_argument(
+        "--process_id", type=int, default=-1, metavar="I", help="index of this process, from 0"
+    )
+
+
+def declare_evaluate(command: Declare) -> None:
+    c = command(
+        evaluate,
+        examples=(
+            "cnn-archs evaluate --workdir=runs/lenet5_digits",
+            "cnn-archs evaluate --workdir=runs/resnet,runs/vgg --protocol=ten_crop",
+            "cnn-archs evaluate --workdir=runs/lenet5_digits --robustness",
+        ),
     )
     c.add_argument(
-        "--dry_run", action="store_true", help="print the cells and what they would cost"
+        "--workdir",
+        metavar="DIR[,DIR...]",
+        help="directory of the run; of several, their mean probabilities are evaluated",
     )
-    c = command(evaluate)
-    c.add_argument("--workdir", metavar="DIR[,DIR]", help="folder of the run; several: an ensemble")
     c.add_argument(
         "--protocol",
         default="single",
         help="views of each image: single (default), mirror, ten_crop, grid_50, grid_150, "
-        "grid_144, dense, multi_scale, dense+grid_150",
+        "grid_144, dense, multi_scale or dense+grid_150",
     )
-    c.add_argument("--split", default="test", help="test, train or val (default: test)")
+    c.add_argument(
+        "--split",
+        default="test",
+        help="split of the dataset: test (default), train, val (held out of train), or another "
+        "that it has",
+    )
     c.add_argument(
         "--precise_stats",
         type=int,
         default=0,
         metavar="N",
-        help="first recompute batch statistics over N training images",
+        help="first recompute the batch normalization statistics over N training images",
     )
     c.add_argument(
         "--robustness",
         action="store_true",
-        help="instead: error against how far test images are moved; robustness.json",
+        help="instead, measure the error on test images shifted, turned, scaled and sheared by "
+        "growing amounts, and write robustness.json",
     )
-    c = command(predict, "workdir", forms=("text", "json", "csv"))
-    c.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
-    c.add_argument("--sheet", metavar="FILE", help="a PNG of the images with their classes")
-    c = command(figures, "workdir")
-    c.add_argument("--image", metavar="FILE", help="whose feature maps (default: a test image)")
 
 
 def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Trains an experiment, or goes on where it was stopped; ends with a full evaluation."""
+    """Train an experiment, or resume its training, and evaluate it in full at the end."""
     from cnn_archs import config as configs
 
     config = configs.load_config(arguments.config, overrides)
     workdir = Path(arguments.workdir or default_workdir(arguments.config))
     if arguments.processes:
-        sys.exit(in_processes(arguments))
+        sys.exit(train_in_processes(arguments))
 
     from cnn_archs.distributed import multihost
     from cnn_archs.experiment import start_experiment
@@ -107,19 +143,25 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
             result = loop.train(start_experiment(config), workdir)
         if not multihost.is_primary():
             return
-        # matplotlib takes half a second: not before a step.
+        # Importing matplotlib takes half a second, which must not delay the first step.
         from cnn_archs.report import learning_curves
 
         learning_curves.write_curves_png(workdir)
     emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
 
 
-def in_processes(arguments: argparse.Namespace) -> int:
-    """`train --processes`: this command without that flag, several times -> the exit code."""
+def train_in_processes(arguments: argparse.Namespace) -> int:
+    """Run `train --processes=N` as N processes of this machine, and return their exit code.
+
+    Raises ConfigError if the flags of one process of several are given too.
+    """
     from cnn_archs.launch import local
 
     if arguments.coordinator or arguments.num_processes or arguments.process_id >= 0:
-        raise ConfigError("--processes starts all of them here: no --coordinator or --process_id")
+        raise ConfigError(
+            "--processes starts all of them here: it takes no --coordinator, --num_processes or "
+            "--process_id"
+        )
     flags = [a for a in arguments.argv if not a.startswith("--processes=")]
     if len(flags) == len(arguments.argv):
         at = flags.index("--processes")
@@ -127,74 +169,12 @@ def in_processes(arguments: argparse.Namespace) -> int:
     return local.run_processes(flags, arguments.processes)
 
 
-def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Trains what is missing of a grid of experiments, several at once; stopped, it goes on."""
-    folder = Path(arguments.workdir or default_workdir(arguments.config))
-    if arguments.dry_run:
-        return dry_run(arguments, folder, overrides)
-
-    from cnn_archs.report import text as report
-    from cnn_archs.runtime.files import write_errors
-    from cnn_archs.sweeps import scheduler
-
-    with write_errors(folder):
-        done = scheduler.train_sweep(
-            arguments.config,
-            folder,
-            overrides=overrides,
-            only=names_of(arguments.cells),
-            seeds=arguments.seeds,
-            processes=arguments.processes,
-            part=part_of(arguments.part),
-        )
-    emit(arguments, done, report.cells_table(done))
-
-
-def part_of(text: str) -> tuple[int, int]:
-    """(i, n) of `i/n`."""
-    i, _, n = text.partition("/")
-    if not (i.isdigit() and n.isdigit() and int(i) < int(n)):
-        raise ConfigError(f"--part={text}: wanted I/N, I from 0 to N - 1")
-    return int(i), int(n)
-
-
-def dry_run(arguments: argparse.Namespace, folder: Path, overrides: list[str]) -> None:
-    """Prints a sweep's cells: their sizes, what they would take, what is done of them."""
-    from cnn_archs.sweeps import scheduler
-
-    device = scheduler.probe().device
-    os.environ["JAX_PLATFORMS"] = "cpu"  # sizes are traced: no accelerator is wanted for that
-    from cnn_archs.claims import verdicts
-    from cnn_archs.experiment import resolve_settings
-    from cnn_archs.planning import sweep_cost
-    from cnn_archs.run_dir import list_results
-    from cnn_archs.sweep_dir import SweepDir
-    from cnn_archs.sweeps import grid
-
-    stated = scheduler.load_with_seeds(arguments.config, arguments.seeds)
-    found = grid.list_cells(stated, folder, overrides, names_of(arguments.cells))
-    files = [*list_results(verdicts.RESULTS), *SweepDir(folder).result_files()]
-    known = sweep_cost.measured_speeds(files, device)
-    by_name: dict[str, list[grid.SweepCell]] = {}
-    for cell in found:
-        by_name.setdefault(cell.name, []).append(cell)
-    rows = []
-    for name, cells in by_name.items():
-        one = resolve_settings(cells[0].load_config())
-        cost = sweep_cost.training_cost(
-            one.model, one.image_shape, grid.training_steps(cells[0]), one.recipe.batch_size, known
-        )
-        rows.append((name, len(cells), cost, grid.describe_progress(cells)))
-    emit(arguments, sweep_cost.cost_document(rows), sweep_cost.cost_table(rows, device))
-
-
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Evaluates the networks of workdirs, alone or as an ensemble, under a named protocol."""
-    workdirs = workdirs_of(arguments)
-    if arguments.precise_stats < 0:
-        raise ConfigError(f"--precise_stats={arguments.precise_stats}: must be at least 1")
+    """Evaluate a trained network, or the ensemble of several, under a test protocol."""
+    workdirs = require_workdirs(arguments)
+    check_at_least(0, precise_stats=arguments.precise_stats)
     if arguments.robustness:
-        return robustness(arguments, workdirs)
+        return evaluate_robustness(arguments, workdirs)
 
     from cnn_archs.evaluate import runs
     from cnn_archs.report import text as report
@@ -205,13 +185,17 @@ def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     emit(arguments, result, report.result_table(result))
 
 
-def robustness(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
-    """`evaluate --robustness`: of one run, under the protocol `single` of its test images."""
+def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
+    """Run `evaluate --robustness`: write robustness.json of one run and print it.
+
+    Raises ConfigError unless there is one workdir and the protocol, split and statistics are the
+    default ones.
+    """
     asked = (arguments.protocol, arguments.split, arguments.precise_stats)
     if len(workdirs) > 1 or asked != ("single", "test", 0):
         raise ConfigError(
-            "--robustness is of one run and the protocol single: no other --workdir, --protocol, "
-            "--split or --precise_stats with it"
+            "--robustness evaluates one run on its test images under the protocol single: it takes "
+            "one --workdir and no --protocol, --split or --precise_stats"
         )
     from cnn_archs.evaluate import robustness
     from cnn_archs.report import text as report
@@ -225,7 +209,7 @@ def robustness(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
 
 
 def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Prints the most probable classes of image files."""
+    """Print the most probable classes of image files."""
     missing = [f for f in arguments.images if not Path(f).exists()]
     if missing:
         raise ConfigError(f"there is no file {missing[0]}")
@@ -236,8 +220,8 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     found: list[tuple[str, str]] = []
     for f in arguments.images:
-        found += image_folder.unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
-    run = predict.load_predictor(workdir_of(arguments))
+        found += image_folder.list_unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
+    run = predict.load_predictor(require_workdir(arguments))
     predictions = predict.predict_files(run, [Path(path) for _, path in found])
     if arguments.sheet:
         from cnn_archs.runtime.files import write_errors
@@ -246,7 +230,7 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
         sheet = Path(arguments.sheet)
         with write_errors(sheet.parent):
             pictures.write_predictions(run, predictions, sheet)
-    if arguments.format == "csv":  # as Kaggle's competitions take it
+    if arguments.format == "csv":  # the form of a submission to Kaggle
         rows = zip((name for name, _ in found), predictions, strict=True)
         print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
         return
@@ -259,8 +243,8 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Draws a run's filters, confusions, mistakes and feature maps."""
-    workdir = workdir_of(arguments)
+    """Draw a run's filters, confusion matrix, mistakes and feature maps."""
+    workdir = require_workdir(arguments)
     if arguments.image and not Path(arguments.image).is_file():
         raise ConfigError(f"there is no file {arguments.image}")
 

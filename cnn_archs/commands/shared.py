@@ -1,4 +1,4 @@
-"""What several commands do alike: say what they take, find a run, print."""
+"""What the commands share: how they are declared, checks of paths, and printing."""
 
 import argparse
 import json
@@ -8,52 +8,62 @@ from typing import Any
 
 from cnn_archs.errors import ConfigError
 
-# declare(command, *flags, forms=...) -> the parser of that command, for further arguments.
+# cli.add_command without its first parameter: declare a command and get its parser.
 Declare = Callable[..., argparse.ArgumentParser]
 
 
 def check_output(output: Path, flag: str = "--output") -> None:
-    """ConfigError where a file `output`, which `flag` names, cannot be."""
+    """Raise ConfigError unless a file can be written at `output`, the value of `flag`."""
     if not output.resolve().parent.is_dir():
         raise ConfigError(f"{flag}: there is no folder {output.resolve().parent}")
     if output.is_dir():
         raise ConfigError(f"{flag}={output} is a folder: name a file")
 
 
+def check_at_least(least: int, **values: int) -> None:
+    """Raise ConfigError if a flag's value is below `least`. values: name of the flag -> value."""
+    for flag, value in values.items():
+        if value < least:
+            raise ConfigError(f"--{flag}={value}: must be at least {least}")
+
+
 def default_workdir(experiment: str) -> str:
-    """runs/<experiment>, with its argument where it has one."""
+    """Return runs/NAME for an experiment or sweep, or runs/NAME_ARGUMENT if it has an argument."""
     path, _, argument = experiment.partition(":")
     stem = Path(path).name.removesuffix(".py")
     return f"runs/{stem}_{argument}" if argument else f"runs/{stem}"
 
 
-def workdir_of(arguments: argparse.Namespace) -> Path:
-    """The --workdir that must be there, with a run in it."""
+def require_workdir(arguments: argparse.Namespace) -> Path:
+    """Return --workdir. Raises ConfigError unless it is given and holds a run."""
+    return require_run(Path(require_workdir_flag(arguments)))
+
+
+def require_workdirs(arguments: argparse.Namespace) -> list[Path]:
+    """Return the folders of --workdir=A[,B,...]. Raises ConfigError unless each holds a run."""
+    return [require_run(Path(part)) for part in require_workdir_flag(arguments).split(",")]
+
+
+def require_workdir_flag(arguments: argparse.Namespace) -> str:
+    """Return the text of --workdir. Raises ConfigError if it is not given."""
     if not arguments.workdir:
-        raise ConfigError(f"{arguments.command}: which run? --workdir=DIR")
-    return run_in(Path(arguments.workdir))
+        raise ConfigError(f"{arguments.command} needs --workdir=DIR, the folder of a run")
+    return str(arguments.workdir)
 
 
-def workdirs_of(arguments: argparse.Namespace) -> list[Path]:
-    """Those of --workdir=A[,B,...], each with a run in it."""
-    if not arguments.workdir:
-        raise ConfigError(f"{arguments.command}: which run? --workdir=DIR")
-    return [run_in(Path(workdir)) for workdir in arguments.workdir.split(",")]
-
-
-def run_in(workdir: Path) -> Path:
-    """`workdir`, if there is a run in it."""
+def require_run(workdir: Path) -> Path:
+    """Return `workdir`. Raises ConfigError unless it holds a run."""
     from cnn_archs.run_dir import RunDir
 
     RunDir(workdir).check_run()
     return workdir
 
 
-def names_of(text: str) -> list[str]:
-    """The names in `a,b`; none in an empty text."""
+def split_names(text: str) -> list[str]:
+    """Split `a,b` into its names; an empty text has none."""
     return text.split(",") if text else []
 
 
 def emit(arguments: argparse.Namespace, value: Any, text: str) -> None:
-    """On stdout: `value` as one JSON document, or `text`."""
+    """Print `value` as one JSON document with --format=json, and `text` otherwise."""
     print(json.dumps(value, indent=1) if arguments.format == "json" else text, flush=True)

@@ -41,7 +41,9 @@ class Dataset:
 
     def training_images(self) -> int:
         """Count the images that are trained on, reading none. DataError where none are there."""
-        return self.examples or sources.count(self.name, self.data_dir) - self.holdout
+        return (
+            self.examples or sources.count_training_images(self.name, self.data_dir) - self.holdout
+        )
 
     def splits(self, crop: Crop) -> dict[str, Split | Streamed]:
         """Load all splits that a training needs.
@@ -49,8 +51,8 @@ class Dataset:
         They are `train`, `test`, what else is tested in the end, and `val` where images are held
         out. crop: how the host cuts streamed images.
         """
-        tested = ("test", *sources.FURTHER.get(self.name, ()))
-        return self._divided(crop) | {name: self.split(name, crop) for name in tested}
+        tested = ("test", *sources.EXTRA_TEST_SPLITS.get(self.name, ()))
+        return self._load_training(crop) | {name: self.split(name, crop) for name in tested}
 
     def split(self, name: str, crop: Crop) -> Split | Streamed:
         """Load one of `splits` by its name, or another split that the dataset has.
@@ -58,31 +60,31 @@ class Dataset:
         ConfigError where there is no such split.
         """
         if name in ("train", "val"):
-            both = self._divided(crop)
+            both = self._load_training(crop)
             if name not in both:
                 raise ConfigError("--split=val: this run held nothing out (data.holdout=0)")
             return both[name]
         if self.in_memory:
-            return self._loaded(name)
-        return self._streamed(sources.records(self.name, name, self.data_dir), crop)
+            return self._load(name)
+        return self._stream(sources.open_records(self.name, name, self.data_dir), crop)
 
-    def _divided(self, crop: Crop) -> dict[str, Split] | dict[str, Streamed]:
+    def _load_training(self, crop: Crop) -> dict[str, Split] | dict[str, Streamed]:
         """Load `train`, and `val` where images are held out."""
         if self.in_memory:
-            return self._parts(self._loaded("train"))
-        parts = self._parts(sources.records(self.name, "train", self.data_dir))
-        return {name: self._streamed(part, crop) for name, part in parts.items()}
+            return self._hold_out(self._load("train"))
+        parts = self._hold_out(sources.open_records(self.name, "train", self.data_dir))
+        return {name: self._stream(part, crop) for name, part in parts.items()}
 
-    def _parts(self, train: sources.Examples) -> dict[str, sources.Examples]:
+    def _hold_out(self, train: sources.SplitOrRecords) -> dict[str, sources.SplitOrRecords]:
         found = {"train": train}
         if self.holdout:
             found["train"], found["val"] = sources.hold_out(train, self.holdout)
         if self.examples:
-            found["train"] = sources.some(found["train"], self.examples)
+            found["train"] = sources.subsample(found["train"], self.examples)
         return found
 
-    def _loaded(self, name: str) -> Split:
-        return sources.load(self.name, name, self.data_dir).downsampled(self.downsample)
+    def _load(self, name: str) -> Split:
+        return sources.load_split(self.name, name, self.data_dir).downsample(self.downsample)
 
-    def _streamed(self, records: sources.Records, crop: Crop) -> Streamed:
+    def _stream(self, records: sources.Records, crop: Crop) -> Streamed:
         return Streamed(records, crop, on_corrupt=self.on_corrupt, threads=self.threads)

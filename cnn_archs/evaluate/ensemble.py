@@ -1,4 +1,4 @@
-"""Several runs as one classifier: the mean of the probabilities of all their networks."""
+"""Evaluate several runs as one classifier: average the probabilities of all their networks."""
 
 import statistics
 from collections.abc import Sequence
@@ -14,23 +14,24 @@ from cnn_archs.metrics import stack_by_seed
 
 
 class Member(NamedTuple):
-    """A run's networks under a protocol.
+    """One run of an ensemble, evaluated under a test protocol.
 
-    row: its result. of: split, or its name with averaged weights, -> probabilities f32[seeds, N,
-    K]. labels: i32[N]; seen: bool[N], False for an example that could not be read.
+    result: the result of the run alone. probabilities: f32[seeds, N, K] for the split, and for
+    SPLIT_average if the run has averaged weights. labels: i32[N]. readable: bool[N], False for an
+    example that could not be read.
     """
 
     workdir: Path
-    row: dict[str, Any]
-    of: dict[str, np.ndarray]
+    result: dict[str, Any]
+    probabilities: dict[str, np.ndarray]
     labels: np.ndarray
-    seen: np.ndarray
+    readable: np.ndarray
 
 
 def check_same_examples(
     workdirs: Sequence[Path], experiments: Sequence[Experiment], split: str
 ) -> None:
-    """ConfigError, which names two runs, where not all can be tested on the same examples."""
+    """Raise ConfigError, naming two runs, unless all runs have the same examples and classes."""
     twice = [
         w for i, w in enumerate(workdirs) if w.resolve() in {v.resolve() for v in workdirs[:i]}
     ]
@@ -38,16 +39,16 @@ def check_same_examples(
         raise ConfigError(f"--workdir names {twice[0]} twice")
     first = example_settings(experiments[0], split)
     for workdir, experiment in zip(workdirs, experiments, strict=True):
-        for what, theirs in example_settings(experiment, split).items():
-            if theirs != first[what]:
+        for setting, value in example_settings(experiment, split).items():
+            if value != first[setting]:
                 raise ConfigError(
-                    f"an ensemble has one {what}: that of {workdirs[0]} is {first[what]}, of "
-                    f"{workdir} {theirs}"
+                    f"all runs of an ensemble must have the same {setting}: {workdirs[0]} has "
+                    f"{first[setting]}, {workdir} has {value}"
                 )
 
 
 def example_settings(experiment: Experiment, split: str) -> dict[str, Any]:
-    """What must be the same for examples and classes to be so."""
+    """Return the settings that decide which examples and classes `split` has."""
     data = experiment.dataset
     folder = data.name == "image_folder"
     return {
@@ -59,27 +60,29 @@ def example_settings(experiment: Experiment, split: str) -> dict[str, Any]:
 
 
 def combine_members(members: Sequence[Member], split: str) -> dict[str, Any]:
-    """The result of an ensemble.
+    """Return the result of an ensemble.
 
-    `views` is of each image, over all networks. `members` has an entry for each network, in the
-    order of the runs and of their seeds, with its own errors; `members_mean` is their mean. With
-    averaged weights only where all runs have them.
+    `views` counts the views of each image over all networks. `members` has an entry with the
+    errors of each network, in the order of the runs and of their seeds; `members_mean` is the mean
+    of these errors. Errors with averaged weights are included only if every run has them.
     """
-    first = members[0].row
-    of_networks = [entry for member in members for entry in network_entries(member)]
-    names = [name for name in members[0].of if all(name in m.of for m in members)]
+    first = members[0].result
+    networks = [entry for member in members for entry in network_entries(member)]
+    names = [
+        name for name in members[0].probabilities if all(name in m.probabilities for m in members)
+    ]
     return {
-        "name": "+".join(m.row["name"] for m in members),
+        "name": "+".join(m.result["name"] for m in members),
         "dataset": first["dataset"],
         "protocol": first["protocol"],
-        "views": sum(entry["views"] for entry in of_networks),
+        "views": sum(entry["views"] for entry in networks),
         **{key: first[key] for key in ("precise_stats",) if key in first},
-        "networks": len(of_networks),
+        "networks": len(networks),
         **{name: stack_by_seed([report_mean(members, name)]) for name in names},
-        "members": of_networks,
+        "members": networks,
         "members_mean": {
             name: {
-                key: statistics.fmean(entry[name][key] for entry in of_networks)
+                key: statistics.fmean(entry[name][key] for entry in networks)
                 for key in ("top1_error", "top5_error", "loss")
             }
             for name in names
@@ -88,25 +91,34 @@ def combine_members(members: Sequence[Member], split: str) -> dict[str, Any]:
 
 
 def network_entries(member: Member) -> list[dict[str, Any]]:
-    """One for each network of a run."""
-    row = member.row
-    same: dict[str, Any] = {k: row[k] for k in ("name", "steps", "views", "scales") if k in row}
-    same["workdir"] = str(member.workdir)
+    """Return one entry of `members` for each network (seed) of a run."""
+    result = member.result
+    common: dict[str, Any] = {
+        key: result[key] for key in ("name", "steps", "views", "scales") if key in result
+    }
+    common["workdir"] = str(member.workdir)
     return [
-        {**same, "seed": seed, **{name: select_row(row[name], i) for name in member.of}}
-        for i, seed in enumerate(row["seeds"])
+        {
+            **common,
+            "seed": seed,
+            **{name: select_row(result[name], i) for name in member.probabilities},
+        }
+        for i, seed in enumerate(result["seeds"])
     ]
 
 
-def select_row(found: dict[str, Any], i: int) -> dict[str, Any]:
-    """Row `i` of columns."""
-    return {key: v[i] if isinstance(v, list) else v for key, v in found.items()}
+def select_row(columns: dict[str, Any], i: int) -> dict[str, Any]:
+    """Return element `i` of each list in `columns`, and every other value as it is."""
+    return {key: v[i] if isinstance(v, list) else v for key, v in columns.items()}
 
 
 def report_mean(members: Sequence[Member], name: str) -> dict[str, float]:
-    """The report of the mean over all networks, of the examples that all of them saw."""
-    networks = sum(len(m.of[name]) for m in members)
-    mean = sum(m.of[name].sum(0) for m in members) / networks
-    seen = np.logical_and.reduce([m.seen for m in members])
-    assert all((m.labels == members[0].labels)[seen].all() for m in members)
-    return report_probabilities(mean, members[0].labels, seen)
+    """Report the mean probabilities over all networks, for the examples that every run could read.
+
+    name: the split, or SPLIT_average.
+    """
+    networks = sum(len(m.probabilities[name]) for m in members)
+    mean = sum(m.probabilities[name].sum(0) for m in members) / networks
+    readable = np.logical_and.reduce([m.readable for m in members])
+    assert all((m.labels == members[0].labels)[readable].all() for m in members)
+    return report_probabilities(mean, members[0].labels, readable)

@@ -14,16 +14,21 @@ from cnn_archs.metrics import MetricSums
 
 
 class EvaluationData(Protocol):
-    """A split, wherever its images are. evaluation: the arguments of the evaluation step after the
-    variables, for each batch, of which this process delivers the rows that it is asked for.
-    damaged: how many examples could not be read so far."""
+    """A split to evaluate, in memory or streamed from disk.
+
+    evaluation: yields, for each batch, the arguments of the evaluation step after the variables;
+    this process delivers the rows of the batch that it is asked for. damaged: how many examples
+    could not be read so far.
+    """
 
     examples: int
 
     @property
     def damaged(self) -> int: ...
 
-    def evaluation(self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray) -> Any: ...
+    def evaluation_batches(
+        self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray
+    ) -> Any: ...
 
 
 def sum_metrics(
@@ -34,7 +39,7 @@ def sum_metrics(
     mesh: Mesh,
     poll: Callable[[], None] = lambda: None,
 ) -> MetricSums:
-    """The Counts of all of `data`. `poll` is called before each batch and may raise.
+    """Return the MetricSums over all of `data`. `poll` is called before each batch and may raise.
 
     The batch size is rounded up to a multiple of the devices; the last batch is padded and masked.
     """
@@ -42,17 +47,20 @@ def sum_metrics(
     size = ceil_div(min(batch_size, data.examples), devices) * devices
     put = partial(meshes.place, sharding=meshes.batch_sharded(mesh), length=size)
     total = None
-    for arguments in data.evaluation(size, put, meshes.local_rows(mesh, size)):
+    for arguments in data.evaluation_batches(size, put, meshes.local_rows(mesh, size)):
         poll()
-        counts = eval_step(variables, *arguments)
-        total = counts if total is None else total + counts
+        sums = eval_step(variables, *arguments)
+        total = sums if total is None else total + sums
         wait_on_cpu(total)
     assert total is not None, "no examples"
     return total
 
 
 def wait_on_cpu(result: Any) -> None:
-    """Waits for `result` on a CPU, whose simulated devices meet in an all-reduce: with several
-    steps under way at once, their threads can wait for each other for ever."""
+    """Wait for `result` on a CPU, so that only one step runs at a time.
+
+    Simulated CPU devices meet in an all-reduce: with several steps in flight, their threads can
+    wait for each other forever.
+    """
     if jax.default_backend() == "cpu":
         jax.block_until_ready(result)

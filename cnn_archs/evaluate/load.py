@@ -1,4 +1,4 @@
-"""From a workdir to its trained network: the newest sound checkpoint, restored."""
+"""Load the trained network of a workdir from its newest sound checkpoint."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,8 @@ from cnn_archs.run_dir import RunDir
 class TrainedNetwork(NamedTuple):
     """A trained network.
 
-    variables: params and batch_stats. config: of its run, complete, as `config.read` returns it.
-    step: when the variables were saved.
+    variables: params and batch_stats. config: the complete config of the run, as returned by
+    `config.read_config`. step: the training step at which the variables were saved.
     """
 
     model: models.Network
@@ -28,7 +28,11 @@ class TrainedNetwork(NamedTuple):
 
 
 class RestoredRun(NamedTuple):
-    """A checkpoint, read. variables, average (or {}): of all seeds, with a leading axis."""
+    """The variables in a checkpoint of a run.
+
+    variables, average ({} if weights are not averaged): those of all seeds, stacked along a
+    leading axis.
+    """
 
     workdir: Path
     experiment: Experiment
@@ -37,7 +41,10 @@ class RestoredRun(NamedTuple):
     step: int
 
     def seed_variables(self, i: int, averaged: bool = False) -> dict[str, Any]:
-        """The variables of the seed number `i` from 0, or their average; ConfigError for none."""
+        """Return the variables, or averaged variables, of seed number `i`, counted from 0.
+
+        Raises ConfigError if the run has no such seed.
+        """
         seeds = len(self.experiment.seeds)
         if not 0 <= i < seeds:
             raise ConfigError(f"{self.workdir} has seeds 0 to {seeds - 1}, not {i}")
@@ -45,10 +52,10 @@ class RestoredRun(NamedTuple):
 
 
 def load_network(workdir: str | Path, seed: int = 0) -> TrainedNetwork:
-    """The network that was trained in `workdir`, at its newest sound checkpoint.
+    """Load the network that was trained in `workdir`, from its newest sound checkpoint.
 
-    seed: which of the run's seeds, counted from 0. ConfigError where there is no such run or
-    seed, DataError where nothing sound was saved.
+    seed: which of the run's seeds, counted from 0. Raises ConfigError if there is no such run or
+    seed, DataError if there is no sound checkpoint.
     """
     config = RunDir(Path(workdir)).config()
     experiment = resolve(config)
@@ -57,7 +64,10 @@ def load_network(workdir: str | Path, seed: int = 0) -> TrainedNetwork:
 
 
 def restore_run(workdir: Path, experiment: Experiment) -> RestoredRun:
-    """The newest sound checkpoint of `workdir`, where `experiment` was trained."""
+    """Restore the newest sound checkpoint of `workdir`, which `experiment` was trained in.
+
+    The variables are replicated over all devices. Raises DataError if there is no checkpoint.
+    """
     variables = models.shapes(experiment.model, experiment.image_shape).variables
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((len(experiment.seeds), *x.shape), x.dtype),

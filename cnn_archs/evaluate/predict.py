@@ -1,4 +1,4 @@
-"""A trained network to be asked, and what it says of image files."""
+"""Predict the classes of image files with a trained network."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_archs.data.loading.decode import decode_and_crop
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.load import restore_run
 from cnn_archs.evaluate.runs import load_statistics
@@ -18,11 +18,11 @@ from cnn_archs.run_dir import RunDir
 
 
 class Predictor(NamedTuple):
-    """A run's first network, to be asked. probabilities: u8[N, H, W, C] -> f32[N, K]."""
+    """The network of a run's first seed. probabilities: images u8[N, H, W, C] -> f32[N, K]."""
 
     experiment: Experiment
     variables: dict[str, Any]
-    prepare: Prepare
+    prepare: Preprocess
     probabilities: Callable[[np.ndarray], jax.Array]
     class_names: tuple[str, ...]
 
@@ -32,10 +32,10 @@ class Predictor(NamedTuple):
 
 
 def load_predictor(workdir: Path) -> Predictor:
-    """The run in `workdir`, at its newest sound checkpoint."""
+    """Load the run in `workdir` at its newest sound checkpoint."""
     experiment = start_experiment(RunDir(workdir).config())
     net, variables = experiment.net, restore_run(workdir, experiment).seed_variables(0)
-    prepare = net.inputs.prepare(load_statistics(workdir, experiment))
+    prepare = net.inputs.make_preprocess(load_statistics(workdir, experiment))
 
     @jax.jit
     def probabilities(images: jax.Array) -> jax.Array:
@@ -45,21 +45,23 @@ def load_predictor(workdir: Path) -> Predictor:
     return Predictor(experiment, variables, prepare, probabilities, experiment.class_names())
 
 
-def predict_files(run: Predictor, files: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
-    """The `top` most probable classes of each image file, by the run's first seed.
+def predict_files(
+    predictor: Predictor, files: Sequence[Path], top: int = 5
+) -> list[dict[str, Any]]:
+    """Return the `top` most probable classes of each image file.
 
-    An image is cropped as in evaluation; where all images of the dataset are of one size it is
-    brought to that first, and to its channels. ConfigError for a file that is not an image,
-    DataError for one that is damaged.
+    An image is cropped as in evaluation. If all images of the dataset have one size, the image is
+    first resized to it and converted to its channels. Raises ConfigError for a file that is not
+    an image, DataError for a damaged one.
     """
-    predictions, size = [], run.experiment.eval_batch_size
+    predictions, size = [], predictor.experiment.eval_batch_size
     for i in range(0, len(files), size):
-        some = files[i : i + size]
-        images = np.stack([read_image(f, run.experiment) for f in some])
-        for file, p in zip(some, np.asarray(run.probabilities(images)), strict=True):
+        batch = files[i : i + size]
+        images = np.stack([read_image(f, predictor.experiment) for f in batch])
+        for file, p in zip(batch, np.asarray(predictor.probabilities(images)), strict=True):
             best = np.argsort(-p, kind="stable")[:top]
             rows = [
-                {"class": run.class_names[k], "label": int(k), "probability": float(p[k])}
+                {"class": predictor.class_names[k], "label": int(k), "probability": float(p[k])}
                 for k in best
             ]
             predictions.append({"file": str(file), "top": rows})
@@ -67,12 +69,15 @@ def predict_files(run: Predictor, files: Sequence[Path], top: int = 5) -> list[d
 
 
 def read_image(path: Path, experiment: Experiment) -> np.ndarray:
-    """An image file as u8[H, W, C], as the evaluation of the experiment's network would get it."""
+    """Read an image file as u8[H, W, C], in the form in which evaluation delivers images.
+
+    Raises ConfigError for a file that is not an image, DataError for a damaged one.
+    """
     from PIL import Image, UnidentifiedImageError
 
     if not experiment.dataset.in_memory:
         crop = experiment.inputs.crop
-        return decode_and_crop(path.read_bytes(), crop.evaluation, crop.delivered, str(path))
+        return decode_and_crop(path.read_bytes(), crop.evaluation_box, crop.host_size, str(path))
     height, width, channels = experiment.dataset.stored_shape
     try:
         with Image.open(path) as image:

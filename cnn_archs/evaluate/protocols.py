@@ -1,7 +1,8 @@
-"""Networks under a test protocol: the views of each image, cut on the devices, and their mean.
+"""Evaluate networks under a test protocol: average the probabilities over the views of an image.
 
-The images of a batch are put on the devices once for all networks and views; one view of the
-batch is cut, shown and added up at a time, so that memory grows with the number of neither.
+The images of a batch are put on the devices once for all networks and views. One view of the batch
+is cut, shown to the networks and added to the sums at a time, so memory does not grow with the
+number of views or networks.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,28 +20,31 @@ from cnn_archs import models
 from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler, shape_buckets
-from cnn_archs.data.loading.shape_buckets import Canvases, Fit
+from cnn_archs.data.loading.shape_buckets import BucketedBatch, ResizeRule
 from cnn_archs.data.loading.streaming import Streamed
-from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.crops import Size
-from cnn_archs.data.transforms.preprocess import Inputs
+from cnn_archs.data.transforms.boxes import Size, resize_box
+from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.errors import ConfigError, first_line
 from cnn_archs.evaluate.crop_views import compile_view_cutter
 from cnn_archs.evaluate.views import Pass, View, scale_pixels
 from cnn_archs.experiment import Classifier
 from cnn_archs.metrics import MetricSums
 
-DENSE_PIXELS = 2**20  # on a device at a time: VGG's first maps take a quarter of a gigabyte of them
-EXAMPLES_PER_REPORT = 1000  # examples whose probabilities are counted at a time
+# Input pixels per device at a time with dense views: VGG's first maps of them take 256 MiB.
+DENSE_PIXELS = 2**20
+EXAMPLES_PER_REPORT = 1000  # examples in one batch of `report_probabilities`
 
 
 class Probabilities(NamedTuple):
-    """of: f32[networks, N, K], mean probabilities of each example under each network; labels:
-    i32[N]; seen: bool[N], False for an example that could not be read."""
+    """Predictions for all examples of a split.
 
-    of: np.ndarray
+    by_network: f32[networks, N, K], the mean probabilities of each example under each network.
+    labels: i32[N]. readable: bool[N], False for an example that could not be read.
+    """
+
+    by_network: np.ndarray
     labels: np.ndarray
-    seen: np.ndarray
+    readable: np.ndarray
 
 
 def mean_probabilities(
@@ -52,63 +56,66 @@ def mean_probabilities(
     batch_size: int,
     mesh: Mesh,
 ) -> Probabilities:
-    """The mean of softmax(logits) over the views of `passes`, of all examples of `data`.
+    """Return the mean of softmax(logits) over the views of `passes`, for all examples of `data`.
 
-    networks: variables of `net.model`, params and batch_stats. statistics: of the training images,
-    for `net.inputs`. batch_size: images at a time, as large as the network sees in training.
+    networks: the variables (params and batch_stats) of each network, all of them of `net.model`.
+    statistics: of the training images, for `net.inputs`. batch_size: images at a time, if they
+    have the size that the network sees in training; of larger ones there are fewer.
     """
     n = len(data)
-    of = np.zeros((len(networks), n, net.classes), np.float32)
-    labels, seen = np.zeros(n, np.int32), np.zeros(n, bool)
+    by_network = np.zeros((len(networks), n, net.classes), np.float32)
+    labels, readable = np.zeros(n, np.int32), np.zeros(n, bool)
     put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
     add = compile_add_probabilities(net.model, mesh)
     cut = compile_view_cutter(net.inputs, statistics, isinstance(data, Split), mesh)
-    for one in passes:
-        for batch in resized_batches(net.inputs, data, one, statistics, batch_size, mesh):
+    for test_pass in passes:
+        for batch in resized_batches(net.inputs, data, test_pass, statistics, batch_size, mesh):
             rows, shape = batch.examples[batch.mask], (len(batch.mask), net.classes)
-            labels[rows], seen[rows] = batch.labels[batch.mask], True
+            labels[rows], readable[rows] = batch.labels[batch.mask], True
             totals = [put(np.zeros(shape, np.float32)) for _ in networks]
-            shown = put(batch.images)
-            views = batch_views(one, batch.sizes, net.inputs.crop.out)
+            images = put(batch.images)
+            views = batch_views(test_pass, batch.sizes, net.inputs.crop.out)
             for view in views:
                 size = (view[0].height, view[0].width)
-                out = size if one.dense else net.inputs.crop.out
+                out = size if test_pass.dense else net.inputs.crop.out
                 corners = np.array([(v.top, v.left) for v in view], np.int32)
-                x = cut(shown, put(corners), put(batch.sizes), view[0].mirrored, size, out)
+                x = cut(images, put(corners), put(batch.sizes), view[0].mirrored, size, out)
                 before = totals
                 totals = [add(v, x, t) for v, t in zip(networks, before, strict=True)]
-                jax.block_until_ready(before)  # or the images of all views could be waiting
+                jax.block_until_ready(
+                    before
+                )  # else the inputs of all views could be on the devices at once
             for k, total in enumerate(totals):
-                of[k, rows] += one.share / len(views) * np.asarray(total)[batch.mask]
-    return Probabilities(of, labels, seen)
+                by_network[k, rows] += test_pass.share / len(views) * np.asarray(total)[batch.mask]
+    return Probabilities(by_network, labels, readable)
 
 
-def batch_views(one: Pass, sizes: np.ndarray, out: Size) -> list[tuple[View, ...]]:
-    """For each view of a pass, where it is in each image of a batch. sizes: i32[B, 2]."""
+def batch_views(test_pass: Pass, sizes: np.ndarray, out: Size) -> list[tuple[View, ...]]:
+    """List the views of a pass, each as its place in every image of a batch. sizes: i32[B, 2]."""
     pairs = [(int(height), int(width)) for height, width in sizes]
-    layouts = {size: one.layout(*size, out) for size in set(pairs)}
+    layouts = {size: test_pass.layout(*size, out) for size in set(pairs)}
     return list(zip(*(layouts[size] for size in pairs), strict=True))
 
 
 def resized_batches(
-    inputs: Inputs,
+    inputs: Preprocessor,
     data: Split | Streamed,
-    one: Pass,
+    test_pass: Pass,
     statistics: dict[str, Any],
     batch_size: int,
     mesh: Mesh,
-) -> Iterator[Canvases]:
-    """The images of `data` as the pass `one` resizes them."""
+) -> Iterator[BucketedBatch]:
+    """Yield the images of `data`, resized as `test_pass` says, in batches of one shape."""
     out, devices = inputs.crop.out, mesh.shape["data"]
 
     def rows(shape: Size, examples: int) -> int:
-        """How large a batch is where so many images of a shape are left: a multiple of the devices.
+        """Return the batch size for `examples` remaining images of `shape`.
 
-        Of few it is a power of two a device, so that little of it is empty and few programs are
-        compiled.
+        The size is a multiple of the devices. For small remainders it is a power of two per
+        device: little padding, and few programs to compile.
         """
         most = ceil_div(min(batch_size, len(data)), devices)
-        if one.dense:
+        if test_pass.dense:
             at_once = min(batch_size * out[0] * out[1], DENSE_PIXELS * devices)
             most = min(max(at_once // (shape[0] * shape[1] * devices), 1), most)
         enough = 1 << (ceil_div(examples, devices) - 1).bit_length()
@@ -116,49 +123,56 @@ def resized_batches(
 
     if isinstance(data, Split):
         fit = (
-            shape_buckets.resized_whole(one.scale)
-            if one.scale
-            else shape_buckets.delivered(inputs.crop)
+            shape_buckets.whole_resize(test_pass.scale)
+            if test_pass.scale
+            else shape_buckets.evaluation_resize(inputs.crop)
         )
         return in_memory_batches(inputs, data, fit, statistics, rows, mesh)
-    if not one.scale:
-        return shape_buckets.streamed(data, shape_buckets.delivered(inputs.crop), 1, rows)
-    if one.dense:
-        return shape_buckets.streamed(
-            data, shape_buckets.trimmed(one.scale, scale_pixels(32, out)), 1, rows
+    if not test_pass.scale:
+        return shape_buckets.bucketed_batches(
+            data, shape_buckets.evaluation_resize(inputs.crop), 1, rows
         )
-    return shape_buckets.streamed(
-        data, shape_buckets.resized_whole(one.scale), scale_pixels(64, out), rows
+    if test_pass.dense:
+        return shape_buckets.bucketed_batches(
+            data, shape_buckets.trimmed_resize(test_pass.scale, scale_pixels(32, out)), 1, rows
+        )
+    return shape_buckets.bucketed_batches(
+        data, shape_buckets.whole_resize(test_pass.scale), scale_pixels(64, out), rows
     )
 
 
 def in_memory_batches(
-    inputs: Inputs,
+    inputs: Preprocessor,
     data: Split,
-    fit: Fit,
+    fit: ResizeRule,
     statistics: dict[str, Any],
-    rows: shape_buckets.Rows,
+    rows: shape_buckets.BatchSizeFn,
     mesh: Mesh,
-) -> Iterator[Canvases]:
-    """Images of one size: on the devices, the mean is taken off and all are resized by `fit`."""
+) -> Iterator[BucketedBatch]:
+    """Yield images of one size: subtract the mean and resize by `fit`, on the devices."""
     box, size = fit(*data.images.shape[1:3])
     split, everything = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
 
     @partial(jax.jit, in_shardings=(everything, split), out_shardings=split)
-    def made(images: jax.Array, index: jax.Array) -> jax.Array:
+    def gather(images: jax.Array, index: jax.Array) -> jax.Array:
         x = images[index].astype(jnp.float32)
         if inputs.mean != "none":
             x = x - jnp.asarray(statistics["mean"])[None]
-        return crops.resized(x, box, size)
+        return resize_box(x, box, size)
 
     images = jax.device_put(data.images, everything)
-    for index, mask in zip(*sampler.evaluation(len(data), rows(size, len(data))), strict=True):
+    for index, mask in zip(
+        *sampler.evaluation_indices(len(data), rows(size, len(data))), strict=True
+    ):
         sizes = np.tile(np.array(size, np.int32), (len(index), 1))
-        yield Canvases(made(images, index), sizes, index, data.labels[index], mask)
+        yield BucketedBatch(gather(images, index), sizes, index, data.labels[index], mask)
 
 
 def compile_add_probabilities(model: models.Network, mesh: Mesh) -> Callable[..., jax.Array]:
-    """add(variables, images f32[B, H, W, C], total f32[B, K]), jitted: total + softmax(logits)."""
+    """Return jitted add(variables, images f32[B, H, W, C], total f32[B, K]) -> f32[B, K].
+
+    The result is total + softmax(logits).
+    """
     split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
 
     @partial(jax.jit, in_shardings=(whole, split, split), out_shardings=split)
@@ -170,27 +184,27 @@ def compile_add_probabilities(model: models.Network, mesh: Mesh) -> Callable[...
 
 
 def check_dense_scales(net: Classifier, protocol: str, passes: Sequence[Pass]) -> None:
-    """ConfigError where the network cannot be shown what `passes` show."""
+    """Raise ConfigError if the network cannot take images of the sizes of the dense `passes`."""
 
     def logits(size: Size) -> jax.Array:
         key = jax.random.key(0)
-        made = net.model.init(
+        variables = net.model.init(
             {"params": key, "dropout": key}, blank_image(net.image_shape), train=True
         )
         pad = 2 * net.inputs.pad
         large = blank_image((size[0] + pad, size[1] + pad, net.image_shape[2]))
-        heads: Any = net.model.apply(made, large, train=False)
+        heads: Any = net.model.apply(variables, large, train=False)
         return heads["logits"]
 
-    for scale in (one.scale for one in passes if one.dense):
+    for scale in (test_pass.scale for test_pass in passes if test_pass.dense):
         try:
             found = jax.eval_shape(partial(logits, (scale, 2 * scale))).shape
         except (flax.errors.FlaxError, ValueError, TypeError) as e:
             flattens = isinstance(e, flax.errors.FlaxError)
-            why = "its dense layers are for one size" if flattens else first_line(e)
+            why = "its dense layers fix the image size" if flattens else first_line(e)
             raise ConfigError(
-                f"--protocol={protocol}: the network takes no images of {scale}x{2 * scale} "
-                f"({why}); ten_crop and the grids show it images of its own size"
+                f"--protocol={protocol}: the network cannot take images of {scale}x{2 * scale} "
+                f"({why}); ten_crop and the grids use crops of its own size"
             ) from e
         assert found == (1, net.classes), found
 
@@ -199,17 +213,21 @@ def blank_image(shape: tuple[int, int, int]) -> jax.Array:
     return jnp.zeros((1, *shape))
 
 
-def report_probabilities(of: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, float]:
-    """The report of the examples that were `seen`, from probabilities f32[N, K].
+def report_probabilities(
+    probabilities: np.ndarray, labels: np.ndarray, readable: np.ndarray
+) -> dict[str, float]:
+    """Return loss and errors of the `readable` examples, from probabilities f32[N, K].
 
-    The loss is -log of the right class' probability, of which the smallest that float32 has is
-    the least.
+    The loss is -log of the probability of the right class, which is clipped at the smallest normal
+    float32.
     """
     total = MetricSums.zeros()
-    for start in range(0, len(of), EXAMPLES_PER_REPORT):
+    for start in range(0, len(probabilities), EXAMPLES_PER_REPORT):
         some = slice(start, start + EXAMPLES_PER_REPORT)
-        right = np.take_along_axis(of[some], labels[some, None], axis=1)[:, 0]
+        scores, label = probabilities[some], labels[some]
+        right = np.take_along_axis(scores, label[:, None], axis=1)[:, 0]
         loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
-        scores, label, losses, mask = map(jnp.asarray, (of[some], labels[some], loss, seen[some]))
-        total += MetricSums.from_logits(scores, label, losses, mask)
+        total += MetricSums.from_logits(
+            jnp.asarray(scores), jnp.asarray(label), jnp.asarray(loss), jnp.asarray(readable[some])
+        )
     return total.report()

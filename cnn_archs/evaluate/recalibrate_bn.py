@@ -1,7 +1,7 @@
-"""Precise statistics of batch normalization: over many training images, by the final weights.
+"""Recalibrate batch normalization after training ("precise BN").
 
-So were those of the released residual networks computed after training (He et al. 2015), in place
-of the moving averages that training keeps.
+Mean and variance are recomputed over many training images with the final weights, and replace the
+moving averages of training, as in the released residual networks (He et al. 2015).
 """
 
 from collections.abc import Callable, Iterator
@@ -19,21 +19,23 @@ from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.data.loading.streaming import Streamed
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Classifier
 from cnn_archs.models.layers import BatchNorm
 
 
 def choose_batches(images: int, examples: int, batch_size: int, mesh: Mesh) -> tuple[int, int]:
-    """(batches, images in each): of `images` at most, equal, and no larger than `batch_size`.
+    """Return (number of batches, images per batch) that use at most `images` images.
 
-    ConfigError where there are not so many `examples`, or too few for the devices.
+    All batches have one size, at most `batch_size` and a multiple of the devices. Raises
+    ConfigError if there are fewer than `images` examples, or fewer images than devices.
     """
     devices = mesh.shape["data"]
     if not devices <= images <= examples:
         raise ConfigError(
-            f"--precise_stats={images}: from {devices} to the {examples:,} training images"
+            f"--precise_stats={images}: must be between {devices} (one image per device) and "
+            f"{examples:,} (all training images)"
         )
     count = ceil_div(images, max(batch_size, devices))
     return count, images // count // devices * devices
@@ -43,16 +45,16 @@ def recalibrate(
     net: Classifier,
     networks: list[dict[str, Any]],
     data: Split | Streamed,
-    prepare: Prepare,
+    prepare: Preprocess,
     batches: tuple[int, int],
     seed: int,
     mesh: Mesh,
 ) -> list[dict[str, Any]]:
-    """`networks`, each with the mean of the batches' own statistics in place of its moving ones.
+    """Return `networks` with their moving statistics replaced by means over the given batches.
 
-    data: the training images, of which the first in the order of `seed` are taken, prepared as in
-    evaluation. batches: how many, of how many images. A batch's variance is that of all of it,
-    whatever groups it was normalized in during training. ConfigError without batch normalization.
+    data: the training images; the first ones in the order of `seed` are used, prepared as in
+    evaluation. batches: (number, images per batch). The variance is that of the whole batch, also
+    if training normalized it in groups. Raises ConfigError without batch normalization.
     """
     if not networks[0]["batch_stats"]:
         raise ConfigError("--precise_stats: the network has no batch normalization")
@@ -72,25 +74,25 @@ def recalibrate(
 def device_batches(
     data: Split | Streamed, index: np.ndarray, size: int, mesh: Mesh, put: Callable[[Any], Any]
 ) -> Iterator[jax.Array]:
-    """The examples at `index`, u8[size, H, W, C] at a time.
+    """Yield the examples at `index` in batches u8[size, H, W, C], on the devices.
 
-    Where damaged images are skipped, another of its batch takes the place of one.
+    If damaged images are skipped, another image of the same batch takes the place of each.
     """
     if isinstance(data, Split):
-        for images, _, where, _ in Resident(data.take(index), mesh).evaluation(size, put):
+        for images, _, where, _ in Resident(data.take(index), mesh).evaluation_batches(size, put):
             yield images[where]
         return
     records = data.records.take(index)
     part = Streamed(records, data.crop, on_corrupt=data.on_corrupt, threads=data.threads)
-    for images, _, mask in part.evaluation(size, lambda batch: batch):
+    for images, _, mask in part.evaluation_batches(size, lambda batch: batch):
         yield put(images[np.where(mask, np.arange(size), mask.argmax())])
 
 
-def compile_add_statistics(net: Classifier, prepare: Prepare, mesh: Mesh) -> Callable[..., Any]:
-    """add(variables, images u8[B, ...], total) -> total + the statistics of this batch, jitted."""
+def compile_add_statistics(net: Classifier, prepare: Preprocess, mesh: Mesh) -> Callable[..., Any]:
+    """Return jitted add(variables, images u8[B, ...], total) -> total + statistics of the batch."""
     model = net.model.clone(bn_group=0)
     split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
-    kept = BatchNorm.momentum  # new = kept old + (1 - kept) batch
+    momentum = BatchNorm.momentum  # new = momentum * old + (1 - momentum) * batch
 
     @partial(jax.jit, in_shardings=(whole, split, whole), out_shardings=whole)
     def add(variables, images, total):
@@ -102,9 +104,9 @@ def compile_add_statistics(net: Classifier, prepare: Prepare, mesh: Mesh) -> Cal
             rngs={"dropout": jax.random.key(0)},
         )
 
-        def added(total, new, old):
-            return total + (new - kept * old) / (1 - kept)
+        def add_batch(total, new, old):
+            return total + (new - momentum * old) / (1 - momentum)
 
-        return jax.tree.map(added, total, new["batch_stats"], variables["batch_stats"])
+        return jax.tree.map(add_batch, total, new["batch_stats"], variables["batch_stats"])
 
     return add

@@ -1,8 +1,9 @@
-"""Error against how far the test images are moved, turned, scaled or sheared.
+"""Measure the error on test images that are shifted, rotated, scaled or sheared.
 
-Convolution and pooling should make a network care little where things are; a dense network has to
-learn it. A warp keeps the center of the image where it is, but for a shift; what comes in at an
-edge repeats the edge. Each amount is tried in evenly spread directions, and their errors averaged.
+Convolution and pooling should make a network insensitive to where things are; a dense network has
+to learn it. A warp other than a shift keeps the center of the image in place, and pixels from
+outside the image repeat its edge. The errors of an amount are averaged over evenly spread
+directions.
 """
 
 import dataclasses
@@ -34,15 +35,15 @@ IMAGES_PER_WARP = 1000  # images warped at a time
 SIGNS = (1.0, -1.0)
 SIDES = (0.0, 90.0, 180.0, 270.0)  # degrees: down, right, up, left
 
-# From where in the result to where in the image: (matrix, shift), rows before columns.
+# Maps a place in the result to a place in the image: (matrix, shift), rows before columns.
 Warp = tuple[jax.Array, tuple[float, float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class WarpKind:
-    """Warps of a kind. amounts: of `unit`, the first of them 0; directions: of each of them.
+    """A kind of warp, and the amounts (in `unit`, the first is 0) and directions to measure.
 
-    warp: (amount, direction) -> the warp, in the terms of `affine.about_center`.
+    warp: (amount, direction) -> Warp, as `affine.about_center` takes it.
     """
 
     unit: str
@@ -52,23 +53,23 @@ class WarpKind:
 
 
 def shift_warp(pixels: float, degrees: float) -> Warp:
-    """The content moves by `pixels`: down, to the right at 90 degrees."""
+    """Move the content by `pixels`: down at 0 degrees, to the right at 90 degrees."""
     angle = math.radians(degrees)
     return jnp.eye(2), (-pixels * round(math.cos(angle), 9), -pixels * round(math.sin(angle), 9))
 
 
 def rotation_warp(degrees: float, sign: float) -> Warp:
-    """The content turns counterclockwise, with a sign of -1 clockwise."""
+    """Rotate the content counterclockwise, or clockwise if `sign` is -1."""
     return affine.rotation_matrix(jnp.array([sign * degrees]))[0], (0.0, 0.0)
 
 
 def scaling_warp(fraction: float, sign: float) -> Warp:
-    """The content grows by `fraction`, with a sign of -1 shrinks by as many times."""
+    """Scale the content up by the factor 1 + `fraction`, or down by it if `sign` is -1."""
     return jnp.eye(2) * (1 + fraction) ** -sign, (0.0, 0.0)
 
 
 def shear_warp(columns: float, sign: float) -> Warp:
-    """Each row of the content moves by so many columns more than the one above it."""
+    """Move each row of the content by `columns` pixels more than the row above it."""
     return jnp.array([[1.0, 0.0], [-sign * columns, 1.0]]), (0.0, 0.0)
 
 
@@ -81,50 +82,56 @@ KINDS = {
 
 
 def measure_robustness(workdir: Path) -> dict[str, Any]:
-    """The error of a run's networks on its warped test images, one for each seed.
+    """Return the errors of a run's networks on its warped test images.
 
-    {kind of warp: {"unit", "amounts", "directions": how many of each amount, "top1_error": [[one a
-    seed] for each amount]}}. ConfigError where the images are not of one size.
+    The result is {kind of warp: {"unit", "amounts", "directions": their number, "top1_error": one
+    list for each amount, with the error of each seed}}. Raises ConfigError if the images of the
+    dataset differ in size.
     """
     experiment = start_experiment(RunDir(workdir).config())
     dataset, net, mesh = experiment.dataset, experiment.net, meshes.make_mesh()
     if not dataset.in_memory:
         raise ConfigError(
-            f"robustness: the images of {dataset.name} differ in size, so that pixels of a "
-            "shift mean nothing; it is there for mnist, cifar10 and the like"
+            f"robustness: the images of {dataset.name} differ in size, so a shift in pixels has no "
+            "fixed meaning; use a dataset with images of one size, such as mnist or cifar10"
         )
     saved, images = restore_run(workdir, experiment), dataset.split("test", net.inputs.crop)
     assert isinstance(images, Split)
-    loss, prepare = experiment.recipe.loss, net.inputs.prepare(load_statistics(workdir, experiment))
+    loss, prepare = (
+        experiment.recipe.loss,
+        net.inputs.make_preprocess(load_statistics(workdir, experiment)),
+    )
     eval_step = make_eval_step(net.model, loss, prepare)
     eval_step = compile_eval(eval_step, mesh, resident=True)
     networks = [saved.seed_variables(i) for i in range(len(experiment.seeds))]
 
-    def counts(matrix: jax.Array, shifted: tuple[float, float]) -> list[MetricSums]:
+    def measure(matrix: jax.Array, shifted: tuple[float, float]) -> list[MetricSums]:
         moved: Any = warp_images(images.images, matrix, shifted, mesh)
         data = Resident(dataclasses.replace(images, images=moved), mesh)
         return [sum_metrics(eval_step, v, data, experiment.eval_batch_size, mesh) for v in networks]
 
-    unmoved = counts(jnp.eye(2), (0.0, 0.0))
-    return {name: measure_kind(kind, counts, unmoved) for name, kind in KINDS.items()}
+    unmoved = measure(jnp.eye(2), (0.0, 0.0))
+    return {name: measure_kind(kind, measure, unmoved) for name, kind in KINDS.items()}
 
 
 def measure_kind(
     kind: WarpKind,
-    counts: Callable[[jax.Array, tuple[float, float]], list[MetricSums]],
-    unmoved: Any,
+    measure: Callable[[jax.Array, tuple[float, float]], list[MetricSums]],
+    unmoved: list[MetricSums],
 ) -> dict[str, Any]:
-    """The part of the document that is of one kind of warp.
+    """Return the errors under one kind of warp, in the form of `measure_robustness`.
 
-    counts: of the test images under a warp, for each seed; unmoved: those of amount 0.
+    measure: (matrix, shift) -> the MetricSums of each seed on the warped test images. unmoved: the
+    MetricSums of each seed for the amount 0.
     """
     errors = []
     for amount in kind.amounts:
         sums = unmoved
         if amount:
-            each = [counts(*kind.warp(amount, direction)) for direction in kind.directions]
-            sums = [sum(of_seed[1:], of_seed[0]) for of_seed in zip(*each, strict=True)]
-        errors.append([of_seed.report()["top1_error"] for of_seed in sums])
+            by_direction = [measure(*kind.warp(amount, direction)) for direction in kind.directions]
+            by_seed = zip(*by_direction, strict=True)
+            sums = [sum(rest, first) for first, *rest in by_seed]
+        errors.append([seed_sums.report()["top1_error"] for seed_sums in sums])
     return {
         "unit": kind.unit,
         "amounts": list(kind.amounts),
@@ -136,7 +143,7 @@ def measure_kind(
 def warp_images(
     images: Any, matrix: jax.Array, shifted: tuple[float, float], mesh: jax.sharding.Mesh
 ) -> jax.Array:
-    """u8[N, H, W, C], all by one warp, on the devices; in whole numbers again, as images are."""
+    """Warp all images u8[N, H, W, C] alike, on the devices; the result is u8[N, H, W, C]."""
     put = partial(jax.device_put, device=NamedSharding(mesh, P()))
     parts = (images[i : i + IMAGES_PER_WARP] for i in range(0, len(images), IMAGES_PER_WARP))
     return jnp.concatenate([warp_batch(put(x), matrix, jnp.array(shifted)) for x in parts])
@@ -144,9 +151,9 @@ def warp_images(
 
 @jax.jit
 def warp_batch(images: jax.Array, matrix: jax.Array, shifted: jax.Array) -> jax.Array:
-    """u8[N, H, W, C], matrix f32[2, 2], shifted f32[2] -> u8[N, H, W, C]."""
+    """Warp images u8[N, H, W, C] by matrix f32[2, 2] and shifted f32[2], rounding the result."""
     n, height, width, _ = images.shape
     matrices, shifts = jnp.tile(matrix, (n, 1, 1)), jnp.tile(shifted, (n, 1))
-    warp = affine.about_center(matrices, shifts, height, width)
-    moved = affine.affine(images.astype(jnp.float32), warp, "nearest", 0.0)
+    warp = affine.warp_about_center(matrices, shifts, height, width)
+    moved = affine.apply_warps(images.astype(jnp.float32), warp, "nearest", 0.0)
     return jnp.round(moved).astype(jnp.uint8)

@@ -1,4 +1,4 @@
-"""From workdirs to numbers: saved networks under a test protocol."""
+"""Evaluate the saved networks of one run or of several under a test protocol."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,10 +25,12 @@ from cnn_archs.runtime.environment import describe_environment, provenance
 def evaluate_runs(
     workdirs: Sequence[Path], protocol: str, split: str, precise_stats: int = 0
 ) -> dict[str, Any]:
-    """The errors of runs on `split` under `protocol`, in result.json's form.
+    """Return the errors of runs on `split` under `protocol`, in the form of result.json.
 
-    Several runs are an ensemble, of all their networks: see `ensemble.together`. precise_stats:
-    training images over which batch statistics are computed anew first; 0: they are not.
+    Several runs are evaluated as one ensemble of all their networks: see
+    `ensemble.combine_members`. precise_stats: number of training images over which the statistics
+    of batch normalization are recomputed first; 0 keeps those of training. Raises ConfigError for
+    an unknown protocol and for runs without the same examples.
     """
     if protocol not in views.PROTOCOLS:
         raise ConfigError(configs.unknown_message("--protocol", protocol, list(views.PROTOCOLS)))
@@ -44,18 +46,18 @@ def evaluate_runs(
             evaluate_member(restore_run(workdir, experiment), protocol, split, precise_stats)
             for workdir, experiment in zip(workdirs, experiments, strict=True)
         ]
-        found = members[0].row if alone else ensemble.combine_members(members, split)
+        found = members[0].result if alone else ensemble.combine_members(members, split)
     made = [experiment.config for experiment in experiments]
     return {**found, "made": provenance(describe_environment(), *made)}
 
 
 def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) -> dict[str, Any]:
-    """A run's result as evaluation in training counts it: with the loss that it was trained by."""
+    """Evaluate a run as training does: one central view of each image, and the training loss."""
     experiment, mesh = saved.experiment, meshes.make_mesh()
     net, size = experiment.net, experiment.eval_batch_size
     images = experiment.dataset.split(split, net.inputs.crop)
     data = Resident(images, mesh) if isinstance(images, Split) else images
-    prepare = net.inputs.prepare(load_statistics(saved.workdir, experiment))
+    prepare = net.inputs.make_preprocess(load_statistics(saved.workdir, experiment))
     eval_step = compile_eval(
         make_eval_step(net.model, experiment.recipe.loss, prepare),
         mesh,
@@ -63,47 +65,49 @@ def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) 
     )
     networks, used = network_variables(saved, split, precise_stats)
     found = {
-        name: stack_by_seed(
-            [sum_metrics(eval_step, v, data, size, mesh).report() for v in of_seeds]
-        )
-        for name, of_seeds in networks.items()
+        name: stack_by_seed([sum_metrics(eval_step, v, data, size, mesh).report() for v in by_seed])
+        for name, by_seed in networks.items()
     }
     return {**result_header(saved, "single", 1, []), **used, **found}
 
 
 def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats: int) -> Member:
-    """A run's networks under `protocol`."""
+    """Evaluate the networks of a run under `protocol`."""
     experiment, net = saved.experiment, saved.experiment.net
     passes = views.protocol_passes(protocol, net.inputs.crop, experiment.test_scales)
     protocols.check_dense_scales(net, protocol, passes)
     networks, used = network_variables(saved, split, precise_stats)
     found = protocols.mean_probabilities(
         net,
-        [v for of_seeds in networks.values() for v in of_seeds],
+        [v for by_seed in networks.values() for v in by_seed],
         experiment.dataset.split(split, net.inputs.crop),
         passes,
         load_statistics(saved.workdir, experiment),
         experiment.eval_batch_size,
         meshes.make_mesh(),
     )
-    split_by_seed = found.of.reshape(len(networks), len(experiment.seeds), *found.of.shape[1:])
-    of = dict(zip(networks, split_by_seed, strict=True))
+    flat = found.by_network  # the seeds of one name, then those of the next
+    by_name = flat.reshape(len(networks), len(experiment.seeds), *flat.shape[1:])
+    probabilities = dict(zip(networks, by_name, strict=True))
     reports = {
         name: stack_by_seed(
-            [protocols.report_probabilities(p, found.labels, found.seen) for p in of_seeds]
+            [protocols.report_probabilities(p, found.labels, found.readable) for p in by_seed]
         )
-        for name, of_seeds in of.items()
+        for name, by_seed in probabilities.items()
     }
     number = views.count_views(passes, net.inputs.crop.out)
-    scales = list(dict.fromkeys(one.scale for one in passes if one.scale))
+    scales = list(dict.fromkeys(p.scale for p in passes if p.scale))
     result = {**result_header(saved, protocol, number, scales), **used, **reports}
-    return Member(saved.workdir, result, of, found.labels, found.seen)
+    return Member(saved.workdir, result, probabilities, found.labels, found.readable)
 
 
 def result_header(
     saved: RestoredRun, protocol: str, number: int, scales: list[int]
 ) -> dict[str, Any]:
-    """What a result says besides errors. scales: shorter sides, where images were resized."""
+    """Return everything in a result but the errors.
+
+    number: views of each image. scales: the shorter sides, in pixels, that images were resized to.
+    """
     return {
         "name": saved.experiment.name,
         "dataset": saved.experiment.dataset.name,
@@ -118,9 +122,10 @@ def result_header(
 def network_variables(
     saved: RestoredRun, split: str, precise_stats: int
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
-    """({split, or its name with averaged weights: variables for each seed}, the images used).
+    """Return ({name: variables of each seed}, entries of the result about `precise_stats`).
 
-    precise_stats: see `recalibrate_bn.recomputed`; what the second says is for the result.
+    The names are `split` and, if the run has averaged weights, SPLIT_average. precise_stats: see
+    `evaluate_runs`.
     """
     experiment, net = saved.experiment, saved.experiment.net
     names = {split: False, **({f"{split}_average": True} if saved.average else {})}
@@ -134,21 +139,21 @@ def network_variables(
     batches = recalibrate_bn.choose_batches(
         precise_stats, len(train), experiment.eval_batch_size, mesh
     )
-    prepare = net.inputs.prepare(load_statistics(saved.workdir, experiment))
-    every = [v for of_seeds in found.values() for v in of_seeds]
+    prepare = net.inputs.make_preprocess(load_statistics(saved.workdir, experiment))
+    every = [v for by_seed in found.values() for v in by_seed]
     first = experiment.seeds[0]
-    made = iter(recalibrate_bn.recalibrate(net, every, train, prepare, batches, first, mesh))
+    anew = iter(recalibrate_bn.recalibrate(net, every, train, prepare, batches, first, mesh))
     used = {"precise_stats": batches[0] * batches[1]}
-    return {name: [next(made) for _ in of_seeds] for name, of_seeds in found.items()}, used
+    return {name: [next(anew) for _ in by_seed] for name, by_seed in found.items()}, used
 
 
 def load_statistics(workdir: Path, experiment: Experiment) -> pixel_statistics.Statistics:
-    """What the inputs of the run in `workdir` need to know of its training images."""
+    """Load the statistics of the training images for preprocessing, or compute and store them."""
     inputs = experiment.inputs
 
     def train() -> Split | Streamed:
         return experiment.dataset.split("train", inputs.crop)
 
-    return pixel_statistics.kept(
-        RunDir(workdir).statistics, lambda: pixel_statistics.fit(inputs, train)
+    return pixel_statistics.load_or_compute(
+        RunDir(workdir).statistics, lambda: pixel_statistics.compute_statistics(inputs, train)
     )

@@ -1,4 +1,4 @@
-"""The evaluation step: a pure function, and how it is compiled."""
+"""The evaluation step: a pure function of variables and a batch, and its compilation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from cnn_archs import models
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed.mesh import with_mesh
 from cnn_archs.metrics import MetricSums
@@ -16,9 +16,12 @@ from cnn_archs.optim.losses import Loss
 
 
 def make_eval_step(
-    model: models.Network, loss: Loss, prepare: Prepare
+    model: models.Network, loss: Loss, prepare: Preprocess
 ) -> Callable[..., MetricSums]:
-    """step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> Counts where True."""
+    """Return step(variables, images u8[B, ...], labels i32[B], mask bool[B]) -> MetricSums.
+
+    Examples whose mask is False do not count.
+    """
 
     def eval_step(variables, images, labels, mask):
         heads = models.tested(model, variables, prepare(None, images))
@@ -32,9 +35,10 @@ def make_eval_step(
 def compile_eval(
     eval_step: Callable[..., MetricSums], mesh: Mesh, *, resident: bool
 ) -> Callable[..., MetricSums]:
-    """Jit `eval_step` over `mesh`, with the shardings that its variables have.
+    """Jit `eval_step` over `mesh`, with a batch that is split over the devices.
 
-    resident: as `in_memory` of `jit_train_step`.
+    resident: all images are on the devices, and the compiled step takes (variables, images,
+    labels, index, mask) and gathers the batch at `index` i32[B]. The variables keep their sharding.
     """
     whole, split = meshes.replicated(mesh), meshes.batch_sharded(mesh)
     eval_step = with_mesh(mesh, eval_step)

@@ -1,8 +1,9 @@
-"""Test protocols: at which sizes, and in which parts, a network sees an image. Whole pixels only.
+"""Test protocols: the sizes and the parts (views) in which a network is shown an image.
 
-An image is resized to a shorter side of Q pixels; a `View` is a part of that, or of its mirror
-image. What a network says is the mean of its probabilities over all views of a protocol. The
-papers' pixels are of networks that see 224x224; for others they are scaled alike.
+An image is resized to a shorter side of Q pixels; a `View` is a part of the resized image or of
+its mirror image, in whole pixels. The prediction is the mean of the probabilities over all views
+of the protocol. The papers state pixels for networks that see 224x224; for networks of other sizes
+these are scaled in proportion.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,15 +11,16 @@ from functools import partial
 from typing import NamedTuple
 
 from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.crops import Crop, Size, middle
+from cnn_archs.data.transforms.boxes import Size, center_offset
+from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import ConfigError
 
-GRID_SIDE = 5  # crops along each side
+GRID_SIDE = 5  # crops along each side of the image
 GOOGLENET_SCALES = (256, 288, 320, 352)  # section 7
 
 
 class View(NamedTuple):
-    """A part of a resized image, in its pixels; mirrored: left and right are exchanged."""
+    """A part of a resized image, in pixels. mirrored: left and right are exchanged."""
 
     top: int
     left: int
@@ -31,11 +33,12 @@ Layout = Callable[[int, int, Size], list[View]]
 
 
 class Pass(NamedTuple):
-    """One reading of the images.
+    """One pass over the images, at one size.
 
-    scale: the shorter side to which they are resized; 0: as they are delivered for evaluation.
-    layout: (height, width of the resized image, size the network sees) -> views. share: of them
-    all in the mean. dense: each view is shown in its own size, not in that of training.
+    scale: the shorter side to which images are resized, in pixels; 0 keeps the size in which they
+    are delivered for evaluation. layout: (height and width of the resized image, size that the
+    network sees) -> views. share: the weight of the pass in the mean. dense: each view keeps its
+    own size instead of being resized to that of training.
     """
 
     scale: int
@@ -45,74 +48,80 @@ class Pass(NamedTuple):
 
 
 class Scales(NamedTuple):
-    """Shorter sides, pixels. square: of ten_crop, one: of the other protocols at one scale; three:
-    VGG's rule; several: those of multi_scale; googlenet: section 7's."""
+    """The shorter sides, in pixels, to which the protocols resize images.
 
-    square: int
-    one: int
+    ten_crop: of ten_crop alone. single: of the other protocols with one scale. three: of grid_150.
+    multiple: of multi_scale. googlenet: of GoogLeNet's 144 crops (section 7).
+    """
+
+    ten_crop: int
+    single: int
     three: tuple[int, ...]
-    several: tuple[int, ...]
+    multiple: tuple[int, ...]
     googlenet: tuple[int, ...]
 
 
 def center_view(height: int, width: int, out: Size) -> list[View]:
-    """The middle of the image."""
-    return [View(middle(height, out[0]), middle(width, out[1]), *out)]
+    """Return the center crop."""
+    return [View(center_offset(height, out[0]), center_offset(width, out[1]), *out)]
 
 
 def whole_view(height: int, width: int, out: Size) -> list[View]:
-    """All of it."""
+    """Return the whole image as one view."""
     return [View(0, 0, height, width)]
 
 
 def corner_and_center_views(height: int, width: int, out: Size) -> list[View]:
-    """AlexNet, section 4.1: the four corners and the center, of the central square."""
+    """Return the corner crops and the center crop of the central square (AlexNet, section 4.1)."""
     side = min(height, width)
-    return square_views(middle(height, side), middle(width, side), side, out)
+    return square_views(center_offset(height, side), center_offset(width, side), side, out)
 
 
 def grid_views(height: int, width: int, out: Size) -> list[View]:
-    """VGG, section 3.2: a regular grid of 5x5 over the whole image."""
+    """Return a regular grid of 5x5 crops over the whole image (VGG, section 3.2)."""
     rows, columns = (
-        [round(i * (of - size) / (GRID_SIDE - 1)) for i in range(GRID_SIDE)]
-        for of, size in zip((height, width), out, strict=True)
+        [round(i * (whole - part) / (GRID_SIDE - 1)) for i in range(GRID_SIDE)]
+        for whole, part in zip((height, width), out, strict=True)
     )
     return [View(top, left, *out) for top in rows for left in columns]
 
 
 def three_squares_views(height: int, width: int, out: Size) -> list[View]:
-    """GoogLeNet, section 7: left, center and right square, of portraits top, center and bottom;
+    """Return the views of three squares of the image (GoogLeNet, section 7).
 
-    of each the four corners, the center and all of it, which the network sees resized.
+    The squares are left, center and right; for portraits top, center and bottom. Of each the
+    network sees the four corners, the center, and the whole square resized.
     """
     side, longer = min(height, width), max(height, width)
     found = []
-    for start in (0, middle(longer, side), longer - side):
+    for start in (0, center_offset(longer, side), longer - side):
         top, left = (start, 0) if height > width else (0, start)
         found += [*square_views(top, left, side, out), View(top, left, side, side)]
     return found
 
 
 def square_views(top: int, left: int, side: int, out: Size) -> list[View]:
-    """The four corners and the center of a square."""
+    """Return the four corner crops and the center crop of a square."""
     bottom, right = top + side - out[0], left + side - out[1]
-    center = (top + middle(side, out[0]), left + middle(side, out[1]))
+    center = (top + center_offset(side, out[0]), left + center_offset(side, out[1]))
     corners = ((top, left), (top, right), (bottom, left), (bottom, right), center)
     return [View(*corner, *out) for corner in corners]
 
 
 def with_mirror_images(layout: Layout, height: int, width: int, out: Size) -> list[View]:
-    """The views of `layout`, then the same of the mirror image."""
+    """Return the views of `layout`, then the same views of the mirror image."""
     views = layout(height, width, out)
     return views + [view._replace(mirrored=True) for view in views]
 
 
 def crop_passes(layout: Layout, scales: Sequence[int], share: float = 1.0) -> list[Pass]:
+    """Return one pass of crops and their mirror images for each scale, of `share` in total."""
     both = partial(with_mirror_images, layout)
     return [Pass(scale, both, share / len(scales)) for scale in scales]
 
 
 def dense_passes(scales: Sequence[int], share: float = 1.0) -> list[Pass]:
+    """Return one dense pass over whole images and their mirror images for each scale."""
     both = partial(with_mirror_images, whole_view)
     return [Pass(scale, both, share / len(scales), dense=True) for scale in scales]
 
@@ -120,23 +129,24 @@ def dense_passes(scales: Sequence[int], share: float = 1.0) -> list[Pass]:
 PROTOCOLS: dict[str, Callable[[Scales], list[Pass]]] = {
     "single": lambda scales: [Pass(0, center_view, 1.0)],
     "mirror": lambda scales: crop_passes(center_view, [0]),
-    "ten_crop": lambda scales: crop_passes(corner_and_center_views, [scales.square]),
-    "grid_50": lambda scales: crop_passes(grid_views, [scales.one]),
+    "ten_crop": lambda scales: crop_passes(corner_and_center_views, [scales.ten_crop]),
+    "grid_50": lambda scales: crop_passes(grid_views, [scales.single]),
     "grid_150": lambda scales: crop_passes(grid_views, scales.three),
     "grid_144": lambda scales: crop_passes(three_squares_views, scales.googlenet),
-    "dense": lambda scales: dense_passes([scales.one]),
-    "multi_scale": lambda scales: dense_passes(scales.several),
+    "dense": lambda scales: dense_passes([scales.single]),
+    "multi_scale": lambda scales: dense_passes(scales.multiple),
     "dense+grid_150": lambda scales: [
-        *dense_passes(scales.several, 0.5),
+        *dense_passes(scales.multiple, 0.5),
         *crop_passes(grid_views, scales.three, 0.5),
     ],
 }
 
 
 def protocol_passes(protocol: str, crop: Crop, test_scales: Sequence[float]) -> list[Pass]:
-    """Those of `protocol` for a network that was trained with `crop`.
+    """Return the passes of `protocol` for a network that was trained with `crop`.
 
-    test_scales: the config's. ConfigError for a scale at which a crop does not fit.
+    test_scales: shorter sides from the config. Raises ConfigError if a crop does not fit into an
+    image at one of the scales.
     """
     found = PROTOCOLS[protocol](choose_scales(crop, test_scales))
     small = [p.scale for p in found if p.scale and not p.dense and p.scale < max(crop.out)]
@@ -149,44 +159,47 @@ def protocol_passes(protocol: str, crop: Crop, test_scales: Sequence[float]) -> 
 
 
 def count_views(passes: Sequence[Pass], out: Size) -> int:
-    """The number of views."""
+    """Return the number of views of each image."""
     side = max(out)
     return sum(len(p.layout(side, side, out)) for p in passes)
 
 
 def choose_scales(crop: Crop, test_scales: Sequence[float]) -> Scales:
-    """The scales for a network that was trained with `crop`.
+    """Return the scales for a network that was trained with `crop`.
 
-    one, square: the shorter side that `crop` has in evaluation, else 8/7 of what the network sees,
-    as 256 of 224; but where the whole image is warped to a square, ten_crop takes that. three:
-    `test_scales` if they are three, else VGG's rule.
+    single, ten_crop: the shorter side that `crop` uses in evaluation, or 8/7 of the size that the
+    network sees, as 256 is of 224. If `crop` warps the whole image to a square, ten_crop takes
+    the warped image. three: `test_scales` if there are three, otherwise VGG's rule. multiple:
+    `test_scales` if there are any, otherwise VGG's rule. Raises ConfigError unless all
+    `test_scales` are positive whole numbers.
     """
     if any(s != int(s) or s < 1 for s in test_scales):
         raise ConfigError(f"test_scales={tuple(test_scales)}: must be whole pixels, at least 1")
     stated = tuple(map(int, test_scales))
     side = max(crop.out)
-    one = round(side * 8 / 7)
-    if isinstance(crop, crops.Square):
-        one = crop.side
-    elif isinstance(crop, crops.ShorterSide | crops.Inception):
-        one = crop.evaluate
-    rule = tuple(max(scale, side) for scale in vgg_scales(crop, one))
+    single = round(side * 8 / 7)
+    if isinstance(crop, crops.SquareCrop):
+        single = crop.side
+    elif isinstance(crop, crops.ShorterSideCrop | crops.InceptionCrop):
+        single = crop.evaluate
+    rule = tuple(max(scale, side) for scale in vgg_scales(crop, single))
     return Scales(
-        square=0 if isinstance(crop, crops.Square) and crop.resize == "warp" else one,
-        one=one,
+        ten_crop=0 if isinstance(crop, crops.SquareCrop) and crop.resize == "warp" else single,
+        single=single,
         three=stated if len(stated) == 3 else rule,
-        several=stated or rule,
+        multiple=stated or rule,
         googlenet=tuple(round(scale * side / 224) for scale in GOOGLENET_SCALES),
     )
 
 
-def vgg_scales(crop: Crop, one: int) -> tuple[int, int, int]:
-    """VGG, section 4.2: S - 32, S, S + 32 for a fixed S, else its range and the middle of that.
+def vgg_scales(crop: Crop, single: int) -> tuple[int, int, int]:
+    """Return VGG's three test scales (section 4.2).
 
-    Ours, where the crop has no S: 7/8, 1 and 9/8 of `one`.
+    They are S - 32, S and S + 32 if training fixed the shorter side S, otherwise the ends and the
+    middle of its range. If `crop` has no S, they are 7/8, 1 and 9/8 of `single` (not in the paper).
     """
-    if not isinstance(crop, crops.ShorterSide):
-        return round(one * 7 / 8), one, round(one * 9 / 8)
+    if not isinstance(crop, crops.ShorterSideCrop):
+        return round(single * 7 / 8), single, round(single * 9 / 8)
     smallest, largest = crop.smallest, crop.largest
     if smallest == largest:
         step = scale_pixels(32, crop.out)
@@ -195,5 +208,5 @@ def vgg_scales(crop: Crop, one: int) -> tuple[int, int, int]:
 
 
 def scale_pixels(printed: int, out: Size) -> int:
-    """What `printed` pixels of a network that sees 224x224 are for one that sees `out`."""
+    """Scale `printed` pixels, which a paper states for 224x224, to a network that sees `out`."""
     return max(1, round(printed * max(out) / 224))

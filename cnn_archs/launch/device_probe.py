@@ -1,4 +1,4 @@
-"""What this machine computes on, found out without touching it here."""
+"""Find the devices of this machine from a subprocess, so that this process does not hold them."""
 
 import dataclasses
 import json
@@ -17,23 +17,26 @@ print(json.dumps({"backend": jax.default_backend(), "devices": jax.local_device_
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What this machine trains on. backend: cpu, gpu, tpu; devices, as jax counts them; device:
-    as a result says it."""
+    """The devices of this machine.
+
+    backend: cpu, gpu or tpu. devices: their number, as jax counts them. device: a description of
+    them, as results have it, such as "8 x NVIDIA H200".
+    """
 
     backend: str
     devices: int
     device: str
 
     def gpu_names(self) -> list[str]:
-        """Their names, for CUDA_VISIBLE_DEVICES."""
+        """Return the names of the GPUs, as CUDA_VISIBLE_DEVICES takes them."""
         shown = os.environ.get("CUDA_VISIBLE_DEVICES")
         return shown.split(",") if shown else [str(i) for i in range(self.devices)]
 
 
 def probe() -> Machine:
-    """This machine, asked by a process of its own, which gives the devices back."""
-    asked = subprocess.run([sys.executable, "-c", PROBE_PROGRAM], capture_output=True, text=True)
-    if asked.returncode:
-        said = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
-        raise DataError(f"jax finds no device: {said[-1]}")
-    return Machine(**json.loads(asked.stdout.splitlines()[-1]))
+    """Find the devices of this machine in a subprocess. Raises DataError if jax finds none."""
+    probed = subprocess.run([sys.executable, "-c", PROBE_PROGRAM], capture_output=True, text=True)
+    if probed.returncode:
+        lines = probed.stderr.strip().splitlines() or [f"exit code {probed.returncode}"]
+        raise DataError(f"jax finds no device: {lines[-1]}")
+    return Machine(**json.loads(probed.stdout.splitlines()[-1]))

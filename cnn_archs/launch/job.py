@@ -1,4 +1,4 @@
-"""A job for a scheduler: what is asked of it, and the function that each node of it runs."""
+"""A request for the jobs of a scheduler, and the function that each node of a job runs."""
 
 import dataclasses
 import sys
@@ -14,10 +14,10 @@ Main = Callable[[Sequence[str]], int]  # the command line: arguments -> exit cod
 
 @dataclasses.dataclass(frozen=True)
 class JobRequest:
-    """What is asked of a scheduler.
+    """A request for one job, or for an array of jobs that share one command.
 
-    command: the arguments of cnn-archs, with --workdir; parts: in how many jobs, each a --part of
-    it. nodes, gpus_per_node, hours: of each job.
+    command: the arguments of cnn-archs, with --workdir. parts: the number of jobs; with several,
+    each runs one --part of the command. nodes, gpus_per_node, hours (time limit): of each job.
     """
 
     name: str
@@ -29,16 +29,16 @@ class JobRequest:
     hours: float
 
     def part_command(self, part: int | str) -> tuple[str, ...]:
-        """The command of one job."""
+        """Return the command of the job number `part`."""
         return (*self.command, f"--part={part}/{self.parts}") if self.parts > 1 else self.command
 
     def lock_name(self, part: int | str) -> str:
-        """The file in the workdir that a job holds while it runs."""
+        """Return the name of the lock file in the workdir that the job holds while it runs."""
         return part_lock_name(part, self.parts) if self.command[0] == "sweep" else LOCK
 
 
 def run_job(main: Main, arguments: Sequence[str]) -> None:
-    """Calls main(arguments) in a process that a scheduler may stop; exits with its code."""
+    """Call main(arguments) in a process that a scheduler may stop, and exit with its code."""
     sys.argv = ["cnn-archs", *arguments]  # for environment.json
     with stop_requests(scheduled=True):
         code = main(arguments)

@@ -1,9 +1,9 @@
-"""Jobs of Kubernetes: a JobSet, as kubectl takes it.
+"""Describe jobs for Kubernetes as a JobSet manifest, which kubectl applies.
 
-An experiment is a Job of as many pods as nodes are asked for, whose processes find each other by
-the name of the first. They start again together, because none can go on without the others: after
-exit code 75 (a node was drained or preempted: saved) as after a node was lost. A sweep is a Job of
-a pod for each part, which starts again alone.
+An experiment is a Job with one pod per node, whose processes find each other by the name of the
+first pod. The pods restart together, because none can continue without the others: after exit
+code 75 (the run was saved because a node was drained or preempted) as after the loss of a node. A
+sweep is a Job with one pod per part, each of which restarts alone.
 """
 
 import re
@@ -15,28 +15,33 @@ import yaml
 from cnn_archs.errors import ConfigError
 from cnn_archs.launch.job import JobRequest
 
-PORT = 1234  # of the first process, where the others find it
-TERMINATION_SECONDS = 300  # seconds from SIGTERM to SIGKILL, to save in
-MAX_RESTARTS = 100  # more than a run needs; one that fails each time ends some time
-FINAL_EXIT_CODES = (3, 4)  # exit codes that would come again: of data, of a loss that is not finite
+PORT = 1234  # on which the first process listens for the others
+TERMINATION_SECONDS = 300  # from SIGTERM to SIGKILL: time to save a checkpoint
+MAX_RESTARTS = 100  # more than a run needs, but a run that always fails ends
+FINAL_EXIT_CODES = (3, 4)  # not worth a retry: damaged data, a loss that is not finite
 POD_INDEX = "$(JOB_COMPLETION_INDEX)"
 
 
 def manifest(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
-    """The JobSet. volume: a claim, ReadWriteMany, mounted where the workdir is to be made.
+    """Return the JobSet for `request`.
 
-    ConfigError if a JobSet cannot be called what the workdir is.
+    image: the container image. volume: a ReadWriteMany claim, which is mounted at the parent of
+    the workdir. Raises ConfigError if the name of the workdir cannot be that of a JobSet, or if
+    the claim would be mounted at /.
     """
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", request.name):
         raise ConfigError(
-            f"--workdir=.../{request.name}: the JobSet takes that name, of at most 40 a-z, 0-9, -"
+            f"--workdir=.../{request.name}: the JobSet takes this name, which must be at most 40 "
+            "characters of a-z, 0-9 and -, and start with a letter"
         )
     if request.workdir.parent == Path("/"):
-        raise ConfigError(f"--workdir={request.workdir}: the claim is mounted at its parent, not /")
+        raise ConfigError(
+            f"--workdir={request.workdir}: the claim is mounted at its parent, which must not be /"
+        )
     sweep = request.command[0] == "sweep"
     pods = request.parts if sweep else request.nodes
     job = {
-        # jax takes a process with an index for one of several.
+        # jax takes a pod with an index for one process of several.
         "completionMode": "Indexed" if sweep or pods > 1 else "NonIndexed",
         "completions": pods,
         "parallelism": pods,
@@ -56,8 +61,8 @@ def manifest(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
 
 
 def failure_policy(sweep: bool) -> dict[str, Any]:
-    """What becomes of the JobSet when its Job has failed."""
-    if sweep:  # its parts were started again, as often as there is hope
+    """Return what the JobSet does when its Job has failed."""
+    if sweep:  # its Job has already restarted each part as often as is worthwhile
         return {"maxRestarts": 0}
     hopeless = {"name": "hopeless", "action": "FailJobSet"}
     return {
@@ -67,7 +72,7 @@ def failure_policy(sweep: bool) -> dict[str, Any]:
 
 
 def restart_all_pods() -> dict[str, Any]:
-    """One pod's failure is that of the Job, which the JobSet starts again, or not."""
+    """Make the failure of one pod that of the Job, which the JobSet may then restart."""
     return {
         "backoffLimit": 0,
         "podFailurePolicy": {"rules": [exit_code_rule("FailJob", FINAL_EXIT_CODES)]},
@@ -75,7 +80,7 @@ def restart_all_pods() -> dict[str, Any]:
 
 
 def restart_one_pod() -> dict[str, Any]:
-    """A pod is started again by its Job; a part whose cells have failed twice is not."""
+    """Let the Job restart each pod alone, except after exit codes for which it is not worth it."""
     return {
         "backoffLimitPerIndex": MAX_RESTARTS,
         "podFailurePolicy": {"rules": [exit_code_rule("FailIndex", (1, *FINAL_EXIT_CODES))]},
@@ -83,13 +88,13 @@ def restart_one_pod() -> dict[str, Any]:
 
 
 def exit_code_rule(action: str, codes: tuple[int, ...]) -> dict[str, Any]:
-    """The rule that does `action` on these exit codes."""
+    """Return the rule that takes `action` on these exit codes."""
     on = {"containerName": "cnn-archs", "operator": "In", "values": list(codes)}
     return {"action": action, "onExitCodes": on}
 
 
 def pod_spec(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
-    """What runs on a node."""
+    """Return the specification of the pod that runs on each node."""
     container: dict[str, Any] = {
         "name": "cnn-archs",
         "image": image,
@@ -103,18 +108,19 @@ def pod_spec(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
         container["resources"] = {"limits": {"nvidia.com/gpu": request.gpus_per_node}}
     return {
         "restartPolicy": "Never",
-        "shareProcessNamespace": True,  # else no signal ends our process before it has its handlers
+        # Otherwise the process is PID 1, which ignores signals until it has set handlers.
+        "shareProcessNamespace": True,
         "terminationGracePeriodSeconds": TERMINATION_SECONDS,
         "containers": [container],
         "volumes": [
             {"name": "runs", "persistentVolumeClaim": {"claimName": volume}},
-            {"name": "memory", "emptyDir": {"medium": "Memory"}},  # for NCCL, which takes much
+            {"name": "memory", "emptyDir": {"medium": "Memory"}},  # NCCL needs much of it
         ],
     }
 
 
 def pod_command(request: JobRequest) -> tuple[str, ...]:
-    """The command of each pod, by its index."""
+    """Return the command of a pod, in terms of its index."""
     if request.command[0] == "sweep":
         return request.part_command(POD_INDEX)
     if request.nodes == 1:
@@ -125,5 +131,5 @@ def pod_command(request: JobRequest) -> tuple[str, ...]:
 
 
 def manifest_yaml(manifest: dict[str, Any]) -> str:
-    """A manifest as people and kubectl read it."""
+    """Return a manifest as YAML, as kubectl reads it."""
     return yaml.safe_dump(manifest, sort_keys=False).rstrip()

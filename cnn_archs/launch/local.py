@@ -1,4 +1,4 @@
-"""Several processes of one command on this machine, which train one network together."""
+"""Run one command as several processes on this machine, which train one network together."""
 
 import os
 import signal
@@ -15,38 +15,44 @@ from cnn_archs.launch.device_probe import probe
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.signals import ENDS_WITH_STDIN, StopRequest, stop_requests
 
-FAILURE_SECONDS = 10.0  # seconds that the others have to end by themselves, once one has failed
+FAILURE_SECONDS = 10.0  # time for the other processes to end by themselves once one has failed
 POLL_SECONDS = 0.1
 
 
 class Child:
-    """A process. heard: the last lines of its stderr, unless that is ours."""
+    """A child process.
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str], aloud: bool):
+    share_output: its output is that of this process; otherwise stdout is discarded, and
+    `last_lines` keeps the end of its stderr.
+    """
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], share_output: bool):
         self.popen = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
-            stdout=None if aloud else subprocess.DEVNULL,
-            stderr=None if aloud else subprocess.PIPE,
+            stdout=None if share_output else subprocess.DEVNULL,
+            stderr=None if share_output else subprocess.PIPE,
             text=True,
             env={**os.environ, ENDS_WITH_STDIN: "1", **environment},
-            start_new_session=True,  # a terminal's ^C is for us, who tell them
+            start_new_session=True,  # ^C in a terminal reaches this process only, which tells them
         )
-        self.heard: deque[str] = deque(maxlen=20)
-        if not aloud:
+        self.last_lines: deque[str] = deque(maxlen=20)
+        if not share_output:
             threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self) -> None:
+        """Read stderr until it is closed."""
         assert self.popen.stderr
-        self.heard.extend(self.popen.stderr)
+        self.last_lines.extend(self.popen.stderr)
 
 
 def run_processes(arguments: Sequence[str], count: int) -> int:
-    """Runs this program with `arguments` in `count` processes -> the code of the first that failed.
+    """Run this program with `arguments` in `count` processes and return an exit code.
 
-    The first process's output is ours; what another says is said if it fails. GPUs are shared out;
-    on a CPU each process has as many devices as XLA_FLAGS says. After a signal all are told.
-    ConfigError for a count that cannot be.
+    The code is that of the first process that failed, else the largest. The output of process 0
+    is shown, and the end of another one's stderr if it fails. GPUs are divided among the
+    processes; on a CPU each process has the devices that XLA_FLAGS sets. A signal is passed on to
+    all processes. Raises ConfigError if `count` is less than 1 or does not divide the GPUs.
     """
     shares = process_environments(count)
     with socket.socket() as free:
@@ -55,7 +61,11 @@ def run_processes(arguments: Sequence[str], count: int) -> int:
     program = (sys.executable, sys.argv[0], *arguments, f"--coordinator={coordinator}")
     with stop_requests() as stop:
         children = [
-            Child((*program, f"--num_processes={count}", f"--process_id={i}"), share, aloud=i == 0)
+            Child(
+                (*program, f"--num_processes={count}", f"--process_id={i}"),
+                share,
+                share_output=i == 0,
+            )
             for i, share in enumerate(shares)
         ]
         try:
@@ -68,7 +78,10 @@ def run_processes(arguments: Sequence[str], count: int) -> int:
 
 
 def process_environments(count: int) -> list[dict[str, str]]:
-    """What shows each of `count` processes its share of the GPUs, if there are any."""
+    """Return the environment variables that show each of `count` processes its share of the GPUs.
+
+    Raises ConfigError if `count` is less than 1 or does not divide the number of GPUs.
+    """
     if count < 1:
         raise ConfigError(f"--processes={count}: must be at least 1")
     machine = probe()
@@ -76,7 +89,7 @@ def process_environments(count: int) -> list[dict[str, str]]:
         return [{}] * count
     gpus = machine.gpu_names()
     if len(gpus) % count:
-        raise ConfigError(f"--processes={count} does not share out {len(gpus)} GPUs evenly")
+        raise ConfigError(f"--processes={count} does not divide {len(gpus)} GPUs evenly")
     each = len(gpus) // count
     return [
         {"CUDA_VISIBLE_DEVICES": ",".join(gpus[i * each : (i + 1) * each])} for i in range(count)
@@ -84,8 +97,11 @@ def process_environments(count: int) -> list[dict[str, str]]:
 
 
 def wait_for_children(children: Sequence[Child], stop: StopRequest) -> int:
-    """Waits for all. Once one fails, the others have GRACE seconds; once we are told to stop, they
-    have as long as they need."""
+    """Wait until all children have ended, and return the exit code of `run_processes`.
+
+    Once one child fails, the others have FAILURE_SECONDS to end. Once `stop` is set, all are told
+    to stop and have as long as they need.
+    """
     told, failed, deadline = False, 0, float("inf")
     while True:
         codes = [child.popen.poll() for child in children]
@@ -95,25 +111,23 @@ def wait_for_children(children: Sequence[Child], stop: StopRequest) -> int:
                 child.popen.send_signal(signal.SIGTERM)
         bad = [i for i, code in enumerate(codes) if code not in (None, 0, Stopped.code)]
         if bad and not failed:
-            failed, deadline = (
-                report_failure(children[bad[0]], bad[0]),
-                time.monotonic() + FAILURE_SECONDS,
-            )
+            failed = report_failure(children[bad[0]], bad[0])
+            deadline = time.monotonic() + FAILURE_SECONDS
         if None not in codes or time.monotonic() > deadline:
             return failed or max(filter(None, codes), default=0)
         time.sleep(POLL_SECONDS)
 
 
 def report_failure(child: Child, index: int) -> int:
-    """Says why a process has failed -> its exit code, as of this one."""
+    """Print why a child has failed, and return its exit code: 1 if a signal ended it."""
     code = child.popen.returncode
     if code < 0:
         print_status(
             f"error: process {index} was ended by signal {-code}, and the others with it: run the "
-            "same command again to go on"
+            "same command again to resume"
         )
         return 1
-    time.sleep(POLL_SECONDS)  # until all is heard
-    if child.heard:
-        print_status("".join(child.heard).rstrip())
+    time.sleep(POLL_SECONDS)  # until its last lines have been read
+    if child.last_lines:
+        print_status("".join(child.last_lines).rstrip())
     return code

@@ -1,8 +1,8 @@
-"""Jobs of SLURM, through submitit: the script that sbatch gets, and its submission.
+"""Write the batch scripts of SLURM jobs and submit them, through submitit.
 
-A job that was stopped, by its time limit or for another one, has saved and ended with exit code 75;
-its script puts it into the queue again, once all of its processes have ended. SLURM itself does
-that for a job that loses a node.
+A job that is stopped, by its time limit or by preemption, saves a checkpoint and ends with exit
+code 75. Its script requeues it once all its processes have ended. SLURM itself requeues a job that
+loses a node.
 """
 
 import contextlib
@@ -22,20 +22,20 @@ from cnn_archs.launch import job
 from cnn_archs.launch.job import JobRequest, Main
 from cnn_archs.run_dir import jobs_folder
 
-ROOT = Path(__file__).resolve().parents[2]  # where Python finds this package, installed or not
-SIGNAL_SECONDS = 300  # seconds before the time limit, to save in
-LOCK_SECONDS = 600  # seconds to wait for what is left of a job on a node that was lost
+ROOT = Path(__file__).resolve().parents[2]  # on which Python finds this package
+SIGNAL_SECONDS = 300  # from the signal to the time limit: time to save a checkpoint
+LOCK_SECONDS = 600  # to wait for the lock of a run that a lost node may still hold
 
-# srun does not take over the cores of sbatch in all versions.
+# Not all versions of srun inherit the cores of sbatch.
 EXPORT_CORES = (
     'if [ "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi'
 )
-# A node that SLURM has lost may be alive, and its processes hold the run.
+# A node that SLURM considers lost may be alive, and its processes may hold the run.
 WAIT_FOR_LOCK = """\
 if [ "${{SLURM_RESTART_COUNT:-0}}" != 0 ] && [ -e {lock} ]; then
   flock --timeout {seconds} {lock} true || {{ scontrol requeue "$SLURM_JOB_ID"; exit {stopped}; }}
 fi"""
-# Saved and stopped; or by SIGUSR2 or SIGTERM, before anybody listened.
+# Saved and stopped (75), or ended by SIGUSR2 (140) or SIGTERM (143) before handlers were set.
 REQUEUE_IF_STOPPED = """\
 code=$?
 case $code in {stopped}|140|143) scontrol requeue "$SLURM_JOB_ID" ;; esac
@@ -45,19 +45,24 @@ exit $code"""
 def submit_jobs(
     request: JobRequest, options: Mapping[str, Any], main: Main
 ) -> list[dict[str, str]]:
-    """Submits the jobs -> [{id, stdout, stderr} of each], on whose nodes `main` is called.
+    """Submit the jobs, on whose nodes `main` is called; return {id, stdout, stderr} of each.
 
-    options: of sbatch, besides ours.
+    options: further options of sbatch. Raises ConfigError without submitit or sbatch, if sbatch
+    refuses the jobs, and as `submitit_parameters` does.
     """
-    submitit, known = import_submitit(), submitit_parameters(request, options)
+    submitit, parameters = import_submitit(), submitit_parameters(request, options)
     if not (shutil.which("sbatch") and shutil.which("srun")):
-        raise ConfigError("there is no sbatch here: submit where SLURM is, or see --dry_run")
+        raise ConfigError(
+            "there is no sbatch here: submit on a machine with SLURM, or use --dry_run"
+        )
     executor = submitit.SlurmExecutor(jobs_folder(request.workdir))
-    executor.update_parameters(**known)
+    executor.update_parameters(**parameters)
     commands = [request.part_command(i) for i in range(request.parts)]
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is in the error
-            submitted = executor.map_array(partial(job.run_job, main), commands)  # one is no array
+        with contextlib.redirect_stderr(io.StringIO()):  # the error has sbatch's message
+            submitted = executor.map_array(
+                partial(job.run_job, main), commands
+            )  # one command makes no array
     except submitit.core.utils.FailedJobError as e:
         raise ConfigError(first_line(e).replace("sbatch: error: ", "sbatch: ")) from e
     return [
@@ -67,7 +72,7 @@ def submit_jobs(
 
 
 def batch_script(request: JobRequest, options: Mapping[str, Any]) -> str:
-    """What `submit` would give to sbatch."""
+    """Return the script that `submit_jobs` passes to sbatch."""
     import_submitit()
     from submitit.slurm import slurm
 
@@ -81,20 +86,25 @@ def batch_script(request: JobRequest, options: Mapping[str, Any]) -> str:
 
 
 def import_submitit() -> Any:
-    """submitit; ConfigError without it."""
-    os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # or it closes the logs of others
+    """Import submitit. Raises ConfigError if it is not installed."""
+    os.environ.setdefault(
+        "SUBMITIT_LOG_LEVEL", "NOCONFIG"
+    )  # else it closes the handlers of other loggers
     try:
         import submitit
     except ImportError as e:
-        raise ConfigError("submit: there is no submitit: pip install 'cnn-archs[slurm]'") from e
+        raise ConfigError(
+            "submit: submitit is not installed: pip install 'cnn-archs[slurm]'"
+        ) from e
     return submitit
 
 
 def submitit_parameters(request: JobRequest, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The jobs as submitit's parameters; ConfigError if `options` has what `submit` sets itself.
+    """Return submitit's parameters for the jobs.
 
-    A run on several nodes is a process for each GPU, as jax expects it of SLURM. On one node it is
-    one, and so is a sweep, whose processes are its own children.
+    A run on several nodes has one process per GPU, as jax expects it of SLURM. A run on one node
+    has one process, and so has a sweep, which starts processes itself. Raises ConfigError if
+    `options` contains an option that `submit_jobs` sets itself.
     """
     minutes = math.ceil(60 * request.hours)
     spread = request.nodes > 1 and request.gpus_per_node
@@ -109,15 +119,15 @@ def submitit_parameters(request: JobRequest, options: Mapping[str, Any]) -> dict
     }
     for key in {name.replace("_", "-") for name in ours} | {"signal", "array", "output", "error"}:
         if key in options:
-            raise ConfigError(f"--slurm.{key}: submit says that itself; see submit --help")
+            raise ConfigError(f"--slurm.{key}: submit sets this option itself; see submit --help")
     lock = f"{shlex.quote(str(request.workdir))}/{request.lock_name('${SLURM_ARRAY_TASK_ID:-0}')}"
     path = f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"
     wait = WAIT_FOR_LOCK.format(lock=lock, seconds=LOCK_SECONDS, stopped=Stopped.code)
     return {
         **ours,
-        "wckey": None,  # or it is "submitit"
+        "wckey": None,  # submitit's default is "submitit"
         "additional_parameters": {"requeue": True, **options},
-        # One that has stopped does not end the others, which may still be saving.
+        # A process that has stopped must not end the others, which may still be saving.
         "srun_args": ["--kill-on-bad-exit=0", "--wait=0"],
         "setup": [path, EXPORT_CORES, wait],
         "teardown": [REQUEUE_IF_STOPPED.format(stopped=Stopped.code)],

@@ -48,13 +48,13 @@ def input_volume(experiment: Experiment) -> InputVolume:
     dataset = experiment.dataset
     images, counted = count_images(dataset)
     if dataset.in_memory:
-        _, tested = sources.SIZES.get(dataset.name, (0, images // 5))
+        _, tested = sources.SPLIT_SIZES.get(dataset.name, (0, images // 5))
         everything = images + dataset.holdout + tested
         pixels = prod(dataset.stored_shape)
         return InputVolume(images, counted, True, everything * (pixels + 4), pixels, (), 4)
     some = sample_images(dataset)
     size = sum(map(len, some)) // len(some) if some else PHOTOGRAPH
-    h, w = experiment.inputs.crop.delivered
+    h, w = experiment.inputs.crop.host_size
     return InputVolume(images, counted, False, 0, size, some, h * w * experiment.image_shape[2] + 4)
 
 
@@ -63,15 +63,15 @@ def count_images(dataset: Dataset) -> tuple[int, bool]:
     try:
         return dataset.training_images(), True
     except DataError:
-        if dataset.name not in sources.SIZES:
+        if dataset.name not in sources.SPLIT_SIZES:
             raise
-        return sources.SIZES[dataset.name][0] - dataset.holdout, False
+        return sources.SPLIT_SIZES[dataset.name][0] - dataset.holdout, False
 
 
 def sample_images(dataset: Dataset) -> tuple[bytes, ...]:
     """Reads encoded images spread over the dataset; none where it is not there."""
     try:
-        records = sources.records(dataset.name, "train", dataset.data_dir)
+        records = sources.open_records(dataset.name, "train", dataset.data_dir)
     except DataError:
         return ()
     some = np.unique(np.linspace(0, len(records) - 1, SAMPLE).astype(int))
@@ -86,11 +86,11 @@ def decoding_rate_of_a_core(crop: Crop, images: Sequence[bytes], seconds: float 
     """
     encoded = cycle(images or [draw_photograph()])
     random = np.random.default_rng(0)
-    choose_box = partial(crop.on_host, rng=random)
+    choose_box = partial(crop.host_box, rng=random)
     done, start = 0, time.thread_time()
     until = time.perf_counter() + seconds
     while time.perf_counter() < until or not done:
-        decode_and_crop(next(encoded), choose_box, crop.delivered, "one of the images")
+        decode_and_crop(next(encoded), choose_box, crop.host_size, "one of the images")
         done += 1
     return done / (time.thread_time() - start)
 

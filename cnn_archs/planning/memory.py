@@ -2,7 +2,8 @@
 
 from math import prod
 
-from cnn_archs.data.loading.streaming import AHEAD
+from cnn_archs.arithmetic import ceil_div
+from cnn_archs.data.loading.streaming import BATCHES_AHEAD
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Experiment
 from cnn_archs.optim.recipe import check_batch_sizes
@@ -69,8 +70,8 @@ class DeviceMemory:
         streamed.
         """
         each = prod(xla_memory.delivered_shape(self.experiment)) + 4
-        batches = 1 if self.taken.resident else AHEAD + 1
-        return batches * each * -(-images // self.shared_by)
+        batches = 1 if self.taken.resident else BATCHES_AHEAD + 1
+        return batches * each * ceil_div(images, self.shared_by)
 
     def fitting_part(self, usable: int, now: int) -> int | None:
         """Returns the most images at once, fewer than `now`, that keep a step within `usable`

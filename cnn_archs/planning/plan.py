@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.experiment import Experiment
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.optim.recipe import Recipe
@@ -131,7 +132,7 @@ def decoding_rate(held: DeviceMemory, kind: DeviceSpec, cores: int) -> dict[str,
     """Estimates the images per second that all hosts decode, from the speed of one core here."""
     each = input_rate.decoding_rate_of_a_core(held.net.inputs.crop, held.taken.sample)
     threads = held.experiment.dataset.threads or cores
-    hosts = -(-held.on.mesh.size // kind.host)
+    hosts = ceil_div(held.on.mesh.size, kind.host)
     return {
         "images_per_second_a_core": each,
         "decoded": "its own images" if held.taken.sample else "a drawing of 500x375",

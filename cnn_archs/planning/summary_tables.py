@@ -8,7 +8,7 @@ from typing import Any
 from cnn_archs.models.summary import LayerSummary, totals
 from cnn_archs.report.table import Table
 
-Pair = tuple[LayerSummary | None, LayerSummary | None]
+LayerPair = tuple[LayerSummary | None, LayerSummary | None]
 WORDS = (0, 1)  # columns of words; the others are numbers
 
 
@@ -78,9 +78,9 @@ def comparison_table(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> Ta
     return Table(("layer", "type", *heads, "ratio"), lines, WORDS)
 
 
-def match_layers(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> list[Pair]:
+def match_layers(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> list[LayerPair]:
     """Return the rows in the order of both networks, those of the same name side by side."""
-    pairs: list[Pair] = []
+    pairs: list[LayerPair] = []
     matcher = difflib.SequenceMatcher(None, [r.name for r in a], [r.name for r in b], False)
     for tag, a0, a1, b0, b1 in matcher.get_opcodes():
         if tag == "equal":

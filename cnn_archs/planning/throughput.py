@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import models
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.loading.threads import cores
 from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK, DeviceSpec, is_called
 from cnn_archs.planning.sweep_cost import MeasuredSpeed, expected_mac_rate
@@ -162,7 +163,7 @@ def roofline_seconds(
 def all_reduce_seconds(kind: DeviceSpec, size: float, devices: int) -> float:
     """Returns the seconds to sum `size` bytes of gradients over so many devices."""
     inside = min(devices, kind.fabric)
-    fabrics = -(-devices // kind.fabric)
+    fabrics = ceil_div(devices, kind.fabric)
     links = 2 * (inside - 1) / inside * size / kind.link
     return links + 2 * (fabrics - 1) / fabrics * size / inside / kind.network
 
@@ -170,7 +171,7 @@ def all_reduce_seconds(kind: DeviceSpec, size: float, devices: int) -> float:
 def all_reduce_formula(kind: DeviceSpec, devices: int) -> str:
     """Formats the formula of `all_reduce_seconds`, with G for the bytes of the gradients."""
     inside = min(devices, kind.fabric)
-    fabrics = -(-devices // kind.fabric)
+    fabrics = ceil_div(devices, kind.fabric)
     words = f"2 ({inside} - 1) / {inside} G / {kind.link / 1e9:g} GB/s"
     if fabrics > 1:
         network = f"G / {inside} / {kind.network / 1e9:g} GB/s"

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from cnn_archs import models
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
@@ -92,7 +93,7 @@ def jitted_step(
         made.loss,
         made.optimizer,
         made.average,
-        net.inputs.prepare(placeholder_statistics(experiment)),
+        net.inputs.make_preprocess(placeholder_statistics(experiment)),
         auxiliary=experiment.recipe.auxiliary,
         micro_batch=0,
         mesh=mesh,
@@ -109,9 +110,11 @@ def evaluation_bytes(experiment: Experiment, on: PlacedModel, made: Rules, batch
     evaluated.
     """
     net, mesh, layers = on
-    batch = -(-batch // mesh.shape["data"]) * mesh.shape["data"]
+    batch = ceil_div(batch, mesh.shape["data"]) * mesh.shape["data"]
     model, halves = as_float32(net.model)
-    step = make_eval_step(model, made.loss, net.inputs.prepare(placeholder_statistics(experiment)))
+    step = make_eval_step(
+        model, made.loss, net.inputs.make_preprocess(placeholder_statistics(experiment))
+    )
     arguments = [
         jax.ShapeDtypeStruct((batch, *delivered_shape(experiment)), np.uint8),
         jax.ShapeDtypeStruct((batch,), np.int32),
@@ -169,7 +172,7 @@ def delivered_shape(experiment: Experiment) -> tuple[int, int, int]:
     """Returns (H, W, C) of the images as the devices get them."""
     if experiment.dataset.in_memory:
         return experiment.dataset.stored_shape
-    return (*experiment.inputs.crop.delivered, experiment.image_shape[2])
+    return (*experiment.inputs.crop.host_size, experiment.image_shape[2])
 
 
 def placeholder_statistics(experiment: Experiment) -> dict[str, np.ndarray]:

@@ -32,7 +32,7 @@ class FilterImage(NamedTuple):
     says: str
 
 
-class Section(NamedTuple):
+class ReportSection(NamedTuple):
     """What the page shows of a collection, in order; empty parts are left out."""
 
     collection: Collection
@@ -71,7 +71,7 @@ def write_report(paths: Sequence[Path], output: Path) -> dict[str, Any]:
     }
 
 
-def make_section(collection: Collection) -> Section:
+def make_section(collection: Collection) -> ReportSection:
     """Draws all figures and makes all tables of a collection."""
     claims = list(
         printed_values.find_printed_values(collection.cells, printed_values.read_claims_file())
@@ -86,7 +86,7 @@ def make_section(collection: Collection) -> Section:
             layer_plots.robustness_figure(collection),
         ),
     )
-    return Section(
+    return ReportSection(
         collection=collection,
         summary=summary_sentence(collection),
         comparisons=comparisons.compare_cells(collection),
@@ -123,7 +123,7 @@ def filter_images(collection: Collection) -> Iterator[FilterImage]:
             )
 
 
-def render_page(sections: Sequence[Section]) -> str:
+def render_page(sections: Sequence[ReportSection]) -> str:
     """Fills the template `page.html`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -18,7 +18,7 @@ from cnn_archs.report.svg import (
     look_color,
 )
 
-Lines = Mapping[str, Sequence[float]]  # {cell: one value per layer}
+LayerLines = Mapping[str, Sequence[float]]  # {cell: one value per layer}
 
 
 def diagnostics_lines(cell: CellRecord) -> list[Mapping[str, Any]]:
@@ -66,7 +66,7 @@ def responses_figure(collection: Collection) -> Figure | None:
     return Figure("Layer responses", caption, panels)
 
 
-def moments(collection: Collection) -> list[dict[str, int]]:
+def diagnosed_moments(collection: Collection) -> list[dict[str, int]]:
     """Returns {cell: step} for up to four moments: the first logged step, the next, the middle, the
     last.
 
@@ -85,7 +85,7 @@ def moments(collection: Collection) -> list[dict[str, int]]:
 def gradients_figure(collection: Collection) -> Figure | None:
     """Draws the norm of each layer's gradient, with one panel per moment (see `moments`)."""
     panels = []
-    for steps in moments(collection):
+    for steps in diagnosed_moments(collection):
         cells = [c for c in collection.cells if c.name in steps]
         lines = {c.name: layer_values(c, "gradient_norm", steps[c.name]) for c in cells}
         lines = {name: values for name, values in lines.items() if values}
@@ -102,7 +102,7 @@ def format_steps(steps: set[int]) -> str:
 
 
 def layer_panel(
-    collection: Collection, lines: Lines, title: str, x: str, y: str, log: bool = False
+    collection: Collection, lines: LayerLines, title: str, x: str, y: str, log: bool = False
 ) -> Any:
     """Draws one line per cell and one point per layer."""
     look = assign_looks(collection)

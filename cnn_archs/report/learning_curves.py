@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.report.read_runs import read_run
 from cnn_archs.report.runs import CellRecord, Collection
 from cnn_archs.report.svg import (
@@ -154,7 +155,7 @@ def binned_curve(
     Returns the last `x` and the mean of `metric` of each bin; errors in percent, other metrics as
     they are.
     """
-    size, scale = -(-len(lines) // BINS), 100 if metric.endswith("error") else 1
+    size, scale = ceil_div(len(lines), BINS), 100 if metric.endswith("error") else 1
     points, values = [], []
     for i in range(0, len(lines), size):
         part = lines[i : i + size]

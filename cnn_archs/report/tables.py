@@ -10,7 +10,7 @@ from cnn_archs.report.table import Table
 from cnn_archs.report.text import format_protocol, mean_sd
 from cnn_archs.report.time_to_error import time_to_error
 
-SPLITS = {
+SPLIT_LABELS = {
     "test": "test",
     "test_average": "test, averaged weights",
     "challenge": "challenge",
@@ -44,10 +44,12 @@ def results_tables(collection: Collection) -> Iterator[Table]:
                 tested += f", ensembles of {len(members)}"
             alike.setdefault((cell.dataset, tested), []).append(cell)
     for (dataset, protocol), cells in alike.items():
-        metrics = [f"{split}.top1_error" for split in SPLITS]
+        metrics = [f"{split}.top1_error" for split in SPLIT_LABELS]
         metrics = [m for m in metrics if any(c.values(m) for c in cells)]
         further = [m for m in collection.columns if m not in metrics]
-        heads = [SPLITS[m.partition(".")[0]] for m in metrics] + [metric_label(m) for m in further]
+        heads = [SPLIT_LABELS[m.partition(".")[0]] for m in metrics] + [
+            metric_label(m) for m in further
+        ]
         rows = [
             (
                 cell.name,
@@ -72,7 +74,7 @@ def metric_label(metric: str) -> str:
     """Formats `test.top1_error` as `test, top-1 error`."""
     split, _, name = metric.partition(".")
     name = name.replace("top1", "top-1").replace("top5", "top-5").replace("_", " ")
-    return f"{SPLITS.get(split, split)}, {name}"
+    return f"{SPLIT_LABELS.get(split, split)}, {name}"
 
 
 def network_columns(cell: CellRecord) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""How this process takes memory from the system, while it trains on a CPU."""
+"""Control how this process takes memory from the system while it trains on a CPU."""
 
 import ctypes
 import importlib.metadata
@@ -10,22 +10,22 @@ from functools import cache
 
 from cnn_archs.arithmetic import ceil_div
 
-# Options of mallopt, from malloc.h: how much free memory is given back, how many pieces of it are
-# asked of the system one by one, and how many arenas there are.
+# Options of mallopt, from malloc.h: the free memory at which it is returned to the system, the
+# number of blocks that are mapped one by one, and the number of arenas.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-RESERVED_BYTES = 4 * 2**30  # bytes of addresses that are to have huge pages
-HUGE_PAGE_BYTES = 2 * 2**20  # bytes
+RESERVED_BYTES = 4 * 2**30  # bytes of addresses for which huge pages are requested
+HUGE_PAGE_BYTES = 2 * 2**20
 
 
 @cache
 def keep_memory() -> None:
-    """Have glibc keep the memory that a training step on a CPU frees, and take it in huge pages.
+    """Make glibc keep the memory that a training step on a CPU frees, and use huge pages for it.
 
-    XLA takes the temporaries of a step (205 MB for ResNet-20 at batch 128) in one piece, which
-    glibc maps and unmaps each time, and which Linux zeroes 4 KiB at a time: a fifth of the time of
-    a step. Huge pages, where the system has them on request, save another tenth. In return the
-    process stays as large as it was at most. To be called before jax starts its backend; later
-    calls do nothing. Neither does a call where there may be an accelerator, or without glibc.
+    XLA allocates the temporaries of a step (205 MB for ResNet-20 at batch 128) in one block, which
+    glibc maps and unmaps in every step and which Linux zeroes 4 KiB at a time; that is a fifth of
+    the time of a step. Huge pages, where the system offers them, save another tenth. In return the
+    process keeps its peak size. Call this before jax starts its backend. It does nothing on a
+    second call, without glibc, or if there may be an accelerator.
     """
     if sys.platform != "linux" or accelerator_possible():
         return
@@ -39,7 +39,7 @@ def keep_memory() -> None:
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     size = min(RESERVED_BYTES, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
-    # The heap grows by addresses alone, and keeps them: memory is taken where they are used.
+    # Only the address space of the heap grows here; memory is taken when addresses are used.
     begin = libc.malloc(size)
     if begin:
         first = ceil_div(begin, HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES

@@ -1,4 +1,4 @@
-"""What jax must be told before it uses its first device."""
+"""Configure jax before it uses its first device."""
 
 import os
 
@@ -10,11 +10,11 @@ from cnn_archs.runtime.compiler_options import supported_flags
 
 
 def configure_jax(*, deterministic: bool, matmul_precision: str) -> None:
-    """Set how this process computes: call it before anything uses a device.
+    """Configure jax for this process; must run before any device is initialized.
 
-    deterministic: with XLA's deterministic operations on a GPU. matmul_precision: of products of
-    float32, as jax calls it. ConfigError where the installed jaxlib has no flag for deterministic
-    operations.
+    deterministic: use XLA's deterministic operations on a GPU. matmul_precision: precision of
+    float32 products, as in `jax_default_matmul_precision`. Raises ConfigError if the installed
+    jaxlib has no flag for deterministic operations.
     """
     if deterministic:
         flag = "--xla_gpu_deterministic_ops=true"

@@ -1,4 +1,4 @@
-"""Where commands keep the programs that they compile, so that the next one need not do it again."""
+"""Keep compiled programs in a folder of the user, so that later commands need not compile them."""
 
 import hashlib
 import os
@@ -6,15 +6,15 @@ import platform
 from pathlib import Path
 
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
-MAX_CACHE_BYTES = 5 * 2**30  # bytes, beyond which jax removes what was used longest ago
-MIN_COMPILE_SECONDS = 0.1  # that a program takes to compile at least, to be kept
+MAX_CACHE_BYTES = 5 * 2**30  # beyond that jax removes the least recently used programs
+MIN_COMPILE_SECONDS = 0.1  # programs that compile faster are not kept
 
 
 def enable_cache() -> None:
-    """Has jax, which is not imported yet, keep programs in `folder`; in child processes as well.
+    """Set up jax's compilation cache in `cache_folder`, for this process and its children.
 
-    Where JAX_COMPILATION_CACHE_DIR is set, it is as that says: empty, none are kept. Neither are
-    they where the folder cannot be written.
+    Call this before jax is imported. If JAX_COMPILATION_CACHE_DIR is set, its value is used
+    instead; an empty value disables the cache. A folder that cannot be written also disables it.
     """
     if CACHE_VARIABLE not in os.environ:
         try:
@@ -30,8 +30,11 @@ def enable_cache() -> None:
 
 
 def cache_folder() -> Path:
-    """The user's, for this kind of processor: programs have its instructions, jax's names for them
-    do not, and one home may be that of several machines. RuntimeError where there is no home."""
+    """Return the cache folder of this user for this kind of processor.
+
+    Compiled programs contain instructions of the processor, but jax's keys for them do not say
+    which, and several machines may share one home. Raises RuntimeError if there is no home.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     cache = cache if cache.is_absolute() else Path.home() / ".cache"
     return (
@@ -43,21 +46,22 @@ def cache_folder() -> Path:
 
 
 def processor_features() -> str:
-    """Its architecture and, where Linux says so, its model and instructions."""
-    told = [platform.machine()]
+    """Return the architecture of the processor and, on Linux, its model and instruction sets."""
+    features = [platform.machine()]
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
-        return told[0]
-    return "\n".join(told + [x for x in lines if x.startswith(("model name", "flags", "Features"))])
+        return features[0]
+    names = ("model name", "flags", "Features")
+    return "\n".join(features + [line for line in lines if line.startswith(names)])
 
 
 def prepare_folder(folder: Path) -> Path:
-    """`folder`, there and without programs that a killed process has left half written.
+    """Create `folder`, remove programs that a killed process left unfinished, and return it.
 
-    jax writes a program, and then the time at which it was used, with its lock held. Without that
-    time it could neither remove nor replace the program. OSError or RuntimeError where the folder
-    cannot be written or locked.
+    While it holds its lock, jax writes a program and then the time at which it was used. A program
+    without that time can be neither removed nor replaced by jax. Raises OSError or RuntimeError if
+    the folder cannot be written or locked.
     """
     from filelock import FileLock
 

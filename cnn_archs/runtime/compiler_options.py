@@ -1,7 +1,7 @@
-"""Ask the installed jaxlib which of XLA's options and flags it knows.
+"""Find out which of XLA's options and flags the installed jaxlib supports.
 
-XLA drops options from one version to the next. A compiler option that it does not know is an error
-at compilation; an unknown flag in XLA_FLAGS ends the process without a traceback.
+XLA drops options from one version to the next. An unknown compiler option is an error at
+compilation; an unknown flag in XLA_FLAGS ends the process without a traceback.
 """
 
 import os
@@ -15,10 +15,10 @@ import jax
 
 
 def supported_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of `options` that the compiler of the default backend accepts.
+    """Return the part of `options` that the compiler of the default backend accepts.
 
-    Each set of options is tried once in a process, on an empty program: 8 ms where all are known
-    (jaxlib 0.12 on one core). Starts the backend. Values must be hashable.
+    Each set of options is tried once per process, on an empty program, which takes 8 ms if all
+    are supported (jaxlib 0.12 on one core). Starts the backend. Values must be hashable.
     """
     if compiler_accepts(tuple(options.items())):
         return dict(options)
@@ -27,7 +27,7 @@ def supported_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def compiler_accepts(options: tuple[tuple[str, Any], ...]) -> bool:
-    """Say whether the empty program compiles with these (name, value) pairs."""
+    """Return whether an empty program compiles with these (name, value) pairs."""
     try:
         jax.jit(lambda: None).lower().compile(compiler_options=dict(options))
     except jax.errors.JaxRuntimeError:
@@ -36,10 +36,10 @@ def compiler_accepts(options: tuple[tuple[str, Any], ...]) -> bool:
 
 
 def supported_flags(flags: Sequence[str]) -> list[str]:
-    """Return those of `flags`, such as "--xla_name=value", that may stand in XLA_FLAGS.
+    """Return the part of `flags`, such as "--xla_name=value", that XLA_FLAGS may contain.
 
-    Processes of their own parse them, all at once and then, if that fails, one by one: 0.3 s each.
-    They use no device.
+    A subprocess parses all of them and, if that fails, one subprocess parses each: 0.3 s per
+    subprocess. No device is used.
     """
     return (
         list(flags)
@@ -50,7 +50,7 @@ def supported_flags(flags: Sequence[str]) -> list[str]:
 
 @cache
 def xla_accepts(xla_flags: str) -> bool:
-    """Say whether XLA accepts `xla_flags` as the value of XLA_FLAGS."""
+    """Return whether XLA accepts `xla_flags` as the value of XLA_FLAGS."""
     done = subprocess.run(
         [sys.executable, "-c", "from jaxlib import xla_client; xla_client.CompileOptions()"],
         env={**os.environ, "XLA_FLAGS": xla_flags},
@@ -60,7 +60,7 @@ def xla_accepts(xla_flags: str) -> bool:
 
 
 def fast_compile_options() -> dict[str, Any] | None:
-    """Return compiler options for a program that runs once: on a CPU, quick to compile."""
+    """Return options that favor compile time on a CPU, for programs that run once; else None."""
     if jax.default_backend() != "cpu":
         return None
     return supported_options(

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere."""
+"""Show the progress of a run on stderr: a live bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -8,14 +8,15 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-SECONDS_PER_LINE = 5.0  # between plain lines
+SECONDS_PER_LINE = 5.0  # between two plain lines
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):
-    """step, loss, error, learning rate, images/s and time left, on stderr.
+    """Show step, loss, error, learning rate, images/s and remaining time of a training.
 
-    Images/s and time left count from the second update on: the first has the compilation in it.
-    silent: nothing is said, since another process does.
+    total: steps of the training; first: the step at which this process starts. Images/s and
+    remaining time are measured from the second update on, because the first one includes the
+    compilation. silent: show nothing, because another process of the run does.
     """
 
     def __init__(self, total: int, images_per_step: int, first: int, silent: bool = False):
@@ -40,23 +41,23 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
             self.bar.stop()
 
     def is_due(self) -> bool:
-        """Is it time for another plain line?"""
+        """Return whether it is time for another plain line."""
         return not (self.bar or self.silent) and time.monotonic() - self.shown >= SECONDS_PER_LINE
 
     def tick(self, step: int) -> None:
-        """A dispatch ended at `step`."""
+        """Update the bar after a dispatch that ended at `step`."""
         if not self.warm:
             self.start_step, self.start, self.warm = step, time.monotonic(), True
         if self.bar:
             self.bar.update(self.task, completed=step)
 
     def images_per_second(self, step: int) -> float:
-        """Images a second since the first dispatch; 0 where that cannot be said yet."""
+        """Return images per second since the first dispatch; 0 if too little time has passed."""
         seconds = time.monotonic() - self.start
         return (step - self.start_step) * self.images_per_step / seconds if seconds > 0.05 else 0.0
 
     def show(self, step: int, loss: float, error: float, learning_rate: float) -> None:
-        """The line itself."""
+        """Show the state of the training at `step`. error: a fraction of 1."""
         rate = self.images_per_second(step)
         left = (self.total - step) * self.images_per_step / rate if rate else float("nan")
         text = (
@@ -70,7 +71,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
             print_status(f"step {step}/{self.total}  {text}")
 
     def print_line(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays on the screen."""
         if self.bar:
             self.bar.console.print(text, highlight=False)
         elif not self.silent:
@@ -78,7 +79,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
 
 
 def format_duration(seconds: float | None) -> str:
-    """Returns `1 h 05 min`, `12 min` or `40 s`; `?` for None, NaN and a negative number."""
+    """Format a duration as `1 h 05 min`, `12 min` or `40 s`; `?` for None, NaN or less than 0."""
     if seconds is None or not seconds >= 0:
         return "?"
     if seconds < 90:
@@ -88,6 +89,6 @@ def format_duration(seconds: float | None) -> str:
 
 
 def print_status(text: str) -> None:
-    """A line on stderr, for whoever still reads it: work does not end because nobody does."""
+    """Print a line on stderr. A closed stderr is ignored, because the work should continue."""
     with suppress(BrokenPipeError):
         print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, devices, commit, command line."""
+"""Describe what a run was made with: versions, devices, commit and command line."""
 
 import importlib.metadata
 import os
@@ -15,7 +15,7 @@ PACKAGES = ("cnn-archs", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 
 
 def describe_environment() -> dict[str, Any]:
-    """For environment.json: only strings, numbers and lists of them."""
+    """Return the content of environment.json: strings, numbers, and lists or dicts of them."""
     return {
         "command": sys.argv,
         "host": socket.gethostname(),
@@ -35,9 +35,10 @@ def describe_environment() -> dict[str, Any]:
 
 
 def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]:
-    """What a result says of how it was made: out of an `environment`, with the config or configs.
+    """Return the `made` of a result: the part of an environment that may be published.
 
-    No name of a machine and no place on it.
+    made: from `describe_environment`. Host names and paths are left out; the config, or the
+    configs of an ensemble, are added.
     """
     machine = ("backend", "processes", "devices", "processor", "cpus")
     kept = ("python", "packages", *machine, "git_commit")
@@ -48,7 +49,7 @@ def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]
 
 
 def processor_name() -> str:
-    """The name of the processor's model as Linux has it; elsewhere its architecture."""
+    """Return the model name of the processor on Linux, its architecture elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -58,6 +59,7 @@ def processor_name() -> str:
 
 
 def package_version(package: str) -> str:
+    """Return the installed version of `package`, or "not installed"."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -65,7 +67,7 @@ def package_version(package: str) -> str:
 
 
 def git_commit() -> str:
-    """The commit that this code was checked out at, `+` if it has changes; "" outside of git."""
+    """Return the git commit of this code, with `+` if files have changed; "" outside of git."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""

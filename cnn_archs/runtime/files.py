@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, JSON that is read with one-line errors, and locks."""
+"""Atomic writes, JSON readers with one-line errors, and lock files."""
 
 import errno
 import fcntl
@@ -14,14 +14,14 @@ from cnn_archs.errors import ConfigError, DataError, UserError, first_line
 
 KeyTypes = Mapping[str, type | tuple[type, ...]]  # key of a JSON object -> type of its value
 
-UNFINISHED = ".part"  # ends the name of a file that `atomic` has not finished
+UNFINISHED = ".part"  # suffix of a file that `atomic_write` has not finished
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; what is written there becomes `path` at the end.
+    """Yield a temporary path beside `path`; the file written there becomes `path` at the end.
 
-    At every moment `path` holds its old content or the whole new one. If the body raises, `path`
+    At every moment `path` holds its old content or all of the new one. If the body raises, `path`
     stays as it was and the temporary file is removed. A symbolic link is followed. A pipe or a
     device cannot be replaced, so it is yielded itself.
     """
@@ -41,25 +41,29 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes the temporary files of `atomic` that killed processes left in `folder`."""
+    """Remove the temporary files of `atomic_write` that killed processes left in `folder`."""
     for path in folder.glob(f".*{UNFINISHED}"):
         path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path` atomically."""
+    """Write `text` to `path` atomically, as UTF-8."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes `value` to `path` atomically, as indented JSON."""
+    """Write `value` to `path` atomically, as indented JSON."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 @contextmanager
 def read_errors(path: Path) -> Iterator[None]:
-    """Turns what goes wrong while the content of `path` is used into a DataError of one line."""
+    """Turn errors of the body, which reads `path`, into a DataError of one line.
+
+    UserErrors pass through. An OSError says that `path` cannot be read, any other error that its
+    content is damaged.
+    """
     try:
         yield
     except UserError:
@@ -71,16 +75,16 @@ def read_errors(path: Path) -> Iterator[None]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; DataError where the file is missing, damaged or no object."""
+    """Read a JSON object. Raises DataError if the file is missing, damaged or not an object."""
     with read_errors(path):
         return decode_object(path.read_bytes())
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads a file with one JSON object per line; [] if there is no such file.
+    """Read a file with one JSON object per line; [] if there is no such file.
 
-    A last line that is no object is left out: a process was killed while it wrote that line.
-    DataError for any other.
+    A last line that is not an object is left out, because a process may have been killed while it
+    wrote that line. Raises DataError for any other damaged line.
     """
     if not path.exists():
         return []
@@ -97,7 +101,10 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_checked(path: Path, wanted: KeyTypes, optional: KeyTypes | None = None) -> dict[str, Any]:
-    """Reads a JSON object with the keys `wanted`, and perhaps `optional`; DataError otherwise."""
+    """Read a JSON object that must have the keys `wanted` and may have the keys `optional`.
+
+    Raises DataError if a key is missing or has another type.
+    """
     tree = read_json(path)
     check_keys(path, tree, wanted)
     check_keys(path, tree, {key: kind for key, kind in (optional or {}).items() if key in tree})
@@ -105,7 +112,10 @@ def read_checked(path: Path, wanted: KeyTypes, optional: KeyTypes | None = None)
 
 
 def read_checked_lines(path: Path, wanted: KeyTypes) -> list[dict[str, Any]]:
-    """Reads `read_json_lines` that all have the keys `wanted`; DataError otherwise."""
+    """Read JSON lines that must all have the keys `wanted`; [] if there is no such file.
+
+    Raises DataError if a key is missing or has another type.
+    """
     lines = read_json_lines(path)
     for line in lines:
         check_keys(path, line, wanted)
@@ -113,7 +123,10 @@ def read_checked_lines(path: Path, wanted: KeyTypes) -> list[dict[str, Any]]:
 
 
 def check_keys(path: Path, tree: Mapping[str, Any], wanted: KeyTypes) -> None:
-    """Raises a DataError naming the first key of `wanted` that `tree`, read from `path`, lacks."""
+    """Raise DataError for the first key of `wanted` that is missing in `tree` or has another type.
+
+    path: the file that `tree` was read from, for the message.
+    """
     for key, kind in wanted.items():
         if key not in tree:
             raise DataError(f"{path} is damaged: it has no {key}")
@@ -122,7 +135,7 @@ def check_keys(path: Path, tree: Mapping[str, Any], wanted: KeyTypes) -> None:
 
 
 def decode_object(encoded: bytes) -> dict[str, Any]:
-    """Decodes a JSON object from UTF-8; ValueError if it is none."""
+    """Decode a JSON object from UTF-8. Raises ValueError if it is anything else."""
     value = json.loads(encoded.decode())
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
@@ -131,9 +144,9 @@ def decode_object(encoded: bytes) -> dict[str, Any]:
 
 @contextmanager
 def write_errors(folder: Path) -> Iterator[None]:
-    """Turns an OSError of the body into one line: no permission to write in `folder`, or no room.
+    """Turn an OSError of the body, which writes in `folder`, into a UserError of one line.
 
-    ConfigError for the former, DataError for the latter.
+    It is a DataError if the disk is full or fails, otherwise (no permission) a ConfigError.
     """
     try:
         yield
@@ -147,10 +160,10 @@ def write_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def lock(path: Path, flag: str = "--workdir") -> Iterator[None]:
-    """Holds the lock file `path`; ConfigError if another process holds it.
+    """Hold the lock file `path` during the body. Raises ConfigError if another process holds it.
 
     flag: the option that named the folder of `path`, for the message. The lock is an flock, so a
-    killed process never leaves a stale one.
+    killed process never leaves a stale one. Raises DataError if the file system has no locks.
     """
     with open(path, "a+") as f:
         try:

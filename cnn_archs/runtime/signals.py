@@ -1,4 +1,4 @@
-"""Signals that ask a process to save and stop, and a process that ends with its parent."""
+"""Handle signals that ask a process to save and stop, and end a process with its parent."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from cnn_archs.errors import Stopped
 
 ENDS_WITH_STDIN = (
-    "CNN_ARCHS_ENDS_WITH_ITS_STDIN"  # set for a process whose parent holds a pipe to it
+    "CNN_ARCHS_ENDS_WITH_ITS_STDIN"  # set by a parent that holds a pipe to this process
 )
 
 
 def end_with_parent() -> None:
-    """Ends this process, like a kill, once nobody holds the other end of its standard input."""
+    """End this process at once when the other end of its standard input is closed."""
 
     def wait() -> None:
         sys.stdin.read()
@@ -25,10 +25,11 @@ def end_with_parent() -> None:
 
 
 class StopRequest:
-    """Is true once a signal asked this process to stop; a second signal ends it at once.
+    """A flag that is true once a signal has asked this process to stop.
 
-    scheduled: a second signal is ignored. A scheduler that stops many processes repeats its
-    signal, to the process itself and through its parent, and sends SIGKILL to wait no longer.
+    A second signal ends the process at once, unless it is `scheduled`: a scheduler that stops many
+    processes repeats its signal, to the process itself and through its parent, and sends SIGKILL
+    when it will not wait any longer.
     """
 
     def __init__(self, scheduled: bool = False) -> None:
@@ -39,6 +40,7 @@ class StopRequest:
         return self.signal != 0
 
     def handle(self, number: int, frame: object) -> None:
+        """Handle the signal `number`, as a handler of the signal module."""
         if self.signal and not self.scheduled:
             os._exit(128 + number)
         self.signal = number
@@ -46,11 +48,11 @@ class StopRequest:
 
 @contextmanager
 def stop_requests(scheduled: bool = False) -> Iterator[StopRequest]:
-    """Yields a StopRequest that SIGTERM and SIGINT set, instead of ending the process.
+    """Yield a StopRequest that SIGTERM and SIGINT set, instead of ending the process.
 
-    SIGUSR2, which a scheduler sends before the time is up, sets it too if `scheduled` or if the
-    parent of this process holds a pipe to it. Inside another `stop_requests` the request is the
-    outer one, so that an earlier signal is not forgotten.
+    SIGUSR2, which a scheduler sends before the time limit, sets it too if `scheduled` or if the
+    parent of this process holds a pipe to it. Inside another `stop_requests` the outer request is
+    yielded, so that an earlier signal is not lost.
     """
     outer = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     new = StopRequest(scheduled or ENDS_WITH_STDIN in os.environ)
@@ -58,7 +60,7 @@ def stop_requests(scheduled: bool = False) -> Iterator[StopRequest]:
     numbers = [signal.SIGTERM, signal.SIGINT]
     if request.scheduled:
         numbers.append(signal.SIGUSR2)
-    # Set again inside another: a library may have installed its own handler in between.
+    # Also set inside another `stop_requests`: a library may have replaced the handler since.
     before = [signal.signal(n, request.handle) for n in numbers]
     try:
         yield request

@@ -1,9 +1,9 @@
-"""A sweep as a grid: a file names its cells; the folder of each cell and seed tells its state.
+"""The grid of a sweep: its cells and seeds, their states, and their merged results.
 
-A sweep file has `get_sweep(argument)`, which returns a dict: `title`; `seeds`, how many of each
-cell; `cells`, {name: [experiment, key=value, ...]}; `after`, evaluations in each finished folder
-(`AFTER`); and what the report reads besides (see `experiments/sweeps/degradation.py`).
-Nothing here touches a device.
+A sweep file defines `get_sweep(argument)`, which returns a dict: `title`; `seeds`, the number of
+seeds per cell; `cells`, {name: [experiment, key=value, ...]}; `after`, the EVALUATIONS to run in
+each finished folder; and what the report reads (see `experiments/sweeps/degradation.py`). The
+state of a cell is read from its folder. Nothing here uses a device.
 """
 
 import json
@@ -20,15 +20,15 @@ from cnn_archs.runtime.files import read_errors
 from cnn_archs.sweep_dir import SweepDir
 
 SWEEPS = configs.EXPERIMENTS / "sweeps"
-EVALUATIONS = ("robustness",)
-MAX_TRIES = 2  # of a cell, before it has failed
+EVALUATIONS = ("robustness",)  # that `after` may name
+MAX_TRIES = 2  # failed tries after which a cell is not tried again
 
 
 class SweepCell(NamedTuple):
-    """One network to train. name: of the cell in its sweep; after: evaluations when it is trained.
+    """One cell of a sweep with one seed: a network to train.
 
-    experiment, overrides: what `config` comes from, the seed among them. config: as config.json
-    holds it.
+    experiment, overrides: the source of `config`, which has the form of config.json; the seed is
+    one of the overrides. run: the folder of the run. after: the evaluations to run after training.
     """
 
     name: str
@@ -43,20 +43,21 @@ class SweepCell(NamedTuple):
         return f"{self.name}/seed{self.seed}"
 
     def with_seed(self, seed: int) -> "SweepCell":
-        """Returns this cell with another seed."""
+        """Return this cell with another seed."""
         keys = (*self.overrides, f"seed={seed}")
         config = configs.to_plain_dict(configs.load_config(self.experiment, list(keys)))
         run = SweepDir(self.run.path.parents[1]).run(self.name, seed)
         return self._replace(seed=seed, overrides=keys, config=config, run=run)
 
     def load_config(self) -> configs.Config:
-        """The config as `resolve` and its parts take it."""
+        """Return the config as a locked Config, which `experiment.resolve` takes."""
         return configs.load_config(self.experiment, list(self.overrides))
 
     def is_done(self) -> bool:
-        """Whether the training that the config states, and all evaluations after it, are complete.
+        """Return whether the training and all evaluations after it are complete.
 
-        ConfigError if the folder holds a run of another config, DataError for a damaged file.
+        Raises ConfigError if the folder holds a run of another config, DataError for a damaged
+        file.
         """
         if not self.run.has_result() or not all(map(self.run.has_evaluation, self.after)):
             return False
@@ -68,32 +69,35 @@ class SweepCell(NamedTuple):
         return all(made[key] == self.config[key] for key in ("steps", "epochs"))
 
     def failed_tries(self) -> int:
-        """How many tries in a row have failed."""
+        """Return the number of consecutive failed tries."""
         failure = self.run.failure()
         return failure.get("tries", 0) if failure else 0
 
     def has_failed(self) -> bool:
-        """Whether it has been tried often enough."""
+        """Return whether the cell has failed MAX_TRIES times and is not tried again."""
         return self.failed_tries() >= MAX_TRIES
 
     def record_failure(self, error: str, code: int) -> None:
-        """Notes that a try has failed."""
+        """Record a failed try. code: the exit code of the process."""
         self.run.write_failure(Failure(error=error, code=code, tries=self.failed_tries() + 1))
 
 
 def load_sweep(file: str) -> dict[str, Any]:
-    """What the sweep `file`, NAME[:argument] or PATH.py[:argument], says, checked."""
+    """Load the sweep `file`, NAME[:argument] or PATH.py[:argument], and add the key `file`.
+
+    Raises ConfigError if a key is missing, an evaluation unknown, or a cell's name unusable.
+    """
     path, argument = configs.locate_file(file, SWEEPS, what="sweep")
     stated = configs.call_entry(configs.execute_file(path), argument, "get_sweep")
     for key in ("title", "seeds", "cells"):
         if key not in stated:
-            raise ConfigError(f"--config: {path} says no {key}")
+            raise ConfigError(f"--config: {path} does not define {key}")
     for name in stated.get("after", ()):
         if name not in EVALUATIONS:
             raise ConfigError(configs.unknown_message(f"{path}: after", name, list(EVALUATIONS)))
     for name in stated["cells"]:
         if Path(name).name != name or name in (".", ".."):
-            raise ConfigError(f"--config: {path}: {name!r} cannot be the name of a folder")
+            raise ConfigError(f"--config: {path}: the cell {name!r} cannot be the name of a folder")
     return {**stated, "file": Path(path).stem + (f":{argument}" if argument else "")}
 
 
@@ -103,10 +107,10 @@ def list_cells(
     overrides: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> list[SweepCell]:
-    """The cells of a sweep: the first seed of each first, so that a whole picture is there early.
+    """List the cells of a sweep in `folder`, seed by seed, so that all cells have results early.
 
-    overrides: of every cell, after its own. only: the names of those that are wanted, in this
-    order; empty: all. ConfigError for a name that the sweep does not have, or has twice.
+    overrides: for every cell, applied after its own. only: the names of the cells to list, in this
+    order; empty: all. Raises ConfigError for an unknown or repeated name, and for a wrong config.
     """
     if sweep["seeds"] < 1:
         raise ConfigError(f"--seeds={sweep['seeds']}: must be at least 1")
@@ -132,7 +136,7 @@ def list_cells(
 
 
 def training_steps(cell: SweepCell) -> int | None:
-    """How many the training of `cell` has; None where that takes data that is not there."""
+    """Return the number of training steps of `cell`, or None if that needs a missing dataset."""
     config = cell.load_config()
     recipe = make_recipe(config)
     try:
@@ -142,7 +146,7 @@ def training_steps(cell: SweepCell) -> int | None:
 
 
 def describe_progress(found: Sequence[SweepCell]) -> str:
-    """What has been done of the seeds of a cell, for a person."""
+    """Describe the progress of the seeds of one cell, such as "2 done, seed 2 at step 400"."""
     left = [cell for cell in found if not cell.is_done()]
     failed = sum(cell.has_failed() for cell in left)
     steps = [(cell.seed, cell.run.newest_step()) for cell in left]
@@ -153,9 +157,9 @@ def describe_progress(found: Sequence[SweepCell]) -> str:
 
 
 def group_by_program(found: Iterable[SweepCell], most: int) -> list[list[SweepCell]]:
-    """Groups cells that one vmapped program can train, at most `most` in a group.
+    """Group cells that one vmapped program can train together, at most `most` in a group.
 
-    Their images are on the devices, and their configs have one `roles.program_key`.
+    Their datasets are in memory, and their configs have the same `roles.program_key`.
     """
     groups: dict[str, list[SweepCell]] = {}
     for cell in found:
@@ -166,7 +170,7 @@ def group_by_program(found: Iterable[SweepCell], most: int) -> list[list[SweepCe
 
 
 def group_by_step(found: Iterable[SweepCell]) -> list[list[SweepCell]]:
-    """Those at the same step: what is trained together goes on from one."""
+    """Group cells by the step of their newest checkpoint, from which a group resumes together."""
     groups: dict[int, list[SweepCell]] = {}
     for cell in found:
         groups.setdefault(cell.run.newest_step(), []).append(cell)
@@ -174,10 +178,10 @@ def group_by_step(found: Iterable[SweepCell]) -> list[list[SweepCell]]:
 
 
 def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The result of all seeds of a cell, out of a result for each: lists one after another.
+    """Return one result for all seeds of a cell, from the results of single runs.
 
-    Seconds are summed. `made` is what all have alike, and in `by_seed` what each has. What else
-    differs is a mistake, and a ConfigError.
+    Lists are concatenated and seconds are summed; for `made` see `merge_provenance`. Raises
+    ConfigError if the results differ in anything else that they must share, such as the steps.
     """
     first, *others = results
     whole = json.loads(json.dumps(first))
@@ -191,7 +195,9 @@ def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                         values += other[split][key]
         for key in ("name", "dataset", "protocol", "steps", "params", "macs"):
             if other[key] != whole[key]:
-                raise ConfigError(f"seeds of one cell differ in {key}: remove those of other runs")
+                raise ConfigError(
+                    f"the seeds of one cell differ in {key}: remove those of other runs"
+                )
     images = sum(r["images_per_second"] * r["seconds"] for r in results)
     whole["images_per_second"] = images / whole["seconds"]
     whole["made"] = merge_provenance(results)
@@ -199,25 +205,26 @@ def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def merge_provenance(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The `made` of a merged result: config, all else that is alike, and `by_seed` what made each.
+    """Return the `made` of a merged result: the config, all shared values, and `by_seed`.
 
-    results: of one run each. No run's commit, versions, cores or seconds are lost.
+    `by_seed` has the full `made` of each result, without its config, and its seconds; so no commit
+    or version is lost. results: of one run each.
     """
     each = [{k: v for k, v in r["made"].items() if k != "config"} for r in results]
-    alike = {k: v for k, v in each[0].items() if all(k in o and o[k] == v for o in each)}
+    shared = {k: v for k, v in each[0].items() if all(k in o and o[k] == v for o in each)}
     config = {**results[0]["made"]["config"], "seeds": sum(len(r["seeds"]) for r in results)}
     by_seed = [
         {"seed": r["seeds"][0], "seconds": r["seconds"], **made}
         for r, made in zip(results, each, strict=True)
     ]
-    return {**alike, "config": config, "by_seed": by_seed}
+    return {**shared, "config": config, "by_seed": by_seed}
 
 
 def write_merged_results(sweep: SweepDir, found: Iterable[SweepCell]) -> dict[str, dict[str, Any]]:
-    """Writes CELL/result.json, of all its seeds, where all are done -> {name: result}.
+    """Write CELL/result.json for each cell whose seeds are all done, and return {name: result}.
 
-    Seeds that come after those in `found` are merged too where they are done: a sweep of fewer
-    seeds takes nothing away from a longer one in the same folder.
+    Later seeds in the same folder that are done are merged too, so a sweep of fewer seeds does not
+    remove the results of an earlier one with more.
     """
     by_name: dict[str, list[SweepCell]] = {}
     for cell in found:
@@ -233,6 +240,6 @@ def write_merged_results(sweep: SweepDir, found: Iterable[SweepCell]) -> dict[st
 
 
 def later_seeds(cell: SweepCell) -> Iterator[SweepCell]:
-    """The seeds after `cell`'s that are done, up to the first that is not."""
+    """Yield the cells with the seeds after that of `cell`, until one is not done."""
     while (cell := cell.with_seed(cell.seed + 1)).is_done():
         yield cell

@@ -1,6 +1,6 @@
-"""A sweep: the cells of a grid, each in a process, as many at once as there are devices or cores.
+"""Train the cells of a sweep in processes, as many at once as there are devices or cores.
 
-Processes run `worker.py`. This one waits: it never touches a device, so that they can have them.
+The processes run `worker.py`. This process waits for them and never uses a device.
 """
 
 import dataclasses
@@ -26,14 +26,17 @@ from cnn_archs.sweep_dir import SweepDir
 from cnn_archs.sweeps import grid
 from cnn_archs.sweeps.grid import SweepCell
 
-SECONDS_PER_REPORT = 10.0  # between lines that say how far the processes are
-STOP_SECONDS = 600.0  # seconds to save in, for processes that are told to stop
+SECONDS_PER_REPORT = 10.0  # between two reports of progress
+STOP_SECONDS = 600.0  # time for processes to save after they are told to stop
 WORKER = (sys.executable, "-m", "cnn_archs.sweeps.worker")
 
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """A share of the machine. cpus: to run on, or all of them; environment: what shows a device."""
+    """A share of the machine for one process.
+
+    cpus: the cores to run on; empty: all. environment: the variables that select a device.
+    """
 
     cpus: tuple[int, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
@@ -41,15 +44,15 @@ class Slot:
 
 @dataclasses.dataclass
 class Process:
-    """Cells in training."""
+    """A process that trains cells. output: the file of its stdout and stderr."""
 
     cells: list[SweepCell]
     slot: Slot
     popen: subprocess.Popen[str]
     output: Path
 
-    def ended(self) -> int:
-        """Its exit code, once it has ended."""
+    def wait(self) -> int:
+        """Wait until the process has ended, and return its exit code."""
         with self.popen as popen:  # closes its standard input
             return popen.wait()
 
@@ -64,12 +67,13 @@ def train_sweep(
     processes: int = 0,
     part: tuple[int, int] = (0, 1),
 ) -> dict[str, dict[str, Any]]:
-    """Trains what is missing of the sweep `file` in `folder` -> {cell: result of all its seeds}.
+    """Train the unfinished cells of the sweep `file` in `folder`; return {cell: merged result}.
 
-    only: the names of the cells to train, in this order; empty: all. seeds: of each cell; 0: as
-    many as the file says. processes: at once; 0: one a device, or a core. part: (i, n), every nth
-    group of cells from the ith on, for n machines with one folder.
-    Raises ConfigError, DataError, Stopped after a signal, and CellsFailed.
+    only: the names of the cells to train, in this order; empty: all. seeds: the number of seeds
+    per cell; 0: the number in the file. processes: how many to run at once; 0: one per device, or
+    one per core on a CPU. part: (i, n) selects every nth group of cells from the ith on, for n
+    machines that share one folder. Raises ConfigError, DataError, Stopped after a signal, and
+    CellsFailed.
     """
     stated = load_with_seeds(file, seeds)
     found = grid.list_cells(stated, folder, overrides, only)
@@ -83,7 +87,7 @@ def train_sweep(
         if missing:
             machine = probe()
             slots = make_slots(machine, processes)
-            # Seeds and rates of one network fill an accelerator. A core is full with one.
+            # An accelerator trains seeds and learning rates together; a core is busy with one.
             on_cpu = machine.backend == "cpu"
             units = (
                 [[c] for c in found]
@@ -105,34 +109,35 @@ def train_sweep(
     if failed:
         errors = "; ".join(f"{cell}: {failure_message(cell.run)}" for cell in failed)
         raise CellsFailed(
-            f"{len(failed)} cells failed twice; remove their failed.json to try again: {errors}"
+            f"{len(failed)} cells failed twice; remove their failed.json to retry: {errors}"
         )
     return done
 
 
 def cells_per_group(cells: Sequence[SweepCell], count: int) -> int:
-    """The most of them that one of `count` has."""
+    """Return the number of cells per group if `count` groups share them, rounded up."""
     return max(1, ceil_div(len(cells), count))
 
 
 def check_parts(files: SweepDir, count: int) -> None:
-    """Raises a ConfigError while another process trains this sweep in another number of parts."""
+    """Raise ConfigError if a process trains this sweep in a number of parts other than `count`."""
     for path in files.other_locks(count):
         with lock(path):
             pass
 
 
 def load_with_seeds(file: str, seeds: int) -> dict[str, Any]:
-    """What a sweep file says, with so many seeds, if not 0."""
+    """Load a sweep file, with `seeds` in place of its number of seeds unless that is 0."""
     stated = grid.load_sweep(file)
     return {**stated, "seeds": seeds} if seeds else stated
 
 
 def make_slots(machine: Machine, processes: int) -> list[Slot]:
-    """As many as `processes` says; 0: a device each, a core each on a CPU, one on a TPU.
+    """Return `processes` slots; if 0, one per GPU, one per core on a CPU, or one on a TPU.
 
-    A core's share does not depend on how many cells are left: with other cores sums are in another
-    order, and a sweep that was stopped would end with other bits.
+    The cores of a slot do not depend on how many cells are left: with another number of cores XLA
+    sums in another order, and a resumed sweep would end with other bits. Raises ConfigError if
+    `processes` is negative.
     """
     if processes < 0:
         raise ConfigError(f"--processes={processes}: must be at least 1")
@@ -149,7 +154,7 @@ def make_slots(machine: Machine, processes: int) -> list[Slot]:
 
 
 class Scheduler:
-    """The processes of a sweep. groups: of cells, each to be trained in one."""
+    """Runs the processes of a sweep. groups: the cells that each process trains together."""
 
     def __init__(self, groups: list[list[SweepCell]], slots: Sequence[Slot], stop: StopRequest):
         self.groups, self.free = groups, list(slots)
@@ -157,33 +162,33 @@ class Scheduler:
         self.stop = stop
         self.running: list[Process] = []
         self.ended = 0
-        self.said = time.monotonic()
+        self.last_report = time.monotonic()
 
     def run(self) -> None:
-        """Until all groups have ended. Stopped after a signal, with what runs saved."""
-        with self.none_left_behind():
+        """Train all groups. Raises Stopped after a signal, once the processes have saved."""
+        with self.kill_on_exit():
             while self.groups or self.running:
                 while self.groups and self.free and not self.stop:
                     self.start(self.groups.pop(0), self.free.pop(0))
                 self.collect()
                 if self.stop:
-                    self.end()
+                    self.stop_all()
                     raise Stopped(
                         f"stopped by a signal, {self.ended} of {self.total} cells trained; saved: "
-                        "run the same command again to go on"
+                        "run the same command again to resume"
                     )
                 self.report()
                 time.sleep(0.2)
 
     @contextmanager
-    def none_left_behind(self) -> Iterator[None]:
-        """Whatever happens, no process outlives this one."""
+    def kill_on_exit(self) -> Iterator[None]:
+        """Kill the processes that still run at the end of the body, also after an error."""
         try:
             yield
         finally:
             for process in self.running:
                 process.popen.kill()
-                process.ended()
+                process.wait()
 
     def start(self, cells: list[SweepCell], slot: Slot) -> None:
         output = cells[0].run.output
@@ -195,7 +200,7 @@ class Scheduler:
                 stdout=written,
                 stderr=written,
                 text=True,
-                start_new_session=True,  # a terminal's ^C is for us, who tell them
+                start_new_session=True,  # ^C in a terminal reaches only this process
                 env={**os.environ, **dict(slot.environment), ENDS_WITH_STDIN: "1"},
             )
         keys = ("experiment", "overrides", "after")
@@ -207,7 +212,7 @@ class Scheduler:
             ],
         }
         assert popen.stdin
-        with suppress(BrokenPipeError):  # it has ended already, as `collect` will see
+        with suppress(BrokenPipeError):  # it has ended already, which `collect` handles
             popen.stdin.write(json.dumps(order) + "\n")
             popen.stdin.flush()
         self.running.append(Process(cells, slot, popen, output))
@@ -216,12 +221,12 @@ class Scheduler:
         )
 
     def collect(self) -> None:
-        """Frees the slots of processes that have ended, and has failed cells tried again alone."""
+        """Free the slots of processes that have ended, and queue failed cells to be tried again."""
         for process in [p for p in self.running if p.popen.poll() is not None]:
             self.running.remove(process)
             self.free.append(process.slot)
-            code = process.ended()
-            if code == Stopped.code:  # somebody stopped it: all of them, then
+            code = process.wait()
+            if code == Stopped.code:  # somebody stopped it: stop all of them
                 self.stop.signal = self.stop.signal or signal.SIGTERM
                 continue
             for cell in process.cells:
@@ -236,8 +241,8 @@ class Scheduler:
                 if not cell.has_failed():
                     self.groups.append([cell])
 
-    def end(self) -> None:
-        """Tells all processes to save and stop, and waits for that."""
+    def stop_all(self) -> None:
+        """Tell all processes to save and stop; kill those that take more than STOP_SECONDS."""
         for process in self.running:
             process.popen.terminate()
         for process in self.running:
@@ -247,28 +252,29 @@ class Scheduler:
                 process.popen.kill()
 
     def report(self) -> None:
-        """Says, now and then, how far each process is."""
-        if time.monotonic() - self.said >= SECONDS_PER_REPORT:
-            self.said = time.monotonic()
+        """Print the progress of each process, at most every SECONDS_PER_REPORT."""
+        if time.monotonic() - self.last_report >= SECONDS_PER_REPORT:
+            self.last_report = time.monotonic()
             for process in self.running:
                 print_status(f"{process.cells[0]}: {last_output_line(process.output)}")
 
 
 def describe_result(cell: SweepCell) -> str:
+    """Return the test error, steps and seconds of a finished cell, for a line of progress."""
     result = cell.run.result()
     error = 100 * result["test"]["top1_error"][0]
     return f"test error {error:.2f} %, {result['steps']:,} steps in {result['seconds']:.0f} s"
 
 
 def failure_message(run: RunDir) -> str:
-    """The error of the last try; "" if it did not fail."""
+    """Return the error of the last try; "" if it did not fail."""
     failure = run.failure()
     return failure["error"] if failure else ""
 
 
 def last_output_line(output: Path) -> str:
-    """Returns the last line that a process has printed."""
+    """Return the last line that a process has printed."""
     with open(output, "rb") as f:
         f.seek(max(os.path.getsize(output) - 2000, 0))
         lines = f.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("error: ") if lines else "nothing said yet"
+    return lines[-1].removeprefix("error: ") if lines else "no output yet"

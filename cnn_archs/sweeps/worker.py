@@ -1,7 +1,7 @@
-"""A process of a sweep: trains cells together, and ends when the sweep does.
+"""A process of a sweep: it trains cells together, and ends when the scheduler ends.
 
-The sweep writes one line of JSON to its standard input, and holds that open: {command, cpus (those
-to run on, or []), cells: [{experiment, overrides, workdir, after}]}.
+The scheduler writes one line of JSON to its standard input and keeps that open: {command, cpus (to
+run on; []: all), cells: [{experiment, overrides, workdir, after}]}.
 """
 
 import json
@@ -19,7 +19,7 @@ from cnn_archs.runtime.signals import end_with_parent, stop_requests
 
 
 def run_worker() -> int:
-    """Does what the line says; the exit code, as of `train`."""
+    """Train the cells of the order on standard input, and return an exit code as `train` does."""
     order = json.loads(sys.stdin.readline())
     end_with_parent()
     sys.argv = order["command"]  # for environment.json
@@ -34,9 +34,10 @@ def run_worker() -> int:
 
 
 def train_cells(cells: list[Mapping[str, Any]]) -> None:
-    """Trains the cells, and evaluates them as they say. NotFinite if some were; the others went on.
+    """Train the cells together, and run the evaluations that each asks for.
 
-    A loss that is not finite ends its own cell alone: the others go on from their checkpoints.
+    A loss that is not finite ends only its own cell; the others resume from their checkpoints.
+    Raises NotFinite at the end if there was such a cell.
     """
     from cnn_archs.experiment import start_experiment
     from cnn_archs.report import learning_curves
@@ -57,7 +58,7 @@ def train_cells(cells: list[Mapping[str, Any]]) -> None:
                 loop.train_together(left)
                 break
             except NotFinite as e:
-                broken = e.with_traceback(None)  # which holds the run, and its arrays
+                broken = e.with_traceback(None)  # the traceback holds the run and its arrays
                 left = [part for i, part in enumerate(left) if i not in e.parts]
     trained = {workdir for _, workdir in left}
     for cell in cells:
@@ -72,7 +73,7 @@ def train_cells(cells: list[Mapping[str, Any]]) -> None:
 
 
 def find_evaluation(name: str) -> Callable[[Path], dict[str, Any]]:
-    """An evaluation of `grid.AFTER`: workdir -> what it found."""
+    """Return an evaluation of `grid.EVALUATIONS`: a function from a workdir to its findings."""
     from cnn_archs.evaluate import robustness
 
     return {"robustness": robustness.measure_robustness}[name]

@@ -14,7 +14,7 @@ from cnn_archs import roles
 from cnn_archs.data.loading import pixel_statistics
 from cnn_archs.data.loading.in_memory import Resident, ResidentFeed
 from cnn_archs.data.loading.streaming import Streamed, StreamedFeed
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
@@ -107,7 +107,7 @@ def check_same_program(members: Sequence[Member]) -> None:
 
 def load_data(
     members: Sequence[Member], mesh: Mesh
-) -> tuple[dict[str, Resident | Streamed], Prepare]:
+) -> tuple[dict[str, Resident | Streamed], Preprocess]:
     """Return the splits of the members' dataset, and the function that preprocesses its images.
 
     A dataset in memory is put on the devices of `mesh`. The statistics of the training images are
@@ -116,16 +116,16 @@ def load_data(
     first, net = members[0], members[0].experiment.net
     splits = first.experiment.dataset.splits(net.inputs.crop)
     files = [RunDir(m.workdir).statistics if m.workdir else None for m in members]
-    statistics = pixel_statistics.kept(
-        files[0], lambda: pixel_statistics.fit(net.inputs, lambda: splits["train"])
+    statistics = pixel_statistics.load_or_compute(
+        files[0], lambda: pixel_statistics.compute_statistics(net.inputs, lambda: splits["train"])
     )
     for file in files[1:]:
-        pixel_statistics.kept(file, lambda: statistics)
+        pixel_statistics.load_or_compute(file, lambda: statistics)
     data = {
         name: split if isinstance(split, Streamed) else Resident(split, mesh)
         for name, split in splits.items()
     }
-    return data, net.inputs.prepare(statistics)
+    return data, net.inputs.make_preprocess(statistics)
 
 
 def max_steps_per_call(batch_size: int, *, on_cpu: bool) -> int:
@@ -211,7 +211,7 @@ def make_steps(
     recipe: Recipe,
     placed: PlacedModel,
     rules: Rules,
-    prepare: Prepare,
+    prepare: Preprocess,
     axis: SeedAxis,
     state_sharding: Any,
     loop: int,
@@ -251,7 +251,7 @@ def make_steps(
 
 
 def make_refresh(
-    net: Classifier, prepare: Prepare, loss: Loss, axis: SeedAxis
+    net: Classifier, prepare: Preprocess, loss: Loss, axis: SeedAxis
 ) -> Callable[..., steps.TrainState]:
     """Return (state, images, labels, index) -> the state with the curvature of those examples.
 

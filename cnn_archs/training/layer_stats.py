@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.models import Network
 from cnn_archs.optim.losses import Loss
 from cnn_archs.runtime.compiler_options import fast_compile_options
@@ -22,7 +22,7 @@ LayerStats = list[dict[str, Any]]  # per layer: name; gradient_norm, response_sd
 
 
 def make_layer_stats_fn(
-    model: Network, loss: Loss, prepare: Prepare, auxiliary: float
+    model: Network, loss: Loss, prepare: Preprocess, auxiliary: float
 ) -> Callable[..., LayerStats]:
     """Return (variables, images u8[B, ...], labels i32[B], key) -> a row per layer, in order.
 

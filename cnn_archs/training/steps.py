@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from cnn_archs import models
-from cnn_archs.data.transforms.preprocess import Prepare
+from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed.mesh import with_mesh
 from cnn_archs.metrics import MetricSums
@@ -128,7 +128,7 @@ def make_train_step(
     loss: Loss,
     optimizer: optax.GradientTransformationExtraArgs,
     average: Average,
-    prepare: Prepare,
+    prepare: Preprocess,
     *,
     auxiliary: float,
     micro_batch: int,

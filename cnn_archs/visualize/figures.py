@@ -13,6 +13,8 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import PowerNorm
 from matplotlib.patches import Rectangle
 
+from cnn_archs.arithmetic import ceil_div
+
 
 class CaptionedImage(NamedTuple):
     """An image u8[H, W, 1 or 3] with its caption and the color of its frame."""
@@ -35,7 +37,7 @@ def draw_filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) ->
     """
     count = min(kernel.shape[-1], most)
     across = min(max(round(math.sqrt(2 * count)), 4), count)
-    down = -(-count // across)
+    down = ceil_div(count, across)
     h, w, channels, _ = kernel.shape
     gap = 1 / 8  # between filters, as a part of a filter's width
     figure = plt.figure(figsize=(min(0.9 * across, 10.0), min(0.9 * across, 10.0) * down / across))
@@ -81,7 +83,7 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path:
 def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across: int = 8) -> None:
     """Draws images in a grid, each with its caption below it."""
     across = min(across, max(len(shown), 1))
-    down = max(-(-len(shown) // across), 1)
+    down = max(ceil_div(len(shown), across), 1)
     lines = max((s.caption.count("\n") + 1 for s in shown), default=1)
     high = IMAGE_SIDE + lines * LINE_HEIGHT + 0.1
     size = max(across * (IMAGE_SIDE + 0.15), 4.0), down * high + 0.5

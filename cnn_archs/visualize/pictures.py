@@ -35,7 +35,7 @@ def write_variants(experiment: Experiment, output: Path, images: int, count: int
     inputs = dataclasses.replace(
         experiment.inputs, mean="none", standardize=None, pixel_range=(0.0, 255.0), pad=0
     )
-    prepare, seed = jax.jit(inputs.prepare({})), experiment.seeds[0]
+    prepare, seed = jax.jit(inputs.make_preprocess({})), experiment.seeds[0]
     train = experiment.dataset.split("train", inputs.crop)
     examples = len(train) if isinstance(train, Split) else train.examples
     index = sampler.permutation(examples, seed, 0)[:images]
@@ -62,7 +62,7 @@ def delivered_images(
     return np.stack(
         [
             decode_and_crop(
-                record.encoded, lambda h, w: crop.on_host(h, w, rng), crop.delivered, record.name
+                record.encoded, lambda h, w: crop.host_box(h, w, rng), crop.host_size, record.name
             )
             for record in (train.records[int(i)] for i in index)
         ]
@@ -215,7 +215,7 @@ def evaluation_batches(
         for i in range(0, len(data), size):
             yield data.images[i : i + size], data.labels[i : i + size]
     else:
-        for images, labels, mask in data.evaluation(size, put=lambda batch: batch):
+        for images, labels, mask in data.evaluation_batches(size, put=lambda batch: batch):
             yield images[mask], labels[mask]
 
 

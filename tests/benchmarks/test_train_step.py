@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_other_groups_and_torch_compile_are_told_beside_it():
 
 
 CIFAR = (3, 3, 3)  # blocks of 20 layers
-REFERENCES = {
+REFERENCES: dict[str, tuple[Any, dict[str, Any]]] = {
     "resnet20": (reference.cifar_resnet, dict(blocks=CIFAR)),
     "plain20": (reference.cifar_resnet, dict(blocks=CIFAR, shortcut="none")),
     "resnet18": (reference.resnet, dict(blocks=(2, 2, 2, 2))),

@@ -5,6 +5,7 @@ import math
 import re
 from collections import Counter
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def numbers(source, kind):
     one = r"(?:\d+|I)[ab]?"
     for match in re.findall(rf"{kind}s? ({one}(?:(?:, | and | to ){one})*)", source):
         parts = re.split(r"(, | and | to )", match.replace("I", "1"))
-        last = None
+        last = 0
         for before, part in zip([None, *parts[1::2]], parts[::2], strict=True):
             n = int(part.rstrip("ab"))
             at |= set(range(last, n + 1)) if before == " to " else {n}
@@ -174,7 +175,7 @@ def verdict_of(tmp_path, results, **fields):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value))
-    measured = dict(metric="test.top1_error", protocol="single")
+    measured: dict[str, Any] = dict(metric="test.top1_error", protocol="single")
     if not {"higher", "bound"} & fields.keys():
         measured["tolerance"] = 0.1
     if not {"higher", "ours"} & fields.keys():

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -157,11 +159,9 @@ def test_what_is_split_of_the_full_networks():
     ],
 )
 def test_what_cannot_be_split_is_one_line(name, devices, message):
-    class Mesh:
-        shape = {"data": 1, "model": devices}
-
+    mesh: Any = SimpleNamespace(shape={"data": 1, "model": devices})
     with pytest.raises(ConfigError, match=message):
-        model_parallel_layers(models.create(name), name, Mesh())
+        model_parallel_layers(models.create(name), name, mesh)
 
 
 # The mesh itself.

@@ -214,7 +214,7 @@ def test_gpus_are_shared_out(monkeypatch):
     monkeypatch.setattr(local, "probe", lambda: Machine("gpu", 8, "8 x GPU"))
     shown = [share["CUDA_VISIBLE_DEVICES"] for share in local.process_environments(4)]
     assert shown == ["0,1", "2,3", "4,5", "6,7"]
-    with pytest.raises(ConfigError, match="--processes=3 does not share out 8 GPUs evenly"):
+    with pytest.raises(ConfigError, match="--processes=3 does not divide 8 GPUs evenly"):
         local.process_environments(3)
     monkeypatch.setattr(local, "probe", lambda: Machine("cpu", 1, "1 x cpu"))
     assert local.process_environments(2) == [{}, {}]

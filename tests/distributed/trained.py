@@ -9,6 +9,7 @@ gradient, and the multiply-adds.
 import json
 import re
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ SIZES = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "u8": 1, "pred": 1}
 
 def collectives(text):
     """{kind: [bytes of each]} in the text of a compiled program."""
-    found = {}
+    found: dict[str, list[int]] = {}
     for line in text.splitlines():
         match = re.search(rf"= (.*?) ({KINDS})(-start)?\(", line)
         if match:
@@ -41,8 +42,9 @@ def trained(experiment, overrides, steps):
     settings = ["log_every=1", f"steps={steps}", *overrides]
     run = build_trainer(Member(resolve(config.load_config(experiment, settings))), axis=IN_TURN)
     batch = run.feeds[0](0, 1)
+    train_step: Any = run.train_step
     with no_persistent_cache():  # which one with oneDNN cannot be
-        compiled = run.train_step.lower(run.states[0], run.keys[0], *batch).compile()
+        compiled = train_step.lower(run.states[0], run.keys[0], *batch).compile()
     losses = []
     while run.step < run.total_steps:
         run.run_steps()

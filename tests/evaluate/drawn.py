@@ -1,6 +1,7 @@
 """Drawn images, kept in memory as they would be on a disk; a network that sees where it looks."""
 
 import io
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from cnn_archs import models
 from cnn_archs.data.datasets.sources import Record, Records, Split
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms import crops
-from cnn_archs.data.transforms.preprocess import Inputs
+from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.experiment import Classifier
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
@@ -33,9 +34,9 @@ class Places(models.Network):
 
 def inputs(crop, *, resident, mean="channel", **more):
     """Inputs that take a mean off and divide by 255."""
-    fields = dict(mirror=False, color=None, augment=None, standardize=None, pad=0)
+    fields: dict[str, Any] = dict(mirror=False, color=None, augment=None, standardize=None, pad=0)
     fields |= dict(pixel_range=(0.0, 1.0), **more)
-    return Inputs(crop=crop, resident=resident, mean=mean, **fields)
+    return Preprocessor(crop=crop, resident=resident, mean=mean, **fields)
 
 
 def network(crop, *, resident, mean="channel", model=None, **more):

@@ -1,6 +1,7 @@
 """Runs evaluated from the command line: alone and as an ensemble, and what is refused."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,15 +68,15 @@ def test_alone_and_in_the_middle_it_is_what_training_ended_with(lenet, document_
 
 def test_an_ensemble_is_the_mean_of_all_networks_probabilities(lenet, mlp, document_of):
     result = document_of("evaluate", f"--workdir={lenet},{mlp}")
-    test = sources.load("digits", "test")
+    test = sources.load_split("digits", "test")
     pixels = np.float32(test.images)
-    mean = np.float32(sources.load("digits", "train").images.mean(0))
+    mean = np.float32(sources.load_split("digits", "train").images.mean(0))
     inputs = [pixels / 255, pixels / 255, (pixels - mean) * (2 / 255)]
     found = []
     for (workdir, seed), x in zip([(lenet, 0), (lenet, 1), (mlp, 0)], inputs, strict=True):
         loaded = cnn_archs.load(workdir, seed)
-        logits = loaded.model.apply(loaded.variables, x, train=False)["logits"]
-        found.append(softmax(np.asarray(logits, np.float64)))
+        heads: Any = loaded.model.apply(loaded.variables, x, train=False)
+        found.append(softmax(np.asarray(heads["logits"], np.float64)))
     right = np.arange(len(test)), test.labels
 
     def check(report, of):
@@ -123,8 +124,8 @@ def test_images_of_any_size_and_held_out_ones(folders, document_of):
     [
         ("ten_crops", "did you mean 'ten_crop'?"),
         ("grid", "did you mean 'grid_"),
-        ("dense", "takes no images of 37x74 (its dense layers are for one size); ten_crop"),
-        ("dense+grid_150", "takes no images of 32x64"),
+        ("dense", "cannot take images of 37x74 (its dense layers fix the image size); ten_crop"),
+        ("dense+grid_150", "cannot take images of 32x64"),
     ],
 )
 def test_protocols_that_cannot_be(mlp, error_of, protocol, said):
@@ -147,13 +148,15 @@ def test_networks_that_tell_other_classes_apart_are_no_ensemble(
 ):
     """A network may have more outputs than the dataset has classes."""
     config = json.loads((folders[0] / "config.json").read_text())
-    data = (f"--config.data.data_dir={config['data']['data_dir']}",)
-    data += ("--config.data.name=image_folder", "--config.data.image_shape=(12,12,3)")
+    data = (
+        f"--config.data.data_dir={config['data']['data_dir']}",
+        *("--config.data.name=image_folder", "--config.data.image_shape=(12,12,3)"),
+    )
     more = ("--config.model.name=mlp", "--config.model.num_classes=7", "--config.data.batch_size=4")
     assert cli.main(["train", f"--workdir={tmp_path}", *QUICK, *data, *more]) == 0
     assert document_of("evaluate", f"--workdir={tmp_path}")["test"]["examples"] == 6
     error = error_of(2, "evaluate", f"--workdir={folders[0]},{tmp_path}")
-    assert "number of classes" in error and "is 2, of" in error and error.endswith(" 7")
+    assert "number of classes" in error and "has 2, " in error and error.endswith(" 7")
 
 
 def test_runs_that_held_out_other_images_are_no_ensemble_on_the_rest(folders, tmp_path, error_of):

@@ -6,6 +6,7 @@ Run as a script, this file is the process with eight simulated devices that the 
 import json
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ def scores(number):
 
 
 class Fake:
-    """What `eval_step_of` asks of a module."""
+    """What `make_eval_step` asks of a network."""
 
     def apply(self, variables, image, *, method):
         assert method == "every_head"
@@ -49,6 +50,13 @@ class Fake:
 def quarters(logits, label):
     """A loss of whole quarters, so that float32 sums are exact in any order."""
     return 0.25 * label
+
+
+def evaluation_step(mesh):
+    """Compile the evaluation of `Fake` with the loss `quarters`."""
+    network: Any = Fake()
+    step = make_eval_step(network, quarters, lambda key, x: x.astype(jnp.float32))
+    return compile_eval(step, mesh, resident=True)
 
 
 def tally(variables, images, labels, mask):
@@ -79,9 +87,7 @@ def measure(devices, batch_size):
     variables = {"bias": jnp.zeros((1, 10))}
     once = compile_eval(tally, mesh, resident=True)
     times = np.asarray(sum_metrics(once, variables, data, batch_size, mesh))
-    evaluate = make_eval_step(Fake(), quarters, lambda key, x: x.astype(jnp.float32))
-    evaluate = compile_eval(evaluate, mesh, resident=True)
-    report = sum_metrics(evaluate, variables, data, batch_size, mesh).report()
+    report = sum_metrics(evaluation_step(mesh), variables, data, batch_size, mesh).report()
     values, how_many = np.unique(times, return_counts=True)
     return dict(zip(values.tolist(), how_many.tolist(), strict=True)), report
 
@@ -106,7 +112,7 @@ def test_every_example_counts_once_on_several_devices(simulated):
 
 
 def test_a_signal_is_looked_for_before_each_batch():
-    seen = []
+    seen: list[int] = []
 
     def poll():
         seen.append(len(seen))
@@ -122,10 +128,8 @@ def test_a_signal_is_looked_for_before_each_batch():
 
 def test_a_network_that_gives_no_numbers_is_wrong_everywhere():
     mesh = jax.make_mesh((1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
-    evaluate = make_eval_step(Fake(), quarters, lambda key, x: x.astype(jnp.float32))
-    evaluate = compile_eval(evaluate, mesh, resident=True)
     nan = {"bias": jnp.full((1, 10), jnp.nan)}
-    counts = sum_metrics(evaluate, nan, Resident(split(), mesh), 999, mesh)
+    counts = sum_metrics(evaluation_step(mesh), nan, Resident(split(), mesh), 999, mesh)
     assert isinstance(counts, MetricSums)
     assert counts.report()["top1_error"] == counts.report()["top5_error"] == 1.0
 

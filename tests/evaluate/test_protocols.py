@@ -8,6 +8,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -69,7 +70,7 @@ def plain(image, one, crop, mean, float_images):
             top, left = round((scaled[0] - rows) / 2), round((scaled[1] - columns) / 2)
             whole = whole[top : top + rows, left : left + columns]
     else:
-        whole = resize(image, crop.delivered, float_images, crop.evaluation(height, width))
+        whole = resize(image, crop.host_size, float_images, crop.evaluation_box(height, width))
     found = []
     for v in one.layout(*whole.shape[:2], OUT):
         view = whole[v.top : v.top + v.height, v.left : v.left + v.width].astype(np.float32)
@@ -122,8 +123,8 @@ def test_images_of_any_size_are_tested_as_by_a_plain_loop(protocol):
     crop = CROPS["shorter_side"]()
     found = probabilities(drawn.network(crop, resident=False), drawn.streamed(images), protocol)
     close = 5e-3 if "dense" in protocol or protocol == "multi_scale" else 1e-5
-    np.testing.assert_allclose(found.of[0], expected(images, protocol, crop), atol=close)
-    assert found.seen.all() and (found.labels == drawn.labels(5)).all()
+    np.testing.assert_allclose(found.by_network[0], expected(images, protocol, crop), atol=close)
+    assert found.readable.all() and (found.labels == drawn.labels(5)).all()
 
 
 @pytest.mark.parametrize("protocol", some("mirror", "grid_50", "multi_scale"))
@@ -132,14 +133,14 @@ def test_images_of_one_size_are_tested_as_by_a_plain_loop(protocol):
     crop = CROPS["none"]()
     found = probabilities(drawn.network(crop, resident=True), drawn.resident(images), protocol)
     want = expected(images, protocol, crop, float_images=True)
-    np.testing.assert_allclose(found.of[0], want, atol=1e-4)
+    np.testing.assert_allclose(found.by_network[0], want, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", CROPS)
 def test_the_middle_is_that_of_each_crop(name):
     images, crop = list(drawn.pictures(3)), CROPS[name]()
     found = probabilities(drawn.network(crop, resident=False), drawn.streamed(images), "mirror")
-    np.testing.assert_allclose(found.of[0], expected(images, "mirror", crop), atol=1e-5)
+    np.testing.assert_allclose(found.by_network[0], expected(images, "mirror", crop), atol=1e-5)
 
 
 def test_views_are_the_views_that_the_plain_loop_tells_apart():
@@ -163,8 +164,8 @@ def test_crops_get_the_part_of_a_mean_image_where_they_are():
     mean = np.random.default_rng(0).uniform(60, 180, (19, 19, 3)).astype(np.float32)
     net = drawn.network(crop, resident=False, mean="pixel")
     found = probabilities(net, drawn.streamed(images), "ten_crop", statistics={"mean": mean})
-    for image, of in zip(images, found.of[0], strict=True):
-        square = crop.evaluation(*image.shape[:2])
+    for image, of in zip(images, found.by_network[0], strict=True):
+        square = crop.evaluation_box(*image.shape[:2])
         whole = resize(image, (19, 19), False, square) - mean
         parts = [whole[y : y + 16, x : x + 16] for y, x in ((0, 0), (0, 3), (3, 0), (3, 3), (2, 2))]
         both = [*parts, *(part[:, ::-1] for part in parts)]
@@ -178,10 +179,10 @@ def test_a_mean_image_of_the_size_of_a_view_is_taken_off_it_wherever_it_is():
     net = drawn.network(crop, resident=False, mean="pixel")
     found = probabilities(net, drawn.streamed(images), "grid_50", statistics={"mean": mean})
     want = expected(images, "grid_50", crop, mean)
-    np.testing.assert_allclose(found.of[0], want, atol=1e-5)
+    np.testing.assert_allclose(found.by_network[0], want, atol=1e-5)
     found = probabilities(net, drawn.streamed(images), "dense", statistics={"mean": mean})
     want = expected(images, "dense", crop, mean.mean((0, 1)))
-    np.testing.assert_allclose(found.of[0], want, atol=5e-3)
+    np.testing.assert_allclose(found.by_network[0], want, atol=5e-3)
 
 
 @pytest.mark.parametrize("is_resident", [False, True])
@@ -211,7 +212,8 @@ def test_batches_change_nothing():
     net = drawn.network(CROPS["shorter_side"](), resident=False)
     for protocol in ("ten_crop", "dense"):
         one, other = (
-            probabilities(net, drawn.streamed(images), protocol, batch_size=b).of for b in (2, 64)
+            probabilities(net, drawn.streamed(images), protocol, batch_size=b).by_network
+            for b in (2, 64)
         )
         np.testing.assert_allclose(one, other, atol=1e-6)
 
@@ -220,8 +222,8 @@ def test_several_networks_are_told_apart():
     images = list(drawn.pictures(3))
     net = drawn.network(CROPS["none"](), resident=False)
     networks = [{"params": {"sharpness": np.float32(s)}} for s in (1.0, 0.0, 3.0)]
-    found = probabilities(net, drawn.streamed(images), "ten_crop", networks=networks).of
-    alone = probabilities(net, drawn.streamed(images), "ten_crop").of[0]
+    found = probabilities(net, drawn.streamed(images), "ten_crop", networks=networks).by_network
+    alone = probabilities(net, drawn.streamed(images), "ten_crop").by_network[0]
     np.testing.assert_allclose(found[0], alone, atol=1e-6)
     np.testing.assert_allclose(found[1], 1 / 7, atol=1e-6)
     assert (found[2].max(-1) > found[0].max(-1)).all()
@@ -232,8 +234,13 @@ def test_a_damaged_image_is_left_out_or_an_error():
     net = drawn.network(CROPS["none"](), resident=False)
     data = drawn.streamed(images, damaged=(4,), on_corrupt="skip")
     found = probabilities(net, data, "ten_crop")
-    assert not found.seen[4] and found.seen.sum() == 29
-    assert protocols.report_probabilities(found.of[0], found.labels, found.seen)["examples"] == 29
+    assert not found.readable[4] and found.readable.sum() == 29
+    assert (
+        protocols.report_probabilities(found.by_network[0], found.labels, found.readable)[
+            "examples"
+        ]
+        == 29
+    )
     with pytest.raises(DataError, match="image 4"):
         probabilities(net, drawn.streamed(images, damaged=(4,)), "ten_crop")
 
@@ -249,7 +256,8 @@ def test_errors_and_loss_are_of_the_mean_probabilities():
     assert certain["loss"] == pytest.approx(-np.log(np.finfo(np.float32).tiny))
 
 
-NETS = {  # at a sixteenth of their width, as small as they can be
+# Each at a sixteenth of its width, and as small as it can be: (image side, fields).
+NETS: dict[str, tuple[int, dict[str, Any]]] = {
     "vgg_a": (32, dict(hidden=(64, 64), initializer="glorot")),
     "alexnet": (67, dict(hidden=(64, 64), initializer="glorot", groups=1)),
     "resnet18": (32, {}),
@@ -277,7 +285,7 @@ def test_a_dense_network_is_the_classifier_on_an_image_of_its_own_size(name):
         x = (np.stack([*images, *(i[:, ::-1] for i in images)]) - np.float32(120)) / 255
         logits = jax.jit(partial(model.apply, train=False))(variables, x)["logits"]
         want = np.array([softmax(row) for row in np.asarray(logits)]).reshape(2, 2, -1).mean(0)
-        np.testing.assert_allclose(found.of[0], want, atol=1e-5)
+        np.testing.assert_allclose(found.by_network[0], want, atol=1e-5)
 
 
 @pytest.mark.parametrize("name, side", [("mlp", 28), ("cnn", 28), ("lenet5", 28), ("vgg_a", 64)])
@@ -304,8 +312,8 @@ def measure(devices):
     for is_resident, protocol in ((False, "ten_crop"), (True, "grid_50"), (False, "dense")):
         net = drawn.network(CROPS["shorter_side"](), resident=is_resident)
         p = probabilities(net, data[is_resident], protocol, batch_size=5, devices=devices)
-        report = protocols.report_probabilities(p.of[0], p.labels, p.seen)
-        found[protocol] = dict(of=p.of.tolist(), report=report)
+        report = protocols.report_probabilities(p.by_network[0], p.labels, p.readable)
+        found[protocol] = dict(of=p.by_network.tolist(), report=report)
     return found
 
 

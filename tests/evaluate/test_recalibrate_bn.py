@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -58,7 +59,7 @@ def test_statistics_are_the_mean_of_those_of_batches(is_resident):
     pictures = [np.asarray(p)[:16, :16] for p in drawn.pictures(30)]
     data = drawn.resident(pictures) if is_resident else drawn.streamed(pictures)
     net = drawn.network(crop, resident=is_resident, mean="none", model=Twice())
-    prepare = net.inputs.prepare({})
+    prepare = net.inputs.make_preprocess({})
     variables = variables_of(net.model)
     found = recalibrate_bn.recalibrate(net, [variables] * 2, data, prepare, (3, 8), SEED, MESH)
     shown = np.stack(pictures)[sampler.indices(30, SEED, 0, 24)] / 255
@@ -78,7 +79,7 @@ def test_another_image_takes_the_place_of_a_damaged_one():
     data = drawn.streamed(pictures, damaged=(4,), on_corrupt="skip")
     net = drawn.network(crop, resident=False, mean="none", model=Twice())
     found = recalibrate_bn.recalibrate(
-        net, [variables_of(net.model)], data, net.inputs.prepare({}), (1, 12), SEED, MESH
+        net, [variables_of(net.model)], data, net.inputs.make_preprocess({}), (1, 12), SEED, MESH
     )
     index = sampler.indices(12, SEED, 0, 12)
     first = index[0] if index[0] != 4 else index[1]
@@ -102,7 +103,8 @@ def test_more_images_than_there_are_is_an_error():
 
 
 def test_a_network_without_batch_normalization_is_an_error():
-    net = drawn.network(crops.create("none", drawn.OUT), resident=True)
-    variables = {"params": {}, "batch_stats": {}}
+    net = drawn.network(crops.create("none", drawn.OUT), resident=True, mean="none")
+    variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    data, prepare = drawn.resident(list(drawn.pictures(1))), net.inputs.make_preprocess({})
     with pytest.raises(ConfigError, match="no batch normalization"):
-        recalibrate_bn.recalibrate(net, [variables], None, None, (1, 1), SEED, MESH)
+        recalibrate_bn.recalibrate(net, [variables], data, prepare, (1, 1), SEED, MESH)

@@ -88,7 +88,7 @@ def test_errors_stand_in_the_order_of_amounts_and_seeds_and_each_direction_count
         asked.append((amount, direction))
         return [hits(10 * amount + 2 * direction + seed) for seed in (0, 1)]
 
-    asked = []
+    asked: list[tuple[int, int]] = []
     found = robustness.measure_kind(kind, counts, [hits(50), hits(60)])
     assert asked == [(1, 0), (1, 1), (2, 0), (2, 1)]
     assert (found["amounts"], found["directions"], found["unit"]) == ([0, 1, 2], 2, "k")
@@ -99,8 +99,10 @@ def test_errors_stand_in_the_order_of_amounts_and_seeds_and_each_direction_count
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     where = tmp_path_factory.mktemp("mlp")
-    quick = ("--config.steps=30", "--config.seeds=2", "--config.eval_batch_size=77")
-    quick += ("--config.model.name=mlp", "--config.schedule.learning_rate=0.03")
+    quick = (
+        *("--config.steps=30", "--config.seeds=2", "--config.eval_batch_size=77"),
+        *("--config.model.name=mlp", "--config.schedule.learning_rate=0.03"),
+    )
     assert cli.main(["train", f"--workdir={where}", *quick]) == 0
     return where
 

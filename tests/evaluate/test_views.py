@@ -58,7 +58,9 @@ def test_the_grid_is_regular_and_spans_the_whole_image():
         ((256, 256), [(0, 0), (0, 0), (0, 0)]),
     ],
 )
-def test_three_squares_with_five_crops_and_themselves(size, starts):
+def test_three_squares_with_five_crops_and_themselves(
+    size: tuple[int, int], starts: list[tuple[int, int]]
+) -> None:
     found = views.three_squares_views(*size, OUT)
     for i, (top, left) in enumerate(starts):
         *small, square = found[6 * i : 6 * i + 6]
@@ -74,7 +76,7 @@ def test_the_middle_and_the_whole():
 
 @pytest.mark.parametrize("protocol", [p for p in views.PROTOCOLS if p != "single"])
 @pytest.mark.parametrize("size", SIZES)
-def test_half_of_the_views_are_the_others_mirrored(protocol, size):
+def test_half_of_the_views_are_the_others_mirrored(protocol: str, size: tuple[int, int]) -> None:
     crop, _ = crop_of("vgg_imagenet:D_jitter")
     for one in views.protocol_passes(protocol, crop, ()):
         found = one.layout(*size, OUT)
@@ -85,7 +87,9 @@ def test_half_of_the_views_are_the_others_mirrored(protocol, size):
 
 @pytest.mark.parametrize("protocol", views.PROTOCOLS)
 @pytest.mark.parametrize("size", SIZES)
-def test_every_view_is_inside_the_image_and_of_a_size_that_is_expected(protocol, size):
+def test_every_view_is_inside_the_image_and_of_a_size_that_is_expected(
+    protocol: str, size: tuple[int, int]
+) -> None:
     crop, _ = crop_of("vgg_imagenet:D_jitter")
     sizes = {OUT, (min(size),) * 2} if protocol == "grid_144" else {OUT}
     for one in views.protocol_passes(protocol, crop, ()):
@@ -139,7 +143,7 @@ def test_scales(experiment, one, three, several, googlenet):
 def test_three_scales_of_the_config_are_for_crops_too():
     crop, _ = crop_of("resnet_imagenet:50")
     found = views.choose_scales(crop, (256, 384, 512))
-    assert found.three == found.several == (256, 384, 512)
+    assert found.three == found.multiple == (256, 384, 512)
 
 
 def test_ten_crops_of_a_warped_image_are_of_all_of_it():

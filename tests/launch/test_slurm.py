@@ -171,7 +171,9 @@ def test_before_its_time_is_up_a_job_saves_and_goes_on(cluster, submit, tmp_path
     job = submit("--config=lenet5_digits", *flags, *LONG, "--config.steps=10000000")
     restarted(cluster, job["job"])
     said(cluster, job, "stopped by a signal at step")
-    step = int(re.search(r"at step (\d+) of 10000000; saved", log_of(job))[1])
+    saved = re.search(r"at step (\d+) of 10000000; saved", log_of(job))
+    assert saved
+    step = int(saved[1])
     assert reached(workdir, step) and "TIME LIMIT" not in log_of(job)
     cluster.wait(lambda: cluster.job(job["job"])["JobState"] == "PENDING", 60)
     cluster.hurry(job["job"])

@@ -27,7 +27,7 @@ PODS = ("--cluster=kubernetes", "--image=some/image:1", "--volume=runs")
 
 WRONG = {
     "": ("--config=EXPERIMENT", "--sweep=SWEEP"),
-    "--config=lenet5_digits --sweep=degradation": ("what?",),
+    "--config=lenet5_digits --sweep=degradation": ("either --config=EXPERIMENT or --sweep=SWEEP",),
     "--config=lenet5_digit": ("did you mean 'lenet5_digits'?",),
     "--config=lenet5_digits --config.epoch=3": ("did you mean 'epochs'?",),
     "--config=lenet5_digits --jobs=2": ("--jobs", "--sweep=SWEEP"),
@@ -94,8 +94,10 @@ def options(script):
 
 
 def test_a_run_on_several_nodes_is_a_process_for_each_gpu(tmp_path, document_of):
-    flags = ("--nodes=2", "--gpus_per_node=8", "--hours=1.5", "--slurm.partition=gpu")
-    flags += ("--slurm.exclusive", f"--workdir={tmp_path}/run", "--dry_run")
+    flags = (
+        *("--nodes=2", "--gpus_per_node=8", "--hours=1.5", "--slurm.partition=gpu"),
+        *("--slurm.exclusive", f"--workdir={tmp_path}/run", "--dry_run"),
+    )
     script = document_of("submit", *DIGITS, *flags)["script"]
     found = options(script)
     wanted = {"--nodes": "2", "--ntasks-per-node": "8", "--gpus-per-node": "8", "--time": "90"}

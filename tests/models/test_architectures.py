@@ -6,6 +6,7 @@ Counts stand in tests/models/test_summary.py, values and gradients in test_parit
 import re
 import time
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +92,7 @@ def torchs(kernel, dense):
 
 FEW = {"modules": {name: inception.INCEPTION[name] for name in ("4a", "4d")}}
 ONE = {"modules": {"4a": inception.INCEPTION["4a"]}}  # and its auxiliary classifier
-INITIALIZATIONS = {
+INITIALIZATIONS: dict[str, tuple[dict[str, Any], int, Any, dict[str, float] | None]] = {
     # name: fields, side, deviation of a kernel, {bias: value} with "" for all others
     "alexnet": ({}, 99, 0.01, {**dict.fromkeys(("conv2", "conv4", "conv5", "fc6", "fc7"), 1.0)}),
     "alexnet_owt": ({}, 99, torchs, None),
@@ -184,8 +185,8 @@ def test_each_claimed_gain_is_one_override():
         assert same == ("dropout" in fields)
     low = models.create("alexnet", **small, activation="tanh", dropout=0.0)
     relu = models.create("alexnet", **small, dropout=0.0)
-    outputs = [quick(m, False)(variables, x)["logits"] for m in (low, relu)]
-    assert not np.allclose(*outputs, atol=1e-3)
+    of_low, of_relu = (quick(m, False)(variables, x)["logits"] for m in (low, relu))
+    assert not np.allclose(of_low, of_relu, atol=1e-3)
 
 
 def test_the_net_for_one_gpu():
@@ -317,7 +318,7 @@ def test_a_naive_module_costs_more(name):
     model = models.create("inception_module", widths=widths, module="naive")
     (module,) = [r for r in summary.summarize(model, inputs) if r.type == "concat"]
     biases = widths[0] + widths[2] + widths[4]
-    assert module.out[2] == maps
+    assert module.out[2] == maps and module.branches
     assert sum(p for p, _ in module.branches.values()) == weights + biases
     assert sum(m for _, m in module.branches.values()) == macs
 
@@ -334,7 +335,8 @@ def test_auxiliary_heads_are_there_in_training_only():
     lean = {"params": {k: v for k, v in variables["params"].items() if k[:3] != "aux"}}
     np.testing.assert_array_equal(quick(without, False)(lean, x)["logits"], tested["logits"])
     fresh = models.shapes(without, (128, 128, 3)).variables
-    assert jax.tree.structure(fresh["params"]) == jax.tree.structure(lean["params"])
+    found: Any = jax.tree.structure(fresh["params"])
+    assert found == jax.tree.structure(lean["params"])
 
 
 def test_every_head_can_be_tested():
@@ -429,7 +431,7 @@ def test_where_the_stride_is():
 
 def test_option_a_takes_every_second_pixel_and_adds_zeros_behind():
     x = images(2, 6, 6, 3)
-    found = residual_units.PaddedShortcut(5, 2).apply({}, x)
+    found: Any = residual_units.PaddedShortcut(5, 2).apply({}, x)
     np.testing.assert_array_equal(found[..., :3], x[:, ::2, ::2])
     np.testing.assert_array_equal(found[..., 3:], np.zeros((2, 3, 3, 2)))
     for name in ("resnet20", "resnet34_a"):
@@ -442,7 +444,7 @@ def test_option_a_takes_every_second_pixel_and_adds_zeros_behind():
         )
 
 
-UNIT = dict(width=4, kind="basic", stride_in="1x1", bn_group=0, dtype="float32")
+UNIT: dict[str, Any] = dict(width=4, kind="basic", stride_in="1x1", bn_group=0, dtype="float32")
 
 
 @pytest.mark.parametrize("kind", [residual_units.ResidualUnit, residual_units.PreActivationUnit])
@@ -463,8 +465,8 @@ def test_the_last_relu_of_a_unit_is_behind_the_addition():
     second = residual_units.PreActivationUnit(stride=1, shortcut="B", **UNIT)
     for module, least in ((unit, 0.0), (second, None)):
         variables = module.init(jax.random.key(0), x, train=False)
-        lowest = module.apply(variables, x, train=False).min()
-        assert lowest == 0.0 if least == 0.0 else lowest < -1.0
+        y: Any = module.apply(variables, x, train=False)
+        assert y.min() == 0.0 if least == 0.0 else y.min() < -1.0
 
 
 def test_a_unit_of_stride_2_projects_on_a_1x1_map_too():
@@ -548,7 +550,7 @@ FAMILIES = {
     "resnet18_v2": 64,
     "resnet20": 32,
 }
-NARROW = {name: dict(width=0.1, num_classes=5) for name in FAMILIES}
+NARROW: dict[str, dict[str, Any]] = {name: dict(width=0.1, num_classes=5) for name in FAMILIES}
 NARROW["resnet20"] |= {"blocks": (1, 1, 1)}
 
 

@@ -1,5 +1,7 @@
 """Batch normalization over a matrix: its values and gradients against float64 and torch."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,10 +98,11 @@ def test_a_single_row_and_constant_columns_become_the_bias():
 @pytest.mark.parametrize("rows, channels, far", [(90, 16, 0.0), (33, 7, 30.0)])
 def test_values_and_gradients_are_torchs(rows, channels, far):
     given = arguments(rows, channels, far)
-    x, scale, bias = (torch.tensor(a, requires_grad=True) for a in given[:3])
+    leaves: Any = [torch.tensor(a, requires_grad=True) for a in given[:3]]
+    x, scale, bias = leaves
     y = torch.nn.functional.batch_norm(x, None, None, scale, bias, training=True, eps=EPSILON)
     y.backward(torch.tensor(given[3]))
-    expected = (y.detach().numpy(), *(leaf.grad.numpy() for leaf in (x, scale, bias)))
+    expected = (y.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves))
     check_close(with_gradients(ours, *given), expected, 1e-5)
 
 

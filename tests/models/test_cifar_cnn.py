@@ -1,5 +1,7 @@
 """AlexNet's paper's four-layer network: counts by hand, and the same in torch.nn.functional."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -56,7 +58,12 @@ def test_logits_are_those_of_the_same_network_in_torch(name, lrn):
         random = np.random.default_rng(0)
         params = jax.tree.map(lambda x: x + random.normal(0, 0.1, x.shape), variables["params"])
         image = random.normal(size=(2, 32, 32, 3))
-        run = jax.jit(lambda p, x: model.apply({"params": p}, x, train=False)["logits"])
+
+        def forward(params, x):
+            heads: Any = model.apply({"params": params}, x, train=False)
+            return heads["logits"]
+
+        run = jax.jit(forward)
         logits = run.lower(params, image).compile(compiler_options=fast_compile_options())(
             params, image
         )

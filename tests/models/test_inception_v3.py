@@ -137,12 +137,12 @@ def test_sizes_of_table_1():
 def test_the_auxiliary_classifier_is_there_in_training_only():
     model = inception_v3.VARIANTS["inception_v3"](num_classes=7, width=0.125)
     logits = {"logits": (1, 7)}
-    for fields, train, expected in (
-        ({}, True, {**logits, "aux_6e": (1, 7)}),
-        ({}, False, logits),
-        ({"aux": False}, True, logits),
+    for network, train, expected in (
+        (model, True, {**logits, "aux_6e": (1, 7)}),
+        (model, False, logits),
+        (model.clone(aux=False), True, logits),
     ):
-        heads, variables = shapes(model.clone(**fields), IMAGE, train)
+        heads, variables = shapes(network, IMAGE, train)
         assert {name: head.shape for name, head in heads.items()} == expected
         assert ("AuxLogits" in variables["params"]) == ("aux_6e" in expected)
     _, variables = shapes(model, IMAGE, True)

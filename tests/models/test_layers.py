@@ -1,12 +1,14 @@
 """The layers that papers share: golden values, windows, statistics, gradients in float64."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import linen as nn
 from jax.test_util import check_grads
 
 from cnn_archs.models import layers, lenet, residual_units
@@ -63,7 +65,7 @@ def test_lrn_is_torchs_with_its_constants():
 
 def test_lrn_of_bfloat16_is_computed_in_float32():
     x = jnp.asarray(HUNDREDS, jnp.bfloat16).reshape(1, 1, 1, 8)
-    found = LRN().apply({}, x)
+    found: Any = LRN().apply({}, x)
     assert found.dtype == jnp.bfloat16
     wide = local_response_norm(x.astype(jnp.float32))
     np.testing.assert_array_equal(found, wide.astype(jnp.bfloat16))
@@ -105,7 +107,7 @@ def test_ceil_mode_is_googlenets_chain():
     """112 -> 56 -> 28 -> 14 -> 7 with 3x3/2 and no padding; floor mode has 55, 27, 13, 6."""
     sides = {True: [112], False: [112]}
     for ceil, found in sides.items():
-        x = jnp.zeros((1, 112, 112, 1))
+        x: Any = jnp.zeros((1, 112, 112, 1))
         for _ in range(4):
             x = MaxPool(3, 2, ceil=ceil).apply({}, x)
             found.append(x.shape[1])
@@ -115,8 +117,8 @@ def test_ceil_mode_is_googlenets_chain():
 def test_ceil_mode_is_not_padding_by_one():
     """Both halve an even map. The windows of the one begin at 0, of the other at -1."""
     ramp = jnp.arange(64.0).reshape(1, 8, 8, 1)
-    ceil = MaxPool(3, 2, ceil=True).apply({}, ramp)
-    padded = MaxPool(3, 2, padding=1).apply({}, ramp)
+    ceil: Any = MaxPool(3, 2, ceil=True).apply({}, ramp)
+    padded: Any = MaxPool(3, 2, padding=1).apply({}, ramp)
     assert ceil.shape == padded.shape == (1, 4, 4, 1)
     assert ceil[0, 0, 0, 0] == 18.0 and padded[0, 0, 0, 0] == 9.0  # of 3x3 and of 2x2 pixels
 
@@ -124,7 +126,7 @@ def test_ceil_mode_is_not_padding_by_one():
 @pytest.mark.parametrize("window, stride, padding", [(5, 3, 0), (3, 1, 1), (2, 2, 0)])
 def test_mean_pools_are_torchs(window, stride, padding):
     x = images((2, 11, 14, 3))
-    found = AvgPool(window, stride, padding).apply({}, x)
+    found: Any = AvgPool(window, stride, padding).apply({}, x)
     expected = nhwc(F.avg_pool2d(nchw(x), window, stride, padding))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -132,7 +134,7 @@ def test_mean_pools_are_torchs(window, stride, padding):
 @pytest.mark.parametrize("side", [4, 5, 8, 13, 14, 15])
 def test_adaptive_pool_is_torchs(side):
     x = images((2, side, side + 3, 3))
-    found = AdaptiveAvgPool(4).apply({}, x)
+    found: Any = AdaptiveAvgPool(4).apply({}, x)
     np.testing.assert_allclose(found, nhwc(F.adaptive_avg_pool2d(nchw(x), 4)), rtol=1e-5, atol=1e-6)
 
 
@@ -146,12 +148,13 @@ def test_a_dense_layer_on_a_larger_map_is_its_convolution():
     assert variables["params"]["kernel"].shape == (3, 4, 6, 5)
     kernel = torch.tensor(np.asarray(variables["params"]["kernel"])).permute(3, 2, 0, 1)
     bias = torch.tensor(np.asarray(variables["params"]["bias"]))
-    found = layer.apply(variables, large)
+    found: Any = layer.apply(variables, large)
     assert found.shape == (2, 3, 1, 5)
     expected = F.conv2d(nchw(large), kernel, bias)
     np.testing.assert_allclose(found, nhwc(expected), rtol=1e-4, atol=1e-4)
     flat = F.linear(nchw(small).reshape(2, -1), kernel.reshape(5, -1), bias)
-    np.testing.assert_allclose(layer.apply(variables, small)[:, 0, 0], flat, rtol=1e-4, atol=1e-4)
+    found = layer.apply(variables, small)
+    np.testing.assert_allclose(found[:, 0, 0], flat, rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="takes maps of 3x4 or larger, not 2x4"):
         layer.apply(variables, small[:, 1:])
 
@@ -227,7 +230,8 @@ def test_the_variance_of_maps_far_from_0_is_not_lost():
     x = 1e3 + images((8, 8, 8, 5))
     norm = BatchNorm()
     stats = {"mean": np.full(5, 1e3, np.float32), "var": np.ones(5, np.float32)}
-    variables = {"params": {"scale": np.ones(5), "bias": np.zeros(5)}, "batch_stats": stats}
+    params = {"scale": np.ones(5), "bias": np.zeros(5)}
+    variables: dict[str, Any] = {"params": params, "batch_stats": stats}
     found, updates = norm.apply(variables, x, train=True, mutable=["batch_stats"])
     wide = x.astype(np.float64)
     expected = (wide - wide.mean((0, 1, 2))) / np.sqrt(wide.var((0, 1, 2)) + 1e-5)
@@ -247,7 +251,7 @@ def test_a_map_without_variance_does_not_divide_by_nothing():
 
 HE = layers.INITIALIZERS["he"]
 MAPS = (4, 5, 6, 7)
-LAYERS = {
+LAYERS: dict[str, tuple[nn.Module, tuple[int, ...], dict[str, Any]]] = {
     "LRN": (LRN(), MAPS, {}),
     "MaxPool": (MaxPool(3, 2, ceil=True), MAPS, {}),
     "AvgPool": (AvgPool(3, 2, padding=1), MAPS, {}),

@@ -5,6 +5,7 @@ Sources: LeCun, Bottou, Bengio & Haffner 1998, section II.B, Table I, appendix A
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +89,8 @@ def test_c3_is_the_loop_over_the_connections_of_table_1():
     for k, (s2, c3) in enumerate(connections):
         for n in range(2):
             expected[n, :, :, c3] += correlate2d(x[n, :, :, s2], weights[:, :, k], "valid")
-    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-5, atol=1e-6)
+    found: Any = layer.apply(variables, x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 # --- Counts ------------------------------------------------------------------------------------
@@ -176,7 +178,7 @@ def test_weights_start_uniform_in_2_4_over_fan_in():
     params = jax.jit(lambda: init(model, (32, 32, 1), seed=1))()["params"]
     maps = np.array([len(s2) for s2 in TABLE_I])
     fan_in_c3 = 25.0 * maps[[c3 for s2 in range(6) for c3 in range(16) if s2 in TABLE_I[c3]]]
-    fan_in = {
+    fan_in: dict[str, dict[str, Any]] = {
         "C1": {"kernel": 25, "bias": 25},
         "S2": {"coefficient": 4, "bias": 4},
         "C3": {"kernel": fan_in_c3, "bias": 25.0 * maps},  # 75, 100 or 150
@@ -184,7 +186,8 @@ def test_weights_start_uniform_in_2_4_over_fan_in():
         "C5": {"kernel": 400, "bias": 400},
         "F6": {"kernel": 120, "bias": 120},
     }
-    assert jax.tree.structure(params) == jax.tree.structure(fan_in)
+    found: Any = jax.tree.structure(params)
+    assert found == jax.tree.structure(fan_in)
     scaled = jax.tree.map(lambda w, f: np.asarray(w) * f / 2.4, params, fan_in)  # in -1..1
     for path, part in jax.tree_util.tree_leaves_with_path(scaled):
         assert np.abs(part).max() <= 1 + 1e-6, path
@@ -352,7 +355,8 @@ def test_jit_and_vmap_compute_the_same(name, image):
     variables, batch = some_variables(model, image), images((3, *image))
 
     def forward(x):
-        return model.apply(variables, x, train=False)["logits"]
+        heads: Any = model.apply(variables, x, train=False)
+        return heads["logits"]
 
     plain = forward(batch)
     assert plain.shape == (3, 10)

@@ -77,6 +77,7 @@ def test_a_tie_is_won_by_the_place_that_wins_in_torch(window, stride, pad, ceil)
     leaf = torch.tensor(x).movedim(-1, 1).requires_grad_()
     y = torch.nn.functional.max_pool2d(leaf, window, stride, pad, ceil_mode=ceil)
     y.backward(torch.tensor(cotangent).movedim(-1, 1))
+    assert leaf.grad is not None
     np.testing.assert_array_equal(found, leaf.grad.movedim(1, -1).numpy())
 
 
@@ -100,7 +101,8 @@ def test_nothing_is_fused_into_the_gradient(batched):
         return jnp.sum(jnp.tanh(pool(jnp.tanh(x))) ** 2)
 
     lowered = jax.jit(jax.value_and_grad(loss)).lower(jnp.zeros((2,) * batched + (2, 8, 8, 4)))
-    assert lowered.compile().as_text().count(" call(") == 3
+    text = lowered.compile().as_text()
+    assert text and text.count(" call(") == 3
 
 
 @pytest.mark.parametrize("window, stride, padding", [CASES[1], CASES[3]])

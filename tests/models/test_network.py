@@ -1,5 +1,7 @@
 """Attributes that every network has, whether or not they are settings of its config."""
 
+from pathlib import Path
+
 import pytest
 
 from cnn_archs import models
@@ -68,5 +70,5 @@ def test_columns_of_vgg():
 
 
 def test_a_column_that_is_not_in_table_1_has_no_depth():
-    run = runs.RunRecord(None, config={"model": {"column": "F"}})
+    run = runs.RunRecord(Path("x"), config={"model": {"column": "F"}})
     assert runs.CellRecord("x", "", (), [run]).depth is None

@@ -1,5 +1,7 @@
 """`remat`: what a block computes inside is computed again for the gradient, and nothing else."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import memory
@@ -15,7 +17,7 @@ from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import steps
 
 slow = pytest.mark.slow
-NETWORKS = {  # name, fields, side of the image
+NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {  # name, fields, side of the image
     "vgg": ("vgg_a_bn", dict(width=1 / 16, hidden=(8, 8)), 32),
     "vgg_lrn": ("vgg_a_lrn", dict(width=1 / 16, hidden=(8, 8), initializer="glorot"), 32),
     "resnet": ("resnet20", dict(width=1 / 4, blocks=(1, 1, 1)), 16),
@@ -33,7 +35,7 @@ def trained(name, fields, side, **more):
         lambda k: models.init(net, k, (side, side, 3)), compiler_options=fast_compile_options()
     )(jax.random.key(0))
     random = np.random.default_rng(1)
-    images = np.float32(random.normal(0, 1, (4, side, side, 3)))
+    images = jnp.asarray(random.normal(0, 1, (4, side, side, 3)), jnp.float32)
     loss = losses.create("cross_entropy", smoothing=0.0)
 
     def values(variables):
@@ -55,7 +57,8 @@ def test_all_numbers_are_the_same(kind):
     """Initial weights and names to the bit; loss, logits, gradients and new statistics to
     rounding, dropout's choices too. Statistics that moved twice would be 0.1 of the way further."""
     kept, again = (trained(*NETWORKS[kind], remat=remat) for remat in (False, True))
-    assert jax.tree.structure(kept) == jax.tree.structure(again)
+    found: Any = jax.tree.structure(kept)
+    assert found == jax.tree.structure(again)
     for a, b in zip(jax.tree.leaves(kept[0]), jax.tree.leaves(again[0]), strict=True):
         np.testing.assert_array_equal(a, b)
     for a, b in zip(jax.tree.leaves(kept[1]), jax.tree.leaves(again[1]), strict=True):
@@ -96,7 +99,8 @@ def compiled_bytes(name, batch, side, **fields):
     """What XLA sets aside for a training step beside its arguments: compiled, never run."""
     step, arguments = abstract_step(models.create(name, **fields), (side, side, 3), batch)
     compiled = jax.jit(step, donate_argnums=0).lower(*arguments).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
+    used: Any = compiled.memory_analysis()
+    return used.temp_size_in_bytes
 
 
 def test_a_scanned_stage_takes_less_than_half_of_the_memory():

@@ -46,6 +46,7 @@ def test_the_gradient_is_torchs():
     leaf = torch.tensor(a).movedim(-1, 1).requires_grad_()
     y = torch.nn.functional.local_response_norm(leaf, 5, alpha=5e-4, beta=0.75, k=2.0)
     y.backward(torch.tensor(g).movedim(-1, 1))
+    assert leaf.grad is not None
     np.testing.assert_allclose(found, leaf.grad.movedim(1, -1), rtol=1e-4, atol=1e-6)
 
 

@@ -1,6 +1,7 @@
 """The convolutions of a training step on one CPU are torch's, as are both of their gradients."""
 
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from cnn_archs.models.cpu.step_convolution import PART, convolve_as_traced
 from cnn_archs.models.cpu.training_step import training_step
 from cnn_archs.training import cpu_step
 
-PLAIN = dict(
+PLAIN: dict[str, Any] = dict(
     lhs_dilation=(1, 1),
     rhs_dilation=(1, 1),
     dimension_numbers=lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)),
@@ -99,6 +100,7 @@ def by_torch(case):
     wide = torch.nn.functional.pad(x, (0, 0, *padding[1], *padding[0])).movedim(-1, 1)
     y = torch.nn.functional.conv2d(wide, kernel.permute(3, 2, 0, 1), None, strides, groups=groups)
     y.backward(g.movedim(-1, 1))
+    assert x.grad is not None and kernel.grad is not None
     return y.detach().movedim(1, -1).numpy(), x.grad.numpy(), kernel.grad.numpy()
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -109,7 +110,7 @@ def test_receptive_fields_of_the_layers_of_lenet5():
 
 def test_receptive_fields_of_vgg():
     """Section 2.3: two 3x3 layers see 5x5, three 7x7, as the one 5x5 layer for each two."""
-    sees = {
+    sees: dict[str, dict[str, Any]] = {
         name: {
             r.name: r.receptive_field for r in summary.summarize(models.create(name), (224, 224, 3))
         }
@@ -189,6 +190,7 @@ def test_what_is_said_to_be_seen_is_what_the_gradient_reaches(layer):
     gradient, at = jax.jit(jax.grad(output, has_aux=True))(jnp.ones((1, *image)))
     reached = np.flatnonzero(np.abs(gradient[0]).sum((1, 2)))
     (row,) = [r for r in summary.summarize(model, image) if r.name == layer]
+    assert row.offset is not None and row.stride and row.receptive_field
     first = row.offset + int(at) * row.stride
     assert first >= 0 and first + row.receptive_field <= image[0]  # nothing is cut off
     assert (reached[0], reached[-1]) == (first, first + row.receptive_field - 1)

@@ -153,10 +153,15 @@ def reference(image, w):
     """image: [N, C, H, W] -> logits. Torch divides alpha by n."""
     lrn = partial(F.local_response_norm, size=5, alpha=5 * 1e-4, beta=0.75, k=2.0)
     pool = partial(F.max_pool2d, kernel_size=3, stride=2, ceil_mode=True)
-    x = lrn(pool(F.relu(F.conv2d(image, *w["conv1"], stride=2, padding=1))))
-    x = lrn(pool(F.relu(F.conv2d(x, *w["conv2"], stride=2))))
+
+    def conv(x, layer, stride=1, padding=0):
+        kernel, bias = w[layer]
+        return F.relu(F.conv2d(x, kernel, bias, stride, padding))
+
+    x = lrn(pool(conv(image, "conv1", stride=2, padding=1)))
+    x = lrn(pool(conv(x, "conv2", stride=2)))
     for layer in ("conv3", "conv4", "conv5"):
-        x = F.relu(F.conv2d(x, *w[layer], padding=1))
+        x = conv(x, layer, padding=1)
     x = pool(x).flatten(1)
     x = F.relu(F.linear(x, *w["fc6"]))
     return F.linear(F.relu(F.linear(x, *w["fc7"])), *w["fc8"])

@@ -4,6 +4,8 @@ The loop knows nothing of layers: a network is a list of connections (weight, in
 unit), a shared weight stands in many of them, and each of the paper's lines is one addition.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -31,7 +33,8 @@ class Chain(SquashedChain):
     def output(self, x):
         return {"logits": -jnp.square(x[:, None, :] - CENTERS[None]).sum(-1)}
 
-    def __call__(self, x):
+    def __call__(self, image, *, train=False):
+        x = image
         for layer in self.LAYERS:
             x = self.squash(self.affine(x, layer))
         return self.output(x)
@@ -189,7 +192,8 @@ def test_curvature_is_the_loop_over_connections(model, criterion):
     diagonal = jax.jit(gauss_newton.gauss_newton_diagonal(model, loss_of(criterion)))
     h = diagonal(params, images, labels)
     expected = by_connection(model, params, images, labels, criterion)
-    assert jax.tree.structure(h) == jax.tree.structure(params)
+    found: Any = jax.tree.structure(h)
+    assert found == jax.tree.structure(params)
     for (path, leaf), of_loop in zip(
         jax.tree_util.tree_leaves_with_path(h), jax.tree.leaves(expected), strict=True
     ):

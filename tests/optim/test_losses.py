@@ -11,6 +11,7 @@ from cnn_archs.optim import losses
 RNG = np.random.default_rng(0)
 LABELS = np.array([0, 9, 3, 3, 7], np.int32)
 PENALTIES = RNG.uniform(0.0, 12.0, (5, 10)).astype(np.float32)  # y, which are minus the logits
+SCORES, CLASSES = jnp.asarray(-PENALTIES), jnp.asarray(LABELS)  # what a loss is called with
 
 
 def cross_entropy(smoothing=0.0):
@@ -25,11 +26,11 @@ def test_cross_entropy_is_minus_the_log_of_the_softmax():
     logits = RNG.normal(0, 3, (5, 10)).astype(np.float32)
     e = np.exp(logits.astype(np.float64))
     expected = -np.log(of_right(e / e.sum(-1, keepdims=True)))
-    np.testing.assert_allclose(cross_entropy()(logits, LABELS), expected, rtol=1e-5)
+    np.testing.assert_allclose(cross_entropy()(jnp.asarray(logits), CLASSES), expected, rtol=1e-5)
 
 
 def test_cross_entropy_of_equal_scores_is_log_10():
-    loss = cross_entropy()(jnp.zeros((5, 10)), LABELS)
+    loss = cross_entropy()(jnp.zeros((5, 10)), CLASSES)
     np.testing.assert_allclose(loss, [np.log(10)] * 5, rtol=1e-6)
 
 
@@ -42,11 +43,13 @@ def test_smoothed_labels_are_torchs(smoothing):
         label_smoothing=smoothing,
         reduction="none",
     )
-    np.testing.assert_allclose(cross_entropy(smoothing)(logits, LABELS), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        cross_entropy(smoothing)(jnp.asarray(logits), CLASSES), expected, rtol=1e-5
+    )
 
 
 def test_rbf_mean_is_equation_8():
-    loss = losses.create("rbf_mean")(-PENALTIES, LABELS)
+    loss = losses.create("rbf_mean")(SCORES, CLASSES)
     assert np.asarray(loss).tolist() == PENALTIES[np.arange(5), LABELS].tolist()
 
 
@@ -54,15 +57,15 @@ def test_rbf_mean_is_equation_8():
 def test_rbf_map_is_equation_9(j):
     everything = np.exp(-j) + np.exp(-PENALTIES.astype(np.float64)).sum(-1)
     expected = of_right(PENALTIES) + np.log(everything)
-    loss = losses.create("rbf_map", j=j)(-PENALTIES, LABELS)
+    loss = losses.create("rbf_map", j=j)(SCORES, CLASSES)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert (np.asarray(loss) > 0).all()
 
 
 def test_without_the_rubbish_class_equation_9_is_a_softmax_over_minus_the_penalties():
     """e^-j -> 0 leaves -log(e^-y_D / sum_i e^-y_i)."""
-    loss = losses.create("rbf_map", j=1e4)(-PENALTIES, LABELS)
-    expected = cross_entropy()(-PENALTIES, LABELS)
+    loss = losses.create("rbf_map", j=1e4)(SCORES, CLASSES)
+    expected = cross_entropy()(SCORES, CLASSES)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
@@ -79,7 +82,7 @@ def test_rbf_map_is_finite_where_every_e_to_minus_y_underflows():
 def test_rbf_map_pushes_the_wrong_classes_away():
     """The gradient by the logits: p_i, less 1 for the right class; sum p_i < 1 by the rubbish."""
     loss = losses.create("rbf_map", j=1.0)
-    gradient = jax.grad(lambda x: loss(x, LABELS).sum())(-PENALTIES)
+    gradient = jax.grad(lambda x: loss(x, CLASSES).sum())(SCORES)
     e = np.exp(-PENALTIES.astype(np.float64))
     p = e / (np.exp(-1.0) + e.sum(-1, keepdims=True))
     np.testing.assert_allclose(gradient, p - np.eye(10)[LABELS], rtol=1e-4, atol=1e-6)

@@ -1,5 +1,7 @@
 """The update rules, line by line, against loops in numpy."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ DROP = schedules.create(  # 0.1 for three steps, then 0.01
 RATE = [0.1] * 3 + [0.01] * 5
 START = np.random.default_rng(0).normal(size=(4, 3))
 NO_ERROR = jnp.float32(0)  # of a batch: no schedule here asks for it
-PLAIN = dict(decayed="all", bias_rate=1.0)
+PLAIN: dict[str, Any] = dict(decayed="all", bias_rate=1.0)
 GRADIENTS = np.random.default_rng(1).normal(size=(STEPS, 4, 3))
 
 
@@ -101,7 +103,8 @@ def test_adam_is_algorithm_1():
 
 # --- A network's parameters, through a drop of the rate ------------------------------------------
 
-LAYERS = {  # as flax has them: two layers with weights, batch norm between them
+# As flax has them: two layers with weights, batch norm between them.
+LAYERS: dict[str, dict[str, tuple[int, ...]]] = {
     "conv": {"kernel": (3, 3, 2, 4), "bias": (4,)},
     "norm": {"scale": (4,), "bias": (4,)},
     "fc": {"kernel": (4, 5), "bias": (5,)},

@@ -43,7 +43,7 @@ def test_lenet5_tables_at_every_pass(name, steps_per_epoch):
     schedule = schedules.create(name, steps_per_epoch)
     first = [math.ceil(p * steps_per_epoch) for p in range(20)]
     last = [step - 1 for step in first[1:]] + [math.ceil(20 * steps_per_epoch) - 1]
-    expected = np.float32(PRINTED[name]).tolist()  # as printed, to the last bit
+    expected = np.asarray(PRINTED[name], np.float32).tolist()  # as printed, to the last bit
     assert rates(schedule, first) == expected
     assert rates(schedule, last) == expected
 

@@ -137,6 +137,7 @@ def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not(
     held = memory.DeviceMemory(experiment, place_model(experiment), taken, IN_TURN)
     usable = int(0.6 * sum(held.training(1000).values()))
     found = held.fitting_part(usable, 1000)
+    assert found is not None
     sizes = [m for m in range(1, 1001) if 1000 % m == 0]
     larger = sizes[sizes.index(found) + 1]
     need = [sum(held.training(m).values()) for m in (found, larger)]
@@ -199,11 +200,11 @@ def test_what_was_measured_counts_for_its_kind_network_batch_and_input(monkeypat
 
 
 def test_known_sizes_are_those_of_the_data(mnist):
-    assert set(sources.SIZES) == set(sources.KNOWN)
+    assert set(sources.SPLIT_SIZES) == set(sources.DATASET_SPECS)
     for name in ("digits", "shapes"):
-        sizes = tuple(len(sources.load(name, split)) for split in ("train", "test"))
-        assert sources.SIZES[name] == sizes
-    assert sources.SIZES["mnist"][0] == sources.count("mnist", str(mnist))
+        sizes = tuple(len(sources.load_split(name, split)) for split in ("train", "test"))
+        assert sources.SPLIT_SIZES[name] == sizes
+    assert sources.SPLIT_SIZES["mnist"][0] == sources.count_training_images("mnist", str(mnist))
 
 
 def test_without_its_data_a_known_dataset_is_assumed_and_an_unknown_one_an_error(tmp_path, capsys):
@@ -259,7 +260,7 @@ def test_wrong_flags_are_one_line(capsys):
     for flags, said in (
         (["--kind=h10"], "did you mean h100?"),
         (["--devices=0"], "--devices=0: must be at least 1"),
-        (["--cores=-1"], "--cores=-1: must be at least 1"),
+        (["--cores=-1"], "--cores=-1: must be at least 0"),
         (["--workdir=nowhere"], "there is no run in nowhere"),
         (["--devices=3"], "this process has 1 already"),
     ):

@@ -24,6 +24,7 @@ class Browser:
         self.back, theirs_out = os.pipe()
         flags = (*FLAGS, f"--user-data-dir={self.profile.name}", "about:blank")
         # Chromium reads commands from its file 3 and answers on 4.
+        assert PROGRAM, "no Chromium here"
         shell = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self.process = subprocess.Popen(
             ["/bin/bash", "-c", shell, PROGRAM, *flags],
@@ -99,8 +100,10 @@ class Browser:
 
     def complaints(self):
         """Errors of scripts, failed requests, and what the browser logged."""
-        bad = ("Runtime.exceptionThrown", "Network.loadingFailed", "Log.entryAdded")
-        bad += ("Runtime.consoleAPICalled",)
+        bad = (
+            *("Runtime.exceptionThrown", "Network.loadingFailed", "Log.entryAdded"),
+            "Runtime.consoleAPICalled",
+        )
         return [e for e in self.events if e.get("method") in bad]
 
     def picture(self, path: Path):

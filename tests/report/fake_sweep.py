@@ -4,10 +4,11 @@ import json
 import math
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-MADE = {
+MADE: dict[str, Any] = {
     "command": ["launch.py", "sweep"],
     "python": "3.12.1",
     "packages": {"jax": "0.10.2", "flax": "0.12.8", "optax": "0.2.8"},
@@ -220,7 +221,7 @@ class Page(HTMLParser):
 
     def table(self, *heads):
         """{first cell of a row: {head: cell}} of the tables that have these heads, in order."""
-        found = {}
+        found: dict[str, dict[str, str]] = {}
         for first, *rows in self.tables:
             if set(heads) <= set(first):
                 found |= {row[0]: dict(zip(first, row, strict=True)) for row in rows}

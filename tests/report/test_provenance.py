@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_sweep import MADE, workdir, write_json
@@ -71,9 +72,8 @@ def test_results_that_are_older_than_parts_are_read(name):
 
 def test_the_speed_of_a_run_that_changed_its_cores_is_that_of_none(tmp_path, monkeypatch):
     monkeypatch.setattr(throughput, "cores", lambda: 2)
-    kind = devices.DeviceSpec(
-        **dict.fromkeys(devices.DeviceSpec._fields, 0) | dict(name="cpu", called="cpu")
-    )
+    fields: dict[str, Any] = dict.fromkeys(devices.DeviceSpec._fields, 0)
+    kind = devices.DeviceSpec(**fields | dict(name="cpu", called="cpu"))
     for name, parts in {
         "whole": (part(0, "a"), part(4, "b")),
         "mixed": (part(0, "a", cpus=1), part(4, "a")),

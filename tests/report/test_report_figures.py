@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -112,10 +113,15 @@ def test_the_gap_by_depth_has_means_and_deviations(sweep, folder):
         assert mean == pytest.approx(statistics.fmean(values))
         assert sd == pytest.approx(statistics.stdev(values))
     figure = scatter.size_figure(sweep)
-    assert figure.title == "The gap by depth" and [k.label for k in figure.legend] == [
-        "plain",
-        "residual",
-    ]
+    assert (
+        figure
+        and figure.title == "The gap by depth"
+        and [k.label for k in figure.legend]
+        == [
+            "plain",
+            "residual",
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ def test_the_gap_by_depth_has_means_and_deviations(sweep, folder):
     ],
 )
 def test_depths(model, name, depth):
-    run = RunRecord(None, config={"model": model})
+    run = RunRecord(Path("x"), config={"model": model})
     assert CellRecord(name, "", (), [run]).depth == depth
 
 
@@ -161,7 +167,8 @@ def test_responses_and_gradients_are_those_of_the_diagnostics(sweep):
     assert norms == pytest.approx([2 / (i + 1) for i in range(20)])
     norms = layer_plots.layer_values(plain, "gradient_norm", 1500)
     assert norms == pytest.approx([0.2 / (i + 1) for i in range(20)])
-    assert "at step 1,500;" in layer_plots.responses_figure(sweep).caption
+    figure = layer_plots.responses_figure(sweep)
+    assert figure and "at step 1,500;" in figure.caption
     assert layer_plots.responses_figure(Collection("t", "", [])) is None
     assert layer_plots.gradients_figure(Collection("t", "", [])) is None
 
@@ -170,7 +177,7 @@ def diagnosed_at(name, *of_seeds, finished=(0,)):
     """A cell whose seeds, 0, 1, ..., are diagnosed at these steps: the norm says at which."""
     runs = [
         RunRecord(
-            "x",
+            Path("x"),
             result={"seeds": [seed]} if seed in finished else {},
             diagnostics=[
                 {"step": s, "seed": seed, "layers": [{"name": "a", "gradient_norm": s + seed + 1}]}
@@ -183,7 +190,7 @@ def diagnosed_at(name, *of_seeds, finished=(0,)):
 
 
 def moments(*of_cells):
-    return layer_plots.moments(Collection("t", "", of_cells))
+    return layer_plots.diagnosed_moments(Collection("t", "", of_cells))
 
 
 def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
@@ -191,6 +198,7 @@ def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
     whole = diagnosed_at("a", range(0, 16001, 1000))
     assert moments(whole) == [{"a": 0}, {"a": 1000}, {"a": 8000}, {"a": 16000}]
     figure = layer_plots.gradients_figure(Collection("t", "", [whole]))
+    assert figure is not None
     said = [p.says for p in figure.panels]
     assert said == [f"norm at step {s} of a" for s in ("0", "1,000", "8,000", "16,000")]
     half = diagnosed_at("b", range(0, 3001, 1000), finished=())
@@ -206,8 +214,9 @@ def test_gradients_are_drawn_at_the_start_soon_after_halfway_and_at_the_end():
 def test_norms_are_labeled_with_plain_numbers_however_far_apart_they_are(highest, labels):
     norms = (0.04, 0.08, highest)
     layers_of = [{"name": f"layer{i}", "gradient_norm": n} for i, n in enumerate(norms)]
-    run = RunRecord("x", diagnostics=[{"step": 0, "seed": 0, "layers": layers_of}])
+    run = RunRecord(Path("x"), diagnostics=[{"step": 0, "seed": 0, "layers": layers_of}])
     figure = layer_plots.gradients_figure(Collection("t", "", [CellRecord("a", "", (), [run])]))
+    assert figure is not None
     svg = figure.panels[0].svg
     assert "math" not in svg and "$" not in svg
     assert labels <= set(re.findall(r">([\d.]+)</text>", svg))
@@ -226,14 +235,15 @@ def test_damage_is_error_by_amount(sweep):
     amounts, means, sds = layer_plots.damage(sweep.cell("plain20"), "rotate")
     assert amounts == [0, 1, 2, 4] and means == pytest.approx([1, 6, 11, 21])
     assert sds == pytest.approx([0] * 4, abs=1e-9)
-    assert len(layer_plots.robustness_figure(sweep).panels) == 4
+    figure = layer_plots.robustness_figure(sweep)
+    assert figure and len(figure.panels) == 4
 
 
 def test_the_warm_up_is_drawn_where_there_is_one(tmp_path):
     deep = workdir(tmp_path / "deep", "resnet110", 0, 0.06, 0.01, depth=110)
     (runs,) = read_runs.read_collections([deep])
     figure = learning_curves.warm_up_figure(runs)
-    assert [p.says.split(",")[0] for p in figure.panels] == [
+    assert figure and [p.says.split(",")[0] for p in figure.panels] == [
         "training error",
         "learning rate at the beginning",
     ]

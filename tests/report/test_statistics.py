@@ -26,6 +26,7 @@ def test_students_sleep_data_paired():
     found = statistics.difference_interval(seeded(SLEEP[0]), seeded(SLEEP[1]))
     assert (found.kind, found.seeds) == ("paired", (10, 10))
     assert math.isclose(found.difference, 0.75 - 2.33)
+    assert found.low is not None and found.high is not None
     assert math.isclose(found.low, -2.4598858, abs_tol=1e-7)
     assert math.isclose(found.high, -0.7001142, abs_tol=1e-7)
     assert found.excludes_zero
@@ -34,6 +35,7 @@ def test_students_sleep_data_paired():
 def test_students_sleep_data_with_other_seeds_is_welchs():
     found = statistics.difference_interval(seeded(SLEEP[0]), seeded(SLEEP[1], first=1))
     assert (found.kind, found.seeds) == ("Welch", (10, 10))
+    assert found.low is not None and found.high is not None
     assert math.isclose(found.low, -3.3654832, abs_tol=1e-7)
     assert math.isclose(found.high, 0.2054832, abs_tol=1e-7)
     assert not found.excludes_zero
@@ -59,6 +61,7 @@ def test_the_interval_has_the_tabulated_quantile(n, quantile):
     a = [float(k) for k in range(n)]  # its differences from b have mean (n - 1) / 2
     error = math.sqrt(n * (n + 1) / 12 / n)  # variance of 0, ..., n - 1 is n (n + 1) / 12
     found = statistics.difference_interval(seeded(a), seeded([0.0] * n))
+    assert found.low is not None and found.high is not None
     assert math.isclose(found.high - found.difference, quantile * error, rel_tol=2e-4)
     assert math.isclose(found.difference - found.low, quantile * error, rel_tol=2e-4)
 
@@ -93,6 +96,7 @@ def test_one_constant_sample_is_no_fault():
     """Three seeds with the same error are common, and no warning is printed for them."""
     found = statistics.difference_interval({0: 0.1, 1: 0.1, 2: 0.1}, {3: 0.3, 4: 0.4, 5: 0.5})
     # Only the second sample varies: Student's quantile for 2 degrees of freedom, 0.1 / sqrt(3).
+    assert found.low is not None and found.high is not None
     assert math.isclose(found.high - found.low, 2 * 4.303 * 0.1 / math.sqrt(3), rel_tol=2e-4)
     assert 0 < statistics.welch_test([0.3, 0.4, 0.5], [0.1] * 3).p < 0.05
 

@@ -74,9 +74,11 @@ def test_what_a_killed_process_has_half_written_goes(tmp_path):
 
 
 STEP, PROBE = "jit_written_for_cpu", "jit_over_three_axes"  # the second asks for oneDNN
-RESIDUAL = ("train", "--config=lenet5_digits", "--config.model.name=resnet20")
-RESIDUAL += ("--config.model.width=0.25", "--config.model.blocks=(1,)")
-RESIDUAL += ("--config.model.widths=(16,)", "--config.data.batch_size=60")
+RESIDUAL = (
+    *("train", "--config=lenet5_digits", "--config.model.name=resnet20"),
+    *("--config.model.width=0.25", "--config.model.blocks=(1,)"),
+    *("--config.model.widths=(16,)", "--config.data.batch_size=60"),
+)
 
 
 def test_only_programs_with_onednn_are_compiled_again_by_a_second_start(launch, tmp_path):

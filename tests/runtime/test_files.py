@@ -56,9 +56,15 @@ def start(program: str, path: object) -> subprocess.Popen[str]:
     )
 
 
+def line_of(process: subprocess.Popen[str]) -> str:
+    """Read the next line that `process` prints."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
 def test_a_second_run_is_told_who_holds_the_folder(tmp_path):
     with start(HOLDER, tmp_path) as holder:
-        assert holder.stdout.readline() == "held\n"
+        assert line_of(holder) == "held\n"
         with pytest.raises(ConfigError) as e, files.lock(tmp_path / "lock"):
             pass
         holder.kill()
@@ -68,7 +74,7 @@ def test_a_second_run_is_told_who_holds_the_folder(tmp_path):
 
 def test_the_lock_of_a_killed_run_is_free(tmp_path):
     with start(HOLDER, tmp_path) as holder:
-        assert holder.stdout.readline() == "held\n"
+        assert line_of(holder) == "held\n"
         holder.kill()
     with files.lock(tmp_path / "lock"):
         assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
@@ -85,9 +91,10 @@ def test_a_lock_can_be_taken_again_after_it_was_given_back(tmp_path):
 def test_of_many_starts_at_once_one_wins(tmp_path):
     processes = [start(STARTER, tmp_path) for _ in range(20)]
     for p in processes:
+        assert p.stdin is not None
         p.stdin.write("start\n")
         p.stdin.flush()
-    answers = [p.stdout.readline() for p in processes]
+    answers = [line_of(p) for p in processes]
     for p in processes:
         p.communicate("end\n")
     assert answers.count("held\n") == 1
@@ -117,7 +124,7 @@ def test_a_reader_sees_the_old_text_or_the_new_one(tmp_path):
 def test_a_killed_writer_leaves_a_whole_file(seconds, tmp_path):
     path = tmp_path / "result.json"
     with start(WRITER, path) as writer:
-        assert writer.stdout.readline() == "writing\n"
+        assert line_of(writer) == "writing\n"
         while not path.exists():
             time.sleep(0.001)
         time.sleep(seconds)

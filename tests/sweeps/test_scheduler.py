@@ -174,7 +174,7 @@ def test_seeds_and_rates_of_one_network_go_together(file, tmp_path):
     ("text", "message"),
     [
         ("", "no function get_sweep"),
-        ("def get_sweep(): return dict(title='t', seeds=1)", "says no cells"),
+        ("def get_sweep(): return dict(title='t', seeds=1)", "does not define cells"),
         (
             "def get_sweep(): return dict(title='t', seeds=1, cells={'a': ['lenet4']})",
             "cell a: --config: no experiment 'lenet4'; did you mean 'lenet5",
@@ -401,7 +401,8 @@ def test_killed_three_times_it_ends_with_the_same_numbers(launch, file, tmp_path
     Path(file).write_text(text.replace('"steps=400"', '"steps=400", "checkpoint_every=0.2"'))
     whole = run(launch, file, tmp_path / "whole")
     assert set(whole) == {"slow", "fast", "wide"}
-    folder, stamps = tmp_path / "killed", {}
+    folder = tmp_path / "killed"
+    stamps: dict[str, int] = {}
     for wanted in (1, 3, 4):
         process = launch("sweep", f"--config={file}", f"--workdir={folder}")
         begun = folder / sorted(EVERY)[0]

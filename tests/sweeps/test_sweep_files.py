@@ -44,7 +44,7 @@ def test_the_grids_that_there_are():
     for name, module in MODULES.items():
         assert {"", "quick"} <= set(module.ARGUMENTS)
         command = f"python launch.py sweep --config=experiments/sweeps/{name}.py"
-        assert command in module.__doc__ and "`quick`" in module.__doc__
+        assert module.__doc__ and command in module.__doc__ and "`quick`" in module.__doc__
         assert module.get_sweep() == module.get_sweep("")
 
 

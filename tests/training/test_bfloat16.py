@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def step_of(name, **fields):
 
 def operations(jaxpr):
     """Counter of (primitive, dtype of what it gives out), those inside of others too."""
-    found = Counter()
+    found: Counter[tuple[Any, str]] = Counter()
     for equation in jaxpr.eqns:
         found[equation.primitive.name, str(equation.outvars[0].aval.dtype)] += 1
         for value in equation.params.values():
@@ -93,7 +94,7 @@ def test_gradients_point_the_same_way(name):
     side = SIDES[name]
     shape, random = (side, side, 1 if side == 28 else 3), np.random.default_rng(3)
     fields = dict(width=1 / 4) if "width" in models.fields(name) else {}
-    images = np.float32(random.uniform(-1, 1, (16, *shape)))
+    images = jnp.asarray(random.uniform(-1, 1, (16, *shape)), jnp.float32)
     loss = losses.create("cross_entropy", smoothing=0.0)
 
     def gradient(dtype):

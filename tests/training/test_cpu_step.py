@@ -2,6 +2,7 @@
 
 from functools import cache, partial
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -91,16 +92,17 @@ def test_another_shape_is_compiled_and_not_kept_either():
     run = cpu_step.jit_for_cpu(same, onednn=True)
     for images in (2, 3, 2):
         assert float(run(jnp.ones((images, 4, 4, 4)), kernel)[0, 1, 1, 0]) == 36.0
-    seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+    config: Any = jax.config
+    seconds = config.jax_persistent_cache_min_compile_time_secs
     with pytest.raises(RuntimeError, match="stop"), cpu_step.no_persistent_cache():
-        assert jax.config.jax_persistent_cache_min_compile_time_secs > 1e9
+        assert config.jax_persistent_cache_min_compile_time_secs > 1e9
         raise RuntimeError("stop")
-    assert jax.config.jax_persistent_cache_min_compile_time_secs == seconds < 1e9
+    assert config.jax_persistent_cache_min_compile_time_secs == seconds < 1e9
 
 
 def test_one_cpu_is_one_device():
     devices = np.asarray(jax.devices("cpu")[:1]).reshape(1, 1)
     assert cpu_step.is_one_cpu(Mesh(devices, ("data", "model")))
-    gpu = SimpleNamespace(size=1, devices=np.asarray([SimpleNamespace(platform="gpu")]))
-    two = SimpleNamespace(size=2, devices=np.repeat(devices, 2))
+    gpu: Any = SimpleNamespace(size=1, devices=np.asarray([SimpleNamespace(platform="gpu")]))
+    two: Any = SimpleNamespace(size=2, devices=np.repeat(devices, 2))
     assert not cpu_step.is_one_cpu(gpu) and not cpu_step.is_one_cpu(two)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,9 +80,10 @@ def compiled_step(*more):
     run = build_trainer(
         Member(resolve(config.load_config("lenet5_digits", overrides))), axis=IN_TURN
     )
-    data = run.data["train"]
+    data: Any = run.data["train"]
+    train_step: Any = run.train_step
     index = np.zeros(32, np.int32)
-    step = run.train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
+    step = train_step.lower(run.states[0], run.keys[0], data.images, data.labels, index)
     return run, step.compile()
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,8 @@ def test_what_was_traced_is_kept_when_a_signal_ends_the_run(tmp_path, monkeypatc
 
 def test_a_step_that_is_traced_is_a_dispatch_of_its_own():
     """Where many go into one otherwise, on accelerators."""
-    fields = {f.name: None for f in dataclasses.fields(Trainer) if f.default is dataclasses.MISSING}
+    required = [f.name for f in dataclasses.fields(Trainer) if f.default is dataclasses.MISSING]
+    fields: dict[str, Any] = dict.fromkeys(required)
     settings = dict(
         total_steps=1000,
         seed_slices=(),

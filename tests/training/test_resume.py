@@ -190,6 +190,7 @@ def three_signals(launch: Launch, workdir: Path) -> None:
     assert end_of(process)[0] in (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
     process = start()
+    assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("epoch 1.336"):  # the last but the full evaluation
             break
@@ -221,8 +222,9 @@ def chains(
     with ThreadPoolExecutor(1) as pool:
         started: dict[Callable[..., None], tuple[Path, Future[None]]] = {}
         for item in request.session.items:
-            if getattr(item, "originalname", "") == "test_signals_from_outside_change_no_bit":
-                chain = item.callspec.params["chain"]
+            name = "test_signals_from_outside_change_no_bit"
+            if isinstance(item, pytest.Function) and item.originalname == name:
+                chain: Any = item.callspec.params["chain"]
                 workdir = tmp_path_factory.mktemp(chain.__name__)
                 started[chain] = workdir, pool.submit(chain, launch, workdir)
         yield started
@@ -321,8 +323,10 @@ def test_a_finished_run_is_only_evaluated_again(references, tmp_path, monkeypatc
 
 def test_a_longer_run_goes_on_from_a_shorter_one(references, tmp_path):
     def go_on(workdir: Path, end: int) -> None:  # batch size 1: many steps in one dispatch
-        more = ("data.batch_size=1", "log_every=1000", "eval_every=9", "checkpoint_every=9")
-        more += ("eval_batch_size=360",)
+        more = (
+            *("data.batch_size=1", "log_every=1000", "eval_every=9", "checkpoint_every=9"),
+            "eval_batch_size=360",
+        )
         loop.train(configured(*more, f"steps={end}"), workdir)
 
     ends = [1, 1437, 1470]  # an epoch is 1,437 steps
@@ -449,7 +453,7 @@ def test_a_seed_trains_the_same_whatever_other_seeds_there_are(tmp_path):
 
 
 def test_seeds_have_orders_of_their_own():
-    batches = [sampler.batches(1437, seed, 3, 2, 32) for seed in (0, 1, 0)]
+    batches = [sampler.batch_indices(1437, seed, 3, 2, 32) for seed in (0, 1, 0)]
     assert (batches[0] == batches[2]).all() and (batches[0] != batches[1]).any()
 
 

@@ -1,6 +1,7 @@
 """The training step: accumulated gradients, auxiliary losses, averages, bfloat16."""
 
 from functools import cache, partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -125,7 +126,7 @@ def test_the_objective_is_the_loss_and_a_share_of_each_auxiliary_loss():
     label = jnp.asarray(LABELS)
 
     def objective(params):
-        heads = model.apply({"params": params}, scaled(None, IMAGES), train=True)
+        heads: Any = model.apply({"params": params}, scaled(None, IMAGES), train=True)
         rows = [heads[h] - jax.nn.logsumexp(heads[h], -1, keepdims=True) for h in sorted(heads)]
         first, second, main = (-r[jnp.arange(12), label].mean() for r in rows)
         return main + 0.25 * (first + second)
@@ -188,7 +189,7 @@ def test_the_loss_that_is_logged_is_the_main_classifiers():
 
     @jax.jit
     def loss(variables):
-        heads = Small().apply(variables, scaled(None, IMAGES), train=False)
+        heads: Any = Small().apply(variables, scaled(None, IMAGES), train=False)
         return optax.softmax_cross_entropy_with_integer_labels(heads["logits"], LABELS).mean()
 
     main = loss(trained(Small(), count=0).variables)
@@ -202,7 +203,8 @@ def test_an_average_follows_the_weights_and_the_statistics():
     found = trained(model, average=average).average
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(mean), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    assert jax.tree.structure(found) == jax.tree.structure(mean)
+    structure: Any = jax.tree.structure(found)
+    assert structure == jax.tree.structure(mean)
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32():
@@ -240,7 +242,8 @@ def test_smaller_parts_take_less_memory(unit, monkeypatch):
         key = jax.random.key(0)
         state = steps.init_state(model, plain_sgd(), NO_AVERAGE, key, images.shape[1:])
         compiled = jax.jit(step).lower(state, key, images, labels).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        memory: Any = compiled.memory_analysis()
+        return memory.temp_size_in_bytes
 
     input_bytes = 64 * 64 * 64 * 3 * 4
     assert bytes_of(8) - input_bytes < (bytes_of(0) - input_bytes) / 3

@@ -1,6 +1,8 @@
 """Parts of a run: trained beside each other, each as if it were alone, and saved by itself."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -107,7 +109,7 @@ def test_a_loss_that_is_not_finite_ends_its_own_part_alone(tmp_path, monkeypatch
     with pytest.raises(NotFinite) as e:
         loop.train_together(parts)
     assert e.value.parts == (1,)
-    cells = [
+    cells: list[Mapping[str, Any]] = [
         {
             "experiment": "lenet5_digits",
             "overrides": [*MLP, *own],

@@ -1,6 +1,7 @@
 """Pictures of a run: each is written, has what it says in it, and is named to the user."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -60,9 +61,9 @@ def test_figures_are_written_and_named(workdir, capsys):
 
 def test_the_confusions_are_those_of_the_test_images(workdir, drawn):
     pictures.write_figures(workdir, None)
-    loaded, test = cnn_archs.load(workdir), sources.load("digits", "test")
-    logits = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
-    predicted = np.asarray(logits["logits"]).argmax(-1)
+    loaded, test = cnn_archs.load(workdir), sources.load_split("digits", "test")
+    heads: Any = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
+    predicted = np.asarray(heads["logits"]).argmax(-1)
     want = np.zeros((10, 10), int)
     np.add.at(want, (test.labels, predicted), 1)
     counts, names, title, _ = drawn["draw_confusion"]
@@ -79,7 +80,7 @@ def test_the_most_confident_mistakes_come_first():
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (300, 2, 2, 1), np.uint8), rng.integers(0, 3, 300)
     p = rng.dirichlet((1, 1, 1), 300)
-    shown = iter(np.split(p, range(7, 300, 7)))
+    shown: Any = iter(np.split(p, range(7, 300, 7)))
     data = sources.Split(images, labels.astype(np.int32), ("a", "b", "c"))
     counts, mistakes = pictures.judge_predictions(lambda _: next(shown), data, 3, 7)
     assert counts.sum() == 300 and np.trace(counts) == (p.argmax(1) == labels).sum()
@@ -94,7 +95,7 @@ def test_the_most_confident_mistakes_come_first():
 def test_filters_and_maps_are_those_of_the_network(workdir, drawn):
     pictures.write_figures(workdir, None)
     image, layers, title, _ = drawn["draw_features"]
-    np.testing.assert_array_equal(image, sources.load("digits", "test").images[0])
+    np.testing.assert_array_equal(image, sources.load_split("digits", "test").images[0])
     assert "the first test image" in title
     kernel = drawn["draw_filters"][0]
     (name, maps), *_ = layers
@@ -125,10 +126,10 @@ def test_outputs_without_a_class_have_names(many_outputs, workdir, tmp_path, cap
 
 def test_a_sheet_of_hits_and_misses(workdir, tmp_path, drawn, capsys):
     """The frame of an image says whether its folder is named after what it is taken for."""
-    test = sources.load("digits", "test")
+    test = sources.load_split("digits", "test")
     loaded = cnn_archs.load(workdir)
-    logits = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
-    predicted = np.asarray(jax.nn.softmax(logits["logits"])).argmax(-1)
+    heads: Any = loaded.model.apply(loaded.variables, np.float32(test.images) / 255, train=False)
+    predicted = np.asarray(jax.nn.softmax(heads["logits"])).argmax(-1)
     hit, miss = (np.flatnonzero((predicted == test.labels) == right)[0] for right in (True, False))
     for i, folder in ((hit, str(test.labels[hit])), (miss, str(test.labels[miss])), (hit, "who")):
         (tmp_path / folder).mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ import json
 import re
 import struct
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -115,7 +116,8 @@ def test_the_names_and_shapes_are_torchs(name, side):
     assert len(found) == TENSORS[name]
 
 
-SMALL = {  # one of each kind, narrow: (model, fields, image side)
+# One network of each kind, narrow: (model, fields, image side).
+SMALL: dict[str, tuple[str, dict[str, Any], int]] = {
     "alexnet": ("alexnet", dict(width=0.05), 99),
     "vgg_c": ("vgg_c", dict(width=0.05), 64),
     "vgg_a_bn": ("vgg_a_bn", dict(width=0.05), 64),
@@ -293,15 +295,18 @@ def test_a_damaged_file_is_one_line_and_exit_3(exported, tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("export", "--output=x"), "--workdir=DIR of a run, or --config=EXPERIMENT"),
-        (("export", *RESNET, "--workdir=run", "--output=x"), "export: what?"),
-        (("export", "--workdir=run", "--config.seed=1", "--output=x"), "the run's config is fixed"),
+        (("export", "--output=x"), "either --workdir=DIR (a trained run) or --config=EXPERIMENT"),
+        (("export", *RESNET, "--workdir=run", "--output=x"), "export needs either"),
+        (
+            ("export", "--workdir=run", "--config.seed=1", "--output=x"),
+            "it takes no --config.seed=1",
+        ),
         (("export", "--workdir=nowhere", "--output=x"), "there is no run in nowhere"),
         (("export", *RESNET, "--output=no/x"), "there is no folder"),
         (("export", "--config=lenet5_digits", "--output=x"), "LeNet5 has no counterpart"),
         (("import", "nowhere", *RESNET, "--workdir=w"), "there is no file nowhere"),
-        (("import", "a.safetensors", *RESNET), "import: where to?"),
-        (("import", "a.safetensors", "--workdir=w"), "import: of which network?"),
+        (("import", "a.safetensors", *RESNET), "import needs --workdir=DIR"),
+        (("import", "a.safetensors", "--workdir=w"), "import needs --config=EXPERIMENT"),
         (("import", "a.safetensors", *RESNET, "--workdir=left"), "left holds a run already"),
         (
             ("import", "a.safetensors", *RESNET, "--workdir=w", "--config.schedule.name=piecewise")

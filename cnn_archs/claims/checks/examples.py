@@ -78,7 +78,7 @@ def zeroed_unit(form: str, kind: str, x: float) -> float:
 
 def drawings(split: str) -> int:
     """Counts the drawings per class of the dataset `shapes`, in train, test or challenge."""
-    labels = sources.load("shapes", split).labels
+    labels = sources.load_split("shapes", split).labels
     (number,) = set(np.bincount(labels).tolist())
     return number
 

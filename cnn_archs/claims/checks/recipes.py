@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from cnn_archs import config as configs
-from cnn_archs.data.transforms import crops
+from cnn_archs.data.transforms.boxes import Size
 from cnn_archs.evaluate import views as protocols
 from cnn_archs.experiment import ExperimentSettings, make_crop, resolve_settings
 from cnn_archs.optim import schedules
@@ -78,7 +78,7 @@ def epochs(experiment: str, images: int) -> float:
     return recipe.epochs or float(recipe.steps / recipe.steps_per_epoch(images))
 
 
-def passes(experiment: str, protocol: str) -> tuple[list[protocols.Pass], crops.Size]:
+def passes(experiment: str, protocol: str) -> tuple[list[protocols.Pass], Size]:
     """Returns the passes of a test protocol over an image, and the size of a view."""
     found = outlined(experiment)
     crop = make_crop(config(experiment), found.image_shape)

@@ -1,11 +1,12 @@
-"""A folder of images, in one of two layouts, with classes in the order of their sorted names:
+"""A folder of images in one of two layouts:
 
-    DIR/train/CLASS/*.jpg       a folder a class, at any depth below it
-    DIR/train/CLASS.NUMBER.jpg  Kaggle's: the class is what stands before the first dot
+    DIR/train/CLASS/*.jpg       one folder per class, with images at any depth below it
+    DIR/train/CLASS.NUMBER.jpg  Kaggle's layout: the class is the name up to the first dot
 
-The test part is DIR/test, else DIR/val or DIR/validation, in either layout; where there is none
-with labels, a fixed fifth of each class of train is set aside for it. Images are .jpg, .jpeg, .png,
-.bmp, .webp and .gif; other files, and those whose names begin with a dot, are passed over.
+Classes are labeled in the order of their sorted names. The test part is the first of DIR/test,
+DIR/val and DIR/validation that has labels, in either layout. If there is none, `sources` sets aside
+a fixed fifth of each class of the train part. Images are .jpg, .jpeg, .png, .bmp, .webp and .gif;
+other files, and files whose names begin with a dot, are ignored.
 """
 
 import os
@@ -17,22 +18,25 @@ import numpy as np
 
 from cnn_archs.errors import ConfigError, DataError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
-TEST = ("test", "val", "validation")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+TEST_FOLDERS = ("test", "val", "validation")
 
 
 class Listing(NamedTuple):
-    """Files of images, the label of each (i32[N]) and the names of the classes."""
+    """Paths of N images, their labels, i32[N], and the names of the classes."""
 
     paths: list[str]
     labels: np.ndarray
     classes: tuple[str, ...]
 
 
-def root(data_dir: str) -> Path:
-    """The folder that `data_dir` names, with a train part. ConfigError or DataError without."""
+def find_root(data_dir: str) -> Path:
+    """Return the folder `data_dir`, with ~ expanded.
+
+    Raises ConfigError if there is no such folder, and DataError if it has no folder train.
+    """
     if not data_dir:
-        raise ConfigError("image_folder: which folder? --config.data.data_dir=DIR")
+        raise ConfigError("image_folder needs the folder of the images: --config.data.data_dir=DIR")
     where = Path(data_dir).expanduser()
     if not where.is_dir():
         raise ConfigError(f"data.data_dir: there is no folder {where}")
@@ -41,48 +45,56 @@ def root(data_dir: str) -> Path:
     return where
 
 
-def class_names(data_dir: str) -> tuple[str, ...]:
-    """The sorted names of the classes; the images in their folders are not looked at."""
-    train = root(data_dir) / "train"
-    names = subfolders(train) or sorted({class_of(path) for path in images_in(train)})
+def list_classes(data_dir: str) -> tuple[str, ...]:
+    """Return the sorted names of the classes, without looking into their folders.
+
+    Raises DataError if there are fewer than two.
+    """
+    train = find_root(data_dir) / "train"
+    names = subfolders(train) or sorted({class_of_file(path) for path in images_in(train)})
     if not names:
-        raise DataError(f"{train} has neither folders, one a class, nor images")
+        raise DataError(f"{train} has neither folders of classes nor images")
     if len(names) == 1:
-        raise DataError(f"{train} has one class only, {names[0]}: there must be at least two")
+        raise DataError(f"{train} has only one class, {names[0]}; at least two are needed")
     return tuple(names)
 
 
-def listing(data_dir: str, split: str) -> Listing | None:
-    """The labeled images of the part `train` or `test`; None for a test part that is not there.
+def list_images(data_dir: str, split: str) -> Listing | None:
+    """List the labeled images of the part `train` or `test`.
 
-    DataError for a class without images, and for an image of no class of train.
+    Returns None if there is no test part with labels. Raises DataError for a class without
+    training images, and for a test image whose class is not in train.
     """
-    where, classes = root(data_dir), class_names(data_dir)
+    where, classes = find_root(data_dir), list_classes(data_dir)
     if split == "train":
-        found = labeled(where / "train", classes)
+        found = list_labeled(where / "train", classes)
         empty = sorted(set(range(len(classes))) - set(found.labels.tolist()))
         if empty:
             raise DataError(f"{where / 'train' / classes[empty[0]]} has no images")
         return found
-    for part in (where / name for name in TEST):
+    for part in (where / name for name in TEST_FOLDERS):
         flat = (p.name.split(".") for p in images_in(part)) if part.is_dir() else ()
         if part.is_dir() and (subfolders(part) or any(len(words) > 2 for words in flat)):
-            return labeled(part, classes)
+            return list_labeled(part, classes)
     return None
 
 
-def labeled(part: Path, classes: tuple[str, ...]) -> Listing:
-    """The images of one part, sorted by class and then by name."""
+def list_labeled(part: Path, classes: tuple[str, ...]) -> Listing:
+    """List the images of the folder `part`, sorted by class and then by name.
+
+    Raises DataError if there are none, if some are in no folder of a class while others are, or if
+    one has a class that is not in `classes`.
+    """
     label_of = {name: label for label, name in enumerate(classes)}
     folders = subfolders(part)
     loose = list(images_in(part))
     if folders and loose:
-        raise DataError(f"{loose[0]} is in no folder of a class, as the others of {part} are")
+        raise DataError(f"{loose[0]} is in no folder of a class, unlike other images of {part}")
     of_class: dict[str, list[str]] = {}
     for name in folders:
-        of_class[name] = sorted(walk(part / name))
+        of_class[name] = sorted(walk_images(part / name))
     for path in loose:
-        of_class.setdefault(class_of(path), []).append(str(path))
+        of_class.setdefault(class_of_file(path), []).append(str(path))
     for name, paths in of_class.items():
         if name not in label_of and paths:
             raise DataError(f"{paths[0]}: train has no class {name!r}")
@@ -94,10 +106,11 @@ def labeled(part: Path, classes: tuple[str, ...]) -> Listing:
     return Listing([path for paths in of_class.values() for path in paths], labels, classes)
 
 
-def unlabeled(directory: str) -> list[tuple[str, str]]:
-    """(id, path) of each image in `directory`; id: its name up to the first dot.
+def list_unlabeled(directory: str) -> list[tuple[str, str]]:
+    """List (id, path) of each image in `directory`; the id is the name up to the first dot.
 
-    In the order of numbers where all names are such, as Kaggle's are; else of names.
+    Images are sorted by number if all ids are numbers, as in Kaggle's test sets, and by name
+    otherwise. Raises ConfigError if there is no such folder, DataError if it has no images.
     """
     where = Path(directory).expanduser()
     if not where.is_dir():
@@ -110,35 +123,40 @@ def unlabeled(directory: str) -> list[tuple[str, str]]:
     return found
 
 
-def class_of(path: Path) -> str:
-    """`cat` of cat.0.jpg."""
+def class_of_file(path: Path) -> str:
+    """Return the class in a file name of Kaggle's layout, such as `cat` in cat.0.jpg.
+
+    Raises DataError if the name is not of that form.
+    """
     name, *number = path.name.split(".")[:-1]
     if not number:
         raise DataError(
-            f"of which class is {path}? name it CLASS.NUMBER{path.suffix}, or put it in a folder "
-            "that is named as its class"
+            f"the class of {path} is unknown: name it CLASS.NUMBER{path.suffix}, or put it in a "
+            "folder that has the name of its class"
         )
     return name
 
 
 def subfolders(part: Path) -> list[str]:
+    """Return the sorted names of the folders in `part` that are not hidden."""
     with os.scandir(part) as entries:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
 def images_in(part: Path) -> Iterator[Path]:
-    """The images directly in `part`, sorted by name."""
+    """Return the images directly in `part`, sorted by name."""
     with os.scandir(part) as entries:
         names = sorted(e.name for e in entries if is_image(e.name) and e.is_file())
     return (part / name for name in names)
 
 
-def walk(where: Path) -> Iterator[str]:
-    """The images at any depth below `where`, unsorted."""
+def walk_images(where: Path) -> Iterator[str]:
+    """Yield the paths of the images at any depth below `where`, unsorted."""
     for folder, folders, names in os.walk(where):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (os.path.join(folder, name) for name in names if is_image(name))
 
 
 def is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGES) and not name.startswith(".")
+    """Return whether a file of this name is read as an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")

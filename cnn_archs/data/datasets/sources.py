@@ -1,27 +1,27 @@
-"""Where images come from.
+"""Datasets by name, read from disk.
 
-`load(name, split)` reads a whole small dataset, of images of one size, into memory;
-`records(name, split)` gives access to one whose images differ in size.
+`load_split` reads a dataset whose images are all of one size into memory; `open_records` opens one
+whose images differ in size, to be read image by image.
 """
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from cnn_archs.data.corruption import damaged, reading
-from cnn_archs.data.datasets import image_folder, shapes, tfds_source
-from cnn_archs.data.datasets.stratified_split import stratified
+from cnn_archs.data.corruption import damage_error, data_errors
+from cnn_archs.data.datasets import digits, image_folder, shapes, tfds_source
 from cnn_archs.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """images: u8[N, H, W, C]; labels: i32[N]; classes: one name for each label."""
+    """A part of a dataset in memory.
+
+    images: u8[N, H, W, C]. labels: i32[N]. classes: the name of each label.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -31,12 +31,14 @@ class Split:
         return len(self.labels)
 
     def take(self, index: np.ndarray) -> "Split":
-        """The examples at `index`, in its order."""
+        """Return the examples at `index`, i64[M], in that order."""
         return Split(self.images[index], self.labels[index], self.classes)
 
-    def downsampled(self, by: int) -> "Split":
-        """Each image by its means over squares of `by` x `by` pixels, which divide it; halves to
-        the even number."""
+    def downsample(self, by: int) -> "Split":
+        """Replace each square of `by` x `by` pixels by its mean, rounded with halves to even.
+
+        `by` must divide the height and the width.
+        """
         if by == 1:
             return self
         n, h, w, c = self.images.shape
@@ -45,7 +47,7 @@ class Split:
 
 
 class Record(NamedTuple):
-    """An image as it is stored, its label, and what to call it if it is damaged."""
+    """An encoded image as it is stored, its label, and its name for error messages."""
 
     encoded: bytes
     label: int
@@ -54,10 +56,10 @@ class Record(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """Images that differ in size, read one at a time, by any thread.
+    """A part of a dataset whose images differ in size; any thread may read any of them.
 
-    read: the record of one of the numbers in `index`, i64[N]; it raises DataError. labels: i32[N],
-    or None where all records would have to be read for them. classes: one name for each label.
+    read: maps one of the numbers in `index`, i64[N], to its record, or raises DataError. labels:
+    i32[N], or None if finding them takes reading all records. classes: the name of each label.
     """
 
     read: Callable[[int], Record]
@@ -69,25 +71,22 @@ class Records:
         return len(self.index)
 
     def __getitem__(self, i: int) -> Record:
-        """The record of example i; DataError if it cannot be read."""
+        """Read the record of example i. Raises DataError if it cannot be read."""
         return self.read(int(self.index[i]))
 
     def take(self, index: np.ndarray) -> "Records":
-        """The examples at `index`, in its order."""
+        """Return the examples at `index`, i64[M], in that order."""
         labels = None if self.labels is None else self.labels[index]
         return Records(self.read, self.index[index], labels, self.classes)
 
 
-Examples = TypeVar("Examples", Split, Records)
+SplitOrRecords = TypeVar("SplitOrRecords", Split, Records)
 
-DIGITS = tuple(str(i) for i in range(10))
-DIGITS_FILE = "datasets/data/digits.csv.gz"  # in scikit-learn's package
-OF_ANY_SIZE = (0, 0, 3)
+VARIABLE_SIZE = (0, 0, 3)  # (H, W, C) of a dataset whose images differ in size
 
-# (H, W, C) and number of classes of the datasets that the experiments use and of some others, so
-# that a network can be described, and a mistake in a config found, before any data is there.
-# 0: images differ in it.
-KNOWN = {
+# (H, W, C) and number of classes of well-known datasets: with them a network can be described, and
+# a mistake in a config found, before the data has been downloaded.
+DATASET_SPECS = {
     "digits": ((32, 32, 1), 10),
     "shapes": ((64, 64, 3), 3),
     "mnist": ((28, 28, 1), 10),
@@ -97,19 +96,19 @@ KNOWN = {
     "cifar100": ((32, 32, 3), 100),
     "svhn_cropped": ((32, 32, 3), 10),
     "stl10": ((96, 96, 3), 10),
-    "cats_vs_dogs": (OF_ANY_SIZE, 2),
-    "imagenette": (OF_ANY_SIZE, 10),
-    "tf_flowers": (OF_ANY_SIZE, 5),
-    "oxford_iiit_pet": (OF_ANY_SIZE, 37),
-    "food101": (OF_ANY_SIZE, 101),
-    "oxford_flowers102": (OF_ANY_SIZE, 102),
-    "stanford_dogs": (OF_ANY_SIZE, 120),
-    "imagenet2012": (OF_ANY_SIZE, 1000),
+    "cats_vs_dogs": (VARIABLE_SIZE, 2),
+    "imagenette": (VARIABLE_SIZE, 10),
+    "tf_flowers": (VARIABLE_SIZE, 5),
+    "oxford_iiit_pet": (VARIABLE_SIZE, 37),
+    "food101": (VARIABLE_SIZE, 101),
+    "oxford_flowers102": (VARIABLE_SIZE, 102),
+    "stanford_dogs": (VARIABLE_SIZE, 120),
+    "imagenet2012": (VARIABLE_SIZE, 1000),
 }
 
-# How many images `train` and `test` of them have, for a plan made where the data is not. tfds does
-# not divide cats_vs_dogs and tf_flowers: a fifth of each class is the test.
-SIZES = {
+# Numbers of images in their splits `train` and `test`, for planning without the data. tfds has no
+# test split of cats_vs_dogs and tf_flowers; `select_part` makes one.
+SPLIT_SIZES = {
     "digits": (1_437, 360),
     "shapes": (45, 15),
     "mnist": (60_000, 10_000),
@@ -130,108 +129,121 @@ SIZES = {
 }
 
 
-FURTHER = {"shapes": ("challenge",)}  # splits besides `test` that a run is tested on in the end
+EXTRA_TEST_SPLITS = {
+    "shapes": ("challenge",)
+}  # splits besides `test` that a run is tested on in the end
 
 
-def describe(name: str, data_dir: str = "") -> tuple[tuple[int, int, int], int]:
-    """((H, W, C), number of classes) of the dataset `name`, without reading its images.
+def dataset_spec(name: str, data_dir: str = "") -> tuple[tuple[int, int, int], int]:
+    """Return ((H, W, C), number of classes) of a dataset without reading its images.
 
-    (0, 0, 3) where images differ in size.
+    (H, W, C) is (0, 0, 3) if images differ in size. Raises ConfigError for an unknown name and
+    DataError for a dataset that is not in DATASET_SPECS and not on the disk.
     """
-    if name in KNOWN:
-        return KNOWN[name]
+    if name in DATASET_SPECS:
+        return DATASET_SPECS[name]
     if name == "image_folder":
-        return OF_ANY_SIZE, len(image_folder.class_names(data_dir))
-    features = tfds_source.features_of(name, tfds_source.builder(name, data_dir))
+        return VARIABLE_SIZE, len(image_folder.list_classes(data_dir))
+    features = tfds_source.features_of(name, tfds_source.open_builder(name, data_dir))
     h, w, c = features["image"].shape
-    return (h, w, c) if h and w else OF_ANY_SIZE, features["label"].num_classes
+    return (h, w, c) if h and w else VARIABLE_SIZE, features["label"].num_classes
 
 
 def class_names(name: str, data_dir: str = "") -> tuple[str, ...]:
-    """The names of the classes of the dataset `name`, in the order of the labels."""
+    """Return the names of a dataset's classes in the order of their labels."""
     if name in ("digits", "shapes"):
-        return DIGITS if name == "digits" else shapes.CLASSES
+        return digits.DIGITS if name == "digits" else shapes.CLASSES
     if name == "image_folder":
-        return image_folder.class_names(data_dir)
-    return tuple(tfds_source.features_of(name, tfds_source.builder(name, data_dir))["label"].names)
+        return image_folder.list_classes(data_dir)
+    return tuple(
+        tfds_source.features_of(name, tfds_source.open_builder(name, data_dir))["label"].names
+    )
 
 
-def load(name: str, split: str, data_dir: str = "") -> Split:
-    """A split of `digits`, `shapes`, or of a tfds dataset whose images are of one size.
+def load_split(name: str, split: str, data_dir: str = "") -> Split:
+    """Load a split of `digits`, `shapes`, or a tfds dataset whose images are all of one size.
 
-    split: `train` or `test`; `challenge` of shapes; another that tfds has. A tfds dataset without
-    labeled test images is divided as by `divided`. ConfigError for an unknown name or split and
-    for images that differ in size, DataError for data that is missing or damaged.
+    split: `train`, `test`, or another one that the dataset has, such as `challenge` of shapes. If a
+    tfds dataset has no labeled test images, `select_part` divides its `train`. Raises ConfigError
+    for an unknown name or split and for images that differ in size, and DataError for data that is
+    missing or damaged.
     """
-    if 0 in describe(name, data_dir)[0]:
+    if 0 in dataset_spec(name, data_dir)[0]:
         raise ConfigError(f"data.name: the images of {name} differ in size; they must be of one")
     if name == "digits":
-        return digits(split)
+        return Split(*digits.load_digits(split), digits.DIGITS)
     if name == "shapes":
-        return Split(*shapes.draw(split), shapes.CLASSES)
-    stored, both = tfds_source.find(name, split, data_dir)
-    whole = Split(*stored.decoded(), stored.classes)
-    return divided(whole, whole.labels, split) if both else whole
+        return Split(*shapes.draw_split(split), shapes.CLASSES)
+    stored, both = tfds_source.find_split(name, split, data_dir)
+    whole = Split(*stored.decode_all(), stored.classes)
+    return select_part(whole, whole.labels, split) if both else whole
 
 
-def records(name: str, split: str, data_dir: str = "") -> Records:
-    """A split of `image_folder`, in data_dir, or of a tfds dataset: as `load`, but not decoded."""
+def open_records(name: str, split: str, data_dir: str = "") -> Records:
+    """Open a split of a folder of images (`image_folder`, in data_dir) or of a tfds dataset.
+
+    Splits and errors are those of `load_split`; nothing is decoded.
+    """
     if name == "image_folder":
-        return from_folder(split, data_dir)
-    if name in tfds_source.OWN:
+        return open_folder(split, data_dir)[1]
+    if name in tfds_source.NOT_OF_TFDS:
         raise ConfigError(f"data.name: {name} is loaded whole, and not read one by one")
-    stored, both = tfds_source.find(name, split, data_dir)
+    stored, both = tfds_source.find_split(name, split, data_dir)
     stored.check_shards()
 
     def read(i: int) -> Record:
         what = f"{stored}, example {i}"
-        with reading(what):
+        with data_errors(what):
             return Record(*stored.example(i), what)
 
-    labels = stored.labels() if both else None
+    labels = stored.read_labels() if both else None
     whole = Records(read, np.arange(len(stored)), labels, stored.classes)
-    return whole if labels is None else divided(whole, labels, split)
+    return whole if labels is None else select_part(whole, labels, split)
 
 
-def count(name: str, data_dir: str = "") -> int:
-    """The length of the split `train`; DataError where it is not there."""
-    if name == "image_folder" or name in tfds_source.OWN:
-        return len((records if name == "image_folder" else load)(name, "train", data_dir))
-    stored, both = tfds_source.find(name, "train", data_dir)
-    return len(records(name, "train", data_dir)) if both else len(stored)
+def count_training_images(name: str, data_dir: str = "") -> int:
+    """Count the images in the split `train`. Raises DataError if the dataset is missing."""
+    if name == "image_folder" or name in tfds_source.NOT_OF_TFDS:
+        return len(
+            (open_records if name == "image_folder" else load_split)(name, "train", data_dir)
+        )
+    stored, both = tfds_source.find_split(name, "train", data_dir)
+    return len(open_records(name, "train", data_dir)) if both else len(stored)
 
 
-def from_folder(split: str, data_dir: str) -> Records:
-    """The part `train` or `test` of a folder of images; the latter may be cut out of the former."""
-    return listed(split, data_dir)[1]
+def open_folder(split: str, data_dir: str) -> tuple[image_folder.Listing, Records]:
+    """Open the part `train` or `test` of a folder of images.
 
-
-def listed(split: str, data_dir: str) -> tuple[image_folder.Listing, Records]:
-    """As `from_folder`, with the listing that the index of the records is of."""
+    If the folder has no test part, `select_part` makes one out of its train part. Returns the
+    listing of the files too, into which the index of the records points. Raises ConfigError for
+    another split, and DataError for a folder that is not laid out as `image_folder` says.
+    """
     if split not in ("train", "test"):
         raise ConfigError(f"image_folder has no split {split!r}, only train, test")
-    test = image_folder.listing(data_dir, "test")
-    found = test if split == "test" and test else image_folder.listing(data_dir, "train")
+    test = image_folder.list_images(data_dir, "test")
+    found = test if split == "test" and test else image_folder.list_images(data_dir, "train")
     assert found is not None
     whole = Records(
-        partial(read_file, found), np.arange(len(found.labels)), found.labels, found.classes
+        partial(read_image_file, found), np.arange(len(found.labels)), found.labels, found.classes
     )
-    return found, whole if test else divided(whole, found.labels, split)
+    return found, whole if test else select_part(whole, found.labels, split)
 
 
-def read_file(found: image_folder.Listing, i: int) -> Record:
+def read_image_file(found: image_folder.Listing, i: int) -> Record:
+    """Read file i of a listing. Raises DataError if it cannot be read."""
     path = found.paths[i]
     try:
         with open(path, "rb") as file:
             return Record(file.read(), int(found.labels[i]), path)
     except OSError as e:
-        raise damaged(path, e) from e
+        raise damage_error(path, e) from e
 
 
-def divided(whole: Examples, labels: np.ndarray, split: str) -> Examples:
-    """The part `train` or `test` of a dataset that is not divided.
+def select_part(whole: SplitOrRecords, labels: np.ndarray, split: str) -> SplitOrRecords:
+    """Return the part `train` or `test` of a dataset that has no test part of its own.
 
-    A fixed fifth of each class, at random, is the test part: at least one image of two.
+    A random but fixed fifth of each class becomes the test part; a class with two or more images
+    gives at least one. labels: i32[N], of `whole`. Raises DataError if the test part is empty.
     """
     random = np.random.Generator(np.random.Philox(key=[0, 0]))
     test = np.zeros(len(labels), bool)
@@ -243,45 +255,26 @@ def divided(whole: Examples, labels: np.ndarray, split: str) -> Examples:
     return whole.take(np.flatnonzero(test == (split == "test")))
 
 
-def digits(split: str) -> Split:
-    """scikit-learn's 1,797 handwritten digits, 8x8 enlarged to 32x32: 1,437 train, 360 test.
+def hold_out(split: SplitOrRecords, count: int) -> tuple[SplitOrRecords, SplitOrRecords]:
+    """Divide `split` into the rest and `count` held-out examples, stratified by class.
 
-    The split is stratified and fixed. Values 0..16 become 0..255.
+    The same examples are always held out, whatever the seed, so that a run which starts from
+    another run's weights is not tested on images that those were trained on. Records whose labels
+    are not known are divided at random without regard to classes. Raises ConfigError if a part
+    would have fewer examples than there are classes.
     """
-    if split not in ("train", "test"):
-        raise ConfigError(f"digits has no split {split!r}, only train, test")
-    from PIL import Image
-
-    # The file itself: to import sklearn.datasets takes a second, a fifth of a start.
-    package = importlib.util.find_spec("sklearn")
-    assert package and package.origin
-    table = np.loadtxt(Path(package.origin).parent / DIGITS_FILE, delimiter=",")
-    small, labels = table[:, :-1], table[:, -1].astype(np.int32)
-    pixels = np.round(small.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    large = [
-        np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BILINEAR)) for p in pixels
-    ]
-    train, test = stratified(labels, 360)
-    everything = Split(np.stack(large)[..., None], labels, DIGITS)
-    return everything.take(train if split == "train" else test)
+    return split_stratified(split, count, "data.holdout")
 
 
-def hold_out(split: Examples, count: int) -> tuple[Examples, Examples]:
-    """`split` in two: the rest, and `count` examples, stratified by class, always the same ones.
-
-    So no seed, and no run that starts from another's weights, is tested on what that was trained
-    on. Records whose labels are not known are divided at random, the classes left to chance.
-    """
-    return parted(split, count, "data.holdout")
+def subsample(split: SplitOrRecords, count: int) -> SplitOrRecords:
+    """Return `count` examples of `split`, chosen as by `hold_out`: always the same ones."""
+    return split if count == len(split) else split_stratified(split, count, "data.examples")[1]
 
 
-def some(split: Examples, count: int) -> Examples:
-    """`count` examples of `split`, always the same ones, chosen as by `hold_out`."""
-    return split if count == len(split) else parted(split, count, "data.examples")[1]
-
-
-def parted(split: Examples, count: int, key: str) -> tuple[Examples, Examples]:
-    """The rest, and `count` examples: see `hold_out`. key: of the config, that says how many."""
+def split_stratified(
+    split: SplitOrRecords, count: int, key: str
+) -> tuple[SplitOrRecords, SplitOrRecords]:
+    """Divide `split` as `hold_out` does. key: the config key of `count`, for the error message."""
     from sklearn.model_selection import train_test_split
 
     if not len(split.classes) <= count <= len(split) - len(split.classes):

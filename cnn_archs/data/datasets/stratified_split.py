@@ -1,20 +1,19 @@
-"""scikit-learn's stratified split, without scikit-learn, whose import takes a second."""
+"""scikit-learn's stratified split, without importing scikit-learn, which takes a second."""
 
 import numpy as np
 
 
-def stratified(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divides examples at random, in fixed order -> indices i64[N - test] and i64[test].
+def stratified_split(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divide examples into random but fixed indices i64[N - test] and i64[test].
 
-    Each class has its share of both, to the nearest example. The indices are those of
-    `sklearn.model_selection.train_test_split(..., stratify=labels, random_state=0)`.
-    labels: i32[N].
+    labels: i32[N]. Each class has its share of both parts, to the nearest example. The indices are
+    those of `sklearn.model_selection.train_test_split(..., stratify=labels, random_state=0)`.
     """
     random = np.random.RandomState(0)
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     members = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])
-    of_train = shares(counts, len(labels) - test, random)
-    of_test = shares(counts - of_train, test, random)
+    of_train = apportion(counts, len(labels) - test, random)
+    of_test = apportion(counts - of_train, test, random)
     parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for of_class, first, second in zip(members, of_train, of_test, strict=True):
         shuffled = of_class[random.permutation(len(of_class))]
@@ -24,10 +23,11 @@ def stratified(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
     return train, tested
 
 
-def shares(counts: np.ndarray, draws: int, random: np.random.RandomState) -> np.ndarray:
-    """How many of `draws` examples each class has: i64[classes]. counts: of all its examples.
+def apportion(counts: np.ndarray, draws: int, random: np.random.RandomState) -> np.ndarray:
+    """Divide `draws` examples among classes in proportion to their sizes: i64[classes].
 
-    All get their share rounded down, then one more by the largest fractions; ties are drawn.
+    counts: the sizes, i64[classes]. Each share is rounded down; the missing examples go to the
+    classes with the largest fractions, and ties are broken at random.
     """
     exact = counts / counts.sum() * draws
     found = np.floor(exact)

@@ -1,4 +1,4 @@
-"""Prepared tfds datasets (array_record), read without TensorFlow."""
+"""Datasets that tfds or `data/prepare` wrote as array_record, read without TensorFlow."""
 
 import json
 import logging
@@ -8,33 +8,42 @@ from typing import Any
 
 import numpy as np
 
-from cnn_archs.data.corruption import damaged, reading
+from cnn_archs.data.corruption import damage_error, data_errors
 from cnn_archs.errors import ConfigError, DataError, closest_word
 
-OWN = ("digits", "shapes", "image_folder")  # those that are not tfds'
-TEST = ("test", "validation", "val")
-BEGUN = ".incomplete"  # follows the name of a folder of shards that are not all there yet
-PLAN = "plan.json"  # in it: what there is to be
+NOT_OF_TFDS = ("digits", "shapes", "image_folder")  # names of datasets that have other readers
+TEST_SPLITS = ("test", "validation", "val")
+UNFINISHED_SUFFIX = ".incomplete"  # of the folder of a dataset that is being prepared
+PLAN_FILE = "plan.json"  # in that folder: how many shards there will be, and of which source
 
 
-def folder(data_dir: str) -> Path:
-    """The folder of prepared datasets: `data_dir`, else $TFDS_DATA_DIR, else tfds' own."""
+def tfds_dir(data_dir: str) -> Path:
+    """Return the folder of prepared datasets.
+
+    It is `data_dir`, or $TFDS_DATA_DIR if that is empty, or ~/tensorflow_datasets.
+    """
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
-def builder(name: str, data_dir: str) -> Any:
-    """tfds' builder of `name`, reading array_record, which needs no TensorFlow."""
+def open_builder(name: str, data_dir: str) -> Any:
+    """Return tfds' builder of a dataset, which reads array_record and needs no TensorFlow.
+
+    Raises ConfigError for an unknown name or folder. Raises DataError for a dataset that is only
+    half prepared, in another format, or damaged.
+    """
     import tensorflow_datasets as tfds
 
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # its advice to install OpenCV
-    where = folder(data_dir)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # it advises to install OpenCV
+    where = tfds_dir(data_dir)
     if data_dir and not where.is_dir():
         raise ConfigError(f"data.data_dir: there is no folder {where}")
     try:
         return tfds.builder(name, data_dir=str(where), file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError:
         refuse_half_prepared(name, where)
-        near = closest_word(name, [*OWN, *tfds.list_builders(with_community_datasets=False)])
+        near = closest_word(
+            name, [*NOT_OF_TFDS, *tfds.list_builders(with_community_datasets=False)]
+        )
         hint = f"; did you mean {near!r}?" if near else ""
         raise ConfigError(f"data.name: there is no dataset {name!r}{hint}") from None
     except Exception as e:
@@ -43,25 +52,27 @@ def builder(name: str, data_dir: str) -> Any:
                 f"{name} is in {where} in another format than array_record: choose another "
                 "--data_dir to prepare it in, or remove it"
             ) from e
-        raise damaged(f"the description of {name}, in {where}", e) from e
+        raise damage_error(f"the description of {name}, in {where}", e) from e
 
 
 def refuse_half_prepared(name: str, where: Path) -> None:
-    """DataError where `prepare` has begun with the dataset, and not ended."""
-    for path in (where / name).glob(f"*{BEGUN}/{PLAN}"):
-        with reading(str(path)):
+    """Raise DataError if the dataset is half prepared: begun in `where`, but not finished."""
+    for path in (where / name).glob(f"*{UNFINISHED_SUFFIX}/{PLAN_FILE}"):
+        with data_errors(str(path)):
             plan = json.loads(path.read_text())
-            there, shards = (
-                len(list(path.parent.glob("*.array_record-*-of-*[0-9]"))),
-                plan["shards"],
+            written = len(list(path.parent.glob("*.array_record-*-of-*[0-9]")))
+            text = (
+                f"{name} is half prepared: {path.parent} has {written:,} of {plan['shards']:,} "
+                f"shards; resume with: {plan['command']}"
             )
-            text = f"{name} is half prepared: {path.parent} has {there:,} of {shards:,} shards"
-            remedy = f"go on: {plan['command']}"
-        raise DataError(f"{text}; {remedy}")
+        raise DataError(text)
 
 
 def features_of(name: str, builder: Any) -> Any:
-    """tfds' features of a dataset with 8-bit images and one label each; else ConfigError."""
+    """Return tfds' features of a dataset.
+
+    Raises ConfigError if it is not a dataset of 8-bit images with one label each.
+    """
     import tensorflow_datasets as tfds
 
     features = builder.info.features or {}
@@ -75,31 +86,31 @@ def features_of(name: str, builder: Any) -> Any:
     return features
 
 
-class Stored:
-    """A split of a prepared dataset, as tfds names it; examples in the order of its files.
+class TfdsSplit:
+    """A split of a prepared dataset, by tfds' name; examples have the order of its files.
 
-    DataError if the dataset is not there, or some of its files.
+    Raises ConfigError if the dataset has no such split, DataError if some of its files are missing.
     """
 
     def __init__(self, name: str, builder: Any, split: str, data_dir: str):
-        self.name, self.builder, self.split, self.where = name, builder, split, folder(data_dir)
+        self.name, self.builder, self.split, self.where = name, builder, split, tfds_dir(data_dir)
         self.classes = tuple(features_of(name, builder)["label"].names)
         self.remedy = f"prepare it: cnn-archs prepare {name} --data_dir={self.where}"
         if split not in builder.info.splits:
-            self.refuse(split)
+            self.raise_missing(split)
         info = builder.info.splits[split]
         missing = [f for f in info.filepaths if not Path(f).is_file()]
         if missing:
             raise DataError(f"{name} is incomplete: {missing[0]} is missing; {self.remedy}")
         self.info = info
-        with reading(str(self)):
+        with data_errors(str(self)):
             self.raw = self.builder.as_data_source(split=split).data_source
 
-    def refuse(self, split: str) -> None:
-        """Says why there is no such split."""
-        there = self.builder.info.splits
-        if there:
-            raise ConfigError(f"{self.name} has no split {split!r}, only {', '.join(there)}")
+    def raise_missing(self, split: str) -> None:
+        """Raise the error that says why the split is missing."""
+        known = self.builder.info.splits
+        if known:
+            raise ConfigError(f"{self.name} has no split {split!r}, only {', '.join(known)}")
         refuse_half_prepared(self.name, self.where)
         raise DataError(
             f"{self.name} is not in {self.where} ({self.builder.data_path} has no array_record "
@@ -113,11 +124,14 @@ class Stored:
         return self.info.num_examples
 
     def check_shards(self) -> None:
-        """DataError for a file that does not hold what it should, as far as its end tells."""
+        """Raise DataError if a file is damaged or has another number of examples than expected.
+
+        Only the end of each file is read.
+        """
         from array_record.python.array_record_module import ArrayRecordReader
 
         for path, examples in zip(self.info.filepaths, self.info.shard_lengths, strict=True):
-            with reading(str(path)):
+            with data_errors(str(path)):
                 found = ArrayRecordReader(str(path)).num_records()
             if found != examples:
                 raise DataError(
@@ -125,29 +139,30 @@ class Stored:
                 )
 
     def example(self, i: int) -> tuple[bytes, int]:
-        """The image as it is stored, and its label."""
-        return self.parsed(self.raw[i])
+        """Read the encoded image and the label of example i."""
+        return self.parse(self.raw[i])
 
-    def parsed(self, record: bytes) -> tuple[bytes, int]:
+    def parse(self, record: bytes) -> tuple[bytes, int]:
+        """Return the encoded image and the label in a serialized tf.Example."""
         from tensorflow_datasets.proto import tf_example_pb2
 
         feature = tf_example_pb2.Example.FromString(record).features.feature
         return feature["image"].bytes_list.value[0], feature["label"].int64_list.value[0]
 
-    def labels(self, chunk: int = 256) -> np.ndarray:
-        """i32[N]. All records are read for it, and no image decoded."""
-        with reading(str(self)):
+    def read_labels(self, chunk: int = 256) -> np.ndarray:
+        """Read the labels, i32[N]: all records are read, and no image is decoded."""
+        with data_errors(str(self)):
             found = [
-                self.parsed(record)[1]
+                self.parse(record)[1]
                 for start in range(0, len(self), chunk)
                 for record in self.raw.__getitems__(range(start, min(start + chunk, len(self))))
             ]
         return np.array(found, np.int32)
 
-    def decoded(self, chunk: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-        """All of it, of images of one size: u8[N, H, W, C] and i32[N]."""
+    def decode_all(self, chunk: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+        """Decode all images, which must be of one size: u8[N, H, W, C], and labels i32[N]."""
         images, labels = [], []
-        with reading(str(self)):
+        with data_errors(str(self)):
             source = self.builder.as_data_source(split=self.split)
             for start in range(0, len(source), chunk):
                 examples = source.__getitems__(list(range(start, min(start + chunk, len(source)))))
@@ -161,20 +176,21 @@ class Stored:
         return np.concatenate(images), np.concatenate(labels)
 
 
-def find(name: str, split: str, data_dir: str) -> tuple[Stored, bool]:
-    """Where the examples of `split` are, and whether `train` and `test` are both in there.
+def find_split(name: str, split: str, data_dir: str) -> tuple[TfdsSplit, bool]:
+    """Find the tfds split in which the examples of `split` are stored.
 
-    The test part is the first of test, validation and val that is there and has labels (that of
-    ImageNet has none); without any, it has to be taken out of train.
+    Returns it, and whether it holds both `train` and `test`. The split `test` is stored as the
+    first of test, validation and val that exists and has labels (ImageNet's test split has none).
+    If there is none, `select_part` has to take it out of train.
     """
-    b = builder(name, data_dir)
-    there = [other for other in TEST if other in b.info.splits]
-    if split not in ("train", "test") or (split == "train" and there):
-        return Stored(name, b, split, data_dir), False
-    for other in there:
-        stored = Stored(name, b, other, data_dir)
-        with reading(str(stored)):
+    builder = open_builder(name, data_dir)
+    candidates = [other for other in TEST_SPLITS if other in builder.info.splits]
+    if split not in ("train", "test") or (split == "train" and candidates):
+        return TfdsSplit(name, builder, split, data_dir), False
+    for other in candidates:
+        stored = TfdsSplit(name, builder, other, data_dir)
+        with data_errors(str(stored)):
             labeled = stored.example(0)[1] >= 0
         if labeled:
             return stored, False
-    return Stored(name, b, "train", data_dir), True
+    return TfdsSplit(name, builder, "train", data_dir), True

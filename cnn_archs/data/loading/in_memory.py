@@ -22,7 +22,7 @@ class Resident:
         self.examples = len(split)
         self.damaged = 0
 
-    def evaluation(
+    def evaluation_batches(
         self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray | None = None
     ) -> Iterator[tuple[jax.Array, ...]]:
         """(images, labels, index, mask) for each batch: every example counts once.
@@ -31,7 +31,7 @@ class Resident:
         those only the `rows`, if they are given.
         """
         read = slice(None) if rows is None else rows
-        for index, mask in zip(*sampler.evaluation(self.examples, batch_size), strict=True):
+        for index, mask in zip(*sampler.evaluation_indices(self.examples, batch_size), strict=True):
             yield (self.images, self.labels, *put((index[read], mask[read])))
 
 
@@ -59,7 +59,7 @@ class ResidentFeed:
     def __call__(self, step: int, count: int) -> tuple[Any, ...]:
         """Of the `count` batches from that of `step` on."""
         examples, size = self.data.examples, self.batch_size
-        each = [sampler.batches(examples, seed, step, count, size) for seed in self.seeds]
+        each = [sampler.batch_indices(examples, seed, step, count, size) for seed in self.seeds]
         if self.loop > 1:
             each = [np.pad(index, ((0, self.loop - count), (0, 0))) for index in each]
             extra: tuple[Any, ...] = (jnp.int32(count),)

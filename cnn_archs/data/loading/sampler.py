@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from cnn_archs.arithmetic import ceil_div
+
 
 @lru_cache(maxsize=16)  # 5 MB each for ImageNet; two for each seed are in use at once
 def permutation(examples: int, seed: int, epoch: int) -> np.ndarray:
@@ -25,14 +27,14 @@ def indices(examples: int, seed: int, start: int, count: int) -> np.ndarray:
     return order[first : first + count]
 
 
-def batches(examples: int, seed: int, step: int, steps: int, batch_size: int) -> np.ndarray:
+def batch_indices(examples: int, seed: int, step: int, steps: int, batch_size: int) -> np.ndarray:
     """i32[steps, batch_size]: the batches of `steps` steps, the first of them `step`."""
     flat = indices(examples, seed, step * batch_size, steps * batch_size)
     return flat.reshape(steps, batch_size)
 
 
-def evaluation(examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def evaluation_indices(examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """All examples once, in order: index i32[K, B], and mask bool[K, B], False for padding."""
-    count = -(-examples // batch_size)
+    count = ceil_div(examples, batch_size)
     position = np.arange(count * batch_size).reshape(count, batch_size)
     return np.minimum(position, examples - 1).astype(np.int32), position < examples

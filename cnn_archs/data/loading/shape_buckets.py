@@ -11,17 +11,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.loading.decode import Region
-from cnn_archs.data.loading.streaming import PIECE, Streamed
-from cnn_archs.data.loading.threads import in_order
-from cnn_archs.data.transforms.crops import Box, Crop, Size, middle, part, with_shorter_side
+from cnn_archs.data.loading.streaming import CHUNK, Streamed
+from cnn_archs.data.loading.threads import run_in_order
+from cnn_archs.data.transforms.boxes import (
+    Box,
+    Size,
+    box_before_resize,
+    center_offset,
+    size_with_shorter_side,
+)
+from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import DataError
 
-Fit = Callable[[int, int], tuple[Box, Size]]
-Rows = Callable[[Size, int], int]
+ResizeRule = Callable[[int, int], tuple[Box, Size]]
+BatchSizeFn = Callable[[Size, int], int]
 
 
-class Canvases(NamedTuple):
+class BucketedBatch(NamedTuple):
     """A batch of images of one shape, [B, H, W, C]: u8, or f32 with the mean off already.
 
     sizes: of what is image in each, the rest being padding at the end, i32[B, 2]; examples: their
@@ -35,7 +43,7 @@ class Canvases(NamedTuple):
     mask: np.ndarray
 
 
-class Read(NamedTuple):
+class DecodedExample(NamedTuple):
     """An example, decoded: image u8[h, w, 3]."""
 
     example: int
@@ -43,22 +51,22 @@ class Read(NamedTuple):
     image: np.ndarray
 
 
-def delivered(crop: Crop) -> Fit:
+def evaluation_resize(crop: Crop) -> ResizeRule:
     """The region that `crop` delivers in evaluation."""
-    return lambda height, width: (crop.evaluation(height, width), crop.delivered)
+    return lambda height, width: (crop.evaluation_box(height, width), crop.host_size)
 
 
-def resized_whole(scale: int) -> Fit:
+def whole_resize(scale: int) -> ResizeRule:
     """The whole image, with the shorter side `scale`."""
 
     def fit(height: int, width: int) -> tuple[Box, Size]:
         whole = Box(0.0, 0.0, float(height), float(width))
-        return whole, with_shorter_side(height, width, scale)
+        return whole, size_with_shorter_side(height, width, scale)
 
     return fit
 
 
-def trimmed(scale: int, multiple: int) -> Fit:
+def trimmed_resize(scale: int, multiple: int) -> ResizeRule:
     """The same, but of the longer side only the central multiple of `multiple` pixels.
 
     So that there are few shapes; the shorter side stays as it is.
@@ -68,39 +76,41 @@ def trimmed(scale: int, multiple: int) -> Fit:
         return max(scale, side // multiple * multiple)
 
     def fit(height: int, width: int) -> tuple[Box, Size]:
-        to = with_shorter_side(height, width, scale)
+        to = size_with_shorter_side(height, width, scale)
         out = (longest(to[0]), longest(to[1]))
-        corner = (middle(to[0], out[0]), middle(to[1], out[1]))
-        return part(height, width, to, corner, out), out
+        corner = (center_offset(to[0], out[0]), center_offset(to[1], out[1]))
+        return box_before_resize(height, width, to, corner, out), out
 
     return fit
 
 
-def streamed(data: Streamed, fit: Fit, multiple: int, rows: Rows) -> Iterator[Canvases]:
+def bucketed_batches(
+    data: Streamed, fit: ResizeRule, multiple: int, rows: BatchSizeFn
+) -> Iterator[BucketedBatch]:
     """All examples of `data` as `fit` resizes them, but for damaged ones where those are skipped.
 
     A longer side is padded to a multiple of `multiple`. rows(shape, n): the size of a batch where n
     images of a shape are left; the last one of each shape is filled up.
     """
-    waiting: dict[Size, list[Read]] = defaultdict(list)
-    ahead = -(-rows(fit(1, 1)[1], data.examples) // PIECE)
-    with closing(read(data, fit, ahead)) as examples:
+    waiting: dict[Size, list[DecodedExample]] = defaultdict(list)
+    ahead = ceil_div(rows(fit(1, 1)[1], data.examples), CHUNK)
+    with closing(decode_examples(data, fit, ahead)) as examples:
         for example in examples:
-            shape = padded(example.image.shape[:2], multiple)
+            shape = pad_shape(example.image.shape[:2], multiple)
             waiting[shape].append(example)
             if len(waiting[shape]) == rows(shape, data.examples):
-                yield stacked(waiting.pop(shape), shape)
+                yield make_batch(waiting.pop(shape), shape)
     for shape, some in waiting.items():
-        yield stacked(some, shape, rows(shape, len(some)))
+        yield make_batch(some, shape, rows(shape, len(some)))
 
 
-def padded(size: Size, multiple: int) -> Size:
+def pad_shape(size: Size, multiple: int) -> Size:
     """`size` with the longer side rounded up to a multiple; that of a square stays."""
-    height, width = (-(-n // multiple) * multiple if n > min(size) else n for n in size)
+    height, width = (ceil_div(n, multiple) * multiple if n > min(size) else n for n in size)
     return height, width
 
 
-def stacked(some: list[Read], shape: Size, rows: int = 0) -> Canvases:
+def make_batch(some: list[DecodedExample], shape: Size, rows: int = 0) -> BucketedBatch:
     """A batch of `some`, or of `rows`; what is missing of it repeats the last one, masked."""
     position = np.arange(rows or len(some))
     which = np.minimum(position, len(some) - 1)
@@ -108,7 +118,7 @@ def stacked(some: list[Read], shape: Size, rows: int = 0) -> Canvases:
     for row, i in enumerate(which):
         height, width = some[i].image.shape[:2]
         images[row, :height, :width] = some[i].image
-    return Canvases(
+    return BucketedBatch(
         images,
         np.array([s.image.shape[:2] for s in some], np.int32)[which],
         np.array([s.example for s in some], np.int32)[which],
@@ -117,27 +127,29 @@ def stacked(some: list[Read], shape: Size, rows: int = 0) -> Canvases:
     )
 
 
-def read(data: Streamed, fit: Fit, ahead: int) -> Generator[Read, None, None]:
+def decode_examples(
+    data: Streamed, fit: ResizeRule, ahead: int
+) -> Generator[DecodedExample, None, None]:
     """The sound examples, in order; threads decode them, `ahead` pieces further than asked for."""
-    done: dict[int, list[Read | None]] = {}
+    done: dict[int, list[DecodedExample | None]] = {}
 
     def work(k: int) -> None:
-        piece = range(k * PIECE, min((k + 1) * PIECE, data.examples))
-        done[k] = [read_one(data, fit, example) for example in piece]
+        piece = range(k * CHUNK, min((k + 1) * CHUNK, data.examples))
+        done[k] = [decode_example(data, fit, example) for example in piece]
 
-    pieces = -(-data.examples // PIECE)
-    with closing(in_order(work, pieces, data.threads, ahead)) as ready:
+    pieces = ceil_div(data.examples, CHUNK)
+    with closing(run_in_order(work, pieces, data.threads, ahead)) as ready:
         for k, _ in enumerate(ready):
             yield from (example for example in done.pop(k) if example)
 
 
-def read_one(data: Streamed, fit: Fit, example: int) -> Read | None:
+def decode_example(data: Streamed, fit: ResizeRule, example: int) -> DecodedExample | None:
     """The example, resized; None for a damaged one, which `data` counts or raises."""
     try:
         record = data.records[example]
         region = Region(record.encoded, lambda *size: fit(*size)[0], record.name)
-        image = region.resized(fit(region.source.height, region.source.width)[1])
-        return Read(example, record.label, image)
+        image = region.decode_resized(fit(region.source.height, region.source.width)[1])
+        return DecodedExample(example, record.label, image)
     except DataError as e:
-        data.note(example, e)
+        data.record_damage(example, e)
         return None

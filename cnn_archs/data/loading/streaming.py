@@ -14,22 +14,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.datasets.sources import Records
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.decode import Region
-from cnn_archs.data.loading.threads import cores, in_order
+from cnn_archs.data.loading.threads import cores, run_in_order
 from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError, DataError
 
-PIECE = 16  # images that a thread takes at a time: with 8, each takes 3 % longer
-SHARE = 100  # one in so many may be damaged, where damaged ones are skipped
-AHEAD = 2  # batches on their way to the devices while one is used
+CHUNK = 16  # images that a thread takes at a time: with 8, each takes 3 % longer
+DAMAGED_ONE_IN = 100  # one in so many may be damaged, where damaged ones are skipped
+BATCHES_AHEAD = 2  # batches on their way to the devices while one is used
 
 Put = Callable[[tuple[np.ndarray, ...]], Any]
 
 
-class Found(NamedTuple):
+class PendingExample(NamedTuple):
     """An example that is still to be decoded."""
 
     example: int
@@ -37,7 +38,7 @@ class Found(NamedTuple):
     region: Region
 
 
-class Numbers(threading.local):
+class ThreadGenerator(threading.local):
     """The random numbers of positions, from one generator in each thread: a new key for it takes
     a quarter of the time that a new generator does."""
 
@@ -47,14 +48,14 @@ class Numbers(threading.local):
         self.fresh = self.bits.state
         self.generator = np.random.Generator(self.bits)
 
-    def at(self, seed: int, position: int) -> np.random.Generator:
+    def seeded(self, seed: int, position: int) -> np.random.Generator:
         """Of the key [seed, position], until this thread asks for the next one."""
         self.fresh["state"]["key"][:] = seed, position
         self.bits.state = self.fresh
         return self.generator
 
 
-numbers = Numbers()
+thread_generator = ThreadGenerator()
 
 
 class Batch:
@@ -77,7 +78,11 @@ class Batch:
         self.labels = np.zeros(len(index), np.int32)
 
     def random(self, row: int) -> np.random.Generator | None:
-        return None if self.seed is None else numbers.at(self.seed, int(self.positions[row]))
+        return (
+            None
+            if self.seed is None
+            else thread_generator.seeded(self.seed, int(self.positions[row]))
+        )
 
 
 class Streamed:
@@ -115,7 +120,7 @@ class Streamed:
         self, seed: int, step: int, batch_size: int, rows: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The batch of `step`, or those R rows of it: u8[R, H, W, 3] and i32[R]."""
-        batch = self.training(seed, step, batch_size, every(batch_size, rows))
+        batch = self.open_batch(seed, step, batch_size, rows_or_all(batch_size, rows))
         self.fill(batch, 0, len(batch.index))
         return batch.images, batch.labels
 
@@ -134,15 +139,15 @@ class Streamed:
         is called two batches ahead. Whatever goes wrong in a thread is raised here. After `close`,
         or at the end, no thread is left.
         """
-        read = every(batch_size, rows)
+        read = rows_or_all(batch_size, rows)
 
         def opened(step: int) -> Batch:
-            return self.training(seed, start + step, batch_size, read)
+            return self.open_batch(seed, start + step, batch_size, read)
 
-        filled = self.filled(opened, len(read), max(stop - start, 0))
-        return ahead(filled, lambda batch: put((batch.images, batch.labels)))
+        filled = self.filled_batches(opened, len(read), max(stop - start, 0))
+        return prefetch(filled, lambda batch: put((batch.images, batch.labels)))
 
-    def evaluation(
+    def evaluation_batches(
         self, batch_size: int, put: Put, rows: np.ndarray | None = None
     ) -> Generator[Any, None, None]:
         """put((images, labels, mask)): all examples once, in order; mask bool[R].
@@ -150,27 +155,27 @@ class Streamed:
         rows: as for `batches`. The crops are evaluation's; the last batch is padded, and the
         padding masked.
         """
-        read = every(batch_size, rows)
+        read = rows_or_all(batch_size, rows)
 
         def opened(step: int) -> Batch:
             position = step * batch_size + read
             index = np.minimum(position, self.examples - 1)
-            return Batch(index, position < self.examples, self.crop.delivered, None, position)
+            return Batch(index, position < self.examples, self.crop.host_size, None, position)
 
-        filled = self.filled(opened, len(read), -(-self.examples // batch_size))
-        return ahead(filled, lambda batch: put((batch.images, batch.labels, batch.mask)))
+        filled = self.filled_batches(opened, len(read), ceil_div(self.examples, batch_size))
+        return prefetch(filled, lambda batch: put((batch.images, batch.labels, batch.mask)))
 
-    def training(self, seed: int, step: int, batch_size: int, rows: np.ndarray) -> Batch:
+    def open_batch(self, seed: int, step: int, batch_size: int, rows: np.ndarray) -> Batch:
         """Those rows of the batch of `step`, still to be filled."""
         first = step * batch_size
         index = sampler.indices(self.examples, seed, first, batch_size)[rows]
-        return Batch(index, np.ones(len(rows), bool), self.crop.delivered, seed, first + rows)
+        return Batch(index, np.ones(len(rows), bool), self.crop.host_size, seed, first + rows)
 
-    def filled(
+    def filled_batches(
         self, opened: Callable[[int], Batch], rows: int, steps: int
     ) -> Generator[Batch, None, None]:
         """opened(0), ..., opened(steps - 1), each filled by the threads, a piece by each."""
-        pieces = -(-rows // PIECE)
+        pieces = ceil_div(rows, CHUNK)
         under_way: dict[int, Batch] = {}
         lock = threading.Lock()
 
@@ -179,9 +184,9 @@ class Streamed:
             with lock:
                 if step not in under_way:
                     under_way[step] = opened(step)
-            self.fill(under_way[step], piece * PIECE, min((piece + 1) * PIECE, rows))
+            self.fill(under_way[step], piece * CHUNK, min((piece + 1) * CHUNK, rows))
 
-        with closing(in_order(work, steps * pieces, self.threads, pieces)) as done:
+        with closing(run_in_order(work, steps * pieces, self.threads, pieces)) as done:
             for step in range(steps):
                 for _ in range(pieces):
                     next(done)
@@ -194,9 +199,9 @@ class Streamed:
         and data pushed out of the processor's cache by the other, which costs a tenth.
         """
         rows = [row for row in range(start, stop) if batch.mask[row]]
-        found = [self.found(int(batch.index[row]), batch.random(row)) for row in rows]
+        found = [self.choose_region(int(batch.index[row]), batch.random(row)) for row in rows]
         for row, region in zip(rows, found, strict=True):
-            if not self.put(region, batch, row):
+            if not self.decode_into(region, batch, row):
                 self.put_next_sound(batch, row)
 
     def put_next_sound(self, batch: Batch, row: int) -> None:
@@ -205,51 +210,57 @@ class Streamed:
             batch.mask[row] = False
             return
         example = int(batch.index[row]) + 1
-        while not self.put(self.found(example % self.examples, batch.random(row)), batch, row):
+        while not self.decode_into(
+            self.choose_region(example % self.examples, batch.random(row)), batch, row
+        ):
             example += 1
 
-    def found(self, example: int, random: np.random.Generator | None) -> Found | None:
+    def choose_region(
+        self, example: int, random: np.random.Generator | None
+    ) -> PendingExample | None:
         """What is to be decoded of an example, unless it is found damaged already."""
         try:
             record = self.records[example]
-            choose_box = partial(self.crop.on_host, rng=random)
-            return Found(example, record.label, Region(record.encoded, choose_box, record.name))
+            choose_box = partial(self.crop.host_box, rng=random)
+            return PendingExample(
+                example, record.label, Region(record.encoded, choose_box, record.name)
+            )
         except DataError as e:
-            self.note(example, e)
+            self.record_damage(example, e)
             return None
 
-    def put(self, found: Found | None, batch: Batch, row: int) -> bool:
+    def decode_into(self, found: PendingExample | None, batch: Batch, row: int) -> bool:
         """Puts an image and its label into a row, unless it is damaged."""
         if found is None:
             return False
         try:
-            batch.images[row] = found.region.resized(self.crop.delivered)
+            batch.images[row] = found.region.decode_resized(self.crop.host_size)
         except DataError as e:
-            self.note(found.example, e)
+            self.record_damage(found.example, e)
             return False
         batch.labels[row] = found.label
         return True
 
-    def note(self, example: int, e: DataError) -> None:
+    def record_damage(self, example: int, e: DataError) -> None:
         """Counts a damaged example; raises where there may be none, or no more of them."""
         if self.on_corrupt == "raise":
             raise DataError(f"{e}; to go on without it: --config.data.on_corrupt=skip") from e
         with self.lock:
             self.skipped.add(example)
             found = len(self.skipped)
-            if found > max(self.examples // SHARE, 1) or found == self.examples:
+            if found > max(self.examples // DAMAGED_ONE_IN, 1) or found == self.examples:
                 raise DataError(
                     f"{found} of {self.examples} images are damaged, more than one in "
-                    f"{SHARE}; the last one found: {e}"
+                    f"{DAMAGED_ONE_IN}; the last one found: {e}"
                 ) from e
 
 
-def every(batch_size: int, rows: np.ndarray | None) -> np.ndarray:
+def rows_or_all(batch_size: int, rows: np.ndarray | None) -> np.ndarray:
     """`rows`, or all of a batch's."""
     return np.arange(batch_size) if rows is None else rows
 
 
-def ahead(
+def prefetch(
     batches: Generator[Batch, None, None], put: Callable[[Batch], Any]
 ) -> Generator[Any, None, None]:
     """Each batch after put(...), which has by then been called for the next two as well."""
@@ -257,7 +268,7 @@ def ahead(
     with closing(batches):
         for batch in batches:
             ready.append(put(batch))
-            if len(ready) > AHEAD:
+            if len(ready) > BATCHES_AHEAD:
                 yield ready.popleft()
         yield from ready
 

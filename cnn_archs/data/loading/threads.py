@@ -13,7 +13,7 @@ def cores() -> int:
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
-def in_order(
+def run_in_order(
     work: Callable[[int], None], count: int, threads: int, ahead: int
 ) -> Generator[None, None, None]:
     """Calls work(0), ..., work(count - 1) in threads, and yields once for each, in that order.

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from cnn_archs.data.corruption import reading
-from cnn_archs.data.prepare.shards import Picture, Tick, shuffled
+from cnn_archs.data.corruption import data_errors
+from cnn_archs.data.prepare.shards import OnProgress, Picture, in_tfds_order
 from cnn_archs.errors import DataError
 
 TRAIN, VALIDATION = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
@@ -22,8 +22,8 @@ OF_TRAIN = re.compile(r"n\d{8}_\d+\.JPEG")
 OF_VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 
-def splits(
-    folder: Path, synsets: Sequence[str], validation: Sequence[str], tick: Tick
+def index_archives(
+    folder: Path, synsets: Sequence[str], validation: Sequence[str], tick: OnProgress
 ) -> dict[str, list[Picture]]:
     """train and validation, in tfds' order.
 
@@ -39,39 +39,41 @@ def splits(
             )
     label_of = {name: label for label, name in enumerate(synsets)}
     found = {
-        "train": of_train(folder / TRAIN, label_of, tick),
-        "validation": of_validation(folder / VALIDATION, [label_of[s] for s in validation], tick),
+        "train": index_train(folder / TRAIN, label_of, tick),
+        "validation": index_validation(
+            folder / VALIDATION, [label_of[s] for s in validation], tick
+        ),
     }
-    return {split: shuffled(split, unique(split, found[split])) for split in found}
+    return {split: in_tfds_order(split, check_unique(split, found[split])) for split in found}
 
 
-def of_train(path: Path, label_of: dict[str, int], tick: Tick) -> list[Picture]:
+def index_train(path: Path, label_of: dict[str, int], tick: OnProgress) -> list[Picture]:
     found: list[Picture] = []
-    for synset, inner in members_of(path):
+    for synset, inner in file_members(path):
         label = label_of.get(synset.name.removesuffix(".tar"))
         if label is None or not synset.name.endswith(".tar"):
             raise DataError(f"{path}: {synset.name!r} is the archive of no synset of ImageNet")
         what = f"{path}, in {synset.name}"
-        for member, _ in members(inner, what):
+        for member, _ in archive_members(inner, what):
             if not OF_TRAIN.fullmatch(member.name):
                 raise DataError(f"{what}: {member.name!r} is no picture of ImageNet")
-            found.append(picture(path, synset.offset_data, member, label))
+            found.append(make_picture(path, synset.offset_data, member, label))
         tick(len(found))
     return found
 
 
-def of_validation(path: Path, labels: Sequence[int], tick: Tick) -> list[Picture]:
+def index_validation(path: Path, labels: Sequence[int], tick: OnProgress) -> list[Picture]:
     found: list[Picture] = []
-    for member, _ in members_of(path):
+    for member, _ in file_members(path):
         number = OF_VALIDATION.fullmatch(member.name)
         if not number or not 1 <= int(number[1]) <= len(labels):
             raise DataError(f"{path}: {member.name!r} is no picture of ImageNet")
-        found.append(picture(path, 0, member, labels[int(number[1]) - 1]))
+        found.append(make_picture(path, 0, member, labels[int(number[1]) - 1]))
         tick(len(found))
     return found
 
 
-def picture(path: Path, start: int, member: tarfile.TarInfo, label: int) -> Picture:
+def make_picture(path: Path, start: int, member: tarfile.TarInfo, label: int) -> Picture:
     """A member of the archive that begins at `start` in the file `path`."""
     offset = start + member.offset_data
     return Picture(str(path), offset, member.size, member.mtime, member.name, label)
@@ -80,18 +82,18 @@ def picture(path: Path, start: int, member: tarfile.TarInfo, label: int) -> Pict
 Members = Iterator[tuple[tarfile.TarInfo, BinaryIO]]
 
 
-def members_of(path: Path) -> Members:
+def file_members(path: Path) -> Members:
     """As `members`, of an archive that is a file."""
-    with reading(str(path)), open(path, "rb") as file:
-        yield from members(file, str(path))
+    with data_errors(str(path)), open(path, "rb") as file:
+        yield from archive_members(file, str(path))
 
 
-def members(archive: BinaryIO, what: str) -> Members:
+def archive_members(archive: BinaryIO, what: str) -> Members:
     """The files in an uncompressed archive, which must be whole and hold nothing else.
 
     tarfile takes a damaged header for the end; here there must be a block of zeros.
     """
-    with reading(what), tarfile.open(fileobj=archive, mode="r:") as listed:
+    with data_errors(what), tarfile.open(fileobj=archive, mode="r:") as listed:
         for member in listed:
             if not member.isreg() or member.issparse() or member.size < 0:
                 raise DataError(f"{what}: {member.name!r} is no regular file")
@@ -101,7 +103,7 @@ def members(archive: BinaryIO, what: str) -> Members:
             raise ValueError(f"cut off or damaged at byte {listed.offset:,}")
 
 
-def unique(split: str, pictures: list[Picture]) -> list[Picture]:
+def check_unique(split: str, pictures: list[Picture]) -> list[Picture]:
     """As they are; DataError where two have one name, or there are none."""
     names: set[str] = set()
     for p in pictures:

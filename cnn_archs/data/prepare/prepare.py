@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.data.corruption import reading
+from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import tfds_source
 from cnn_archs.data.prepare import raw_datasets, shards
 from cnn_archs.errors import ConfigError, DataError, Stopped, first_line
@@ -32,7 +32,7 @@ NOTHING_TO_PREPARE = {
 }
 
 
-def prepare(
+def prepare_dataset(
     name: str, data_dir: str, manual_dir: str = "", image_folder: str = ""
 ) -> dict[str, Any]:
     """Prepares `name` in `data_dir`, if it is not there -> {"name", "path", "splits"}.
@@ -42,7 +42,7 @@ def prepare(
     or unfit name, or without the TensorFlow that it needs; DataError for a source that is missing
     or damaged, or has changed; Stopped by a signal.
     """
-    if name in tfds_source.OWN:
+    if name in tfds_source.NOT_OF_TFDS:
         raise ConfigError(f"{name} {NOTHING_TO_PREPARE[name]}")
     given = {"--manual_dir": manual_dir, "--image_folder": image_folder}
     for flag, path in given.items():
@@ -54,80 +54,80 @@ def prepare(
             f"preparing {name} needs TensorFlow (training never does, nor do imagenet2012 and "
             "folders of images): pip install 'cnn-archs[prepare]'"
         )
-    where = tfds_source.folder(data_dir)
+    where = tfds_source.tfds_dir(data_dir)
     manual = Path(manual_dir).expanduser() if manual_dir else where / "downloads" / "manual"
     with write_errors(where):
         where.mkdir(parents=True, exist_ok=True)
         if not ours:
-            return with_tfds(name, where, manual)
-        original = (
-            raw_datasets.images(name, where, image_folder)
+            return prepare_with_tfds(name, where, manual)
+        raw = (
+            raw_datasets.images_folder(name, where, image_folder)
             if image_folder
-            else raw_datasets.archives(where, manual)
+            else raw_datasets.imagenet_archives(where, manual)
         )
         flags = [f"{f}={Path(p).expanduser().absolute()}" for f, p in given.items() if p]
         command = ["cnn-archs", "prepare", name, f"--data_dir={where.absolute()}", *flags]
-        return without_tensorflow(original, shlex.join(command))
+        return prepare_without_tensorflow(raw, shlex.join(command))
 
 
-def with_tfds(name: str, where: Path, manual_dir: Path) -> dict[str, Any]:
+def prepare_with_tfds(name: str, where: Path, manual_dir: Path) -> dict[str, Any]:
     """By tfds' own code of that dataset."""
     import tensorflow_datasets as tfds
 
-    builder = tfds_source.builder(name, str(where))
+    builder = tfds_source.open_builder(name, str(where))
     config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
     try:
         builder.download_and_prepare(download_config=config)
     except Exception as e:
         raise DataError(f"cannot prepare {name} in {where}: {first_line(e)}") from e
-    return described(name, builder.data_path, builder.info)
+    return summarize(name, builder.data_path, builder.info)
 
 
-def described(name: str, path: Path, info: Any) -> dict[str, Any]:
+def summarize(name: str, path: Path, info: Any) -> dict[str, Any]:
     splits = {split: found.num_examples for split, found in info.splits.items()}
     return {"name": name, "path": str(path), "splits": splits}
 
 
-def without_tensorflow(original: raw_datasets.Original, command: str) -> dict[str, Any]:
+def prepare_without_tensorflow(raw: raw_datasets.RawDataset, command: str) -> dict[str, Any]:
     """By `shards`, if it is not there; `command` is the one that goes on with it."""
-    name, path = original.name, original.path
+    name, path = raw.name, raw.path
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with stop_requests() as stop, lock(path.parent / ".lock", "--data_dir"):
             if not path.exists():  # another process may have ended just now
-                copy(original, command, Progress(name, stop))
-    builder = tfds_source.builder(name, str(path.parent.parent))
+                write_dataset(raw, command, Progress(name, stop))
+    builder = tfds_source.open_builder(name, str(path.parent.parent))
     if not builder.info.splits:
         raise DataError(f"{path} is there, and holds no dataset: remove it, and run this again")
-    return described(name, path, builder.info)
+    return summarize(name, path, builder.info)
 
 
-def copy(original: raw_datasets.Original, command: str, progress: "Progress") -> None:
+def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: "Progress") -> None:
     """Writes what is missing, in a folder of another name until nothing is."""
-    path = original.path
-    unfinished = path.with_name(path.name + tfds_source.BEGUN)
+    path = raw.path
+    unfinished = path.with_name(path.name + tfds_source.UNFINISHED_SUFFIX)
     unfinished.mkdir(exist_ok=True)
-    splits = original.find(progress.found)
-    for split, count in original.counts.items():
+    splits = raw.find(progress.report_indexed)
+    for split, count in raw.counts.items():
         if len(splits[split]) != count:
             print_status(f"note: {split} has {len(splits[split]):,} pictures of {count:,}")
-    source = shards.digest(splits, original.info.features["label"].names)
-    plan = shards.planned(original.name, splits)
-    begin(unfinished, plan, source, command)
+    source = shards.source_digest(splits, raw.info.features["label"].names)
+    plan = shards.plan_shards(raw.name, splits)
+    write_plan(unfinished, plan, source, command)
     write_missing(unfinished, plan, progress)
-    shards.describe(original.info, unfinished, plan)
+    shards.write_description(raw.info, unfinished, plan)
     unfinished.rename(path)
-    (path / tfds_source.PLAN).unlink()
+    (path / tfds_source.PLAN_FILE).unlink()
 
 
 Plan = dict[str, list[shards.Shard]]  # split -> what is to be written of it
 
 
-def begin(unfinished: Path, plan: Plan, source: str, command: str) -> None:
+def write_plan(unfinished: Path, plan: Plan, source: str, command: str) -> None:
     """Notes in `unfinished` what there is to be. DataError where that is of another source."""
-    path = unfinished / tfds_source.PLAN
+    path = unfinished / tfds_source.PLAN_FILE
     if path.exists():
-        with reading(str(path)):
+        with data_errors(str(path)):
             before = json.loads(path.read_text())["source"]
         if before != source:
             raise DataError(
@@ -151,7 +151,7 @@ def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
         )
     progress.begin(len(everything) - len(missing), len(everything), size)
     for shard in missing:
-        shards.write(unfinished, shard, progress.wrote)
+        shards.write_shard(unfinished, shard, progress.report_written)
         progress.shards += 1
 
 
@@ -163,10 +163,10 @@ class Progress:
         self.shown = time.monotonic()
         self.shards = self.total = self.bytes = self.size = 0
 
-    def found(self, pictures: int) -> None:
+    def report_indexed(self, pictures: int) -> None:
         """So many pictures of a split have been found."""
-        self.poll()
-        if self.due():
+        self.raise_if_stopped()
+        if self.is_due():
             print_status(f"{self.name}: indexing, {pictures:,} pictures")
 
     def begin(self, there: int, total: int, size: int) -> None:
@@ -176,24 +176,24 @@ class Progress:
         if there:
             print_status(f"{self.name}: going on, {there:,} of {total:,} shards are there")
 
-    def wrote(self, size: int) -> None:
+    def report_written(self, size: int) -> None:
         """A picture of so many bytes is written."""
         self.bytes += size
-        self.poll()
-        if self.due():
+        self.raise_if_stopped()
+        if self.is_due():
             rate = self.bytes / (time.monotonic() - self.start)
             print_status(
                 f"{self.name}: shard {self.shards + 1:,}/{self.total:,}  {rate / 1e6:,.0f} MB/s  "
                 f"{format_duration((self.size - self.bytes) / rate)} left"
             )
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         if time.monotonic() - self.shown < SECONDS_PER_LINE:
             return False
         self.shown = time.monotonic()
         return True
 
-    def poll(self) -> None:
+    def raise_if_stopped(self) -> None:
         if self.stop:
             raise Stopped(
                 f"stopped; the shards of {self.name} that are written are kept: run the same "

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn_archs.data.corruption import reading
+from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import image_folder, sources, tfds_source
 from cnn_archs.data.prepare import imagenet
-from cnn_archs.data.prepare.shards import Picture, Splits, Tick
+from cnn_archs.data.prepare.shards import OnProgress, Picture, Splits
 from cnn_archs.errors import ConfigError
 
 VERSION = "1.0.0"  # of a folder of images
 
 
-class Original(NamedTuple):
+class RawDataset(NamedTuple):
     """What becomes the dataset `name` in the folder `path`.
 
     info: tfds' own. counts: of pictures in each split, where they are known. find: the pictures of
@@ -26,25 +26,25 @@ class Original(NamedTuple):
     path: Path
     info: Any
     counts: Mapping[str, int]
-    find: Callable[[Tick], Splits]
+    find: Callable[[OnProgress], Splits]
 
 
-def archives(where: Path, manual_dir: Path) -> Original:
+def imagenet_archives(where: Path, manual_dir: Path) -> RawDataset:
     """imagenet2012, version and labels as in tfds, of the archives in `manual_dir`."""
     import tensorflow_datasets as tfds
 
-    builder = tfds_source.builder("imagenet2012", str(where))
+    builder = tfds_source.open_builder("imagenet2012", str(where))
     synsets = builder.info.features["label"].names
     labels = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt")
 
-    def find(tick: Tick) -> Splits:
-        return imagenet.splits(manual_dir, synsets, labels.read_text().split(), tick)
+    def find(tick: OnProgress) -> Splits:
+        return imagenet.index_archives(manual_dir, synsets, labels.read_text().split(), tick)
 
     path = Path(builder.data_path)
-    return Original("imagenet2012", path, builder.info, imagenet.COUNTS, find)
+    return RawDataset("imagenet2012", path, builder.info, imagenet.COUNTS, find)
 
 
-def images(name: str, where: Path, images_dir: str) -> Original:
+def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
     """A folder of images, divided and ordered as where it is trained on as it is.
 
     ConfigError for a name that tfds does not allow, or that another dataset has.
@@ -56,15 +56,15 @@ def images(name: str, where: Path, images_dir: str) -> Original:
     if name in tfds.list_builders(with_community_datasets=False):
         raise ConfigError(f"{name} is a dataset of tfds: give the folder of images another name")
     path = where / name / VERSION
-    description = f"Images: {image_folder.root(images_dir).resolve()}"
-    with reading(str(path)):
+    description = f"Images: {image_folder.find_root(images_dir).resolve()}"
+    with data_errors(str(path)):
         there = path / "dataset_info.json"
         other = there.exists() and json.loads(there.read_text())["description"]
     if other and other != description:
         raise ConfigError(f"{path} is there, of other images ({other}): give another name")
     features = {
         "image": tfds.features.Image(shape=(None, None, 3)),
-        "label": tfds.features.ClassLabel(names=list(image_folder.class_names(images_dir))),
+        "label": tfds.features.ClassLabel(names=list(image_folder.list_classes(images_dir))),
         "file_name": tfds.features.Text(),
     }
     info = tfds.core.DatasetInfo(
@@ -78,19 +78,19 @@ def images(name: str, where: Path, images_dir: str) -> Original:
     )
     info.set_file_format("array_record")
 
-    def find(tick: Tick) -> Splits:
-        return {split: of_folder(split, images_dir, tick) for split in ("train", "test")}
+    def find(tick: OnProgress) -> Splits:
+        return {split: folder_pictures(split, images_dir, tick) for split in ("train", "test")}
 
-    return Original(name, path, info, {}, find)
+    return RawDataset(name, path, info, {}, find)
 
 
-def of_folder(split: str, images_dir: str, tick: Tick) -> list[Picture]:
-    root = image_folder.root(images_dir)
-    listing, chosen = sources.listed(split, images_dir)
+def folder_pictures(split: str, images_dir: str, tick: OnProgress) -> list[Picture]:
+    root = image_folder.find_root(images_dir)
+    listing, chosen = sources.open_folder(split, images_dir)
     found: list[Picture] = []
     for i in chosen.index:
         path = listing.paths[i]
-        with reading(path):
+        with data_errors(path):
             file = Path(path).stat()
         name = str(Path(path).relative_to(root))
         found.append(Picture(path, 0, file.st_size, file.st_mtime, name, int(listing.labels[i])))

@@ -10,15 +10,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn_archs.data.corruption import reading
+from cnn_archs.arithmetic import ceil_div
+from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.loading import decode, threads
 from cnn_archs.errors import DataError, first_line
 from cnn_archs.runtime.files import atomic_write
 
 READERS = 16  # threads, which mostly wait: the pictures of a shard lie all over an archive
-AHEAD = 32  # pictures
+PICTURES_AHEAD = 32  # pictures
 
-Tick = Callable[[int], None]  # hears how far the work is; what it raises ends that
+OnProgress = Callable[[int], None]  # hears how far the work is; what it raises ends that
 
 
 class Picture(NamedTuple):
@@ -40,25 +41,25 @@ class Picture(NamedTuple):
 
     def read(self) -> bytes:
         """The encoded image. DataError where it is gone, cut off, or has no header of an image."""
-        with reading(str(self)):
+        with data_errors(str(self)):
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
                 encoded = file.read(self.size)
             if len(encoded) != self.size:
                 raise ValueError(f"{len(encoded):,} bytes, not {self.size:,}")
-            decode.opened(encoded)
+            decode.open_image(encoded)
         return encoded
 
 
 Splits = Mapping[str, Sequence[Picture]]  # name -> pictures in the order in which they are stored
 
 
-def shuffled(split: str, pictures: Sequence[Picture]) -> list[Picture]:
+def in_tfds_order(split: str, pictures: Sequence[Picture]) -> list[Picture]:
     """In tfds' order: that of the MD5 of the split's name and the picture's."""
     return sorted(pictures, key=lambda p: hashlib.md5(f"{split}{p.name}".encode()).digest())
 
 
-def digest(splits: Splits, classes: Sequence[str]) -> str:
+def source_digest(splits: Splits, classes: Sequence[str]) -> str:
     """What changes with any picture, label or class, as far as can be told without reading all."""
     found = hashlib.sha256(repr(classes).encode())
     for split, pictures in splits.items():
@@ -67,7 +68,7 @@ def digest(splits: Splits, classes: Sequence[str]) -> str:
     return found.hexdigest()
 
 
-def serialized(picture: Picture, encoded: bytes) -> bytes:
+def serialize(picture: Picture, encoded: bytes) -> bytes:
     """The tf.Example of a picture; its fields in one order, which tfds leaves to chance."""
     from tensorflow_datasets.proto import tf_example_pb2 as example
     from tensorflow_datasets.proto import tf_feature_pb2 as proto
@@ -87,21 +88,21 @@ def serialized_size(picture: Picture) -> int:
 
     def field(size: int) -> int:
         """Of a field whose content has `size` bytes, with its tag and its length."""
-        return 1 + varint(size) + size
+        return 1 + varint_size(size) + size
 
     def entry(key: str, content: int) -> int:
         return field(field(len(key)) + field(field(content)))
 
     return field(
         entry("image", field(picture.size))
-        + entry("label", field(varint(picture.label)))
+        + entry("label", field(varint_size(picture.label)))
         + entry("file_name", field(len(os.fsencode(picture.name))))
     )
 
 
-def varint(value: int) -> int:
+def varint_size(value: int) -> int:
     """The bytes that protobuf takes for a number that is not negative: 7 bits each."""
-    return max(1, -(-value.bit_length() // 7))
+    return max(1, ceil_div(value.bit_length(), 7))
 
 
 class Shard(NamedTuple):
@@ -116,7 +117,7 @@ class Shard(NamedTuple):
         return sum(p.size for p in self.pictures)
 
 
-def planned(dataset: str, splits: Splits) -> dict[str, list[Shard]]:
+def plan_shards(dataset: str, splits: Splits) -> dict[str, list[Shard]]:
     """The shards of each split: as many as tfds makes of so many pictures of that size."""
     from tensorflow_datasets.core.utils import shard_utils
 
@@ -149,12 +150,12 @@ def read_ahead(pictures: Sequence[Picture]) -> Generator[tuple[Picture, bytes], 
     def work(k: int) -> None:
         encoded[k] = pictures[k].read()
 
-    with closing(threads.in_order(work, len(pictures), READERS, AHEAD)) as done:
+    with closing(threads.run_in_order(work, len(pictures), READERS, PICTURES_AHEAD)) as done:
         for k, _ in enumerate(done):
             yield pictures[k], encoded.pop(k)
 
 
-def write(folder: Path, shard: Shard, tick: Tick) -> None:
+def write_shard(folder: Path, shard: Shard, tick: OnProgress) -> None:
     """Writes one shard in `folder`, under another name until it is whole and on the disk.
 
     tick: called after each picture with its bytes. DataError for a picture that cannot be read, and
@@ -169,7 +170,7 @@ def write(folder: Path, shard: Shard, tick: Tick) -> None:
             try:
                 with closing(read_ahead(shard.pictures)) as pictures:
                     for picture, encoded in pictures:
-                        writer.write(serialized(picture, encoded))
+                        writer.write(serialize(picture, encoded))
                         tick(picture.size)
             finally:
                 writer.close()
@@ -179,7 +180,7 @@ def write(folder: Path, shard: Shard, tick: Tick) -> None:
         raise DataError(f"cannot write {path}: {first_line(e)}") from e
 
 
-def describe(info: Any, folder: Path, plan: Mapping[str, Sequence[Shard]]) -> None:
+def write_description(info: Any, folder: Path, plan: Mapping[str, Sequence[Shard]]) -> None:
     """Writes tfds' description of a dataset, `info`, beside its shards in `folder`."""
     import tensorflow_datasets as tfds
 

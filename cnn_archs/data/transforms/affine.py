@@ -1,7 +1,8 @@
-"""Affine warps of a batch of images, each by its own matrix; LeNet-5's random distortions.
+"""Affine warps of a batch of images, one warp per image, and LeNet-5's random distortions.
 
-A warp is given as scipy.ndimage.affine_transform takes it: the pixel (row, column) of the result is
-the image at `matrix @ (row, column) + offset`, between pixels bilinear. Images are f32[N, H, W, C].
+A warp is described as in scipy.ndimage.affine_transform: pixel (row, column) of the result is the
+image's value at `matrix @ (row, column) + offset`, interpolated bilinearly. Images are
+f32[N, H, W, C].
 """
 
 from functools import partial
@@ -10,64 +11,80 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-multiply = partial(jnp.matmul, precision="highest")  # a GPU's default moves pixels visibly
+# At a GPU's default precision (TF32) the error of a matrix moves pixels visibly.
+multiply = partial(jnp.matmul, precision="highest")
 
 
 class Affine(NamedTuple):
-    """matrices f32[N, 2, 2] and offsets f32[N, 2], from where in the result to where in the image.
+    """One warp per image: matrices f32[N, 2, 2] and offsets f32[N, 2].
 
-    Rows come first, then columns; in pixels, whose centers are at whole numbers.
+    They map a position in the result to a position in the image. A position is (row, column) in
+    pixels, and centers of pixels are at whole numbers.
     """
 
     matrices: jax.Array
     offsets: jax.Array
 
 
-class Place(NamedTuple):
-    """Where, on one axis: between pixel `at` and the next, `beyond` of the way; i32, f32."""
+class SamplePoint(NamedTuple):
+    """Positions along one axis, between two neighboring pixels.
 
-    at: jax.Array
-    beyond: jax.Array
+    low: the pixel at or before the position, i32. fraction: the distance from it, f32 in [0, 1).
+    """
 
-
-def nearest(place: Place, size: int) -> tuple[jax.Array, jax.Array]:
-    """a a a a | a b c d | d d d d."""
-    return jnp.clip(place.at, 0, size - 1), jnp.clip(place.at + 1, 0, size - 1)
+    low: jax.Array
+    fraction: jax.Array
 
 
-def reflect(place: Place, size: int) -> tuple[jax.Array, jax.Array]:
-    """d c b a | a b c d | d c b a."""
-
-    def inside(at: jax.Array) -> jax.Array:
-        at = at % (2 * size)
-        return jnp.minimum(at, 2 * size - 1 - at)
-
-    return inside(place.at), inside(place.at + 1)
+def index_nearest(point: SamplePoint, size: int) -> tuple[jax.Array, jax.Array]:
+    """Repeat the outermost pixels: a a a a | a b c d | d d d d."""
+    return jnp.clip(point.low, 0, size - 1), jnp.clip(point.low + 1, 0, size - 1)
 
 
-def wrap(place: Place, size: int) -> tuple[jax.Array, jax.Array]:
-    """b c d | a b c d | b c d: as scipy has it, period size - 1, first and last pixel in one place.
+def index_reflect(point: SamplePoint, size: int) -> tuple[jax.Array, jax.Array]:
+    """Mirror the image at its edges: d c b a | a b c d | d c b a."""
 
-    There the last is taken on the left of the image and at its right edge, else the first.
+    def inside(index: jax.Array) -> jax.Array:
+        index = index % (2 * size)
+        return jnp.minimum(index, 2 * size - 1 - index)
+
+    return inside(point.low), inside(point.low + 1)
+
+
+def index_wrap(point: SamplePoint, size: int) -> tuple[jax.Array, jax.Array]:
+    """Repeat the image as scipy does, with period size - 1: b c d | a b c d | b c d.
+
+    The first and the last pixel share a position. There the last one is used to the left of the
+    image and at its right edge, and the first one elsewhere.
     """
     period = max(size - 1, 1)
-    at = place.at % period
-    last = (at == 0) & (place.beyond == 0) & (place.at <= size - 1) & (place.at != 0)
-    at = jnp.where(last, size - 1, at)
-    return at, jnp.minimum(at + 1, size - 1)
+    low = point.low % period
+    last = (low == 0) & (point.fraction == 0) & (point.low <= size - 1) & (point.low != 0)
+    low = jnp.where(last, size - 1, low)
+    return low, jnp.minimum(low + 1, size - 1)
 
 
-# How an image goes on beyond its edges: (place, size) -> the two pixels that it lies between.
-# `constant` is `nearest`, but what is outside of the first and last pixel's centers is `cval`.
-FILL_MODES = {"nearest": nearest, "constant": nearest, "reflect": reflect, "wrap": wrap}
+# How an image is extended beyond its edges: (point, size) -> indices of the two pixels between
+# which the point lies. For `constant`, `apply_warps` then puts `cval` outside the pixels' centers.
+FILL_MODES = {
+    "nearest": index_nearest,
+    "constant": index_nearest,
+    "reflect": index_reflect,
+    "wrap": index_wrap,
+}
 
 
-def affine(images: jax.Array, warp: Affine, fill_mode: str, cval: float) -> jax.Array:
-    """Each image warped: scipy.ndimage.affine_transform(order=1, mode=fill_mode), by channel."""
+def apply_warps(images: jax.Array, warp: Affine, fill_mode: str, cval: float) -> jax.Array:
+    """Warp each image as scipy.ndimage.affine_transform(order=1) does with each of its channels.
+
+    images: f32[N, H, W, C]. fill_mode: one of FILL_MODES. cval: the value of pixels from outside
+    the image if fill_mode is `constant`.
+    """
     n, height, width, channels = images.shape
     row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
     row, column = row[None], column[None]
-    # Where a pixel moves by is added to where it is in whole numbers: exact where it does not move.
+    # The displacement is added to the position as an integer and a fraction, so that a pixel that
+    # does not move keeps its value exactly.
     move = warp.matrices - jnp.eye(2)[None]
     a, b = (
         move[:, axis, 0, None, None] * row
@@ -75,8 +92,8 @@ def affine(images: jax.Array, warp: Affine, fill_mode: str, cval: float) -> jax.
         + warp.offsets[:, axis, None, None]
         for axis in (0, 1)
     )
-    rows = Place(row + jnp.floor(a).astype(jnp.int32), a - jnp.floor(a))
-    columns = Place(column + jnp.floor(b).astype(jnp.int32), b - jnp.floor(b))
+    rows = SamplePoint(row + jnp.floor(a).astype(jnp.int32), a - jnp.floor(a))
+    columns = SamplePoint(column + jnp.floor(b).astype(jnp.int32), b - jnp.floor(b))
     top, bottom = FILL_MODES[fill_mode](rows, height)
     left, right = FILL_MODES[fill_mode](columns, width)
     flat = images.reshape(n, height * width, channels)
@@ -86,53 +103,59 @@ def affine(images: jax.Array, warp: Affine, fill_mode: str, cval: float) -> jax.
         found = jnp.take_along_axis(flat, index, axis=1, mode="promise_in_bounds")
         return found.reshape(images.shape)
 
-    down, over = rows.beyond[..., None], columns.beyond[..., None]
+    down, over = rows.fraction[..., None], columns.fraction[..., None]
     upper = pixels(top, left) * (1 - over) + pixels(top, right) * over
     lower = pixels(bottom, left) * (1 - over) + pixels(bottom, right) * over
     warped = upper * (1 - down) + lower * down
     if fill_mode == "constant":
-        inside = within(rows, height) & within(columns, width)
+        inside = is_inside(rows, height) & is_inside(columns, width)
         warped = jnp.where(inside[..., None], warped, cval)
     return warped
 
 
-def within(place: Place, size: int) -> jax.Array:
-    """Between the centers of the first and of the last pixel, or on one of them."""
-    return (place.at >= 0) & (
-        (place.at < size - 1) | ((place.at == size - 1) & (place.beyond == 0))
+def is_inside(point: SamplePoint, size: int) -> jax.Array:
+    """Return where points lie from the first pixel's center to the last one's, bool."""
+    return (point.low >= 0) & (
+        (point.low < size - 1) | ((point.low == size - 1) & (point.fraction == 0))
     )
 
 
-def about_center(matrices: jax.Array, shifts: jax.Array, height: int, width: int) -> Affine:
-    """f32[N, 2, 2] that leave the image's center where it is, but for `shifts`, f32[N, 2]."""
+def warp_about_center(matrices: jax.Array, shifts: jax.Array, height: int, width: int) -> Affine:
+    """Make warps by matrices f32[N, 2, 2] about the image's center, moved by shifts f32[N, 2]."""
     center = jnp.array([height / 2 - 0.5, width / 2 - 0.5])
     moved = multiply(matrices, center[None, :, None])[..., 0]
     return Affine(matrices, center[None] + shifts - moved)
 
 
 def rotation_matrix(degrees: jax.Array) -> jax.Array:
-    """f32[N] -> f32[N, 2, 2]. The content turns counterclockwise if degrees are positive."""
+    """Make rotation matrices: f32[N] -> f32[N, 2, 2]; positive angles turn counterclockwise."""
     cos, sin = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
-    return stacked(cos, sin, -sin, cos)
+    return stack_2x2(cos, sin, -sin, cos)
 
 
 def shear_matrix(degrees: jax.Array) -> jax.Array:
-    """f32[N] -> f32[N, 2, 2]. Columns move by row, as Keras does it: rows shrink by the cosine."""
+    """Make Keras' shear matrices: f32[N] -> f32[N, 2, 2].
+
+    Columns move in proportion to the row, and rows shrink by the cosine of the angle.
+    """
     cos, sin = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
-    return stacked(cos, jnp.zeros_like(cos), -sin, jnp.ones_like(cos))
+    return stack_2x2(cos, jnp.zeros_like(cos), -sin, jnp.ones_like(cos))
 
 
 def zoom_matrix(factors: jax.Array) -> jax.Array:
-    """f32[N, 2], of rows and columns -> f32[N, 2, 2]. The content shrinks by them."""
+    """Make matrices by whose factors the content shrinks: f32[N, 2] -> f32[N, 2, 2].
+
+    factors: of rows and of columns.
+    """
     return factors[:, :, None] * jnp.eye(2)[None]
 
 
-def stacked(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> jax.Array:
-    """Four f32[N] -> the matrices [[a, b], [c, d]], f32[N, 2, 2]."""
+def stack_2x2(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> jax.Array:
+    """Stack four f32[N] to the matrices [[a, b], [c, d]], f32[N, 2, 2]."""
     return jnp.stack([jnp.stack([a, b], -1), jnp.stack([c, d], -1)], -2)
 
 
-def keras(
+def keras_warp(
     theta: jax.Array,
     shifts: jax.Array,
     shear: jax.Array,
@@ -140,16 +163,16 @@ def keras(
     height: int,
     width: int,
 ) -> Affine:
-    """Rotation, shift, shear, zoom in the order of Keras' apply_affine_transform.
+    """Make warps that rotate, shift, shear and zoom in the order of Keras' apply_affine_transform.
 
-    theta, shear: f32[N], degrees; shifts f32[N, 2], pixels, and zooms f32[N, 2]: of rows and
-    columns. As in Keras 3, which takes x for columns; only that there, of an image that is not
-    square, the center's row and column are exchanged.
+    theta, shear: f32[N], degrees. shifts: f32[N, 2], in pixels, and zooms: f32[N, 2], both for rows
+    and columns. Unlike Keras 3, it does not exchange the row and the column of the center of an
+    image that is not square.
     """
     turn = rotation_matrix(theta)
     matrices = multiply(multiply(turn, shear_matrix(shear)), zoom_matrix(zooms))
     turned = multiply(turn, shifts[:, :, None])[..., 0]
-    return about_center(matrices, turned, height, width)
+    return warp_about_center(matrices, turned, height, width)
 
 
 def distort(
@@ -160,17 +183,18 @@ def distort(
     squeeze: float,
     shear: float,
 ) -> jax.Array:
-    """LeCun et al. 1998, section III.B: random planar affine distortions; what comes in is 0.
+    """Distort each image by a random planar affine warp (LeCun et al. 1998, section III.B).
 
-    Translation by up to `translate` pixels on each axis; scaling by up to 1 + scale, up or down;
-    squeezing, one axis by up to 1 + squeeze and the other by its inverse; horizontal shearing by up
-    to `shear` columns a row. The paper names these four and gives no amounts.
+    An image is translated by up to `translate` pixels along each axis; scaled by a factor of up to
+    1 + scale, or by its inverse; squeezed along one axis by up to 1 + squeeze, and along the other
+    by its inverse; and sheared horizontally by up to `shear` columns per row. The paper names
+    these four and gives no amounts. Pixels from outside the image are 0.
     """
     n, height, width, _ = images.shape
     u = jax.random.uniform(key, (n, 5), minval=-1.0, maxval=1.0)
     size, ratio = (1 + scale) ** u[:, 2], (1 + squeeze) ** u[:, 3]
     one, zero = jnp.ones(n), jnp.zeros(n)
-    slanted = stacked(one, zero, shear * u[:, 4], one)
+    slanted = stack_2x2(one, zero, shear * u[:, 4], one)
     matrices = multiply(slanted, zoom_matrix(jnp.stack([size * ratio, size / ratio], -1)))
-    warp = about_center(matrices, translate * u[:, :2], height, width)
-    return affine(images, warp, "constant", 0.0)
+    warp = warp_about_center(matrices, translate * u[:, :2], height, width)
+    return apply_warps(images, warp, "constant", 0.0)

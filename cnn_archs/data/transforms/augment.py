@@ -1,7 +1,7 @@
-"""What happens to training images on the device: pure functions of (key, images).
+"""Augmentation of training images on the device, by pure functions of (key, images).
 
-An augmentation takes a PRNG key and f32[N, H, W, C] images with pixels of 0 to 255, and returns
-images of that kind. Crops and mirroring are in `crops`, changes of color in `color`.
+An augmentation maps a PRNG key and images f32[N, H, W, C] with pixels in 0..255 to images of the
+same kind. Crops and mirroring are in `crops`, changes of color in `color`.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,18 @@ from cnn_archs.errors import ConfigError
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def none() -> Augment:
-    """The images as they are."""
+def no_augment() -> Augment:
+    """Make the augmentation that changes nothing."""
     return lambda key, images: images
 
 
 def distortions(
     *, translate: float, scale: float, squeeze: float, shear: float, share: float
 ) -> Augment:
-    """LeNet-5's planar distortions, LeCun et al. 1998, section III.B: see `affine.distort`.
+    """Make LeNet-5's planar distortions (LeCun et al. 1998, section III.B); see `affine.distort`.
 
-    translate: pixels; the others: fractions. share: of the images that are distorted; nine of ten
-    of the paper's were.
+    translate: pixels. scale, squeeze, shear: fractions. share: the probability that an image is
+    distorted, 0.9 in the paper. Raises ConfigError if a knob is out of its range.
     """
     knobs = {"translate": translate, "scale": scale, "squeeze": squeeze, "shear": shear}
     for knob, value in knobs.items():
@@ -45,8 +45,11 @@ def distortions(
     return augment
 
 
-def generator(**knobs: Any) -> Augment:
-    """The random part of the lecture notes' generator: see `ImageDataGenerator`."""
+def keras_generator(**knobs: Any) -> Augment:
+    """Make the random part of the lecture notes' generator; see `ImageDataGenerator`.
+
+    Raises ConfigError if a knob is out of its range.
+    """
     try:
         return ImageDataGenerator(**knobs).random_transform
     except ValueError as e:
@@ -54,12 +57,12 @@ def generator(**knobs: Any) -> Augment:
 
 
 AUGMENTS: dict[str, Callable[..., Augment]] = {
-    "none": none,
+    "none": no_augment,
     "distortions": distortions,
-    "generator": generator,
+    "generator": keras_generator,
 }
 
 
 def create(name: str, **knobs: Any) -> Augment:
-    """The augmentation `name`; ConfigError for a knob that is out of its range."""
+    """Return the augmentation `name`. Raises ConfigError if a knob is out of its range."""
     return AUGMENTS[name](**knobs)

@@ -1,4 +1,4 @@
-"""Random changes of color: pure functions of (key, f32[N, H, W, C] with raw pixels, 0 to 255)."""
+"""Random changes of color: pure functions of (key, images f32[N, H, W, C], pixels in 0..255)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_archs.data.transforms.augment import Augment, none
+from cnn_archs.data.transforms.augment import Augment, no_augment
 from cnn_archs.errors import ConfigError
 
-# ImageNet's principal components of red, green and blue, for pixels in [0, 1], as they are printed
-# in fb.resnet.torch: the variance along each, and its direction as a row.
+# ImageNet's principal components of red, green and blue, for pixels in [0, 1], as printed in
+# fb.resnet.torch: the variance along each component, and the direction of each as a row.
 VARIANCES = np.array([0.2175, 0.0188, 0.0045], np.float32)
 DIRECTIONS = np.array(
     [
@@ -21,16 +21,17 @@ DIRECTIONS = np.array(
     ],
     np.float32,
 )
-LUMA = (0.299, 0.587, 0.114)  # gray, of red, green and blue
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in gray
 
 
 def pca(*, sigma: float) -> Augment:
-    """AlexNet, section 4.1: to each pixel of an image is added [p1 p2 p3][a1 l1, a2 l2, a3 l3]^T.
+    """Make AlexNet's color noise (section 4.1), [p1 p2 p3][a1 l1, a2 l2, a3 l3]^T for each pixel.
 
-    a_i: normal with standard deviation `sigma`, drawn once an image; p_i, l_i: the eigenvectors and
-    eigenvalues above. With the paper's 0.1 and pixels in [0, 1] the sum along p1 has a standard
-    deviation of 0.022, 5.5 of 255. (With eigenvalues of pixels in 0..255 it would be 1,400, and
-    no image left; so the paper's pixels are not those.) Nothing is clipped.
+    a_i is normal with standard deviation `sigma` and drawn once per image; p_i and l_i are the
+    eigenvectors and eigenvalues above. With the paper's sigma of 0.1 and pixels in [0, 1], the sum
+    along p1 has a standard deviation of 0.022, or 5.5 of 255. With eigenvalues for pixels in 0..255
+    it would be 1,400, which leaves nothing of an image, so the paper cannot mean those. The sum is
+    not clipped. Raises ConfigError if sigma is negative or the images do not have 3 channels.
     """
     if sigma < 0:
         raise ConfigError(f"color.sigma={sigma}: must be at least 0")
@@ -39,18 +40,19 @@ def pca(*, sigma: float) -> Augment:
         if images.shape[-1] != 3:
             raise ConfigError(f"color.name=pca: needs 3 channels, not {images.shape[-1]}")
         alpha = sigma * jax.random.normal(key, (len(images), 3))
-        along = (alpha * VARIANCES[None])[:, :, None] * DIRECTIONS[None]  # of each component
+        along = (alpha * VARIANCES[None])[:, :, None] * DIRECTIONS[None]  # [N, component, channel]
         return images + 255 * along.sum(1)[:, None, None, :]
 
     return change
 
 
 def jitter(*, brightness: float, contrast: float, saturation: float) -> Augment:
-    """Blends of the image with black, with its mean gray, and with itself in gray.
+    """Make random changes of brightness, contrast and saturation (torchvision's ColorJitter).
 
-    x <- f x + (1 - f) other, clipped to 0..255, for each of the three, f uniform in 1 - amount to
-    1 + amount (at least 0); in an order of its own for each image. As torchvision's ColorJitter.
-    Images of one channel are gray already: saturation leaves them as they are.
+    Each is a blend x <- f x + (1 - f) other, clipped to 0..255, where `other` is black, the image's
+    mean gray, and the image in gray. f is uniform from 1 - amount, but at least 0, to 1 + amount.
+    Each image has its own random order of the three. Saturation does not change images with one
+    channel. Raises ConfigError if an amount is negative.
     """
     amounts = np.array([brightness, contrast, saturation], np.float32)
     for name, amount in zip(("brightness", "contrast", "saturation"), amounts, strict=True):
@@ -59,19 +61,23 @@ def jitter(*, brightness: float, contrast: float, saturation: float) -> Augment:
     low, high = np.maximum(1 - amounts, 0), 1 + amounts
 
     def change(key: jax.Array, images: jax.Array) -> jax.Array:
-        of_factors, of_order = jax.random.split(key)
-        u = jax.random.uniform(of_factors, (len(images), 3))
+        factor_key, order_key = jax.random.split(key)
+        u = jax.random.uniform(factor_key, (len(images), 3))
         factors = u * (high - low)[None] + low[None]
-        order = jnp.argsort(jax.random.uniform(of_order, (len(images), 3)), axis=1)
+        order = jnp.argsort(jax.random.uniform(order_key, (len(images), 3)), axis=1)
         for turn in range(3):
-            images = blended(images, order[:, turn], factors)
+            images = blend(images, order[:, turn], factors)
         return images
 
     return change
 
 
-def blended(images: jax.Array, which: jax.Array, factors: jax.Array) -> jax.Array:
-    """One of the three blends of `jitter` for each image: `which` i32[N], of factors f32[N, 3]."""
+def blend(images: jax.Array, which: jax.Array, factors: jax.Array) -> jax.Array:
+    """Apply one of the three blends of `jitter` to each image.
+
+    which: i32[N], the blend: 0 brightness, 1 contrast, 2 saturation. factors: f32[N, 3], a factor
+    for each blend.
+    """
     gray = to_gray(images)
     mean = gray.mean((1, 2), keepdims=True)
     which = which[:, None, None, None]
@@ -81,7 +87,10 @@ def blended(images: jax.Array, which: jax.Array, factors: jax.Array) -> jax.Arra
 
 
 def to_gray(images: jax.Array) -> jax.Array:
-    """f32[N, H, W, 1 or 3] -> f32[N, H, W, 1]."""
+    """Convert images to gray: f32[N, H, W, 1 or 3] -> f32[N, H, W, 1].
+
+    Raises ConfigError for another number of channels.
+    """
     if images.shape[-1] == 1:
         return images
     if images.shape[-1] != 3:
@@ -90,9 +99,13 @@ def to_gray(images: jax.Array) -> jax.Array:
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
-COLORS: dict[str, Callable[..., Augment]] = {"none": none, "pca": pca, "jitter": jitter}
+COLOR_CHANGES: dict[str, Callable[..., Augment]] = {
+    "none": no_augment,
+    "pca": pca,
+    "jitter": jitter,
+}
 
 
 def create(name: str, **knobs: Any) -> Augment:
-    """The change of color `name`; ConfigError for a knob that is out of its range."""
-    return COLORS[name](**knobs)
+    """Return the change of color `name`. Raises ConfigError if a knob is out of its range."""
+    return COLOR_CHANGES[name](**knobs)

@@ -1,7 +1,7 @@
-"""The lecture notes' standardization of images: that of Keras' ImageDataGenerator, by its names.
+"""The lecture notes' standardization of images: Keras' ImageDataGenerator, with its names.
 
-It computes what Keras 3 does (keras.src.legacy.preprocessing.image), with pure functions on whole
-batches. Deviation: whitening leaves out directions in which the training images do not vary.
+The functions compute what Keras 3 does (keras.src.legacy.preprocessing.image), but are pure and
+take whole batches. Deviation: whitening leaves out directions in which training images do not vary.
 """
 
 import dataclasses
@@ -13,18 +13,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SMALL = 1e-6  # added to a standard deviation before it divides
+STD_EPSILON = 1e-6  # added to a standard deviation before dividing by it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Standardization:
-    """Every knob as in Keras; ValueError where it has no meaning.
+    """Standardizes images; each knob has Keras' name and meaning.
 
-    featurewise: by the training images' mean and standard deviation of each channel; samplewise: by
-    the image's own, over all channels. rescale: a factor, or 0 or None for none.
-    preprocessing_function: of one image, f32[H, W, C], in jax; it comes first. As in Keras, one
-    setting overrides another: a division by a standard deviation, and whitening, subtract the mean
-    too; whitening divides by no featurewise standard deviation.
+    The featurewise knobs use the mean and standard deviation of each channel over the training
+    images; the samplewise knobs use those of the image itself, over all channels. rescale: a
+    factor; 0 or None for none. preprocessing_function: a jax function of one image f32[H, W, C],
+    applied first.
+
+    As in Keras, some knobs imply others: dividing by a standard deviation, or whitening, subtracts
+    the mean too, and whitening turns off the division by the featurewise standard deviation.
+    Raises ValueError if zca_epsilon is negative.
     """
 
     featurewise_center: bool = False
@@ -49,34 +52,38 @@ class Standardization:
             settle("samplewise_center", True)
 
     def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """What `standardize` needs to know of the training images [N, H, W, C], once rescaled.
+        """Compute the statistics of the rescaled training images that `standardize` uses.
 
-        mean and std: f32[1, 1, C], over all images and places; whitening: f32[H W C, H W C]. Only
-        those that the knobs ask for. Computed in float64, a thousand images at a time.
+        images: u8[N, H, W, C]. Returns those that the knobs need of: mean and std, f32[1, 1, C],
+        over all images and positions; whitening, f32[H W C, H W C]. They are computed in float64,
+        a thousand images at a time.
         """
         statistics = {}
         places = images.size // images.shape[-1]
         mean = np.zeros((1, 1, images.shape[-1]))
         if self.featurewise_center:
-            mean = sum(x.sum((0, 1, 2)) for x in self.rescaled(images))[None, None] / places
+            mean = sum(x.sum((0, 1, 2)) for x in self.rescaled_chunks(images))[None, None] / places
             statistics["mean"] = mean
         if self.featurewise_std_normalization:
-            squares = sum(((x - mean) ** 2).sum((0, 1, 2)) for x in self.rescaled(images))
+            squares = sum(((x - mean) ** 2).sum((0, 1, 2)) for x in self.rescaled_chunks(images))
             statistics["std"] = np.sqrt(squares / places)[None, None]
         if self.zca_whitening:
-            flat = ((x - mean).reshape(len(x), -1) for x in self.rescaled(images))
+            flat = ((x - mean).reshape(len(x), -1) for x in self.rescaled_chunks(images))
             scatter = sum((x.T @ x for x in flat), np.zeros(()))
-            statistics["whitening"] = whitening(scatter, len(images), self.zca_epsilon)
+            statistics["whitening"] = whitening_matrix(scatter, len(images), self.zca_epsilon)
         return {name: value.astype(np.float32) for name, value in statistics.items()}
 
-    def rescaled(self, images: np.ndarray, size: int = 1000) -> Iterator[np.ndarray]:
-        """f64, `size` images at a time."""
+    def rescaled_chunks(self, images: np.ndarray, size: int = 1000) -> Iterator[np.ndarray]:
+        """Yield the rescaled images as float64, `size` images at a time."""
         for start in range(0, len(images), size):
             yield images[start : start + size].astype(np.float64) * (self.rescale or 1.0)
 
     @partial(jax.jit, static_argnums=0)
     def standardize(self, images: jax.Array, statistics: dict[str, Any]) -> jax.Array:
-        """[N, H, W, C] -> f32[N, H, W, C], in Keras' order. statistics: those of `fit`."""
+        """Standardize images in Keras' order: [N, H, W, C] -> f32[N, H, W, C].
+
+        statistics: what `fit` returned. Raises ValueError if one that is needed is missing.
+        """
         x = images.astype(jnp.float32)
         if self.preprocessing_function:
             x = jax.vmap(self.preprocessing_function)(x)
@@ -85,23 +92,23 @@ class Standardization:
         if self.samplewise_center:
             x = x - x.mean((1, 2, 3), keepdims=True)
         if self.samplewise_std_normalization:
-            x = x / (x.std((1, 2, 3), keepdims=True) + SMALL)
+            x = x / (x.std((1, 2, 3), keepdims=True) + STD_EPSILON)
         if self.featurewise_center:
-            x = x - fitted(statistics, "mean")[None]
+            x = x - get_statistic(statistics, "mean")[None]
         if self.featurewise_std_normalization:
-            x = x / (fitted(statistics, "std")[None] + SMALL)
+            x = x / (get_statistic(statistics, "std")[None] + STD_EPSILON)
         if self.zca_whitening:
             flat = x.reshape(len(x), -1)
-            white = jnp.matmul(flat, fitted(statistics, "whitening"), precision="highest")
+            white = jnp.matmul(flat, get_statistic(statistics, "whitening"), precision="highest")
             x = white.reshape(x.shape)
         return x
 
 
-def whitening(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
-    """U diag(sqrt(n) / (s + epsilon)) U^T, s and U the singular values and left vectors of X^T.
+def whitening_matrix(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
+    """Return U diag(sqrt(n) / (s + epsilon)) U^T, where X^T = U diag(s) V^T.
 
-    scatter: X^T X, X having one of n centered images a row. Directions with s = 0, to rounding, are
-    left out.
+    scatter: X^T X, where each row of X is one of n centered images. Directions in which s is 0, up
+    to rounding, are left out.
     """
     squares, directions = np.linalg.eigh(scatter)
     varies = squares > squares[-1] * len(squares) * np.finfo(np.float64).eps
@@ -109,7 +116,8 @@ def whitening(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
     return (u * (np.sqrt(n) / (s + epsilon))) @ u.T
 
 
-def fitted(statistics: dict[str, Any], name: str) -> jax.Array:
+def get_statistic(statistics: dict[str, Any], name: str) -> jax.Array:
+    """Look up one statistic. Raises ValueError if it is missing."""
     if name not in statistics:
         raise ValueError(f"the statistics have no {name}: they must be those of this one's fit")
     return jnp.asarray(statistics[name])

@@ -1,4 +1,4 @@
-"""From uint8 images to what a network sees: the order in which the parts are applied."""
+"""Preprocessing: the order of steps that turn uint8 images into what a network sees."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,19 +11,20 @@ from cnn_archs.data.transforms import crops
 from cnn_archs.data.transforms.augment import Augment
 from cnn_archs.data.transforms.keras_standardize import Standardization
 
-Prepare = Callable[[jax.Array | None, jax.Array], jax.Array]
+Preprocess = Callable[[jax.Array | None, jax.Array], jax.Array]
 MEANS = ("none", "pixel", "channel")
 
 
 @dataclasses.dataclass(frozen=True)
-class Inputs:
-    """How images become input, in training and in evaluation.
+class Preprocessor:
+    """The steps from images to a network's input, in training and in evaluation.
 
-    resident: the crop is made on the device altogether, of images of one size; else the host has
-    made its part of it. mean: what is taken off, `pixel`: the training images' mean at each place,
-    `channel`: over all places, or `none`. pixel_range: what 0 and 255 become; the differences from
-    a mean are scaled alike. standardize: what comes in the place of both, or None.
-    pad: zeros put around the image in the end.
+    resident: whether images of one size, in device memory, are cropped there altogether; otherwise
+    the host has made its part of the crop. mirror: whether half of the training images are
+    mirrored. mean: the mean of the training images that is subtracted: `pixel`, of each position;
+    `channel`, over all positions; or `none`. pixel_range: the values that 0 and 255 are mapped to;
+    differences from a mean are scaled by the same factor. standardize: used instead of mean and
+    pixel_range, or None. pad: the width of the border of zeros that is added last, in pixels.
     """
 
     crop: crops.Crop
@@ -36,15 +37,19 @@ class Inputs:
     pixel_range: tuple[float, float]
     pad: int
 
-    def prepare(self, statistics: dict[str, Any]) -> Prepare:
-        """(key, images u8[N, H, W, C]) -> f32[N, H', W', C]; without a key, as for evaluation.
+    def make_preprocess(self, statistics: dict[str, Any]) -> Preprocess:
+        """Make the function (key, images u8[N, H, W, C]) -> f32[N, H', W', C].
 
-        Colors change first, on raw pixels; then the mean is taken off, so that what comes in at a
-        border is the mean; then the geometry; last the scale.
+        statistics: of the training images, see `pixel_statistics`. Without a key (None) the
+        function preprocesses for evaluation.
+
+        Colors change first, on raw pixels. Then the mean is subtracted, so that the zeros which
+        crops and warps fill in stand for the mean. Then images are cropped and augmented, and
+        finally padded and scaled.
         """
-        geometry = self.crop.resident if self.resident else self.crop.on_device
+        geometry = self.crop.crop_on_device if self.resident else self.crop.finish_on_device
 
-        def prepare(key: jax.Array | None, images: jax.Array) -> jax.Array:
+        def preprocess(key: jax.Array | None, images: jax.Array) -> jax.Array:
             x = images.astype(jnp.float32)
             keys = (None,) * 4 if key is None else tuple(jax.random.split(key, 4))
             if key is not None:
@@ -53,14 +58,14 @@ class Inputs:
                 x = x - jnp.asarray(statistics["mean"])[None]
             x = geometry(keys[1], x)
             if key is not None:
-                x = crops.mirror(keys[2], x) if self.mirror else x
+                x = crops.random_flip(keys[2], x) if self.mirror else x
                 x = self.augment(keys[3], x)
             return self.finish(x, statistics)
 
-        return prepare
+        return preprocess
 
     def finish(self, images: jax.Array, statistics: dict[str, Any]) -> jax.Array:
-        """What comes last: f32[N, H, W, C], the mean off -> the border, and the scale."""
+        """Pad and scale images f32[N, H, W, C] from which the mean has been subtracted."""
         around = ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0))
         x = jnp.pad(images, around)
         if self.standardize:

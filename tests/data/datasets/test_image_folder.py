@@ -44,7 +44,7 @@ BOTH = pytest.mark.parametrize("layout", LAYOUTS)
 def test_classes_are_the_sorted_names(tmp_path, layout):
     layout(tmp_path, {"dog": 3, "cat": 5})
     assert sources.class_names("image_folder", str(tmp_path)) == ("cat", "dog")
-    assert sources.describe("image_folder", str(tmp_path)) == ((0, 0, 3), 2)
+    assert sources.dataset_spec("image_folder", str(tmp_path)) == ((0, 0, 3), 2)
 
 
 @BOTH
@@ -52,9 +52,9 @@ def test_images_and_labels_belong_together(tmp_path, layout):
     layout(tmp_path, {"cat": 3, "dog": 4})
     layout(tmp_path, {"cat": 1, "dog": 2}, "test")
     for split, count in (("train", 7), ("test", 3)):
-        found = sources.records("image_folder", split, str(tmp_path))
+        found = sources.open_records("image_folder", split, str(tmp_path))
         assert len(found) == count and found.classes == ("cat", "dog")
-        assert found.labels.dtype == np.int32
+        assert found.labels is not None and found.labels.dtype == np.int32
         for i in range(count):
             record = found[i]
             assert record.label == found.labels[i]
@@ -67,15 +67,15 @@ def test_images_and_labels_belong_together(tmp_path, layout):
 def test_the_test_part_may_have_three_names(tmp_path, layout, part):
     layout(tmp_path, {"cat": 3, "dog": 4})
     layout(tmp_path, {"cat": 1, "dog": 2}, part)
-    assert len(sources.records("image_folder", "test", str(tmp_path))) == 3
-    assert len(sources.records("image_folder", "train", str(tmp_path))) == 7
+    assert len(sources.open_records("image_folder", "test", str(tmp_path))) == 3
+    assert len(sources.open_records("image_folder", "train", str(tmp_path))) == 7
 
 
 def test_test_comes_before_val(tmp_path):
     a_folder_a_class(tmp_path, {"cat": 3, "dog": 4})
     a_folder_a_class(tmp_path, {"cat": 1, "dog": 1}, "val")
     a_folder_a_class(tmp_path, {"cat": 5, "dog": 5}, "test")
-    assert len(sources.records("image_folder", "test", str(tmp_path))) == 10
+    assert len(sources.open_records("image_folder", "test", str(tmp_path))) == 10
 
 
 @BOTH
@@ -84,12 +84,15 @@ def test_without_labels_a_fixed_fifth_of_each_class_is_the_test_part(tmp_path, l
     layout(tmp_path, {"cat": 20, "dog": 35})
     for i in range(5):
         put(tmp_path / unlabeled / f"{i}.jpg")
-    train, test = (sources.records("image_folder", s, str(tmp_path)) for s in ("train", "test"))
+    train, test = (
+        sources.open_records("image_folder", s, str(tmp_path)) for s in ("train", "test")
+    )
+    assert train.labels is not None and test.labels is not None
     assert np.bincount(train.labels).tolist() == [16, 28]
     assert np.bincount(test.labels).tolist() == [4, 7]
     names = [{part[i].name for i in range(len(part))} for part in (train, test)]
     assert not names[0] & names[1] and len(names[0] | names[1]) == 55
-    again = sources.records("image_folder", "test", str(tmp_path))
+    again = sources.open_records("image_folder", "test", str(tmp_path))
     assert (again.index == test.index).all()
     assert not (np.diff(test.index) == 1).all()  # drawn at random, not cut off at one end
 
@@ -103,15 +106,17 @@ def test_all_kinds_of_images_count_and_other_files_do_not(tmp_path):
     (tmp_path / "train" / "b" / "Thumbs.db").write_bytes(b"x")
     (tmp_path / "train" / "notes.txt").write_text("x")
     (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
-    found = image_folder.listing(str(tmp_path), "train")
-    assert np.bincount(found.labels).tolist() == [6, 1] and found.classes == ("a", "b")
+    found = image_folder.list_images(str(tmp_path), "train")
+    assert found and np.bincount(found.labels).tolist() == [6, 1] and found.classes == ("a", "b")
 
 
 def test_the_order_does_not_depend_on_the_file_system(tmp_path):
     for name in ("b", "a", "c", "10", "9"):
         put(tmp_path / "train" / "k" / f"{name}.jpg")
     put(tmp_path / "train" / "l" / "0.jpg")
-    names = [path.rsplit("/", 1)[1] for path in image_folder.listing(str(tmp_path), "train").paths]
+    found = image_folder.list_images(str(tmp_path), "train")
+    assert found
+    names = [path.rsplit("/", 1)[1] for path in found.paths]
     assert names == ["10.jpg", "9.jpg", "a.jpg", "b.jpg", "c.jpg", "0.jpg"]
 
 
@@ -120,7 +125,7 @@ def test_the_order_does_not_depend_on_the_file_system(tmp_path):
 
 def complaint(root, error, split="train"):
     with pytest.raises(error) as e:
-        sources.records("image_folder", split, str(root))
+        sources.open_records("image_folder", split, str(root))
     assert "\n" not in str(e.value)
     return str(e.value)
 
@@ -139,13 +144,13 @@ def test_no_train_part(tmp_path):
 
 def test_an_empty_folder(tmp_path):
     (tmp_path / "train").mkdir()
-    assert "neither folders, one a class, nor images" in complaint(tmp_path, DataError)
+    assert "neither folders of classes nor images" in complaint(tmp_path, DataError)
 
 
 @BOTH
 def test_one_class_only(tmp_path, layout):
     layout(tmp_path, {"cat": 3})
-    assert "one class only, cat" in complaint(tmp_path, DataError)
+    assert "only one class, cat" in complaint(tmp_path, DataError)
 
 
 def test_a_class_without_images(tmp_path):
@@ -163,7 +168,7 @@ def test_no_images_at_all(tmp_path):
 def test_a_name_that_tells_no_class(tmp_path):
     kaggles(tmp_path, {"cat": 3, "dog": 3})
     put(tmp_path / "train" / "17.jpg")
-    assert "of which class is" in complaint(tmp_path, DataError)
+    assert "is unknown: name it CLASS.NUMBER" in complaint(tmp_path, DataError)
 
 
 def test_both_layouts_at_once(tmp_path):
@@ -192,13 +197,13 @@ def test_no_other_split(tmp_path):
 def test_it_is_not_loaded_whole(tmp_path):
     a_folder_a_class(tmp_path, {"cat": 3, "dog": 3})
     with pytest.raises(ConfigError, match="differ in size"):
-        sources.load("image_folder", "train", str(tmp_path))
+        sources.load_split("image_folder", "train", str(tmp_path))
 
 
 def test_a_file_that_went_away_is_named(tmp_path):
     a_folder_a_class(tmp_path, {"cat": 3, "dog": 3})
     a_folder_a_class(tmp_path, {"cat": 1, "dog": 1}, "test")
-    found = sources.records("image_folder", "train", str(tmp_path))
+    found = sources.open_records("image_folder", "train", str(tmp_path))
     (tmp_path / "train" / "cat" / "1.jpg").unlink()
     with pytest.raises(DataError, match="damaged data: .*cat/1.jpg: .*No such file"):
         found[1]
@@ -211,18 +216,18 @@ def test_kaggles_test_images_come_in_the_order_of_their_numbers(tmp_path):
     for i in (10, 9, 1, 100, 2):
         put(tmp_path / f"{i}.jpg")
     (tmp_path / "readme.txt").write_text("x")
-    found = image_folder.unlabeled(str(tmp_path))
+    found = image_folder.list_unlabeled(str(tmp_path))
     assert found == [(str(i), str(tmp_path / f"{i}.jpg")) for i in (1, 2, 9, 10, 100)]
 
 
 def test_other_names_come_in_their_order(tmp_path):
     for name in ("b", "a", "10"):
         put(tmp_path / f"{name}.jpg")
-    assert [name for name, _ in image_folder.unlabeled(str(tmp_path))] == ["10", "a", "b"]
+    assert [name for name, _ in image_folder.list_unlabeled(str(tmp_path))] == ["10", "a", "b"]
 
 
 def test_no_images_to_predict(tmp_path):
     with pytest.raises(DataError, match="has no images"):
-        image_folder.unlabeled(str(tmp_path))
+        image_folder.list_unlabeled(str(tmp_path))
     with pytest.raises(ConfigError, match="there is no folder"):
-        image_folder.unlabeled(str(tmp_path / "x"))
+        image_folder.list_unlabeled(str(tmp_path / "x"))

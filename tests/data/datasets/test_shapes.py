@@ -13,7 +13,7 @@ COUNTS = {"train": 15, "test": 5, "challenge": 5}
 
 @pytest.fixture(scope="module")
 def drawn():
-    return {split: sources.load("shapes", split) for split in COUNTS}
+    return {split: sources.load_split("shapes", split) for split in COUNTS}
 
 
 def ink(image):
@@ -37,13 +37,13 @@ def test_each_class_has_its_number_of_images(drawn, split, count):
 
 
 def test_what_is_known_of_them_is_so(drawn):
-    assert sources.describe("shapes") == (drawn["train"].images.shape[1:], 3)
+    assert sources.dataset_spec("shapes") == (drawn["train"].images.shape[1:], 3)
     assert sources.class_names("shapes") == drawn["train"].classes
 
 
 def test_they_are_the_same_every_time(drawn):
     for split, found in drawn.items():
-        assert (shapes.draw(split)[0] == found.images).all()
+        assert (shapes.draw_split(split)[0] == found.images).all()
 
 
 def test_no_two_are_equal(drawn):
@@ -53,7 +53,7 @@ def test_no_two_are_equal(drawn):
 
 def test_there_is_no_other_split():
     with pytest.raises(ConfigError, match="shapes has no split 'val', only train, test, challenge"):
-        sources.load("shapes", "val")
+        sources.load_split("shapes", "val")
 
 
 def test_they_are_dark_lines_on_light_paper(drawn):

@@ -35,7 +35,7 @@ def each(images):
 
 @pytest.fixture(scope="module")
 def digits():
-    return {split: sources.load("digits", split) for split in ("train", "test")}
+    return {split: sources.load_split("digits", split) for split in ("train", "test")}
 
 
 def test_digits_are_1437_and_360_images_of_32x32(digits):
@@ -75,12 +75,12 @@ def test_the_split_of_digits_is_fixed_and_stratified(digits):
 
 def test_digits_have_no_other_split():
     with pytest.raises(ConfigError, match="'validation'"):
-        sources.load("digits", "validation")
+        sources.load_split("digits", "validation")
 
 
 @pytest.mark.parametrize("name", ["digits"])
 def test_what_is_known_of_a_dataset_is_so(name, digits):
-    shape, classes = sources.describe(name)
+    shape, classes = sources.dataset_spec(name)
     assert digits["train"].images.shape[1:] == shape
     assert len(digits["train"].classes) == classes == len(sources.class_names(name))
 
@@ -127,13 +127,13 @@ def test_hold_out_at_its_limits():
 
 def test_some_are_of_every_class_and_always_the_same():
     whole = numbered()
-    first, second = (sources.some(whole, 10) for _ in range(2))
+    first, second = (sources.subsample(whole, 10) for _ in range(2))
     assert np.bincount(first.labels).tolist() == [5, 3, 2]
     assert first.images.tolist() == second.images.tolist()
-    assert sources.some(whole, 100) is whole
+    assert sources.subsample(whole, 100) is whole
     for count in (-1, 2, 99, 101):
         with pytest.raises(ConfigError, match="data.examples"):
-            sources.some(whole, count)
+            sources.subsample(whole, count)
 
 
 def test_fewer_training_images_leave_held_out_and_test_images_as_they_are():
@@ -150,14 +150,18 @@ def test_fewer_training_images_leave_held_out_and_test_images_as_they_are():
     assert {image.tobytes() for image in fewer["train"].images} <= kept
 
 
+def unread(i: int) -> sources.Record:
+    raise AssertionError(f"image {i} is read")
+
+
 def test_hold_out_of_records_is_as_that_of_a_split():
     whole = numbered()
-    records = sources.Records(lambda i: None, np.arange(100), whole.labels, whole.classes)
+    records = sources.Records(unread, np.arange(100), whole.labels, whole.classes)
     both = (sources.hold_out(x, 10) for x in (records, whole))
     for ours, theirs in zip(*both, strict=True):
         assert ours.index.tolist() == theirs.images.reshape(-1).tolist()
         assert ours.labels.tolist() == theirs.labels.tolist()
-    unknown = sources.Records(lambda i: None, np.arange(100), None, whole.classes)
+    unknown = sources.Records(unread, np.arange(100), None, whole.classes)
     rest, held = sources.hold_out(unknown, 10)
     assert held.labels is None and len(held) == 10
     assert sorted([*rest.index, *held.index]) == list(range(100))
@@ -187,66 +191,67 @@ def numbers(records):
 
 def test_an_undivided_dataset_is_divided_by_class(tiny):
     """Of 20 and 10 images a fifth each."""
-    train, test = (sources.records("mixed_undivided", s, str(tiny)) for s in ("train", "test"))
+    train, test = (sources.open_records("mixed_undivided", s, str(tiny)) for s in ("train", "test"))
+    assert train.labels is not None and test.labels is not None
     assert np.bincount(train.labels).tolist() == [16, 8]
     assert np.bincount(test.labels).tolist() == [4, 2]
     assert sorted(numbers(train) + numbers(test)) == list(range(30))
     for part in (train, test):
-        assert part.classes == ("zero", "ten")
+        assert part.classes == ("zero", "ten") and part.labels is not None
         assert [part[i].label for i in range(len(part))] == part.labels.tolist()
         assert [int(i % 3 == 2) for i in numbers(part)] == part.labels.tolist()
 
 
 def test_it_is_divided_alike_every_time(tiny):
-    found = [numbers(sources.records("mixed_undivided", "test", str(tiny))) for _ in range(2)]
+    found = [numbers(sources.open_records("mixed_undivided", "test", str(tiny))) for _ in range(2)]
     assert found[0] == found[1] == sorted(found[0])
 
 
 def test_one_of_equal_images_is_divided_too(tiny):
-    train, test = (sources.load("tiny_undivided", s, str(tiny)) for s in ("train", "test"))
+    train, test = (sources.load_split("tiny_undivided", s, str(tiny)) for s in ("train", "test"))
     assert np.bincount(train.labels).tolist() == [24, 8]
     assert np.bincount(test.labels).tolist() == [6, 2]
     assert (test.images == 10 * test.labels[:, None, None, None]).all()
 
 
 def test_where_the_test_part_has_no_labels_the_validation_part_is_the_test(tiny):
-    found = sources.records("mixed_unlabeled", "test", str(tiny))
+    found = sources.open_records("mixed_unlabeled", "test", str(tiny))
     assert [found[i].label for i in range(len(found))] == [1, 0, 0, 1, 1]
     assert found.labels is None  # all of ImageNet would have to be read for them
 
 
 @pytest.mark.parametrize("split, count", [("train", 12), ("test", 2), ("validation", 2)])
 def test_where_there_is_no_test_part_the_validation_part_is_it(tiny, split, count):
-    assert len(sources.records("mixed_validated", split, str(tiny))) == count
+    assert len(sources.open_records("mixed_validated", split, str(tiny))) == count
 
 
 def test_records_have_names_to_be_found_by(tiny):
-    found = sources.records("mixed_undivided", "train", str(tiny))
+    found = sources.open_records("mixed_undivided", "train", str(tiny))
     assert found[0].name.startswith("mixed_undivided, split train, in ")
     assert found[0].name.endswith(f"example {found.index[0]}")
 
 
 def test_mixed_datasets_are_described_without_their_images(tiny):
-    assert sources.describe("mixed_undivided", str(tiny)) == ((0, 0, 3), 2)
+    assert sources.dataset_spec("mixed_undivided", str(tiny)) == ((0, 0, 3), 2)
     assert sources.class_names("mixed_undivided", str(tiny)) == ("zero", "ten")
 
 
 def test_a_split_that_they_do_not_have_is_refused(tiny):
     with pytest.raises(ConfigError, match="has no split 'x', only train"):
-        sources.records("mixed_undivided", "x", str(tiny))
+        sources.open_records("mixed_undivided", "x", str(tiny))
 
 
 @pytest.mark.parametrize("name", ["digits", "shapes"])
 def test_what_is_drawn_or_embedded_is_not_read_one_by_one(name):
     with pytest.raises(ConfigError, match="is loaded whole"):
-        sources.records(name, "train")
+        sources.open_records(name, "train")
 
 
-@pytest.mark.parametrize("name", sorted({*sources.KNOWN} - {*tfds_source.OWN}))
+@pytest.mark.parametrize("name", sorted({*sources.DATASET_SPECS} - {*tfds_source.NOT_OF_TFDS}))
 def test_what_is_known_is_what_tfds_says(name, tmp_path):
-    features = tfds_source.features_of(name, tfds_source.builder(name, str(tmp_path)))
+    features = tfds_source.features_of(name, tfds_source.open_builder(name, str(tmp_path)))
     h, w, c = features["image"].shape
-    assert sources.KNOWN[name] == ((h or 0, w or 0, c), features["label"].num_classes)
+    assert sources.DATASET_SPECS[name] == ((h or 0, w or 0, c), features["label"].num_classes)
 
 
 @pytest.fixture
@@ -263,7 +268,7 @@ def test_a_truncated_shard_is_noticed_before_the_first_step(cut, part):
     whole = records.read_bytes()
     records.write_bytes(whole[: int(part * len(whole))])
     with pytest.raises(DataError, match=records.name) as e:
-        sources.records("mixed_undivided", "train", str(folder))
+        sources.open_records("mixed_undivided", "train", str(folder))
     assert "\n" not in str(e.value)
 
 
@@ -271,13 +276,13 @@ def test_a_missing_shard_is_named(cut):
     folder, records = cut
     records.unlink()
     with pytest.raises(DataError, match=f"mixed_undivided is incomplete: .*{records.name}"):
-        sources.records("mixed_undivided", "train", str(folder))
+        sources.open_records("mixed_undivided", "train", str(folder))
 
 
 def test_overwritten_records_are_noticed_when_they_are_read(tiny, tmp_path):
     shutil.copytree(tiny / "mixed_validated", tmp_path / "mixed_validated")
     (records,) = tmp_path.glob("mixed_validated/1.0.0/*train.array_record*")
-    found = sources.records("mixed_validated", "train", str(tmp_path))
+    found = sources.open_records("mixed_validated", "train", str(tmp_path))
     data = bytearray(records.read_bytes())
     data[:2_000] = bytes(2_000)
     records.write_bytes(data)
@@ -292,7 +297,7 @@ def test_overwritten_records_are_noticed_when_they_are_read(tiny, tmp_path):
 
 def test_an_unknown_name_is_one_line_with_the_nearest():
     with pytest.raises(ConfigError, match="no dataset 'mnsit'; did you mean 'mnist'") as e:
-        sources.load("mnsit", "train")
+        sources.load_split("mnsit", "train")
     assert "\n" not in str(e.value)
 
 
@@ -306,32 +311,32 @@ def test_an_unknown_name_is_one_line_with_the_nearest():
 def test_what_is_no_set_of_equal_images_is_refused_unread(name, reason, tmp_path):
     """ImageNet and its like: a network can be described for them, at the size that it sees."""
     with pytest.raises(ConfigError, match=reason):
-        sources.load(name, "train", str(tmp_path))
+        sources.load_split(name, "train", str(tmp_path))
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="there is no folder .*nowhere"):
-        sources.load("mnist", "train", str(tmp_path / "nowhere"))
+        sources.load_split("mnist", "train", str(tmp_path / "nowhere"))
 
 
 def test_data_that_is_not_prepared_says_how_to_prepare_it(tmp_path):
     with pytest.raises(DataError, match="prepare it: cnn-archs prepare mnist") as e:
-        sources.load("mnist", "train", str(tmp_path))
+        sources.load_split("mnist", "train", str(tmp_path))
     assert "\n" not in str(e.value) and str(tmp_path) in str(e.value)
 
 
 def test_the_known_datasets_need_no_files_to_be_described(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert sources.describe("mnist") == ((28, 28, 1), 10)
-    assert sources.describe("cifar10") == ((32, 32, 3), 10)
+    assert sources.dataset_spec("mnist") == ((28, 28, 1), 10)
+    assert sources.dataset_spec("cifar10") == ((32, 32, 3), 10)
 
 
 def test_the_folder_is_the_flag_then_the_variable_then_tfds_own(monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", "/from/variable")
-    assert tfds_source.folder("/from/flag") == Path("/from/flag")
-    assert tfds_source.folder("") == Path("/from/variable")
+    assert tfds_source.tfds_dir("/from/flag") == Path("/from/flag")
+    assert tfds_source.tfds_dir("") == Path("/from/variable")
     monkeypatch.delenv("TFDS_DATA_DIR")
-    assert tfds_source.folder("") == Path.home() / "tensorflow_datasets"
+    assert tfds_source.tfds_dir("") == Path.home() / "tensorflow_datasets"
 
 
 # --- The real thing ----------------------------------------------------------------------------
@@ -340,7 +345,7 @@ def test_the_folder_is_the_flag_then_the_variable_then_tfds_own(monkeypatch):
 @pytest.fixture(scope="session")
 def mnist_splits():
     """MNIST, read once."""
-    return {split: sources.load("mnist", split) for split in ("train", "test")}
+    return {split: sources.load_split("mnist", split) for split in ("train", "test")}
 
 
 @needs("mnist")
@@ -392,16 +397,16 @@ def test_images_and_labels_of_mnist_belong_together(mnist_splits):
 @needs("mnist")
 def test_a_split_that_the_dataset_does_not_have_is_refused():
     with pytest.raises(ConfigError, match="mnist has no split 'validation', only train, test"):
-        sources.load("mnist", "validation")
+        sources.load_split("mnist", "validation")
 
 
 @needs("cifar10")
 def test_cifar10_is_32x32_in_color():
-    test = sources.load("cifar10", "test")
+    test = sources.load_split("cifar10", "test")
     assert test.images.shape == (10_000, 32, 32, 3) and test.images.dtype == np.uint8
     assert np.bincount(test.labels).tolist() == [1_000] * 10
     assert test.classes[:2] == ("airplane", "automobile")
-    assert sources.describe("cifar10") == (test.images.shape[1:], len(test.classes))
+    assert sources.dataset_spec("cifar10") == (test.images.shape[1:], len(test.classes))
     assert (test.images[..., 0] != test.images[..., 2]).any()
 
 
@@ -426,7 +431,7 @@ def test_missing_records_are_named(copy):
     folder, records = copy
     records.unlink()
     with pytest.raises(DataError, match=f"mnist is incomplete: .*{records.name} is missing"):
-        sources.load("mnist", "test", str(folder))
+        sources.load_split("mnist", "test", str(folder))
 
 
 @needs("mnist")
@@ -436,7 +441,7 @@ def test_truncated_records_are_damaged_data(copy, part):
     whole = records.read_bytes()
     records.write_bytes(whole[: int(part * len(whole))])
     with pytest.raises(DataError, match="mnist") as e:
-        sources.load("mnist", "test", str(folder))
+        sources.load_split("mnist", "test", str(folder))
     assert "\n" not in str(e.value)
 
 
@@ -448,5 +453,5 @@ def test_overwritten_records_are_damaged_data(copy):
     data[middle : middle + 4_096] = bytes(4_096)
     records.write_bytes(data)
     with pytest.raises(DataError, match="damaged data: mnist, split test") as e:
-        sources.load("mnist", "test", str(folder))
+        sources.load_split("mnist", "test", str(folder))
     assert "\n" not in str(e.value)

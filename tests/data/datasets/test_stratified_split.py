@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from cnn_archs.data.datasets import sources
-from cnn_archs.data.datasets.stratified_split import stratified
+from cnn_archs.data.datasets.stratified_split import stratified_split
 
 
 def labels_of(*counts):
@@ -31,15 +31,15 @@ def labels_of(*counts):
 def test_the_indices_are_scikit_learns(labels, test):
     everything = np.arange(len(labels))
     expected = train_test_split(everything, test_size=test, stratify=labels, random_state=0)
-    for found, indices in zip(stratified(labels, test), expected, strict=True):
+    for found, indices in zip(stratified_split(labels, test), expected, strict=True):
         assert found.tolist() == indices.tolist()
 
 
 def test_digits_have_the_pixels_that_load_digits_gives():
     small, _ = load_digits(return_X_y=True)
-    train, test = stratified(load_digits().target, 360)
+    train, test = stratified_split(load_digits().target, 360)
     for split, index in (("train", train), ("test", test)):
-        images = sources.load("digits", split).images[..., 0]
+        images = sources.load_split("digits", split).images[..., 0]
         assert images.shape == (len(index), 32, 32)
         # The middle of a cell of 4x4 is nearest to its pixel, and equal where its neighbors are.
         flat = small[index].reshape(-1, 8, 8)
@@ -51,7 +51,8 @@ def test_digits_have_the_pixels_that_load_digits_gives():
 
 def test_digits_are_loaded_without_scikit_learns_code():
     code = (
-        "import sys; from cnn_archs.data.datasets import sources; sources.load('digits', 'test'); "
+        "import sys; from cnn_archs.data.datasets import sources; "
+        "sources.load_split('digits', 'test'); "
         "assert not any(name.startswith('sklearn') for name in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cnn_archs.data.loading import decode
 from cnn_archs.data.loading.decode import decode_and_crop
-from cnn_archs.data.transforms.crops import Box
+from cnn_archs.data.transforms.boxes import Box
 from cnn_archs.errors import DataError
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -160,14 +160,18 @@ def test_a_box_is_resized_as_by_pillow(box, kind):
 def test_any_box_is_resized_as_by_pillow():
     data, random = encoded(picture(), quality=90), np.random.default_rng(0)
     for _ in range(200):
-        out = tuple(int(n) for n in random.integers(1, 120, 2))
+        rows, columns = (int(n) for n in random.integers(1, 120, 2))
         height, width = random.uniform(0.5, (75, 100))
         box = Box(random.uniform(0, 75 - height), random.uniform(0, 100 - width), height, width)
-        if min(height / out[0], width / out[1]) >= 2:
+        if min(height / rows, width / columns) >= 2:
             continue  # it is decoded smaller
-        found = decode_and_crop(data, lambda h, w, box=box: box, out, "x")
+
+        def choose(h, w, box=box):
+            return box
+
+        found = decode_and_crop(data, choose, (rows, columns), "x")
         corners = (box.left, box.top, box.left + width, box.top + height)
-        expected = Image.fromarray(by_pillow(data)).resize(out[::-1], BILINEAR, box=corners)
+        expected = Image.fromarray(by_pillow(data)).resize((columns, rows), BILINEAR, box=corners)
         assert (found == np.asarray(expected)).all()
 
 
@@ -194,8 +198,13 @@ def test_odd_shapes_are_decoded_and_resized(height, width, kind):
 def test_a_jpeg_is_decoded_no_larger_than_needed(box, out, factor, monkeypatch):
     """And never smaller: its pixels in the box are at least those of the result."""
     factors = []
-    image = decode.Jpeg.image
-    monkeypatch.setattr(decode.Jpeg, "image", lambda self, f: factors.append(f) or image(self, f))
+    decode_image = decode.JpegImage.decode
+
+    def noted(image, factor):
+        factors.append(factor)
+        return decode_image(image, factor)
+
+    monkeypatch.setattr(decode.JpegImage, "decode", noted)
     found = decode_and_crop(encoded(picture(600, 800), quality=95), lambda h, w: box, out, "x")
     assert factors == [factor]
     corners = (box.left, box.top, box.left + box.width, box.top + box.height)
@@ -206,7 +215,7 @@ def test_a_jpeg_is_decoded_no_larger_than_needed(box, out, factor, monkeypatch):
 @pytest.mark.parametrize("height, width", [(601, 803), (608, 800), (17, 33)])
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_a_smaller_decoding_has_exactly_the_size_asked_for(height, width, factor):
-    image = decode.Jpeg(encoded(picture(height, width))).image(factor)
+    image = decode.JpegImage(encoded(picture(height, width))).decode(factor)
     assert image.size == (-(-width // factor), -(-height // factor))
 
 

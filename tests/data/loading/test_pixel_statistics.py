@@ -14,7 +14,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (101, 5, 4, 3)).astype(np.uin
 def test_means_are_exact_however_images_come(size):
     batches = [IMAGES[i : i + size] for i in range(0, 101, size)]
     wide = IMAGES.astype(np.float64)
-    pixel, channel = (pixel_statistics.mean(kind, batches) for kind in ("pixel", "channel"))
+    pixel, channel = (pixel_statistics.mean_image(kind, batches) for kind in ("pixel", "channel"))
     assert pixel.dtype == channel.dtype == np.float32
     assert (pixel == wide.mean(0).astype(np.float32)).all()
     assert channel.shape == (1, 1, 3)
@@ -28,27 +28,29 @@ def test_they_are_computed_once(tmp_path):
         calls.append(1)
         return {"mean": IMAGES[0].astype(np.float32)}
 
-    first, second = (pixel_statistics.kept(tmp_path / FILE, compute) for _ in range(2))
+    first, second = (pixel_statistics.load_or_compute(tmp_path / FILE, compute) for _ in range(2))
     assert len(calls) == 1
     assert (first["mean"] == second["mean"]).all() and second["mean"].dtype == np.float32
     assert [p.name for p in tmp_path.iterdir()] == [FILE]
 
 
 def test_where_there_is_nothing_to_know_nothing_is_kept(tmp_path):
-    assert pixel_statistics.kept(tmp_path / FILE, dict) == {} and not list(tmp_path.iterdir())
+    assert pixel_statistics.load_or_compute(tmp_path / FILE, dict) == {} and not list(
+        tmp_path.iterdir()
+    )
 
 
 def test_every_flipped_bit_that_changes_a_number_is_noticed(tmp_path):
     """An archive has a checksum of each array; some of its own bytes have no meaning."""
     mean = IMAGES[0].astype(np.float32)
-    pixel_statistics.kept(tmp_path / FILE, lambda: {"mean": mean})
+    pixel_statistics.load_or_compute(tmp_path / FILE, lambda: {"mean": mean})
     path = tmp_path / FILE
     sound = path.read_bytes()
     dice, noticed = np.random.default_rng(1), 0
     for at in dice.integers(0, len(sound), 200):
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << dice.integers(8)]) + sound[at + 1 :])
         try:
-            found = pixel_statistics.kept(tmp_path / FILE, dict)
+            found = pixel_statistics.load_or_compute(tmp_path / FILE, dict)
         except DataError as e:
             noticed += 1
             assert FILE in str(e) and "remove it" in str(e) and "\n" not in str(e)
@@ -61,4 +63,4 @@ def test_every_flipped_bit_that_changes_a_number_is_noticed(tmp_path):
 def test_a_file_that_was_cut_is_noticed(keep, tmp_path):
     (tmp_path / FILE).write_bytes(b"PK\x03\x04"[:keep] + b"\0" * max(keep - 4, 0))
     with pytest.raises(DataError, match="damaged data: .*remove it"):
-        pixel_statistics.kept(tmp_path / FILE, dict)
+        pixel_statistics.load_or_compute(tmp_path / FILE, dict)

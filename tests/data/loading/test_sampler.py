@@ -11,31 +11,31 @@ AWKWARD = [(10, 3), (10, 10), (10, 7), (7, 10), (5, 23), (1, 4), (97, 32), (12, 
 @pytest.mark.parametrize("examples, batch_size", AWKWARD)
 def test_every_example_once_an_epoch(examples, batch_size):
     """batch_size epochs are `examples` batches, whatever straddles what."""
-    flat = sampler.batches(examples, 0, 0, examples, batch_size).reshape(batch_size, examples)
+    flat = sampler.batch_indices(examples, 0, 0, examples, batch_size).reshape(batch_size, examples)
     assert (np.sort(flat, axis=1) == np.arange(examples)).all()
 
 
 @pytest.mark.parametrize("examples, batch_size", AWKWARD)
 def test_a_batch_alone_is_the_batch_in_its_sequence(examples, batch_size):
     steps = 20
-    together = sampler.batches(examples, 3, 0, steps, batch_size)
+    together = sampler.batch_indices(examples, 3, 0, steps, batch_size)
     assert together.shape == (steps, batch_size) and together.dtype == np.int32
     sampler.permutation.cache_clear()
     for step in reversed(range(steps)):
-        alone = sampler.batches(examples, 3, step, 1, batch_size)
+        alone = sampler.batch_indices(examples, 3, step, 1, batch_size)
         assert (alone[0] == together[step]).all()
-    assert (sampler.batches(examples, 3, 7, 5, batch_size) == together[7:12]).all()
+    assert (sampler.batch_indices(examples, 3, 7, 5, batch_size) == together[7:12]).all()
 
 
 def test_a_batch_straddles_two_epochs():
     """10 examples in batches of 4: batch 2 is the last 2 of epoch 0 and the first 2 of epoch 1."""
-    batch = sampler.batches(10, 0, 2, 1, 4)[0]
+    batch = sampler.batch_indices(10, 0, 2, 1, 4)[0]
     first, second = sampler.permutation(10, 0, 0), sampler.permutation(10, 0, 1)
     assert batch.tolist() == [*first[8:], *second[:2]]
 
 
 def test_a_batch_may_be_larger_than_several_epochs():
-    batch = sampler.batches(3, 0, 1, 1, 8)[0]  # positions 8 to 15
+    batch = sampler.batch_indices(3, 0, 1, 1, 8)[0]  # positions 8 to 15
     epochs = [sampler.permutation(3, 0, e) for e in range(6)]
     assert batch.tolist() == np.concatenate(epochs)[8:16].tolist()
 
@@ -63,7 +63,7 @@ def test_every_place_is_equally_likely():
 
 @pytest.mark.parametrize("examples, batch_size", AWKWARD)
 def test_evaluation_counts_every_example_once(examples, batch_size):
-    index, mask = sampler.evaluation(examples, batch_size)
+    index, mask = sampler.evaluation_indices(examples, batch_size)
     assert index.shape == mask.shape == (-(-examples // batch_size), batch_size)
     assert index[mask].tolist() == list(range(examples))
     assert ((index >= 0) & (index < examples)).all()  # the padding can be read, too

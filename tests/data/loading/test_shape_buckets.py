@@ -38,9 +38,9 @@ def split(tmp_path, sizes, on_corrupt="raise", broken=()):
     ],
 )
 def test_the_shorter_side_is_as_asked_and_the_longer_one_in_proportion(size, whole, cut):
-    box, out = shape_buckets.resized_whole(256)(*size)
+    box, out = shape_buckets.whole_resize(256)(*size)
     assert (box, out) == ((0, 0, *size), whole)
-    box, out = shape_buckets.trimmed(256, 32)(*size)
+    box, out = shape_buckets.trimmed_resize(256, 32)(*size)
     assert out == cut
     scale = (whole[0] / size[0], whole[1] / size[1])
     assert (box.height * scale[0], box.width * scale[1]) == pytest.approx(cut)
@@ -49,20 +49,22 @@ def test_the_shorter_side_is_as_asked_and_the_longer_one_in_proportion(size, who
 
 
 def test_a_side_that_is_no_multiple_is_kept():
-    assert shape_buckets.trimmed(37, 5)(40, 60)[1] == (37, 55)
+    assert shape_buckets.trimmed_resize(37, 5)(40, 60)[1] == (37, 55)
 
 
 def test_the_longer_side_is_padded():
-    assert shape_buckets.padded((256, 341), 64) == (256, 384)
-    assert shape_buckets.padded((341, 250), 64) == (384, 250)
-    assert shape_buckets.padded((37, 37), 64) == (37, 37)
+    assert shape_buckets.pad_shape((256, 341), 64) == (256, 384)
+    assert shape_buckets.pad_shape((341, 250), 64) == (384, 250)
+    assert shape_buckets.pad_shape((37, 37), 64) == (37, 37)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 50])
 def test_every_example_is_in_one_batch_of_its_shape(tmp_path, rows):
     sizes = [(20, 30), (30, 20), (20, 33), (25, 25), (20, 50)] * 4
     data = split(tmp_path, sizes)
-    found = list(shape_buckets.streamed(data, shape_buckets.resized_whole(10), 8, lambda *_: rows))
+    found = list(
+        shape_buckets.bucketed_batches(data, shape_buckets.whole_resize(10), 8, lambda *_: rows)
+    )
     numbers = np.concatenate([batch.examples[batch.mask] for batch in found])
     assert sorted(numbers) == list(range(20))
     assert len(found) == sum(-(-n // rows) for n in (8, 4, 4, 4))  # (10, 16), (16, 10), ...
@@ -70,7 +72,7 @@ def test_every_example_is_in_one_batch_of_its_shape(tmp_path, rows):
         assert len(batch.images) == len(batch.mask) == rows
         for image, size, i, label in zip(*batch[:4], strict=True):
             height, width = size
-            assert tuple(size) == shape_buckets.resized_whole(10)(*sizes[i])[1] and label == i % 3
+            assert tuple(size) == shape_buckets.whole_resize(10)(*sizes[i])[1] and label == i % 3
             assert (image[:height, :width] == 3 * i).all()
             assert not image[height:].any() and not image[:, width:].any()
 
@@ -80,7 +82,9 @@ def test_batches_are_the_same_each_time(tmp_path):
     first, second = (
         [
             b.examples.tolist()
-            for b in shape_buckets.streamed(data, shape_buckets.trimmed(9, 2), 1, rows_of)
+            for b in shape_buckets.bucketed_batches(
+                data, shape_buckets.trimmed_resize(9, 2), 1, rows_of
+            )
         ]
         for _ in range(2)
     )
@@ -94,17 +98,17 @@ def rows_of(shape, left):
 def test_a_damaged_example_is_named_or_skipped(tmp_path):
     sizes = [(20, 30)] * 12
     with pytest.raises(DataError, match="5.png"):
-        list(shape_buckets.streamed(split(tmp_path, sizes, broken=(5,)), FIT, 1, rows_of))
+        list(shape_buckets.bucketed_batches(split(tmp_path, sizes, broken=(5,)), FIT, 1, rows_of))
     data = split(tmp_path, sizes, "skip", broken=(5,))
-    found = list(shape_buckets.streamed(data, FIT, 1, rows_of))
+    found = list(shape_buckets.bucketed_batches(data, FIT, 1, rows_of))
     assert sorted(np.concatenate([b.examples[b.mask] for b in found])) == [*range(5), *range(6, 12)]
     assert data.damaged == 1
 
 
-FIT = shape_buckets.resized_whole(10)
+FIT = shape_buckets.whole_resize(10)
 
 
 def test_what_evaluation_delivers(tmp_path):
     crop = crops.create("square", (8, 8), side=10, resize="shorter")
-    box, size = shape_buckets.delivered(crop)(40, 60)
-    assert size == (10, 10) and box == crop.evaluation(40, 60)
+    box, size = shape_buckets.evaluation_resize(crop)(40, 60)
+    assert size == (10, 10) and box == crop.evaluation_box(40, 60)

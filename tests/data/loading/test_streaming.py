@@ -83,12 +83,12 @@ def test_a_batch_is_the_examples_at_its_positions_cropped_by_their_numbers():
     assert images.shape == (8, 24, 24, 3) and images.dtype == np.uint8
     assert labels.shape == (8,) and labels.dtype == np.int32
     positions = range(step * size, (step + 1) * size)
-    index = sampler.batches(COUNT, seed, step, 1, size)[0]
+    index = sampler.batch_indices(COUNT, seed, step, 1, size)[0]
     for row, (position, example) in enumerate(zip(positions, index, strict=True)):
         image = Image.open(io.BytesIO(FILES[example]))
         bits = np.random.Philox(key=[seed, position], counter=[0, 0, 0, 1])
         random = np.random.Generator(bits)
-        box = INCEPTION.on_host(image.height, image.width, random)
+        box = INCEPTION.host_box(image.height, image.width, random)
         region = (box.left, box.top, box.left + box.width, box.top + box.height)
         expected = image.resize((24, 24), Image.Resampling.BILINEAR, box=region)
         assert (images[row] == np.asarray(expected)).all()
@@ -149,7 +149,7 @@ def test_a_stream_of_no_steps_is_empty():
 def test_evaluation_has_every_example_once_in_order(size, processes):
     stream = Streamed(records(), INCEPTION, threads=3)
     shares = np.arange(size).reshape(processes, -1)
-    parts = [stream.evaluation(size, whole, share) for share in shares]
+    parts = [stream.evaluation_batches(size, whole, share) for share in shares]
     together = [
         [np.concatenate(x) for x in zip(*of_each, strict=True)]
         for of_each in zip(*parts, strict=True)
@@ -160,7 +160,7 @@ def test_evaluation_has_every_example_once_in_order(size, processes):
     assert (labels[:COUNT] == LABELS).all()
     for i in range(COUNT):
         image = Image.open(io.BytesIO(FILES[i]))
-        box = INCEPTION.on_host(image.height, image.width, None)
+        box = INCEPTION.host_box(image.height, image.width, None)
         region = (box.left, box.top, box.left + box.width, box.top + box.height)
         expected = image.resize((24, 24), Image.Resampling.BILINEAR, box=region)
         assert (images[i] == np.asarray(expected)).all()
@@ -188,7 +188,7 @@ def test_the_batches_before_a_damaged_image_are_delivered():
     position = int(np.flatnonzero(sampler.indices(COUNT, 0, 0, COUNT) == 17)[0])
     batches = stream.batches(0, 0, 60, 1, whole)
     assert position > 3
-    for _ in range(position - streaming.AHEAD):
+    for _ in range(position - streaming.BATCHES_AHEAD):
         next(batches)
     with pytest.raises(DataError):
         next(batches)
@@ -201,7 +201,7 @@ def test_in_place_of_a_damaged_image_comes_the_next_sound_one(threads):
     plain = [FILES[i % COUNT] for i in range(250)]
     expected = Streamed(records([*plain[:17], plain[19], plain[19], *plain[19:]]), INCEPTION)
     for step, (images, labels) in enumerate(stream.batches(0, 0, 25, 10, whole)):
-        index = sampler.batches(250, 0, step, 1, 10)[0]
+        index = sampler.batch_indices(250, 0, step, 1, 10)[0]
         assert (images == expected.batch(0, step, 10)[0]).all()
         substitute = np.where(np.isin(index, (17, 18)), 19, index)
         assert (labels == substitute % 3).all()
@@ -218,7 +218,7 @@ def test_the_next_of_the_last_example_is_the_first():
 
 def test_in_evaluation_a_damaged_image_is_not_counted():
     stream = Streamed(damaged_at(17), INCEPTION, on_corrupt="skip", threads=2)
-    masks = np.concatenate([mask for _, _, mask in stream.evaluation(10, whole)])
+    masks = np.concatenate([mask for _, _, mask in stream.evaluation_batches(10, whole)])
     assert np.flatnonzero(~masks[:COUNT]).tolist() == [17]
     assert stream.damaged == 1
 
@@ -263,7 +263,7 @@ def test_300_damaged_files_and_no_hang(tmp_path):
             start = int(random.integers(0, len(data) // 2))
             data[start : start + 200] = random.bytes(200)
         else:
-            data = random.bytes(len(data))
+            data = bytearray(random.bytes(len(data)))
         files = list(FILES[:4])
         files[2] = bytes(data)
         with pytest.raises(DataError, match="image 2: "):
@@ -285,7 +285,8 @@ def test_a_closed_stream_leaves_no_thread(taken):
 
 def test_threads_that_cannot_be_started_are_an_error(monkeypatch):
     """The threads that were started before are joined."""
-    start, started = threading.Thread.start, []
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
 
     def refuse(thread):
         if len(started) == 3:
@@ -307,7 +308,12 @@ def test_a_forgotten_stream_leaves_no_thread():
 
 def test_put_is_called_two_batches_ahead():
     calls = []
-    batches = Streamed(records(), INCEPTION).batches(0, 0, 6, 4, lambda b: calls.append(b) or b)
+
+    def put(batch):
+        calls.append(batch)
+        return batch
+
+    batches = Streamed(records(), INCEPTION).batches(0, 0, 6, 4, put)
     for step in range(6):
         batch = next(batches)
         assert len(calls) == min(step + 3, 6)
@@ -352,7 +358,7 @@ def start(then):
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
     )
-    assert process.stdout.readline() == b"ready\n"
+    assert process.stdout and process.stdout.readline() == b"ready\n"
     return process
 
 
@@ -397,7 +403,7 @@ def test_a_folder_of_images_is_streamed(tmp_path):
             path = tmp_path / part / "abc"[i % 3] / f"{i:03}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-    found = sources.records("image_folder", "train", str(tmp_path))
+    found = sources.open_records("image_folder", "train", str(tmp_path))
     stream = Streamed(found, INCEPTION, threads=2)
     assert stream.examples == len(found) == len(stream) and stream.classes == ("a", "b", "c")
     of_class = [i for label in range(3) for i in range(COUNT) if i % 3 == label]
@@ -406,4 +412,4 @@ def test_a_folder_of_images_is_streamed(tmp_path):
         same(batch, expected.batch(0, step, 10))
     os.truncate(found[3].name, 50)
     with pytest.raises(DataError, match=found[3].name):
-        list(stream.evaluation(10, whole))
+        list(stream.evaluation_batches(10, whole))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn_archs.data.loading.threads import in_order
+from cnn_archs.data.loading.threads import run_in_order
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,7 +26,7 @@ def test_a_yield_means_that_its_call_is_done_whatever_the_order_of_the_ends():
         time.sleep(0.02 * (k % 3 == 0))  # every third call ends after those behind it
         done.append(k)
 
-    for k, _ in enumerate(in_order(work, 20, threads=4, ahead=3)):
+    for k, _ in enumerate(run_in_order(work, 20, threads=4, ahead=3)):
         assert k in done
     assert sorted(done) == list(range(20)) and done != sorted(done)
     assert not reading_threads()
@@ -35,12 +35,17 @@ def test_a_yield_means_that_its_call_is_done_whatever_the_order_of_the_ends():
 def test_calls_run_at_the_same_time():
     """Three calls that wait for each other end only if three threads make them."""
     meeting = threading.Barrier(3, timeout=10)
-    assert len(list(in_order(lambda k: meeting.wait() and None, 9, threads=3, ahead=0))) == 9
+
+    def meet(k):
+        meeting.wait()
+
+    assert len(list(run_in_order(meet, 9, threads=3, ahead=0))) == 9
 
 
 def test_no_call_is_further_ahead_than_allowed():
-    begun, ahead, threads = [], 3, 2
-    with closing(in_order(begun.append, 100, threads, ahead)) as ready:
+    begun: list[int] = []
+    ahead, threads = 3, 2
+    with closing(run_in_order(begun.append, 100, threads, ahead)) as ready:
         for k in range(50):
             next(ready)
             time.sleep(0.002)
@@ -58,7 +63,7 @@ def test_an_error_comes_in_its_turn_and_ends_all():
         if k == 5:
             raise ValueError("image 5 is damaged")
 
-    ready = in_order(work, 1_000, threads=3, ahead=4)
+    ready = run_in_order(work, 1_000, threads=3, ahead=4)
     for _ in range(5):
         next(ready)
     with pytest.raises(ValueError, match="image 5 is damaged"):
@@ -74,7 +79,7 @@ def test_after_close_no_call_begins():
         begun.append(k)
         time.sleep(0.1)
 
-    ready = in_order(work, 100, threads=2, ahead=20)
+    ready = run_in_order(work, 100, threads=2, ahead=20)
     next(ready)
     ready.close()
     assert len(begun) <= 4 and not reading_threads()  # two of which no result was awaited
@@ -84,9 +89,9 @@ def test_after_close_no_call_begins():
 
 SCRIPT = """
 import signal, sys, time
-from cnn_archs.data.loading.threads import in_order
+from cnn_archs.data.loading.threads import run_in_order
 {handler}
-ready = in_order(lambda k: time.sleep(0.1), 100_000, threads=3, ahead=5)
+ready = run_in_order(lambda k: time.sleep(0.1), 100_000, threads=3, ahead=5)
 next(ready)
 print("reading", flush=True)
 for _ in ready:
@@ -108,6 +113,6 @@ def test_a_process_that_reads_ends_at_a_signal(handler):
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
     ) as process:
-        assert process.stdout.readline() == b"reading\n"
+        assert process.stdout and process.stdout.readline() == b"reading\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) in HANDLERS[handler]

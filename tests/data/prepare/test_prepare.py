@@ -67,7 +67,7 @@ def prepare(name, images, where):
 
 def records(*where):
     """(label, image) of each example of both splits."""
-    splits = [sources.records(where[0], split, str(where[1])) for split in ("train", "test")]
+    splits = [sources.open_records(where[0], split, str(where[1])) for split in ("train", "test")]
     return [
         [(r.label, r.encoded) for r in map(split.__getitem__, range(len(split)))]
         for split in splits
@@ -79,7 +79,7 @@ def test_a_prepared_folder_has_its_images_in_its_order(parts, tmp_path):
     images = folder_of(tmp_path / "images", parts)
     assert prepare("pets", images, tmp_path) == 0
     assert records("pets", tmp_path) == records("image_folder", images)
-    assert sources.describe("pets", str(tmp_path)) == ((0, 0, 3), 2)
+    assert sources.dataset_spec("pets", str(tmp_path)) == ((0, 0, 3), 2)
 
 
 def test_training_on_it_is_training_on_the_folder(tmp_path):
@@ -101,10 +101,12 @@ def test_a_folder_that_changed_is_not_mixed_with_what_was_begun(tmp_path, capsys
         raise Stopped("here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "write", stopped)
+        patch.setattr(shards, "write_shard", stopped)
         assert prepare("pets", images, tmp_path) == 75
-    with pytest.raises(DataError, match=r"pets is half prepared: .* 0 of 2 shards; go on: .*pets"):
-        sources.records("pets", "train", str(tmp_path))
+    with pytest.raises(
+        DataError, match=r"pets is half prepared: .* 0 of 2 shards; resume with: .*pets"
+    ):
+        sources.open_records("pets", "train", str(tmp_path))
     changed = images / "train" / "cat" / "é 0.bmp"
     os.utime(changed, (1e9, 1e9))  # as many bytes of another image
     assert prepare("pets", images, tmp_path) == 3
@@ -155,10 +157,10 @@ def test_a_dataset_is_prepared_and_read_back(tmp_path):
     read = (
         f"import sys; sys.path.insert(0, {str(TINY.parent)!r}); import tiny_dataset; "
         "from cnn_archs.data.datasets import sources; "
-        f"s = sources.load('tiny_dataset', 'train', {str(tmp_path)!r}); "
+        f"s = sources.load_split('tiny_dataset', 'train', {str(tmp_path)!r}); "
         "assert s.images.shape == (7, 4, 5, 3) and sorted(s.labels) == [0, 0, 0, 1, 1, 1, 1]; "
         "assert all((i == 10 * l).all() for i, l in zip(s.images, s.labels)); "
-        f"assert sources.describe('tiny_dataset', {str(tmp_path)!r}) == ((4, 5, 3), 2); "
+        f"assert sources.dataset_spec('tiny_dataset', {str(tmp_path)!r}) == ((4, 5, 3), 2); "
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", read], check=True)
@@ -166,5 +168,5 @@ def test_a_dataset_is_prepared_and_read_back(tmp_path):
 
 def test_known_datasets_are_described_without_any_data(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert sources.describe("mnist") == ((28, 28, 1), 10)
-    assert sources.describe("cifar100") == ((32, 32, 3), 100)
+    assert sources.dataset_spec("mnist") == ((28, 28, 1), 10)
+    assert sources.dataset_spec("cifar100") == ((32, 32, 3), 100)

@@ -32,12 +32,12 @@ from tensorflow_datasets.core.utils import shard_utils
 from cnn_archs import cli
 from cnn_archs.data.prepare import prepare
 shard_utils.ShardConfig.min_shard_size = int(sys.argv[1])
-written = prepare.Progress.wrote
+written = prepare.Progress.report_written
 def wrote(progress, size):
     written(progress, size)
     if progress.shards == 5:
         os.kill(os.getpid(), signal.SIGKILL)
-prepare.Progress.wrote = wrote
+prepare.Progress.report_written = wrote
 cli.main(sys.argv[2:])
 """
 
@@ -115,7 +115,7 @@ def test_it_is_what_tfds_writes_of_the_same_pictures(whole, tmp_path):
 
 def test_every_picture_is_read_with_its_label(whole):
     train, validation = pictures()
-    found = sources.records("imagenet2012", "train", str(whole))
+    found = sources.open_records("imagenet2012", "train", str(whole))
     assert len(found) == 48 and len(found.classes) == 1000
     label_of = {
         encoded: found.classes.index(archive.removesuffix(".tar"))
@@ -123,7 +123,7 @@ def test_every_picture_is_read_with_its_label(whole):
         for encoded in inner.values()
     }
     assert {found[i].encoded: found[i].label for i in range(48)} == label_of
-    test = sources.records("imagenet2012", "test", str(whole))
+    test = sources.open_records("imagenet2012", "test", str(whole))
     assert {test[i].encoded for i in range(len(test))} == set(validation.values())
 
 
@@ -141,7 +141,7 @@ def test_imagenet_itself_has_as_many_shards_as_that_of_tfds(monkeypatch):
     monkeypatch.setattr(shard_utils.ShardConfig, "min_shard_size", 64 << 20)
     name = "ILSVRC2012_val_00000001.JPEG"
     validation = [shards.Picture("x", 0, 133_600, 0, name, 500)] * 50_000
-    plan = shards.planned("imagenet2012", {"validation": validation})["validation"]
+    plan = shards.plan_shards("imagenet2012", {"validation": validation})["validation"]
     assert len(plan) == 64 and plan[3].name == "imagenet2012-validation.array_record-00003-of-00064"
 
 
@@ -149,7 +149,7 @@ def test_imagenet_itself_has_as_many_shards_as_that_of_tfds(monkeypatch):
 @pytest.mark.parametrize("label", [0, 127, 128, 999])
 def test_a_record_has_the_size_that_was_reckoned(size, label):
     picture = shards.Picture("x", 0, size, 0, "n01440764_1.JPEG", label)
-    assert shards.serialized_size(picture) == len(shards.serialized(picture, bytes(size)))
+    assert shards.serialized_size(picture) == len(shards.serialize(picture, bytes(size)))
 
 
 # Stopped.
@@ -185,8 +185,8 @@ def test_a_killed_preparation_goes_on_to_the_same_bytes(half, archives, whole, c
 
 def test_what_is_half_prepared_says_so_and_which_command_goes_on(killed, archives):
     with pytest.raises(DataError) as e:
-        sources.records("imagenet2012", "train", str(killed))
-    said, command = str(e.value).split("; go on: ")
+        sources.open_records("imagenet2012", "train", str(killed))
+    said, command = str(e.value).split("; resume with: ")
     assert "half prepared" in said and "5 of 12 shards" in said
     assert sorted(shlex.split(command)) == sorted(["cnn-archs", *line(archives, killed)])
 
@@ -199,7 +199,7 @@ def test_a_shard_that_was_damaged_in_between_is_written_again(half, archives, wh
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_keeps_what_is_written(number, archives, whole, tmp_path, monkeypatch, capsys):
-    written = prepare.Progress.wrote
+    written = prepare.Progress.report_written
 
     def wrote(progress, size):
         if progress.shards == 3:
@@ -207,7 +207,7 @@ def test_a_signal_keeps_what_is_written(number, archives, whole, tmp_path, monke
         written(progress, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare.Progress, "wrote", wrote)
+        patch.setattr(prepare.Progress, "report_written", wrote)
         assert "run the same command again" in refused(capsys, archives, tmp_path, code=75)
     unfinished = tmp_path / "imagenet2012" / "5.1.0.incomplete"
     assert len(list(unfinished.glob("*array_record*"))) == 3
@@ -215,7 +215,9 @@ def test_a_signal_keeps_what_is_written(number, archives, whole, tmp_path, monke
 
 
 def test_a_signal_is_heard_while_the_archives_are_read(archives, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare.Progress, "due", lambda self: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(
+        prepare.Progress, "is_due", lambda self: signal.raise_signal(signal.SIGTERM)
+    )
     assert "stopped" in refused(capsys, archives, tmp_path, code=75)
 
 

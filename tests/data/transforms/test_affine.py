@@ -8,7 +8,7 @@ from scipy import ndimage, stats
 
 from cnn_archs.data.transforms import affine
 
-compiled = jax.jit(affine.affine, static_argnums=(2, 3))
+compiled = jax.jit(affine.apply_warps, static_argnums=(2, 3))
 distort = jax.jit(affine.distort)
 
 
@@ -31,7 +31,8 @@ def scipy_affine(images, matrices, offsets, mode, cval):
 def random_warps(n, spread, reach):
     random = np.random.default_rng(1)
     matrices = np.eye(2)[None] + random.normal(0, spread, (n, 2, 2))
-    return np.float32(matrices), np.float32(random.normal(0, reach, (n, 2)))
+    offsets = random.normal(0, reach, (n, 2))
+    return jnp.asarray(matrices, jnp.float32), jnp.asarray(offsets, jnp.float32)
 
 
 @pytest.mark.parametrize("mode", affine.FILL_MODES)
@@ -53,16 +54,17 @@ def test_whole_pixels_land_where_scipy_puts_them(mode):
     shifts = np.array([(r, c) for r in range(-9, 10) for c in range(-11, 12)], np.float32)
     turns = [np.eye(2), [[0, 1], [-1, 0]], [[-1, 0], [0, -1]], [[0, -1], [1, 0]]]
     for turn in turns:
-        matrices = np.repeat(np.float32(turn)[None], len(shifts), 0)
+        matrices = np.repeat(np.asarray(turn, np.float32)[None], len(shifts), 0)
         batch = np.repeat(images, len(shifts), 0)
-        out = compiled(batch, affine.Affine(matrices, shifts), mode, -1.0)
+        warps = affine.Affine(jnp.asarray(matrices), jnp.asarray(shifts))
+        out = compiled(batch, warps, mode, -1.0)
         expected = scipy_affine(batch, matrices, shifts, mode, -1.0)
         np.testing.assert_allclose(out, expected, atol=1e-6)
 
 
 def test_the_identity_changes_no_bit():
     images = np.random.default_rng(0).random((3, 9, 8, 3), np.float32)
-    identity = affine.Affine(np.repeat(np.eye(2, dtype=np.float32)[None], 3, 0), np.zeros((3, 2)))
+    identity = affine.Affine(jnp.repeat(jnp.eye(2)[None], 3, 0), jnp.zeros((3, 2)))
     for mode in affine.FILL_MODES:
         assert (compiled(images, identity, mode, 0.0) == images).all()
 
@@ -86,7 +88,8 @@ def test_rotation_shift_shear_and_zoom_are_composed_as_by_keras():
     random = np.random.default_rng(0)
     theta, shear = random.uniform(-180, 180, (2, 50))
     shifts, zooms = random.uniform(-5, 5, (50, 2)), random.uniform(0.5, 1.5, (50, 2))
-    warp = affine.keras(*map(jnp.float32, (theta, shifts, shear, zooms)), 12, 12)
+    turns, moves, leans, sizes = map(jnp.float32, (theta, shifts, shear, zooms))
+    warp = affine.keras_warp(turns, moves, leans, sizes, 12, 12)
     for i in range(50):
         (rows, columns), (zy, zx) = shifts[i], zooms[i]
         matrix, offset = keras_chain(theta[i], columns, rows, shear[i], zx, zy, 12)
@@ -96,8 +99,11 @@ def test_rotation_shift_shear_and_zoom_are_composed_as_by_keras():
 
 def warped(images, theta=0.0, shifts=(0.0, 0.0), shear=0.0, zooms=(1.0, 1.0)):
     n, h, w, _ = images.shape
-    each = [jnp.full((n, *np.shape(v)), jnp.array(v)) for v in (theta, shifts, shear, zooms)]
-    return np.asarray(compiled(images, affine.keras(*each, h, w), "nearest", 0.0))
+    turns, moves, leans, sizes = (
+        jnp.full((n, *np.shape(v)), jnp.array(v)) for v in (theta, shifts, shear, zooms)
+    )
+    warp = affine.keras_warp(turns, moves, leans, sizes, h, w)
+    return np.asarray(compiled(images, warp, "nearest", 0.0))
 
 
 def test_the_center_stays_in_its_place_also_of_an_oblong_image():
@@ -127,7 +133,7 @@ def distorted_maps(n, **amounts):
     """
     size = 31
     at = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), -1)
-    images = np.repeat(np.float32(at)[None] + 100, n, 0)  # 0 is outside
+    images = np.repeat(at.astype(np.float32)[None] + 100, n, 0)  # 0 is outside
     out = np.asarray(distort(jax.random.key(0), images, **amounts), float) - 100
     middle, step = size // 2, 4
     here = out[:, middle, middle]

@@ -1,5 +1,7 @@
 """The augmentations by name: what they are made of, and that the experiments' knobs fit them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +13,11 @@ from cnn_archs.data.transforms.keras_standardize import Standardization
 from cnn_archs.errors import ConfigError
 from experiments import base
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.float32)
+RANDOM = np.random.default_rng(0)
+IMAGES = jnp.asarray(RANDOM.integers(0, 256, (8, 16, 16, 3)), jnp.float32)
 WARP = {"translate": 2.0, "scale": 0.15, "squeeze": 0.1, "shear": 0.2}
 AMOUNTS = {**WARP, "share": 1.0}
-MOVES = {"rotation_range": 20.0, "zoom_range": 0.2, "horizontal_flip": True}
+MOVES: dict[str, Any] = {"rotation_range": 20.0, "zoom_range": 0.2, "horizontal_flip": True}
 
 
 def test_none_is_the_images():
@@ -81,16 +84,16 @@ def test_the_experiments_know_the_knobs_of_augment(name):
 def test_the_experiments_know_the_knobs_of_crop(name):
     assert base.CHOICES["crop"].keys() == crops.CROPS.keys()
     crop = crops.create(name, (224, 224), **base.CHOICES["crop"][name])
-    assert crop.on_host(300, 400, None).height > 0
+    assert crop.host_box(300, 400, None).height > 0
 
 
 @pytest.mark.parametrize("name", base.CHOICES["color"])
 def test_the_experiments_know_the_knobs_of_color(name):
-    assert base.CHOICES["color"].keys() == color.COLORS.keys()
+    assert base.CHOICES["color"].keys() == color.COLOR_CHANGES.keys()
     color.create(name, **base.CHOICES["color"][name])
 
 
 def test_the_experiments_know_the_knobs_of_standardize():
-    images = IMAGES.astype(np.uint8)
+    images = np.asarray(IMAGES, np.uint8)
     standardization = Standardization(**base.CHOICES["standardize"]["keras"])
     assert (standardization.standardize(images, standardization.fit(images)) == images).all()

@@ -1,6 +1,7 @@
 """Crops against Pillow, numpy and the recipes written out; their draws by distribution."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,11 @@ from PIL import Image
 from scipy import stats
 
 from cnn_archs.data.transforms import crops
+from cnn_archs.data.transforms.boxes import Box, resize_box
 from cnn_archs.errors import ConfigError
 
 OUT = (24, 20)
-KNOBS = {
+KNOBS: dict[str, dict[str, Any]] = {
     "none": {},
     "pad": {"pixels": 4},
     "square": {"side": 30, "resize": "shorter"},
@@ -41,22 +43,24 @@ def as_float(images):
 @pytest.mark.parametrize("name", KNOBS)
 def test_evaluation_on_the_device_is_pillow_s_and_no_chance(name):
     crop = crops.create(name, OUT, **KNOBS[name])
-    box = crop.on_host(61, 47, None)
-    delivered = as_float(np.stack([pillow(image, box, crop.delivered) for image in IMAGES]))
-    expected = crop.on_device(None, delivered)
-    out = jax.jit(lambda images: crop.resident(None, images))(as_float(IMAGES))
+    box = crop.host_box(61, 47, None)
+    delivered = as_float(np.stack([pillow(image, box, crop.host_size) for image in IMAGES]))
+    expected = crop.finish_on_device(None, delivered)
+    out = jax.jit(lambda images: crop.crop_on_device(None, images))(as_float(IMAGES))
     assert out.shape == (6, *OUT, 3)
     assert np.abs(out - expected).max() <= 1.01  # Pillow rounds twice
 
 
 @pytest.mark.parametrize("name", ["shorter_side", "inception"])
 @pytest.mark.parametrize("size", [(61, 47), (40, 90), (9, 13)])
-def test_a_random_region_is_resized_on_the_device_as_by_pillow(name, size):
+def test_a_random_region_is_resized_on_the_device_as_by_pillow(
+    name: str, size: tuple[int, int]
+) -> None:
     crop = crops.create(name, OUT, **KNOBS[name])
     image = RANDOM.integers(0, 256, (*size, 3), dtype=np.uint8)
-    resized = jax.jit(lambda image, box: crops.resized(image, crops.Box(*box), OUT))
+    resized = jax.jit(lambda image, box: resize_box(image, Box(*box), OUT))
     for seed in range(10):
-        box = crop.on_host(*size, np.random.default_rng(seed))
+        box = crop.host_box(*size, np.random.default_rng(seed))
         out = resized(as_float(image), tuple(map(jnp.float32, box)))
         assert np.abs(out - pillow(image, box, OUT)).max() <= 1.01
 
@@ -64,7 +68,7 @@ def test_a_random_region_is_resized_on_the_device_as_by_pillow(name, size):
 @pytest.mark.parametrize("name", KNOBS)
 def test_resident_training_is_a_function_of_its_key(name):
     crop = crops.create(name, OUT, **KNOBS[name])
-    train = jax.jit(crop.resident)
+    train = jax.jit(crop.crop_on_device)
     images = as_float(np.repeat(IMAGES[:1], 40, 0))
     a, b, other = (np.asarray(train(jax.random.key(k), images)) for k in (1, 1, 2))
     assert a.shape == (40, *OUT, 3) and a.dtype == np.float32
@@ -76,8 +80,8 @@ def test_resident_training_is_a_function_of_its_key(name):
 def test_none_leaves_an_image_of_the_right_size_alone():
     images = as_float(IMAGES)
     crop = crops.create("none", (61, 47))
-    assert crop.resident(jax.random.key(0), images) is images
-    assert crop.on_host(5, 7, np.random.default_rng(0)) == (0, 0, 5, 7)
+    assert crop.crop_on_device(jax.random.key(0), images) is images
+    assert crop.host_box(5, 7, np.random.default_rng(0)) == (0, 0, 5, 7)
 
 
 def places(images, parts, last):
@@ -100,11 +104,11 @@ def test_pad_cuts_the_old_size_out_of_a_border_of_zeros():
     """He et al. 2015, section 4.2."""
     images = RANDOM.integers(1, 256, (200, 24, 20, 3), dtype=np.uint8)
     crop = crops.create("pad", OUT, pixels=4)
-    out = np.asarray(crop.resident(jax.random.key(0), as_float(images)))
+    out = np.asarray(crop.crop_on_device(jax.random.key(0), as_float(images)))
     padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
     found = places(padded, out, (8, 8))
     assert {top for top, _ in found} == {left for _, left in found} == set(range(9))
-    assert (crop.resident(None, as_float(images)) == images).all()
+    assert (crop.crop_on_device(None, as_float(images)) == images).all()
 
 
 def test_pad_s_places_are_all_alike():
@@ -112,7 +116,8 @@ def test_pad_s_places_are_all_alike():
     dot = np.zeros((8_100, 9, 9, 1), np.float32)
     dot[:, 4, 4] = 1
     crop = crops.create("pad", (9, 9), pixels=4)
-    counts = np.asarray(crop.resident(jax.random.key(0), dot)).sum((0, 3))
+    out = np.asarray(crop.crop_on_device(jax.random.key(0), jnp.asarray(dot)))
+    counts = out.sum((0, 3))
     assert counts.sum() == 8_100
     assert stats.chisquare(counts.ravel()).pvalue > 0.001
 
@@ -121,10 +126,14 @@ def test_square_takes_any_part_of_the_square_and_the_central_one_in_evaluation()
     """AlexNet, section 2: here 4x5 of 8x8."""
     crop = crops.create("square", (4, 5), side=8, resize="shorter")
     images = RANDOM.integers(0, 256, (200, 8, 8, 3), dtype=np.uint8)
-    found = places(images, np.asarray(crop.on_device(jax.random.key(0), as_float(images))), (4, 3))
+    found = places(
+        images, np.asarray(crop.finish_on_device(jax.random.key(0), as_float(images))), (4, 3)
+    )
     assert {top for top, _ in found} == set(range(5))
     assert {left for _, left in found} == set(range(4))
-    assert (crop.on_device(None, as_float(images)) == images[:, 2:6, 2:7]).all()  # 1.5: 2, to even
+    assert (
+        crop.finish_on_device(None, as_float(images)) == images[:, 2:6, 2:7]
+    ).all()  # 1.5: 2, to even
 
 
 def test_square_is_the_middle_of_an_image_with_that_shorter_side_or_the_whole_one_warped():
@@ -133,10 +142,10 @@ def test_square_is_the_middle_of_an_image_with_that_shorter_side_or_the_whole_on
     image = IMAGES[0]
     whole = np.asarray(Image.fromarray(image).resize((30, 38), Image.Resampling.BILINEAR))
     for rng in (None, np.random.default_rng(0)):
-        out = pillow(image, shorter.on_host(61, 47, rng), (30, 30))
+        out = pillow(image, shorter.host_box(61, 47, rng), (30, 30))
         assert np.abs(out - whole[4:34]).max() <= 1
-        assert warp.on_host(61, 47, rng) == (0, 0, 61, 47)
-    assert shorter.delivered == warp.delivered == (30, 30)
+        assert warp.host_box(61, 47, rng) == (0, 0, 61, 47)
+    assert shorter.host_size == warp.host_size == (30, 30)
 
 
 @pytest.mark.parametrize("name", ["shorter_side", "inception"])
@@ -144,7 +153,7 @@ def test_square_is_the_middle_of_an_image_with_that_shorter_side_or_the_whole_on
 def test_evaluation_is_torchvision_s_resize_and_center_crop(name, height, width):
     knobs = {**KNOBS[name], "evaluate": 256, "smallest": 256, "largest": 480}
     knobs = {k: v for k, v in knobs.items() if k in {*KNOBS[name]}}
-    box = crops.create(name, (224, 224), **knobs).on_host(height, width, None)
+    box = crops.create(name, (224, 224), **knobs).host_box(height, width, None)
     if height <= width:
         h, w = 256, int(256 * width / height)
     else:
@@ -156,13 +165,13 @@ def test_evaluation_is_torchvision_s_resize_and_center_crop(name, height, width)
 
 
 @pytest.mark.parametrize("size", [(61, 47), (47, 61)])
-def test_shorter_side_is_a_part_at_whole_pixels_of_a_resized_image(size):
+def test_shorter_side_is_a_part_at_whole_pixels_of_a_resized_image(size: tuple[int, int]) -> None:
     """VGG, section 3.1: S uniform in 26..40, then all places of that size alike."""
     crop = crops.create("shorter_side", OUT, **KNOBS["shorter_side"])
     rng = np.random.default_rng(0)
     sides, along = [], []
     for _ in range(3_000):
-        box = crop.on_host(*size, rng)
+        box = crop.host_box(*size, rng)
         h, w = size[0] * OUT[0] / box.height, size[1] * OUT[1] / box.width
         top, left = box.top * h / size[0], box.left * w / size[1]
         for value in (h, w, top, left):
@@ -207,15 +216,16 @@ class Drawn:
 
 
 @pytest.mark.parametrize("size", [(300, 400), (400, 300), (30, 400), (400, 20), (5, 5)])
-def test_inception_is_random_resized_crop_on_host_and_device(size):
+def test_inception_is_random_resized_crop_on_host_and_device(size: tuple[int, int]) -> None:
     """The narrow images use up their ten tries, often or always."""
     knobs = KNOBS["inception"]
     crop = crops.create("inception", OUT, **knobs)
     u = np.random.default_rng(0).random((200, crop.draws))
     expected = [random_resized_crop(row, *size, knobs["area"], knobs["aspect"]) for row in u]
-    assert [tuple(map(float, crop.training(row, *size))) for row in u] == expected
-    assert [tuple(crop.on_host(*size, Drawn(row))) for row in u] == expected
-    boxes = jax.jit(jax.vmap(lambda row: crop.training(row, *size)))(jnp.float32(u))
+    assert [tuple(map(float, crop.training_box(row, *size))) for row in u] == expected
+    generators: list[Any] = [Drawn(row) for row in u]
+    assert [tuple(crop.host_box(*size, generator)) for generator in generators] == expected
+    boxes = jax.jit(jax.vmap(lambda row: crop.training_box(row, *size)))(jnp.float32(u))
     same = (np.stack(boxes, 1) == np.array(expected)).all(1)
     assert same.mean() > 0.98  # but for what float32 rounds elsewhere
 
@@ -224,7 +234,7 @@ def test_inception_s_areas_are_uniform_and_its_aspect_ratios_log_uniform():
     """In a square image an area up to 3/4 always fits."""
     crop = crops.create("inception", OUT, area=(0.1, 0.7), aspect=(3 / 4, 4 / 3), evaluate=30)
     rng = np.random.default_rng(0)
-    boxes = [crop.on_host(4_000, 4_000, rng) for _ in range(2_000)]
+    boxes = [crop.host_box(4_000, 4_000, rng) for _ in range(2_000)]
     area = np.array([b.height * b.width / 4_000**2 for b in boxes])
     aspect = np.array([b.width / b.height for b in boxes])
     assert stats.kstest(area, stats.uniform(0.1, 0.6).cdf).pvalue > 0.001
@@ -240,7 +250,7 @@ def test_a_region_lies_inside_of_its_image(name):
     rng = np.random.default_rng(0)
     for size in [(61, 47), (24, 300), (300, 20), (1, 1), (2, 500)]:
         for _ in range(50):
-            box = crop.on_host(*size, rng)
+            box = crop.host_box(*size, rng)
             assert box.top >= 0 and box.left >= 0 and box.height > 0 and box.width > 0
             assert box.top + box.height <= size[0] * (1 + 1e-12)
             assert box.left + box.width <= size[1] * (1 + 1e-12)
@@ -249,7 +259,7 @@ def test_a_region_lies_inside_of_its_image(name):
 
 def test_mirror_exchanges_left_and_right_in_half_of_the_images():
     images = as_float(RANDOM.integers(0, 256, (2_000, 3, 4, 1)))
-    out = np.asarray(jax.jit(crops.mirror)(jax.random.key(0), images))
+    out = np.asarray(jax.jit(crops.random_flip)(jax.random.key(0), images))
     mirrored = (out == images[:, :, ::-1]).all((1, 2, 3))
     same = (out == images).all((1, 2, 3))
     assert (mirrored ^ same).all()

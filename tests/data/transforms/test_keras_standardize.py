@@ -90,8 +90,10 @@ def test_whitening_of_fewer_images_than_pixels_leaves_the_others_out():
 def test_fit_is_the_same_whatever_is_read_at_once(monkeypatch):
     standardization = Standardization(featurewise_std_normalization=True, zca_whitening=False)
     whole = standardization.fit(IMAGES)
-    rescaled = Standardization.rescaled
-    monkeypatch.setattr(Standardization, "rescaled", lambda self, x: rescaled(self, x, size=7))
+    rescaled = Standardization.rescaled_chunks
+    monkeypatch.setattr(
+        Standardization, "rescaled_chunks", lambda self, x: rescaled(self, x, size=7)
+    )
     for name, value in standardization.fit(IMAGES).items():
         np.testing.assert_allclose(value, whole[name], rtol=1e-6)
 

@@ -9,13 +9,13 @@ import pytest
 
 from cnn_archs.data.transforms import augment, color, crops
 from cnn_archs.data.transforms.keras_standardize import Standardization
-from cnn_archs.data.transforms.preprocess import Inputs
+from cnn_archs.data.transforms.preprocess import Preprocessor
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)
 MEAN = RNG.uniform(0, 255, (8, 8, 3)).astype(np.float32)
 
-PLAIN = Inputs(
+PLAIN = Preprocessor(
     crop=crops.create("none", out=(8, 8)),
     resident=True,
     mirror=False,
@@ -33,7 +33,7 @@ DISTORTIONS = ("translate", "scale", "squeeze", "shear")
 
 def prepared(key=None, statistics=(), images=IMAGES, **changes):
     inputs = dataclasses.replace(PLAIN, **changes)
-    return np.asarray(jax.jit(inputs.prepare(dict(statistics)))(key, images))
+    return np.asarray(jax.jit(inputs.make_preprocess(dict(statistics)))(key, images))
 
 
 def test_lenet5_pixels_run_from_minus_0_1_to_1_175():
