@@ -29,8 +29,11 @@ def experiment_of(network: str, side: int, folder: Path) -> Any:
     sizes = {key: usual.crop[key] for key in ("smallest", "largest", "evaluate")}
     scales = [round(scale * side / 224) for scale in usual.test_scales]
     overrides = [
-        *("data.name=image_folder", f"data.data_dir={folder}", "data.holdout=0"),
-        *("data.mean=none", "schedule.name=constant"),
+        "data.name=image_folder",
+        f"data.data_dir={folder}",
+        "data.holdout=0",
+        "data.mean=none",
+        "schedule.name=constant",
         f"data.image_shape=({side},{side},3)",
         f"test_scales={tuple(scales)}".replace(" ", ""),
         *(f"crop.{key}={round(value * side / 224)}" for key, value in sizes.items()),

@@ -41,7 +41,7 @@ def assembled(experiment: str, overrides: list[str], split: Split) -> Trainer:
     def load(name: str, part: str, data_dir: str) -> Split:
         return split if part == "train" else few
 
-    with mock.patch.object(sources, "load", load):
+    with mock.patch.object(sources, "load_split", load):
         return build_trainer(Member(resolved))
 
 

@@ -52,8 +52,14 @@ class Case(NamedTuple):
 
 # What is the same for all: no draw of augmentation, pixels of -1 to 1, and no end.
 COMMON = (
-    *("seeds=1", "steps=1000000", "data.holdout=0", "data.mean=none"),
-    *("data.pixel_range=(-1.0,1.0)", "crop.name=none", "color.name=none", "mirror=false"),
+    "seeds=1",
+    "steps=1000000",
+    "data.holdout=0",
+    "data.mean=none",
+    "data.pixel_range=(-1.0,1.0)",
+    "crop.name=none",
+    "color.name=none",
+    "mirror=false",
 )
 # The experiment is of images that differ in size; those of `shapes` are 64x64.
 SMALL = ("data.name=shapes", "data.image_shape=(64,64,3)", "schedule.name=constant")

@@ -1,13 +1,14 @@
 """AlexNet in a form for 32x32 images, on CIFAR-10. Arguments: one_gpu, quick.
 
-Krizhevsky et al. 2012; the form of the network is ours, as is the recipe where no section stands.
+Paper: Krizhevsky et al. 2012. The form of the network is ours, and so is every setting without a
+section beside it.
 python launch.py train --config=experiments/alexnet_cifar10.py
-Expected: no figure of the paper's, whose own CIFAR-10 net has four layers (section 3.3: 13 % test
-    error, 11 with response normalization). Ours: `quick` 30.7 % test error, of one view, in half
-    an hour on two CPU cores (results/cifar10). 5,721,994 parameters.
-`one_gpu` has the widths of the paper's net for one GPU, and no groups; `quick` is that in brief.
-Deviations: He's weights, since from N(0, 0.01^2) the loss stays flat for long; the rate falls at
-    set epochs, not on a plateau.
+Expected: the paper has no figure for this network; its own CIFAR-10 net has four layers (section
+    3.3: 13 % test error, 11 % with response normalization). Ours: 30.7 % test error for `quick`,
+    from one view, in half an hour on two CPU cores (results/cifar10). 5,721,994 parameters.
+`one_gpu` has the widths of the paper's net for one GPU and no groups; `quick` is a short run of it.
+Deviations: weights are initialized as by He et al., since from N(0, 0.01^2) the loss stays flat for
+    long; the rate falls at fixed epochs, not on a plateau.
 """
 
 from experiments import base
@@ -18,7 +19,7 @@ ONE_GPU = dict(widths=(48, 128, 192, 192, 256), groups=1)  # section 3.2, its fo
 
 def get_config(variant=""):
     if variant not in ARGUMENTS:
-        raise ValueError(f"there are {', '.join(ARGUMENTS[1:])}")
+        raise ValueError(f"the arguments are {', '.join(ARGUMENTS[1:])}")
     quick = variant == "quick"
     return base.config(
         model=dict(
@@ -30,7 +31,7 @@ def get_config(variant=""):
             name="cifar10",
             batch_size=64 if quick else 128,                 # section 5: 128
             mean="pixel",                                    # section 2
-            pixel_range=(0.0, 4.0),                          # a deviation of about 1
+            pixel_range=(0.0, 4.0),                          # standard deviation about 1
         ),
         crop=dict(name="pad", pixels=4),
         mirror=True,                                         # section 4.1

@@ -3,13 +3,14 @@
 python launch.py train --config=experiments/alexnet_imagenet.py
 Expected: 40.7 % top-1 and 18.2 % top-5 error, the mean of ten crops (table 2, 1 CNN); 60,965,224
     parameters (the abstract: 60 million) and 724,406,816 multiply-adds.
-Deviations: the rate was divided by hand, when the validation error stopped improving: here after
-    five evaluations without, one an epoch, on 10,000 images held out of train at random. Crops are
-    227x227, so that there are 30 x 30 x 2 of an image, not 2048. The principal components are those
-    printed in fb.resnet.torch, for pixels in [0, 1], on any dataset. Of weight decay the equation
-    says "w": weights, not biases.
+Deviations: the authors divided the rate by hand when the validation error stopped improving. Here
+    it is divided after five evaluations, one per epoch, without a lower error on 10,000 images held
+    out of train at random. Crops are 227x227, so an image has 30 x 30 x 2 of them, not 2048. The
+    principal components are those printed in fb.resnet.torch, for pixels in [0, 1], whatever the
+    dataset. Weights decay and biases do not, because the paper's equation says "w".
 `owt` is torchvision's net (256 maps in conv4, no LRN, torch's initialization, no logistic units)
-with the schedule of "One weird trick" (Krizhevsky 2014). `notes` has the notes' weight decay.
+with the schedule of "One weird trick" (Krizhevsky 2014). `notes` has the weight decay of the
+lecture notes.
 """
 
 from experiments import base
@@ -18,7 +19,7 @@ ARGUMENTS = ("", "one_tower", "one_gpu", "owt", "notes")
 
 
 def get_config(variant=""):
-    side = 224 if variant == "owt" else 227  # 224 is printed, with which conv1 cannot give 55x55
+    side = 224 if variant == "owt" else 227  # the printed 224 cannot give conv1's 55x55
     schedule = dict(name="plateau", learning_rate=0.01, factor=0.1, drops=3)  # section 5
     if variant == "owt":
         factors = tuple(250.0 ** (-i / 3) for i in range(4))

@@ -1,13 +1,13 @@
-"""The notes' exercise: their convolutional network on photographs of cats and dogs, made 64x64.
+"""The lecture notes' exercise: their convolutional network on 64x64 photographs of cats and dogs.
 
 python launch.py train --config=experiments/cnn_dogs_vs_cats.py
-Kaggle's own files, train/cat.0.jpg and so on in a folder DIR, and a table of labels for test1:
+To train on Kaggle's own files, train/cat.0.jpg and so on in a folder DIR, and label those of test1:
 python launch.py train --config=experiments/cnn_dogs_vs_cats.py --config.data.name=image_folder
     --config.data.data_dir=DIR
 cnn-archs predict --workdir=runs/cnn_dogs_vs_cats DIR/test1 --format=csv
 Expected: the notes give no figure. 7,392,578 parameters.
-A fifth of the images is set aside as test part, there being no labeled one. Sizes and recipe are
-ours, with the notes' generator: shifts of a tenth and mirror images.
+A fifth of the images is held out as the test split, because no other labeled images are published.
+Sizes and recipe are ours, with the notes' generator: shifts of a tenth and mirror images.
 """
 
 from experiments import base

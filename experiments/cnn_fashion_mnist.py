@@ -1,8 +1,8 @@
-"""The notes' exercise: their convolutional network on Fashion-MNIST, in the place of MNIST.
+"""The lecture notes' exercise: their convolutional network on Fashion-MNIST in place of MNIST.
 
 python launch.py train --config=experiments/cnn_fashion_mnist.py
 Expected: the notes give no figure. 1,199,882 parameters, as on MNIST.
-The recipe is that of cnn_mnist, for twice as long.
+The recipe is that of cnn_mnist for twice as many epochs.
 """
 
 from experiments import base

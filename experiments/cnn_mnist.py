@@ -1,10 +1,10 @@
-"""The notes' first convolutional network on MNIST: 32-64 3x3, max-pool, 128 dense, dropout.
+"""The lecture notes' first convolutional network on MNIST: 32-64 3x3, max-pool, 128 dense, dropout.
 
 python launch.py train --config=experiments/cnn_mnist.py
 Expected: 99.01 % accuracy, that is 0.99 % test error (lecture notes).
-Deviations: the notes give MaxPooling2D(2), Dropout(0.25) and the accuracy; the rest is the
-    textbook's that they follow, which trains for up to 30 epochs and stops early. Here: 6 epochs,
-    none chosen, and Adam's own epsilon, not Keras'.
+Deviations: the notes give MaxPooling2D(2), Dropout(0.25) and the accuracy. The rest is from the
+    textbook that they follow, which trains for up to 30 epochs and stops early. Here training takes
+    6 epochs, the last of which is evaluated, and Adam has its own epsilon, not Keras'.
 """
 
 from experiments import base

@@ -1,13 +1,13 @@
 """The four-layer network of AlexNet's paper on CIFAR-10. Argument: figure_1.
 
-Krizhevsky et al. 2012, sections 3.1 and 3.3; the layout is ours, as is what no section states.
+Paper: Krizhevsky et al. 2012, sections 3.1 and 3.3. The layout is ours, and so is every setting
+without a section beside it.
 python launch.py train --config=experiments/four_layers_cifar10.py
-Expected: 13 % test error, and 11 % with `--config.model.lrn=true` (section 3.3), of networks whose
+Expected: 13 % test error, and 11 % with `--config.model.lrn=true` (section 3.3), for networks whose
     layout is not printed; ours has no figure yet. 85,098 parameters.
-`figure_1` is the comparison of activations: no regularization of any kind, and one learning rate,
-to be chosen for each activation "to make training as fast as possible": see
-experiments/sweeps/alexnet_gains.py.
-Deviations: the rate falls at set epochs.
+`figure_1` compares activations without any regularization. It has one learning rate, to be chosen
+for each activation "to make training as fast as possible": see experiments/sweeps/alexnet_gains.py.
+Deviations: the rate falls at fixed epochs.
 """
 
 from experiments import base

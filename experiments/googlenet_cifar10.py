@@ -1,13 +1,14 @@
 """GoogLeNet in a form for 32x32 images, on CIFAR-10. Arguments: bn, naive, half, quick.
 
-Szegedy et al. 2014; the stem is ours, as is the recipe where no section stands.
+Paper: Szegedy et al. 2014. The stem is ours, and so is every setting without a section beside it.
 python launch.py train --config=experiments/googlenet_cifar10.py
-Expected: the paper has no figure for it. Ours: `quick`, at half its widths, 51.8 % test error, of
-    one view, in half an hour on two CPU cores (results/cifar10). 5,971,962 parameters, without the
-    auxiliary classifiers.
-`bn` has batch normalization for the biases; `naive` has figure 2a's modules; `half` has all widths
-halved.
-Deviations: He's weights; the rate falls faster than the printed 4 % every 8 epochs, in fewer.
+Expected: the paper has no figure for this network. Ours: 51.8 % test error for `quick`, at half its
+    widths, from one view, in half an hour on two CPU cores (results/cifar10). 5,971,962 parameters
+    without the auxiliary classifiers.
+`bn` has batch normalization in place of biases; `naive` has the modules of figure 2a; `half` has
+all widths halved.
+Deviations: weights are initialized as by He et al.; there are fewer epochs than in the paper, and
+    the rate falls faster than by 4 % every 8 epochs.
 """
 
 from typing import Any
@@ -26,7 +27,7 @@ ARGUMENTS = tuple(MODEL)
 
 def get_config(variant=""):
     if variant not in ARGUMENTS:
-        raise ValueError(f"there are {', '.join(ARGUMENTS[1:])}")
+        raise ValueError(f"the arguments are {', '.join(ARGUMENTS[1:])}")
     quick = variant == "quick"
     return base.config(
         model=dict(name="googlenet_cifar", initializer="he", **MODEL[variant]),
@@ -34,7 +35,7 @@ def get_config(variant=""):
             name="cifar10",
             batch_size=64 if quick else 128,
             mean="channel",                                  # section 5
-            pixel_range=(0.0, 4.0),                          # a deviation of about 1
+            pixel_range=(0.0, 4.0),                          # standard deviation about 1
         ),
         crop=dict(name="pad", pixels=4),
         mirror=True,                                         # section 6

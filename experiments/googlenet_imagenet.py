@@ -1,15 +1,16 @@
 """GoogLeNet on ImageNet (Szegedy et al. 2014). Arguments: the variants, and `naive` (figure 2a).
 
 python launch.py train --config=experiments/googlenet_imagenet.py
-Expected: 10.07 % top-5 error, one crop (table 3); 6,998,552 parameters (12 times fewer than
-    AlexNet's 60 million, section 1, is said of it), 13,378,280 with the auxiliary classifiers, and
-    1,582,671,872 multiply-adds.
-Not in the paper, and as in the Caffe release: batch 32, rate 0.01, weight decay 2e-4 of weights,
-biases at twice the rate, 250 epochs. Ours: the decay of the average, mirroring, pixels of 0 to 255,
-the mean color that of central crops; areas uniform, aspect ratios uniform by their logarithm.
-Deviations: SGD is synchronous; "photometric distortions" are brightness, contrast and saturation
-    by up to 40 %, fb.resnet.torch's, without Howard's noise of the lighting; one interpolation,
-    bilinear, where the paper came to draw one of four.
+Expected: 10.07 % top-5 error, one crop (table 3); 6,998,552 parameters (section 1 says 12 times
+    fewer than AlexNet's 60 million), 13,378,280 with the auxiliary classifiers, and 1,582,671,872
+    multiply-adds.
+The paper does not give these, which are the Caffe release's: batch 32, rate 0.01, decay 2e-4 of the
+weights, biases at twice the rate, 250 epochs. Nor these, which are ours: the decay of the average,
+mirroring, pixels of 0 to 255, the mean color of central crops, areas drawn uniformly and aspect
+ratios uniformly in their logarithm.
+Deviations: SGD is synchronous. "Photometric distortions" are changes of brightness, contrast and
+    saturation by up to 40 %, as in fb.resnet.torch, without Howard's lighting noise. Images are
+    resized by bilinear interpolation only, where the paper came to draw one of four methods.
 """
 
 from experiments import base

@@ -1,12 +1,12 @@
 """Inception-v3 on ImageNet (Szegedy et al. 2015, "Rethinking the Inception Architecture").
 
 python launch.py train --config=experiments/inception_v3_imagenet.py
-Expected: 21.2 % top-1 and 5.6 % top-5 error, one crop (table 3); 23,834,568 parameters.
-Not in the paper, and as in the TensorFlow release: momentum 0.9 with RMSProp, weight decay 4e-5 of
-weights, 0.4 for the auxiliary classifier, the decay of the average, pixels from -1 to 1. Ours:
-crops and colors as for GoogLeNet.
-Deviations: the 50 replicas' batches of 32 are one batch, with their batch statistics; the threshold
-    of 2.0 is of the norm of all gradients, which the paper does not say.
+Expected: 21.2 % top-1 and 5.6 % top-5 error, one crop (table 3); 23,834,568 parameters. The paper
+does not give these, which are the TensorFlow release's: momentum 0.9 with RMSProp, decay 4e-5 of
+the weights, weight 0.4 of the auxiliary classifier, the decay of the average, pixels from -1 to 1.
+Crops and colors are those of our GoogLeNet experiment.
+Deviations: the 50 replicas' batches of 32 are one batch with common batch statistics; the threshold
+    of 2.0 clips the norm of all gradients together, which the paper does not specify.
 """
 
 from experiments import base
@@ -21,7 +21,7 @@ def get_config():
             batch_size=50 * 32,                              # section 8
             pixel_range=(-1.0, 1.0),
         ),
-        crop=dict(name="inception", evaluate=342),           # 299 of it: the release's 87.5 %
+        crop=dict(name="inception", evaluate=342),           # 299 / 342: the release's 87.5 %
         mirror=True,
         color=dict(name="jitter"),
         loss=dict(smoothing=0.1),                            # section 7

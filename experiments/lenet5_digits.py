@@ -1,6 +1,6 @@
 """LeNet-5 on scikit-learn's 1,797 handwritten digits: a minute on a laptop, no download.
 
-LeCun et al. 1998, in the form of the lecture notes.
+Paper: LeCun et al. 1998; the network is in the form of the lecture notes.
 python launch.py train --config=experiments/lenet5_digits.py
 Expected: test error at most 3 % on 360 digits.
 """

@@ -3,10 +3,10 @@
 python launch.py train --config=experiments/lenet5_mnist.py
 Expected: at most 0.95 % test error, the figure of LeCun et al. 1998, section III.B.
 
-`notes` and `book` are the recipes of the notes and of the textbook that they follow: plain SGD,
-batch 32, with rates after the paper's, which are for a second-order method (the notes begin with
-0.005 for 0.0005, and leave 0.0001 out): an error of about 8 % and more.
-Of two learning rates of ours, 0.05 and 0.1, this one had the lower error on 5,000 held-out
+`notes` and `book` are the recipes of the lecture notes and of the textbook that they follow: plain
+SGD and batch 32. Their rates are taken from the paper, where they belong to a second-order method
+(the notes begin with 0.005 for 0.0005 and leave 0.0001 out), so the test error is about 8 % and
+more. We tried two learning rates, 0.05 and 0.1; this one had the lower error on 5,000 held-out
 training images (`--config.data.holdout=5000`).
 """
 

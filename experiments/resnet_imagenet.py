@@ -5,22 +5,38 @@ Expected: 22.85 % top-1 and 6.71 % top-5 error for 50, 25.03 and 7.76 for 34_a, 
     plain34, ten crops (tables 2 and 3); table 1's 1.8, 3.6, 3.8, 7.6 and 11.3 billion multiply-adds
     for 18, 34, 50, 101 and 152; 21.1 and 5.5 % for 152_v2, 20.7 and 5.3 for 200_v2, one view of
     320x320 (2016, table 5).
-`_v1_5` has the recipe that is usual for it, fb.resnet.torch's without its PCA noise and its
-division by the standard deviation, and with He's fan-in weights: 90 epochs, crops as in GoogLeNet's
-paper, Nesterov's momentum. `_v2` is the second paper, whose rate falls at epochs 30 and 60.
-Deviations: a plateau is five evaluations, one an epoch, without a lower error on 10,000 images held
-    out of train at random; three drops at most, which the paper does not say; 90 epochs for `_v2`,
-    neither. Batch normalization over 32, as on each of the papers' eight GPUs. The mean image is of
-    central 224x224 crops at S = 256, taken off every crop; the principal components are those of
-    fb.resnet.torch. All parameters decay, as there; pixels are 0 to 1, which batch normalization
-    makes indifferent.
+`_v1_5` has the recipe that is usual for it: fb.resnet.torch's, without its PCA noise and its
+division by the standard deviation, and with He's fan-in weights; 90 epochs, the crops of
+GoogLeNet's paper, Nesterov's momentum. `_v2` is the second paper, in which the rate falls at epochs
+30 and 60.
+Deviations: a plateau is five evaluations, one per epoch, without a lower error on 10,000 images
+    held out of train at random. At most three drops, and 90 epochs for `_v2`, are ours. Batch
+    statistics are those of 32 images, as on each of the papers' eight GPUs. The mean image is that
+    of central 224x224 crops at S = 256 and is subtracted from every crop; the principal components
+    are those of fb.resnet.torch. All parameters decay, as there; pixels are 0 to 1, whose scale
+    batch normalization makes irrelevant.
 """
 
 from experiments import base
 
 ARGUMENTS = (
-    *("18", "34", "50", "101", "152", "18_a", "34_a", "34_c", "plain18", "plain34"),
-    *("50_v1_5", "101_v1_5", "152_v1_5", "50_v2", "101_v2", "152_v2", "200_v2"),
+    "18",
+    "34",
+    "50",
+    "101",
+    "152",
+    "18_a",
+    "34_a",
+    "34_c",
+    "plain18",
+    "plain34",
+    "50_v1_5",
+    "101_v1_5",
+    "152_v1_5",
+    "50_v2",
+    "101_v2",
+    "152_v2",
+    "200_v2",
 )
 
 
@@ -29,7 +45,7 @@ DEPTHS = ("18", "34", "50", "101", "152", "200")
 
 def get_config(variant="50"):
     if variant.removeprefix("plain").split("_")[0] not in DEPTHS:
-        raise ValueError(f"there are depths {', '.join(DEPTHS)}")
+        raise ValueError(f"the depths are {', '.join(DEPTHS)}")
     printed = not variant.endswith("_v1_5")
     plateau = not variant.endswith(("_v1_5", "_v2"))
     return base.config(

@@ -1,12 +1,13 @@
 """ResNet-18 on ten classes of ImageNet at 64x64: photographs, in half an hour on two CPU cores.
 
-He et al. 2015, table 1, on Imagenette (Howard 2019) or a folder of photographs; a recipe of ours.
+Paper: He et al. 2015, table 1. Data: Imagenette (Howard 2019) or a folder. The recipe is ours.
 python launch.py train --config=experiments/resnet_imagenette.py
-Of a folder of train/<class>/ and val/<class>/ with ten classes:
+With a folder of train/<class>/ and val/<class>/ of ten classes, add
     --config.data.name=image_folder --config.data.data_dir=FOLDER
-Expected: no figure of the paper's. Ours: 40.75 % test error after 1,200 photographs, one view of
-    each of another 400 (results/photographs). 11,181,642 parameters.
-Deviations: images of 64x64, so the last maps are 2x2; batch normalization over the whole batch.
+Expected: the paper has no figure for this. Ours: 40.75 % test error after training on 1,200
+    photographs, from one view of each of another 400 (results/photographs). 11,181,642 parameters.
+Deviations: images are 64x64, so the last maps are 2x2; batch statistics are those of the whole
+batch.
 """
 
 from experiments import base

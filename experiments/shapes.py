@@ -1,13 +1,13 @@
-"""What augmentation is for: circles, rectangles and triangles, 15 drawings of each to learn from.
+"""The effect of augmentation: circles, rectangles and triangles, 15 training drawings of each.
 
 python launch.py train --config=experiments/shapes.py:augmented
-Expected: on `challenge`, drawings turned, moved and distorted beyond what the augmentation does, an
-    accuracy at least 10 points higher than `plain` has (lecture notes; the drawings are ours).
-    See it with `evaluate --split=challenge`.
+Expected: an accuracy at least 10 points higher than that of `plain` on `challenge`, drawings that
+    are turned, moved and distorted beyond what the augmentation does (lecture notes; the drawings
+    are ours). `evaluate --split=challenge` prints it.
 The ranges of `augmented` are those of the notes' demonstration of their generator. The network is
-VGG's column A at an eighth of its widths, with batch normalization; its five pools make it care
-little where a shape is. It was chosen for that: of two others, which had been tried on `challenge`
-before, neither gained. Both variants make 1,500 steps.
+VGG's column A at an eighth of its widths, with batch normalization. Its five pools make it nearly
+independent of where a shape is, and for that it was chosen: two other networks had been tried on
+`challenge` before, and neither gained. Both variants take 1,500 steps.
 """
 
 from experiments import base

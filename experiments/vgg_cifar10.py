@@ -1,19 +1,30 @@
 """VGG in a form for 32x32 images, on CIFAR-10. Argument: a column of table 1 (D, A_bn) or quick.
 
-Simonyan & Zisserman 2014; the network's head is ours, as is the recipe where no section stands.
+Paper: Simonyan & Zisserman 2014. The head of the network is ours, and so is every setting without a
+section beside it.
 python launch.py train --config=experiments/vgg_cifar10.py:D_bn
-Expected: the paper has no figure for it. Ours: `quick`, A_bn at half its widths, 29.9 % test
-    error, of one view, in half an hour on two CPU cores (results/cifar10). 15,245,130 parameters
-    for D.
-Deviations: He's weights, with which E trains without A's; the rate falls at set epochs, not on a
-    plateau; with batch normalization it starts at 0.05.
+Expected: the paper has no figure for this network. Ours: 29.9 % test error for `quick`, A_bn at
+    half its widths, from one view, in half an hour on two CPU cores (results/cifar10). 15,245,130
+    parameters for D.
+Deviations: weights are initialized as by He et al., with which E trains without the weights of A;
+    the rate falls at fixed epochs, not on a plateau; with batch normalization it starts at 0.05.
 """
 
 from experiments import base
 
 ARGUMENTS = (
-    *("A", "A-LRN", "B", "B-5x5", "C", "D", "E"),
-    *("A_bn", "B_bn", "D_bn", "E_bn", "quick"),
+    "A",
+    "A-LRN",
+    "B",
+    "B-5x5",
+    "C",
+    "D",
+    "E",
+    "A_bn",
+    "B_bn",
+    "D_bn",
+    "E_bn",
+    "quick",
 )
 
 
@@ -32,7 +43,7 @@ def get_config(column="D_bn"):
             name="cifar10",
             batch_size=128,                                  # section 3.1: 256, of ImageNet
             mean="channel",                                  # section 2.1
-            pixel_range=(0.0, 4.0),                          # a deviation of about 1
+            pixel_range=(0.0, 4.0),                          # standard deviation about 1
         ),
         crop=dict(name="pad", pixels=4),
         mirror=True,                                         # section 3.1

@@ -3,22 +3,33 @@
 python launch.py train --config=experiments/vgg_imagenet.py:D
 Expected: 27.0 % top-1 and 8.8 % top-5 error for D, 26.8 and 8.7 for D_384, 25.6 and 8.1 for
     D_jitter, dense, at one scale (table 3); 138,357,544 parameters, 15,470,264,320 multiply-adds.
-D is the net at S = 256 with Glorot's weights, the paper's later advice (section 3.1), as is A,
-whose printed N(0, 10^-2) (`--config.model.initializer=normal`) is too large to train from.
-D_from_A takes what section 3.1 says from runs/vgg_imagenet_A; D_384 starts from runs/vgg_imagenet_D
-and D_jitter, S from 256 to 512, from runs/vgg_imagenet_D_384 (`--config.warm_start.workdir`).
-Deviations: a plateau is five evaluations, one an epoch, without a lower error on 10,000 images held
-    out of train at random. Of D_jitter the paper says only that it is fine-tuned: it has D_384's
-    rate, and both have all steps and drops. What D_from_A does not copy is Glorot's. Weights decay,
-    not biases; the mean color is that of central crops; the principal components are those of
-    fb.resnet.torch, for pixels in [0, 1]. `_bn` is ours.
+D is the net at S = 256 with Glorot's weights, the paper's later advice (section 3.1), and so is A:
+the printed N(0, 10^-2) (`--config.model.initializer=normal`) is too large to train from. D_from_A
+copies the layers that section 3.1 names from runs/vgg_imagenet_A. D_384 starts from
+runs/vgg_imagenet_D, and D_jitter, with S from 256 to 512, from runs/vgg_imagenet_D_384
+(`--config.warm_start.workdir` names another run).
+Deviations: a plateau is five evaluations, one per epoch, without a lower error on 10,000 images
+    held out of train at random. The paper says only that D_jitter is fine-tuned: it has D_384's
+    rate, and both have all steps and drops. Layers that D_from_A does not copy have Glorot's
+    weights. Weights decay, not biases; the mean color is that of central crops; the principal
+    components are those of fb.resnet.torch, for pixels in [0, 1]. `_bn` is ours.
 """
 
 from experiments import base
 
 DEEPER = ("B", "C", "D", "E")
 ARGUMENTS = (
-    *("A", "A-LRN", "B", "B-5x5", "C", "D", "E", "A_bn", "B_bn", "D_bn", "E_bn"),
+    "A",
+    "A-LRN",
+    "B",
+    "B-5x5",
+    "C",
+    "D",
+    "E",
+    "A_bn",
+    "B_bn",
+    "D_bn",
+    "E_bn",
     *(f"{c}_from_A" for c in DEEPER),
     *(f"{c}_{s}" for c in ("C", "D", "E") for s in ("384", "jitter")),
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs import config as configs
+from cnn_archs.config_keys import unknown_message
 from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import pixel_statistics
 from cnn_archs.data.loading.in_memory import Resident
@@ -33,7 +33,7 @@ def evaluate_runs(
     an unknown protocol and for runs without the same examples.
     """
     if protocol not in views.PROTOCOLS:
-        raise ConfigError(configs.unknown_message("--protocol", protocol, list(views.PROTOCOLS)))
+        raise ConfigError(unknown_message("--protocol", protocol, list(views.PROTOCOLS)))
     experiments = [start_experiment(RunDir(workdir).config()) for workdir in workdirs]
     ensemble.check_same_examples(workdirs, experiments, split)
     alone = len(workdirs) == 1

@@ -2,17 +2,17 @@
 
 python launch.py sweep --config=experiments/sweeps/alexnet_gains.py --workdir=DIR
 The form for 32x32 images with one thing changed: ReLU, response normalization, overlapping pooling,
-crops and mirror images, colors, dropout, and the smaller net of section 3.2. And the paper's own
-evidence on CIFAR-10, of a four-layer network whose layout is ours: the steps to 25 % training error
-with ReLU and with tanh, each at the best of RATES (figure 1), and its error with and without
-response normalization (section 3.3: 11 and 13 %). `quick`: minutes on two CPU cores.
+crops and mirror images, colors, dropout, and the smaller net of section 3.2. Also the paper's own
+evidence on CIFAR-10, with a four-layer network whose layout is ours: the steps to 25 % training
+error with ReLU and with tanh, each at the best of RATES (figure 1), and the error with and without
+response normalization (section 3.3: 11 and 13 %). `quick` takes minutes on two CPU cores.
 """
 
 ARGUMENTS = ("", "quick")
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 ACTIVATIONS = ("relu", "tanh")
 CHANGES = {
-    # cell: (overrides, what the paper claims that it does to the error)
+    # cell: (overrides, the paper's claim about the error)
     "tanh": (["model.activation=tanh"], "it is higher with tanh (3.1: ReLU learns faster)"),
     "no_lrn": (["model.lrn=false"], "it is higher without response normalization (3.3)"),
     "pool_apart": (["model.pool=(2,2)"], "it is higher with pools that do not overlap (3.4)"),
@@ -23,19 +23,29 @@ CHANGES = {
     "no_dropout": (["model.dropout=0.0"], "it is higher without dropout (4.2)"),
 }
 QUICK = [
-    *("model.width=0.25", "model.groups=1", "data.examples=5000", "data.downsample=2"),
-    *("data.batch_size=32", "steps=1500"),
-    *("schedule.boundaries=(6.0,8.0,9.0)", "log_every=50", "eval_every=2.4"),
+    "model.width=0.25",
+    "model.groups=1",
+    "data.examples=5000",
+    "data.downsample=2",
+    "data.batch_size=32",
+    "steps=1500",
+    "schedule.boundaries=(6.0,8.0,9.0)",
+    "log_every=50",
+    "eval_every=2.4",
 ]
 QUICK_FOUR = [
-    *("data.examples=5000", "data.downsample=2", "data.batch_size=32", "steps=1500"),
-    *("log_every=20", "eval_every=4.8"),
+    "data.examples=5000",
+    "data.downsample=2",
+    "data.batch_size=32",
+    "steps=1500",
+    "log_every=20",
+    "eval_every=4.8",
 ]
 REDUCED = (
     "Images of 16x16 (means over 2x2 pixels), 5,000 training images, batch 32, 1,500 steps; a "
     "quarter of AlexNet's widths, in one tower; of the learning rates three, of the gains all but "
-    "colors and the net for one GPU; 40 % training error in place of 25. Seen: so few steps are "
-    "too short for dropout, crops and mirror images to pay, and to tell ReLU from tanh."
+    "colors and the net for one GPU; 40 % training error in place of 25. Observed: so few "
+    "steps are too short for dropout, crops and mirror images to help, and to tell ReLU from tanh."
 )
 
 
@@ -46,7 +56,8 @@ def get_sweep(variant=""):
         f"figure_1_{act}_{rate:g}": [
             "four_layers_cifar10:figure_1",
             *(QUICK_FOUR if quick else []),
-            *(f"model.activation={act}", f"schedule.learning_rate={rate}"),
+            f"model.activation={act}",
+            f"schedule.learning_rate={rate}",
         ]
         for act in ACTIVATIONS
         for rate in rates
@@ -55,13 +66,13 @@ def get_sweep(variant=""):
         title="The gains that AlexNet's paper claims, on CIFAR-10",
         notes=REDUCED if quick else "",
         seeds=1 if quick else 3,
-        cells={**gains(quick), **four},
+        cells={**gain_cells(quick), **four},
         comparisons=[
             *(
                 dict(says=says, higher=cell, lower="as_printed", metric="test.top1_error")
                 for cell, (_, says) in CHANGES.items()
             ),
-            *([] if quick else of_the_full_grid()),
+            *([] if quick else full_grid_comparisons()),
         ],
         x="",
         groups={
@@ -72,8 +83,8 @@ def get_sweep(variant=""):
     )
 
 
-def gains(quick):
-    """Cells of AlexNet's form, one change each, and of the four layers in section 3.3's terms."""
+def gain_cells(quick):
+    """Return the cells of AlexNet's form with one change each, and those of section 3.3."""
     reduced = QUICK if quick else []
     cells = {"as_printed": ["alexnet_cifar10", *reduced]}
     cells |= {c: ["alexnet_cifar10", *reduced, *keys] for c, (keys, _) in CHANGES.items()}
@@ -87,7 +98,8 @@ def gains(quick):
     return cells
 
 
-def of_the_full_grid():
+def full_grid_comparisons():
+    """Return the comparisons of cells that `quick` leaves out."""
     error = dict(metric="test.top1_error")
     return [
         dict(says="it is lower with colors (4.1)", higher="as_printed", lower="colours", **error),

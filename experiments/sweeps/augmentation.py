@@ -1,9 +1,9 @@
-"""What augmentation is for: drawn shapes, 15 of each to learn from (experiments/shapes.py).
+"""The effect of augmentation on drawn shapes, 15 training drawings of each (experiments/shapes.py).
 
 python launch.py sweep --config=experiments/sweeps/augmentation.py --workdir=DIR
-They are tested on `challenge`, drawings turned, moved and distorted beyond what the augmentation
-does, and afterwards on ones shifted, turned, scaled and sheared more and more. `quick`: two seeds,
-minutes on two CPU cores.
+Networks are tested on `challenge`, drawings that are turned, moved and distorted beyond what the
+augmentation does, and afterwards on drawings shifted, turned, scaled and sheared by growing
+amounts. `quick` has two seeds and takes minutes on two CPU cores.
 """
 
 ARGUMENTS = ("", "quick")

@@ -1,24 +1,27 @@
 """Plain and residual nets by depth on CIFAR-10 (He et al. 2015, section 4.2, figure 6).
 
 python launch.py sweep --config=experiments/sweeps/degradation.py --workdir=DIR
-Arguments: `first`, depths 20 and 56 with one seed; `quarter`, depths 20 and 56 for a quarter of
-the paper's length; `selection`, on 45,000 images, tested on the 5,000 others, as the paper chose
-its schedule; `shortcuts`, options A, B and C; `quick`, depths 20 and 44 reduced to a quarter of an
-hour on two CPU cores. In one DIR, the full grid goes on from `first`.
+Arguments: `first`, depths 20 and 56 with one seed; `quarter`, depths 20 and 56 for a quarter of the
+paper's length; `selection`, training on 45,000 images and testing on the other 5,000, as the paper
+chose its schedule; `shortcuts`, options A, B and C; `quick`, depths 20 and 44 reduced to a quarter
+of an hour on two CPU cores. In the same DIR, the full grid adds to the runs of `first`.
 """
 
 ARGUMENTS = ("", "first", "quarter", "selection", "shortcuts", "quick")
 DEPTHS = (20, 32, 44, 56, 110)
 FORMS = ("plain", "residual")
 
-DIAGNOSED = ["diagnose_every=10"]  # figure 7, and the gradients that do not vanish
+DIAGNOSED = ["diagnose_every=10"]  # figure 7, and section 4.1: gradients do not vanish
 
-# What `quarter` changes: the length alone. The rate falls where the paper's does, after a half and
-# three quarters of the steps. An epoch has 390.625 steps: layers are diagnosed every 1,000 steps,
-# and a checkpoint an epoch is one in ten minutes where a step takes 1.5 s.
+# `quarter` changes the length only. As in the paper, the rate falls after a half and three quarters
+# of the steps. An epoch has 390.625 steps, so layers are diagnosed every 1,000 steps, and one
+# checkpoint per epoch is one every ten minutes if a step takes 1.5 s.
 QUARTER = [
-    *("steps=16000", "schedule.boundaries=(8000.0,12000.0)"),
-    *("diagnose_every=2.56", "eval_every=1.0", "checkpoint_every=1.0"),
+    "steps=16000",
+    "schedule.boundaries=(8000.0,12000.0)",
+    "diagnose_every=2.56",
+    "eval_every=1.0",
+    "checkpoint_every=1.0",
 ]
 SHORTER = (
     "A quarter of the paper's length: 16,000 steps instead of 64,000, and the rate falls after "
@@ -26,18 +29,25 @@ SHORTER = (
     "32x32, all 50,000 of them, batch 128."
 )
 
-# What `quick` changes: width, image, data; then the steps. The rate falls where the paper's does,
-# after a half and three quarters of them.
+# `quick` changes widths, images and data, and then the steps. As in the paper, the rate falls after
+# a half and three quarters of them.
 QUICK = [
-    *("model.width=0.5", "model.bn_group=0", "data.downsample=2", "crop.pixels=2"),
-    *("data.examples=10000", "data.batch_size=32", "steps=1500"),
-    *("schedule.boundaries=(750.0,1125.0)", "log_every=50", "eval_every=1.6"),
+    "model.width=0.5",
+    "model.bn_group=0",
+    "data.downsample=2",
+    "crop.pixels=2",
+    "data.examples=10000",
+    "data.batch_size=32",
+    "steps=1500",
+    "schedule.boundaries=(750.0,1125.0)",
+    "log_every=50",
+    "eval_every=1.6",
     "diagnose_every=1.6",
 ]
 REDUCED = (
-    "Half of the widths (8, 16, 32 maps), images of 16x16 (means over 2x2 pixels), crops of them "
-    "after a border of 2, 10,000 training images, batch 32 with its own statistics, 1,500 steps "
-    "that the rate falls after half and three quarters of."
+    "Half of the widths (8, 16, 32 maps), images of 16x16 (means over 2x2 pixels), cropped after "
+    "padding by 2 pixels, 10,000 training images, batch 32 with statistics of the whole batch, "
+    "1,500 steps; the rate falls after a half and three quarters of them."
 )
 
 
@@ -66,7 +76,7 @@ def get_sweep(variant=""):
 
 
 def trends(depths, error):
-    """With depth a plain net trains worse, and a residual net trains and tests better."""
+    """Return comparisons: deeper plain nets train worse, deeper residual nets are better."""
     found = []
     for low, high in zip(depths, depths[1:], strict=False):
         plain, residual = ([f"{form}{d}" for d in (low, high)] for form in FORMS)
@@ -88,7 +98,7 @@ def trends(depths, error):
 
 
 def differences(depths, error):
-    """A residual net is better than the plain one of its depth."""
+    """Return comparisons: at each depth the residual net has a lower error than the plain net."""
     return [
         dict(
             says=f"ResNet-{d} has a lower error than plain-{d}",
@@ -99,7 +109,7 @@ def differences(depths, error):
 
 
 def shortcuts():
-    """Section 4.1's options, of which the paper compares those of ResNet-34 on ImageNet."""
+    """Return the sweep over the shortcut options of section 4.1, compared there for ResNet-34."""
     cells = {
         f"{depth}_{option}": [f"resnet_cifar10:{depth}{suffix}"]
         for depth in (20, 56)

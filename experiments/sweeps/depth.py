@@ -1,9 +1,9 @@
-"""Depth: residual nets and their pre-activation form on CIFAR-10 (He et al. 2015 and 2016).
+"""Residual nets and their pre-activation form by depth on CIFAR-10 (He et al. 2015 and 2016).
 
 python launch.py sweep --config=experiments/sweeps/depth.py --workdir=DIR
-`quick`: depths 20 and 56, reduced as in experiments/sweeps/degradation.py.
-The papers print 8.75, 7.51, 7.17, 6.97 and 6.61 % test error for the first form at depths 20, 32,
-44, 56 and 110, and 6.37 for the second at 110; neither grows deeper here (1,202 and 1,001 layers).
+`quick` has depths 20 and 56, reduced as in experiments/sweeps/degradation.py. The papers print
+8.75, 7.51, 7.17, 6.97 and 6.61 % test error for the first form at depths 20, 32, 44, 56 and 110,
+and 6.37 % for the second at 110. Their deeper nets (1,202 and 1,001 layers) are not in this sweep.
 """
 
 from experiments.sweeps import degradation
@@ -15,7 +15,7 @@ FORMS = {"residual": "", "preactivation": "_v2"}
 def get_sweep(variant=""):
     quick = variant == "quick"
     depths = (20, 56) if quick else degradation.DEPTHS
-    # 2016, appendix: all begin at 0.01, here for as large a part of the steps, 10 of 1,500
+    # 2016, appendix: all begin at 0.01, here for the same share of the steps, 10 of 1,500
     warm = ["schedule.boundaries=(10.0,750.0,1125.0)"] if quick else []
     cells = {
         f"{form}{depth}": [

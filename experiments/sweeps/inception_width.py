@@ -1,9 +1,10 @@
 """The branches of the Inception module, scaled or removed, with their cost (Szegedy et al. 2014).
 
 python launch.py sweep --config=experiments/sweeps/inception_width.py --workdir=DIR
-On GoogLeNet's form for 32x32 images and CIFAR-10: each branch absent, at half and at twice its
-widths in all modules; figure 2a's naive module against 2b's; without auxiliary classifiers, whose
-own errors stand beside the others' (section 5). `quick`: some of these, minutes on two CPU cores.
+The network is GoogLeNet's form for 32x32 images, on CIFAR-10. The cells are each branch removed, at
+half and at twice its widths in all modules; the naive module of figure 2a in place of 2b's; and no
+auxiliary classifiers, whose own errors are listed beside the network's (section 5). `quick` has
+some of these and takes minutes on two CPU cores.
 """
 
 ARGUMENTS = ("", "quick")
@@ -11,13 +12,19 @@ BRANCHES = ("1x1", "3x3", "5x5", "pool")
 SCALES = {"none": 0.0, "half": 0.5, "double": 2.0}
 HEADS = ["test.aux_4a_error", "test.aux_4d_error"]
 QUICK = [
-    *("model.width=0.125", "model.batch_norm=true", "model.lrn=false", "data.examples=5000"),
-    *("data.batch_size=32", "steps=300", "schedule.learning_rate=0.05"),
-    *("schedule.boundaries=(1.2,1.7)", "log_every=50"),
+    "model.width=0.125",
+    "model.batch_norm=true",
+    "model.lrn=false",
+    "data.examples=5000",
+    "data.batch_size=32",
+    "steps=300",
+    "schedule.learning_rate=0.05",
+    "schedule.boundaries=(1.2,1.7)",
+    "log_every=50",
 ]
 REDUCED = (
-    "An eighth of the widths; batch normalization, with which so few steps teach something; 5,000 "
-    "training images, batch 32, 300 steps; of the scales of a branch only its absence."
+    "An eighth of the widths; batch normalization, without which so few steps teach nothing; 5,000 "
+    "training images, batch 32, 300 steps; branches are removed, but not scaled."
 )
 
 
@@ -37,9 +44,12 @@ def get_sweep(variant=""):
         seeds=1 if quick else 3,
         cells={cell: ["googlenet_cifar10", *reduced, *keys] for cell, keys in changes.items()},
         comparisons=[
-            *(worse(f"{b}_none", f"the error is higher without the {b} branch") for b in BRANCHES),
-            worse("naive", "naive modules cost more and have a higher error"),
-            worse("no_auxiliary", "the error is higher without auxiliary classifiers"),
+            *(
+                worse_than_printed(f"{b}_none", f"the error is higher without the {b} branch")
+                for b in BRANCHES
+            ),
+            worse_than_printed("naive", "naive modules cost more and have a higher error"),
+            worse_than_printed("no_auxiliary", "the error is higher without auxiliary classifiers"),
         ],
         x="macs",
         groups={
@@ -50,5 +60,6 @@ def get_sweep(variant=""):
     )
 
 
-def worse(cell, says):
+def worse_than_printed(cell, says):
+    """Return the comparison: `cell` has a higher error than the printed network."""
     return dict(says=says, higher=cell, lower="printed", metric="test.top1_error")

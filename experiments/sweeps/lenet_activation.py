@@ -1,12 +1,15 @@
 """LeNet-5 with tanh and with ReLU, on MNIST: the exercise of the lecture notes.
 
 python launch.py sweep --config=experiments/sweeps/lenet_activation.py --workdir=DIR
-`quick`: minutes on two CPU cores.
+`quick` takes minutes on two CPU cores.
 """
 
 ARGUMENTS = ("", "quick")
 QUICK = [
-    *("data.examples=10000", "epochs=6", "schedule.boundaries=(4.0,5.0)", "log_every=20"),
+    "data.examples=10000",
+    "epochs=6",
+    "schedule.boundaries=(4.0,5.0)",
+    "log_every=20",
     "eval_every=1.0",
 ]
 

@@ -1,8 +1,9 @@
-"""Why convolution: the notes' dense and convolutional networks on MNIST, as it is and moved.
+"""Dense against convolutional: the lecture notes' networks on MNIST, unchanged and moved.
 
 python launch.py sweep --config=experiments/sweeps/mlp_vs_cnn.py --workdir=DIR
-Afterwards both are tested on images that are shifted, turned, scaled and sheared more and more. The
-notes give errors of 2.14 and 0.99 % on images as they are. `quick`: minutes on two CPU cores.
+After training, both are tested on images shifted, turned, scaled and sheared by growing amounts.
+The notes give errors of 2.14 and 0.99 % on unchanged images. `quick` takes minutes on two CPU
+cores.
 """
 
 ARGUMENTS = ("", "quick")

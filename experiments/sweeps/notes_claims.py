@@ -1,18 +1,24 @@
-"""What the lecture notes say of the networks beside each other, on MNIST and CIFAR-10.
+"""The lecture notes' comparisons of networks, on MNIST and CIFAR-10.
 
 python launch.py sweep --config=experiments/sweeps/notes_claims.py --workdir=DIR
-LeNet-5 against AlexNet's form for 32x32 images, on MNIST; the epochs that VGG and AlexNet take to a
-given error; batch against response normalization against none, in VGG's column A; the error of each
-of GoogLeNet's classifiers. `quick`: minutes on two CPU cores.
+They are LeNet-5 against AlexNet's form for 32x32 images, on MNIST; the epochs that VGG and AlexNet
+take to a given error; batch normalization against response normalization against none, in VGG's
+column A; and the error of each of GoogLeNet's classifiers. `quick` takes minutes on two CPU cores.
 """
 
 from experiments.sweeps import inception_width
 
 ARGUMENTS = ("", "quick")
-# Digits are neither mirrored nor cropped; they lie in 32x32 after two rows of 0 on each side.
+# Digits are neither mirrored nor cropped; two rows of 0 on each side make them 32x32.
 ON_MNIST = [
-    *("data.name=mnist", "data.pad=2", "data.mean=none", "data.pixel_range=(0.0,1.0)"),
-    *("crop.name=none", "mirror=false", "epochs=20", "schedule.boundaries=(14.0,18.0,19.0)"),
+    "data.name=mnist",
+    "data.pad=2",
+    "data.mean=none",
+    "data.pixel_range=(0.0,1.0)",
+    "crop.name=none",
+    "mirror=false",
+    "epochs=20",
+    "schedule.boundaries=(14.0,18.0,19.0)",
 ]
 QUICK = {
     "mnist": ["data.examples=5000", "epochs=6", "log_every=10", "eval_every=3.0"],
@@ -52,10 +58,10 @@ def get_sweep(variant=""):
             "googlenet": ["googlenet_cifar10", *(inception_width.QUICK if quick else [])],
         },
         comparisons=[
-            compared("AlexNet has a lower error than LeNet-5", "mnist_lenet5", "mnist_alexnet"),
-            compared("VGG has a lower error than AlexNet", "alexnet", "vgg_D"),
-            compared("batch normalization lowers the error", "vgg_A", "vgg_A_bn"),
-            compared("it lowers it more than LRN does", "vgg_A_lrn", "vgg_A_bn"),
+            comparison("AlexNet has a lower error than LeNet-5", "mnist_lenet5", "mnist_alexnet"),
+            comparison("VGG has a lower error than AlexNet", "alexnet", "vgg_D"),
+            comparison("batch normalization lowers the error", "vgg_A", "vgg_A_bn"),
+            comparison("it lowers it more than LRN does", "vgg_A_lrn", "vgg_A_bn"),
         ],
         x="",
         groups={
@@ -70,5 +76,5 @@ def get_sweep(variant=""):
     )
 
 
-def compared(says, higher, lower):
+def comparison(says, higher, lower):
     return dict(says=says, higher=higher, lower=lower, metric="test.top1_error")

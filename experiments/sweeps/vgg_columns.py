@@ -1,22 +1,28 @@
 """VGG's columns on CIFAR-10 (Simonyan & Zisserman 2014, table 1 and section 4.1).
 
 python launch.py sweep --config=experiments/sweeps/vgg_columns.py --workdir=DIR
-The forms for 32x32 images of A, A-LRN, B, B with 5x5 windows, C, D and E, and A, B, D and E with
-batch normalization, which is not the paper's. `quick`: minutes on two CPU cores.
+The forms for 32x32 images of A, A-LRN, B, B with 5x5 windows, C, D and E, and of A, B, D and E with
+batch normalization, which is not in the paper. `quick` takes minutes on two CPU cores.
 """
 
 ARGUMENTS = ("", "quick")
 PRINTED = ("A", "A-LRN", "B", "B-5x5", "C", "D", "E")
 NORMALIZED = ("A_bn", "B_bn", "D_bn", "E_bn")
 QUICK = [
-    *("model.width=0.125", "model.dropout=0.0", "data.examples=5000", "data.batch_size=32"),
-    *("steps=1000", "schedule.boundaries=(3.2,4.8,5.6)", "log_every=50", "eval_every=1.6"),
+    "model.width=0.125",
+    "model.dropout=0.0",
+    "data.examples=5000",
+    "data.batch_size=32",
+    "steps=1000",
+    "schedule.boundaries=(3.2,4.8,5.6)",
+    "log_every=50",
+    "eval_every=1.6",
 ]
 REDUCED = (
     "An eighth of the widths, no dropout, 5,000 training images, batch 32, 1,000 steps; of the "
     "columns A, A-LRN and D, and A and D with batch normalization."
 )
-CLAIMS = [  # higher, lower, what it says
+CLAIMS = [  # cell with the higher error, cell with the lower, the claim
     ("A", "B", "B has a lower error than A"),
     ("B", "C", "C has a lower error than B"),
     ("C", "D", "D, with 3x3 windows, has a lower error than C, with 1x1"),

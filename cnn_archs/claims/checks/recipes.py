@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from cnn_archs import config as configs
 from cnn_archs.data.transforms.boxes import Size
 from cnn_archs.evaluate import views as protocols
-from cnn_archs.experiment import ExperimentSettings, make_crop, resolve_settings
+from cnn_archs.experiment import ExperimentSettings, resolve_settings
+from cnn_archs.experiment_inputs import make_crop
 from cnn_archs.optim import schedules
 
 
