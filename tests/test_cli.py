@@ -1,4 +1,4 @@
-"""What a user can get wrong is one line that names the thing and the remedy, and an exit code."""
+"""A mistake of the user is one line that names the thing and the remedy, and an exit code."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the commands share: how they are declared, checks of paths, and printing."""
+"""Shared parts of the commands: their declaration, checks of paths, and printing."""
 
 import argparse
 import json
