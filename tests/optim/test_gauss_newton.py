@@ -311,7 +311,7 @@ CURVATURE = {"a": jnp.array([0.0, 0.06, 1.98]), "b": jnp.array([[9.98]])}
 
 
 def sdlm(rate=lambda step: 5e-4):
-    return optimizers.create("sdlm", schedules.scaled_factor(1.0, rate), mu=0.02, samples=500)
+    return optimizers.create("sdlm", schedules.factor_schedule(1.0, rate), mu=0.02, samples=500)
 
 
 def test_sdlm_steps_by_eta_over_mu_plus_h():
