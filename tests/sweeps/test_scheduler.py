@@ -132,7 +132,7 @@ def test_cells_that_are_named_come_in_that_order(file, tmp_path):
     ("names", "message"),
     [
         ("slow,fsat", "--cells: no cell 'fsat'; did you mean 'fast'?"),
-        ("slow,", "--cells: no cell ''; there are slow, fast, wide"),
+        ("slow,", "--cells: no cell ''; choose one of slow, fast, wide"),
         ("slow,slow", "--cells: slow is named twice"),
     ],
 )

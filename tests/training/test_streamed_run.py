@@ -153,7 +153,7 @@ def test_a_damaged_image_is_named_or_skipped_and_counted(policy, folder, tmp_pat
 def test_what_only_images_of_one_size_can_have_is_one_line(folder, tmp_path, capsys):
     for more, word in (
         ("--config.optimizer.name=sdlm", "sdlm"),
-        ("--config.standardize.name=keras", "use one"),
+        ("--config.standardize.name=keras", "use only one"),
     ):
         assert train(folder, tmp_path / "run", more) == 2
         error = capsys.readouterr().err

@@ -173,7 +173,7 @@ def load_split(name: str, split: str, data_dir: str = "") -> Split:
     if name == "digits":
         return Split(*digits.load_digits(split), digits.DIGITS)
     if name == "shapes":
-        return Split(*shapes.draw_split(split), shapes.CLASSES)
+        return Split(*shapes.draw_images(split), shapes.CLASSES)
     stored, both = tfds_source.find_split(name, split, data_dir)
     whole = Split(*stored.decode_all(), stored.classes)
     return select_part(whole, whole.labels, split) if both else whole

@@ -43,7 +43,7 @@ def test_what_is_known_of_them_is_so(drawn):
 
 def test_they_are_the_same_every_time(drawn):
     for split, found in drawn.items():
-        assert (shapes.draw_split(split)[0] == found.images).all()
+        assert (shapes.draw_images(split)[0] == found.images).all()
 
 
 def test_no_two_are_equal(drawn):
