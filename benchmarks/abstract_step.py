@@ -19,7 +19,7 @@ def abstract_step(
     knobs: Any = dict(momentum=0.9, weight_decay=1e-4, decayed="all", bias_rate=1.0)
     optimizer = optimizers.create("momentum", schedule, **knobs)
     averaged = weight_averaging.create(average, steps_per_epoch=1.0, **average_knobs)
-    step = steps.train_step_of(
+    step = steps.make_train_step(
         net,
         losses.create("cross_entropy", smoothing=0.0),
         optimizer,

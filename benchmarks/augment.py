@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     plain = ["crop.name=none", "mirror=false", "steps=100000", "model.bn_group=0"]
     split = random_images((32, 32, 3), 10, 10 * batch)
     run = assemble_run("resnet_cifar10:20", [*plain, f"data.batch_size={batch}"], split)
-    step_seconds = median_seconds(run.advance, options.repeats)
+    step_seconds = median_seconds(run.run_steps, options.repeats)
     return {
         "ratio": seconds[PAD] / step_seconds,
         "seconds": seconds[PAD],

@@ -40,7 +40,7 @@ def row_of(network: str, batch: int) -> dict[str, Any]:
     begin = time.perf_counter() - started
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        first, second = (common.timed(run.advance, 1)[0].seconds for _ in range(2))
+        first, second = (common.timed(run.run_steps, 1)[0].seconds for _ in range(2))
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     row = {"network": network, "begin": begin, "compile": sum(compiled)}

@@ -68,7 +68,7 @@ def rows_of(experiment: Any, options: argparse.Namespace) -> list[dict[str, Any]
     from cnn_archs.distributed import mesh as meshes
     from cnn_archs.evaluate import protocols, views
 
-    net, mesh = experiment.net, meshes.create()
+    net, mesh = experiment.net, meshes.make_mesh()
     variables = models.init(net.model, jax.random.key(0), net.image_shape)
     data: Any = experiment.dataset.split("test", net.inputs.crop)
     add = protocols.compile_add_probabilities(net.model, mesh)

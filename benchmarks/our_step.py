@@ -20,8 +20,8 @@ from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import sampler
 from cnn_archs.experiment import start_experiment
 from cnn_archs.runtime import compilation_cache
-from cnn_archs.training.build import Part, assemble
-from cnn_archs.training.trainer import Run
+from cnn_archs.training.build import Member, build_trainer
+from cnn_archs.training.trainer import Trainer
 from cnn_archs.weights import torch_layout
 
 
@@ -33,7 +33,7 @@ def random_images(image: tuple[int, int, int], classes: int, examples: int) -> S
     return Split(images, labels, tuple(map(str, range(classes))))
 
 
-def assemble_run(experiment: str, overrides: list[str], split: Split) -> Run:
+def assemble_run(experiment: str, overrides: list[str], split: Split) -> Trainer:
     """Assemble the run of an experiment at step 0, with `split` in place of its dataset."""
     resolved = start_experiment(configs.load_config(experiment, overrides))
     few = split.take(np.arange(len(split.classes)))
@@ -42,12 +42,12 @@ def assemble_run(experiment: str, overrides: list[str], split: Split) -> Run:
         return split if part == "train" else few
 
     with mock.patch.object(sources, "load_split", load_split):
-        return assemble(Part(resolved))
+        return build_trainer(Member(resolved))
 
 
-def weights_for_torch(run: Run) -> dict[str, np.ndarray]:
+def weights_for_torch(run: Trainer) -> dict[str, np.ndarray]:
     """Return the current weights in PyTorch's names and axes."""
-    (variables,) = run.variables()
+    (variables,) = run.seed_variables()
     if type(run.net.model).__name__ != "LeNet5":  # torch_layout has no names for LeNet-5
         return torch_layout.to_state_dict(run.net.model, run.net.image_shape, variables, 0)
     weights = {}
@@ -59,7 +59,7 @@ def weights_for_torch(run: Run) -> dict[str, np.ndarray]:
     return weights
 
 
-def write_inputs(folder: Path, run: Run, split: Split) -> None:
+def write_inputs(folder: Path, run: Trainer, split: Split) -> None:
     """Write the images, labels, order and weights with which the other side trains the same."""
     steps = len(split) // run.batch_size
     np.save(folder / "images.npy", split.images)
@@ -82,11 +82,11 @@ def main() -> None:
     write_inputs(folder, run, split)
 
     def train(steps: int) -> float:
-        run.end_window()
-        run.advance()
-        first = run.counts("window")[0]["loss"]
+        run.reset_window()
+        run.run_steps()
+        first = run.metrics("window")[0]["loss"]
         for _ in range(steps - 1):
-            run.advance()
+            run.run_steps()
         run.check_finite()
         return first
 

@@ -35,19 +35,19 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
     from cnn_archs.experiment import resolve
     from cnn_archs.planning import devices, plan
     from cnn_archs.run_dir import list_results
-    from cnn_archs.training.build import Part, assemble
+    from cnn_archs.training.build import Member, build_trainer
 
     resolved = resolve(configs.load_config(experiment, ["seeds=1", f"steps={steps + 1}"]))
     planned = plan.make_plan(
         resolved, devices.find_device("cpu"), 1, list_results(verdicts.RESULTS)
     )
-    run = assemble(Part(resolved))
-    run.advance()  # compiles
+    run = build_trainer(Member(resolved))
+    run.run_steps()  # compiles
     turns = []
     for _ in range(steps // STEPS_PER_TURN):
         start = time.perf_counter()
         for _ in range(STEPS_PER_TURN):
-            run.advance()
+            run.run_steps()
         turns.append(time.perf_counter() - start)
     share = steps / (steps + 1)
     expected = {e["source"]: share * e["seconds"][0] for e in planned["time"]["expected"]}
@@ -70,12 +70,12 @@ def send_step_memory(pipe: Any, batch: int) -> None:
     from cnn_archs import config as configs
     from cnn_archs.experiment import resolve
     from cnn_archs.planning import xla_memory
-    from cnn_archs.training.placement import placed
+    from cnn_archs.training.placement import place_model
 
     keys = ["data.image_shape=(64,64,3)", f"data.batch_size={batch}", "data.mean=none"]
     config = configs.load_config("resnet_imagenet:18", [*keys, "model.bn_group=0"])
     experiment = resolve(config)
-    on, made = placed(experiment), experiment.recipe.rules(1.0)
+    on, made = place_model(experiment), experiment.recipe.make_rules(1.0)
     of_one = xla_memory.training_bytes(experiment, on, made, batch)
     jitted, (_, _, images, labels) = xla_memory.jitted_step(experiment, on, made, batch)
     key = jax.random.key(0)

@@ -5,7 +5,7 @@ python benchmarks/train_step.py [--networks=resnet20,lenet5] [--threads=2] [--co
 Goals on two quiet cores: a ratio, our seconds / PyTorch's, of at most 1.2 for vgg_a_bn_cifar,
 resnet110 and resnet18, and of at most 1 for the other networks.
 
-Ours is the training step as `cnn-archs train` calls it, with the experiment's config: order,
+Ours is `Trainer.run_steps`, as `cnn-archs train` calls it, with the experiment's config: order,
 gather, scaling, step, metrics, and the check that all values are finite. PyTorch's is the shortest
 good loop over the same images, batches, weights and SGD, without metrics. Both leave out mirroring,
 crops and the mean image, and both have the recipe's dropout. Batch normalization is over the whole

@@ -26,7 +26,7 @@ from cnn_archs.runtime.files import write_json
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports there
 
-FILES = "sha256.json"  # of a step: the digests of its files
+DIGESTS_FILE = "sha256.json"  # of a step: the digests of its files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,15 +76,17 @@ class Checkpoints:
         free = shutil.disk_usage(self.folder).free
         if size > free:  # orbax would find out in the middle, and say so in many lines
             raise DataError(f"{what}: {size / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free")
-        digests = {name: digest(tree) for name, tree in items.items()}
+        digests = {name: leaf_digests(tree) for name, tree in items.items()}
         args = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         args["notes"] = ocp.args.JsonSave({"digests": digests, **notes})
         try:
             self._manager.save(step, args=ocp.args.Composite(**args), force=True)
             self._manager.wait_until_finished()
-            write_json(self.folder / str(step) / FILES, file_digests(self.folder / str(step)))
+            write_json(
+                self.folder / str(step) / DIGESTS_FILE, file_digests(self.folder / str(step))
+            )
         except Exception as e:  # tensorstore has exception types of its own for a full disk
-            raise DataError(f"{what}: {reason(e)}") from e
+            raise DataError(f"{what}: {short_reason(e)}") from e
 
     def restore(self, targets: dict[str, Any]) -> Restored | None:
         """The newest sound step in the shape of `targets`; None where nothing was ever saved.
@@ -101,7 +103,7 @@ class Checkpoints:
         for step in reversed(steps):
             try:
                 return self._restore_step(step, targets)
-            except Damaged as e:
+            except DamagedCheckpoint as e:
                 print_status(f"checkpoint {step} is damaged ({e}); set aside")
                 self._set_aside(step)
         aside = sorted(self.folder.glob("damaged-*"))
@@ -119,18 +121,18 @@ class Checkpoints:
             notes = notes["notes"]
             saved = {name: notes["digests"][name] for name in targets}
         except Exception as e:
-            raise Damaged(f"notes: {type(e).__name__}") from e
+            raise DamagedCheckpoint(f"notes: {type(e).__name__}") from e
         for name, target in targets.items():
-            compare(self.folder / str(step), name, saved[name], target)
+            check_target(self.folder / str(step), name, saved[name], target)
         args = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
         try:
             items = dict(manager.restore(step, args=ocp.args.Composite(**args)).items())
         except Exception as e:
-            raise Damaged(reason(e)) from e
+            raise DamagedCheckpoint(short_reason(e)) from e
         for name, tree in items.items():
-            for leaf, entry in digest(tree).items():
+            for leaf, entry in leaf_digests(tree).items():
                 if entry != saved[name][leaf]:
-                    raise Damaged(f"the digest of {name}{leaf} does not match")
+                    raise DamagedCheckpoint(f"the digest of {name}{leaf} does not match")
         return Restored(step, items, {k: v for k, v in notes.items() if k != "digests"})
 
     def _set_aside(self, step: int) -> None:
@@ -147,18 +149,18 @@ class Checkpoints:
             shutil.rmtree(litter, ignore_errors=True)
 
 
-def reason(e: Exception) -> str:
+def short_reason(e: Exception) -> str:
     """One line; the system's own words where they are at the end of tensorstore's many."""
     line = first_line(e)
     system = re.search(r": ([^:]+) \[os_error_code", line)
     return system[1] if system else line[:200]
 
 
-class Damaged(Exception):
+class DamagedCheckpoint(Exception):
     """A step cannot be read back as it was written."""
 
 
-def digest(tree: Any) -> dict[str, dict[str, Any]]:
+def leaf_digests(tree: Any) -> dict[str, dict[str, Any]]:
     """{leaf path: {shape, dtype, sha256 of its bytes}} of a tree of arrays."""
     entries = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -174,7 +176,7 @@ def digest(tree: Any) -> dict[str, dict[str, Any]]:
 
 def file_digests(folder: Path) -> dict[str, str]:
     """{path in `folder`: SHA-256} of its files, but for the list of them itself."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILES)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != DIGESTS_FILE)
     return {p.relative_to(folder).as_posix(): file_sha256(p) for p in files}
 
 
@@ -190,18 +192,18 @@ def check_files(folder: Path, items: set[str]) -> None:
     list of the files, since the save was killed just before, the digests of the leaves remain.
     """
     try:
-        listed = json.loads((folder / FILES).read_text())
+        listed = json.loads((folder / DIGESTS_FILE).read_text())
         for name, sha256 in listed.items():
             if name.partition("/")[0] in items and file_sha256(folder / name) != sha256:
-                raise Damaged(f"{name} is not as it was written")
+                raise DamagedCheckpoint(f"{name} is not as it was written")
     except FileNotFoundError as e:
-        if Path(e.filename).name != FILES:
-            raise Damaged(f"{e.filename} is missing") from e
+        if Path(e.filename).name != DIGESTS_FILE:
+            raise DamagedCheckpoint(f"{e.filename} is missing") from e
     except (OSError, ValueError, AttributeError) as e:
-        raise Damaged(f"{FILES}: {e}") from e
+        raise DamagedCheckpoint(f"{DIGESTS_FILE}: {e}") from e
 
 
-def compare(where: Path, name: str, saved: dict[str, Any], target: Any) -> None:
+def check_target(where: Path, name: str, saved: dict[str, Any], target: Any) -> None:
     """ConfigError with the first leaf in which the saved tree and `target` differ."""
     wanted = {
         jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.config import base_module, flatten
+from cnn_archs.config import base_module
+from cnn_archs.config_keys import flatten
 from cnn_archs.errors import ConfigError
 
 

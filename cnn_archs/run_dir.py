@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from cnn_archs import config as configs
+from cnn_archs.config_keys import rename_old_keys
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.runtime.files import (
     KeyTypes,
@@ -162,7 +163,7 @@ class RunDir:
         saved = read_checked(self._config, {"model": dict, "data": dict})
         sections = [kind for kind in configs.base_module().CHOICES if kind in saved]
         check_keys(self._config, saved, dict.fromkeys(sections, dict))
-        return configs.rename_old_keys(saved)
+        return rename_old_keys(saved)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         write_json(self._config, config)
@@ -259,7 +260,7 @@ def read_result(path: Path, kinds: KeyTypes = EVALUATION_KEYS) -> dict[str, Any]
         raise DataError(f"{path} is damaged: test.top1_error is missing or of another type")
     made = result.get("made", {})
     if isinstance(config := made.get("config"), dict):
-        made["config"] = configs.rename_old_keys(config)
+        made["config"] = rename_old_keys(config)
     return result
 
 

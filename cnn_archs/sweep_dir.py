@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from cnn_archs.config import rename_old_override
+from cnn_archs.config_keys import rename_old_override
 from cnn_archs.errors import DataError
 from cnn_archs.run_dir import RESULT, RunDir
 from cnn_archs.runtime.files import KeyTypes, lock, read_checked, write_json

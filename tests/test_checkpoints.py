@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_archs.checkpoints import FILES, Checkpoints, Restored
+from cnn_archs.checkpoints import DIGESTS_FILE, Checkpoints, Restored
 from cnn_archs.errors import ConfigError, DataError
 
 # A restore that fails leaves orbax's event loop open.
@@ -148,7 +148,7 @@ def test_nor_does_it_where_only_the_digests_of_the_leaves_are_left(
     found = []
     for i in range(first, first + count):
         folder, file = copy(), arrays[i % len(arrays)]
-        (folder / "2" / FILES).unlink()
+        (folder / "2" / DIGESTS_FILE).unlink()
         where = flip(folder / file, random.Random(i))
         if wrong := complaint(folder, capsys):
             found.append(f"{file}, {where}: {wrong}")

@@ -89,18 +89,20 @@ class Parts(NamedTuple):
         """The state of a run's first step, as shapes."""
         _, _, optimizer, average = self.rules
         variables = models.shapes(self.experiment.model, self.experiment.image_shape).variables
-        return jax.eval_shape(lambda v: steps.begin(v, optimizer, average), variables)
+        return jax.eval_shape(
+            lambda v: steps.state_from_variables(v, optimizer, average), variables
+        )
 
 
 def parts(experiment):
     recipe, inputs, model = experiment.recipe, experiment.inputs, experiment.model
-    loss, _, optimizer, average = rules = recipe.rules(100.0)
+    loss, _, optimizer, average = rules = recipe.make_rules(100.0)
     (h, w, c), _ = sources.dataset_spec(experiment.dataset.name)
     delivered = (h, w) if experiment.dataset.in_memory else inputs.crop.host_size
     mean = jnp.full((1, 1, c) if inputs.mean == "channel" else (*delivered, c), 127.0)
     prepare = inputs.make_preprocess({"mean": mean})
     knobs = dict(auxiliary=recipe.auxiliary, micro_batch=recipe.micro_batch)
-    step = steps.train_step_of(model, loss, optimizer, average, prepare, **knobs)
+    step = steps.make_train_step(model, loss, optimizer, average, prepare, **knobs)
     evaluate = make_eval_step(model, loss, prepare)
     return Parts(experiment, rules, prepare, step, evaluate, (*delivered, c))
 
@@ -120,7 +122,7 @@ def run_here():
 def test_one_training_step_fits_together(experiment):
     """init, the curvature where there is one, and a step, as shapes: nothing runs, no data."""
     config = configs.load_config(experiment, [])
-    resolve_settings(config).recipe.rules(100.0)
+    resolve_settings(config).recipe.make_rules(100.0)
     config = shallow(config)
     assert resolve(config).classes == sources.dataset_spec(config.data.name)[1]
     traced(like(config))
@@ -208,7 +210,7 @@ def test_two_steps_of_a_narrow_network_run(experiment):
     shapes = made.first()
     params = jax.tree.map(draw, shapes.params)
     stats = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes.batch_stats)
-    state = steps.begin({"params": params, "batch_stats": stats}, *made.rules[2:])
+    state = steps.state_from_variables({"params": params, "batch_stats": stats}, *made.rules[2:])
     images = random.integers(0, 256, (4, *made.shape), dtype=np.uint8)
     labels = random.integers(0, made.experiment.classes, 4, dtype=np.int32)
     step = jax.jit(made.step)

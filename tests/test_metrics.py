@@ -1,4 +1,4 @@
-"""Counts: sums over examples, against numpy and scikit-learn."""
+"""Compare MetricSums with numpy and scikit-learn."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Runs of older commits, whose configs have other names for some keys, are read and resumed.
+"""Runs of older versions, whose configs have other names for some keys, are read and resumed.
 
 `older/` has the config.json and the result.json of a run that commit b66d5cc made.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import cnn_archs.config as configs
-from cnn_archs import cli
+from cnn_archs import cli, config_keys
 from cnn_archs.planning import throughput
 from cnn_archs.report.read_runs import read_collections
 from cnn_archs.run_dir import RunDir, read_result
@@ -93,9 +93,9 @@ def test_an_old_key_on_the_command_line_is_an_error_that_names_the_new_one(old, 
 
 
 def test_only_whole_keys_are_renamed():
-    assert configs.rename_old_override("colours.name=pca") == "colours.name=pca"
-    assert configs.rename_old_override("data.shrinkage=2") == "data.shrinkage=2"
-    assert configs.rename_old_override("data.damaged") == "data.on_corrupt"
-    assert configs.rename_old_keys({"model": {"name": "mlp", "colour": 1}, "name": "old"}) == {
+    assert config_keys.rename_old_override("colours.name=pca") == "colours.name=pca"
+    assert config_keys.rename_old_override("data.shrinkage=2") == "data.shrinkage=2"
+    assert config_keys.rename_old_override("data.damaged") == "data.on_corrupt"
+    assert config_keys.rename_old_keys({"model": {"name": "mlp", "colour": 1}, "name": "old"}) == {
         "model": {"name": "mlp", "colour": 1}
     }

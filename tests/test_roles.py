@@ -1,11 +1,11 @@
-"""What each knob decides, and so who may change it."""
+"""The roles of the knobs, and who may therefore change them."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from cnn_archs import cli, config, roles
+from cnn_archs import cli, config, config_keys, roles
 from cnn_archs.errors import ConfigError
 
 # The knobs that a run may be resumed with another value of: each is here because no number that
@@ -27,7 +27,7 @@ def loaded(experiment, *overrides):
 
 
 def changed(tree, key):
-    """A copy of the config `tree` whose `key` has another value."""
+    """Return a copy of the config `tree` whose `key` has another value."""
     section, _, leaf = key.rpartition(".")
     copy = json.loads(json.dumps(tree))
     inner = copy
@@ -55,19 +55,19 @@ CONFIGS = {
 def test_a_resume_may_change_length_layout_and_logging_only(name):
     tree = CONFIGS[name]
     allowed = MAY_CHANGE - ({"eval_every"} if name == "schedule=plateau" else set())
-    for key in config.flatten(tree):
+    for key in config_keys.flatten(tree):
         message = refused(tree, changed(tree, key))
         assert (key in allowed) == (message == ""), key
         assert message == "" or f"({key})" in message
 
 
 def test_every_knob_that_may_change_is_one():
-    assert set().union(*(config.flatten(tree) for tree in CONFIGS.values())) >= MAY_CHANGE
+    assert set().union(*(config_keys.flatten(tree) for tree in CONFIGS.values())) >= MAY_CHANGE
 
 
 def test_every_role_is_of_a_knob_or_a_section():
     trees = CONFIGS.values()
-    assert set().union(*(config.flatten(t) for t in trees), *trees) >= set(BASE.ROLES)
+    assert set().union(*(config_keys.flatten(t) for t in trees), *trees) >= set(BASE.ROLES)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The folder of a run: each command says in one line which of its files is damaged."""
+"""Each command names a damaged file of a run in an error of one line."""
 
 import json
 import shutil
@@ -65,7 +65,7 @@ DAMAGES = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder with a finished sweep of one cell, and with a copied result in results/mnist."""
+    """Make a folder with a finished sweep of one cell and a copied result in results/mnist."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "grid.py").write_text(SWEEP)
     stated = grid.load_sweep(str(folder / "grid.py"))
@@ -82,13 +82,13 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def here(made, tmp_path, monkeypatch):
-    """A copy of `made`, as the current folder."""
+    """Change to a copy of the folder `made`."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
 
 
 def error_of(capsys, command: str) -> str:
-    """The one line with which a command ends on damaged data."""
+    """Return the one line with which a command ends on damaged data."""
     assert cli.main(COMMANDS[command]) == 3
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err

@@ -137,11 +137,11 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     if os.environ.get(ENDS_WITH_STDIN):
         end_with_parent()
-    multihost.start(arguments.coordinator, arguments.num_processes, arguments.process_id)
-    with multihost.together(), write_errors(workdir):
+    multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    with multihost.exit_on_error(), write_errors(workdir):
         with stop_requests():
             result = loop.train(start_experiment(config), workdir)
-        if not multihost.first():
+        if not multihost.is_primary():
             return
         # Importing matplotlib takes half a second, which must not delay the first step.
         from cnn_archs.report import learning_curves

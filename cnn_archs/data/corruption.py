@@ -1,4 +1,4 @@
-"""Whatever goes wrong while data is read is one line."""
+"""Errors of damaged data: one line that names what is damaged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,10 @@ from cnn_archs.errors import DataError, UserError, first_line
 
 @contextmanager
 def data_errors(what: str) -> Iterator[None]:
-    """Whatever a reader raises here means damaged data, but for what is ours already."""
+    """Turn any exception of a reader inside into a DataError about `what`.
+
+    A UserError passes unchanged.
+    """
     try:
         yield
     except UserError:
@@ -18,5 +21,5 @@ def data_errors(what: str) -> Iterator[None]:
 
 
 def damage_error(what: str, e: Exception) -> DataError:
-    """One line that names `what`, with the first line of the reader's own."""
+    """Return a DataError of one line: `what` is damaged, with the first line of `e`."""
     return DataError(f"damaged data: {what}: {first_line(e)}")

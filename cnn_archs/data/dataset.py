@@ -1,4 +1,4 @@
-"""Which images an experiment is about, and how they are divided into splits."""
+"""The dataset of an experiment, and its division into splits."""
 
 import dataclasses
 
@@ -11,13 +11,13 @@ from cnn_archs.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A dataset, and the part of it that a training uses. Its methods read it; nothing else does.
+    """A dataset, and the part of it that an experiment uses. Nothing is read before a method asks.
 
-    stored_shape: (H, W, C) of its images once they are downsampled; H and W are 0 where images
-    differ in size. classes: how many it tells apart. downsample: side in pixels of the squares
-    whose means make the smaller image. holdout: training images that are set aside as the split
-    `val`. examples: training images that are used; 0: all the others. on_corrupt, threads: see
-    `Streamed`.
+    stored_shape: (H, W, C) of the images after downsampling; H and W are 0 if images differ in
+    size. classes: the number of classes. downsample: each square of this many pixels on a side is
+    replaced by its mean. holdout: the number of training images that are set aside as the split
+    `val`. examples: the number of training images to use; 0 for all that are not held out.
+    on_corrupt, threads: see `Streamed`.
     """
 
     name: str
@@ -32,44 +32,47 @@ class Dataset:
 
     @property
     def in_memory(self) -> bool:
-        """Whether its images are of one size: then they are loaded whole, and not streamed."""
+        """Whether images are all of one size, so that they are loaded whole instead of streamed."""
         return 0 not in self.stored_shape
 
     def class_names(self) -> tuple[str, ...]:
-        """The name of each class, in the order of the labels."""
+        """Return the names of the classes in the order of their labels."""
         return sources.class_names(self.name, self.data_dir)
 
     def training_images(self) -> int:
-        """Count the images that are trained on, reading none. DataError where none are there."""
+        """Count the images to train on without reading them.
+
+        Raises DataError if the dataset is missing.
+        """
         return (
             self.examples or sources.count_training_images(self.name, self.data_dir) - self.holdout
         )
 
     def splits(self, crop: Crop) -> dict[str, Split | Streamed]:
-        """Load all splits that a training needs.
+        """Load all splits that a training run needs.
 
-        They are `train`, `test`, what else is tested in the end, and `val` where images are held
-        out. crop: how the host cuts streamed images.
+        They are `train`, `test`, further test splits of the dataset, and `val` if images are held
+        out. crop: how the host crops streamed images.
         """
         tested = ("test", *sources.EXTRA_TEST_SPLITS.get(self.name, ()))
         return self._load_training(crop) | {name: self.split(name, crop) for name in tested}
 
     def split(self, name: str, crop: Crop) -> Split | Streamed:
-        """Load one of `splits` by its name, or another split that the dataset has.
+        """Load one of `splits` by name, or another split that the dataset has.
 
-        ConfigError where there is no such split.
+        Raises ConfigError if there is no such split.
         """
         if name in ("train", "val"):
             both = self._load_training(crop)
             if name not in both:
-                raise ConfigError("--split=val: this run held nothing out (data.holdout=0)")
+                raise ConfigError("--split=val: this run held out no images (data.holdout=0)")
             return both[name]
         if self.in_memory:
             return self._load(name)
         return self._stream(sources.open_records(self.name, name, self.data_dir), crop)
 
     def _load_training(self, crop: Crop) -> dict[str, Split] | dict[str, Streamed]:
-        """Load `train`, and `val` where images are held out."""
+        """Load `train`, and `val` if images are held out."""
         if self.in_memory:
             return self._hold_out(self._load("train"))
         parts = self._hold_out(sources.open_records(self.name, "train", self.data_dir))

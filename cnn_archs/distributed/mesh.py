@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 from cnn_archs.errors import ConfigError
 
 
-def create(data: int = -1, model: int = 1) -> Mesh:
+def make_mesh(data: int = -1, model: int = 1) -> Mesh:
     """The mesh of data x model devices; data = -1: of all that there are.
 
     ConfigError where there are not so many, or where some process would have none of them.
@@ -36,7 +36,7 @@ def create(data: int = -1, model: int = 1) -> Mesh:
     )
 
 
-def check_batch(mesh: Mesh, images: int, key: str = "data.batch_size") -> None:
+def check_divisible(mesh: Mesh, images: int, key: str = "data.batch_size") -> None:
     """ConfigError where so many images, which `key` says, do not split evenly over "data"."""
     devices = mesh.shape["data"]
     if images % devices:
@@ -48,19 +48,19 @@ def check_batch(mesh: Mesh, images: int, key: str = "data.batch_size") -> None:
         )
 
 
-def whole(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
     """Of what every device has all of."""
     return NamedSharding(mesh, P())
 
 
-def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
+def batch_sharded(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Of a batch, whose images are along `axis`."""
     return NamedSharding(mesh, P(*(None,) * axis, "data"))
 
 
-def rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+def local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     """i64[R]: those of a batch's rows, ascending, that the devices of this process hold."""
-    held = split(mesh).addressable_devices_indices_map((batch_size,)).values()
+    held = batch_sharded(mesh).addressable_devices_indices_map((batch_size,)).values()
     return np.unique([np.arange(batch_size)[index] for index in held if index is not None])
 
 
@@ -77,7 +77,7 @@ def place(tree: Any, sharding: Any, length: int = 0) -> Any:
         array = np.asarray(array)
         if not length:
             return jax.make_array_from_callback(array.shape, sharding, lambda i: array[i])
-        held = rows(of(sharding), length)
+        held = local_rows(concrete_mesh(sharding), length)
 
         def part(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index
@@ -91,13 +91,13 @@ def place(tree: Any, sharding: Any, length: int = 0) -> Any:
     return jax.tree.map(one, tree, sharding)
 
 
-def of(sharding: NamedSharding) -> Mesh:
+def concrete_mesh(sharding: NamedSharding) -> Mesh:
     """Its mesh, which is of real devices."""
     assert isinstance(sharding.mesh, Mesh)
     return sharding.mesh
 
 
-def shardings(tree: Any, mesh: Mesh, layers: Mapping[str, str]) -> Any:
+def tree_shardings(tree: Any, mesh: Mesh, layers: Mapping[str, str]) -> Any:
     """For each array of `tree`, parameters or what is as large as they: how it is held.
 
     layers: {name: "outputs" or "inputs"}, by which a layer is split over "model". Axes before
@@ -112,18 +112,18 @@ def shardings(tree: Any, mesh: Mesh, layers: Mapping[str, str]) -> Any:
             return NamedSharding(mesh, P(*before, "model"))
         if by == "inputs" and names[-1] == "kernel":
             return NamedSharding(mesh, P(*before[1:], "model", None))
-        return whole(mesh)
+        return replicated(mesh)
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
 
-def on_host(tree: Any) -> Any:
+def to_host(tree: Any) -> Any:
     """The arrays of `tree` as numpy's, whole; every process must ask."""
 
     def one(array: Any) -> np.ndarray:
         there = not isinstance(array, jax.Array) or array.is_fully_addressable
         if not (there or array.is_fully_replicated):
-            array = jax.jit(same, out_shardings=whole(of(array.sharding)))(array)
+            array = jax.jit(same, out_shardings=replicated(concrete_mesh(array.sharding)))(array)
         return np.asarray(array)
 
     return jax.tree.map(one, tree)
@@ -133,7 +133,7 @@ def same(array: jax.Array) -> jax.Array:
     return array
 
 
-def within(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
+def with_mesh(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
     """`step`, in which layers can ask for the mesh (`jax.sharding.get_abstract_mesh`)."""
 
     def step_within(*arguments: Any) -> Any:

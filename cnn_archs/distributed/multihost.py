@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import format_exc
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -24,17 +24,21 @@ from jax.experimental import multihost_utils
 from cnn_archs.errors import ConfigError, Stopped, UserError, first_line
 from cnn_archs.runtime.console import print_status
 
-HEARTBEAT = 30  # seconds of silence after which a process counts as dead, and all others end
-PATIENCE = 300  # seconds to wait for the others at the start
+Result = TypeVar("Result")
+
+HEARTBEAT_SECONDS = (
+    30  # seconds of silence after which a process counts as dead, and all others end
+)
+START_TIMEOUT_SECONDS = 300  # seconds to wait for the others at the start
 
 
-def start(coordinator: str = "", count: int = 0, index: int = -1) -> None:
+def initialize(coordinator: str = "", count: int = 0, index: int = -1) -> None:
     """Joins the other processes, before the first device is used; alone, does nothing.
 
     coordinator: HOST:PORT of process 0; count, index: of the processes. What is not given is what
     SLURM, Open MPI, Kubernetes or a TPU pod says. ConfigError where they do not come together.
     """
-    if not (coordinator or count or index >= 0 or started_by()):
+    if not (coordinator or count or index >= 0 or detect_launcher()):
         return
     if coordinator and ":" not in coordinator:
         raise ConfigError(f"--coordinator={coordinator}: wanted HOST:PORT")
@@ -46,27 +50,27 @@ def start(coordinator: str = "", count: int = 0, index: int = -1) -> None:
             coordinator or None,
             count or None,
             index if index >= 0 else None,
-            local_device_ids=None if told else own_gpus(),
+            local_device_ids=None if told else local_gpus(),
             cluster_detection_method="deactivate" if told else None,
-            heartbeat_timeout_seconds=HEARTBEAT,
-            initialization_timeout=PATIENCE,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            initialization_timeout=START_TIMEOUT_SECONDS,
         )
     except (RuntimeError, ValueError) as e:
         raise ConfigError(
             f"the processes do not find each other: {first_line(e)}; say where they are with "
             "--coordinator=HOST:PORT --num_processes=N --process_id=I"
         ) from e
-    results_alone_on_stdout()
+    redirect_library_output()
 
 
-def results_alone_on_stdout() -> None:
+def redirect_library_output() -> None:
     """What libraries print there, as Gloo does when it connects, goes to stderr from now on."""
     results = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = os.fdopen(results, "w")
 
 
-def started_by() -> str:
+def detect_launcher() -> str:
     """What started this process as one of several, as far as its environment says; else ""."""
     told = os.environ.get
     if int(told("SLURM_STEP_NUM_TASKS", "1")) > 1:
@@ -79,7 +83,7 @@ def started_by() -> str:
     return "Cloud TPU" if chips and importlib.util.find_spec("libtpu") else ""
 
 
-def own_gpus() -> list[int] | None:
+def local_gpus() -> list[int] | None:
     """Which of the GPUs that this process sees are its own, among the processes of its machine.
 
     All, where it is alone there or was shown no others; else its share. None where there are none.
@@ -88,7 +92,9 @@ def own_gpus() -> list[int] | None:
     shown = told("CUDA_VISIBLE_DEVICES")
     count = len(shown.split(",")) if shown else len([*Path("/proc/driver/nvidia/gpus").glob("*")])
     local = int(told("SLURM_LOCALID", told("OMPI_COMM_WORLD_LOCAL_RANK", "0")))
-    on_nodes = expanded(told("SLURM_STEP_TASKS_PER_NODE", told("OMPI_COMM_WORLD_LOCAL_SIZE", "1")))
+    on_nodes = expand_counts(
+        told("SLURM_STEP_TASKS_PER_NODE", told("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+    )
     beside = on_nodes[int(told("SLURM_NODEID", "0")) % len(on_nodes)]
     if not count:
         return None
@@ -98,7 +104,7 @@ def own_gpus() -> list[int] | None:
     return list(range(local * each, (local + 1) * each))
 
 
-def expanded(counts: str) -> list[int]:
+def expand_counts(counts: str) -> list[int]:
     """SLURM's `2(x3),1` as [2, 2, 2, 1]."""
     found: list[int] = []
     for part in counts.split(","):
@@ -107,30 +113,30 @@ def expanded(counts: str) -> list[int]:
     return found
 
 
-def first() -> bool:
+def is_primary() -> bool:
     """Is this the process that reads and writes the run's folder?"""
     return jax.process_index() == 0
 
 
-def share(count: int) -> np.ndarray:
+def local_indices(count: int) -> np.ndarray:
     """i64[]: which of so many things this process takes, where each is one process's to do."""
     return np.arange(jax.process_index(), count, jax.process_count())
 
 
-def on_first(action: Callable[[], Any]) -> Any:
-    """What `action` returns on the first process, on all of them: what JSON can say.
+def on_primary(action: Callable[[], Any]) -> Any:
+    """Run `action` on the first process, and return its result, a JSON value, on all processes.
 
-    A UserError there is one everywhere.
+    A UserError of `action` is raised on all processes.
     """
     if jax.process_count() == 1:
         return action()
     outcome: dict[str, Any] = {}
-    if first():
+    if is_primary():
         try:
             outcome = {"value": action()}
         except UserError as e:
             outcome = {"error": str(e), "code": e.code}
-    outcome = json.loads(bytes_of_first(json.dumps(outcome).encode()))
+    outcome = json.loads(broadcast_bytes(json.dumps(outcome).encode()))
     if "error" in outcome:
         raise next(
             (kind for kind in UserError.__subclasses__() if kind.code == outcome["code"]), UserError
@@ -138,40 +144,50 @@ def on_first(action: Callable[[], Any]) -> Any:
     return outcome["value"]
 
 
-def arrays_of_first(
+def only_on_primary(action: Callable[[], Result]) -> Result | None:
+    """Run `action` on the first process, and return its result there, and None on the others.
+
+    All processes wait for it. A UserError of `action` is raised on all processes.
+    """
+    results: list[Result] = []
+
+    def run() -> None:
+        results.append(action())
+
+    on_primary(run)
+    return results[0] if results else None
+
+
+def broadcast_arrays(
     read: Callable[[], dict[str, np.ndarray] | None],
 ) -> dict[str, np.ndarray] | None:
-    """What `read` returns on the first process, on all of them: arrays by name, or None."""
+    """Return what `read` returns on the first process, arrays by name or None, on all processes."""
     if jax.process_count() == 1:
         return read()
-    file = io.BytesIO()
-
-    def there() -> bool:
-        arrays = read()
-        np.savez(file, allow_pickle=False, **arrays or {})
-        return arrays is not None
-
-    if not on_first(there):
+    arrays = only_on_primary(read)
+    if not on_primary(lambda: arrays is not None):
         return None
-    with np.load(io.BytesIO(bytes_of_first(file.getvalue()))) as found:
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays or {})
+    with np.load(io.BytesIO(broadcast_bytes(file.getvalue()))) as found:
         return dict(found)
 
 
-def tree_of_first(tree: Any) -> Any:
+def broadcast_tree(tree: Any) -> Any:
     """The first process's tree of arrays; each has one, of the same shapes."""
     if jax.process_count() == 1:
         return tree
     return jax.tree.map(multihost_utils.broadcast_one_to_all, tree)
 
 
-def bytes_of_first(data: bytes) -> bytes:
+def broadcast_bytes(data: bytes) -> bytes:
     """The first process's bytes, on all of them."""
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
     held = np.frombuffer(data.ljust(length)[:length], np.uint8)
     return multihost_utils.broadcast_one_to_all(held).astype(np.uint8).tobytes()
 
 
-def summed(whole_numbers: np.ndarray) -> np.ndarray:
+def sum_over_processes(whole_numbers: np.ndarray) -> np.ndarray:
     """i64[...]: the sum over all processes, exact."""
     if jax.process_count() == 1:
         return whole_numbers
@@ -181,7 +197,7 @@ def summed(whole_numbers: np.ndarray) -> np.ndarray:
     return sum(parts).reshape(whole_numbers.shape)  # type: ignore[union-attr]
 
 
-def check_same(what: str, value: Any) -> None:
+def check_equal(what: str, value: Any) -> None:
     """ConfigError on all processes where `value`, which JSON can say, is not the same on all."""
     if jax.process_count() == 1:
         return
@@ -193,7 +209,7 @@ def check_same(what: str, value: Any) -> None:
         raise ConfigError(f"{what} of process {other[0]} differ from those of process 0")
 
 
-class Agreed:
+class AnyProcess:
     """Truth: `asked` is true on some process. Every process must ask as often as the others."""
 
     def __init__(self, asked: Any):
@@ -206,7 +222,7 @@ class Agreed:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """An error inside ends this process at once, where others may wait for it in a step: they end
     when its heart stops. An exit as usual would wait for them. All stop together, as agreed."""
     try:

@@ -45,9 +45,9 @@ def sum_metrics(
     """
     devices = mesh.shape["data"]
     size = ceil_div(min(batch_size, data.examples), devices) * devices
-    put = partial(meshes.place, sharding=meshes.split(mesh), length=size)
+    put = partial(meshes.place, sharding=meshes.batch_sharded(mesh), length=size)
     total = None
-    for arguments in data.evaluation_batches(size, put, meshes.rows(mesh, size)):
+    for arguments in data.evaluation_batches(size, put, meshes.local_rows(mesh, size)):
         poll()
         sums = eval_step(variables, *arguments)
         total = sums if total is None else total + sums

@@ -71,11 +71,11 @@ def restore_run(workdir: Path, experiment: Experiment) -> RestoredRun:
     variables = models.shapes(experiment.model, experiment.image_shape).variables
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((len(experiment.seeds), *x.shape), x.dtype),
-        {**variables, "average": variables if experiment.recipe.averaged else {}},
+        {**variables, "average": variables if experiment.recipe.keeps_average else {}},
     )
     folder = RunDir(workdir).checkpoints
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
     if not found:
         raise DataError(f"{workdir} holds no checkpoint yet: train it first")
-    variables = meshes.place(found.items["variables"], meshes.whole(meshes.create()))
+    variables = meshes.place(found.items["variables"], meshes.replicated(meshes.make_mesh()))
     return RestoredRun(workdir, experiment, variables, variables.pop("average"), found.step)

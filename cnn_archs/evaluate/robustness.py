@@ -89,7 +89,7 @@ def measure_robustness(workdir: Path) -> dict[str, Any]:
     dataset differ in size.
     """
     experiment = start_experiment(RunDir(workdir).config())
-    dataset, net, mesh = experiment.dataset, experiment.net, meshes.create()
+    dataset, net, mesh = experiment.dataset, experiment.net, meshes.make_mesh()
     if not dataset.in_memory:
         raise ConfigError(
             f"robustness: the images of {dataset.name} differ in size, so a shift in pixels has no "

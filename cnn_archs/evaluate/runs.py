@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs import config as configs
+from cnn_archs.config_keys import unknown_message
 from cnn_archs.data.datasets.sources import Split
 from cnn_archs.data.loading import pixel_statistics
 from cnn_archs.data.loading.in_memory import Resident
@@ -33,7 +33,7 @@ def evaluate_runs(
     an unknown protocol and for runs without the same examples.
     """
     if protocol not in views.PROTOCOLS:
-        raise ConfigError(configs.unknown_message("--protocol", protocol, list(views.PROTOCOLS)))
+        raise ConfigError(unknown_message("--protocol", protocol, list(views.PROTOCOLS)))
     experiments = [start_experiment(RunDir(workdir).config()) for workdir in workdirs]
     ensemble.check_same_examples(workdirs, experiments, split)
     alone = len(workdirs) == 1
@@ -53,7 +53,7 @@ def evaluate_runs(
 
 def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) -> dict[str, Any]:
     """Evaluate a run as training does: one central view of each image, and the training loss."""
-    experiment, mesh = saved.experiment, meshes.create()
+    experiment, mesh = saved.experiment, meshes.make_mesh()
     net, size = experiment.net, experiment.eval_batch_size
     images = experiment.dataset.split(split, net.inputs.crop)
     data = Resident(images, mesh) if isinstance(images, Split) else images
@@ -84,7 +84,7 @@ def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats
         passes,
         load_statistics(saved.workdir, experiment),
         experiment.eval_batch_size,
-        meshes.create(),
+        meshes.make_mesh(),
     )
     flat = found.by_network  # the seeds of one name, then those of the next
     by_name = flat.reshape(len(networks), len(experiment.seeds), *flat.shape[1:])
@@ -135,7 +135,7 @@ def network_variables(
     }
     if not precise_stats:
         return found, {}
-    mesh, train = meshes.create(), experiment.dataset.split("train", net.inputs.crop)
+    mesh, train = meshes.make_mesh(), experiment.dataset.split("train", net.inputs.crop)
     batches = recalibrate_bn.choose_batches(
         precise_stats, len(train), experiment.eval_batch_size, mesh
     )

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from cnn_archs import models
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.distributed.mesh import within
+from cnn_archs.distributed.mesh import with_mesh
 from cnn_archs.metrics import MetricSums
 from cnn_archs.optim.losses import Loss
 
@@ -40,8 +40,8 @@ def compile_eval(
     resident: all images are on the devices, and the compiled step takes (variables, images,
     labels, index, mask) and gathers the batch at `index` i32[B]. The variables keep their sharding.
     """
-    whole, split = meshes.whole(mesh), meshes.split(mesh)
-    eval_step = within(mesh, eval_step)
+    whole, split = meshes.replicated(mesh), meshes.batch_sharded(mesh)
+    eval_step = with_mesh(mesh, eval_step)
     if not resident:
         shardings: tuple[Any, ...] = (None, split, split, split)
         return jax.jit(eval_step, in_shardings=shardings, out_shardings=whole)

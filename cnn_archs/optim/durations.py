@@ -11,7 +11,7 @@ def steps_per_epoch(images: int, batch_size: int) -> Fraction:
     return Fraction(images, batch_size)
 
 
-def in_steps(epochs: float, epoch: Fraction) -> Fraction:
+def epochs_to_steps(epochs: float, epoch: Fraction) -> Fraction:
     """Return how many steps `epochs` passes of `epoch` steps each are.
 
     A number of epochs counts as it is written: 1.1 is 11/10, and no binary fraction near it.
@@ -24,7 +24,7 @@ def total_steps(epochs: float, steps: int, epoch: Fraction) -> int:
 
     One of the two is 0. ConfigError where both are.
     """
-    total = steps or ceil(in_steps(epochs, epoch))
+    total = steps or ceil(epochs_to_steps(epochs, epoch))
     if total < 1:
         raise ConfigError("nothing to train: set --config.epochs or --config.steps")
     return total

@@ -24,7 +24,7 @@ def cross_entropy(*, smoothing: float) -> Loss:
 
 def rbf_mean() -> Loss:
     """LeNet-5 1998, equation 8: y_D, the penalty of the right class. logits = -y."""
-    return lambda logits, label: -right(logits, label)
+    return lambda logits, label: -correct_logit(logits, label)
 
 
 def rbf_map(*, j: float) -> Loss:
@@ -32,12 +32,12 @@ def rbf_map(*, j: float) -> Loss:
 
     def loss(logits: jax.Array, label: jax.Array) -> jax.Array:
         everything = jnp.logaddexp(jax.nn.logsumexp(logits, axis=-1), -j)
-        return everything - right(logits, label)
+        return everything - correct_logit(logits, label)
 
     return loss
 
 
-def right(logits: jax.Array, label: jax.Array) -> jax.Array:
+def correct_logit(logits: jax.Array, label: jax.Array) -> jax.Array:
     return jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
 
 

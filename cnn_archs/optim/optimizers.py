@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn_archs.optim.schedules import Memory, Schedule
+from cnn_archs.optim.schedules import Schedule, ScheduleState
 
 Mask = Callable[[optax.Params], Any]
 
 
-def times_learning_rate() -> optax.GradientTransformationExtraArgs:
+def scale_by_learning_rate() -> optax.GradientTransformationExtraArgs:
     """-lr (...), the rate an extra argument of update."""
 
     def update(updates, state, params=None, *, learning_rate, **extra):
@@ -27,9 +27,9 @@ def momentum(
 ) -> optax.GradientTransformation:
     """v <- mu v - lr (g + wd w);  w <- w + v. The rate is inside the velocity (AlexNet, Caffe)."""
     return optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=decay_mask(decayed)),  # g + wd w
-        times_learning_rate(),  # -lr (...)
-        faster_biases(bias_rate),
+        optax.add_decayed_weights(weight_decay, mask=weight_decay_mask(decayed)),  # g + wd w
+        scale_by_learning_rate(),  # -lr (...)
+        scale_biases(bias_rate),
         optax.trace(momentum),  # mu v + ...
     )
 
@@ -42,16 +42,16 @@ def torch_momentum(
     nesterov: w <- w - lr (g + wd w + mu v), as fb.resnet.torch has it.
     """
     return optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=decay_mask(decayed)),  # g + wd w
+        optax.add_decayed_weights(weight_decay, mask=weight_decay_mask(decayed)),  # g + wd w
         optax.trace(momentum, nesterov=nesterov),  # mu v + ...
-        times_learning_rate(),  # -lr v
-        faster_biases(bias_rate),
+        scale_by_learning_rate(),  # -lr v
+        scale_biases(bias_rate),
     )
 
 
 def adam(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
     """Kingma & Ba 2015, algorithm 1."""
-    return optax.chain(optax.scale_by_adam(b1=b1, b2=b2, eps=eps), times_learning_rate())
+    return optax.chain(optax.scale_by_adam(b1=b1, b2=b2, eps=eps), scale_by_learning_rate())
 
 
 def rmsprop(
@@ -64,14 +64,14 @@ def rmsprop(
     """
     return optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
-        optax.add_decayed_weights(weight_decay, mask=decay_mask(decayed)),
+        optax.add_decayed_weights(weight_decay, mask=weight_decay_mask(decayed)),
         optax.scale_by_rms(decay=decay, eps=eps, initial_scale=1.0, eps_in_sqrt=True),
-        times_learning_rate(),
+        scale_by_learning_rate(),
         optax.trace(momentum),
     )
 
 
-def groups(params: optax.Params) -> Any:
+def parameter_groups(params: optax.Params) -> Any:
     """A tree like `params`: `weight`, `bias` (of a layer with weights), or `norm` (all else)."""
 
     def group(name: str, value: Any, layer: Any) -> Any:
@@ -84,20 +84,20 @@ def groups(params: optax.Params) -> Any:
     return group("", params, {})
 
 
-def decay_mask(decayed: str) -> Mask | None:
+def weight_decay_mask(decayed: str) -> Mask | None:
     """Which leaves weight decay is for: `all` of them, or `weights`: no bias, no batch norm."""
     if decayed not in ("all", "weights"):
         raise ValueError(f"optimizer.decayed is {decayed!r}, not 'all' or 'weights'")
     if decayed == "all":
         return None
-    return lambda params: jax.tree.map(lambda g: g == "weight", groups(params))
+    return lambda params: jax.tree.map(lambda g: g == "weight", parameter_groups(params))
 
 
-def faster_biases(rate: float) -> optax.GradientTransformation:
+def scale_biases(rate: float) -> optax.GradientTransformation:
     """Updates of the layers' biases times `rate`: Caffe's recipes have 2."""
 
     def mask(params: optax.Params) -> Any:
-        return jax.tree.map(lambda g: g == "bias", groups(params))
+        return jax.tree.map(lambda g: g == "bias", parameter_groups(params))
 
     return optax.identity() if rate == 1.0 else optax.masked(optax.scale(rate), mask)
 
@@ -136,7 +136,7 @@ class OptimizerState(NamedTuple):
 
     step: jax.Array
     learning_rate: jax.Array
-    memory: Memory
+    memory: ScheduleState
     equation: optax.OptState
 
 
@@ -162,11 +162,13 @@ def create(name: str, schedule: Schedule, **knobs: Any) -> optax.GradientTransfo
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def observe(schedule: Schedule, state: OptimizerState, error: jax.Array) -> OptimizerState:
+def report_validation_error(
+    schedule: Schedule, state: OptimizerState, error: jax.Array
+) -> OptimizerState:
     """`state` after an evaluation with the held-out `error`, f32[], a fraction."""
     return state._replace(memory=schedule.after_evaluation(state.memory, error))
 
 
-def refresh(state: OptimizerState, curvature: optax.Updates) -> OptimizerState:
+def set_curvature(state: OptimizerState, curvature: optax.Updates) -> OptimizerState:
     """The state of `sdlm` with new h_kk."""
     return state._replace(equation=curvature)

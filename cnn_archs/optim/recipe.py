@@ -13,7 +13,7 @@ from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.schedules import Schedule
 from cnn_archs.optim.weight_averaging import Average
 
-Section = Mapping[str, Any]  # `name`, and the knobs of what it names
+ConfigSection = Mapping[str, Any]  # `name`, and the knobs of what it names
 
 
 class Rules(NamedTuple):
@@ -25,14 +25,14 @@ class Rules(NamedTuple):
     average: Average
 
 
-def rules(
+def make_rules(
     steps_per_epoch: float,
     *,
-    loss: Section,
-    schedule: Section,
-    warmup: Section,
-    optimizer: Section,
-    average: Section,
+    loss: ConfigSection,
+    schedule: ConfigSection,
+    warmup: ConfigSection,
+    optimizer: ConfigSection,
+    average: ConfigSection,
 ) -> Rules:
     """Create the rules that these sections of a config name.
 
@@ -40,7 +40,7 @@ def rules(
     """
     with config_errors("config"):
         rates = schedules.create(steps_per_epoch=steps_per_epoch, **schedule)
-        rates = schedules.warm_up(rates, steps_per_epoch=steps_per_epoch, **warmup)
+        rates = schedules.add_warmup(rates, steps_per_epoch=steps_per_epoch, **warmup)
         return Rules(
             losses.create(**loss),
             rates,
@@ -60,18 +60,18 @@ class Recipe:
     optimizer takes second derivatives before each epoch; 0: it takes none.
     """
 
-    rules: Callable[[float], Rules]
+    make_rules: Callable[[float], Rules]
     loss: Loss
     batch_size: int
     micro_batch: int
     epochs: float
     steps: int
     auxiliary: float
-    averaged: bool
+    keeps_average: bool
     curvature_examples: int
 
     @property
-    def at_once(self) -> int:
+    def micro_batch_size(self) -> int:
         """Images whose gradients are computed at once."""
         return self.micro_batch or self.batch_size
 
@@ -84,7 +84,7 @@ class Recipe:
         return durations.total_steps(self.epochs, self.steps, self.steps_per_epoch(images))
 
 
-def check_batch(batch_size: int, micro_batch: int, *, bn_group: int) -> None:
+def check_batch_sizes(batch_size: int, micro_batch: int, *, bn_group: int) -> None:
     """ConfigError where the parts of a batch, or its groups for batch statistics, do not divide it.
 
     bn_group: as the config has it, 0 where the network has no batch normalization.

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-Memory = Any  # a tree of arrays
+ScheduleState = Any  # a tree of arrays
 
 
-def as_it_was(memory: Memory, error: jax.Array) -> Memory:
+def keep_state(memory: ScheduleState, error: jax.Array) -> ScheduleState:
     """The memory of a schedule that the error does not concern."""
     return memory
 
@@ -32,14 +32,14 @@ class Schedule:
     `evaluated` says that the schedule needs it. Errors are fractions.
     """
 
-    rate: Callable[[Memory, jax.Array], jax.Array]
-    init: Callable[[], Memory]
-    after_step: Callable[[Memory, jax.Array], Memory] = as_it_was
-    after_evaluation: Callable[[Memory, jax.Array], Memory] = as_it_was
-    evaluated: bool = False
+    rate: Callable[[ScheduleState, jax.Array], jax.Array]
+    init: Callable[[], ScheduleState]
+    after_step: Callable[[ScheduleState, jax.Array], ScheduleState] = keep_state
+    after_evaluation: Callable[[ScheduleState, jax.Array], ScheduleState] = keep_state
+    needs_validation: bool = False
 
 
-def times(learning_rate: float, factor: optax.Schedule) -> Schedule:
+def scaled_factor(learning_rate: float, factor: optax.Schedule) -> Schedule:
     """`learning_rate` times a factor that depends on the step alone."""
     return Schedule(
         rate=lambda memory, step: memory * factor(step), init=lambda: jnp.float32(learning_rate)
@@ -59,7 +59,7 @@ LENET5 = {
 
 def constant(steps_per_epoch: float, *, learning_rate: float) -> Schedule:
     """Always `learning_rate`."""
-    return times(learning_rate, optax.constant_schedule(1.0))
+    return scaled_factor(learning_rate, optax.constant_schedule(1.0))
 
 
 def piecewise(
@@ -77,7 +77,7 @@ def piecewise(
             f"not {len(factors)}"
         )
     rates = tuple(learning_rate * f for f in factors)
-    return steps_of(rates, tuple(first_step(b, unit, steps_per_epoch) for b in boundaries))
+    return piecewise_rates(rates, tuple(first_step(b, unit, steps_per_epoch) for b in boundaries))
 
 
 def exponential(
@@ -90,25 +90,25 @@ def exponential(
     staircase: bool,
 ) -> Schedule:
     """learning_rate * factor^(t / every), t in `unit`; `staircase`: the whole part of t / every."""
-    period = every * per_unit(unit, steps_per_epoch)
+    period = every * steps_per_unit(unit, steps_per_epoch)
     decay = optax.exponential_decay(
         1.0, transition_steps=period, decay_rate=factor, staircase=staircase
     )
-    return times(learning_rate, decay)
+    return scaled_factor(learning_rate, decay)
 
 
-def lenet5(name: str) -> Callable[[float], Schedule]:
+def lenet5_table(name: str) -> Callable[[float], Schedule]:
     """One of the LENET5 tables."""
 
     def schedule(steps_per_epoch: float) -> Schedule:
         starts, rates = zip(*LENET5[name], strict=True)
         boundaries = tuple(first_step(s - 1, "epoch", steps_per_epoch) for s in starts[1:])
-        return steps_of(rates, boundaries)
+        return piecewise_rates(rates, boundaries)
 
     return schedule
 
 
-def steps_of(rates: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedule:
+def piecewise_rates(rates: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedule:
     """rates[i] from step boundaries[i-1] on; the printed values themselves, not products."""
     if list(boundaries) != sorted(boundaries):
         raise ValueError(f"schedule: boundaries {boundaries} are not in order")
@@ -119,7 +119,7 @@ def steps_of(rates: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedule:
     )
 
 
-class PlateauMemory(NamedTuple):
+class PlateauState(NamedTuple):
     """rates: f32[drops + 1]; best: f32[], the lowest held-out error; waited: i32[], evaluations
     since; drops: i32[]."""
 
@@ -148,7 +148,7 @@ def plateau(
         raise ValueError("schedule: drops and improvement cannot be negative, patience at least 1")
     rates = [learning_rate * factor**i for i in range(drops + 1)]
 
-    def after_evaluation(memory: PlateauMemory, error: jax.Array) -> PlateauMemory:
+    def after_evaluation(memory: PlateauState, error: jax.Array) -> PlateauState:
         improved = error < memory.best - improvement
         waited = jnp.where(improved, 0, memory.waited + 1)
         drop = (waited >= patience) & (memory.drops < drops)
@@ -160,11 +160,11 @@ def plateau(
 
     return Schedule(
         rate=lambda memory, step: memory.rates[memory.drops],
-        init=lambda: PlateauMemory(
+        init=lambda: PlateauState(
             jnp.asarray(rates, jnp.float32), jnp.float32(jnp.inf), jnp.int32(0), jnp.int32(0)
         ),
         after_evaluation=after_evaluation,
-        evaluated=True,
+        needs_validation=True,
     )
 
 
@@ -184,14 +184,14 @@ def linear_warmup(
     )
 
 
-class ErrorWarmupMemory(NamedTuple):
+class ErrorWarmupState(NamedTuple):
     """errors: f32[window], of the last batches; seen: i32[], batches; over: bool[]; inner: the
     memory of the schedule after it."""
 
     errors: jax.Array
     seen: jax.Array
     over: jax.Array
-    inner: Memory
+    inner: ScheduleState
 
 
 def error_warmup(
@@ -205,26 +205,26 @@ def error_warmup(
     if window < 1:
         raise ValueError("warmup.window: at least 1 step")
 
-    def after_step(memory: ErrorWarmupMemory, now: jax.Array) -> ErrorWarmupMemory:
+    def after_step(memory: ErrorWarmupState, now: jax.Array) -> ErrorWarmupState:
         errors = memory.errors.at[memory.seen % window].set(now)
         seen = memory.seen + 1
         over = memory.over | ((seen >= window) & (errors.mean() < error))
-        return ErrorWarmupMemory(errors, seen, over, schedule.after_step(memory.inner, now))
+        return ErrorWarmupState(errors, seen, over, schedule.after_step(memory.inner, now))
 
-    def after_evaluation(memory: ErrorWarmupMemory, now: jax.Array) -> ErrorWarmupMemory:
+    def after_evaluation(memory: ErrorWarmupState, now: jax.Array) -> ErrorWarmupState:
         return memory._replace(inner=schedule.after_evaluation(memory.inner, now))
 
-    def rate(memory: ErrorWarmupMemory, step: jax.Array) -> jax.Array:
+    def rate(memory: ErrorWarmupState, step: jax.Array) -> jax.Array:
         return jnp.where(memory.over, schedule.rate(memory.inner, step), learning_rate)
 
-    def init() -> ErrorWarmupMemory:
+    def init() -> ErrorWarmupState:
         errors = jnp.zeros((window,), jnp.float32)
-        return ErrorWarmupMemory(errors, jnp.int32(0), jnp.bool_(False), schedule.init())
+        return ErrorWarmupState(errors, jnp.int32(0), jnp.bool_(False), schedule.init())
 
-    return Schedule(rate, init, after_step, after_evaluation, schedule.evaluated)
+    return Schedule(rate, init, after_step, after_evaluation, schedule.needs_validation)
 
 
-def per_unit(unit: str, steps_per_epoch: float) -> float:
+def steps_per_unit(unit: str, steps_per_epoch: float) -> float:
     if unit not in ("step", "epoch"):
         raise ValueError(f"schedule.unit is {unit!r}, not 'step' or 'epoch'")
     return 1.0 if unit == "step" else steps_per_epoch
@@ -232,7 +232,7 @@ def per_unit(unit: str, steps_per_epoch: float) -> float:
 
 def first_step(t: float, unit: str, steps_per_epoch: float) -> int:
     """The first step that starts at `t` or later, to a millionth of a step: 1.1 epochs of 100."""
-    return math.ceil(round(t * per_unit(unit, steps_per_epoch), 6))
+    return math.ceil(round(t * steps_per_unit(unit, steps_per_epoch), 6))
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
@@ -240,7 +240,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "piecewise": piecewise,
     "exponential": exponential,
     "plateau": plateau,
-    **{name: lenet5(name) for name in LENET5},
+    **{name: lenet5_table(name) for name in LENET5},
 }
 WARMUPS: dict[str, Callable[..., Schedule]] = {
     "none": no_warmup,
@@ -254,6 +254,6 @@ def create(name: str, steps_per_epoch: float, **knobs: Any) -> Schedule:
     return SCHEDULES[name](steps_per_epoch, **knobs)
 
 
-def warm_up(schedule: Schedule, name: str, steps_per_epoch: float, **knobs: Any) -> Schedule:
+def add_warmup(schedule: Schedule, name: str, steps_per_epoch: float, **knobs: Any) -> Schedule:
     """`schedule` with the warm-up `name` before it; ValueError as for `create`."""
     return WARMUPS[name](steps_per_epoch, schedule, **knobs)

@@ -18,7 +18,7 @@ class Average(NamedTuple):
     update: Callable[[Any, Any, jax.Array], Any]
 
 
-def none(steps_per_epoch: float) -> Average:
+def no_average(steps_per_epoch: float) -> Average:
     """No average is kept."""
     return Average(lambda variables: {}, lambda average, variables, step: {})
 
@@ -34,7 +34,7 @@ def ema(steps_per_epoch: float, *, decay: float) -> Average:
     def share(step: jax.Array) -> jax.Array:
         return 1 - jnp.minimum(decay, (1 + step) / (10 + step))
 
-    return Average(copied, lambda a, variables, step: moved(a, variables, share(step)))
+    return Average(copy_tree, lambda a, variables, step: move_toward(a, variables, share(step)))
 
 
 def polyak(steps_per_epoch: float, *, start: float) -> Average:
@@ -44,19 +44,19 @@ def polyak(steps_per_epoch: float, *, start: float) -> Average:
     def share(step: jax.Array) -> jax.Array:
         return 1 / (jnp.maximum(step - first, 0) + 1)
 
-    return Average(copied, lambda a, variables, step: moved(a, variables, share(step)))
+    return Average(copy_tree, lambda a, variables, step: move_toward(a, variables, share(step)))
 
 
-def copied(variables: Any) -> Any:
+def copy_tree(variables: Any) -> Any:
     return jax.tree.map(jnp.array, variables)
 
 
-def moved(average: Any, variables: Any, share: jax.Array) -> Any:
+def move_toward(average: Any, variables: Any, share: jax.Array) -> Any:
     """`average` a `share` of the way to `variables`."""
     return optax.incremental_update(variables, average, share)
 
 
-AVERAGES: dict[str, Callable[..., Average]] = {"none": none, "ema": ema, "polyak": polyak}
+AVERAGES: dict[str, Callable[..., Average]] = {"none": no_average, "ema": ema, "polyak": polyak}
 
 
 def create(name: str, steps_per_epoch: float, **knobs: Any) -> Average:

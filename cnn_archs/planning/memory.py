@@ -6,11 +6,11 @@ from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.loading.streaming import BATCHES_AHEAD
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Experiment
-from cnn_archs.optim.recipe import check_batch
+from cnn_archs.optim.recipe import check_batch_sizes
 from cnn_archs.planning import xla_memory
 from cnn_archs.planning.input_rate import InputVolume
 from cnn_archs.planning.xla_memory import StepBytes
-from cnn_archs.training.placement import Placed
+from cnn_archs.training.placement import PlacedModel
 from cnn_archs.training.seeds import SeedAxis
 
 BETWEEN_STEPS = ("parameters", "optimizer", "statistics", "dataset")
@@ -19,10 +19,10 @@ BETWEEN_STEPS = ("parameters", "optimizer", "statistics", "dataset")
 class DeviceMemory:
     """Counts the bytes of one device by purpose. axis: how the seeds are trained."""
 
-    def __init__(self, experiment: Experiment, on: Placed, taken: InputVolume, axis: SeedAxis):
+    def __init__(self, experiment: Experiment, on: PlacedModel, taken: InputVolume, axis: SeedAxis):
         self.experiment, self.on, self.net, self.taken = experiment, on, on.net, taken
         recipe = experiment.recipe
-        self.rules = recipe.rules(float(recipe.steps_per_epoch(taken.images)))
+        self.rules = recipe.make_rules(float(recipe.steps_per_epoch(taken.images)))
         self.batch, self.shared_by = recipe.batch_size, on.mesh.shape["data"]
         self.seeds = len(experiment.seeds)
         self.at_a_time = self.seeds if axis.vmapped else 1
@@ -91,7 +91,7 @@ class DeviceMemory:
     def divides(self, at_once: int) -> bool:
         """Whether the batch can be computed in parts of this size."""
         try:
-            check_batch(self.batch, at_once, bn_group=self.experiment.model.bn_group)
+            check_batch_sizes(self.batch, at_once, bn_group=self.experiment.model.bn_group)
         except ConfigError:
             return False
         return at_once % self.shared_by == 0

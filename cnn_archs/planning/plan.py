@@ -15,8 +15,8 @@ from cnn_archs.planning.devices import DeviceSpec
 from cnn_archs.planning.input_rate import InputVolume
 from cnn_archs.planning.memory import DeviceMemory
 from cnn_archs.planning.throughput import MeasuredRun, SpeedEstimate, StepBounds
-from cnn_archs.training.placement import placed
-from cnn_archs.training.seeds import fastest
+from cnn_archs.training.placement import place_model
+from cnn_archs.training.seeds import fastest_axis
 
 
 def make_plan(
@@ -31,10 +31,10 @@ def make_plan(
     are on the devices; measured, the results of the same network, input and batch. ConfigError
     where settings do not fit together, DataError for data that is neither there nor known.
     """
-    recipe, on = experiment.recipe, placed(experiment)
+    recipe, on = experiment.recipe, place_model(experiment)
     net, mesh = on.net, on.mesh
     taken = input_rate.input_volume(experiment)
-    axis = fastest(in_memory=taken.resident, devices=mesh.size, platform=kind.name)
+    axis = fastest_axis(in_memory=taken.resident, devices=mesh.size, platform=kind.name)
     held = DeviceMemory(experiment, on, taken, axis)
     size = totals(summarize(net.model, net.image_shape))
     trained = totals(summarize(net.model, net.image_shape, train=True))
@@ -57,7 +57,7 @@ def make_plan(
         },
         "training": {"images": taken.images, "counted": taken.counted, **lasts},
         "reading": bytes_to_read(taken, lasts),
-        "memory": memory_fit(held, kind, recipe.at_once),
+        "memory": memory_fit(held, kind, recipe.micro_batch_size),
     }
     known = throughput.measured_runs(files, experiment.config, size["macs"], kind)
     decoding = None if taken.resident else decoding_rate(held, kind, cores)
@@ -151,7 +151,7 @@ def time_and_input(
 ) -> dict[str, Any]:
     """Returns {time, input, measured} of a plan whose other keys are in `found`."""
     experiment, batch = held.experiment, held.batch
-    parts = batch // experiment.recipe.at_once
+    parts = batch // experiment.recipe.micro_batch_size
     of_step = held.program(batch // parts)
     arithmetic, memory = throughput.roofline_seconds(
         kind,

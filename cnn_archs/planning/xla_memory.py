@@ -25,7 +25,7 @@ from cnn_archs.experiment import Classifier, Experiment
 from cnn_archs.optim.recipe import Rules
 from cnn_archs.runtime.compiler_options import fast_compile_options, supported_options
 from cnn_archs.training import steps
-from cnn_archs.training.placement import Placed
+from cnn_archs.training.placement import PlacedModel
 
 # Options that compile quickly; the buffers differ from the default options' by a few bytes at most.
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
@@ -59,7 +59,7 @@ def simulate_devices(devices: int) -> None:
         raise ConfigError(f"--devices={devices}: this process has {jax.device_count()} already")
 
 
-def training_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) -> StepBytes:
+def training_bytes(experiment: Experiment, on: PlacedModel, made: Rules, batch: int) -> StepBytes:
     """Analyses a training step of `batch` images at once over the whole mesh.
 
     made: the experiment's rules.
@@ -84,11 +84,11 @@ def training_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) 
 
 
 def jitted_step(
-    experiment: Experiment, on: Placed, made: Rules, batch: int
+    experiment: Experiment, on: PlacedModel, made: Rules, batch: int
 ) -> tuple[Any, tuple[Any, ...]]:
     """Returns the jitted training step of `batch` images at once, and its abstract arguments."""
     net, mesh, layers = on
-    step = steps.train_step_of(
+    step = steps.make_train_step(
         net.model,
         made.loss,
         made.optimizer,
@@ -101,11 +101,11 @@ def jitted_step(
     arguments = steps.abstract_arguments(
         partial(initial_state, net, made), delivered_shape(experiment), batch
     )
-    held = meshes.shardings(arguments[0], mesh, layers)
-    return steps.compile_train(step, mesh, held=held, resident=False), arguments
+    held = meshes.tree_shardings(arguments[0], mesh, layers)
+    return steps.jit_train_step(step, mesh, state_sharding=held, in_memory=False), arguments
 
 
-def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int) -> int:
+def evaluation_bytes(experiment: Experiment, on: PlacedModel, made: Rules, batch: int) -> int:
     """Counts the temporary bytes of one device while `batch` images, rounded up to the mesh, are
     evaluated.
     """
@@ -125,7 +125,7 @@ def evaluation_bytes(experiment: Experiment, on: Placed, made: Rules, batch: int
     variables = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         variables,
-        meshes.shardings(variables, mesh, layers),
+        meshes.tree_shardings(variables, mesh, layers),
     )
     program = compile_quickly(experiment.name, jitted, variables, *arguments)
     return program.memory_analysis().temp_size_in_bytes // halves

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
+from cnn_archs.config_keys import flatten
 from cnn_archs.errors import DataError, first_line
 from cnn_archs.report.runs import CellRecord
 from cnn_archs.roles import changes_outcome
@@ -129,7 +130,7 @@ def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
     expected = stated_config(name)
     return [
         f"{key}={value}"
-        for key, value in configs.flatten(cell.config).items()
+        for key, value in flatten(cell.config).items()
         if key in expected
         and value != expected[key]
         and key not in keys
@@ -144,4 +145,4 @@ def stated_config(experiment: str) -> dict[str, Any]:
     """
     path, argument = configs.locate_file(experiment)
     config = configs.call_entry(configs.execute_file(path), argument)
-    return configs.flatten(configs.to_plain_dict(config))
+    return flatten(configs.to_plain_dict(config))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.config import rename_old_override
+from cnn_archs.config_keys import rename_old_override
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.report.runs import CellRecord, Collection, RunRecord
 from cnn_archs.run_dir import RESULT, RunDir, is_result, read_result

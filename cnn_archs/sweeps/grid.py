@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
 from cnn_archs import roles
+from cnn_archs.config_keys import unknown_message
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.experiment import make_dataset, make_recipe
 from cnn_archs.run_dir import Failure, RunDir
@@ -94,7 +95,7 @@ def load_sweep(file: str) -> dict[str, Any]:
             raise ConfigError(f"--config: {path} does not define {key}")
     for name in stated.get("after", ()):
         if name not in EVALUATIONS:
-            raise ConfigError(configs.unknown_message(f"{path}: after", name, list(EVALUATIONS)))
+            raise ConfigError(unknown_message(f"{path}: after", name, list(EVALUATIONS)))
     for name in stated["cells"]:
         if Path(name).name != name or name in (".", ".."):
             raise ConfigError(f"--config: {path}: the cell {name!r} cannot be the name of a folder")
@@ -116,9 +117,7 @@ def list_cells(
         raise ConfigError(f"--seeds={sweep['seeds']}: must be at least 1")
     for name in only:
         if name not in sweep["cells"]:
-            raise ConfigError(
-                configs.unknown_message("--cells", name, list(sweep["cells"]), what="cell")
-            )
+            raise ConfigError(unknown_message("--cells", name, list(sweep["cells"]), what="cell"))
         if only.count(name) > 1:
             raise ConfigError(f"--cells: {name} is named twice")
     found = []

@@ -1,4 +1,4 @@
-"""From experiments to a `Run`: data on the devices, first states, compiled steps."""
+"""Builds a `Trainer` from experiments: data on the devices, first states, compiled steps."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,125 +26,132 @@ from cnn_archs.optim.recipe import Recipe, Rules
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import cpu_step, steps
-from cnn_archs.training.layer_stats import diagnosis_of
-from cnn_archs.training.placement import Placed, placed
-from cnn_archs.training.seeds import SeedAxis, fastest
-from cnn_archs.training.trainer import Run
+from cnn_archs.training.layer_stats import make_layer_stats_fn
+from cnn_archs.training.placement import PlacedModel, place_model
+from cnn_archs.training.seeds import SeedAxis, fastest_axis
+from cnn_archs.training.trainer import Trainer
 
 
-class Part(NamedTuple):
-    """An experiment and its folder, where the statistics of its images are kept; None: nowhere."""
+class Member(NamedTuple):
+    """One of the experiments that a trainer trains side by side.
+
+    workdir: the folder of its run, where the statistics of its images are kept; None keeps none.
+    """
 
     experiment: Experiment
     workdir: Path | None = None
 
 
-def assemble(*parts: Part, axis: SeedAxis | None = None) -> Run:
-    """The run of `parts` at step 0, with its data on the devices and nothing compiled yet.
+def build_trainer(*members: Member, axis: SeedAxis | None = None) -> Trainer:
+    """Build the trainer of `members` at step 0: data on the devices, nothing compiled yet.
 
-    Their configs differ in seeds and learning rates only; ConfigError else. axis: the form in which
-    the seeds of all parts are trained, of images that are in memory; None: the fastest.
+    axis: whether the seeds of all members are vmapped; None chooses the faster form. Raises
+    ConfigError unless the configs of the members differ in seeds and learning rates only.
     """
-    check_alike(parts)
-    experiment = parts[0].experiment
+    check_same_program(members)
+    experiment = members[0].experiment
     recipe, intervals, in_memory = (
         experiment.recipe,
         experiment.intervals,
         experiment.dataset.in_memory,
     )
-    on = placed(experiment)
+    placed = place_model(experiment)
     platform = jax.default_backend()
-    axis = axis or fastest(in_memory=in_memory, devices=on.mesh.size, platform=platform)
-    data, prepare = loaded(parts, on.mesh)
+    axis = axis or fastest_axis(in_memory=in_memory, devices=placed.mesh.size, platform=platform)
+    data, prepare = load_data(members, placed.mesh)
     train = data["train"]
     epoch, total = recipe.steps_per_epoch(train.examples), recipe.total_steps(train.examples)
-    made = recipe.rules(float(epoch))
-    loop = steps_at_once(recipe.batch_size, on_cpu=platform == "cpu") if in_memory else 1
-    seeds = tuple(seed for part in parts for seed in part.experiment.seeds)
-    memories = [m for part in parts for m in memories_of(part.experiment, float(epoch))]
-    keys, states, held = begin(on, made, axis, seeds, memories)
-    train_step, eval_step = compiled(recipe, on, made, prepare, axis, held, loop)
+    rules = recipe.make_rules(float(epoch))
+    loop = max_steps_per_call(recipe.batch_size, on_cpu=platform == "cpu") if in_memory else 1
+    seeds = tuple(seed for member in members for seed in member.experiment.seeds)
+    schedule_states = [s for m in members for s in init_schedules(m.experiment, float(epoch))]
+    keys, states, sharding = init_states(placed, rules, axis, seeds, schedule_states)
+    train_step, eval_step = make_steps(recipe, placed, rules, prepare, axis, sharding, loop)
     samples = min(recipe.curvature_examples, train.examples)
-    return Run(
-        net=on.net,
+    net = placed.net
+    return Trainer(
+        net=net,
         seeds=seeds,
-        shares=shares(parts),
+        seed_slices=seed_slices(members),
         axis=axis,
-        loop=loop,
-        total=total,
+        steps_per_call=loop,
+        total_steps=total,
         batch_size=recipe.batch_size,
         eval_batch_size=experiment.eval_batch_size,
         periods=intervals.periods(epoch),
-        traced=intervals.profile,
-        schedule=made.schedule,
-        average=made.average,
-        mesh=on.mesh,
-        held=held,
+        profiled_steps=intervals.profile,
+        schedule=rules.schedule,
+        average=rules.average,
+        mesh=placed.mesh,
+        state_sharding=sharding,
         data=data,
-        feeds=feeds(train, axis, seeds, recipe.batch_size, on.mesh, loop, total),
+        feeds=make_feeds(train, axis, seeds, recipe.batch_size, placed.mesh, loop, total),
         keys=keys,
         train_step=train_step,
         eval_step=eval_step,
-        refresh=refresher(on.net, prepare, made.loss, axis) if samples else None,
-        samples=samples,
-        diagnosis=diagnosis_of(on.net.model, made.loss, prepare, recipe.auxiliary),
+        refresh_curvature=make_refresh(net, prepare, rules.loss, axis) if samples else None,
+        curvature_samples=samples,
+        layer_stats_fn=make_layer_stats_fn(net.model, rules.loss, prepare, recipe.auxiliary),
         states=states,
     )
 
 
-def check_alike(parts: Sequence[Part]) -> None:
-    """Raises ConfigError unless one compiled program can train all parts."""
-    first, *others = (part.experiment.config for part in parts)
+def check_same_program(members: Sequence[Member]) -> None:
+    """Raise ConfigError unless one compiled program can train all members."""
+    first, *others = (member.experiment.config for member in members)
     for other in others:
         differ = roles.program_differences(first, other)
         if differ:
             raise ConfigError(f"these cannot be trained together: they differ in {differ[0]}")
 
 
-def loaded(parts: Sequence[Part], mesh: Mesh) -> tuple[dict[str, Resident | Streamed], Preprocess]:
-    """The splits of `parts` on the devices, or to be streamed to them; how images become input.
+def load_data(
+    members: Sequence[Member], mesh: Mesh
+) -> tuple[dict[str, Resident | Streamed], Preprocess]:
+    """Return the splits of the members' dataset, and the function that preprocesses its images.
 
-    Each part's folder has the statistics of the training images afterwards.
+    A dataset in memory is put on the devices of `mesh`. The statistics of the training images are
+    read from the first member's folder or computed, and are in each member's folder afterwards.
     """
-    first, net = parts[0], parts[0].experiment.net
+    first, net = members[0], members[0].experiment.net
     splits = first.experiment.dataset.splits(net.inputs.crop)
-    files = [RunDir(part.workdir).statistics if part.workdir else None for part in parts]
-    known = pixel_statistics.load_or_compute(
+    files = [RunDir(m.workdir).statistics if m.workdir else None for m in members]
+    statistics = pixel_statistics.load_or_compute(
         files[0], lambda: pixel_statistics.compute_statistics(net.inputs, lambda: splits["train"])
     )
     for file in files[1:]:
-        pixel_statistics.load_or_compute(file, lambda: known)
+        pixel_statistics.load_or_compute(file, lambda: statistics)
     data = {
         name: split if isinstance(split, Streamed) else Resident(split, mesh)
         for name, split in splits.items()
     }
-    return data, net.inputs.make_preprocess(known)
+    return data, net.inputs.make_preprocess(statistics)
 
 
-def steps_at_once(batch_size: int, *, on_cpu: bool) -> int:
-    """How many steps one dispatch has room for, of images that are on the devices.
+def max_steps_per_call(batch_size: int, *, on_cpu: bool) -> int:
+    """Return the most steps that one call of the training step makes, for images in memory.
 
-    On a CPU a convolution inside a loop body is several times slower than outside, but for single
-    images; there, and on accelerators, it is the dispatch that costs.
+    On a CPU a convolution inside a loop body is several times slower than outside, except for
+    single images. There, and on accelerators, the dispatch costs more.
     """
     if on_cpu:
         return 1000 if batch_size == 1 else 1
     return 100
 
 
-def shares(parts: Sequence[Part]) -> tuple[slice, ...]:
-    """Which of all seeds are of which part."""
-    ends = np.cumsum([len(part.experiment.seeds) for part in parts]).tolist()
+def seed_slices(members: Sequence[Member]) -> tuple[slice, ...]:
+    """Return the slice of all seeds that belongs to each member."""
+    ends = np.cumsum([len(member.experiment.seeds) for member in members]).tolist()
     return tuple(slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False))
 
 
-def memories_of(experiment: Experiment, steps_per_epoch: float) -> list[schedules.Memory]:
-    """What the schedule of each seed remembers before the first step."""
-    schedule = experiment.recipe.rules(steps_per_epoch).schedule
+def init_schedules(experiment: Experiment, steps_per_epoch: float) -> list[schedules.ScheduleState]:
+    """Return the state of the learning rate schedule before the first step, for each seed."""
+    schedule = experiment.recipe.make_rules(steps_per_epoch).schedule
     return [schedule.init() for _ in experiment.seeds]
 
 
-def feeds(
+def make_feeds(
     train: Resident | Streamed,
     axis: SeedAxis,
     seeds: tuple[int, ...],
@@ -153,95 +160,108 @@ def feeds(
     loop: int,
     total: int,
 ) -> list[ResidentFeed | StreamedFeed]:
-    """Where the batches of `size` images come from, for each state that is held."""
+    """Return the source of batches for each training state.
+
+    size: images per batch. loop: the most steps in one call. total: the step at which the run ends.
+    """
     groups = axis.groups(seeds)
     if isinstance(train, Resident):
-        split = meshes.split(mesh, axis=axis.ndim + (loop > 1))
-        put: Callable[[np.ndarray], Any] = partial(meshes.place, sharding=split)
-        return [ResidentFeed(train, g, size, loop, axis.index, put) for g in groups]
-    put = partial(meshes.place, sharding=meshes.split(mesh), length=size)
-    rows = meshes.rows(mesh, size)
+        batch_axis = axis.ndim + 1 if loop > 1 else axis.ndim
+        sharding = meshes.batch_sharded(mesh, axis=batch_axis)
+        put: Callable[[np.ndarray], Any] = partial(meshes.place, sharding=sharding)
+        return [ResidentFeed(train, g, size, loop, axis.join_indices, put) for g in groups]
+    put = partial(meshes.place, sharding=meshes.batch_sharded(mesh), length=size)
+    rows = meshes.local_rows(mesh, size)
     return [StreamedFeed(train, seed, size, total, put, rows) for (seed,) in groups]
 
 
-def begin(
-    on: Placed,
-    made: Rules,
+def init_states(
+    placed: PlacedModel,
+    rules: Rules,
     axis: SeedAxis,
     seeds: Sequence[int],
-    memories: Sequence[schedules.Memory],
+    schedule_states: Sequence[schedules.ScheduleState],
 ) -> tuple[list[jax.Array], list[steps.TrainState], Any]:
-    """(keys of the steps, first states), both as `axis` holds them, and how a state is held over
-    the mesh, as shardings.
+    """Initialize the training of each seed.
 
-    memories: of each seed's schedule. A seed's numbers do not depend on which others there are.
+    schedule_states: one per seed. Returns the random keys of the steps and the first states, both
+    in the form of `axis`, and the sharding of each array of a state. The numbers of a seed do not
+    depend on the other seeds.
     """
-    net, mesh, layers = on
+    net, mesh, split_layers = placed
 
-    def first(seed: jax.Array, memory: Any) -> tuple[jax.Array, steps.TrainState]:
+    def init(seed: jax.Array, schedule_state: Any) -> tuple[jax.Array, steps.TrainState]:
         init_key, step_key = jax.random.split(jax.random.key(seed))
-        state = steps.init_state(net.model, made.optimizer, made.average, init_key, net.image_shape)
-        opt_state = state.opt_state._replace(memory=memory)
+        state = steps.init_state(
+            net.model, rules.optimizer, rules.average, init_key, net.image_shape
+        )
+        opt_state = state.opt_state._replace(memory=schedule_state)
         return step_key, state.replace(opt_state=opt_state)
 
-    each = [(jnp.asarray(s), memory) for s, memory in zip(seeds, memories, strict=True)]
-    make, arguments = axis.map(first), axis.stack(each)
-    held = meshes.shardings(jax.eval_shape(make, *arguments[0])[1], mesh, layers)
-    make = jax.jit(
-        make, out_shardings=(meshes.whole(mesh), held), compiler_options=fast_compile_options()
-    )
+    per_seed = [(jnp.asarray(s), state) for s, state in zip(seeds, schedule_states, strict=True)]
+    make, arguments = axis.map(init), axis.stack(per_seed)
+    sharding = meshes.tree_shardings(jax.eval_shape(make, *arguments[0])[1], mesh, split_layers)
+    shardings = (meshes.replicated(mesh), sharding)
+    make = jax.jit(make, out_shardings=shardings, compiler_options=fast_compile_options())
     found = [make(*a) for a in arguments]
-    return [key for key, _ in found], [state for _, state in found], held
+    return [key for key, _ in found], [state for _, state in found], sharding
 
 
-def compiled(
+def make_steps(
     recipe: Recipe,
-    on: Placed,
-    made: Rules,
+    placed: PlacedModel,
+    rules: Rules,
     prepare: Preprocess,
     axis: SeedAxis,
-    held: Any,
+    state_sharding: Any,
     loop: int,
 ) -> tuple[Callable[..., steps.TrainState], Callable[..., MetricSums]]:
-    """(training step, evaluation step) of what `axis` holds, to be compiled at their first call.
+    """Return the jitted training step and evaluation step for trees in the form of `axis`.
 
-    held: the shardings of a state. loop: the most steps that one call of the training step makes.
+    loop: the most steps that one call of the training step makes.
     """
-    model, mesh, resident = on.net.model, on.mesh, on.net.inputs.resident
-    train_step = steps.train_step_of(
+    model, mesh, in_memory = placed.net.model, placed.mesh, placed.net.inputs.resident
+    train_step = steps.make_train_step(
         model,
-        made.loss,
-        made.optimizer,
-        made.average,
+        rules.loss,
+        rules.optimizer,
+        rules.average,
         prepare,
         auxiliary=recipe.auxiliary,
         micro_batch=recipe.micro_batch,
         mesh=mesh,
     )
-    eval_step = make_eval_step(model, made.loss, prepare)
-    if resident:
-        gathered = steps.gathered(train_step)
-        train_step = axis.map(gathered, in_axes=(0, 0, None, None, 0))
+    eval_step = make_eval_step(model, rules.loss, prepare)
+    if in_memory:
+        train_step = axis.map(steps.gather_batch(train_step), in_axes=(0, 0, None, None, 0))
         eval_step = axis.map(eval_step, in_axes=(0, None, None, None))
     jit: Any = jax.jit
     if cpu_step.is_one_cpu(mesh) and not axis.vmapped and loop == 1:
-        jit = partial(cpu_step.jit, onednn=model.gains_from_onednn)
-    options: Any = dict(held=held, seed_axes=axis.ndim, looped=loop > 1, jit=jit)
-    return (
-        steps.compile_train(train_step, mesh, resident=resident, **options),
-        compile_eval(eval_step, mesh, resident=resident),
+        jit = partial(cpu_step.jit_for_cpu, onednn=model.gains_from_onednn)
+    train_step = steps.jit_train_step(
+        train_step,
+        mesh,
+        state_sharding=state_sharding,
+        in_memory=in_memory,
+        seed_axes=axis.ndim,
+        multi_step=loop > 1,
+        jit=jit,
     )
+    return train_step, compile_eval(eval_step, mesh, resident=in_memory)
 
 
-def refresher(
+def make_refresh(
     net: Classifier, prepare: Preprocess, loss: Loss, axis: SeedAxis
 ) -> Callable[..., steps.TrainState]:
-    """(state, images, labels, index) -> the state with the curvature of those examples."""
+    """Return (state, images, labels, index) -> the state with the curvature of those examples.
+
+    Raises ConfigError if the network has no such curvature; see `gauss_newton.py`.
+    """
     with config_errors("config"):
         diagonal = gauss_newton.gauss_newton_diagonal(net.model, loss)
 
     def refresh(state, images, labels, index):
         h = diagonal(state.params, prepare(None, images[index]), labels[index])
-        return state.replace(opt_state=optimizers.refresh(state.opt_state, h))
+        return state.replace(opt_state=optimizers.set_curvature(state.opt_state, h))
 
     return jax.jit(axis.map(refresh, in_axes=(0, None, None, 0)))

@@ -1,8 +1,9 @@
-"""The parts of a run: which process made which steps, from what code and on what.
+"""The history of a run: which process made which steps, with which code and on which machine.
 
-A part begins when a process starts the run or goes on with it; a process that differs from the one
-before it in none of FACTS continues its part. A part is a dict of `first_step`, the number of steps
-made before it, and FACTS. Checkpoints keep the parts, and result.json lists them.
+A history is a list of segments. A segment begins when a process starts or resumes the run; a
+process that differs from the one before it in none of FACTS continues its segment. A segment is a
+dict of `first_step`, the number of steps made before it, and FACTS. Checkpoints keep the history,
+and result.json lists it, under the name `parts`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,36 +11,36 @@ from typing import Any
 
 from cnn_archs.runtime.console import print_status
 
-Part = dict[str, Any]
+Segment = dict[str, Any]
 FACTS = ("git_commit", "python", "jax", "jaxlib", "backend", "processor", "cpus")
-UNKNOWN: Part = {"first_step": 0, "git_commit": "unknown"}  # of runs that kept no parts
+UNKNOWN: Segment = {"first_step": 0, "git_commit": "unknown"}  # for runs without a history
 
 
-def part_of(made: Mapping[str, Any], first_step: int) -> Part:
-    """Returns the part that a process begins at a step. made: its `environment`."""
-    stated = {**made, **made["packages"]}
-    return {"first_step": first_step, **{fact: stated[fact] for fact in FACTS}}
+def make_segment(made: Mapping[str, Any], first_step: int) -> Segment:
+    """Return the segment that a process begins at `first_step`. made: its `environment`."""
+    facts = {**made, **made["packages"]}
+    return {"first_step": first_step, **{fact: facts[fact] for fact in FACTS}}
 
 
-def gone_on(histories: Sequence[list[Part]], new: Part) -> list[list[Part]]:
-    """Returns the parts of runs, trained together, whose next steps are `new`'s.
+def extend_histories(histories: Sequence[list[Segment]], new: Segment) -> list[list[Segment]]:
+    """Return the histories of runs that are trained together, extended by `new`.
 
-    histories: of each run, the parts in the checkpoint that it goes on from; empty at its start.
-    Where `new` differs from the last of them, a line on stderr says in what.
+    histories: per run, the history in the checkpoint that it resumes; empty for a new run. If `new`
+    differs from the last segment of any, a line on stderr names the differences.
     """
-    facts = [changed(parts[-1], new) if parts else [] for parts in histories]
-    if said := ", ".join(dict.fromkeys(fact for of_run in facts for fact in of_run)):
+    changes = [changed_facts(segments[-1], new) if segments else [] for segments in histories]
+    if described := ", ".join(dict.fromkeys(fact for of_run in changes for fact in of_run)):
         print_status(
-            f"from step {new['first_step']} on this run is made otherwise than before ({said}): "
-            "its bits need not be those of a run that was never stopped"
+            f"this run resumes at step {new['first_step']} with other software or hardware "
+            f"({described}): its bits need not be those of a run that was never stopped"
         )
     return [
-        [*parts, new] if different or not parts else parts
-        for parts, different in zip(histories, facts, strict=True)
+        [*segments, new] if changed or not segments else segments
+        for segments, changed in zip(histories, changes, strict=True)
     ]
 
 
-def changed(last: Part, new: Part) -> list[str]:
-    """Lists the FACTS in which two parts differ, each as `name old -> new`."""
+def changed_facts(last: Segment, new: Segment) -> list[str]:
+    """Return the FACTS in which two segments differ, each as `name old -> new`."""
     pairs = ((fact, last.get(fact, "unknown"), new[fact]) for fact in FACTS)
     return [f"{fact} {old} -> {now}" for fact, old, now in pairs if old != now]

@@ -1,4 +1,4 @@
-"""The loop: it schedules, and every verb it calls lives elsewhere."""
+"""The training loop: decides when to log, evaluate and save. The trainer does the work."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.checkpoints import Checkpoints
 from cnn_archs.distributed import multihost
-from cnn_archs.distributed.multihost import Agreed, on_first
+from cnn_archs.distributed.multihost import AnyProcess
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
 from cnn_archs.metrics import stack_by_seed
@@ -22,238 +22,299 @@ from cnn_archs.runtime.console import ProgressLine
 from cnn_archs.runtime.environment import describe_environment, provenance
 from cnn_archs.runtime.signals import stop_requests
 from cnn_archs.training import history, warm_start
-from cnn_archs.training.build import Part, assemble
-from cnn_archs.training.metric_writers import Log, MetricsLog, Nowhere
-from cnn_archs.training.profiler import Trace
-from cnn_archs.training.trainer import Run
+from cnn_archs.training.build import Member, build_trainer
+from cnn_archs.training.metric_writers import MetricWriter, NullWriter, RunWriter
+from cnn_archs.training.profiler import StepTrace
+from cnn_archs.training.trainer import Trainer
+from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
+
+MemberRuns = Sequence[tuple[Experiment, Path]]  # each with the folder of its run
 
 
 def train(experiment: Experiment, workdir: Path) -> dict[str, Any]:
-    """Trains `experiment` in `workdir`, from its last checkpoint on -> its result.json.
+    """Train `experiment` in `workdir`, from its newest checkpoint if there is one.
 
-    Raises ConfigError, DataError, NotFinite, and Stopped after a signal, with the run saved.
+    Returns the contents of result.json. Raises ConfigError, DataError, NotFinite, and Stopped after
+    a signal, once the run is saved.
     """
     return train_together([(experiment, workdir)])[0]
 
 
-def train_together(parts: Sequence[tuple[Experiment, Path]]) -> list[dict[str, Any]]:
-    """Trains `parts` step by step beside each other; what `train` says holds for each of them.
+def train_together(members: MemberRuns) -> list[dict[str, Any]]:
+    """Train several experiments side by side, each as `train` does, and return their results.
 
-    Their configs differ in seeds and learning rates alone, and they are at the same step.
+    Their configs differ in seeds and learning rates only, and their runs are at the same step.
     """
-    (experiment, workdir), *_ = parts
-    with stop_requests() as request, ExitStack() as open_:
-        stop = Agreed(request)
+    experiment, workdir = members[0]
+    with stop_requests() as request, ExitStack() as resources:
+        stop = AnyProcess(request)
         made = describe_environment()
-        saved: list[Checkpoints] = []
-        multihost.check_same("settings or packages", (settings(experiment), made["packages"]))
-        on_first(lambda: hold(parts, made, open_, saved))
-        run = assemble(*(Part(*part) for part in parts))
-        counts = {name: data.examples for name, data in run.data.items()}
-        multihost.check_same("numbers of images", counts)
-        if not run.restore(*saved) and experiment.warm_start.workdir:
-            run.start_from(warm_start.variables(run, *experiment.warm_start))
-        if run.step < run.total:
-            new = history.part_of(made, run.step)
-            run.history = on_first(lambda: history.gone_on(run.history, new))
-        logs: list[Log] = []
-        on_first(lambda: open_logs(run, parts, open_, logs))
-        logs = logs or [Nowhere()] * len(run.seeds)
+        multihost.check_equal(
+            "settings or packages", (shared_settings(experiment), made["packages"])
+        )
+        opened = multihost.only_on_primary(lambda: open_checkpoints(members, made, resources))
+        checkpoints = opened or []
+        trainer = build_trainer(*(Member(*member) for member in members))
+        counts = {name: data.examples for name, data in trainer.data.items()}
+        multihost.check_equal("numbers of images", counts)
+        restore_or_warm_start(trainer, checkpoints, experiment)
+        if trainer.step < trainer.total_steps:
+            new = history.make_segment(made, trainer.step)
+            trainer.history = multihost.on_primary(
+                lambda: history.extend_histories(trainer.history, new)
+            )
+        writers = multihost.only_on_primary(lambda: open_writers(trainer, members, resources))
+        writers = writers or [NullWriter()] * len(trainer.seeds)
         try:
-            traced = run.traced if multihost.first() else range(0)
-            with Trace(traced, RunDir(workdir).profile) as trace:
-                go_on(run, saved, logs, stop, trace)
-            results = finish(run, parts, made, stop)
+            profiled = trainer.profiled_steps if multihost.is_primary() else range(0)
+            with StepTrace(profiled, RunDir(workdir).profile) as trace:
+                run_to_end(trainer, checkpoints, writers, stop, trace)
+            results = final_results(trainer, members, made, stop)
         except Interrupted:
-            save(run, saved, logs)
+            save_checkpoint(trainer, checkpoints, writers)
             raise Stopped(
-                f"stopped by a signal at step {run.step} of {run.total}; saved: run the same "
-                "command again to go on"
+                f"stopped by a signal at step {trainer.step} of {trainer.total_steps}; saved: run "
+                "the same command again to resume"
             ) from None
-        if multihost.first():
-            for (_, workdir), result in zip(parts, results, strict=True):
+        if multihost.is_primary():
+            for (_, workdir), result in zip(members, results, strict=True):
                 RunDir(workdir).write_result(result)
         return results
 
 
-def hold(
-    parts: Sequence[tuple[Experiment, Path]],
-    made: dict[str, Any],
-    open_: ExitStack,
-    saved: list[Checkpoints],
-) -> None:
-    """Locks and claims the folder of each part, until `open_` ends; what is saved in it."""
-    for experiment, workdir in parts:
+def open_checkpoints(
+    members: MemberRuns, made: dict[str, Any], resources: ExitStack
+) -> list[Checkpoints]:
+    """Lock the folder of each run until `resources` closes, and open its checkpoints.
+
+    made: the environment of this process, which is written to each folder. Raises ConfigError if
+    another process uses a folder, or if the run in it has another config.
+    """
+    opened = []
+    for experiment, workdir in members:
         workdir.mkdir(parents=True, exist_ok=True)
         folder = RunDir(workdir)
-        open_.enter_context(folder.lock())
-        claim(folder, experiment.config, made)
-        saved.append(Checkpoints(folder.checkpoints, keep=experiment.intervals.keep))
+        resources.enter_context(folder.lock())
+        claim_run_dir(folder, experiment.config, made)
+        opened.append(Checkpoints(folder.checkpoints, keep=experiment.intervals.keep))
+    return opened
 
 
-def open_logs(
-    run: Run, parts: Sequence[tuple[Experiment, Path]], open_: ExitStack, logs: list[Log]
-) -> None:
-    """One for each seed, from where `run` is, until `open_` ends."""
-    for experiment, workdir in parts:
-        folder = RunDir(workdir)
-        folder.write_config(experiment.config)
-        if run.step < run.total:
-            folder.remove_result()  # of a shorter run
-        keep = run.step if run.settled and run.step else run.step - 1
-        log = MetricsLog(folder, keep, diagnostics="diagnose" in run.periods)
-        open_.callback(log.close)
-        logs += [log] * len(experiment.seeds)
+def claim_run_dir(folder: RunDir, config: dict[str, Any], made: dict[str, Any]) -> None:
+    """Write the environment to the folder of a run that `config` may start or resume there."""
+    if folder.has_checkpoints():
+        check_config(folder, config)
+    else:
+        folder.statistics.unlink(missing_ok=True)  # left by a run that was never saved
+    folder.write_environment(made)
 
 
-def settings(experiment: Experiment) -> dict[str, Any]:
-    """What all processes of a run have alike: all but where, and by how many threads, they read."""
+def check_config(folder: RunDir, config: dict[str, Any]) -> None:
+    """Raise ConfigError if the run that was saved in this folder cannot resume with `config`."""
+    if folder.has_config():
+        roles.check_resumable(folder.path, configs.to_plain_dict(folder.config()), config)
+
+
+def shared_settings(experiment: Experiment) -> dict[str, Any]:
+    """Return the settings that must be equal on all processes.
+
+    These are all but the folder of the data and the number of threads that read it.
+    """
     tree = experiment.config
     return {**tree, "data": {**tree["data"], "data_dir": "", "threads": 0}}
 
 
-class Interrupted(Exception):
-    """A signal came; `train_together` saves and stops."""
-
-
-def save(run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log]) -> None:
-    """The state as it is now, once all lines of the logs until then are on the disk."""
-    for log in logs:
-        log.sync()
-    run.save(*saved)
-
-
-def go_on(
-    run: Run, saved: Sequence[Checkpoints], logs: Sequence[Log], stop: Agreed, trace: Trace
+def restore_or_warm_start(
+    trainer: Trainer, checkpoints: Sequence[Checkpoints], experiment: Experiment
 ) -> None:
-    """From where `run` is to its last step. logs: one for each seed."""
-    if run.step == 0:
-        diagnose(run, logs)
-    images = run.batch_size * len(run.seeds)
-    with ProgressLine(run.total, images, run.step, silent=not multihost.first()) as line:
-        if trace.misses(run.step, run.total):
-            steps = f"steps {run.step} to {run.total - 1}"
-            line.print_line(f"profile: nothing is traced, since this run makes {steps}")
-        while True:
-            if stop:
-                raise Interrupted
-            if not run.settled:
-                settle(run, logs, line, stop)
-                if run.due("checkpoint"):
-                    save(run, saved, logs)
-            if run.step == run.total:
-                return
-            with trace.step(run.step):
-                started = time.monotonic()
-                run.advance()
-                run.seconds += time.monotonic() - started
-            line.tick(run.step)
-            if run.settled and line.is_due():
-                show(run, line)
+    """Restore the newest checkpoint; if there is none, load the weights of a warm start, if any."""
+    if not restore_trainer(trainer, checkpoints) and experiment.warm_start.workdir:
+        trainer.set_variables(warm_start.warm_start_variables(trainer, *experiment.warm_start))
 
 
-def settle(run: Run, logs: Sequence[Log], line: ProgressLine, stop: Agreed) -> None:
-    """What is due at this step: all or, if a signal comes in between, nothing of it."""
-    run.check_finite()
-    epoch = float(run.step / run.periods["epoch"])
-    reports = {"train": run.counts("window")}
-    if run.due("evaluate"):
-        for split in run.splits("val", "test"):
-            reports[split] = run.evaluate(split, lambda: interrupt_if(stop))
-        line.print_line(f"epoch {epoch:g}: " + summary({"train": run.counts("epoch"), **reports}))
-    else:
-        show(run, line)
-    for split, of_seeds in reports.items():
-        each = zip(logs, run.seeds, of_seeds, run.learning_rates(), strict=True)
-        for log, seed, report, rate in each:
-            values = {"epoch": epoch, **report}
-            if split == "train":
-                values["learning_rate"] = rate
-            log.write(run.step, split, seed, values)
-    if run.due("diagnose"):
-        diagnose(run, logs)
-    if "val" in reports and run.falls("evaluate"):  # not at an end that a longer run does not have
-        run.observe(reports["val"])
-    run.end_window()
-    run.settled = True
+def open_writers(trainer: Trainer, members: MemberRuns, resources: ExitStack) -> list[MetricWriter]:
+    """Open the metric logs, and return the one of each seed; `resources` closes them.
+
+    Lines of steps that the trainer has still to make are removed, as is the result of a shorter
+    run.
+    """
+    writers: list[MetricWriter] = []
+    for experiment, workdir in members:
+        folder = RunDir(workdir)
+        folder.write_config(experiment.config)
+        if trainer.step < trainer.total_steps:
+            folder.remove_result()
+        keep = trainer.step if trainer.logged and trainer.step else trainer.step - 1
+        writer = RunWriter(folder, keep, diagnostics="diagnose" in trainer.periods)
+        resources.callback(writer.close)
+        writers += [writer] * len(experiment.seeds)
+    return writers
 
 
-def diagnose(run: Run, logs: Sequence[Log]) -> None:
-    """Logs what the layers are like, in a run that is to say so."""
-    if "diagnose" in run.periods:
-        epoch = float(run.step / run.periods["epoch"])
-        for log, seed, layers in zip(logs, run.seeds, run.diagnose(), strict=True):
-            log.write_layers(run.step, epoch, seed, layers)
+class Interrupted(Exception):
+    """A signal asked the run to stop; `train_together` saves it and raises Stopped."""
 
 
-def interrupt_if(stop: Agreed) -> None:
+def raise_if_stopped(stop: AnyProcess) -> None:
+    """Raise Interrupted if a signal has come to any process."""
     if stop:
         raise Interrupted
 
 
-def show(run: Run, line: ProgressLine) -> None:
-    """The progress line, with the mean of the seeds."""
-    reports = run.counts("window")
-    loss, error = mean(reports, "loss"), mean(reports, "top1_error")
-    rates = run.learning_rates()
-    line.show(run.step, loss, error, sum(rates) / len(rates))
+def save_checkpoint(
+    trainer: Trainer, checkpoints: Sequence[Checkpoints], writers: Sequence[MetricWriter]
+) -> None:
+    """Save the present state, after all log lines so far are on the disk."""
+    for writer in writers:
+        writer.sync()
+    save_trainer(trainer, checkpoints)
 
 
-def summary(reports: dict[str, list[dict[str, float]]]) -> str:
-    """`train loss 0.1 error 2.00 %, test ...`, the mean of the seeds."""
+def run_to_end(
+    trainer: Trainer,
+    checkpoints: Sequence[Checkpoints],
+    writers: Sequence[MetricWriter],
+    stop: AnyProcess,
+    trace: StepTrace,
+) -> None:
+    """Train from the present step to the last one. Raises Interrupted when `stop` becomes true.
+
+    checkpoints: one per member. writers: one per seed.
+    """
+    if trainer.step == 0:
+        write_layer_stats(trainer, writers)
+    images, silent = trainer.batch_size * len(trainer.seeds), not multihost.is_primary()
+    with ProgressLine(trainer.total_steps, images, trainer.step, silent=silent) as line:
+        if trace.misses_all(trainer.step, trainer.total_steps):
+            steps = f"steps {trainer.step} to {trainer.total_steps - 1}"
+            line.print_line(f"profile: nothing is traced, since this run makes {steps}")
+        while True:
+            raise_if_stopped(stop)
+            if not trainer.logged:
+                run_due_events(trainer, writers, line, stop)
+                if trainer.is_due("checkpoint"):
+                    save_checkpoint(trainer, checkpoints, writers)
+            if trainer.step == trainer.total_steps:
+                return
+            with trace.step(trainer.step):
+                started = time.monotonic()
+                trainer.run_steps()
+                trainer.seconds += time.monotonic() - started
+            line.tick(trainer.step)
+            if trainer.logged and line.is_due():
+                show_progress(trainer, line)
+
+
+def run_due_events(
+    trainer: Trainer, writers: Sequence[MetricWriter], line: ProgressLine, stop: AnyProcess
+) -> None:
+    """Log, evaluate and diagnose as scheduled for this step.
+
+    Raises Interrupted, before anything is logged, if a signal comes during the evaluation.
+    """
+    trainer.check_finite()
+    epoch = epoch_of(trainer)
+    reports = {"train": trainer.metrics("window")}
+    if trainer.is_due("evaluate"):
+        for split in trainer.available_splits("val", "test"):
+            reports[split] = trainer.evaluate(split, lambda: raise_if_stopped(stop))
+        shown = {"train": trainer.metrics("epoch"), **reports}
+        line.print_line(f"epoch {epoch:g}: " + summary_line(shown))
+    else:
+        show_progress(trainer, line)
+    write_reports(trainer, writers, reports)
+    if trainer.is_due("diagnose"):
+        write_layer_stats(trainer, writers)
+    # The evaluation at the end of a run is not one that a longer run would make.
+    if "val" in reports and trainer.is_scheduled("evaluate"):
+        trainer.report_validation(reports["val"])
+    trainer.reset_window()
+    trainer.logged = True
+
+
+def write_reports(
+    trainer: Trainer,
+    writers: Sequence[MetricWriter],
+    reports: dict[str, list[dict[str, float]]],
+) -> None:
+    """Write a log line per split and seed; those of `train` have the learning rate as well."""
+    rates = trainer.learning_rates()
+    for split, of_seeds in reports.items():
+        for writer, seed, report, rate in zip(writers, trainer.seeds, of_seeds, rates, strict=True):
+            values = {"epoch": epoch_of(trainer), **report}
+            if split == "train":
+                values["learning_rate"] = rate
+            writer.write(trainer.step, split, seed, values)
+
+
+def write_layer_stats(trainer: Trainer, writers: Sequence[MetricWriter]) -> None:
+    """Log the statistics of the layers per seed, if the run schedules them."""
+    if "diagnose" not in trainer.periods:
+        return
+    for writer, seed, layers in zip(writers, trainer.seeds, trainer.layer_stats(), strict=True):
+        writer.write_layers(trainer.step, epoch_of(trainer), seed, layers)
+
+
+def epoch_of(trainer: Trainer) -> float:
+    """Return the epochs done at the present step."""
+    return float(trainer.step / trainer.periods["epoch"])
+
+
+def show_progress(trainer: Trainer, line: ProgressLine) -> None:
+    """Update the progress line with the means over the seeds."""
+    reports = trainer.metrics("window")
+    loss, error = mean_over_seeds(reports, "loss"), mean_over_seeds(reports, "top1_error")
+    rates = trainer.learning_rates()
+    line.show(trainer.step, loss, error, sum(rates) / len(rates))
+
+
+def summary_line(reports: dict[str, list[dict[str, float]]]) -> str:
+    """Return `train loss 0.1 error 2.00 %, test ...`, with the means over the seeds."""
     return ", ".join(
-        f"{split} loss {mean(r, 'loss'):.4f} error {100 * mean(r, 'top1_error'):.2f} %"
+        f"{split} loss {mean_over_seeds(r, 'loss'):.4f} "
+        f"error {100 * mean_over_seeds(r, 'top1_error'):.2f} %"
         for split, r in reports.items()
     )
 
 
-def mean(reports: list[dict[str, float]], key: str) -> float:
+def mean_over_seeds(reports: list[dict[str, float]], key: str) -> float:
     return sum(r[key] for r in reports) / len(reports)
 
 
-def finish(
-    run: Run, parts: Sequence[tuple[Experiment, Path]], made: dict[str, Any], stop: Agreed
+def final_results(
+    trainer: Trainer, members: MemberRuns, made: dict[str, Any], stop: AnyProcess
 ) -> list[dict[str, Any]]:
-    """The full evaluation at the end: the result.json of each part."""
-    final = {s: run.evaluate(s, lambda: interrupt_if(stop)) for s in run.splits(*run.data)}
-    final["train_eval"], final["train"] = final["train"], run.counts("epoch")
-    images = run.step * run.batch_size * len(run.seeds)
-    size = totals(summarize(run.net.model, run.net.image_shape))
-    damaged = sum(data.damaged for data in run.data.values())
+    """Evaluate all splits at the end, and return the contents of each member's result.json.
+
+    made: the environment of this process. Raises Interrupted when `stop` becomes true.
+    """
+    splits = trainer.available_splits(*trainer.data)
+    final = {s: trainer.evaluate(s, lambda: raise_if_stopped(stop)) for s in splits}
+    final["train_eval"], final["train"] = final["train"], trainer.metrics("epoch")
+    images = trainer.step * trainer.batch_size * len(trainer.seeds)
+    size = totals(summarize(trainer.net.model, trainer.net.image_shape))
+    damaged = sum(data.damaged for data in trainer.data.values())
     return [
         {
             "name": experiment.name,
             "dataset": experiment.dataset.name,
             "protocol": "single",
-            "seeds": list(run.seeds[share]),
-            **{split: stack_by_seed(reports[share]) for split, reports in final.items()},
+            "seeds": list(trainer.seeds[seeds]),
+            **{split: stack_by_seed(reports[seeds]) for split, reports in final.items()},
             "damaged": damaged,
-            "steps": run.step,
-            "epochs": float(run.step / run.periods["epoch"]),
-            "seconds": run.seconds_of(share),
-            "images_per_second": images / run.seconds,
+            "steps": trainer.step,
+            "epochs": epoch_of(trainer),
+            "seconds": trainer.member_seconds(seeds),
+            "images_per_second": images / trainer.seconds,
             "params": size["params"],
             "macs": size["macs"],
             "matmul_precision": experiment.matmul_precision,
             "deterministic": experiment.deterministic,
-            "device": f"{run.mesh.size} x {jax.devices()[0].device_kind}",
-            "together": len(run.seeds),
-            "made": {**provenance(made, experiment.config), "parts": made_by},
+            "device": f"{trainer.mesh.size} x {jax.devices()[0].device_kind}",
+            "together": len(trainer.seeds),
+            "made": {**provenance(made, experiment.config), "parts": segments},
         }
-        for (experiment, _), share, made_by in zip(parts, run.shares, run.history, strict=True)
+        for (experiment, _), seeds, segments in zip(
+            members, trainer.seed_slices, trainer.history, strict=True
+        )
     ]
-
-
-def claim(folder: RunDir, config: dict[str, Any], made: dict[str, Any]) -> None:
-    """Writes the environment; ConfigError if a run with another config lives in this folder."""
-    if folder.has_checkpoints():
-        check_config(folder, config)
-    else:
-        folder.statistics.unlink(missing_ok=True)  # of a run that was never saved
-    folder.write_environment(made)
-
-
-def check_config(folder: RunDir, config: dict[str, Any]) -> None:
-    """Raises a ConfigError if the run that was saved in this folder has another config."""
-    if folder.has_config():
-        roles.check_resumable(folder.path, configs.to_plain_dict(folder.config()), config)

@@ -1,4 +1,4 @@
-"""The log of a run: lines of JSON for programs, TensorBoard's event files for eyes."""
+"""Writes the metrics of a run as lines of JSON and as TensorBoard event files."""
 
 import json
 import os
@@ -12,39 +12,46 @@ from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.files import write_text
 
 
-class Lines:
-    """A file of one JSON a line, each with its `step`. Cut back to where a run goes on."""
+class JsonlWriter:
+    """A file with one JSON object per line, each of which has its `step`."""
 
     def __init__(self, path: Path, written: Sequence[dict[str, Any]], keep: int):
-        """Opens `path`, in which the lines `written` stand, and removes those after step `keep`."""
+        """Open `path`, which holds the lines `written`, and remove those after step `keep`."""
         kept = [line for line in written if line["step"] <= keep]
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = open(path, "a")  # noqa: SIM115 (open for as long as the run)
 
     def write(self, line: dict[str, Any]) -> None:
+        """Append a line."""
         self._file.write(json.dumps(line) + "\n")
 
     def sync(self) -> None:
+        """Wait until all lines are on the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Sync and close the file."""
         self.sync()
         self._file.close()
 
 
-class MetricsLog:
-    """The metrics of a run, as lines and for TensorBoard; with `diagnostics`, of its layers too."""
+class RunWriter:
+    """Writes the metrics of a run to its folder, and optionally the statistics of its layers."""
 
     def __init__(self, folder: RunDir, keep: int, diagnostics: bool):
-        """Opens the log of a run, and removes what it holds of steps after `keep`."""
-        metrics, layers = folder.metrics(), folder.diagnostics() if diagnostics else []
-        self._lines = Lines(folder.metrics_file, metrics, keep)
-        self._layers = Lines(folder.diagnostics_file, layers, keep) if diagnostics else None
+        """Open the files of `folder`, and remove what they hold of steps after `keep`.
+
+        diagnostics: whether statistics of the layers are written as well.
+        """
+        self._lines = JsonlWriter(folder.metrics_file, folder.metrics(), keep)
+        self._layers = None
+        if diagnostics:
+            self._layers = JsonlWriter(folder.diagnostics_file, folder.diagnostics(), keep)
         self._board = SummaryWriter(str(folder.tensorboard), purge_step=keep + 1)
 
     def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:
-        """One line, and its values as TensorBoard's scalars `split/name/seedN`."""
+        """Write one line, and its values as the TensorBoard scalars `split/name/seedN`."""
         self._lines.write({"step": step, "split": split, "seed": seed, **values})
         for name, value in values.items():
             self._board.add_scalar(f"{split}/{name}/seed{seed}", value, step)
@@ -52,24 +59,25 @@ class MetricsLog:
     def write_layers(
         self, step: int, epoch: float, seed: int, layers: list[dict[str, Any]]
     ) -> None:
-        """Writes the statistics of the layers, as one line."""
+        """Write the statistics of the layers as one line."""
         assert self._layers
         self._layers.write({"step": step, "epoch": epoch, "seed": seed, "layers": layers})
 
     def sync(self) -> None:
-        """What was written is on the disk: called before a checkpoint says it is past it."""
+        """Wait until everything is on the disk, as a checkpoint of a later step requires."""
         for lines in filter(None, (self._lines, self._layers)):
             lines.sync()
         self._board.flush()
 
     def close(self) -> None:
+        """Close all files."""
         for lines in filter(None, (self._lines, self._layers)):
             lines.close()
         self._board.close()
 
 
-class Nowhere:
-    """A log that keeps nothing: of a process that is not the first."""
+class NullWriter:
+    """A writer that keeps nothing, for processes other than the first."""
 
     def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:
         pass
@@ -83,4 +91,4 @@ class Nowhere:
         pass
 
 
-Log = MetricsLog | Nowhere
+MetricWriter = RunWriter | NullWriter

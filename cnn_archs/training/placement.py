@@ -1,4 +1,4 @@
-"""A network on the devices that an experiment asks for."""
+"""Places a network on the devices that an experiment asks for."""
 
 from typing import NamedTuple
 
@@ -10,35 +10,40 @@ from cnn_archs.errors import config_errors
 from cnn_archs.experiment import Classifier, Experiment
 
 
-class Placed(NamedTuple):
-    """A network on its devices. layers: that are split over the mesh's "model", and by what."""
+class PlacedModel(NamedTuple):
+    """A network and the mesh of its devices.
+
+    split_layers: {name: "outputs" or "inputs"} of the layers that are split over the mesh axis
+    "model", and the axis of the kernel along which they are.
+    """
 
     net: Classifier
     mesh: Mesh
-    layers: dict[str, str]
+    split_layers: dict[str, str]
 
 
-def placed(experiment: Experiment) -> Placed:
-    """The network of `experiment` on its mesh; ConfigError where the two do not fit."""
+def place_model(experiment: Experiment) -> PlacedModel:
+    """Return the network of `experiment` on its mesh. Raises ConfigError if the two do not fit."""
     net, recipe = experiment.net, experiment.recipe
-    mesh = meshes.create(*experiment.mesh_shape)
+    mesh = meshes.make_mesh(*experiment.mesh_shape)
     key = "data.micro_batch" if recipe.micro_batch else "data.batch_size"
-    meshes.check_batch(mesh, recipe.at_once, key)
-    net = net._replace(model=on_devices(net.model, mesh, recipe.at_once))
-    return Placed(net, mesh, split_layers(net.model, experiment.name, mesh))
+    meshes.check_divisible(mesh, recipe.micro_batch_size, key)
+    net = net._replace(model=resolve_bn_group(net.model, mesh, recipe.micro_batch_size))
+    return PlacedModel(net, mesh, model_parallel_layers(net.model, experiment.name, mesh))
 
 
-def on_devices(model: models.Network, mesh: Mesh, at_once: int) -> models.Network:
-    """`model` with bn_group = -1, each device's share of the images `at_once`, as a number."""
+def resolve_bn_group(model: models.Network, mesh: Mesh, images: int) -> models.Network:
+    """Replace bn_group = -1 of `model` by the number of each device's images out of `images`."""
     if model.bn_group != -1:
         return model
-    return model.clone(bn_group=at_once // mesh.shape["data"])
+    return model.clone(bn_group=images // mesh.shape["data"])
 
 
-def split_layers(model: models.Network, name: str, mesh: Mesh) -> dict[str, str]:
-    """The layers of `model` that are split over the mesh's "model", and by what.
+def model_parallel_layers(model: models.Network, name: str, mesh: Mesh) -> dict[str, str]:
+    """Return the layers of `model` that are split over the mesh axis "model"; see PlacedModel.
 
-    ConfigError where it has none, or one that does not split evenly.
+    name: of the model, for error messages. Raises ConfigError if there are several devices along
+    that axis, and the model has no layers to split, or layers that do not split evenly.
     """
     devices = mesh.shape["model"]
     if devices == 1:

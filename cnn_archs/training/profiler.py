@@ -1,4 +1,4 @@
-"""A window of steps, traced for xprof and TensorBoard."""
+"""Traces a window of training steps for xprof and TensorBoard."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,11 +9,11 @@ import jax
 from cnn_archs.errors import DataError, first_line
 
 
-class Trace(AbstractContextManager["Trace"]):
-    """Traces those of `steps` that are made, each with its number, into `folder`.
+class StepTrace(AbstractContextManager["StepTrace"]):
+    """Traces the training steps in the range `steps` into `folder`, each with its number.
 
-    Whatever is between two of them, an evaluation or a checkpoint, is in the trace as well. Ends
-    with the last of them, or with this context: however the run ends, what was traced is there.
+    Evaluations and checkpoints between those steps are traced as well. The trace ends after the
+    last of the steps, or with this context, so that it is also written when the run fails.
     """
 
     def __init__(self, steps: range, folder: Path):
@@ -23,15 +23,14 @@ class Trace(AbstractContextManager["Trace"]):
     def __exit__(self, *error: object) -> None:
         self.end()
 
-    def misses(self, first: int, total: int) -> bool:
-        """Is there something to trace, but nothing of it in the steps from `first` to `total`?"""
-        return bool(self.steps) and not range(
-            max(first, self.steps.start), min(total, self.steps.stop)
-        )
+    def misses_all(self, first: int, total: int) -> bool:
+        """Return whether steps are to be traced, but none of first, ..., total - 1."""
+        overlap = range(max(first, self.steps.start), min(total, self.steps.stop))
+        return bool(self.steps) and not overlap
 
     @contextmanager
     def step(self, step: int) -> Iterator[None]:
-        """Around step number `step`, counted from 0, to its last result."""
+        """Trace the step number `step`, counted from 0, that runs inside, if it is one of them."""
         if step not in self.steps:
             yield
             return
@@ -43,14 +42,15 @@ class Trace(AbstractContextManager["Trace"]):
             self.end()
 
     def begin(self) -> None:
+        """Start the trace."""
         options = jax.profiler.ProfileOptions()
-        options.python_tracer_level = 0  # else every call of Python's, which takes longer than ours
+        options.python_tracer_level = 0  # tracing Python calls would take longer than the step
         self.folder.mkdir(exist_ok=True)
         jax.profiler.start_trace(self.folder, profiler_options=options)
         self.running = True
 
     def end(self) -> None:
-        """Writes what was traced, if a trace is running."""
+        """Write the trace, if one is running. Raises DataError if that fails."""
         if not self.running:
             return
         self.running = False

@@ -11,72 +11,73 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class SeedAxis:
-    """The form in which the seeds of a run are held, and stepped.
+    """The form of the training states of a run's seeds.
 
-    vmapped: one tree, with a leading axis of all seeds, is held for all of them, and one program
-    steps it. Otherwise a tree is held for each seed, without that axis, and they are stepped in
-    turn. Lists named `held` have the trees in this form; lists named `each` have one for each seed.
+    vmapped: one tree, whose leaves have a leading axis of all seeds, is stepped by one vmapped
+    program. Otherwise each seed has a tree of its own, without that axis, and they are stepped in
+    turn. Arguments named `trees` are lists in this form; those named `per_seed` have one tree per
+    seed.
     """
 
     vmapped: bool
 
     @property
     def ndim(self) -> int:
-        """How many axes of seeds the held trees have."""
+        """The number of seed axes of a tree: 1 or 0."""
         return int(self.vmapped)
 
     def map(self, step: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
-        """Make a function of one seed into a function of what is held.
+        """Turn a function of one seed into a function of one tree in this form.
 
-        in_axes: 0 for each argument that seeds have of their own, None for the others.
+        in_axes: 0 for each argument that differs between seeds, None for the others.
         """
         return jax.vmap(step, in_axes=in_axes) if self.vmapped else step
 
-    def stack(self, each: Sequence[Any]) -> list[Any]:
-        """Bring the trees of each seed into the form in which they are held."""
-        return [stacked(each)] if self.vmapped else list(each)
+    def stack(self, per_seed: Sequence[Any]) -> list[Any]:
+        """Return the trees of all seeds in this form."""
+        return [stack_trees(per_seed)] if self.vmapped else list(per_seed)
 
-    def unstack(self, held: Sequence[Any]) -> list[Any]:
-        """Return the tree of each seed; the inverse of `stack`."""
+    def unstack(self, trees: Sequence[Any]) -> list[Any]:
+        """Return one tree per seed; the inverse of `stack`."""
         if not self.vmapped:
-            return list(held)
-        (tree,) = held
+            return list(trees)
+        (tree,) = trees
         count = len(jax.tree.leaves(tree)[0])
         return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
 
-    def share(self, held: Sequence[Any], seeds: slice) -> Any:
-        """Return the trees of some seeds as one with a leading axis, whatever the form is."""
+    def take(self, trees: Sequence[Any], seeds: slice) -> Any:
+        """Return the trees of some seeds as one tree with a leading seed axis."""
         if self.vmapped:
-            return jax.tree.map(lambda x: x[seeds], held[0])
-        return stacked(held[seeds])
+            return jax.tree.map(lambda x: x[seeds], trees[0])
+        return stack_trees(trees[seeds])
 
     def groups(self, seeds: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Return the seeds of each tree that is held."""
+        """Return the seeds of each tree."""
         return [seeds] if self.vmapped else [(seed,) for seed in seeds]
 
-    def index(self, each: Sequence[np.ndarray]) -> np.ndarray:
-        """Join what a program takes of each seed of its group, [..., batch].
+    def join_indices(self, per_seed: Sequence[np.ndarray]) -> np.ndarray:
+        """Join the example indices, [..., batch], of the seeds of one tree.
 
-        Returns [..., seeds, batch], or [..., batch] where seeds are trained in turn.
+        Returns [..., seeds, batch], or [..., batch] if seeds are trained in turn.
         """
-        return np.stack(each, axis=-2) if self.vmapped else each[0]
+        return np.stack(per_seed, axis=-2) if self.vmapped else per_seed[0]
 
 
 IN_TURN = SeedAxis(vmapped=False)
 
 
-def fastest(*, in_memory: bool, devices: int, platform: str) -> SeedAxis:
-    """Return the faster form for images that are in memory or streamed, on so many devices.
+def fastest_axis(*, in_memory: bool, devices: int, platform: str) -> SeedAxis:
+    """Return the faster form on `devices` devices for images in memory or streamed.
 
-    Seeds are vmapped on one accelerator alone. On a CPU that is slower; over several devices XLA
-    does not split the grouped convolutions that the kernels of several seeds become; and each seed
-    has a stream of images of its own.
+    Seeds are vmapped on a single accelerator only. On a CPU that is slower; over several devices
+    XLA does not split the grouped convolutions that the kernels of several seeds become; and
+    streamed images differ between seeds.
     """
     return SeedAxis(vmapped=in_memory and devices == 1 and platform != "cpu")
 
 
-def stacked(trees: Sequence[Any]) -> Any:
-    """Stack the leaves of equal trees along a new leading axis: numpy's stay numpy's."""
+def stack_trees(trees: Sequence[Any]) -> Any:
+    """Stack the leaves of equal trees along a new leading axis; numpy leaves stay numpy."""
 
     def stack(*leaves: Any) -> Any:
         on_host = all(isinstance(leaf, np.ndarray | np.generic) for leaf in leaves)

@@ -1,7 +1,7 @@
-"""The training step: a pure function, and how it is compiled.
+"""The training step, a pure function, and its compilation.
 
-Every random number of step k comes from fold_in(key, k): a run needs no other random state, and
-a step is the same whether it follows another in this process or a checkpoint.
+All random numbers of step k come from fold_in(key, k). A run has no other random state, and a step
+gives the same result after another step of this process as after a restored checkpoint.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from jax.sharding import Mesh
 from cnn_archs import models
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.distributed.mesh import within
+from cnn_archs.distributed.mesh import with_mesh
 from cnn_archs.metrics import MetricSums
 from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.weight_averaging import Average
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """All that a run is at a step, for one seed.
+    """The training state of one seed.
 
-    step: i32[], optimizer steps made. average: of params and batch_stats, or {}. window, epoch:
-    what was counted since the last line of the log and since the epoch began. bad_step: i32[], the
-    first step whose loss or gradient was not finite, else -1; bad_norm, bad_rate: f32[], the norm
-    of its gradient and its learning rate.
+    step: i32[], optimizer steps done. average: of params and batch_stats, or {}. window, epoch:
+    counts since the last line of the log, and since the epoch began. bad_step: i32[], the first
+    step whose loss or gradient was not finite, or -1. bad_norm, bad_rate: f32[], the norm of the
+    gradient and the learning rate at that step.
     """
 
     step: jax.Array
@@ -54,16 +54,19 @@ def init_state(
     key: jax.Array,
     image_shape: tuple[int, int, int],
 ) -> TrainState:
-    """The state before the first step. image_shape: (H, W, C) as the network sees it."""
-    return begin(models.init(model, key, image_shape), optimizer, average)
+    """Initialize the network, and return the state before the first step.
+
+    image_shape: (H, W, C) that the network sees.
+    """
+    return state_from_variables(models.init(model, key, image_shape), optimizer, average)
 
 
 def abstract_arguments(
     init: Callable[[jax.Array], TrainState], image: tuple[int, int, int], batch: int
 ) -> tuple[Any, ...]:
-    """Gives shapes and dtypes of a training step's arguments, with which it is traced, never run.
+    """Return the arguments of a training step as shapes and dtypes, to trace it without data.
 
-    init: key -> the state before the first step. image: (H, W, C) as the device gets it. Returns
+    init: key -> the state before the first step. image: (H, W, C) of images on the device. Returns
     (state, key, images u8[batch, H, W, C], labels i32[batch]).
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -71,10 +74,10 @@ def abstract_arguments(
     return jax.eval_shape(init, key), key, images, jax.ShapeDtypeStruct((batch,), jnp.int32)
 
 
-def begin(
+def state_from_variables(
     variables: dict[str, Any], optimizer: optax.GradientTransformation, average: Average
 ) -> TrainState:
-    """The state before the first step from `variables`: params and batch_stats."""
+    """Return the state before the first step, with the params and batch_stats of `variables`."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
@@ -89,7 +92,7 @@ def begin(
     )
 
 
-def objective_of(
+def make_loss_fn(
     model: models.Network,
     loss: Loss,
     auxiliary: float,
@@ -98,12 +101,12 @@ def objective_of(
     labels: jax.Array,
     key: jax.Array,
 ) -> Callable[[Any], tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]]:
-    """params -> (what training makes small, (loss f32[B] and logits of the main head, statistics)).
+    """Return params -> (total loss, (loss f32[B] and logits of the main head, new batch_stats)).
 
-    auxiliary: the weight of each auxiliary head's loss. key: of dropout.
+    auxiliary: the weight of each auxiliary head's loss. key: for dropout.
     """
 
-    def objective(params):
+    def loss_fn(params):
         heads, updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
             images,
@@ -117,10 +120,10 @@ def objective_of(
         total = each.mean() + auxiliary * sum(loss(h, labels).mean() for h in heads.values())
         return total, (each, logits, updates.get("batch_stats", {}))
 
-    return objective
+    return loss_fn
 
 
-def train_step_of(
+def make_train_step(
     model: models.Network,
     loss: Loss,
     optimizer: optax.GradientTransformationExtraArgs,
@@ -131,17 +134,18 @@ def train_step_of(
     micro_batch: int,
     mesh: Mesh | None = None,
 ) -> Callable[..., TrainState]:
-    """step(state, key, images u8[B, ...], labels i32[B]) -> the next state.
+    """Return step(state, key, images u8[B, ...], labels i32[B]) -> the next state.
 
-    auxiliary: the weight of each auxiliary head's loss. micro_batch: see `accumulated`; 0: B.
-    mesh: over which each part of a batch is split.
+    auxiliary: the weight of each auxiliary head's loss. micro_batch: number of images whose
+    gradients are computed at once; 0 means B. mesh: the devices that each micro-batch is split
+    over.
     """
 
     def gradient(state, images, labels, dropout_key):
-        objective = objective_of(
+        loss_fn = make_loss_fn(
             model, loss, auxiliary, state.batch_stats, images, labels, dropout_key
         )
-        (total, (each, logits, batch_stats)), grads = jax.value_and_grad(objective, has_aux=True)(
+        (total, (each, logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params
         )
         counts = MetricSums.from_logits(logits, labels, each, jnp.ones_like(labels, bool))
@@ -151,7 +155,7 @@ def train_step_of(
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = prepare(augment_key, images)
         size = micro_batch or len(labels)
-        (grads, batch_stats, total), counts = accumulated(
+        (grads, batch_stats, total), counts = accumulate_gradients(
             gradient, state, images, labels, dropout_key, len(labels) // size, mesh
         )
         error = 1 - counts.top1 / counts.examples
@@ -175,50 +179,54 @@ def train_step_of(
     return train_step
 
 
-def accumulated(gradient, state, images, labels, key, parts, mesh):
-    """`gradient` of the batch, computed for one of `parts` equal parts at a time, in order.
+def accumulate_gradients(gradient, state, images, labels, key, parts, mesh):
+    """Compute `gradient` of a batch in `parts` equal micro-batches, one after the other.
 
-    The mean over the parts of (gradients, batch statistics, loss), and the sum of their Counts:
-    what the whole batch gives at once where examples do not depend on each other, that is without
-    batch norm, or with its groups within the parts; but for the draws of dropout.
+    Returns the mean over the micro-batches of (gradients, batch_stats, loss), and the sum of their
+    MetricSums. Up to the random numbers of dropout, this equals the result of the whole batch if
+    examples do not depend on each other: without batch normalization, or with its groups within
+    the micro-batches. mesh: the devices that each micro-batch is split over, or None.
     """
     if parts == 1:
         return gradient(state, images, labels, key)
     split = [x.reshape(parts, -1, *x.shape[1:]) for x in (images, labels)]
-    if mesh is not None:  # else consecutive images, a part's, are all on one device
-        over_devices = meshes.split(mesh, axis=1)
-        split = [jax.lax.with_sharding_constraint(x, over_devices) for x in split]
+    if mesh is not None:  # else a micro-batch, being consecutive images, would be on one device
+        sharding = meshes.batch_sharded(mesh, axis=1)
+        split = [jax.lax.with_sharding_constraint(x, sharding) for x in split]
     keys = jax.random.split(key, parts)
 
     def add(sums, part):
-        # A compiler that sees all parts at once would begin them all, and have all activations in
-        # memory together. So each part waits for the one before: nothing is added to its images
-        # but 0, which takes all of the sums to be known.
+        # XLA would interleave independent micro-batches, and hold all their activations in memory
+        # at once. So the images of each depend on the sums of those before it, by adding 0.
         images, labels, key = part
-        nothing = 0.0 * sum(x.reshape(-1)[0] for x in jax.tree.leaves(sums[0]))
-        found = gradient(state, images + nothing, labels, key)
+        zero = 0.0 * sum(x.reshape(-1)[0] for x in jax.tree.leaves(sums[0]))
+        found = gradient(state, images + zero, labels, key)
         return jax.tree.map(jnp.add, sums, found), None
 
     shapes = jax.eval_shape(gradient, state, *(x[0] for x in (*split, keys)))
-    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     # On a CPU convolutions are several times slower inside a loop.
     unroll = jax.default_backend() == "cpu"
-    (means, counts), _ = jax.lax.scan(add, zero, (*split, keys), unroll=unroll)
+    (means, counts), _ = jax.lax.scan(add, zeros, (*split, keys), unroll=unroll)
     return jax.tree.map(lambda x: x / parts, means), counts
 
 
-def gathered(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]:
-    """step(state, key, images, labels, index i32[B]): a batch of a split that is on the devices."""
+def gather_batch(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]:
+    """Return step(state, key, images, labels, index i32[B]), which gathers its batch by `index`.
+
+    images, labels: all of a split, on the devices.
+    """
     return lambda state, key, images, labels, index: train_step(
         state, key, images[index], labels[index]
     )
 
 
-def repeated(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]:
-    """`count` steps in one call: index has a leading axis, of which the first `count` are used.
+def repeat_steps(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]:
+    """Return step(state, key, images, labels, index, count), which makes `count` steps in a call.
 
-    The count is not part of the compiled program, so that any number of steps between two events
-    runs the same code and gives the same bits.
+    index: i32[N, ..., B], where index[i] is for step i of the call, and only the first `count` are
+    used. The count is not compiled into the program, so that any number of steps runs the same
+    code and gives the same bits.
     """
 
     def steps(state, key, images, labels, index, count):
@@ -230,30 +238,33 @@ def repeated(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]
     return steps
 
 
-def compile_train(
+def jit_train_step(
     train_step: Callable[..., TrainState],
     mesh: Mesh,
     *,
-    held: Any,
-    resident: bool,
+    state_sharding: Any,
+    in_memory: bool,
     seed_axes: int = 0,
-    looped: bool = False,
+    multi_step: bool = False,
     jit: Callable[..., Callable[..., TrainState]] = jax.jit,
 ) -> Callable[..., TrainState]:
     """Jit `train_step` over `mesh`: the batch is split along "data", and the state is donated.
 
-    held: the shardings of the state. resident: the step is `gathered`, and takes batches out of a
-    split on the devices; else they are its arguments. seed_axes: axes of a gathered step's index
-    before that of the batch. looped: make it `repeated`. jit: `jax.jit`, or another function with
-    its arguments.
+    state_sharding: the sharding of each array of the state. in_memory: the step is one of
+    `gather_batch`; otherwise batches are its arguments. seed_axes: number of axes before the batch
+    in the index of a gathered step. multi_step: apply `repeat_steps` to the step. jit: `jax.jit`,
+    or a function with the same arguments.
     """
-    whole = meshes.whole(mesh)
-    step = within(mesh, train_step)
-    if not resident:
-        split = meshes.split(mesh)
-        shardings: tuple[Any, ...] = (held, whole, split, split)
-        return jit(step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
-    step = repeated(step) if looped else step
-    split = meshes.split(mesh, axis=seed_axes + looped)
-    shardings = (held, whole, whole, whole, split) + ((whole,) if looped else ())
-    return jit(step, donate_argnums=0, in_shardings=shardings, out_shardings=held)
+    replicated = meshes.replicated(mesh)
+    step = with_mesh(mesh, train_step)
+    if not in_memory:
+        batch = meshes.batch_sharded(mesh)
+        in_shardings: tuple[Any, ...] = (state_sharding, replicated, batch, batch)
+    elif multi_step:
+        step = repeat_steps(step)
+        index = meshes.batch_sharded(mesh, axis=seed_axes + 1)
+        in_shardings = (state_sharding, *[replicated] * 3, index, replicated)
+    else:
+        index = meshes.batch_sharded(mesh, axis=seed_axes)
+        in_shardings = (state_sharding, *[replicated] * 3, index)
+    return jit(step, donate_argnums=0, in_shardings=in_shardings, out_shardings=state_sharding)

@@ -1,4 +1,8 @@
-"""Starting from another run's weights: VGG's deeper columns from A, a scale from another."""
+"""Warm starts: initial weights from another run.
+
+VGG's deeper configurations begin with layers of A, and networks for a larger scale with those of
+the smaller one.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,71 +17,79 @@ from cnn_archs.evaluate.load import restore_run
 from cnn_archs.experiment import resolve
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
-from cnn_archs.training.trainer import Run
+from cnn_archs.training.trainer import Trainer
+
+Variables = dict[str, Any]  # params and batch_stats
 
 
-def variables(run: Run, workdir: str, layers: str) -> list[dict[str, Any]]:
-    """The initial params and batch_stats of each seed of `run`, with those of another run in them.
+def warm_start_variables(trainer: Trainer, workdir: str, layers: str) -> list[Variables]:
+    """Return the initial params and batch_stats of each seed, with layers of another run in them.
 
-    workdir: of the other run; its newest sound checkpoint is read. layers: names of layers as they
-    are at the top of the two networks, `ours` or `ours=theirs`, with commas between; empty: all.
-    Seed number i takes the weights of the other run's number i, or of its first if it has but one.
-    ConfigError where a layer is missing or of another shape. Of several processes the first reads.
+    workdir: of the other run, whose newest sound checkpoint is read. layers: top-level names of
+    layers, separated by commas, each `name` or `name=name in the other network`; empty means all.
+    A member's seed number i takes the weights of the other run's seed number i, or of its only
+    seed. Raises ConfigError if a layer is missing or has another shape.
     """
-    pairs = [mapped(name) for name in layers.split(",")] if layers else None
-    numbers = [i for share in run.shares for i in range(len(run.seeds[share]))]  # in its part
-    ours = meshes.on_host(run.variables())
-    started: list[dict[str, Any]] = []
-
-    def read() -> None:
-        source = resolve(RunDir(Path(workdir)).config())
-        saved, one = restore_run(Path(workdir), source), len(source.seeds) == 1
-        what = f"warm_start from {workdir} ({source.name})"
-        for i, of_seed in zip(numbers, ours, strict=True):
-            variables = meshes.on_host(saved.seed_variables(0 if one else i))
-            started.append(replaced(of_seed, variables, pairs, what))
-        print_status(f"starting from {workdir} at step {saved.step}: {layers or 'all layers'}")
-
-    multihost.on_first(read)
-    return multihost.tree_of_first(started or ours)
+    initial = meshes.to_host(trainer.seed_variables())
+    found = multihost.only_on_primary(lambda: read_variables(trainer, initial, workdir, layers))
+    return multihost.broadcast_tree(found or initial)
 
 
-def mapped(name: str) -> tuple[str, str]:
-    """(ours, theirs) of `ours` or `ours=theirs`."""
-    ours, _, theirs = name.strip().partition("=")
-    return ours, theirs or ours
+def read_variables(
+    trainer: Trainer, initial: list[Variables], workdir: str, layers: str
+) -> list[Variables]:
+    """Return `initial`, the variables of each seed, with the layers read from `workdir`."""
+    pairs = [parse_layer_pair(name) for name in layers.split(",")] if layers else None
+    seed_numbers = [i for s in trainer.seed_slices for i in range(len(trainer.seeds[s]))]
+    source = resolve(RunDir(Path(workdir)).config())
+    saved, single = restore_run(Path(workdir), source), len(source.seeds) == 1
+    what = f"warm_start from {workdir} ({source.name})"
+    found = []
+    for i, variables in zip(seed_numbers, initial, strict=True):
+        other = meshes.to_host(saved.seed_variables(0 if single else i))
+        found.append(replace_layers(variables, other, pairs, what))
+    print_status(f"starting from {workdir} at step {saved.step}: {layers or 'all layers'}")
+    return found
 
 
-def replaced(
-    ours: dict[str, Any],
-    theirs: dict[str, Any],
-    pairs: list[tuple[str, str]] | None,
-    what: str,
-) -> dict[str, Any]:
-    """`ours` (params, batch_stats) with the layers of `pairs`, None for all, out of `theirs`."""
-    pairs = [(name, name) for name in ours["params"]] if pairs is None else pairs
-    new = {kind: dict(ours[kind]) for kind in ("params", "batch_stats")}
+def parse_layer_pair(text: str) -> tuple[str, str]:
+    """Return the names of a layer in this network and in the other one, from `a` or `a=b`."""
+    name, _, other = text.strip().partition("=")
+    return name, other or name
+
+
+def replace_layers(
+    variables: Variables, other: Variables, pairs: list[tuple[str, str]] | None, what: str
+) -> Variables:
+    """Return `variables` with the layers of `pairs`, or all for None, taken from `other`.
+
+    what: begins the message of the ConfigError that is raised if a layer is missing or has another
+    shape.
+    """
+    pairs = [(name, name) for name in variables["params"]] if pairs is None else pairs
+    new = {kind: dict(variables[kind]) for kind in ("params", "batch_stats")}
     for a, b in pairs:
-        for name, tree, whose in ((a, ours, "this network"), (b, theirs, "that run")):
+        for name, tree, owner in ((a, variables, "this network"), (b, other, "that run")):
             if name not in tree["params"]:
-                there = ", ".join(tree["params"])
-                raise ConfigError(f"{what}: {whose} has no layer {name!r}; it has {there}")
+                names = ", ".join(tree["params"])
+                raise ConfigError(f"{what}: {owner} has no layer {name!r}; it has {names}")
         for kind in new:
-            if a in ours[kind]:
-                new[kind][a] = same_shape(ours[kind][a], theirs[kind].get(b), f"{what}: {a}")
+            if a in variables[kind]:
+                check_same_shapes(variables[kind][a], other[kind].get(b), f"{what}: {a}")
+                new[kind][a] = other[kind].get(b)
     return new
 
 
-def same_shape(ours: Any, theirs: Any, what: str) -> Any:
-    """`theirs`, if its leaves are those of `ours` in name and shape; ConfigError else."""
-    a, b = ({jax.tree_util.keystr(p): np.shape(x) for p, x in leaves(t)} for t in (ours, theirs))
-    for leaf in sorted({*a, *b}):
-        if a.get(leaf) != b.get(leaf):
-            raise ConfigError(
-                f"{what}{leaf} is {b.get(leaf, 'missing')} there and {a.get(leaf, 'missing')} here"
-            )
-    return theirs
+def check_same_shapes(layer: Any, other: Any, what: str) -> None:
+    """Raise ConfigError unless two layers have leaves of the same names and shapes."""
+    shapes, other_shapes = leaf_shapes(layer), leaf_shapes(other)
+    for leaf in sorted({*shapes, *other_shapes}):
+        here, there = shapes.get(leaf, "missing"), other_shapes.get(leaf, "missing")
+        if here != there:
+            raise ConfigError(f"{what}{leaf} is {there} in that run and {here} in this network")
 
 
-def leaves(tree: Any) -> list[tuple[Any, Any]]:
-    return jax.tree_util.tree_leaves_with_path(tree)
+def leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each leaf by its key path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}

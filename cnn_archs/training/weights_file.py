@@ -1,6 +1,6 @@
 """Weights files in the safetensors format, and runs that begin with given weights.
 
-This is the only file that imports safetensors. What the tensors of a file are called is not known
+This is the only file that imports safetensors. The names of the tensors in a file are not known
 here: see `cnn_archs/weights/`.
 """
 
@@ -21,19 +21,19 @@ from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.files import atomic_write
 from cnn_archs.training import steps
-from cnn_archs.training.trainer import items_of
+from cnn_archs.training.trainer_checkpoint import items_of_state
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors of a safetensors file by name. DataError for a damaged file."""
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Return the tensors of a safetensors file by name. Raises DataError if it is damaged."""
     try:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as e:
         raise DataError(f"{path} is not a valid safetensors file: {first_line(e)}") from e
 
 
-def write(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    """Write `tensors` as a safetensors file, as a whole or not at all. DataError on failure."""
+def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Write `tensors` as a safetensors file atomically. Raises DataError if that fails."""
     try:
         with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata={"format": "pt"})
@@ -41,23 +41,26 @@ def write(path: Path, tensors: dict[str, np.ndarray]) -> None:
         raise DataError(f"cannot write {path}: {first_line(e)}") from e
 
 
-def start_run(
+def create_run(
     workdir: Path, outlined: ExperimentSettings, variables: Mapping[str, Any], source: Path
 ) -> None:
-    """Make `workdir` a run of `outlined`, with one seed, that is at step 0 with `variables`.
+    """Make `workdir` a run of `outlined` with one seed, at step 0, with the weights `variables`.
 
-    variables: {"params", "batch_stats"}. source: the file that they come from. ConfigError if
-    `workdir` holds a run already.
+    variables: {"params", "batch_stats"}. source: the file that they come from. Raises ConfigError
+    if `workdir` holds a run already.
     """
-    made = outlined.recipe.rules(1.0)  # the first state does not depend on the steps per epoch
+    rules = outlined.recipe.make_rules(1.0)  # the steps per epoch do not change the first state
     workdir.mkdir(parents=True, exist_ok=True)
     folder = RunDir(workdir)
     with folder.lock():
         if folder.has_config() or folder.has_checkpoints():
             raise ConfigError(f"{workdir} holds a run already; use another --workdir")
-        first = steps.begin(jax.tree.map(jnp.asarray, variables), made.optimizer, made.average)
-        one_seed = jax.tree.map(lambda x: x[None], first)
-        checkpoints = Checkpoints(folder.checkpoints, keep=outlined.intervals.keep)
-        checkpoints.save(0, items_of(one_seed), {"seconds": 0.0, "settled": True, "parts": []})
+        arrays = jax.tree.map(jnp.asarray, variables)
+        state = steps.state_from_variables(arrays, rules.optimizer, rules.average)
+        one_seed = jax.tree.map(lambda x: x[None], state)
+        notes = {"seconds": 0.0, "settled": True, "parts": []}
+        Checkpoints(folder.checkpoints, keep=outlined.intervals.keep).save(
+            0, items_of_state(one_seed), notes
+        )
         folder.write_environment({**describe_environment(), "imported": str(source)})
         folder.write_config(outlined.config)

@@ -15,6 +15,7 @@ from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.evaluate.predict import Predictor, load_predictor, read_image
 from cnn_archs.experiment import Experiment
 from cnn_archs.run_dir import FILTERS, RunDir
+from cnn_archs.training.layer_stats import ModulePath, subtree
 from cnn_archs.visualize import figures
 from cnn_archs.visualize.contact_sheet import write_sheet
 from cnn_archs.visualize.figures import HIT, MISS, CaptionedImage, shorten
@@ -71,9 +72,6 @@ def delivered_images(
 def as_pixels(images: jax.Array) -> np.ndarray:
     """Converts f32 images to u8, rounded and clipped."""
     return np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8)
-
-
-ModulePath = tuple[str, ...]  # the names that lead to a module in its network
 
 
 class Mistake(NamedTuple):
@@ -205,13 +203,6 @@ def feature_maps(
     maps = [(n, np.asarray(m[0], np.float32)) for n, m in maps if max(m.shape[1:3]) > 1]
     some = np.unique(np.linspace(0, len(maps) - 1, min(MOST_LAYERS, len(maps))).round().astype(int))
     return [maps[i] for i in some]
-
-
-def subtree(tree: Any, path: Sequence[str]) -> Any:
-    """Returns what stands in nested dicts at `path`; {} where there is nothing."""
-    for key in path:
-        tree = tree.get(key, {})
-    return tree
 
 
 def evaluation_batches(

@@ -34,7 +34,7 @@ def export(output: Path, outlined: ExperimentSettings, workdir: Path | None) -> 
             init = partial(models.init, model, image_shape=image_shape)
             variables = jax.jit(init, compiler_options=fast_compile_options())(key)
     state = to_state_dict(model, image_shape, jax.device_get(variables), step)
-    weights_file.write(output, state)
+    weights_file.write_safetensors(output, state)
     return {
         "file": str(output),
         "model": outlined.name,
@@ -52,10 +52,10 @@ def import_(path: Path, outlined: ExperimentSettings, workdir: Path) -> dict[str
     """
     if len(outlined.seeds) != 1:
         raise ConfigError(f"a file holds one network, not {len(outlined.seeds)}: --config.seeds=1")
-    state = weights_file.read(path)
+    state = weights_file.read_safetensors(path)
     with config_errors(f"{path} does not fit model {outlined.name}"):
         variables = from_state_dict(outlined.model, outlined.image_shape, state)
-    weights_file.start_run(workdir, outlined, variables, source=path)
+    weights_file.create_run(workdir, outlined, variables, source=path)
     return {
         "workdir": str(workdir),
         "model": outlined.name,

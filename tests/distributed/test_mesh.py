@@ -16,7 +16,7 @@ import pytest
 from cnn_archs import cli, models
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError
-from cnn_archs.training.placement import split_layers
+from cnn_archs.training.placement import model_parallel_layers
 
 STEPS = 4
 SMALL = ("data.batch_size=64", "schedule.learning_rate=0.01", "model.num_classes=10")
@@ -161,7 +161,7 @@ def test_what_is_split_of_the_full_networks():
 def test_what_cannot_be_split_is_one_line(name, devices, message):
     mesh: Any = SimpleNamespace(shape={"data": 1, "model": devices})
     with pytest.raises(ConfigError, match=message):
-        split_layers(models.create(name), name, mesh)
+        model_parallel_layers(models.create(name), name, mesh)
 
 
 # The mesh itself.
@@ -185,14 +185,14 @@ def test_shardings_are_by_layer_whatever_holds_its_arrays():
     layer = {"kernel": shape((3, 3, 4, 6), jnp.float32), "bias": shape((6,), jnp.float32)}
     tree = {"params": {"fc6": layer, "fc7": layer, "fc8": layer}, "trace": ({"fc6": layer},)}
     layers = {"fc6": "outputs", "fc7": "inputs"}
-    found = meshes.shardings(tree, meshes.create(), layers)
+    found = meshes.tree_shardings(tree, meshes.make_mesh(), layers)
     specs = jax.tree.map(lambda s: tuple(s.spec), found)
     by_outputs = {"kernel": (None, None, None, "model"), "bias": ("model",)}
     assert specs["params"]["fc6"] == specs["trace"][0]["fc6"] == by_outputs
     assert specs["params"]["fc7"] == {"kernel": (None, None, "model", None), "bias": ()}
     assert specs["params"]["fc8"] == {"kernel": (), "bias": ()}
     seeds = jax.tree.map(lambda x: shape((5, *x.shape), x.dtype), tree)
-    found = meshes.shardings(seeds, meshes.create(), layers)["params"]["fc6"]
+    found = meshes.tree_shardings(seeds, meshes.make_mesh(), layers)["params"]["fc6"]
     assert tuple(found["bias"].spec) == (None, "model")
 
 

@@ -149,7 +149,7 @@ def test_far_from_each_other_they_end_when_a_heart_stops(launch, tmp_path):
         assert all(p.poll() is None for p in both)
         time.sleep(0.1)
     both[1].kill()
-    assert both[0].wait(timeout=3 * multihost.HEARTBEAT) != 0
+    assert both[0].wait(timeout=3 * multihost.HEARTBEAT_SECONDS) != 0
 
 
 @pytest.mark.slow
@@ -206,7 +206,7 @@ def test_who_started_it_is_found_in_the_environment(environment, by, monkeypatch
             monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert multihost.started_by() == by
+    assert multihost.detect_launcher() == by
 
 
 def test_gpus_are_shared_out(monkeypatch):
@@ -242,7 +242,7 @@ def test_a_process_takes_its_share_of_the_gpus_that_it_sees(environment, own, mo
         monkeypatch.delenv(name)
     for name, value in {"SHOWN": "4,5,6,7", **environment}.items():
         monkeypatch.setenv(name.replace("SHOWN", "CUDA_VISIBLE_DEVICES"), value)
-    assert multihost.own_gpus() == own
+    assert multihost.local_gpus() == own
 
 
 @pytest.mark.slow
@@ -260,8 +260,8 @@ def test_processes_of_another_rate_are_refused_by_all(launch, tmp_path):
 
 
 def test_alone_all_is_one_s_own():
-    assert multihost.first() and list(multihost.share(5)) == [0, 1, 2, 3, 4]
-    assert multihost.on_first(lambda: {"a": 1}) == {"a": 1}
-    assert multihost.arrays_of_first(lambda: None) is None
-    assert not multihost.Agreed([]) and multihost.Agreed([1])
-    assert multihost.summed(np.array([2**40, 3])).tolist() == [2**40, 3]
+    assert multihost.is_primary() and list(multihost.local_indices(5)) == [0, 1, 2, 3, 4]
+    assert multihost.on_primary(lambda: {"a": 1}) == {"a": 1}
+    assert multihost.broadcast_arrays(lambda: None) is None
+    assert not multihost.AnyProcess([]) and multihost.AnyProcess([1])
+    assert multihost.sum_over_processes(np.array([2**40, 3])).tolist() == [2**40, 3]

@@ -35,21 +35,21 @@ def collectives(text):
 def trained(experiment, overrides, steps):
     from cnn_archs import config
     from cnn_archs.experiment import resolve
-    from cnn_archs.training.build import Part, assemble
-    from cnn_archs.training.cpu_step import programs_not_kept
+    from cnn_archs.training.build import Member, build_trainer
+    from cnn_archs.training.cpu_step import no_persistent_cache
     from cnn_archs.training.seeds import IN_TURN
 
     settings = ["log_every=1", f"steps={steps}", *overrides]
-    run = assemble(Part(resolve(config.load_config(experiment, settings))), axis=IN_TURN)
+    run = build_trainer(Member(resolve(config.load_config(experiment, settings))), axis=IN_TURN)
     batch = run.feeds[0](0, 1)
     train_step: Any = run.train_step
-    with programs_not_kept():  # which one with oneDNN cannot be
+    with no_persistent_cache():  # which one with oneDNN cannot be
         compiled = train_step.lower(run.states[0], run.keys[0], *batch).compile()
     losses = []
-    while run.step < run.total:
-        run.advance()
-        losses.append(run.counts("window")[0]["loss"])
-        run.end_window()
+    while run.step < run.total_steps:
+        run.run_steps()
+        losses.append(run.metrics("window")[0]["loss"])
+        run.reset_window()
     params = jax.tree.leaves(run.states[0].params)
     return {
         "devices": run.mesh.size,

@@ -1,4 +1,4 @@
-"""Drawn images, kept in memory as they would be on a disk; a network that sees where it looks."""
+"""Drawn images in memory, stored as they would be on a disk, and a network that sees positions."""
 
 import io
 from typing import Any
@@ -20,7 +20,7 @@ OUT = (16, 16)
 
 
 class Places(models.Network):
-    """Of each class the mean, over the image, of its pixels times a wave that is the class' own."""
+    """A network whose logit of each class is the mean of the pixels times a wave of that class."""
 
     @nn.compact
     def __call__(self, image, *, train):
@@ -33,7 +33,7 @@ class Places(models.Network):
 
 
 def inputs(crop, *, resident, mean="channel", **more):
-    """Inputs that take a mean off and divide by 255."""
+    """Return a preprocessor that subtracts a mean and divides by 255."""
     fields: dict[str, Any] = dict(mirror=False, color=None, augment=None, standardize=None, pad=0)
     fields |= dict(pixel_range=(0.0, 1.0), **more)
     return Preprocessor(crop=crop, resident=resident, mean=mean, **fields)
@@ -49,7 +49,7 @@ SIZES = ((20, 31), (37, 19))
 
 
 def pictures(count, seed=0):
-    """u8[H, W, 3] each, smooth, of SIZES in turn."""
+    """Return smooth images, u8[H, W, 3] each, whose sizes are SIZES in turn."""
     rng = np.random.default_rng(seed)
     for i in range(count):
         small = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
@@ -68,7 +68,7 @@ def png(image):
 
 
 def streamed(images, crop=None, damaged=(), on_corrupt="raise"):
-    """`images` as a split that is read one by one; those numbered `damaged` cannot be."""
+    """Return `images` as a split that is read one by one; the `damaged` ones cannot be read."""
     files = [png(image) for image in images]
     files = [f[:40] if i in damaged else f for i, f in enumerate(files)]
     label = labels(len(files))

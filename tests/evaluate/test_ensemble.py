@@ -1,4 +1,4 @@
-"""Runs evaluated from the command line: alone and as an ensemble, and what is refused."""
+"""Evaluate runs from the command line, alone and as an ensemble; refuse runs that do not fit."""
 
 import json
 from typing import Any
@@ -22,20 +22,20 @@ def trained(tmp_path_factory, name, *more):
 
 @pytest.fixture(scope="module")
 def lenet(tmp_path_factory):
-    """Two seeds."""
+    """Train LeNet-5 with two seeds."""
     return trained(tmp_path_factory, "lenet", "--config.seeds=2")
 
 
 @pytest.fixture(scope="module")
 def mlp(tmp_path_factory):
-    """One, whose weights are averaged as well; inputs of another kind."""
+    """Train one seed of an MLP with averaged weights and another preprocessing."""
     more = ("--config.model.name=mlp", "--config.average.name=ema", "--config.data.mean=pixel")
     return trained(tmp_path_factory, "mlp", *more, "--config.data.pixel_range=(-1,1)")
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Runs on two folders of images."""
+    """Train a run on each of two folders of images."""
     runs, rng = [], np.random.default_rng(0)
     for classes in (2, 3):
         where = tmp_path_factory.mktemp("images")

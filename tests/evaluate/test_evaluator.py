@@ -26,7 +26,7 @@ SEVERAL = ((8, 7), (8, 999), (8, 2_000), (2, 128))  # (devices, batch size): 7 a
 
 
 def split():
-    """Two-pixel images: the example's number, in base 100; ten classes."""
+    """Return ten classes of two-pixel images, whose pixels are the example's number in base 100."""
     number = np.arange(EXAMPLES)
     pixels = np.stack([number // 100, number % 100], -1).astype(np.uint8)
     labels = np.random.default_rng(0).integers(0, 10, EXAMPLES).astype(np.int32)
@@ -34,7 +34,7 @@ def split():
 
 
 def scores(number):
-    """A made-up network: class (7 n) mod 10 for example n, and every other less."""
+    """Return logits of a made-up network, whose prediction for example n is class (7 n) mod 10."""
     return -jnp.abs(jnp.arange(10)[None, :] - (7 * number % 10)[:, None])
 
 
@@ -48,7 +48,7 @@ class Fake:
 
 
 def quarters(logits, label):
-    """A loss of whole quarters, so that float32 sums are exact in any order."""
+    """Return a loss in whole quarters, so that float32 sums are exact in any order."""
     return 0.25 * label
 
 
@@ -60,7 +60,7 @@ def evaluation_step(mesh):
 
 
 def tally(variables, images, labels, mask):
-    """How often each example was counted."""
+    """Count how often each example was evaluated."""
     pixels = images.reshape(len(mask), 2).astype(jnp.int32)
     number = pixels[:, 0] * 100 + pixels[:, 1]
     return jnp.zeros(EXAMPLES, jnp.int32).at[number].add(mask)
@@ -78,7 +78,7 @@ def expected():
 
 
 def measure(devices, batch_size):
-    """({times counted: examples}, report) on the first `devices` devices."""
+    """Return ({times counted: examples}, report) on the first `devices` devices."""
     auto = (AxisType.Auto, AxisType.Auto)
     mesh = jax.make_mesh(
         (devices, 1), ("data", "model"), axis_types=auto, devices=jax.devices()[:devices]

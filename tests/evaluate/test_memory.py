@@ -1,4 +1,4 @@
-"""Memory does not grow with the number of images, nor with that of scales.
+"""The memory of an evaluation does not grow with the number of images or of scales.
 
 Run as a script, this file is the process whose memory is measured.
 """
@@ -18,7 +18,7 @@ GIB = 2**20  # KiB
 
 
 def measure(count):
-    """The peak, KiB, of a process that tests VGG-D on `count` photographs' worth of noise."""
+    """Return the peak memory (KiB) of a process that tests VGG-D on `count` images of noise."""
     import resource
 
     import drawn

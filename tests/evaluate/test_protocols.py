@@ -1,4 +1,4 @@
-"""Probabilities of every protocol against a plain loop over the views, with Pillow and numpy.
+"""Compare each protocol with a plain loop over the views, in Pillow and numpy.
 
 Run as a script, this file is the process with eight simulated devices that a test starts.
 """
@@ -38,7 +38,7 @@ MANY = [p for p in views.PROTOCOLS if p != "single"]
 
 
 def some(*quick):
-    """All protocols of many views; those that are not `quick` are tried by `make test-slow`."""
+    """Return all protocols with many views; those not in `quick` are marked slow."""
     return [p if p in quick else pytest.param(p, marks=pytest.mark.slow) for p in MANY]
 
 
@@ -58,7 +58,7 @@ def probabilities(net, data, protocol, batch_size=4, statistics=None, devices=1,
 
 
 def plain(image, one, crop, mean, float_images):
-    """The mean probabilities of one image over the views of a pass, written out."""
+    """Return the mean probabilities of one image over the views of a pass, in a plain loop."""
     height, width = image.shape[:2]
     if one.scale:
         scaled = (one.scale, one.scale * width // height)
@@ -83,7 +83,7 @@ def plain(image, one, crop, mean, float_images):
 
 
 def resize(image, size, in_floats, box=None):
-    """As Pillow does, in 8 bits or in floats."""
+    """Resize as Pillow does, in 8 bits or in floats."""
     options = dict(size=size[::-1], resample=Image.Resampling.BILINEAR)
     if box is not None:
         options["box"] = (box.left, box.top, box.left + box.width, box.top + box.height)
@@ -118,7 +118,7 @@ def expected(images, protocol, crop, mean=120.0, float_images=False):
 
 @pytest.mark.parametrize("protocol", some("ten_crop", "grid_144", "dense+grid_150"))
 def test_images_of_any_size_are_tested_as_by_a_plain_loop(protocol):
-    """All but dense ones to rounding; there a part is resized alone, in 8 bits, one step off."""
+    """All agree up to rounding; dense views are resized alone, in 8 bits, so one step off."""
     images = list(drawn.pictures(5))
     crop = CROPS["shorter_side"]()
     found = probabilities(drawn.network(crop, resident=False), drawn.streamed(images), protocol)

@@ -1,4 +1,4 @@
-"""Precise statistics of batch normalization against numpy."""
+"""Compare the recalibrated statistics of batch normalization with numpy."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ SEED = 3
 
 
 class Twice(models.Network):
-    """Normalize, ReLU, normalize."""
+    """A network that normalizes, applies ReLU and normalizes again."""
 
     bn_group: int = 2
 
@@ -38,7 +38,7 @@ class Twice(models.Network):
 
 
 def by_hand(images, batches):
-    """The mean over the batches of (mean, var) of both layers: f64."""
+    """Return the mean over the batches of (mean, var) of both layers, in float64."""
     found = []
     for batch in np.split(images.astype(np.float64), batches):
         mean, var = batch.mean((0, 1, 2)), batch.var((0, 1, 2))

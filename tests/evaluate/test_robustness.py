@@ -1,4 +1,4 @@
-"""Error against the amount of a warp: what each warp does, in which order, and to which error."""
+"""Robustness: what each warp does to an image, and the errors that are reported."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Where the views of each protocol are, against coordinates worked out by hand."""
+"""Compare the views of each protocol with coordinates that were computed by hand."""
 
 import pytest
 
@@ -24,7 +24,7 @@ COUNTS = {  # at three test scales
 
 
 def crop_of(experiment):
-    """(crop, test_scales) of an experiment."""
+    """Return (crop, test_scales) of an experiment."""
     config = configs.load_config(experiment, [])
     out = tuple(config.data.image_shape)[:2]
     return crops.create(out=out if all(out) else (32, 32), **config.crop), config.test_scales

@@ -1,4 +1,4 @@
-"""A real SLURM on this machine: a controller and two nodes of two cores each. As root.
+"""Run a real SLURM on this machine, as root: a controller and two nodes of two cores each.
 
 Debian's packages slurm-wlm and munge. Nodes are daemons n1 and n2; jobs of the partition `urgent`
 take the place of those of `main`, which are put back into the queue.
@@ -50,7 +50,7 @@ NAMES = "127.0.0.1 n1 n2  # of a SLURM on one machine\n"  # jax asks the first n
 
 
 def missing() -> str:
-    """Why there can be no SLURM here, or ""."""
+    """Return why SLURM cannot run here, or ""."""
     if os.geteuid():
         return "a SLURM of one machine has to be started by root"
     absent = [program for program in PROGRAMS if not shutil.which(program)]
@@ -58,7 +58,7 @@ def missing() -> str:
 
 
 class Cluster:
-    """The daemons, in `folder`, from `start` to `stop`."""
+    """The daemons of a cluster, with their files in `folder`; they run from `start` to `stop`."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -78,7 +78,7 @@ class Cluster:
         self.wait(lambda: self.run("sinfo", "-h", "-t", "idle", "-o", "%D").strip() == "2", 60)
 
     def stop(self) -> None:
-        """Ends all jobs, and the daemons."""
+        """End all jobs and the daemons."""
         HOSTS.write_text(HOSTS.read_text().replace(NAMES, ""))
         for node in ("n1", "n2"):
             tell(self.processes_of(node), signal.SIGKILL)
@@ -87,24 +87,24 @@ class Cluster:
         self.wait(lambda: not [*self.folder.glob("*.pid")], 30)
 
     def run(self, *command: str) -> str:
-        """What a program of SLURM prints."""
+        """Run a program of SLURM and return what it prints."""
         environment = {**os.environ, **self.environment}
         return subprocess.run(
             command, env=environment, check=True, capture_output=True, text=True, timeout=60
         ).stdout
 
     def revive(self, node: str) -> None:
-        """Starts a node's daemon."""
+        """Start the daemon of a node."""
         self.run("slurmd", "-N", node)
 
     def lose(self, node: str, dead: bool = True) -> None:
-        """Kills all that runs on a node; not dead: its daemon alone, so that its jobs go on."""
+        """Kill all processes of a node; if not `dead`, only its daemon, while its jobs continue."""
         kill(self.folder / f"{node}.pid", signal.SIGKILL)
         if dead:
             tell(self.processes_of(node), signal.SIGKILL)
 
     def processes_of(self, node: str) -> set[int]:
-        """Those of the jobs of a node of ours, and the daemons that hold them."""
+        """Return the processes of the jobs on a node, and of the daemons that hold them."""
         found = set()
         ours = {f"SLURMD_NODENAME={node}", f"SLURM_CONF={self.environment['SLURM_CONF']}"}
         for folder in Path("/proc").glob("[0-9]*"):
@@ -116,18 +116,18 @@ class Cluster:
         return found
 
     def job(self, number: str) -> dict[str, str]:
-        """What the controller says of a job."""
+        """Return what the controller reports about a job."""
         words = self.run("scontrol", "--oneliner", "show", "job", number).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def hurry(self, number: str) -> None:
-        """Has a job that was put back into the queue start now, not in two minutes."""
+        """Make a requeued job start now instead of in two minutes."""
         job = self.job(number)
         if job["JobState"] == "PENDING" and job["Reason"] in ("BeginTime", "None"):
             self.run("scontrol", "update", f"JobId={number}", "StartTime=now")
 
     def wait(self, happened: Callable[[], bool], seconds: float) -> None:
-        """Until something happened; an error after so many seconds."""
+        """Wait until a condition holds; fail after a number of seconds."""
         deadline = time.monotonic() + seconds
         while not happened():
             assert time.monotonic() < deadline, (self.folder / "slurmctld.log").read_text()[-3000:]
@@ -135,7 +135,7 @@ class Cluster:
 
 
 def with_munge() -> None:
-    """Starts munge's daemon, if it does not run."""
+    """Start munge's daemon if it does not run."""
     asked = subprocess.run("munge -n | unmunge", shell=True, capture_output=True)
     if asked.returncode:
         user = pwd.getpwnam("munge")
@@ -145,7 +145,7 @@ def with_munge() -> None:
 
 
 def tell(pids: Iterable[int], number: int) -> None:
-    """Sends a signal to those that are still there."""
+    """Send a signal to the processes that still exist."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -1,4 +1,4 @@
-"""Jobs of a real SLURM: whatever becomes of them, they end with the numbers of a run of their own.
+"""Jobs of a real SLURM end with the numbers of an undisturbed run, whatever happens to them.
 
 Slow, and skipped where SLURM cannot run. Each test waits for what SLURM takes its time for.
 """
@@ -52,7 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def submit(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., dict[str, Any]]:
-    """submit(*flags): what `submit --format=json` says."""
+    """Return submit(*flags) -> the output of `submit --format=json`."""
     for key, value in cluster.environment.items():
         monkeypatch.setenv(key, value)
 
@@ -65,7 +65,7 @@ def submit(
 
 @pytest.fixture(scope="module")
 def alone(launch, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """alone(command, *flags): the workdir of that command, which nobody disturbed; made once."""
+    """Return alone(command, *flags) -> the workdir of an undisturbed run, which is made once."""
     made: dict[tuple[str, ...], Path] = {}
 
     def alone(*command: str) -> Path:
@@ -80,7 +80,7 @@ def alone(launch, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
 
 
 def check_same(workdir: Path, other: Path) -> None:
-    """Two runs have the same numbers, bit by bit, but for what a clock measured."""
+    """Assert that two runs have the same numbers, bit by bit, apart from measured times."""
     assert (workdir / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
     results = [json.loads((w / "result.json").read_text()) for w in (workdir, other)]
     for result in results:
@@ -93,13 +93,13 @@ def check_same(workdir: Path, other: Path) -> None:
 
 
 def reached(workdir: Path, step: int) -> bool:
-    """Has the run saved that step?"""
+    """Return whether the run has saved that step."""
     names = [p.name for p in workdir.glob("checkpoints/*")]
     return max((int(name) for name in names if name.isdigit()), default=0) >= step
 
 
 def end_of(cluster: Cluster, number: str, seconds: float = 300) -> dict[str, str]:
-    """How a job has ended, which may have been put back into the queue before."""
+    """Wait for the end of a job, which may be requeued before, and return its state."""
     last = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
     def ended() -> bool:
@@ -111,7 +111,7 @@ def end_of(cluster: Cluster, number: str, seconds: float = 300) -> dict[str, str
 
 
 def restarted(cluster: Cluster, number: str) -> None:
-    """Waits until a job was put back into the queue."""
+    """Wait until a job has been requeued."""
     cluster.wait(lambda: cluster.job(number)["Restarts"] == "1", 180)
 
 
@@ -120,7 +120,7 @@ def log_of(job: dict[str, Any]) -> str:
 
 
 def said(cluster: Cluster, job: dict[str, Any], text: str) -> None:
-    """Waits until the first process of a job has said that: it may still be saving."""
+    """Wait until the first process of a job has printed a text; it may still be saving."""
     cluster.wait(lambda: text in log_of(job), 30)
 
 

@@ -1,4 +1,4 @@
-"""What a scheduler is given: scripts that requeue what was stopped, manifests that are valid."""
+"""The scripts for SLURM requeue stopped jobs, and the manifests for Kubernetes are valid."""
 
 import json
 import os
@@ -88,7 +88,7 @@ def test_where_there_is_no_slurm_that_is_said(tmp_path, monkeypatch, capsys):
 
 
 def options(script):
-    """{option: value} of a script's #SBATCH lines."""
+    """Return {option: value} of the #SBATCH lines of a script."""
     lines = [line.split()[1] for line in script.splitlines() if line.startswith("#SBATCH")]
     return {
         name: shlex.join(shlex.split(value)) for name, _, value in (x.partition("=") for x in lines)
@@ -148,8 +148,10 @@ def test_the_parts_of_a_sweep_hold_the_locks_that_are_waited_for(tmp_path):
 
 @pytest.fixture
 def script(tmp_path, document_of):
-    """script(code, **environment): a job's script, whose srun exits with that code, is run -> its
-    exit code, what it said to scontrol, and whether it came to srun."""
+    """Return script(code, **environment), which runs a job's script whose srun exits with `code`.
+
+    It returns the exit code of the script, its calls of scontrol, and whether it called srun.
+    """
     where = tmp_path / "a folder"
     text = document_of("submit", *DIGITS, f"--workdir={where}/run", "--dry_run")["script"]
     (tmp_path / "bin").mkdir()
@@ -241,7 +243,7 @@ JOBSET = {
 
 
 def check(value, schema, where="JobSet"):
-    """`value` has what `schema` says, and nothing else."""
+    """Assert that `value` has the fields of `schema` and no others."""
     if isinstance(schema, list):
         assert isinstance(value, list) and value, where
         for i, item in enumerate(value):
@@ -266,7 +268,7 @@ MANIFESTS = {
 
 @pytest.fixture(params=MANIFESTS)
 def manifest(request, document_of):
-    """(its JobSet, the spec of its Job, the spec of a pod) of each kind of job."""
+    """Return (JobSet, spec of its Job, spec of a pod) of each kind of job."""
     found = document_of("submit", *PODS, *MANIFESTS[request.param])
     spec = found["spec"]["replicatedJobs"][0]["template"]["spec"]
     return found, spec, spec["template"]["spec"]

@@ -29,7 +29,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {  # name, fields, side o
 
 
 def trained(name, fields, side, **more):
-    """(variables at the start, (what `objective_of` says, gradients)) of four images."""
+    """(variables at the start, (what `make_loss_fn` says, gradients)) of four images."""
     net = models.create(name, **{"num_classes": 5, **fields, **more})
     variables = jax.jit(
         lambda k: models.init(net, k, (side, side, 3)), compiler_options=fast_compile_options()
@@ -39,7 +39,7 @@ def trained(name, fields, side, **more):
     loss = losses.create("cross_entropy", smoothing=0.0)
 
     def values(variables):
-        objective = steps.objective_of(
+        objective = steps.make_loss_fn(
             net, loss, 0.3, variables["batch_stats"], images, jnp.arange(4), jax.random.key(2)
         )
         if name == "inception_v3":  # whose gradient takes minutes to compile

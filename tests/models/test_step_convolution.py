@@ -89,7 +89,7 @@ def computed(form):
     given = [arguments(case) for case in range(len(CASES))]
     if form == "three axes":
         return jax.jit(over_three_axes)(given)
-    return cpu_step.jit(all_passes, onednn=form == "onednn")(given)
+    return cpu_step.jit_for_cpu(all_passes, onednn=form == "onednn")(given)
 
 
 def by_torch(case):

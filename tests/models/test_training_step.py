@@ -27,7 +27,7 @@ def compiled(function, *arguments, onednn=False):
     """The text of the compiled program of `function`."""
     options = supported_options({name: OPTIONS[name] for name in FUSED})
     options |= cpu_step.ONEDNN if onednn else {}
-    with cpu_step.programs_not_kept():
+    with cpu_step.no_persistent_cache():
         program = jax.jit(function, compiler_options=options).lower(*arguments).compile()
     return program.as_text()
 
@@ -52,7 +52,7 @@ def gradient_of(units):
     key = jax.random.key(0)
 
     def gradient(variables, images, labels):
-        objective = steps.objective_of(
+        objective = steps.make_loss_fn(
             net, loss, 0.0, variables["batch_stats"], images, labels, key
         )
         return jax.grad(objective, has_aux=True)(variables["params"])[0]

@@ -10,7 +10,7 @@ from cnn_archs.optim import durations
 from cnn_archs.planning import devices
 from cnn_archs.planning.plan import make_plan
 from cnn_archs.sweeps import grid
-from cnn_archs.training.build import Part, assemble
+from cnn_archs.training.build import Member, build_trainer
 
 # Eleven tenths of ten steps are 11; the float 1.1, a little more than that, would make them 12.
 KEYS = ("epochs=1.1", "data.examples=200", "data.batch_size=20")
@@ -22,7 +22,7 @@ def get_sweep(argument=""):
 
 def test_a_tenth_of_an_epoch_more_is_eleven_steps_everywhere(tmp_path):
     experiment = resolve(configs.load_config("lenet5_digits", list(KEYS)))
-    assert assemble(Part(experiment)).total == 11
+    assert build_trainer(Member(experiment)).total_steps == 11
     assert make_plan(experiment, devices.find_device("h100"), 1, [])["training"]["steps"] == 11
     (tmp_path / "sweep.py").write_text(SWEEP)
     (cell,) = grid.list_cells(grid.load_sweep(f"{tmp_path}/sweep.py"), tmp_path)

@@ -311,12 +311,12 @@ CURVATURE = {"a": jnp.array([0.0, 0.06, 1.98]), "b": jnp.array([[9.98]])}
 
 
 def sdlm(rate=lambda step: 5e-4):
-    return optimizers.create("sdlm", schedules.times(1.0, rate), mu=0.02, samples=500)
+    return optimizers.create("sdlm", schedules.scaled_factor(1.0, rate), mu=0.02, samples=500)
 
 
 def test_sdlm_steps_by_eta_over_mu_plus_h():
     optimizer = sdlm()
-    state = optimizers.refresh(optimizer.init(PARAMS), CURVATURE)
+    state = optimizers.set_curvature(optimizer.init(PARAMS), CURVATURE)
     updates, state = optimizer.update(GRADS, state, PARAMS, error=0.5)
     by_hand = [-5e-4 / 0.02 * 0.1, -5e-4 / 0.08 * 0.2, 5e-4 / 2.0 * 0.3]
     np.testing.assert_allclose(updates["a"], by_hand, rtol=1e-6)
@@ -335,7 +335,7 @@ def test_before_the_first_refresh_the_curvature_is_0():
 def test_refresh_replaces_the_curvature_and_nothing_else():
     optimizer = sdlm()
     _, state = optimizer.update(GRADS, optimizer.init(PARAMS), PARAMS, error=0.5)
-    fresh = optimizers.refresh(state, CURVATURE)
+    fresh = optimizers.set_curvature(state, CURVATURE)
     assert fresh == state._replace(equation=CURVATURE)
     assert (state.equation["a"] == 0).all()
 

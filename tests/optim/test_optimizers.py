@@ -207,7 +207,7 @@ def test_decay_of_weights_leaves_out_what_has_no_inputs(name):
         model = models.create(name, **fields)
         image = (32, 32, 1 if name == "lenet5_1998" else 3)
         params = models.shapes(model, image).variables["params"]
-        groups = optimizers.groups(params)
+        groups = optimizers.parameter_groups(params)
         for path, group in jax.tree_util.tree_leaves_with_path(groups):
             last = path[-1].key
             assert (group == "weight") == (last == "kernel"), path

@@ -10,7 +10,7 @@ import pytest
 from cnn_archs import config
 from cnn_archs.experiment import resolve
 from cnn_archs.optim import schedules
-from cnn_archs.training.build import Part, assemble
+from cnn_archs.training.build import Member, build_trainer
 
 
 def rates(schedule, steps):
@@ -92,8 +92,8 @@ def test_a_run_of_decimal_epochs_is_exact():
     """1,000 of the digits in batches of 10: 1.1 epochs are 110 steps, and 0.1 are 10."""
     overrides = ["model.name=mlp", "model.hidden=(1,)", "data.batch_size=10", "data.holdout=437"]
     overrides += ["epochs=1.1", "eval_every=0.1", "checkpoint_every=0.7"]
-    run = assemble(Part(resolve(config.load_config("lenet5_digits", overrides))))
-    assert run.total == 110
+    run = build_trainer(Member(resolve(config.load_config("lenet5_digits", overrides))))
+    assert run.total_steps == 110
     assert (run.periods["evaluate"], run.periods["checkpoint"]) == (10, 70)
 
 
@@ -145,7 +145,7 @@ def of_experiment(experiment, examples):
     c = config.load_config(experiment, [])
     per_epoch = examples / c.data.batch_size
     schedule = schedules.create(steps_per_epoch=per_epoch, **c.schedule)
-    return schedules.warm_up(schedule, steps_per_epoch=per_epoch, **c.warmup), c
+    return schedules.add_warmup(schedule, steps_per_epoch=per_epoch, **c.warmup), c
 
 
 def test_resnet_on_cifar10_drops_at_32000_and_48000_and_ends_at_64000():
@@ -237,7 +237,7 @@ def test_a_plateau_is_its_rule_in_a_loop(seed):
 def error_warmup(**knobs):
     after = piecewise(10.0, (8.0,), "step", factors=(0.2, 0.02))  # 0.1, then 0.01
     defaults = dict(learning_rate=0.01, error=0.8, window=3)
-    return schedules.warm_up(after, "error", 10.0, **{**defaults, **knobs})
+    return schedules.add_warmup(after, "error", 10.0, **{**defaults, **knobs})
 
 
 def stepped(schedule, errors):
@@ -276,10 +276,10 @@ def test_resnet_110_warms_up_by_its_error():
 
 
 def test_a_plateau_goes_on_behind_a_warm_up():
-    both = schedules.warm_up(
+    both = schedules.add_warmup(
         plateau(patience=1), "error", 10.0, learning_rate=1.0, error=0.8, window=1
     )
-    assert both.evaluated
+    assert both.needs_validation
     memory = both.init()
     for error in (0.5, 0.5):
         memory = both.after_evaluation(memory, jnp.float32(error))
@@ -290,7 +290,7 @@ def test_a_plateau_goes_on_behind_a_warm_up():
 
 def test_a_linear_warm_up_is_a_line():
     after = schedules.create("constant", 10.0, learning_rate=0.4)
-    schedule = schedules.warm_up(after, "linear", 10.0, start=0.25, length=2.0, unit="epoch")
+    schedule = schedules.add_warmup(after, "linear", 10.0, start=0.25, length=2.0, unit="epoch")
     found = rates(schedule, [0, 5, 10, 19, 20, 1000])
     at = [0.25 + 0.75 * k / 20 for k in (0, 5, 10, 19, 20, 20)]
     np.testing.assert_allclose(found, [0.4 * a for a in at], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Memory that a process keeps: where it does so, and that nothing is mapped again then."""
+"""A training process on a CPU keeps freed memory, and only there."""
 
 import importlib.metadata
 import importlib.util
@@ -40,7 +40,7 @@ print(usual, faults())
 
 @pytest.fixture
 def machine(monkeypatch):
-    """machine(platforms, plugins, libtpu): what JAX_PLATFORMS says and what is installed."""
+    """Return machine(platforms, plugins, libtpu), which sets JAX_PLATFORMS and the plugins."""
 
     def set_up(platforms, plugins=(), libtpu=None):
         monkeypatch.setenv("JAX_PLATFORMS", platforms)
@@ -71,7 +71,7 @@ def test_an_accelerator_is_possible_where_one_is_asked_for_or_installed(
 
 
 def faults(**environment):
-    """(page faults before, after keep_memory()) in a process of its own."""
+    """Return the page faults (before, after keep_memory()), measured in a subprocess."""
     done = subprocess.run(
         [sys.executable, "-c", FAULTS],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The cache of compiled programs: whose folder, when there is none, what a second start saves."""
+"""The cache of compiled programs: its folder, how it is disabled, what a second start saves."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from cnn_archs.training import cpu_step
 
 @pytest.fixture
 def environment(monkeypatch):
-    """os.environ as of a user who has said nothing; as it was, afterwards."""
+    """Remove the settings of the cache from os.environ, and restore them afterwards."""
     before = dict(os.environ)
     for name in [n for n in os.environ if n.startswith(("JAX_", "XDG_"))]:
         monkeypatch.delenv(name)
@@ -87,7 +87,7 @@ def test_only_programs_with_onednn_are_compiled_again_by_a_second_start(launch, 
     own = dict(JAX_COMPILATION_CACHE_DIR=str(folder), JAX_DEBUG_LOG_MODULES="jax._src.compiler")
 
     def train(name):
-        """{"HIT" or "MISS": names of programs, sorted} of a run of three steps."""
+        """Train three steps and return {"HIT" or "MISS": sorted names of programs}."""
         where = f"--workdir={tmp_path / name}"
         process = launch(*RESIDUAL, "--config.steps=3", where, **own)
         _, said = process.communicate()

@@ -1,4 +1,4 @@
-"""Options and flags are asked of jaxlib before they are passed on to it."""
+"""Only options and flags that the installed jaxlib supports are passed to it."""
 
 import jax
 import pytest

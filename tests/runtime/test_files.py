@@ -1,4 +1,4 @@
-"""Files that are whole, one process to a folder, and JSON that is read with one-line errors."""
+"""Atomic writes, one process per folder, and JSON that is read with one-line errors."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Sweeps: cells and their states, processes that fail, stop or are killed, numbers that stay."""
+"""Sweeps: the states of cells, and processes that fail, stop or are killed."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def file(tmp_path):
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory):
-    """{cell: its config.json}, which the stub has no time to make."""
+    """Return {cell: its config.json}, which the stub has no time to make."""
     folder = tmp_path_factory.mktemp("configs")
     (folder / "grid.py").write_text(SWEEP)
     stated = {**grid.load_sweep(f"{folder}/grid.py"), "seeds": 3}
@@ -80,7 +80,7 @@ def configs(tmp_path_factory):
 
 @pytest.fixture
 def stub(tmp_path, monkeypatch, configs):
-    """stub(plan): no cell is trained; -> the folder of the sweep."""
+    """Return stub(plan) -> the folder of a sweep whose cells are not trained."""
     for name, text in configs.items():
         (tmp_path / "configs" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "configs" / name).write_text(text)
@@ -132,7 +132,7 @@ def test_cells_that_are_named_come_in_that_order(file, tmp_path):
     ("names", "message"),
     [
         ("slow,fsat", "--cells: no cell 'fsat'; did you mean 'fast'?"),
-        ("slow,", "--cells: no cell ''; there are slow, fast, wide"),
+        ("slow,", "--cells: no cell ''; choose one of slow, fast, wide"),
         ("slow,slow", "--cells: slow is named twice"),
     ],
 )
@@ -219,13 +219,13 @@ def test_the_seeds_of_a_cell_become_one_result(file, stub):
 
 
 def seeds_of(folder):
-    """{cell: seeds of its merged result}"""
+    """Return {cell: seeds of its merged result}."""
     found = folder.glob("*/result.json")
     return {path.parent.name: json.loads(path.read_text())["seeds"] for path in found}
 
 
 def test_cells_and_seeds_are_trained_as_they_are_named_and_none_twice(file, stub):
-    """One seed of each of three cells in an order of one's own; then more seeds of two of them."""
+    """Train one seed of three cells in a given order, then more seeds of two of them."""
     folder = stub()
     first = scheduler.train_sweep(file, folder, only=["wide", "fast", "slow"], seeds=1, processes=1)
     order = [name for name, *_ in calls(folder)]
@@ -378,7 +378,7 @@ def test_a_signal_stops_the_processes(file, stub):
 
 
 def numbers(folder):
-    """What a sweep has found, but for what a clock measured."""
+    """Return the results of a sweep without measured times."""
     found = {}
     for name in sorted(EVERY):
         result = json.loads((folder / name / "result.json").read_text())

@@ -1,4 +1,4 @@
-"""Every sweep file: each cell is a complete experiment of its own, and is what the grid says."""
+"""Each cell of every sweep file is a complete experiment, and the one that the grid states."""
 
 import json
 from fractions import Fraction
@@ -29,7 +29,7 @@ def sweep(name, argument):
 
 @cache
 def resolved(name, argument):
-    """cell -> its config."""
+    """Return {cell: its config}."""
     return {
         cell: configs.load_config(experiment, keys)
         for cell, (experiment, *keys) in sweep(name, argument)["cells"].items()
@@ -65,12 +65,12 @@ def test_cells_are_distinct_and_complete(name, argument):
     configurations = resolved(name, argument)
     assert len({c.to_json() for c in configurations.values()}) == len(configurations)
     for config in configurations.values():
-        resolve_settings(config).recipe.rules(100.0)
+        resolve_settings(config).recipe.make_rules(100.0)
         parameters(config)
 
 
 def parameters(config):
-    """Those of the network of `config`, which is traced.
+    """Count the parameters of the network of `config`, by tracing it.
 
     Of the equal units of a stage two count, and of the modules four.
     """
@@ -123,7 +123,7 @@ def examples(config):
 
 
 def length(config):
-    """Of training, in the unit of the schedule."""
+    """Return the length of training in the unit of the schedule."""
     if config.steps and config.schedule.get("unit") == "epoch":
         return config.steps * config.data.batch_size / examples(config)
     return config.steps or config.epochs

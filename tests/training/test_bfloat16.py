@@ -105,7 +105,7 @@ def test_gradients_point_the_same_way(name):
 
         def of(v):
             labels, key = jnp.arange(16) % 10, jax.random.key(2)
-            objective = steps.objective_of(net, loss, 0.3, v["batch_stats"], images, labels, key)
+            objective = steps.make_loss_fn(net, loss, 0.3, v["batch_stats"], images, labels, key)
             return jax.grad(objective, has_aux=True)(v["params"])[0]
 
         found = jax.tree.leaves(

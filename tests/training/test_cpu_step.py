@@ -38,7 +38,7 @@ def gradient_step(name, fields, side, micro_batch):
     knobs = dict(momentum=0.0, weight_decay=0.0, decayed="all", bias_rate=1.0)
     optimizer = optimizers.create("momentum", rate, **knobs)
     average = weight_averaging.create("none", 1.0)
-    step = steps.train_step_of(
+    step = steps.make_train_step(
         net,
         losses.create("cross_entropy", smoothing=0.0),
         optimizer,
@@ -77,7 +77,7 @@ def test_loss_gradient_and_statistics_are_those_of_the_usual_step(kind, onednn):
     if onednn and not cpu_step.has_onednn():
         pytest.skip("this jaxlib has no oneDNN")
     step, arguments, expected = usual(kind)
-    found = cpu_step.jit(step, onednn=onednn)(*arguments)
+    found = cpu_step.jit_for_cpu(step, onednn=onednn)(*arguments)
     assert found.window.report() == pytest.approx(expected.window.report(), rel=1e-5)
     a, b = (change(arguments[0], after) for after in (found, expected))
     assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(b)
@@ -89,12 +89,12 @@ def test_another_shape_is_compiled_and_not_kept_either():
         pytest.skip("this jaxlib has no oneDNN")
     kernel = jnp.ones((3, 3, 4, 4))
     same = partial(over_three_axes, strides=(1, 1), padding=((1, 1), (1, 1)))
-    run = cpu_step.jit(same, onednn=True)
+    run = cpu_step.jit_for_cpu(same, onednn=True)
     for images in (2, 3, 2):
         assert float(run(jnp.ones((images, 4, 4, 4)), kernel)[0, 1, 1, 0]) == 36.0
     config: Any = jax.config
     seconds = config.jax_persistent_cache_min_compile_time_secs
-    with pytest.raises(RuntimeError, match="stop"), cpu_step.programs_not_kept():
+    with pytest.raises(RuntimeError, match="stop"), cpu_step.no_persistent_cache():
         assert config.jax_persistent_cache_min_compile_time_secs > 1e9
         raise RuntimeError("stop")
     assert config.jax_persistent_cache_min_compile_time_secs == seconds < 1e9

@@ -73,11 +73,13 @@ def compiled_step(*more):
     """The run of lenet5 on the digits in batches of 32, and its compiled step."""
     from cnn_archs import config
     from cnn_archs.experiment import resolve
-    from cnn_archs.training.build import Part, assemble
+    from cnn_archs.training.build import Member, build_trainer
     from cnn_archs.training.seeds import IN_TURN
 
     overrides = ["log_every=1", f"steps={STEPS}", "seed=3", *more]
-    run = assemble(Part(resolve(config.load_config("lenet5_digits", overrides))), axis=IN_TURN)
+    run = build_trainer(
+        Member(resolve(config.load_config("lenet5_digits", overrides))), axis=IN_TURN
+    )
     data: Any = run.data["train"]
     train_step: Any = run.train_step
     index = np.zeros(32, np.int32)
@@ -91,10 +93,12 @@ def chosen_together():
 
     from cnn_archs import config
     from cnn_archs.experiment import resolve
-    from cnn_archs.training.build import Part, assemble
+    from cnn_archs.training.build import Member, build_trainer
 
     jax.default_backend = lambda: "gpu"
-    return assemble(Part(resolve(config.load_config("lenet5_digits", ["seeds=2"])))).axis.vmapped
+    return build_trainer(
+        Member(resolve(config.load_config("lenet5_digits", ["seeds=2"])))
+    ).axis.vmapped
 
 
 def train():
@@ -105,11 +109,11 @@ def train():
     run.train_step = compiled
     losses, errors = [], []
     for _ in range(STEPS):
-        run.advance()
-        (report,) = run.counts("window")
+        run.run_steps()
+        (report,) = run.metrics("window")
         losses.append(report["loss"])
         errors.append(report["top1_error"])
-        run.end_window()
+        run.reset_window()
     _, in_parts = compiled_step("data.micro_batch=16")
     kernel = run.states[0].params["C5"]["kernel"]
     batch = compiled.input_shardings[0][-1]

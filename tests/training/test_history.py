@@ -1,5 +1,4 @@
-"""Who made which steps of a run: kept in its checkpoints, listed in its result, said when it
-changes."""
+"""The history of a run is saved with it and listed in its result; changes are reported."""
 
 import importlib.metadata
 import json
@@ -15,12 +14,12 @@ from cnn_archs.training import history, loop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MLP = ("--config=lenet5_digits", "--config.model.name=mlp", "--config.model.hidden=(8,)")
-SAID = "on this run is made otherwise than before"
+SAID = "with other software or hardware"
 
 
 @pytest.fixture
 def train(tmp_path, monkeypatch, capfd):
-    """train(steps, made otherwise) -> (the parts in its result, what it said of them)."""
+    """Return train(steps, **changed facts) -> (parts in its result, lines that report a change)."""
     environment = loop.describe_environment
 
     def run(steps, **otherwise):
@@ -57,8 +56,8 @@ def test_another_commit_or_number_of_cores_begins_a_part_and_is_said_once(train)
     parts, said = train(9, git_commit="b", cpus=2)
     assert parts == [first, {**first, "first_step": 5, "git_commit": "b", "cpus": 2}]
     assert said == [
-        f"from step 5 {SAID} (git_commit a -> b, cpus 1 -> 2): its bits need not be those of a run "
-        "that was never stopped"
+        f"this run resumes at step 5 {SAID} (git_commit a -> b, cpus 1 -> 2): its bits need not be "
+        "those of a run that was never stopped"
     ]
     parts, said = train(12, git_commit="b", cpus=1)  # of the last part, not of the first
     assert [p["first_step"] for p in parts] == [0, 5, 9] and "(cpus 2 -> 1)" in said[0]
@@ -86,6 +85,6 @@ def test_runs_that_are_trained_together_keep_their_own_parts(capsys):
     facts = dict.fromkeys(history.FACTS, 1)
     old, new = {"first_step": 0, **facts}, {"first_step": 5, **facts, "cpus": 2}
     other = {"first_step": 3, **facts, "cpus": 2}
-    found = history.gone_on([[], [old], [old, other]], new)
+    found = history.extend_histories([[], [old], [old, other]], new)
     assert found == [[new], [old, new], [old, other]]
     assert capsys.readouterr().err.count("cpus 1 -> 2") == 1

@@ -13,8 +13,8 @@ from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
 from cnn_archs.optim import losses
 from cnn_archs.training import loop
-from cnn_archs.training.build import Part, assemble
-from cnn_archs.training.layer_stats import diagnosis_of
+from cnn_archs.training.build import Member, build_trainer
+from cnn_archs.training.layer_stats import make_layer_stats_fn
 from cnn_archs.training.seeds import SeedAxis
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
@@ -29,7 +29,7 @@ def prepare(key, images):
 def diagnosed(model, auxiliary=0.0):
     variables = models.init(model, jax.random.key(1), (16, 16, 3))
     loss = losses.create("cross_entropy", smoothing=0.0)
-    rows = diagnosis_of(model, loss, prepare, auxiliary)(
+    rows = make_layer_stats_fn(model, loss, prepare, auxiliary)(
         variables, IMAGES, LABELS, jax.random.key(2)
     )
     return variables, {row.pop("name"): row for row in rows}
@@ -102,7 +102,9 @@ def test_nothing_is_logged_unless_it_is_asked_for(tmp_path):
 
 def test_seeds_that_are_vmapped_are_diagnosed_alike():
     c = resolve(config.load_config("lenet5_digits", [*MLP, "seeds=2", "steps=2"]))
-    alone, together = (assemble(Part(c), axis=SeedAxis(t)).diagnose() for t in (False, True))
+    alone, together = (
+        build_trainer(Member(c), axis=SeedAxis(t)).layer_stats() for t in (False, True)
+    )
     for a, b in zip(alone, together, strict=True):
         for x, y in zip(a, b, strict=True):
             assert x["name"] == y["name"]

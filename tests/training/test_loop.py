@@ -50,7 +50,7 @@ def test_a_result_is_that_of_the_run_as_it_is(plateau, monkeypatch):
     def stopped(*_):
         raise ConfigError("here")
 
-    monkeypatch.setattr(loop, "go_on", stopped)
+    monkeypatch.setattr(loop, "run_to_end", stopped)
     with pytest.raises(ConfigError, match="here"):
         loop.train(experiment(*PLATEAU, "steps=2"), plateau)
     assert (plateau / "result.json").exists()

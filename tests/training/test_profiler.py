@@ -16,8 +16,8 @@ from cnn_archs.errors import Stopped
 from cnn_archs.experiment import resolve
 from cnn_archs.report.text import files_table
 from cnn_archs.training import loop
-from cnn_archs.training.profiler import Trace
-from cnn_archs.training.trainer import Run
+from cnn_archs.training.profiler import StepTrace
+from cnn_archs.training.trainer import Trainer
 
 
 def experiment(*more):
@@ -49,20 +49,21 @@ def test_a_window_that_the_run_does_not_reach_is_told(tmp_path, capsys):
     loop.train(experiment("steps=2", "profile=(6,9)"), tmp_path)
     assert f"{nothing} 0 to 1\n" in capsys.readouterr().err
     assert not (tmp_path / "profile").exists()
-    trace = Trace(range(10, 20), tmp_path)
-    assert trace.misses(20, 30) and trace.misses(0, 10)  # it went on behind it; it ends before
-    assert not trace.misses(19, 30) and not trace.misses(0, 11)
+    trace = StepTrace(range(10, 20), tmp_path)
+    assert trace.misses_all(20, 30)  # the run resumes after the window
+    assert trace.misses_all(0, 10)  # the run ends before it
+    assert not trace.misses_all(19, 30) and not trace.misses_all(0, 11)
 
 
 def test_what_was_traced_is_kept_when_a_signal_ends_the_run(tmp_path, monkeypatch):
-    advance = Run.advance
+    original = Trainer.run_steps
 
     def told(run):
-        advance(run)
+        original(run)
         if run.step == 2:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(Run, "advance", told)
+    monkeypatch.setattr(Trainer, "run_steps", told)
     with pytest.raises(Stopped):
         loop.train(experiment("steps=4", "profile=(1,6)"), tmp_path)
     assert [sorted(steps) for steps, _ in traces(tmp_path)] == [[1]]
@@ -70,12 +71,17 @@ def test_what_was_traced_is_kept_when_a_signal_ends_the_run(tmp_path, monkeypatc
 
 def test_a_step_that_is_traced_is_a_dispatch_of_its_own():
     """Where many go into one otherwise, on accelerators."""
-    required = [f.name for f in dataclasses.fields(Run) if f.default is dataclasses.MISSING]
+    required = [f.name for f in dataclasses.fields(Trainer) if f.default is dataclasses.MISSING]
     fields: dict[str, Any] = dict.fromkeys(required)
-    settings = dict(total=1000, shares=(), traced=range(10, 13), periods={"log": Fraction(100)})
-    run = Run(**fields | settings)
-    reached = [run.untraced()]
-    while reached[-1] < run.total:
+    settings = dict(
+        total_steps=1000,
+        seed_slices=(),
+        profiled_steps=range(10, 13),
+        periods={"log": Fraction(100)},
+    )
+    run = Trainer(**fields | settings)
+    reached = [run.profile_limit()]
+    while reached[-1] < run.total_steps:
         run.step = reached[-1]
-        reached.append(run.untraced())
+        reached.append(run.profile_limit())
     assert reached == [10, 11, 12, 13, 1000]

@@ -20,8 +20,9 @@ from cnn_archs.data.loading import sampler
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
 from cnn_archs.training import loop, trainer
-from cnn_archs.training.build import Part, assemble
+from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.seeds import IN_TURN, SeedAxis
+from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
 
 Launch = Callable[..., subprocess.Popen[str]]
 
@@ -108,7 +109,7 @@ def check_same(workdir: Path, reference: Path) -> None:
     a, b = digests(workdir), digests(reference)
     for item in b:
         for leaf in a[item].keys() | b[item].keys():
-            # Counts since the last line of the log: they are zero, or `settled` is false.
+            # MetricSums since the last line of the log: they are zero, or `settled` is false.
             assert leaf.startswith("['window']") or a[item][leaf] == b[item][leaf], leaf
     assert (workdir / "metrics.jsonl").read_text() == (reference / "metrics.jsonl").read_text()
     assert result(workdir) == result(reference)
@@ -232,16 +233,22 @@ def chains(
 # Stopped at an exact place: a real signal, raised in this process.
 
 
+# Each place where a run can be stopped: (owner, function, whether before it rather than after it).
+FUNCTIONS: dict[str, tuple[Any, str, bool]] = {
+    "restore": (loop, "restore_trainer", False),
+    "steps": (trainer.Trainer, "run_steps", False),
+    "evaluate": (trainer.Trainer, "evaluate", True),
+    "save": (loop, "save_trainer", True),
+    "finish": (loop, "final_results", True),
+}
+
+
 def stop_at(monkeypatch: pytest.MonkeyPatch, place: str, step: int) -> None:
-    """A SIGTERM at `step` of the next run: before or after it `place`s.
+    """Raise SIGTERM in this process at `step` of the next run, at a place of FUNCTIONS."""
+    owner, name, before = FUNCTIONS[place]
+    original = getattr(owner, name)
 
-    place: restore (after it), advance (after it), evaluate, save, finish (before it).
-    """
-    owner: Any = loop if place == "finish" else trainer.Run
-    original = getattr(owner, place)
-
-    def wrapped(self: trainer.Run, *args: Any) -> Any:
-        before = place in ("evaluate", "save", "finish")
+    def wrapped(self: trainer.Trainer, *args: Any) -> Any:
         if before and self.step == step:
             signal.raise_signal(signal.SIGTERM)
         value = original(self, *args)
@@ -249,17 +256,17 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, place: str, step: int) -> None:
             signal.raise_signal(signal.SIGTERM)
         return value
 
-    monkeypatch.setattr(owner, place, wrapped)
+    monkeypatch.setattr(owner, name, wrapped)
 
 
-PLACES = [("restore", 0), ("advance", 1), ("evaluate", 14), ("save", 18), ("advance", 44)]
-PLACES += [("advance", 45), ("advance", 46), ("evaluate", 54), ("advance", 59), ("advance", 60)]
+PLACES = [("restore", 0), ("steps", 1), ("evaluate", 14), ("save", 18), ("steps", 44)]
+PLACES += [("steps", 45), ("steps", 46), ("evaluate", 54), ("steps", 59), ("steps", 60)]
 PLACES += [("evaluate", 60), ("finish", 60)]
-# Of each kind one: before all, at an evaluation, a save, an epoch's first step, the end.
+# One of each kind: before all, at an evaluation, a save, an epoch's first step, the end.
 QUICK = [PLACES[i] for i in (0, 2, 3, 5, 10, 11)]
 # In the warm-up's window; in the evaluation before each drop, and right after one.
-OF_MEMORY = [("advance", 10), ("save", 17), ("advance", 20), ("evaluate", 25), ("advance", 26)]
-OF_MEMORY += [("advance", 36), ("evaluate", 37), ("evaluate", 49), ("evaluate", 60)]
+WITH_FEEDBACK = [("steps", 10), ("save", 17), ("steps", 20), ("evaluate", 25), ("steps", 26)]
+WITH_FEEDBACK += [("steps", 36), ("evaluate", 37), ("evaluate", 49), ("evaluate", 60)]
 
 
 @pytest.mark.parametrize(
@@ -267,8 +274,8 @@ OF_MEMORY += [("advance", 36), ("evaluate", 37), ("evaluate", 49), ("evaluate", 
     [
         ("mlp", QUICK),
         pytest.param("mlp", PLACES, marks=pytest.mark.slow),
-        ("feedback", OF_MEMORY[1::6]),
-        pytest.param("feedback", OF_MEMORY, marks=pytest.mark.slow),
+        ("feedback", WITH_FEEDBACK[1::6]),
+        pytest.param("feedback", WITH_FEEDBACK, marks=pytest.mark.slow),
         pytest.param("lenet5_1998", PLACES, marks=pytest.mark.slow),
         pytest.param("lenet5", PLACES, marks=pytest.mark.slow),
     ],
@@ -308,7 +315,7 @@ def test_a_finished_run_is_only_evaluated_again(references, tmp_path, monkeypatc
     before = {p: p.stat().st_mtime_ns for p in (reference / "checkpoints").rglob("*")}
     log, final = (reference / "metrics.jsonl").read_text(), result(reference)
     (reference / "result.json").unlink()
-    monkeypatch.setattr(trainer.Run, "advance", None)  # there is no step to make
+    monkeypatch.setattr(trainer.Trainer, "run_steps", None)  # there is no step to make
     assert train(reference, "mlp") == 0
     assert {p: p.stat().st_mtime_ns for p in (reference / "checkpoints").rglob("*")} == before
     assert (reference / "metrics.jsonl").read_text() == log and result(reference) == final
@@ -357,17 +364,17 @@ def test_no_split_is_evaluated_twice_at_a_step(tmp_path, monkeypatch):
 def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_path):
     more = [f.removeprefix("--config.") for f in NETWORKS["lenet5_1998"]]
     few = ("data.batch_size=360", "steps=9", "optimizer.samples=5")  # an epoch is 3.99 steps
-    r = assemble(Part(resolve(config.load_config("lenet5_digits", [*more, *few]))))
+    r = build_trainer(Member(resolve(config.load_config("lenet5_digits", [*more, *few]))))
     while r.step < 6:
         if r.step in (3, 4, 5):
-            r.save(Checkpoints(tmp_path / str(r.step)))
-        r.advance()
-    whole = host(r.stacked(slice(None)))
+            save_trainer(r, [Checkpoints(tmp_path / str(r.step))])
+        r.run_steps()
+    whole = host(r.member_state(slice(None)))
     for step in (3, 4, 5):
-        assert r.restore(Checkpoints(tmp_path / str(step))) and r.step == step
+        assert restore_trainer(r, [Checkpoints(tmp_path / str(step))]) and r.step == step
         while r.step < 6:
-            r.advance()
-        check_equal(r.stacked(slice(None)), whole)
+            r.run_steps()
+        check_equal(r.member_state(slice(None)), whole)
 
 
 def test_a_residual_net_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
@@ -375,20 +382,20 @@ def test_a_residual_net_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
     more = ("model.name=resnet20", "model.width=0.25", "model.blocks=(1,1,1)")
     options = [*more, "model.bn_group=16", "steps=6"]
 
-    def assembled() -> trainer.Run:
-        return assemble(Part(resolve(config.load_config("lenet5_digits", options))))
+    def assembled() -> trainer.Trainer:
+        return build_trainer(Member(resolve(config.load_config("lenet5_digits", options))))
 
     first, second = assembled(), assembled()
     while first.step < 6:
         if first.step == 3:
-            first.save(Checkpoints(tmp_path))
-        first.advance()
-    whole = host(first.stacked(slice(None)))
+            save_trainer(first, [Checkpoints(tmp_path)])
+        first.run_steps()
+    whole = host(first.member_state(slice(None)))
     for again in (first, second):
-        assert again.restore(Checkpoints(tmp_path)) and again.step == 3
+        assert restore_trainer(again, [Checkpoints(tmp_path)]) and again.step == 3
         while again.step < 6:
-            again.advance()
-        check_equal(again.stacked(slice(None)), whole)
+            again.run_steps()
+        check_equal(again.member_state(slice(None)), whole)
 
 
 # Several seeds.
@@ -408,28 +415,29 @@ def check_equal(a: Any, b: Any) -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, tmp_path):
-    first = assemble(Part(configured("seeds=2")), axis=SeedAxis(together))
+    first = build_trainer(Member(configured("seeds=2")), axis=SeedAxis(together))
     while first.step < 5:
-        first.advance()
+        first.run_steps()
     folder = tmp_path / "checkpoints"
-    first.save(Checkpoints(folder))
+    save_trainer(first, [Checkpoints(folder)])
     shapes = [entry["shape"] for item in digests(tmp_path, 5).values() for entry in item.values()]
     assert all(shape[0] == 2 for shape in shapes)
     for form in (together, not together):
-        other = assemble(Part(configured("seeds=2")), axis=SeedAxis(form))
-        assert other.restore(Checkpoints(folder, read_only=True))
+        other = build_trainer(Member(configured("seeds=2")), axis=SeedAxis(form))
+        assert restore_trainer(other, [Checkpoints(folder, read_only=True)])
         assert other.step == 5 and len(other.states) == (1 if form else 2)
-        check_equal(other.stacked(slice(None)), first.stacked(slice(None)))
-        other.advance()  # and it goes on
+        check_equal(other.member_state(slice(None)), first.member_state(slice(None)))
+        other.run_steps()  # and it goes on
     with pytest.raises(ConfigError, match=r"saved as \w+\[2.*wanted as \w+\[3"):
-        assemble(Part(configured("seeds=3"))).restore(Checkpoints(folder, read_only=True))
+        three = build_trainer(Member(configured("seeds=3")))
+        restore_trainer(three, [Checkpoints(folder, read_only=True)])
 
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_seed_begins_the_same_whatever_other_seeds_there_are(together):
-    alone = assemble(Part(configured("seed=1")), axis=IN_TURN)
-    among = assemble(Part(configured("seeds=2")), axis=SeedAxis(together))
-    second = among.stacked(slice(None)) if together else among.states[1]
+    alone = build_trainer(Member(configured("seed=1")), axis=IN_TURN)
+    among = build_trainer(Member(configured("seeds=2")), axis=SeedAxis(together))
+    second = among.member_state(slice(None)) if together else among.states[1]
     key = among.keys[0] if together else among.keys[1]
     if together:
         second, key = jax.tree.map(lambda x: x[1], (second, key))
@@ -453,10 +461,10 @@ def test_vmapped_seeds_train_like_single_ones():
     losses = []
     for together in (False, True):
         c = configured("seeds=2", "log_every=1000", "eval_every=100")
-        r = assemble(Part(c), axis=SeedAxis(together))
+        r = build_trainer(Member(c), axis=SeedAxis(together))
         while r.step < 50:
-            r.advance()
-        losses.append([report["loss"] for report in r.counts("window")])
+            r.run_steps()
+        losses.append([report["loss"] for report in r.metrics("window")])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     assert losses[0][0] != losses[0][1]
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_archs.training.seeds import SeedAxis, fastest
+from cnn_archs.training.seeds import SeedAxis, fastest_axis
 
 FORMS = pytest.mark.parametrize("axis", [SeedAxis(vmapped=True), SeedAxis(vmapped=False)])
 
@@ -36,7 +36,7 @@ def test_what_is_on_the_host_stays_there(axis):
 
 @FORMS
 def test_a_share_has_a_leading_axis_in_both_forms(axis):
-    share = axis.share(axis.stack(trees(jnp)), slice(1, 3))
+    share = axis.take(axis.stack(trees(jnp)), slice(1, 3))
     assert share["b"].tolist() == [1, 2] and share["a"].shape == (2, 4)
 
 
@@ -53,10 +53,10 @@ def test_the_index_of_a_group_has_its_seeds_before_the_batch(lead):
     each = [np.full((*lead, 7), seed) for seed in (3, 4)]
     vmapped, alone = SeedAxis(vmapped=True), SeedAxis(vmapped=False)
     assert vmapped.groups((3, 4)) == [(3, 4)] and alone.groups((3, 4)) == [(3,), (4,)]
-    joined = vmapped.index(each)
+    joined = vmapped.join_indices(each)
     assert joined.shape == (*lead, 2, 7)
     assert (joined[..., 0, :] == 3).all() and (joined[..., 1, :] == 4).all()
-    assert alone.index(each[:1]) is each[0]
+    assert alone.join_indices(each[:1]) is each[0]
 
 
 @pytest.mark.parametrize(
@@ -69,5 +69,5 @@ def test_the_index_of_a_group_has_its_seeds_before_the_batch(lead):
     ],
 )
 def test_seeds_are_vmapped_on_one_accelerator_alone(in_memory, devices, platform, vmapped):
-    found = fastest(in_memory=in_memory, devices=devices, platform=platform)
+    found = fastest_axis(in_memory=in_memory, devices=devices, platform=platform)
     assert found.vmapped == vmapped

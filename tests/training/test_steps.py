@@ -64,7 +64,7 @@ def first(model, average):
 @cache
 def compiled(model, micro_batch, auxiliary, average, backend):
     loss = losses.create("cross_entropy", smoothing=0.0)
-    step = steps.train_step_of(
+    step = steps.make_train_step(
         model, loss, plain_sgd(), average, scaled, auxiliary=auxiliary, micro_batch=micro_batch
     )
     return jax.jit(step)
@@ -169,7 +169,7 @@ def test_each_step_draws_random_numbers_of_its_own(model, prepare):
     optimizer = optimizers.create("momentum", schedule, **knobs)
     loss = losses.create("cross_entropy", smoothing=0.0)
     step = jax.jit(
-        steps.train_step_of(
+        steps.make_train_step(
             model, loss, optimizer, NO_AVERAGE, prepare, auxiliary=0.0, micro_batch=0
         )
     )
@@ -230,7 +230,7 @@ def test_smaller_parts_take_less_memory(unit, monkeypatch):
     labels = jax.ShapeDtypeStruct((64,), jnp.int32)
 
     def bytes_of(micro_batch):
-        step = steps.train_step_of(
+        step = steps.make_train_step(
             model,
             loss,
             plain_sgd(),

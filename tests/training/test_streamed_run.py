@@ -85,16 +85,16 @@ def test_every_image_counts_once_and_it_learns(whole):
 def test_stopped_and_resumed_with_other_threads_it_ends_with_the_same_bits(
     folder, whole, tmp_path, monkeypatch
 ):
-    original = trainer.Run.advance
+    original = trainer.Trainer.run_steps
     for step in (2, 8, 13):
         with monkeypatch.context() as patch:
 
-            def advance(self, stop=step):
+            def run_steps(self, stop=step):
                 original(self)
                 if self.step == stop:
                     signal.raise_signal(signal.SIGTERM)
 
-            patch.setattr(trainer.Run, "advance", advance)
+            patch.setattr(trainer.Trainer, "run_steps", run_steps)
             assert train(folder, tmp_path) == 75
     assert train(folder, tmp_path) == 0
     assert digests(tmp_path)["variables"] == digests(whole)["variables"]

@@ -14,8 +14,9 @@ from cnn_archs.errors import ConfigError, NotFinite
 from cnn_archs.experiment import resolve
 from cnn_archs.sweeps import worker
 from cnn_archs.training import loop
-from cnn_archs.training.build import Part, assemble
+from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.seeds import SeedAxis
+from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
 
 MLP = ("model.name=mlp", "model.hidden=(8,)", "eval_every=0.5", "log_every=4", "steps=24")
 SCHEDULES = {  # of which each part has numbers of its own
@@ -78,27 +79,27 @@ def test_a_part_can_go_on_alone_and_the_others_without_it(tmp_path):
 
 def test_vmapped_parts_train_like_single_ones(tmp_path):
     """With rates of their own; and each is saved as if it were alone."""
-    parts = [Part(configured(*own)) for own in PARTS.values()]
+    parts = [Member(configured(*own)) for own in PARTS.values()]
     losses = []
     for together in (False, True):
-        run = assemble(*parts, axis=SeedAxis(together))
+        run = build_trainer(*parts, axis=SeedAxis(together))
         while run.step < 24:
-            run.advance()
-        losses.append([report["loss"] for report in run.counts("epoch")])
+            run.run_steps()
+        losses.append([report["loss"] for report in run.metrics("epoch")])
         folders = [Checkpoints(tmp_path / f"{together}{i}") for i in range(3)]
-        run.save(*folders)
+        save_trainer(run, folders)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
-    again = assemble(*parts, axis=SeedAxis(vmapped=True))
-    assert again.restore(*(Checkpoints(tmp_path / f"False{i}") for i in range(3)))
+    again = build_trainer(*parts, axis=SeedAxis(vmapped=True))
+    assert restore_trainer(again, [Checkpoints(tmp_path / f"False{i}") for i in range(3)])
     rates = again.states[0].opt_state.memory
     np.testing.assert_allclose(rates[:, 0], [0.05, 0.2, 0.05, 0.05], rtol=1e-6)
-    target = jax.tree.leaves(again.stacked(slice(2, 4)))
+    target = jax.tree.leaves(again.member_state(slice(2, 4)))
     assert all(leaf.shape[0] == 2 for leaf in target)
 
 
 def test_they_differ_in_seed_and_rate_alone():
     with pytest.raises(ConfigError, match="cannot be trained together: they differ in data.batch"):
-        assemble(Part(configured()), Part(configured("data.batch_size=16")))
+        build_trainer(Member(configured()), Member(configured("data.batch_size=16")))
 
 
 def test_a_loss_that_is_not_finite_ends_its_own_part_alone(tmp_path, monkeypatch):

@@ -13,8 +13,9 @@ from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
 from cnn_archs.run_dir import RunDir
 from cnn_archs.training import loop, warm_start
-from cnn_archs.training.build import Part, assemble
+from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.seeds import SeedAxis
+from cnn_archs.training.trainer_checkpoint import save_trainer
 
 FROM_A = "conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8"  # VGG, section 3.1
 
@@ -31,7 +32,7 @@ def saved(workdir, *arguments):
     """A run with its initial weights saved, and not a step made."""
     c = experiment(*arguments)
     workdir.mkdir(exist_ok=True)
-    assemble(Part(c, workdir)).save(Checkpoints(workdir / "checkpoints"))
+    save_trainer(build_trainer(Member(c, workdir)), [Checkpoints(workdir / "checkpoints")])
     RunDir(workdir).write_config(c.config)
     return workdir
 
@@ -44,8 +45,8 @@ def net_a(tmp_path_factory):
 
 def started(workdir, model, *more):
     """A run, and the variables with which each seed of it starts."""
-    run = assemble(Part(experiment(model, *more), workdir))
-    return run, warm_start.variables(run, *experiment(model, *more).warm_start)
+    run = build_trainer(Member(experiment(model, *more), workdir))
+    return run, warm_start.warm_start_variables(run, *experiment(model, *more).warm_start)
 
 
 def same(a, b):
@@ -56,7 +57,7 @@ def same(a, b):
 def test_vggs_deeper_columns_take_four_convolutions_and_three_dense_layers_of_a(net_a, tmp_path):
     more = (f"warm_start.workdir={net_a}", f"warm_start.layers={FROM_A}")
     run, (variables,) = started(tmp_path, "vgg_b_bn_cifar", *more)
-    a, random = cnn_archs.load(net_a).variables, run.variables()[0]
+    a, random = cnn_archs.load(net_a).variables, run.seed_variables()[0]
     taken = set(FROM_A.split(","))
     assert taken < set(random["params"])
     for name in random["params"]:
@@ -85,10 +86,10 @@ def test_each_seed_takes_its_own_or_the_only_one(tmp_path):
         run, found = started(tmp_path / "run", "mlp", *more)
         for variables, seed in zip(found, expected, strict=True):
             assert same(variables, cnn_archs.load(source, seed).variables)
-        together = assemble(Part(experiment("mlp", *more)), axis=SeedAxis(vmapped=True))
+        together = build_trainer(Member(experiment("mlp", *more)), axis=SeedAxis(vmapped=True))
         for r in (run, together):
-            r.start_from(found)
-            assert all(same(a, b) for a, b in zip(r.variables(), found, strict=True))
+            r.set_variables(found)
+            assert all(same(a, b) for a, b in zip(r.seed_variables(), found, strict=True))
 
 
 def test_layers_may_have_another_name_there(tmp_path):
@@ -104,7 +105,7 @@ def test_layers_may_have_another_name_there(tmp_path):
     [
         ("conv9_1", "this network has no layer 'conv9_1'; it has conv1_1"),
         ("conv1_1=conv9_1", "that run has no layer 'conv9_1'"),
-        ("conv2_1", r"conv2_1\['conv'\]\['bias'\] is \(4,\) there and \(8,\) here"),
+        ("conv2_1", r"conv2_1\['conv'\]\['bias'\] is \(4,\) in that run and \(8,\)"),
     ],
 )
 def test_what_does_not_fit_is_one_line(layers, message, net_a, tmp_path):

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from cnn_archs import config as configs
 from cnn_archs.data.transforms.boxes import Size
 from cnn_archs.evaluate import views as protocols
-from cnn_archs.experiment import ExperimentSettings, make_crop, resolve_settings
+from cnn_archs.experiment import ExperimentSettings, resolve_settings
+from cnn_archs.experiment_inputs import make_crop
 from cnn_archs.optim import schedules
 
 
@@ -41,7 +42,7 @@ def setting(experiment: str, key: str) -> Any:
 def schedule_of(experiment: str, images: int) -> schedules.Schedule:
     """Makes the schedule of learning rates, with its warm-up."""
     recipe = outlined(experiment).recipe
-    return recipe.rules(float(recipe.steps_per_epoch(images))).schedule
+    return recipe.make_rules(float(recipe.steps_per_epoch(images))).schedule
 
 
 def rates(
@@ -98,7 +99,7 @@ def scales(experiment: str, protocol: str) -> list[int]:
 def update(experiment: str, weight: float, gradients: Sequence[float]) -> list[float]:
     """Returns [velocity, weight] of one weight after updates with these gradients."""
     recipe = outlined(experiment).recipe
-    optimizer = recipe.rules(float(recipe.steps_per_epoch(1))).optimizer
+    optimizer = recipe.make_rules(float(recipe.steps_per_epoch(1))).optimizer
     params = {"layer": {"kernel": jnp.float32(weight)}}
     state, moved = optimizer.init(params), params
     for gradient in gradients:

@@ -18,7 +18,7 @@ SIDE = 64  # pixels
 OVERSAMPLING = 4  # the canvas is this many times as large; its means are the pixels
 
 
-def draw_split(split: str) -> tuple[np.ndarray, np.ndarray]:
+def draw_images(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Draw a split: images u8[N, 64, 64, 3], class after class, and labels i32[N].
 
     Raises ConfigError for an unknown split.

@@ -173,7 +173,7 @@ def load_split(name: str, split: str, data_dir: str = "") -> Split:
     if name == "digits":
         return Split(*digits.load_digits(split), digits.DIGITS)
     if name == "shapes":
-        return Split(*shapes.draw_split(split), shapes.CLASSES)
+        return Split(*shapes.draw_images(split), shapes.CLASSES)
     stored, both = tfds_source.find_split(name, split, data_dir)
     whole = Split(*stored.decode_all(), stored.classes)
     return select_part(whole, whole.labels, split) if both else whole
@@ -216,7 +216,7 @@ def open_folder(split: str, data_dir: str) -> tuple[image_folder.Listing, Record
 
     If the folder has no test part, `select_part` makes one out of its train part. Returns the
     listing of the files too, into which the index of the records points. Raises ConfigError for
-    another split, and DataError for a folder that is not laid out as `image_folder` says.
+    another split, and DataError for a folder in neither layout of `image_folder`.
     """
     if split not in ("train", "test"):
         raise ConfigError(f"image_folder has no split {split!r}, only train, test")
@@ -251,7 +251,9 @@ def select_part(whole: SplitOrRecords, labels: np.ndarray, split: str) -> SplitO
         of_class = random.permutation(np.flatnonzero(labels == label))
         test[of_class[: max(round(len(of_class) / 5), int(len(of_class) > 1))]] = True
     if not test.any():
-        raise DataError("there are too few images to set some aside for a test: one a class")
+        raise DataError(
+            "there are too few images to set a test part aside: each class has only one"
+        )
     return whole.take(np.flatnonzero(test == (split == "test")))
 
 

@@ -1,12 +1,13 @@
-"""Encoded images to pixels: strict about damage, and no larger than a crop needs.
+"""Decodes images, refuses damaged ones, and decodes no more pixels than a crop needs.
 
-JPEG is decoded by libjpeg-turbo (simplejpeg), each of its warnings an error; PNG, BMP, WebP and the
-first frame of a GIF by Pillow, a PNG after its checksums. The other formats have none: what is cut
-off is always noticed, a flipped bit of a JPEG seldom, twenty of them nearly always.
+JPEG is decoded by libjpeg-turbo (simplejpeg), and each of its warnings is an error. PNG, BMP, WebP
+and the first frame of a GIF are decoded by Pillow; the checksums of a PNG are verified first. The
+other formats have no checksums: truncation is always noticed, one flipped bit of a JPEG seldom,
+twenty of them nearly always.
 
-All become 8-bit RGB: gray is repeated, CMYK converted as Pillow does, which takes all of it for
-Adobe's, stored inverted; of 16 bits the upper 8 are kept, and what is transparent is put over
-white. EXIF's orientation is ignored, as in ImageNet's recipes: pixels come as they are stored.
+All images become 8-bit RGB. Gray is repeated. CMYK is converted as Pillow does, which assumes
+Adobe's inverted values. Of 16 bits the upper 8 are kept. Transparent pixels are blended with white.
+EXIF's orientation is ignored, as in ImageNet's recipes.
 """
 
 import io
@@ -22,10 +23,10 @@ from cnn_archs.data.corruption import damage_error, data_errors
 from cnn_archs.data.transforms.boxes import Box
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
-MAX_PIXELS_PER_BYTE = 256  # a large image of more than so many is a bomb; JPEG reaches 60
-LARGE_PIXELS = 16_000_000  # pixels
+LARGE_PIXELS = 16_000_000  # from this size on an image must not exceed MAX_PIXELS_PER_BYTE
+MAX_PIXELS_PER_BYTE = 256  # a JPEG reaches 60; an image with more is a decompression bomb
 
-FORMATS: dict[bytes, Any] = {  # how a file begins -> Pillow's reader
+FORMATS: dict[bytes, Any] = {  # the first bytes of a file -> Pillow's reader
     b"\x89PNG": PngImagePlugin.PngImageFile,
     b"BM": BmpImagePlugin.BmpImageFile,
     b"GIF8": GifImagePlugin.GifImageFile,
@@ -34,9 +35,13 @@ FORMATS: dict[bytes, Any] = {  # how a file begins -> Pillow's reader
 
 
 class JpegImage:
-    """height, width: of the image in full; factors: by which decoding can make it smaller."""
+    """A JPEG that is still to be decoded.
 
-    factors = (8, 4, 2)  # those that libjpeg-turbo has quick code for
+    height, width: of the whole image. factors: the factors by which decoding can shrink it.
+    Raises an exception if the header is damaged or the image is a decompression bomb.
+    """
+
+    factors = (8, 4, 2)  # libjpeg-turbo has fast code for these
 
     def __init__(self, encoded: bytes):
         self.encoded = encoded
@@ -44,7 +49,7 @@ class JpegImage:
         refuse_bombs(self.height, self.width, len(encoded))
 
     def decode(self, factor: int) -> Image.Image:
-        """RGB, of ceil(height / factor) x ceil(width / factor) pixels."""
+        """Decode to RGB, ceil(height / factor) x ceil(width / factor) pixels."""
         smaller = {} if factor == 1 else self.size_arguments(factor)
         if self.space in ("CMYK", "YCCK"):
             pixels = simplejpeg.decode_jpeg(self.encoded, "CMYK", strict=True, **smaller)
@@ -52,13 +57,16 @@ class JpegImage:
         return Image.fromarray(simplejpeg.decode_jpeg(self.encoded, "RGB", strict=True, **smaller))
 
     def size_arguments(self, factor: int) -> dict[str, int]:
-        """What asks simplejpeg for exactly 1/factor: the smallest size that is not below it."""
+        """Return the arguments by which simplejpeg shrinks by exactly `factor`.
+
+        simplejpeg takes the smallest size that is not below the given one.
+        """
         height, width = ceil_div(self.height, factor), ceil_div(self.width, factor)
         return {"min_height": height, "min_width": width, "min_factor": factor}
 
 
 class OtherImage:
-    """PNG, BMP, WebP, GIF: as Jpeg, but decoded in full only."""
+    """A PNG, BMP, WebP or GIF that is still to be decoded; like JpegImage, but cannot be shrunk."""
 
     factors = ()
 
@@ -70,10 +78,10 @@ class OtherImage:
         self.width, self.height = self.stored.size
         refuse_bombs(self.height, self.width, len(encoded))
         if reader is PngImagePlugin.PngImageFile:
-            reader(io.BytesIO(encoded)).verify()  # the checksums, which decoding passes over
+            reader(io.BytesIO(encoded)).verify()  # decoding does not check the checksums
 
     def decode(self, factor: int) -> Image.Image:
-        """RGB, of height x width pixels."""
+        """Decode to RGB, height x width pixels; `factor` is 1."""
         stored: Image.Image = self.stored
         stored.load()
         if stored.mode.startswith("I"):  # 16 bits of gray
@@ -86,27 +94,34 @@ class OtherImage:
 
 
 def open_image(encoded: bytes) -> JpegImage | OtherImage:
-    """By how it begins, whatever its file is named."""
+    """Open an image by its first bytes, whatever the name of its file.
+
+    Raises an exception if it is no image of a known format, or damaged.
+    """
     return JpegImage(encoded) if encoded.startswith(b"\xff\xd8") else OtherImage(encoded)
 
 
 def refuse_bombs(height: int, width: int, size: int) -> None:
-    """ValueError for an image that takes far more memory than its file suggests."""
+    """Raise ValueError for an image that takes far more memory than its file suggests.
+
+    size: of the encoded image, in bytes.
+    """
     pixels = height * width
     if pixels > MAX_PIXELS or (pixels > LARGE_PIXELS and pixels > MAX_PIXELS_PER_BYTE * size):
         raise ValueError(f"{width}x{height} pixels in {size:,} bytes: too large to be decoded")
 
 
 def decode(encoded: bytes, name: str) -> np.ndarray:
-    """The whole image, u8[H, W, 3]. DataError, which says `name`, where it is damaged."""
+    """Decode a whole image, u8[H, W, 3]. Raises a DataError about `name` if it is damaged."""
     with data_errors(name):
         return np.asarray(open_image(encoded).decode(1))
 
 
 class Region:
-    """A part of an image, chosen by choose_box(height, width), that is still to be decoded.
+    """A part of an image that is still to be decoded.
 
-    DataError, which says `name`, where the image is no image or a bomb.
+    choose_box: maps the image's height and width to the part. Raises a DataError about `name` if
+    the header is damaged or the image is a decompression bomb.
     """
 
     def __init__(self, encoded: bytes, choose_box: Callable[[int, int], Box], name: str):
@@ -118,11 +133,11 @@ class Region:
         self.box = choose_box(self.source.height, self.source.width)
 
     def decode_resized(self, out: tuple[int, int]) -> np.ndarray:
-        """u8[*out, 3], as Pillow resizes: bilinear, antialiased, what is just outside taking part.
+        """Decode the part and resize it to u8[*out, 3], bilinear and antialiased as by Pillow.
 
-        A JPEG of which at least 2, 4 or 8 times as many pixels as needed would be decoded is
-        decoded to half, a quarter, an eighth of its size, by its cosine transform. DataError,
-        which says the name, where it is damaged.
+        A JPEG whose part is at least 2, 4 or 8 times as large as `out` along both axes is decoded
+        at a half, a quarter or an eighth of its size, by its cosine transform. Pixels just outside
+        the part contribute. Raises a DataError about the name if the image is damaged.
         """
         box, source = self.box, self.source
         enough = min(box.height / out[0], box.width / out[1])
@@ -140,5 +155,8 @@ class Region:
 def decode_and_crop(
     encoded: bytes, choose_box: Callable[[int, int], Box], out: tuple[int, int], name: str
 ) -> np.ndarray:
-    """The region choose_box(height, width) of an image, resized to `out`: u8[*out, 3]."""
+    """Decode the region choose_box(height, width) of an image, resized to u8[*out, 3].
+
+    Raises a DataError about `name` if the image is damaged.
+    """
     return Region(encoded, choose_box, name).decode_resized(out)

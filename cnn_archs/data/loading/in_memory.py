@@ -1,4 +1,4 @@
-"""Small data: a whole split on the devices as uint8; batches are gathered inside the step."""
+"""Small datasets: a whole split lies on the devices as uint8; the step gathers its batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,34 +14,35 @@ from cnn_archs.distributed import mesh as meshes
 
 
 class Resident:
-    """images u8[N, H, W, C] and labels i32[N], replicated over `mesh`."""
+    """A split in device memory: images u8[N, H, W, C] and labels i32[N], replicated over `mesh`."""
 
     def __init__(self, split: Split, mesh: Mesh):
         held = (split.images, split.labels)
-        self.images, self.labels = meshes.place(held, meshes.whole(mesh))
+        self.images, self.labels = meshes.place(held, meshes.replicated(mesh))
         self.examples = len(split)
         self.damaged = 0
 
     def evaluation_batches(
         self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray | None = None
     ) -> Iterator[tuple[jax.Array, ...]]:
-        """(images, labels, index, mask) for each batch: every example counts once.
+        """Yield (images, labels, index, mask) for batches of all examples, once each and in order.
 
-        put: moves what differs between batches, index i32[B] and mask bool[B], to the devices; of
-        those only the `rows`, if they are given.
+        images and labels are those of the whole split. put: moves the index i32[B] and the mask
+        bool[B] of a batch, which is False for padding, to the devices. rows: the rows of a batch
+        that are given to `put`; None for all.
         """
-        read = slice(None) if rows is None else rows
+        own_rows = slice(None) if rows is None else rows
         for index, mask in zip(*sampler.evaluation_indices(self.examples, batch_size), strict=True):
-            yield (self.images, self.labels, *put((index[read], mask[read])))
+            yield (self.images, self.labels, *put((index[own_rows], mask[own_rows])))
 
 
 class ResidentFeed:
-    """images, labels and index of a split that is on the devices.
+    """Supplies a split on the devices, and the index of each batch, to the training step.
 
-    seeds: those that the step trains at once. loop: the steps that one dispatch has room for; if
-    there are several, the count is an argument too. join: makes one index of that of each seed,
-    i64[batch], or i64[loop, batch] where there are several steps. put: moves it to the devices,
-    where its last axis is that of a batch.
+    seeds: the seeds that the step trains at once. loop: the most steps of one call of the training
+    step; if it is more than 1, the number of steps is an argument too. join: combines the indices
+    of the seeds, i32[batch] or, if loop > 1, i32[loop, batch] each. put: moves the result to the
+    devices; its last axis is that of a batch.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class ResidentFeed:
         self.loop, self.join, self.put = loop, join, put
 
     def __call__(self, step: int, count: int) -> tuple[Any, ...]:
-        """Of the `count` batches from that of `step` on."""
+        """Return the arguments of the training step for `count` batches from `step` on."""
         examples, size = self.data.examples, self.batch_size
         each = [sampler.batch_indices(examples, seed, step, count, size) for seed in self.seeds]
         if self.loop > 1:

@@ -1,4 +1,4 @@
-"""What an input needs to know of the training images: computed once, kept in the workdir."""
+"""Statistics of the training images for preprocessing, computed once and kept in the workdir."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,45 +13,46 @@ from cnn_archs.distributed import multihost
 from cnn_archs.runtime.files import atomic_write
 
 Statistics = dict[str, np.ndarray]
-IMAGES_AT_ONCE = 1000  # images in memory
+IMAGES_AT_ONCE = 1000  # read at a time, to bound memory
 
 
 def load_or_compute(path: Path | None, compute: Callable[[], Statistics]) -> Statistics:
-    """The statistics in the file `path`, which are computed and written if it is not there.
+    """Load the statistics from the file `path`, or compute and write them if it does not exist.
 
-    Without a file they are computed. DataError where the file is damaged: its archive has a
-    checksum of each array.
+    If `path` is None they are only computed. Raises DataError if the file is damaged, which the
+    checksums in its archive reveal.
     """
     if path is None:
         return compute()
-    found = multihost.arrays_of_first(lambda: read_statistics(path))
+    found = multihost.broadcast_arrays(lambda: read_statistics(path))
     if found is not None:
         return found
     computed = compute()
-    if computed and multihost.first():
+    if computed and multihost.is_primary():
         write_statistics(path, computed)
-    return multihost.arrays_of_first(lambda: computed) or {}
+    return multihost.broadcast_arrays(lambda: computed) or {}
 
 
 def read_statistics(path: Path) -> Statistics | None:
-    """What `write` wrote; None where it did not."""
+    """Read the file that `write_statistics` wrote; None if it does not exist."""
     if not path.exists():
         return None
-    what = f"{path} (remove it, and it is computed again)"
+    what = f"{path} (remove it to have it computed again)"
     with data_errors(what), open(path, "rb") as f, np.load(f) as arrays:
         return dict(arrays)
 
 
 def write_statistics(path: Path, statistics: Statistics) -> None:
+    """Write statistics to `path` atomically, as an npz archive."""
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **statistics)
 
 
 def compute_statistics(inputs: Preprocessor, train: Callable[[], Split | Streamed]) -> Statistics:
-    """Compute what `inputs.prepare` needs to know of the training images; {} if it needs nothing.
+    """Compute the statistics that `inputs.make_preprocess` needs; {} if it needs none.
 
-    train: loads the images, and is called only where they are needed. Of streamed images the
-    statistics are those of evaluation's crops.
+    train: loads the training images, and is called only if they are needed. Streamed images are
+    cropped as for evaluation.
     """
     found = {}
     if inputs.mean != "none":
@@ -64,30 +65,31 @@ def compute_statistics(inputs: Preprocessor, train: Callable[[], Split | Streame
 
 
 def image_batches(split: Split | Streamed) -> Iterator[np.ndarray]:
-    """Yield this process's share of all images, u8[N, H, W, C], AT_ONCE at most at a time."""
+    """Yield this process's share of the images as u8[N, H, W, C], IMAGES_AT_ONCE at most."""
     if isinstance(split, Split):
-        share = multihost.share(len(split))
+        share = multihost.local_indices(len(split))
         yield from (
             split.images[share[i : i + IMAGES_AT_ONCE]]
             for i in range(0, len(share), IMAGES_AT_ONCE)
         )
         return
-    rows = multihost.share(IMAGES_AT_ONCE)
+    rows = multihost.local_indices(IMAGES_AT_ONCE)
     for images, _, mask in split.evaluation_batches(IMAGES_AT_ONCE, lambda batch: batch, rows):
         yield images[mask]
 
 
 def mean_image(kind: str, batches: Iterable[np.ndarray]) -> np.ndarray:
-    """f32[H, W, C], the mean of u8[N, H, W, C] images at each place, or f32[1, 1, C] over all.
+    """Return the mean of all processes' images.
 
-    kind: `pixel` or `channel`. batches: of this process's share of the images, at least one. The
-    sums are whole numbers: exact, in any order.
+    kind: `pixel` for the mean at each position, f32[H, W, C]; `channel` for the mean over all
+    positions, f32[1, 1, C]. batches: this process's share, u8[N, H, W, C] each, at least one batch.
+    The sums are integers, hence exact in any order.
     """
     total, examples = np.zeros(1, np.int64), 0
     for images in batches:
         total = total + images.sum(0, dtype=np.int64)
         examples += len(images)
-    image = multihost.summed(total) / multihost.summed(np.array(examples))
+    image = multihost.sum_over_processes(total) / multihost.sum_over_processes(np.array(examples))
     if kind == "channel":
         image = image.mean((0, 1), keepdims=True)
     return image.astype(np.float32)

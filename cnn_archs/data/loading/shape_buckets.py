@@ -1,7 +1,8 @@
-"""Images resized as a whole, for test protocols: they differ in shape, so in batches of one shape.
+"""Batches of images that differ in shape, for test protocols: one bucket per shape.
 
-A `Fit` says of an image of height x width which region of it becomes which size. Batches are put
-out as they fill up, so their order is that of no index; every example is in one, once.
+A `ResizeRule` maps the height and width of an image to the region that is resized, and its new
+size. A batch is yielded as soon as its bucket is full, so examples come in no particular order;
+each is in one batch.
 """
 
 from collections import defaultdict
@@ -25,15 +26,16 @@ from cnn_archs.data.transforms.boxes import (
 from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import DataError
 
-ResizeRule = Callable[[int, int], tuple[Box, Size]]
-BatchSizeFn = Callable[[Size, int], int]
+ResizeRule = Callable[[int, int], tuple[Box, Size]]  # (height, width) -> region, new size
+BatchSizeFn = Callable[[Size, int], int]  # (shape, images left) -> images in a batch
 
 
 class BucketedBatch(NamedTuple):
-    """A batch of images of one shape, [B, H, W, C]: u8, or f32 with the mean off already.
+    """A batch of images of one shape, [B, H, W, C]: u8, or f32 if the mean has been subtracted.
 
-    sizes: of what is image in each, the rest being padding at the end, i32[B, 2]; examples: their
-    numbers, labels: their classes, i32[B]; mask: False for what only fills the batch, bool[B].
+    sizes: i32[B, 2], height and width of each image without the padding at its bottom and right.
+    examples: i32[B], their indices in the dataset. labels: i32[B]. mask: bool[B], False for rows
+    that only fill up the batch.
     """
 
     images: Any
@@ -44,7 +46,7 @@ class BucketedBatch(NamedTuple):
 
 
 class DecodedExample(NamedTuple):
-    """An example, decoded: image u8[h, w, 3]."""
+    """An example with its resized image, u8[h, w, 3]."""
 
     example: int
     label: int
@@ -52,12 +54,12 @@ class DecodedExample(NamedTuple):
 
 
 def evaluation_resize(crop: Crop) -> ResizeRule:
-    """The region that `crop` delivers in evaluation."""
+    """Return the rule that cuts and resizes images as `crop` does for evaluation."""
     return lambda height, width: (crop.evaluation_box(height, width), crop.host_size)
 
 
 def whole_resize(scale: int) -> ResizeRule:
-    """The whole image, with the shorter side `scale`."""
+    """Return the rule that resizes the whole image to shorter side `scale`, in pixels."""
 
     def fit(height: int, width: int) -> tuple[Box, Size]:
         whole = Box(0.0, 0.0, float(height), float(width))
@@ -67,19 +69,19 @@ def whole_resize(scale: int) -> ResizeRule:
 
 
 def trimmed_resize(scale: int, multiple: int) -> ResizeRule:
-    """The same, but of the longer side only the central multiple of `multiple` pixels.
+    """Return the rule of `whole_resize`, with the longer side trimmed to a multiple of `multiple`.
 
-    So that there are few shapes; the shorter side stays as it is.
+    The central pixels are kept. The result has few shapes; the shorter side is not trimmed.
     """
 
-    def longest(side: int) -> int:
+    def trim(side: int) -> int:
         return max(scale, side // multiple * multiple)
 
     def fit(height: int, width: int) -> tuple[Box, Size]:
-        to = size_with_shorter_side(height, width, scale)
-        out = (longest(to[0]), longest(to[1]))
-        corner = (center_offset(to[0], out[0]), center_offset(to[1], out[1]))
-        return box_before_resize(height, width, to, corner, out), out
+        resized = size_with_shorter_side(height, width, scale)
+        out = (trim(resized[0]), trim(resized[1]))
+        corner = (center_offset(resized[0], out[0]), center_offset(resized[1], out[1]))
+        return box_before_resize(height, width, resized, corner, out), out
 
     return fit
 
@@ -87,10 +89,10 @@ def trimmed_resize(scale: int, multiple: int) -> ResizeRule:
 def bucketed_batches(
     data: Streamed, fit: ResizeRule, multiple: int, rows: BatchSizeFn
 ) -> Iterator[BucketedBatch]:
-    """All examples of `data` as `fit` resizes them, but for damaged ones where those are skipped.
+    """Yield batches of all examples of `data`, resized by `fit`, without skipped damaged ones.
 
-    A longer side is padded to a multiple of `multiple`. rows(shape, n): the size of a batch where n
-    images of a shape are left; the last one of each shape is filled up.
+    The longer side of an image is padded to a multiple of `multiple`. rows(shape, n): the size of a
+    batch if n images of a shape are left. The last batch of each shape is filled up, and masked.
     """
     waiting: dict[Size, list[DecodedExample]] = defaultdict(list)
     ahead = ceil_div(rows(fit(1, 1)[1], data.examples), CHUNK)
@@ -105,13 +107,13 @@ def bucketed_batches(
 
 
 def pad_shape(size: Size, multiple: int) -> Size:
-    """`size` with the longer side rounded up to a multiple; that of a square stays."""
+    """Round the longer side up to a multiple; the size of a square is not changed."""
     height, width = (ceil_div(n, multiple) * multiple if n > min(size) else n for n in size)
     return height, width
 
 
 def make_batch(some: list[DecodedExample], shape: Size, rows: int = 0) -> BucketedBatch:
-    """A batch of `some`, or of `rows`; what is missing of it repeats the last one, masked."""
+    """Make a batch of examples of one shape, filled up to `rows` by the last one, masked."""
     position = np.arange(rows or len(some))
     which = np.minimum(position, len(some) - 1)
     images = np.zeros((len(position), *shape, 3), np.uint8)
@@ -130,21 +132,24 @@ def make_batch(some: list[DecodedExample], shape: Size, rows: int = 0) -> Bucket
 def decode_examples(
     data: Streamed, fit: ResizeRule, ahead: int
 ) -> Generator[DecodedExample, None, None]:
-    """The sound examples, in order; threads decode them, `ahead` pieces further than asked for."""
+    """Yield the sound examples in order; threads decode `ahead` chunks in advance."""
     done: dict[int, list[DecodedExample | None]] = {}
 
     def work(k: int) -> None:
-        piece = range(k * CHUNK, min((k + 1) * CHUNK, data.examples))
-        done[k] = [decode_example(data, fit, example) for example in piece]
+        chunk = range(k * CHUNK, min((k + 1) * CHUNK, data.examples))
+        done[k] = [decode_example(data, fit, example) for example in chunk]
 
-    pieces = ceil_div(data.examples, CHUNK)
-    with closing(run_in_order(work, pieces, data.threads, ahead)) as ready:
+    chunks = ceil_div(data.examples, CHUNK)
+    with closing(run_in_order(work, chunks, data.threads, ahead)) as ready:
         for k, _ in enumerate(ready):
             yield from (example for example in done.pop(k) if example)
 
 
 def decode_example(data: Streamed, fit: ResizeRule, example: int) -> DecodedExample | None:
-    """The example, resized; None for a damaged one, which `data` counts or raises."""
+    """Decode and resize an example; None if it is damaged and `data` skips damaged ones.
+
+    Raises DataError if `data` does not tolerate it.
+    """
     try:
         record = data.records[example]
         region = Region(record.encoded, lambda *size: fit(*size)[0], record.name)

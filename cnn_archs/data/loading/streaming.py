@@ -1,8 +1,9 @@
-"""Images that do not fit on the devices: read, decoded and cropped on the host, ahead of need.
+"""Images that do not fit on the devices: the host reads, decodes and crops them ahead of time.
 
-The batch of a step is a pure function of (seed, step): no iterator has a state, and the number of
-threads and of processes changes nothing. Threads decode (libjpeg and Pillow let go of Python's
-lock meanwhile), no processes, so that nothing is left behind when this one ends.
+The batch of a step is a pure function of (seed, step). No iterator has a state that would have to
+be saved, and batches do not depend on the numbers of threads and processes. Images are decoded by
+threads, since libjpeg and Pillow release the GIL; there are no worker processes that could survive
+this one.
 """
 
 import threading
@@ -18,88 +19,43 @@ from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.datasets.sources import Records
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.decode import Region
+from cnn_archs.data.loading.host_batch import HostBatch
 from cnn_archs.data.loading.threads import cores, run_in_order
 from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError, DataError
 
-CHUNK = 16  # images that a thread takes at a time: with 8, each takes 3 % longer
-DAMAGED_ONE_IN = 100  # one in so many may be damaged, where damaged ones are skipped
-BATCHES_AHEAD = 2  # batches on their way to the devices while one is used
+CHUNK = 16  # images that a thread decodes at a time; with 8, an image takes 3 % longer
+DAMAGED_ONE_IN = 100  # on_corrupt=skip tolerates one damaged image in this many
+BATCHES_AHEAD = 2  # batches that are sent to the devices while one is used
 
 Put = Callable[[tuple[np.ndarray, ...]], Any]
 
 
 class PendingExample(NamedTuple):
-    """An example that is still to be decoded."""
+    """An example whose region has been chosen, but not decoded."""
 
     example: int
     label: int
     region: Region
 
 
-class ThreadGenerator(threading.local):
-    """The random numbers of positions, from one generator in each thread: a new key for it takes
-    a quarter of the time that a new generator does."""
-
-    def __init__(self) -> None:
-        # The counter sets these numbers apart from the order's, whose keys are [seed, epoch].
-        self.bits = np.random.Philox(key=[0, 0], counter=[0, 0, 0, 1])
-        self.fresh = self.bits.state
-        self.generator = np.random.Generator(self.bits)
-
-    def seeded(self, seed: int, position: int) -> np.random.Generator:
-        """Of the key [seed, position], until this thread asks for the next one."""
-        self.fresh["state"]["key"][:] = seed, position
-        self.bits.state = self.fresh
-        return self.generator
-
-
-thread_generator = ThreadGenerator()
-
-
-class Batch:
-    """A process's part of a batch, which threads fill. mask: False for what is only padding.
-
-    index: the examples; positions: of them in the order of training, whose random numbers, with
-    the seed, are theirs. The crops are evaluation's, if the seed is None.
-    """
-
-    def __init__(
-        self,
-        index: np.ndarray,
-        mask: np.ndarray,
-        size: tuple[int, int],
-        seed: int | None,
-        positions: np.ndarray,
-    ):
-        self.index, self.mask, self.seed, self.positions = index, mask, seed, positions
-        self.images = np.zeros((len(index), *size, 3), np.uint8)
-        self.labels = np.zeros(len(index), np.int32)
-
-    def random(self, row: int) -> np.random.Generator | None:
-        return (
-            None
-            if self.seed is None
-            else thread_generator.seeded(self.seed, int(self.positions[row]))
-        )
-
-
 class Streamed:
-    """A split that is read image by image.
+    """A split whose images are read one by one.
 
-    on_corrupt: what an image that cannot be read leads to. `raise`: a DataError that names the
-    file. `skip`: in training the next sound example takes its place, in evaluation the mask leaves
-    it out, until more than one in a hundred are damaged. threads: that decode; 0: one per core.
+    on_corrupt: what to do with an image that cannot be read. `raise` raises a DataError that names
+    the file. `skip` puts the next sound example in its place in training, and masks it in
+    evaluation; it raises a DataError once more than one image in a hundred is damaged. threads: the
+    number of threads that decode; 0 for one per core.
     """
 
     def __init__(
         self, records: Records, crop: Crop, *, on_corrupt: str = "raise", threads: int = 0
     ):
         if on_corrupt not in ("raise", "skip"):
-            raise ConfigError(f"data.on_corrupt={on_corrupt!r}: it must be raise or skip")
+            raise ConfigError(f"data.on_corrupt={on_corrupt!r}: must be raise or skip")
         if threads < 0:
-            raise ConfigError(f"data.threads={threads}: it cannot be negative")
+            raise ConfigError(f"data.threads={threads}: must be at least 0")
         self.records, self.crop = records, crop
         self.on_corrupt, self.threads = on_corrupt, threads or cores()
         self.examples, self.classes = len(records), records.classes
@@ -111,15 +67,21 @@ class Streamed:
 
     @property
     def damaged(self) -> int:
-        """How many examples have been found damaged so far, by all processes; every one asks."""
+        """The number of examples that all processes together have found damaged so far.
+
+        Every process must ask at the same time.
+        """
         bits = np.zeros(self.examples, np.int64)
         bits[list(self.skipped)] = 1
-        return int((multihost.summed(bits) > 0).sum())
+        return int((multihost.sum_over_processes(bits) > 0).sum())
 
     def batch(
         self, seed: int, step: int, batch_size: int, rows: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The batch of `step`, or those R rows of it: u8[R, H, W, 3] and i32[R]."""
+        """Read the batch of `step`: images u8[R, H, W, 3] and labels i32[R].
+
+        rows: i64[R], the rows of the batch to read; None for all.
+        """
         batch = self.open_batch(seed, step, batch_size, rows_or_all(batch_size, rows))
         self.fill(batch, 0, len(batch.index))
         return batch.images, batch.labels
@@ -133,118 +95,118 @@ class Streamed:
         put: Put,
         rows: np.ndarray | None = None,
     ) -> Generator[Any, None, None]:
-        """put((images, labels)) for each of the steps start, ..., stop - 1, as by `batch`.
+        """Yield put((images, labels)) for each of the steps start, ..., stop - 1; see `batch`.
 
-        rows: of each batch, that this process reads; None: all. put moves them to the devices; it
-        is called two batches ahead. Whatever goes wrong in a thread is raised here. After `close`,
-        or at the end, no thread is left.
+        put: moves a batch to the devices; it is called two batches ahead. An exception in a thread
+        is raised here. All threads have ended when the generator ends or is closed.
         """
-        read = rows_or_all(batch_size, rows)
+        own_rows = rows_or_all(batch_size, rows)
 
-        def opened(step: int) -> Batch:
-            return self.open_batch(seed, start + step, batch_size, read)
+        def open_step(step: int) -> HostBatch:
+            return self.open_batch(seed, start + step, batch_size, own_rows)
 
-        filled = self.filled_batches(opened, len(read), max(stop - start, 0))
+        filled = self.filled_batches(open_step, len(own_rows), max(stop - start, 0))
         return prefetch(filled, lambda batch: put((batch.images, batch.labels)))
 
     def evaluation_batches(
         self, batch_size: int, put: Put, rows: np.ndarray | None = None
     ) -> Generator[Any, None, None]:
-        """put((images, labels, mask)): all examples once, in order; mask bool[R].
+        """Yield put((images, labels, mask)) for batches of all examples, once each and in order.
 
-        rows: as for `batches`. The crops are evaluation's; the last batch is padded, and the
-        padding masked.
+        mask: bool[R]; the last batch is padded, and the padding is masked. Images are cropped for
+        evaluation. put, rows: see `batches`.
         """
-        read = rows_or_all(batch_size, rows)
+        own_rows = rows_or_all(batch_size, rows)
 
-        def opened(step: int) -> Batch:
-            position = step * batch_size + read
+        def open_step(step: int) -> HostBatch:
+            position = step * batch_size + own_rows
             index = np.minimum(position, self.examples - 1)
-            return Batch(index, position < self.examples, self.crop.host_size, None, position)
+            return HostBatch(index, position < self.examples, self.crop.host_size, None, position)
 
-        filled = self.filled_batches(opened, len(read), ceil_div(self.examples, batch_size))
+        steps = ceil_div(self.examples, batch_size)
+        filled = self.filled_batches(open_step, len(own_rows), steps)
         return prefetch(filled, lambda batch: put((batch.images, batch.labels, batch.mask)))
 
-    def open_batch(self, seed: int, step: int, batch_size: int, rows: np.ndarray) -> Batch:
-        """Those rows of the batch of `step`, still to be filled."""
+    def open_batch(self, seed: int, step: int, batch_size: int, rows: np.ndarray) -> HostBatch:
+        """Return the given rows of the batch of a training step, to be filled."""
         first = step * batch_size
         index = sampler.indices(self.examples, seed, first, batch_size)[rows]
-        return Batch(index, np.ones(len(rows), bool), self.crop.host_size, seed, first + rows)
+        return HostBatch(index, np.ones(len(rows), bool), self.crop.host_size, seed, first + rows)
 
     def filled_batches(
-        self, opened: Callable[[int], Batch], rows: int, steps: int
-    ) -> Generator[Batch, None, None]:
-        """opened(0), ..., opened(steps - 1), each filled by the threads, a piece by each."""
-        pieces = ceil_div(rows, CHUNK)
-        under_way: dict[int, Batch] = {}
+        self, open_step: Callable[[int], HostBatch], rows: int, steps: int
+    ) -> Generator[HostBatch, None, None]:
+        """Yield open_step(0), ..., open_step(steps - 1), filled by threads chunk by chunk.
+
+        rows: the number of rows of each batch.
+        """
+        chunks = ceil_div(rows, CHUNK)
+        unfinished: dict[int, HostBatch] = {}
         lock = threading.Lock()
 
         def work(k: int) -> None:
-            step, piece = divmod(k, pieces)
+            step, chunk = divmod(k, chunks)
             with lock:
-                if step not in under_way:
-                    under_way[step] = opened(step)
-            self.fill(under_way[step], piece * CHUNK, min((piece + 1) * CHUNK, rows))
+                if step not in unfinished:
+                    unfinished[step] = open_step(step)
+            self.fill(unfinished[step], chunk * CHUNK, min((chunk + 1) * CHUNK, rows))
 
-        with closing(run_in_order(work, steps * pieces, self.threads, pieces)) as done:
+        with closing(run_in_order(work, steps * chunks, self.threads, chunks)) as done:
             for step in range(steps):
-                for _ in range(pieces):
+                for _ in range(chunks):
                     next(done)
-                yield under_way.pop(step)
+                yield unfinished.pop(step)
 
-    def fill(self, batch: Batch, start: int, stop: int) -> None:
-        """Reads the images and labels of rows start, ..., stop - 1.
+    def fill(self, batch: HostBatch, start: int, stop: int) -> None:
+        """Read the images and labels of rows start, ..., stop - 1.
 
-        First all regions are chosen, then all are decoded: in turns, either would find its code
-        and data pushed out of the processor's cache by the other, which costs a tenth.
+        All regions are chosen before any is decoded. Alternating the two would evict code and data
+        from the processor's cache, which costs a tenth of the speed.
         """
         rows = [row for row in range(start, stop) if batch.mask[row]]
-        found = [self.choose_region(int(batch.index[row]), batch.random(row)) for row in rows]
-        for row, region in zip(rows, found, strict=True):
-            if not self.decode_into(region, batch, row):
-                self.put_next_sound(batch, row)
+        pending = [self.open_example(int(batch.index[row]), batch, row) for row in rows]
+        for row, example in zip(rows, pending, strict=True):
+            if not self.decode_into(example, batch, row):
+                self.substitute_next(batch, row)
 
-    def put_next_sound(self, batch: Batch, row: int) -> None:
-        """Puts the next sound example in the place of a damaged one; in evaluation, nothing."""
+    def substitute_next(self, batch: HostBatch, row: int) -> None:
+        """Fill the row of a damaged example with the next sound one; in evaluation, mask it."""
         if batch.seed is None:
             batch.mask[row] = False
             return
         example = int(batch.index[row]) + 1
         while not self.decode_into(
-            self.choose_region(example % self.examples, batch.random(row)), batch, row
+            self.open_example(example % self.examples, batch, row), batch, row
         ):
             example += 1
 
-    def choose_region(
-        self, example: int, random: np.random.Generator | None
-    ) -> PendingExample | None:
-        """What is to be decoded of an example, unless it is found damaged already."""
+    def open_example(self, example: int, batch: HostBatch, row: int) -> PendingExample | None:
+        """Read an example and choose its region for a row; None if it is found to be damaged."""
         try:
             record = self.records[example]
-            choose_box = partial(self.crop.host_box, rng=random)
-            return PendingExample(
-                example, record.label, Region(record.encoded, choose_box, record.name)
-            )
+            choose_box = partial(self.crop.host_box, rng=batch.row_generator(row))
+            region = Region(record.encoded, choose_box, record.name)
+            return PendingExample(example, record.label, region)
         except DataError as e:
             self.record_damage(example, e)
             return None
 
-    def decode_into(self, found: PendingExample | None, batch: Batch, row: int) -> bool:
-        """Puts an image and its label into a row, unless it is damaged."""
-        if found is None:
+    def decode_into(self, pending: PendingExample | None, batch: HostBatch, row: int) -> bool:
+        """Put an image and its label into a row; return False if the image is damaged."""
+        if pending is None:
             return False
         try:
-            batch.images[row] = found.region.decode_resized(self.crop.host_size)
+            batch.images[row] = pending.region.decode_resized(self.crop.host_size)
         except DataError as e:
-            self.record_damage(found.example, e)
+            self.record_damage(pending.example, e)
             return False
-        batch.labels[row] = found.label
+        batch.labels[row] = pending.label
         return True
 
     def record_damage(self, example: int, e: DataError) -> None:
-        """Counts a damaged example; raises where there may be none, or no more of them."""
+        """Count a damaged example. Raises DataError if on_corrupt does not tolerate it."""
         if self.on_corrupt == "raise":
-            raise DataError(f"{e}; to go on without it: --config.data.on_corrupt=skip") from e
+            raise DataError(f"{e}; to train without it: --config.data.on_corrupt=skip") from e
         with self.lock:
             self.skipped.add(example)
             found = len(self.skipped)
@@ -256,14 +218,14 @@ class Streamed:
 
 
 def rows_or_all(batch_size: int, rows: np.ndarray | None) -> np.ndarray:
-    """`rows`, or all of a batch's."""
+    """Return `rows`, or the indices of all rows of a batch if it is None."""
     return np.arange(batch_size) if rows is None else rows
 
 
 def prefetch(
-    batches: Generator[Batch, None, None], put: Callable[[Batch], Any]
+    batches: Generator[HostBatch, None, None], put: Callable[[HostBatch], Any]
 ) -> Generator[Any, None, None]:
-    """Each batch after put(...), which has by then been called for the next two as well."""
+    """Yield put(batch) for each batch, after `put` has been called for the next two as well."""
     ready: deque[Any] = deque()
     with closing(batches):
         for batch in batches:
@@ -274,10 +236,10 @@ def prefetch(
 
 
 class StreamedFeed:
-    """images and labels of one batch at a time; those to come are read meanwhile.
+    """Supplies one batch at a time to the training step, while the next ones are read.
 
-    total: the step at which the run ends. put: moves the `rows` of a batch, which are those that
-    this process reads, to the devices.
+    total: the step at which the run ends. put: moves the `rows` of a batch, which this process
+    reads, to the devices.
     """
 
     def __init__(
@@ -291,11 +253,11 @@ class StreamedFeed:
     ):
         self.data, self.seed, self.batch_size = data, seed, batch_size
         self.total, self.put, self.rows = total, put, rows
-        self.step = -1  # of the batch that is next in `batches`
+        self.step = -1  # step of the batch that `batches` yields next
         self.batches: Iterator[tuple[Any, ...]] = iter(())
 
     def __call__(self, step: int, count: int) -> tuple[Any, ...]:
-        """The batch of `step`; count is 1."""
+        """Return (images, labels) of the batch of `step`; `count`, the number of steps, is 1."""
         assert count == 1
         if step != self.step:
             self.batches = self.data.batches(

@@ -8,7 +8,7 @@ from itertools import islice
 
 
 def cores() -> int:
-    """Counts the cores that this process may use."""
+    """Count the cores that this process may use."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
 
@@ -16,12 +16,12 @@ def cores() -> int:
 def run_in_order(
     work: Callable[[int], None], count: int, threads: int, ahead: int
 ) -> Generator[None, None, None]:
-    """Calls work(0), ..., work(count - 1) in threads, and yields once for each, in that order.
+    """Call work(0), ..., work(count - 1) in threads, and yield once for each, in that order.
 
     The k-th yield comes as soon as work(k) is done. At most `ahead + 2 * threads` calls are
-    submitted that have not been yielded. An exception of work(k) is raised at the k-th yield. At
-    the end, after an exception or when the generator is closed, calls that have not begun are
-    canceled and all threads are joined.
+    submitted before they are yielded. An exception of work(k) is raised at the k-th yield. At the
+    end, after an exception or when the generator is closed, calls that have not begun are canceled
+    and all threads are joined.
     """
 
     def job(k: int) -> None:

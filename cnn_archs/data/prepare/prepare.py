@@ -1,11 +1,12 @@
-"""Preparing a dataset as array_record, as tfds has it, so that training needs no TensorFlow.
+"""Prepares datasets in tfds' array_record format, so that training needs no TensorFlow.
 
-ImageNet, from its two archives, and folders of images are written here, without TensorFlow. That
-goes on where it was stopped: a shard that is there, of the same source, is not written again. The
-folder has another name until all is there, so a half prepared dataset never looks like a whole one.
+ImageNet, from its two archives, and folders of images are written here, without TensorFlow. A
+stopped preparation is resumed: a shard that has been written from the same source is not written
+again. The dataset's folder has another name until all shards are written, so a half prepared
+dataset never looks like a whole one.
 
-All others tfds prepares, with TensorFlow, in a folder of its own that it renames in the end. What
-it has downloaded it keeps, by checksum; a stopped preparation begins anew from that.
+All other datasets are prepared by tfds, with TensorFlow. tfds keeps what it has downloaded, by
+checksum, but writes a stopped dataset from the beginning.
 """
 
 import importlib.util
@@ -26,21 +27,22 @@ from cnn_archs.runtime.signals import StopRequest, stop_requests
 
 NOTHING_TO_PREPARE = {
     "digits": "comes with scikit-learn: there is nothing to prepare",
-    "shapes": "is no dataset of tfds: there is nothing to prepare",
-    "image_folder": "is read as it is; to copy one into a few large files, give that dataset a "
-    "name: cnn-archs prepare NAME --image_folder=DIR",
+    "shapes": "is drawn by this program: there is nothing to prepare",
+    "image_folder": "is read as it is; to copy its images into a few large files, name the new "
+    "dataset: cnn-archs prepare NAME --image_folder=DIR",
 }
 
 
 def prepare_dataset(
     name: str, data_dir: str, manual_dir: str = "", image_folder: str = ""
 ) -> dict[str, Any]:
-    """Prepares `name` in `data_dir`, if it is not there -> {"name", "path", "splits"}.
+    """Prepare the dataset `name` in `data_dir` unless that has been done.
 
-    manual_dir: of files that one has to get oneself (default: as tfds', downloads/manual in
-    data_dir). image_folder: of the images that `name` is to be made of. ConfigError for an unknown
-    or unfit name, or without the TensorFlow that it needs; DataError for a source that is missing
-    or damaged, or has changed; Stopped by a signal.
+    manual_dir: the folder of files that the user has to download (default: tfds', which is
+    downloads/manual in data_dir). image_folder: the folder of images to make a new dataset from.
+    Returns {"name", "path", "splits"}, with the number of images in each split. Raises ConfigError
+    for an unknown or unsuitable name and if TensorFlow is needed and missing, DataError if the
+    source is missing, damaged or has changed since an earlier start, and Stopped after a signal.
     """
     if name in tfds_source.NOT_OF_TFDS:
         raise ConfigError(f"{name} {NOTHING_TO_PREPARE[name]}")
@@ -48,8 +50,8 @@ def prepare_dataset(
     for flag, path in given.items():
         if path and not Path(path).expanduser().is_dir():
             raise ConfigError(f"{flag}: there is no folder {path}")
-    ours = bool(image_folder) or name == "imagenet2012"
-    if not ours and importlib.util.find_spec("tensorflow") is None:
+    needs_tfds = not image_folder and name != "imagenet2012"
+    if needs_tfds and importlib.util.find_spec("tensorflow") is None:
         raise ConfigError(
             f"preparing {name} needs TensorFlow (training never does, nor do imagenet2012 and "
             "folders of images): pip install 'cnn-archs[prepare]'"
@@ -58,7 +60,7 @@ def prepare_dataset(
     manual = Path(manual_dir).expanduser() if manual_dir else where / "downloads" / "manual"
     with write_errors(where):
         where.mkdir(parents=True, exist_ok=True)
-        if not ours:
+        if needs_tfds:
             return prepare_with_tfds(name, where, manual)
         raw = (
             raw_datasets.images_folder(name, where, image_folder)
@@ -71,7 +73,7 @@ def prepare_dataset(
 
 
 def prepare_with_tfds(name: str, where: Path, manual_dir: Path) -> dict[str, Any]:
-    """By tfds' own code of that dataset."""
+    """Prepare a dataset with tfds' own code for it."""
     import tensorflow_datasets as tfds
 
     builder = tfds_source.open_builder(name, str(where))
@@ -80,37 +82,38 @@ def prepare_with_tfds(name: str, where: Path, manual_dir: Path) -> dict[str, Any
         builder.download_and_prepare(download_config=config)
     except Exception as e:
         raise DataError(f"cannot prepare {name} in {where}: {first_line(e)}") from e
-    return summarize(name, builder.data_path, builder.info)
+    return summary(name, builder.data_path, builder.info)
 
 
-def summarize(name: str, path: Path, info: Any) -> dict[str, Any]:
+def summary(name: str, path: Path, info: Any) -> dict[str, Any]:
+    """Return the result of `prepare_dataset`. info: tfds' description of the dataset."""
     splits = {split: found.num_examples for split, found in info.splits.items()}
     return {"name": name, "path": str(path), "splits": splits}
 
 
 def prepare_without_tensorflow(raw: raw_datasets.RawDataset, command: str) -> dict[str, Any]:
-    """By `shards`, if it is not there; `command` is the one that goes on with it."""
+    """Write a dataset unless it exists. command: the command line that resumes this."""
     name, path = raw.name, raw.path
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with stop_requests() as stop, lock(path.parent / ".lock", "--data_dir"):
-            if not path.exists():  # another process may have ended just now
+            if not path.exists():  # another process may have finished it meanwhile
                 write_dataset(raw, command, Progress(name, stop))
     builder = tfds_source.open_builder(name, str(path.parent.parent))
     if not builder.info.splits:
-        raise DataError(f"{path} is there, and holds no dataset: remove it, and run this again")
-    return summarize(name, path, builder.info)
+        raise DataError(f"{path} exists but holds no dataset: remove it and run this command again")
+    return summary(name, path, builder.info)
 
 
 def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: "Progress") -> None:
-    """Writes what is missing, in a folder of another name until nothing is."""
+    """Write the missing shards in the unfinished folder, then rename it. See the module."""
     path = raw.path
     unfinished = path.with_name(path.name + tfds_source.UNFINISHED_SUFFIX)
     unfinished.mkdir(exist_ok=True)
     splits = raw.find(progress.report_indexed)
     for split, count in raw.counts.items():
         if len(splits[split]) != count:
-            print_status(f"note: {split} has {len(splits[split]):,} pictures of {count:,}")
+            print_status(f"note: {split} has {len(splits[split]):,} of {count:,} pictures")
     source = shards.source_digest(splits, raw.info.features["label"].names)
     plan = shards.plan_shards(raw.name, splits)
     write_plan(unfinished, plan, source, command)
@@ -120,26 +123,29 @@ def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: "Progres
     (path / tfds_source.PLAN_FILE).unlink()
 
 
-Plan = dict[str, list[shards.Shard]]  # split -> what is to be written of it
+Plan = dict[str, list[shards.Shard]]  # split -> all of its shards
 
 
 def write_plan(unfinished: Path, plan: Plan, source: str, command: str) -> None:
-    """Notes in `unfinished` what there is to be. DataError where that is of another source."""
+    """Write in the folder `unfinished` how many shards there will be, and from which source.
+
+    source: the digest of the source. Raises DataError if the folder was begun from another one.
+    """
     path = unfinished / tfds_source.PLAN_FILE
     if path.exists():
         with data_errors(str(path)):
             before = json.loads(path.read_text())["source"]
         if before != source:
             raise DataError(
-                f"{unfinished} was begun from other pictures than there are now: remove it, and "
-                "run this again to begin anew"
+                f"{unfinished} was begun from other pictures than there are now: remove it and run "
+                "this command again to start over"
             )
     count = sum(map(len, plan.values()))
     write_json(path, {"source": source, "shards": count, "command": command})
 
 
 def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
-    """Writes the shards that are not there yet. DataError where there is no room for them."""
+    """Write the shards that are missing. Raises DataError if the disk has no room for them."""
     remove_unfinished(unfinished)
     everything = [shard for split in plan.values() for shard in split]
     missing = [s for s in everything if not shards.is_written(unfinished / s.name, s)]
@@ -147,7 +153,7 @@ def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
     if size > free:
         raise DataError(
             f"{progress.name} takes {size / 1e9:,.2f} GB more, and {unfinished} has room for "
-            f"{free / 1e9:,.2f}: make some, or choose another --data_dir"
+            f"{free / 1e9:,.2f}: free some, or choose another --data_dir"
         )
     progress.begin(len(everything) - len(missing), len(everything), size)
     for shard in missing:
@@ -156,7 +162,7 @@ def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
 
 
 class Progress:
-    """A line every few seconds, and the end where a signal came: Stopped."""
+    """Prints a status line every few seconds. Raises Stopped after a signal."""
 
     def __init__(self, name: str, stop: StopRequest):
         self.name, self.stop = name, stop
@@ -164,20 +170,20 @@ class Progress:
         self.shards = self.total = self.bytes = self.size = 0
 
     def report_indexed(self, pictures: int) -> None:
-        """So many pictures of a split have been found."""
+        """Report the number of pictures of a split that have been found so far."""
         self.raise_if_stopped()
         if self.is_due():
             print_status(f"{self.name}: indexing, {pictures:,} pictures")
 
-    def begin(self, there: int, total: int, size: int) -> None:
-        """So many shards of all are there; the others have `size` bytes of pictures."""
-        self.shards, self.total, self.size = there, total, size
+    def begin(self, written: int, total: int, size: int) -> None:
+        """Begin to write shards, of which some exist. size: of the missing pictures, in bytes."""
+        self.shards, self.total, self.size = written, total, size
         self.start = self.shown = time.monotonic()
-        if there:
-            print_status(f"{self.name}: going on, {there:,} of {total:,} shards are there")
+        if written:
+            print_status(f"{self.name}: resuming, {written:,} of {total:,} shards are there")
 
     def report_written(self, size: int) -> None:
-        """A picture of so many bytes is written."""
+        """Report that a picture of `size` bytes has been written."""
         self.bytes += size
         self.raise_if_stopped()
         if self.is_due():
@@ -188,14 +194,16 @@ class Progress:
             )
 
     def is_due(self) -> bool:
+        """Return whether to print a line now, and if so start to wait for the next one."""
         if time.monotonic() - self.shown < SECONDS_PER_LINE:
             return False
         self.shown = time.monotonic()
         return True
 
     def raise_if_stopped(self) -> None:
+        """Raise Stopped if a signal has asked to stop."""
         if self.stop:
             raise Stopped(
-                f"stopped; the shards of {self.name} that are written are kept: run the same "
-                "command again to go on"
+                f"stopped by a signal; the shards of {self.name} that have been written are kept: "
+                "run the same command again to resume"
             )

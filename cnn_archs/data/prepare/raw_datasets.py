@@ -1,4 +1,4 @@
-"""What a dataset is made of without TensorFlow: ImageNet's archives, or a folder of images."""
+"""Sources of datasets that are written without TensorFlow: ImageNet's archives, image folders."""
 
 import json
 import re
@@ -12,14 +12,14 @@ from cnn_archs.data.prepare import imagenet
 from cnn_archs.data.prepare.shards import OnProgress, Picture, Splits
 from cnn_archs.errors import ConfigError
 
-VERSION = "1.0.0"  # of a folder of images
+VERSION = "1.0.0"  # of a dataset made from a folder of images
 
 
 class RawDataset(NamedTuple):
-    """What becomes the dataset `name` in the folder `path`.
+    """The source of the dataset `name`, which is to be written in the folder `path`.
 
-    info: tfds' own. counts: of pictures in each split, where they are known. find: the pictures of
-    all splits; it calls what it is given with their number so far.
+    info: tfds' description of the dataset. counts: the expected number of pictures in each split,
+    if known. find: finds the pictures of all splits, and reports how many it has found so far.
     """
 
     name: str
@@ -30,7 +30,7 @@ class RawDataset(NamedTuple):
 
 
 def imagenet_archives(where: Path, manual_dir: Path) -> RawDataset:
-    """imagenet2012, version and labels as in tfds, of the archives in `manual_dir`."""
+    """Return imagenet2012, with tfds' version and labels, from the archives in `manual_dir`."""
     import tensorflow_datasets as tfds
 
     builder = tfds_source.open_builder("imagenet2012", str(where))
@@ -45,23 +45,27 @@ def imagenet_archives(where: Path, manual_dir: Path) -> RawDataset:
 
 
 def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
-    """A folder of images, divided and ordered as where it is trained on as it is.
+    """Return the dataset `name` from a folder of images, divided and ordered as `image_folder`.
 
-    ConfigError for a name that tfds does not allow, or that another dataset has.
+    Raises ConfigError for a name that tfds does not allow or that another dataset has.
     """
     import tensorflow_datasets as tfds
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ConfigError(f"{name!r}: a dataset's name has small letters, digits and _ only")
+        raise ConfigError(
+            f"{name!r}: the name of a dataset consists of lower-case letters, digits and _"
+        )
     if name in tfds.list_builders(with_community_datasets=False):
         raise ConfigError(f"{name} is a dataset of tfds: give the folder of images another name")
     path = where / name / VERSION
     description = f"Images: {image_folder.find_root(images_dir).resolve()}"
     with data_errors(str(path)):
-        there = path / "dataset_info.json"
-        other = there.exists() and json.loads(there.read_text())["description"]
+        info_file = path / "dataset_info.json"
+        other = info_file.exists() and json.loads(info_file.read_text())["description"]
     if other and other != description:
-        raise ConfigError(f"{path} is there, of other images ({other}): give another name")
+        raise ConfigError(
+            f"{path} exists already, made from other images ({other}): choose another name"
+        )
     features = {
         "image": tfds.features.Image(shape=(None, None, 3)),
         "label": tfds.features.ClassLabel(names=list(image_folder.list_classes(images_dir))),
@@ -85,6 +89,7 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
 
 
 def folder_pictures(split: str, images_dir: str, tick: OnProgress) -> list[Picture]:
+    """List the pictures of a split of a folder of images, in order. tick: called with the count."""
     root = image_folder.find_root(images_dir)
     listing, chosen = sources.open_folder(split, images_dir)
     found: list[Picture] = []

@@ -1,6 +1,6 @@
-"""A tfds dataset of pictures, written as tfds writes it, but without TensorFlow.
+"""Writes a dataset of pictures as tfds does, but without TensorFlow.
 
-A shard is either whole, under its own name, or not there: so what was begun can be gone on with.
+A shard gets its name only when it is whole, so writing can be stopped and resumed.
 """
 
 import hashlib
@@ -16,17 +16,17 @@ from cnn_archs.data.loading import decode, threads
 from cnn_archs.errors import DataError, first_line
 from cnn_archs.runtime.files import atomic_write
 
-READERS = 16  # threads, which mostly wait: the pictures of a shard lie all over an archive
-PICTURES_AHEAD = 32  # pictures
+READERS = 16  # threads; they mostly wait, as the pictures of a shard lie all over an archive
+PICTURES_AHEAD = 32  # read before they are written
 
-OnProgress = Callable[[int], None]  # hears how far the work is; what it raises ends that
+OnProgress = Callable[[int], None]  # called with the progress; it may raise to end the work
 
 
 class Picture(NamedTuple):
-    """An encoded image: `size` bytes from `offset` on in the file `path`, and what goes with it.
+    """An encoded image: `size` bytes at `offset` in the file `path`, with its name and label.
 
-    name: what is stored as its file_name, of which there is one in a split. modified: to notice
-    another picture of the same name and size.
+    name: unique in its split; it is stored as file_name. modified: the time of the last change, to
+    notice when a picture is replaced by another one of the same name and size.
     """
 
     path: str
@@ -40,7 +40,10 @@ class Picture(NamedTuple):
         return self.path if self.path.endswith(self.name) else f"{self.name} in {self.path}"
 
     def read(self) -> bytes:
-        """The encoded image. DataError where it is gone, cut off, or has no header of an image."""
+        """Read the encoded image.
+
+        Raises DataError if it is missing, cut off, or does not begin like an image.
+        """
         with data_errors(str(self)):
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
@@ -55,12 +58,15 @@ Splits = Mapping[str, Sequence[Picture]]  # name -> pictures in the order in whi
 
 
 def in_tfds_order(split: str, pictures: Sequence[Picture]) -> list[Picture]:
-    """In tfds' order: that of the MD5 of the split's name and the picture's."""
+    """Sort pictures as tfds does: by the MD5 digest of the split's and the picture's name."""
     return sorted(pictures, key=lambda p: hashlib.md5(f"{split}{p.name}".encode()).digest())
 
 
 def source_digest(splits: Splits, classes: Sequence[str]) -> str:
-    """What changes with any picture, label or class, as far as can be told without reading all."""
+    """Return a digest that changes with any picture, label or class.
+
+    Pictures are not read; their names, sizes, offsets and times of change stand for them.
+    """
     found = hashlib.sha256(repr(classes).encode())
     for split, pictures in splits.items():
         for p in pictures:
@@ -69,7 +75,7 @@ def source_digest(splits: Splits, classes: Sequence[str]) -> str:
 
 
 def serialize(picture: Picture, encoded: bytes) -> bytes:
-    """The tf.Example of a picture; its fields in one order, which tfds leaves to chance."""
+    """Serialize a picture as a tf.Example, with its fields in a fixed order (tfds' is not)."""
     from tensorflow_datasets.proto import tf_example_pb2 as example
     from tensorflow_datasets.proto import tf_feature_pb2 as proto
 
@@ -84,10 +90,10 @@ def serialize(picture: Picture, encoded: bytes) -> bytes:
 
 
 def serialized_size(picture: Picture) -> int:
-    """len(serialized(picture, ...)), the image not read: of label, so many bytes as it takes."""
+    """Return len(serialize(picture, encoded)) without reading the image."""
 
     def field(size: int) -> int:
-        """Of a field whose content has `size` bytes, with its tag and its length."""
+        """Return the size of a field with its tag and its length, for `size` bytes of content."""
         return 1 + varint_size(size) + size
 
     def entry(key: str, content: int) -> int:
@@ -101,24 +107,24 @@ def serialized_size(picture: Picture) -> int:
 
 
 def varint_size(value: int) -> int:
-    """The bytes that protobuf takes for a number that is not negative: 7 bits each."""
+    """Return how many bytes protobuf takes for a non-negative integer: one per 7 bits."""
     return max(1, ceil_div(value.bit_length(), 7))
 
 
 class Shard(NamedTuple):
-    """A file that is to be, and the pictures in it."""
+    """A file of the dataset, written or not, and its pictures."""
 
     name: str
     pictures: Sequence[Picture]
 
     @property
     def size(self) -> int:
-        """Bytes of pictures."""
+        """The size of its encoded pictures in bytes."""
         return sum(p.size for p in self.pictures)
 
 
 def plan_shards(dataset: str, splits: Splits) -> dict[str, list[Shard]]:
-    """The shards of each split: as many as tfds makes of so many pictures of that size."""
+    """Divide each split into as many shards as tfds would make of it."""
     from tensorflow_datasets.core.utils import shard_utils
 
     found: dict[str, list[Shard]] = {}
@@ -134,7 +140,7 @@ def plan_shards(dataset: str, splits: Splits) -> dict[str, list[Shard]]:
 
 
 def is_written(path: Path, shard: Shard) -> bool:
-    """Is the shard in the file `path`, with as many pictures as it should have?"""
+    """Return whether the file `path` exists and has as many pictures as the shard."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     try:
@@ -144,7 +150,7 @@ def is_written(path: Path, shard: Shard) -> bool:
 
 
 def read_ahead(pictures: Sequence[Picture]) -> Generator[tuple[Picture, bytes], None, None]:
-    """Each picture and its encoded image, in order, read by threads."""
+    """Yield each picture with its encoded image, in order; threads read ahead."""
     encoded: dict[int, bytes] = {}
 
     def work(k: int) -> None:
@@ -156,10 +162,10 @@ def read_ahead(pictures: Sequence[Picture]) -> Generator[tuple[Picture, bytes], 
 
 
 def write_shard(folder: Path, shard: Shard, tick: OnProgress) -> None:
-    """Writes one shard in `folder`, under another name until it is whole and on the disk.
+    """Write one shard in `folder`; it gets its name when it is whole and on the disk.
 
-    tick: called after each picture with its bytes. DataError for a picture that cannot be read, and
-    where there is no room.
+    tick: called with the size of each picture once that is written. Raises DataError if a picture
+    cannot be read or the shard cannot be written.
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -175,13 +181,16 @@ def write_shard(folder: Path, shard: Shard, tick: OnProgress) -> None:
             finally:
                 writer.close()
             if not is_written(part, shard):
-                raise RuntimeError("it does not hold what was written to it")
-    except RuntimeError as e:  # array_record has no other
+                raise RuntimeError("the file does not hold what was written to it")
+    except RuntimeError as e:  # the only exception that array_record raises
         raise DataError(f"cannot write {path}: {first_line(e)}") from e
 
 
 def write_description(info: Any, folder: Path, plan: Mapping[str, Sequence[Shard]]) -> None:
-    """Writes tfds' description of a dataset, `info`, beside its shards in `folder`."""
+    """Write tfds' description of the dataset beside its shards in `folder`.
+
+    info: the description without its splits. plan: the shards of each split.
+    """
     import tensorflow_datasets as tfds
 
     splits = [

@@ -97,7 +97,7 @@ class PadCrop(Crop):
     pixels: int
 
     def __post_init__(self) -> None:
-        check_at_least("pixels", self.pixels, 0, "")
+        check_knob("pixels", self.pixels, 0, "")
 
     def finish_on_device(self, key: jax.Array | None, images: jax.Array) -> jax.Array:
         if key is None:
@@ -120,7 +120,7 @@ class SquareCrop(Crop):
     resize: str
 
     def __post_init__(self) -> None:
-        check_at_least("side", self.side, max(self.out), NETWORK_SEES)
+        check_knob("side", self.side, max(self.out), NETWORK_SEES)
         if self.resize not in ("shorter", "warp"):
             raise ConfigError(f"crop.resize={self.resize}: must be shorter or warp")
 
@@ -154,9 +154,9 @@ class ShorterSideCrop(Crop):
     draws: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
-        check_at_least("smallest", self.smallest, max(self.out), NETWORK_SEES)
-        check_at_least("largest", self.largest, self.smallest, ", crop.smallest")
-        check_at_least("evaluate", self.evaluate, max(self.out), NETWORK_SEES)
+        check_knob("smallest", self.smallest, max(self.out), NETWORK_SEES)
+        check_knob("largest", self.largest, self.smallest, ", crop.smallest")
+        check_knob("evaluate", self.evaluate, max(self.out), NETWORK_SEES)
 
     def evaluation_box(self, height: int, width: int) -> Box:
         return central_box(height, width, self.evaluate, self.out)
@@ -188,7 +188,7 @@ class InceptionCrop(Crop):
             raise ConfigError(f"crop.area={self.area}: smallest, largest, above 0 and at most 1")
         if not (len(self.aspect) == 2 and 0 < self.aspect[0] <= self.aspect[1]):
             raise ConfigError(f"crop.aspect={self.aspect}: smallest, largest, above 0")
-        check_at_least("evaluate", self.evaluate, max(self.out), NETWORK_SEES)
+        check_knob("evaluate", self.evaluate, max(self.out), NETWORK_SEES)
 
     def evaluation_box(self, height: int, width: int) -> Box:
         return central_box(height, width, self.evaluate, self.out)
@@ -246,7 +246,7 @@ def create(name: str, out: Size, **knobs: Any) -> Crop:
     return CROPS[name](out=out, **knobs)
 
 
-def check_at_least(knob: str, value: int, least: int, why: str) -> None:
+def check_knob(knob: str, value: int, least: int, why: str) -> None:
     """Raise ConfigError if `value` of the knob is below `least`; `why` ends the message."""
     if value < least:
         raise ConfigError(f"crop.{knob}={value}: must be at least {least}{why}")

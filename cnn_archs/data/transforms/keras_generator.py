@@ -90,7 +90,7 @@ class ImageDataGenerator(Standardization):
                 object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
 
     def require(self, knob: str, condition: bool, what: str) -> None:
-        """Raise ValueError unless `condition` holds; `what` says what the knob must be."""
+        """Raise ValueError unless `condition` holds; `what` describes a valid value."""
         if not condition:
             raise ValueError(f"{knob}={getattr(self, knob)}: must be {what}")
 

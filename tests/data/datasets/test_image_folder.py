@@ -1,4 +1,4 @@
-"""A folder of images: its two layouts, its test part, what is wrong with a folder, in one line."""
+"""Folders of images: both layouts, the test part, and one-line errors for what is wrong."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The drawn shapes: how many, always the same; neat ones to learn from, others as a challenge."""
+"""The drawn shapes: their numbers, their reproducibility, and the challenge split."""
 
 import hashlib
 
@@ -17,12 +17,12 @@ def drawn():
 
 
 def ink(image):
-    """bool[64, 64]: where the pen was. Paper is light and pens are dark."""
+    """Return where the pen was, bool[64, 64]; paper is light and pens are dark."""
     return image.mean(-1) < 165
 
 
 def box(image):
-    """(height, width, (y, x) of the middle) of what is drawn, in pixels."""
+    """Return height, width and the middle (y, x) of what is drawn, in pixels."""
     y, x = np.nonzero(ink(image))
     return np.ptp(y) + 1, np.ptp(x) + 1, ((y.max() + y.min()) / 2, (x.max() + x.min()) / 2)
 
@@ -43,7 +43,7 @@ def test_what_is_known_of_them_is_so(drawn):
 
 def test_they_are_the_same_every_time(drawn):
     for split, found in drawn.items():
-        assert (shapes.draw_split(split)[0] == found.images).all()
+        assert (shapes.draw_images(split)[0] == found.images).all()
 
 
 def test_no_two_are_equal(drawn):
@@ -83,7 +83,7 @@ def test_the_neat_ones_are_near_the_middle_and_upright(drawn, split):
 
 
 def test_the_challenge_goes_beyond_what_augmentation_makes_of_train(drawn):
-    """Shifts above 0.1 of the side, sizes below 0.7 of the usual one."""
+    """Some are shifted by more than 0.1 of the side, and some are below 0.7 of the usual size."""
     neat = [box(image) for image in drawn["train"].images]
     hard = [box(image) for image in drawn["challenge"].images]
     away = [np.abs(np.array(middle) - 31.5).max() / 64 for _, _, middle in hard]

@@ -1,4 +1,4 @@
-"""Datasets: the embedded digits, what is held out, tfds' of any size, what is there, damage."""
+"""Datasets by name: digits, held-out images, tfds datasets of one and of several sizes, damage."""
 
 import os
 import shutil
@@ -89,7 +89,7 @@ def test_what_is_known_of_a_dataset_is_so(name, digits):
 
 
 def numbered(per_class=(50, 30, 20)):
-    """A split of one-pixel images, each with a number of its own."""
+    """Make a split of one-pixel images, each with its own number."""
     labels = np.repeat(np.arange(len(per_class)), per_class).astype(np.int32)
     images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
     return sources.Split(images, labels, tuple("abc"))
@@ -173,7 +173,7 @@ def test_hold_out_of_records_is_as_that_of_a_split():
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A folder with the datasets of tiny_dataset.py."""
+    """Prepare the datasets of tiny_dataset.py in a folder."""
     folder = tmp_path_factory.mktemp("tensorflow_datasets")
     for name in ("mixed_undivided", "mixed_unlabeled", "mixed_validated", "tiny_undivided"):
         tiny_dataset.prepare(name, folder)
@@ -181,7 +181,7 @@ def tiny(tmp_path_factory):
 
 
 def numbers(records):
-    """Which examples they are: number i has an image of (20 + i) x (30 + i) pixels."""
+    """Return the numbers of examples: number i has an image of (20 + i) x (30 + i) pixels."""
     images = [decode.decode(records[i].encoded, "x") for i in range(len(records))]
     found = [len(image) - 20 for image in images]
     assert all(image.shape == (20 + i, 30 + i, 3) for i, image in zip(found, images, strict=True))
@@ -190,7 +190,7 @@ def numbers(records):
 
 
 def test_an_undivided_dataset_is_divided_by_class(tiny):
-    """Of 20 and 10 images a fifth each."""
+    """The test part is a fifth of 20 and a fifth of 10 images."""
     train, test = (sources.open_records("mixed_undivided", s, str(tiny)) for s in ("train", "test"))
     assert train.labels is not None and test.labels is not None
     assert np.bincount(train.labels).tolist() == [16, 8]
@@ -256,7 +256,7 @@ def test_what_is_known_is_what_tfds_says(name, tmp_path):
 
 @pytest.fixture
 def cut(tiny, tmp_path):
-    """A copy of mixed_undivided, and its file of records."""
+    """Copy mixed_undivided, and return its file of records too."""
     shutil.copytree(tiny / "mixed_undivided", tmp_path / "mixed_undivided")
     (records,) = tmp_path.glob("mixed_undivided/1.0.0/*.array_record*")
     return tmp_path, records
@@ -309,7 +309,7 @@ def test_an_unknown_name_is_one_line_with_the_nearest():
     ],
 )
 def test_what_is_no_set_of_equal_images_is_refused_unread(name, reason, tmp_path):
-    """ImageNet and its like: a network can be described for them, at the size that it sees."""
+    """A dataset whose images differ in size, such as ImageNet, is not loaded whole."""
     with pytest.raises(ConfigError, match=reason):
         sources.load_split(name, "train", str(tmp_path))
 
@@ -344,7 +344,7 @@ def test_the_folder_is_the_flag_then_the_variable_then_tfds_own(monkeypatch):
 
 @pytest.fixture(scope="session")
 def mnist_splits():
-    """MNIST, read once."""
+    """Read MNIST once for all tests."""
     return {split: sources.load_split("mnist", split) for split in ("train", "test")}
 
 
@@ -359,7 +359,7 @@ def test_mnist_is_60000_and_10000_images(mnist_splits):
 
 @needs("mnist")
 def test_mnist_has_the_published_numbers_of_each_digit(mnist_splits):
-    """Counts of LeCun's label files."""
+    """The counts are those of LeCun's label files."""
     train = [5_923, 6_742, 5_958, 6_131, 5_842, 5_421, 5_918, 6_265, 5_851, 5_949]
     test = [980, 1_135, 1_032, 1_010, 982, 892, 958, 1_028, 974, 1_009]
     assert np.bincount(mnist_splits["train"].labels).tolist() == train
@@ -368,14 +368,14 @@ def test_mnist_has_the_published_numbers_of_each_digit(mnist_splits):
 
 @needs("mnist")
 def test_mnist_is_in_the_order_of_tfds(mnist_splits):
-    """The first labels of `tfds.load("mnist")`, version 3.0.1, unshuffled."""
+    """The labels are the first of `tfds.load("mnist")`, version 3.0.1, unshuffled."""
     assert mnist_splits["train"].labels[:10].tolist() == [4, 1, 0, 7, 8, 1, 2, 7, 1, 6]
     assert mnist_splits["test"].labels[:10].tolist() == [2, 0, 4, 8, 7, 6, 0, 6, 3, 1]
 
 
 @needs("mnist")
 def test_mnist_pixels_have_mean_0_1307_and_deviation_0_3081(mnist_splits):
-    """The constants that everybody normalizes with."""
+    """These constants are commonly used to normalize MNIST."""
     pixels = np.bincount(mnist_splits["train"].images.reshape(-1), minlength=256)
     values = np.arange(256) / 255
     mean = (pixels * values).sum() / pixels.sum()
@@ -386,7 +386,7 @@ def test_mnist_pixels_have_mean_0_1307_and_deviation_0_3081(mnist_splits):
 
 @needs("mnist")
 def test_images_and_labels_of_mnist_belong_together(mnist_splits):
-    """The nearest class mean, a linear classifier, is right for 82 % (chance: 10 %)."""
+    """A linear classifier by the nearest class mean is right for 82 % (chance: 10 %)."""
     train, test = mnist_splits["train"], mnist_splits["test"]
     means = np.stack([train.images[train.labels == k].mean(0).reshape(-1) for k in range(10)])
     x = test.images[:1_000].reshape(1_000, -1).astype(np.float64)
@@ -415,7 +415,7 @@ def test_cifar10_is_32x32_in_color():
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of MNIST's test split, and the path of its records."""
+    """Copy MNIST's test split, and return the path of its records too."""
     (source,) = (PREPARED / "mnist").iterdir()
     target = tmp_path / "mnist" / source.name
     target.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Decoding: the same pixels as Pillow's, damage always noticed, boxes resized as Pillow resizes."""
+"""Decoding: pixels and resized boxes are Pillow's, and damage is noticed."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ BILINEAR = Image.Resampling.BILINEAR
 
 
 def picture(height=75, width=100, seed=0):
-    """u8[H, W, 3]: smooth, as photographs are, with all colors."""
+    """Draw an image with all colors that is as smooth as a photograph, u8[H, W, 3]."""
     rough = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -55,7 +55,7 @@ def test_a_jpeg_has_pillows_pixels(options):
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_gray_and_cmyk_jpegs_have_pillows_pixels(mode):
-    """Pillow writes CMYK as Adobe does, inverted."""
+    """Pillow writes inverted CMYK values, as Adobe does."""
     data = encoded(Image.fromarray(picture()).convert(mode))
     found = decode.decode(data, "x.jpg")
     assert (found == by_pillow(data)).all()
@@ -84,13 +84,13 @@ def test_of_a_gif_the_first_frame_counts():
 
 
 def test_the_name_of_a_file_is_not_its_format():
-    """ImageNet has a PNG that is called .JPEG."""
+    """ImageNet has a PNG whose name ends in .JPEG."""
     assert (decode.decode(encoded(picture(), "PNG"), "x.JPEG") == picture()).all()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
 def test_what_is_transparent_is_put_over_white(mode):
-    """Half covered, a color is the mean of itself and white."""
+    """A half transparent color becomes the mean of itself and white."""
     image = Image.fromarray(picture()).convert("L" if mode == "LA" else "RGB")
     if mode == "PA":
         image = image.quantize()
@@ -196,7 +196,7 @@ def test_odd_shapes_are_decoded_and_resized(height, width, kind):
     ],
 )
 def test_a_jpeg_is_decoded_no_larger_than_needed(box, out, factor, monkeypatch):
-    """And never smaller: its pixels in the box are at least those of the result."""
+    """It is never decoded smaller than needed: the box has at least the pixels of the result."""
     factors = []
     decode_image = decode.JpegImage.decode
 
@@ -222,7 +222,7 @@ def test_a_smaller_decoding_has_exactly_the_size_asked_for(height, width, factor
 @pytest.mark.parametrize("height, width", [(601, 803), (608, 800)])
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_a_smaller_decoding_is_not_displaced(height, width, factor):
-    """A ramp, whose value tells the place: decoded small and resized, it is where it was."""
+    """Pixels of a ramp, which tell their places, stay there if it is decoded smaller."""
     y, x = np.mgrid[:height, :width]
     ramp = np.stack([x * 0.25, y * 0.25, 0 * x], -1).astype(np.uint8)
     box = Box(100.0, 200.0, 320.0, 480.0)
@@ -260,7 +260,7 @@ def test_what_is_no_image_is_refused(data):
 
 
 def test_damage_in_a_jpeg_is_mostly_noticed():
-    """Twenty flipped bits in what is encoded: Pillow decodes most of them, we few."""
+    """Of images with twenty flipped bits Pillow decodes most, and `decode` few."""
     random, ours, pillows = np.random.default_rng(0), 0, 0
     for seed in range(40):
         noisy = picture(200, 300, seed) * 0.8 + random.normal(25, 12, (200, 300, 3))
@@ -289,7 +289,7 @@ def test_damage_in_a_cmyk_jpeg_is_noticed():
 
 
 def test_a_flipped_bit_in_a_png_is_noticed():
-    """By its checksums: wherever it is."""
+    """The checksums reveal it wherever it is."""
     whole = encoded(picture(), "PNG")
     for at in np.random.default_rng(0).integers(0, len(whole), 60):
         data = bytearray(whole)
@@ -298,7 +298,7 @@ def test_a_flipped_bit_in_a_png_is_noticed():
 
 
 def png_of_zeros(side):
-    """A gray PNG of side x side pixels, all 0: a bomb."""
+    """Make a decompression bomb: a gray PNG of side x side pixels, all 0."""
 
     def chunk(kind, data):
         return (
@@ -312,14 +312,14 @@ def png_of_zeros(side):
 
 @pytest.mark.parametrize("side", [8_000, 12_000])
 def test_bombs_are_refused_before_they_are_decoded(side):
-    """Pillow opens 8000x8000 without a word."""
+    """Pillow opens 8000x8000 pixels without a warning."""
     data = png_of_zeros(side)
     assert len(data) < 20_000
     assert f"{side}x{side} pixels" in refused(data)
 
 
 def claiming(kind, side):
-    """A small image whose head says that it is side x side."""
+    """Make a small image whose header says that it has side x side pixels."""
     data = bytearray(encoded(picture(), kind))
     if kind == "JPEG":
         at = data.index(b"\xff\xc0") + 5

@@ -1,4 +1,4 @@
-"""What is known of the training images: exact means, kept once, and damage noticed."""
+"""Statistics of the training images: exact means, computed once, with damaged files noticed."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_where_there_is_nothing_to_know_nothing_is_kept(tmp_path):
 
 
 def test_every_flipped_bit_that_changes_a_number_is_noticed(tmp_path):
-    """An archive has a checksum of each array; some of its own bytes have no meaning."""
+    """An archive has a checksum of each array; a few of its other bytes have no meaning."""
     mean = IMAGES[0].astype(np.float32)
     pixel_statistics.load_or_compute(tmp_path / FILE, lambda: {"mean": mean})
     path = tmp_path / FILE

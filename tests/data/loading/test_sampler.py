@@ -1,4 +1,4 @@
-"""The order of examples: a pure function, every example once an epoch."""
+"""The order of examples: a pure function that gives every example once per epoch."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ AWKWARD = [(10, 3), (10, 10), (10, 7), (7, 10), (5, 23), (1, 4), (97, 32), (12, 
 
 @pytest.mark.parametrize("examples, batch_size", AWKWARD)
 def test_every_example_once_an_epoch(examples, batch_size):
-    """batch_size epochs are `examples` batches, whatever straddles what."""
+    """batch_size epochs are exactly `examples` batches, whichever batches straddle epochs."""
     flat = sampler.batch_indices(examples, 0, 0, examples, batch_size).reshape(batch_size, examples)
     assert (np.sort(flat, axis=1) == np.arange(examples)).all()
 
@@ -28,7 +28,7 @@ def test_a_batch_alone_is_the_batch_in_its_sequence(examples, batch_size):
 
 
 def test_a_batch_straddles_two_epochs():
-    """10 examples in batches of 4: batch 2 is the last 2 of epoch 0 and the first 2 of epoch 1."""
+    """Batch 2 of 4 of 10 examples is the last 2 of epoch 0 and the first 2 of epoch 1."""
     batch = sampler.batch_indices(10, 0, 2, 1, 4)[0]
     first, second = sampler.permutation(10, 0, 0), sampler.permutation(10, 0, 1)
     assert batch.tolist() == [*first[8:], *second[:2]]
@@ -56,7 +56,7 @@ def test_seeds_and_epochs_have_orders_of_their_own():
 
 
 def test_every_place_is_equally_likely():
-    """Example 0 of 4 in 4,000 epochs: 1,000 times at each place, +-4 standard deviations of 27."""
+    """In 4,000 epochs, example 0 of 4 is 1,000 times at each place, within 4 deviations of 27."""
     places = [int(np.flatnonzero(sampler.permutation(4, 0, e) == 0)[0]) for e in range(4_000)]
     assert np.abs(np.bincount(places, minlength=4) - 1_000).max() < 4 * np.sqrt(4_000 * 3 / 16)
 

@@ -1,4 +1,4 @@
-"""Images resized as a whole: their sizes and shapes, and the batches that they come in."""
+"""Images resized as a whole: their sizes and shapes, and their batches."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from cnn_archs.errors import DataError
 
 
 def split(tmp_path, sizes, on_corrupt="raise", broken=()):
-    """Images of gray 3 i, of the given sizes, as files; those numbered `broken` are cut off."""
+    """Write images of gray value 3 i and the given sizes; those in `broken` are cut off."""
     paths = [tmp_path / f"{i}.png" for i in range(len(sizes))]
     for i, (path, (height, width)) in enumerate(zip(paths, sizes, strict=True)):
         Image.fromarray(np.full((height, width, 3), 3 * i, np.uint8)).save(path)

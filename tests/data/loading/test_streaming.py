@@ -1,4 +1,4 @@
-"""Streams: a batch is a function of (seed, step) alone; damage, threads and memory are in hand."""
+"""Streams: a batch is a function of (seed, step); damage, threads and memory are controlled."""
 
 import io
 import os
@@ -27,7 +27,7 @@ COUNT = 53
 
 
 def jpeg(i, height=None, width=None):
-    """Stripes of its own, of a size of its own."""
+    """Make image i, whose stripes and size no other image has."""
     height, width = height or 30 + i % 7, width or 40 - i % 11
     y, x = np.mgrid[:height, :width]
     image = np.stack([4 * i + 0 * x, 127 + 120 * np.sin(x / (2 + i % 5)), 5 * y], -1)
@@ -48,7 +48,7 @@ def records(files=FILES):
 
 
 def parts(count):
-    """index, labels and classes of Records."""
+    """Return index, labels and classes for Records of `count` images."""
     return np.arange(count), LABELS[:count], ("a", "b", "c")
 
 
@@ -77,7 +77,7 @@ def threads_end():
 
 
 def test_a_batch_is_the_examples_at_its_positions_cropped_by_their_numbers():
-    """Written out: the order, a generator for each position, Pillow's crop."""
+    """The test spells out the order, a generator for each position, and Pillow's crop."""
     seed, step, size = 3, 9, 8
     images, labels = Streamed(records(), INCEPTION).batch(seed, step, size)
     assert images.shape == (8, 24, 24, 3) and images.dtype == np.uint8
@@ -108,7 +108,7 @@ def test_threads_change_nothing(threads):
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_processes_share_a_batch(processes, apart):
-    """Each has its rows, in one piece or not, as they are in the whole batch."""
+    """Each process gets its rows of the whole batch, whether they are contiguous or not."""
     stream = Streamed(records(), INCEPTION, threads=2)
     shares = np.arange(24).reshape(processes, -1, order="F" if apart else "C")
     parts = [stream.batches(1, 3, 6, 24, whole, share) for share in shares]
@@ -196,7 +196,7 @@ def test_the_batches_before_a_damaged_image_are_delivered():
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_in_place_of_a_damaged_image_comes_the_next_sound_one(threads):
-    """Cropped with the random numbers of the position, whatever thread finds it."""
+    """It is cropped with the random numbers of the position, whichever thread finds the damage."""
     stream = Streamed(damaged_at(17, 18, count=250), INCEPTION, on_corrupt="skip", threads=threads)
     plain = [FILES[i % COUNT] for i in range(250)]
     expected = Streamed(records([*plain[:17], plain[19], plain[19], *plain[19:]]), INCEPTION)
@@ -253,7 +253,7 @@ def test_the_policy_is_raise_or_skip():
 
 
 def test_300_damaged_files_and_no_hang(tmp_path):
-    """Cut, emptied, overwritten: each ends in a DataError that names its file."""
+    """A file that is cut off, emptied or overwritten ends in a DataError that names it."""
     random = np.random.default_rng(0)
     for i in range(300):
         data = bytearray(FILES[i % COUNT])
@@ -284,7 +284,7 @@ def test_a_closed_stream_leaves_no_thread(taken):
 
 
 def test_threads_that_cannot_be_started_are_an_error(monkeypatch):
-    """The threads that were started before are joined."""
+    """Threads that were started before the error are joined."""
     start = threading.Thread.start
     started: list[threading.Thread] = []
 
@@ -379,7 +379,7 @@ def test_a_process_that_is_killed_leaves_nothing():
 
 
 def memory_after(stream, batches):
-    """Resident bytes after so many batches more."""
+    """Return the resident bytes of this process after `batches` more batches."""
     for _ in stream.batches(0, 0, batches, 16, whole):
         pass
     return psutil.Process().memory_info().rss

@@ -33,7 +33,7 @@ def test_a_yield_means_that_its_call_is_done_whatever_the_order_of_the_ends():
 
 
 def test_calls_run_at_the_same_time():
-    """Three calls that wait for each other end only if three threads make them."""
+    """Three calls that wait for each other can only end if three threads make them."""
     meeting = threading.Barrier(3, timeout=10)
 
     def meet(k):

@@ -1,4 +1,4 @@
-"""ImageNet's two archives, as they are, but with a few small pictures of a few synsets."""
+"""Imitations of ImageNet's two archives, with a few small pictures of a few synsets."""
 
 import io
 import tarfile
@@ -13,7 +13,7 @@ ENCODED_ANEW = {"n02105855_2933.JPEG": ("PNG", "RGB"), "n01739381_1309.JPEG": ("
 
 
 def pictures():
-    """{file of train: {name: bytes}} and {name: bytes} of validation, in the archives' order."""
+    """Return {file: {name: bytes}} of train and {name: bytes} of validation, in order."""
     random = np.random.default_rng(0)
 
     def encoded(name):
@@ -36,7 +36,7 @@ def pictures():
 
 
 def tar(files):
-    """An archive of {name: bytes}, or of tarfile.TarInfo for what is no file."""
+    """Make an archive of {name: bytes}; a tarfile.TarInfo stands for what is not a regular file."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w:", format=tarfile.GNU_FORMAT) as archive:
         for name, content in files.items():
@@ -53,7 +53,7 @@ def tar(files):
 
 
 def put(folder, train=None, validation=None):
-    """Both archives in `folder`; {name: bytes} in place of their pictures."""
+    """Write both archives in `folder`; {name: bytes} replaces some of their pictures."""
     its_train, its_validation = pictures()
     train = train or {name: tar(inner) for name, inner in its_train.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def put(folder, train=None, validation=None):
 
 
 class PlainImagenet(tfds.core.GeneratorBasedBuilder):
-    """The same pictures by tfds' own writer: its order and its shards, which need no TensorFlow."""
+    """A dataset of the same pictures for tfds' own writer, whose order and shards are compared."""
 
     VERSION = tfds.core.Version("1.0.0")
     pkg_dir_path = None

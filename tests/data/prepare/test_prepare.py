@@ -1,4 +1,4 @@
-"""Preparing a dataset, and reading it back without TensorFlow."""
+"""Prepared datasets, read back without TensorFlow."""
 
 import importlib.util
 import json
@@ -49,7 +49,7 @@ TRAIN = (  # on images of any size, two steps of a network of two layers
 
 
 def folder_of(root, parts, kinds=("JPEG", "PNG", "GIF", "BMP", "WEBP")):
-    """In each part 7 images of `cat` and 5 of `dog`, of all formats that are read."""
+    """Write 7 images of `cat` and 5 of `dog` for each part, in all formats that are read."""
     random = np.random.default_rng(len(parts))
     for part in parts:
         for name, count in (("cat", 7), ("dog", 5)):
@@ -66,7 +66,7 @@ def prepare(name, images, where):
 
 
 def records(*where):
-    """(label, image) of each example of both splits."""
+    """Return (label, image) for each example of both splits."""
     splits = [sources.open_records(where[0], split, str(where[1])) for split in ("train", "test")]
     return [
         [(r.label, r.encoded) for r in map(split.__getitem__, range(len(split)))]
@@ -130,9 +130,9 @@ def test_a_name_that_is_taken_or_unfit_is_refused(tmp_path, capsys):
     assert prepare("pets", images, tmp_path) == 0
     for name, source, says in (
         ("mnist", images, "mnist is a dataset of tfds"),
-        ("My pets", images, "small letters"),
-        ("../pets", images, "small letters"),
-        ("pets", others, f"of other images (Images: {images})"),
+        ("My pets", images, "lower-case letters"),
+        ("../pets", images, "lower-case letters"),
+        ("pets", others, f"from other images (Images: {images})"),
         ("pets", tmp_path / "none", "--image_folder: there is no folder"),
     ):
         capsys.readouterr()

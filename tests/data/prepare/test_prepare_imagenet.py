@@ -1,4 +1,4 @@
-"""imagenet2012 from its archives: as tfds' own, gone on with, refused where they are damaged."""
+"""imagenet2012 from its archives: equal to tfds' own, resumed, and refused if damaged."""
 
 import contextlib
 import importlib.util
@@ -54,7 +54,7 @@ def archives(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(archives, tmp_path_factory):
-    """The folder of a dataset that was prepared in one go."""
+    """Prepare a dataset without interruption, and return its folder."""
     where = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shard_utils.ShardConfig, "min_shard_size", SMALL_SHARDS)
@@ -71,7 +71,7 @@ def run(archives, where):
 
 
 def refused(capsys, archives, where, code=3):
-    """The one line that is said, besides notes."""
+    """Return the one line of error that `prepare` prints besides notes."""
     capsys.readouterr()
     assert run(archives, where) == code
     said = capsys.readouterr().err.splitlines()
@@ -85,14 +85,14 @@ def contents(folder):
 
 
 def finished(where):
-    """The files of the dataset, and nothing beside it but the lock."""
+    """Return the files of the dataset; only the lock may be beside it."""
     found = where / "imagenet2012"
     assert {path.name for path in found.iterdir()} == {"5.1.0", ".lock"}
     return contents(found / "5.1.0")
 
 
 def examples(shard):
-    """(name, label, image) of each in a file."""
+    """Return (name, label, image) for each example in a file."""
     for record in ArrayRecordReader(str(shard)).read_all():
         feature = tf_example_pb2.Example.FromString(record).features.feature
         yield (
@@ -157,7 +157,7 @@ def test_a_record_has_the_size_that_was_reckoned(size, label):
 
 @pytest.fixture(scope="module")
 def killed(archives, tmp_path_factory):
-    """Where a process was killed while it wrote the sixth shard."""
+    """Kill a process while it writes the sixth shard, and return the folder."""
     where = tmp_path_factory.mktemp("killed")
     process = subprocess.run(
         [sys.executable, "-c", KILLED, str(SMALL_SHARDS), *line(archives, where)],
@@ -351,7 +351,7 @@ def test_a_hostile_member_is_refused_and_nothing_is_written(name, tmp_path, caps
         message = refused(capsys, tmp_path / "manual", tmp_path / "data")
         if name == BACKWARDS and "invalid offset" in message:
             continue  # from Python 3.13 on, tarfile refuses it
-        assert "no regular file" in message or "of ImageNet" in message
+        assert "not a regular file" in message or "of ImageNet" in message
     files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {TRAIN, VALIDATION, ".lock"}
 

@@ -1,4 +1,4 @@
-"""Warps against scipy.ndimage, Keras' composition written out, and LeNet-5's distortions."""
+"""Warps against scipy.ndimage and Keras' composition of matrices; LeNet-5's distortions."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ distort = jax.jit(affine.distort)
 
 
 def scipy_affine(images, matrices, offsets, mode, cval):
-    """One image, one channel after another, in float64."""
+    """Warp one image with scipy, one channel after another, in float64."""
     out = np.empty(images.shape)
     for image, matrix, offset, into in zip(images, matrices, offsets, out, strict=True):
         for c in range(image.shape[-1]):
@@ -39,7 +39,7 @@ def random_warps(n, spread, reach):
 @pytest.mark.parametrize("size", [(8, 8), (7, 12), (31, 32), (2, 3), (1, 5)])
 @pytest.mark.parametrize("spread, reach", [(0.2, 3.0), (1.5, 60.0)])
 def test_affine_is_scipy_s_in_every_mode(mode, size, spread, reach):
-    """Near to the image, and many times its size away from it."""
+    """Compare points near the image, and points many times its size away from it."""
     images = np.random.default_rng(0).random((30, *size, 2), np.float32)
     matrices, offsets = random_warps(30, spread, reach)
     out = compiled(images, affine.Affine(matrices, offsets), mode, 0.25)
@@ -49,7 +49,7 @@ def test_affine_is_scipy_s_in_every_mode(mode, size, spread, reach):
 
 @pytest.mark.parametrize("mode", affine.FILL_MODES)
 def test_whole_pixels_land_where_scipy_puts_them(mode):
-    """Exactly on the edges, where the modes jump: all shifts, and the quarter turns."""
+    """Compare points exactly on the edges, where the modes jump: all shifts and quarter turns."""
     images = np.random.default_rng(0).random((1, 4, 5, 1), np.float32)
     shifts = np.array([(r, c) for r in range(-9, 10) for c in range(-11, 12)], np.float32)
     turns = [np.eye(2), [[0, 1], [-1, 0]], [[-1, 0], [0, -1]], [[0, -1], [1, 0]]]
@@ -70,7 +70,7 @@ def test_the_identity_changes_no_bit():
 
 
 def keras_chain(theta, tx, ty, shear, zx, zy, size):
-    """Keras 3's apply_affine_transform for a square image: (matrix, offset), rows first."""
+    """Compose (matrix, offset), rows first, as Keras 3 does for a square image."""
     theta, shear = np.deg2rad(theta), np.deg2rad(shear)
     rotate = [[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]]
     shift = [[1, 0, tx], [0, 1, ty], [0, 0, 1]]
@@ -127,9 +127,9 @@ def test_what_each_of_keras_transformations_does():
 
 
 def distorted_maps(n, **amounts):
-    """(matrices f64[n, 2, 2], shift of the center f64[n, 2]) of random distortions.
+    """Return the matrices f64[n, 2, 2] and shifts of the center f64[n, 2] of random distortions.
 
-    Found from an image whose two channels are its own coordinates.
+    They are found from an image whose two channels are its own coordinates.
     """
     size = 31
     at = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), -1)
@@ -147,7 +147,7 @@ def is_uniform(values, amount):
 
 
 def test_distortions_are_lenet_5_s_four_each_within_its_amount():
-    """LeCun et al. 1998, section III.B: matrix = shearing of columns by row @ axes' factors."""
+    """LeCun et al. 1998, section III.B: a shear of columns by row @ factors of the axes."""
     amounts = {"translate": 2.0, "scale": 0.15, "squeeze": 0.1, "shear": 0.2}
     matrices, shifts = distorted_maps(1_000, **amounts)
     rows, columns = matrices[:, 0, 0], matrices[:, 1, 1]

@@ -1,4 +1,4 @@
-"""The augmentations by name: what they are made of, and that the experiments' knobs fit them."""
+"""The augmentations by name, and that the knobs of the experiments fit them."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def test_distortions_and_generator_are_what_they_are_named_after():
 
 
 def test_a_share_of_the_images_is_distorted():
-    """LeCun et al. 1998, section III.B: 540,000 of 600,000 patterns."""
+    """LeCun et al. 1998, section III.B: 540,000 of 600,000 patterns were distorted."""
     images = jnp.tile(IMAGES[:1], (1000, 1, 1, 1))
     change = augment.create("distortions", **{**WARP, "share": 0.9})
     out = np.asarray(jax.jit(change)(jax.random.key(0), images))
@@ -52,7 +52,7 @@ def test_an_augmentation_is_a_function_of_its_key(name, knobs):
 
 
 def test_many_runs_at_once_are_each_as_alone():
-    """Several seeds are trained in one program, by vmap."""
+    """One program trains several seeds by vmap."""
     knobs = {**MOVES, "channel_shift_range": 20.0, "brightness_range": (0.5, 1.5)}
     change = augment.create("generator", **knobs)
     keys = jax.random.split(jax.random.key(0), 3)

@@ -27,7 +27,7 @@ def changed(name, images, seed=0, **knobs):
 
 
 def shifts(n, sigma, seed=0):
-    """What `pca` adds to each of n images, f32[n, 3]."""
+    """Return what `pca` adds to each of n images, f32[n, 3]."""
     black = np.zeros((n, 2, 2, 3), np.float32)
     return changed("pca", black, seed, sigma=sigma)[:, 0, 0]
 
@@ -41,7 +41,7 @@ def test_pca_adds_one_color_to_all_pixels_of_an_image_and_clips_nothing():
 
 
 def test_pca_s_shifts_have_the_paper_s_covariance():
-    """AlexNet, section 4.1: cov = P diag(sigma lambda)^2 P^T, here of pixels 0..255."""
+    """AlexNet, section 4.1: covariance P diag(sigma lambda)^2 P^T, here for pixels in 0..255."""
     found = shifts(40_000, 0.1)
     std = 255 * 0.1 * EIGENVALUES
     expected = EIGENVECTORS @ np.diag(std**2) @ EIGENVECTORS.T
@@ -63,7 +63,7 @@ def gray(image):
 
 
 def blend(image, which, f):
-    """torchvision's adjust_brightness, adjust_contrast, adjust_saturation, in float64."""
+    """Apply torchvision's adjust_brightness, _contrast or _saturation, in float64."""
     other = (0.0, gray(image).mean(), gray(image)[..., None])[which]
     return np.clip(f * image + (1 - f) * other, 0, 255)
 
@@ -86,10 +86,10 @@ AMOUNTS = {"brightness": 0.4, "contrast": 0.3, "saturation": 0.2}
 
 
 def drawn_factors(channels=3, seed=0, **amounts):
-    """The factors f64[N, 3] of `jitter`, found from images that no factor takes to 0 or 255.
+    """Return the factors f64[N, 3] of `jitter`, found from images that are never clipped.
 
-    There the mean gray says brightness, the spread of gray contrast, the spread of color
-    saturation, whatever the order.
+    Whatever the order, the mean gray reveals brightness, the spread of gray contrast, and the
+    spread of color saturation.
     """
     dull = 110 + IMAGES[..., :channels] / 16
     out = changed("jitter", dull, seed, **amounts).astype(float)
@@ -110,7 +110,7 @@ def test_jitter_s_factors_are_uniform_within_their_amounts():
 
 
 def test_jitter_is_the_three_blends_in_an_order_of_its_own_for_each_image():
-    """Factors found from dull images; the order from bright ones, that it clips on the way."""
+    """Dull images reveal the factors; bright ones, which are clipped on the way, the order."""
     factors, _, _ = drawn_factors(**AMOUNTS)
     out = changed("jitter", IMAGES, **AMOUNTS)
     counts = dict.fromkeys(itertools.permutations(range(3)), 0)

@@ -1,4 +1,4 @@
-"""Crops against Pillow, numpy and the recipes written out; their draws by distribution."""
+"""Crops against Pillow, numpy and the written-out recipes; random draws by distribution."""
 
 import math
 from typing import Any
@@ -27,7 +27,7 @@ IMAGES = RANDOM.integers(1, 256, (6, 61, 47, 3), dtype=np.uint8)  # no pixel is 
 
 
 def pillow(image, box, size):
-    """The region of one image, resized: f32[*size, C]."""
+    """Resize the region `box` of one image with Pillow: f32[*size, C]."""
     h, w = image.shape[:2]
     right, bottom = min(box.left + box.width, w), min(box.top + box.height, h)
     resized = Image.fromarray(image).resize(
@@ -85,7 +85,7 @@ def test_none_leaves_an_image_of_the_right_size_alone():
 
 
 def places(images, parts, last):
-    """(top, left) of each part in its image, found by trying all; there must be exactly one."""
+    """Return (top, left) of each part in its image, found by trying all; exactly one must match."""
     h, w = parts.shape[1:3]
     found = []
     for image, part in zip(images, parts, strict=True):
@@ -112,7 +112,7 @@ def test_pad_cuts_the_old_size_out_of_a_border_of_zeros():
 
 
 def test_pad_s_places_are_all_alike():
-    """One white pixel in 8,100 images: 100 at each of 9x9 places."""
+    """The one white pixel of 8,100 images is 100 times at each of 9x9 places."""
     dot = np.zeros((8_100, 9, 9, 1), np.float32)
     dot[:, 4, 4] = 1
     crop = crops.create("pad", (9, 9), pixels=4)
@@ -123,7 +123,7 @@ def test_pad_s_places_are_all_alike():
 
 
 def test_square_takes_any_part_of_the_square_and_the_central_one_in_evaluation():
-    """AlexNet, section 2: here 4x5 of 8x8."""
+    """AlexNet, section 2, here with 4x5 of 8x8 pixels."""
     crop = crops.create("square", (4, 5), side=8, resize="shorter")
     images = RANDOM.integers(0, 256, (200, 8, 8, 3), dtype=np.uint8)
     found = places(
@@ -166,7 +166,7 @@ def test_evaluation_is_torchvision_s_resize_and_center_crop(name, height, width)
 
 @pytest.mark.parametrize("size", [(61, 47), (47, 61)])
 def test_shorter_side_is_a_part_at_whole_pixels_of_a_resized_image(size: tuple[int, int]) -> None:
-    """VGG, section 3.1: S uniform in 26..40, then all places of that size alike."""
+    """VGG, section 3.1: S is uniform in 26..40, and then all places are equally likely."""
     crop = crops.create("shorter_side", OUT, **KNOBS["shorter_side"])
     rng = np.random.default_rng(0)
     sides, along = [], []
@@ -188,7 +188,7 @@ def test_shorter_side_is_a_part_at_whole_pixels_of_a_resized_image(size: tuple[i
 
 
 def random_resized_crop(u, height, width, area, aspect):
-    """torchvision's RandomResizedCrop, one try after another, with `u` for its random numbers."""
+    """Do what torchvision's RandomResizedCrop does, with `u` as its random numbers."""
     for i in range(10):
         target = height * width * (area[0] + (area[1] - area[0]) * u[i])
         low, high = math.log(aspect[0]), math.log(aspect[1])
@@ -205,7 +205,7 @@ def random_resized_crop(u, height, width, area, aspect):
 
 
 class Drawn:
-    """A generator whose numbers are known."""
+    """A random generator whose numbers are given."""
 
     def __init__(self, row):
         self.row = row
@@ -217,7 +217,7 @@ class Drawn:
 
 @pytest.mark.parametrize("size", [(300, 400), (400, 300), (30, 400), (400, 20), (5, 5)])
 def test_inception_is_random_resized_crop_on_host_and_device(size: tuple[int, int]) -> None:
-    """The narrow images use up their ten tries, often or always."""
+    """Narrow images often or always use up their ten tries."""
     knobs = KNOBS["inception"]
     crop = crops.create("inception", OUT, **knobs)
     u = np.random.default_rng(0).random((200, crop.draws))
@@ -231,7 +231,7 @@ def test_inception_is_random_resized_crop_on_host_and_device(size: tuple[int, in
 
 
 def test_inception_s_areas_are_uniform_and_its_aspect_ratios_log_uniform():
-    """In a square image an area up to 3/4 always fits."""
+    """A region of up to 3/4 of the area always fits into a square image."""
     crop = crops.create("inception", OUT, area=(0.1, 0.7), aspect=(3 / 4, 4 / 3), evaluate=30)
     rng = np.random.default_rng(0)
     boxes = [crop.host_box(4_000, 4_000, rng) for _ in range(2_000)]

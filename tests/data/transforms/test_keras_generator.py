@@ -1,4 +1,4 @@
-"""The notes' generator against Keras' code written out in numpy, and its draws by distribution."""
+"""The notes' generator against Keras' code rewritten in numpy; its draws by distribution."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def keras_transform(image, drawn, i, fill_mode, cval):
-    """What Keras 3's apply_transform does to one image, in its order; x are columns there."""
+    """Do what Keras 3's apply_transform does to one image, in its order; its x are columns."""
     size = image.shape[0]
     theta, shear = np.deg2rad(drawn.theta[i]), np.deg2rad(drawn.shear[i])
     (ty, tx), (zy, zx) = np.asarray(drawn.shifts[i], float), np.asarray(drawn.zooms[i], float)

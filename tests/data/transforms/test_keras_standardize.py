@@ -1,4 +1,4 @@
-"""Keras' standardization against numpy, step by step as Keras 3 has it."""
+"""Keras' standardization against numpy, in the order of Keras 3's steps."""
 
 import itertools
 
@@ -21,7 +21,7 @@ FLAGS = (
 
 
 def keras_fit(images, scale, center, std, zca):
-    """Keras 3's fit, in float64: mean, std and whitening, as far as asked for."""
+    """Compute Keras 3's fit in float64: mean, std and whitening, as far as asked for."""
     x = images.astype(float) * scale
     found = {}
     if center or std or zca:
@@ -37,7 +37,7 @@ def keras_fit(images, scale, center, std, zca):
 
 
 def keras_standardize(images, scale, sample_center, sample_std, found):
-    """Keras 3's standardize, one image after another, in float64."""
+    """Compute Keras 3's standardize in float64, one image after another."""
     out = []
     for image in images:
         x = image.astype(float) * scale

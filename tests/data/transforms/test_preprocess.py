@@ -1,4 +1,4 @@
-"""From uint8 images to input: the order of the parts, on images that show it."""
+"""Preprocessing: the order of its steps, on images that show it."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ def prepared(key=None, statistics=(), images=IMAGES, **changes):
 
 
 def test_lenet5_pixels_run_from_minus_0_1_to_1_175():
-    """LeCun et al. 1998, section II.A: background -0.1, foreground 1.175; 1.275 apart."""
+    """LeCun et al. 1998, section II.A: background -0.1, foreground 1.175, which are 1.275 apart."""
     image = np.zeros((1, 8, 8, 1), np.uint8)
     image[0, 0, :4, 0] = 0, 255, 51, 128
     out = prepared(images=image, pixel_range=(-0.1, 1.175))
@@ -47,7 +47,7 @@ def test_lenet5_pixels_run_from_minus_0_1_to_1_175():
 
 
 def test_padding_has_the_value_of_pixel_0():
-    """28x28 in the middle of 32x32."""
+    """LeNet-5 sees 28x28 pixels in the middle of 32x32."""
     images = np.full((2, 28, 28, 1), 255, np.uint8)
     whole = crops.create("none", out=(28, 28))
     out = prepared(images=images, crop=whole, pixel_range=(-0.1, 1.175), pad=2)
@@ -71,7 +71,7 @@ def test_without_a_key_nothing_is_random():
 
 
 def test_the_mean_comes_off_before_the_crop_so_that_borders_are_0():
-    """He et al. 2015, section 4.2: a border of zeros, around images without their mean."""
+    """He et al. 2015, section 4.2: zeros are padded around images without their mean."""
     pad = crops.create("pad", out=(8, 8), pixels=4)
     statistics = {"mean": MEAN}
     out = prepared(jax.random.key(3), statistics, crop=pad, mean="pixel", pixel_range=(0.0, 255.0))
@@ -90,7 +90,7 @@ def test_a_scale_stretches_what_the_mean_leaves():
 
 
 def test_colors_change_raw_pixels_before_the_mean_comes_off():
-    """Contrast is about the image's gray mean: not the same on what has no mean."""
+    """Contrast is about the image's gray mean; subtracting a mean first would change it."""
     jitter = color.create("jitter", brightness=0.0, contrast=0.9, saturation=0.0)
     key = jax.random.key(5)
     statistics = {"mean": MEAN}

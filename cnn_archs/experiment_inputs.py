@@ -1,0 +1,86 @@
+"""Turn the sections of a config about images into a `Preprocessor`, checked against the dataset."""
+
+import jax
+import jax.numpy as jnp
+
+from cnn_archs.config import Config
+from cnn_archs.data.dataset import Dataset
+from cnn_archs.data.transforms import augment, color, crops
+from cnn_archs.data.transforms.keras_standardize import Standardization
+from cnn_archs.data.transforms.preprocess import MEANS, Preprocessor
+from cnn_archs.errors import ConfigError, config_errors
+
+Shape = tuple[int, int, int]  # (H, W, C)
+
+
+def make_preprocessor(config: Config, shape: Shape, *, resident: bool) -> Preprocessor:
+    """Return the Preprocessor of `config` for a network that sees images of `shape`.
+
+    resident: all images of the dataset have one size and are in memory. Raises ConfigError if the
+    sections of the config do not fit together.
+    """
+    if config.data.mean not in MEANS:
+        raise ConfigError(f"data.mean is {config.data.mean!r}, not one of {', '.join(MEANS)}")
+    with config_errors("config"):
+        standardize = make_standardization(config)
+        check_colors(config)
+        return Preprocessor(
+            crop=make_crop(config, shape),
+            resident=resident,
+            mirror=config.mirror,
+            color=color.create(**config.color.to_dict()),
+            augment=augment.create(**config.augment.to_dict()),
+            mean=config.data.mean,
+            standardize=standardize,
+            pixel_range=config.data.pixel_range,
+            pad=config.data.pad,
+        )
+
+
+def make_crop(config: Config, shape: Shape) -> crops.Crop:
+    """Return the crop of `config` for a network that sees images of `shape`, including padding."""
+    pad = config.data.pad
+    return crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **config.crop)
+
+
+def make_standardization(config: Config) -> Standardization | None:
+    """Return the standardization of `config`, if any. Raises ConfigError beside a mean."""
+    knobs = config.standardize.to_dict()
+    if knobs.pop("name") == "none":
+        return None
+    if config.data.mean != "none":
+        raise ConfigError("data.mean and standardize both subtract a mean: use only one of them")
+    return Standardization(**knobs)
+
+
+def check_colors(config: Config) -> None:
+    """Raise ConfigError if the generator would change colors after a mean was subtracted."""
+    if config.augment.name != "generator" or config.data.mean == "none":
+        return
+    brightness = tuple(config.augment.brightness_range)
+    if brightness != (1.0, 1.0) or config.augment.channel_shift_range:
+        raise ConfigError("the brightness and channel shift of augment need data.mean=none")
+
+
+def check_shape(dataset: Dataset, inputs: Preprocessor, shape: Shape) -> None:
+    """Raise ConfigError if the images of `dataset`, cropped and padded, do not have `shape`."""
+    stored = dataset.stored_shape
+    with config_errors(f"the images of {dataset.name} are {stored}"):
+        images = jax.ShapeDtypeStruct((1, *stored), jnp.float32)
+        cropped = jax.eval_shape(lambda x: inputs.crop.crop_on_device(None, x), images).shape[1:]
+    padded = (cropped[0] + 2 * inputs.pad, cropped[1] + 2 * inputs.pad, cropped[2])
+    if shape != padded:
+        raise ConfigError(
+            f"data.image_shape is {shape}, but the images of {dataset.name} are {padded}"
+        )
+
+
+def check_streamed(config: Config) -> None:
+    """Raise ConfigError for settings that need all images in memory, if they differ in size."""
+    for what, asked in (
+        ("standardize", config.standardize.name != "none"),
+        ("diagnose_every", config.diagnose_every),
+        ("optimizer sdlm", config.optimizer.name == "sdlm"),
+    ):
+        if asked:
+            raise ConfigError(f"{what} needs a dataset whose images are of one size")

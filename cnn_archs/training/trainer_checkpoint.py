@@ -1,0 +1,107 @@
+"""Saves a trainer to its members' checkpoints, and restores it from them."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_archs.checkpoints import Checkpoints, Restored
+from cnn_archs.distributed import mesh as meshes
+from cnn_archs.distributed import multihost
+from cnn_archs.errors import ConfigError
+from cnn_archs.training.history import UNKNOWN
+from cnn_archs.training.steps import TrainState
+from cnn_archs.training.trainer import Trainer
+
+
+def save_trainer(trainer: Trainer, checkpoints: Sequence[Checkpoints]) -> None:
+    """Save the present state of each member to its own checkpoints.
+
+    checkpoints: one per member on the first process, none on the others, which wait until all is
+    saved. Raises NotFinite, and saves nothing, if a loss or gradient has not been finite.
+    """
+    trainer.check_finite()
+    slices = trainer.seed_slices
+    states = [meshes.to_host(trainer.member_state(seeds)) for seeds in slices]
+
+    def write() -> None:
+        members = zip(checkpoints, states, slices, trainer.history, strict=True)
+        for folder, state, seeds, history in members:
+            seconds = trainer.member_seconds(seeds)
+            notes = {"seconds": seconds, "settled": trainer.logged, "parts": history}
+            folder.save(trainer.step, items_of_state(state), notes)
+
+    multihost.on_primary(write)
+
+
+def restore_trainer(trainer: Trainer, checkpoints: Sequence[Checkpoints]) -> bool:
+    """Restore the newest sound checkpoint of each member; return False if nothing was saved.
+
+    checkpoints: as for `save_trainer`. Raises ConfigError if the members are at different steps,
+    or past the end of this run.
+    """
+    targets = [
+        items_of_state(jax.eval_shape(partial(trainer.member_state, seeds)))
+        for seeds in trainer.seed_slices
+    ]
+    members = multihost.only_on_primary(lambda: read_members(trainer, checkpoints, targets))
+    headers = multihost.on_primary(lambda: [(m.step, m.notes) for m in members or []])
+    if not headers:
+        return False
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), targets)
+    items = zeros if members is None else [m.items for m in members]
+    items = multihost.broadcast_tree(meshes.to_host(items))
+    per_seed = [
+        jax.tree.map(lambda x, i=i: x[i], state_of_items(member))
+        for member, seeds in zip(items, trainer.seed_slices, strict=True)
+        for i in range(len(trainer.seeds[seeds]))
+    ]
+    trainer.states = [
+        meshes.place(state, trainer.state_sharding) for state in trainer.axis.stack(per_seed)
+    ]
+    notes = [notes for _, notes in headers]
+    trainer.step, trainer.seconds = headers[0][0], sum(n["seconds"] for n in notes)
+    trainer.evaluations = {}
+    trainer.logged = all(n["settled"] for n in notes)
+    trainer.history = [n.get("parts", [UNKNOWN]) for n in notes]
+    return True
+
+
+def read_members(
+    trainer: Trainer, checkpoints: Sequence[Checkpoints], targets: list[dict[str, Any]]
+) -> list[Restored]:
+    """Read the newest sound checkpoint of each member; [] if nothing was saved.
+
+    targets: the items of each member as shapes and dtypes. Raises ConfigError as
+    `restore_trainer` does.
+    """
+    found = [one.restore(target) for one, target in zip(checkpoints, targets, strict=True)]
+    steps = {member.step if member else 0 for member in found}
+    if len(steps) > 1:
+        raise ConfigError(f"these runs are at different steps, {sorted(steps)}: train each alone")
+    members = [member for member in found if member]
+    if members and members[0].step > trainer.total_steps:
+        raise ConfigError(
+            f"the run in {checkpoints[0].folder.parent} is at step {members[0].step} already, and "
+            f"this config ends at step {trainer.total_steps}: raise --config.epochs or "
+            "--config.steps"
+        )
+    return members
+
+
+def items_of_state(state: TrainState) -> dict[str, Any]:
+    """Return a state as checkpoint items.
+
+    `variables` has what a trained network needs, `training` what only training needs.
+    """
+    training = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
+    variables = {name: training.pop(name) for name in ("params", "batch_stats", "average")}
+    return {"variables": variables, "training": training}
+
+
+def state_of_items(items: dict[str, Any]) -> TrainState:
+    """Return the state of checkpoint items; the inverse of `items_of_state`."""
+    return TrainState(**items["variables"], **items["training"])
