@@ -1,4 +1,4 @@
-"""A training step of any network with abstract arguments, to be traced or compiled, never run."""
+"""Make a training step of a network with abstract arguments, to trace or compile it only."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from cnn_archs.training import steps
 def abstract_step(
     net: Any, image: tuple[int, int, int], batch: int, average: str = "none", **average_knobs: Any
 ) -> tuple[Any, tuple[Any, ...]]:
-    """Makes a step with momentum and weight decay -> (step, its abstract arguments).
+    """Make a step with momentum and weight decay -> (step, its abstract arguments).
 
     image: (H, W, C). The arguments are the state, a key, u8[batch, H, W, C] and i32[batch].
     """

@@ -1,12 +1,12 @@
-"""Time augmentation: images a second of each kind, and its part of a ResNet-20 step.
+"""Time each augmentation: images per second, and its share of a ResNet-20 step.
 
 python benchmarks/augment.py [--batch=128] [--repeats=15] [--format=json] [--write]
 Goal: `ratio`, the time to pad, crop and mirror / that of the recipe's training step of ResNet-20
-without them, at most 0.05, and 20,000 images a second or more, on two CPU cores.
+without them, is at most 0.05, and 20,000 images per second or more, on two CPU cores.
 
-Images are random, 32x32x3, float32; no time depends on what they show. Each augmentation is one
-compiled program of its own; the median of `repeats` calls counts, after one that compiles it.
-Inside of a training step it can only be cheaper: there is no call, and no copy.
+Images are random, 32x32x3, float32; their contents do not affect the time. Each augmentation is a
+compiled program of its own, and its time is the median of `repeats` calls after one that compiles.
+Inside a training step it can only be cheaper, because there is no call and no copy.
 """
 
 import argparse
@@ -21,7 +21,7 @@ PAD = "pad, crop, mirror"
 
 
 def augmentations() -> dict[str, Callable[..., Any]]:
-    """Name -> (key, images) -> images."""
+    """Return the augmentations by name: (key, images f32[N, 32, 32, 3]) -> images."""
     import jax
 
     from cnn_archs.data.transforms import augment, color, crops
@@ -29,8 +29,8 @@ def augmentations() -> dict[str, Callable[..., Any]]:
     pad = crops.create("pad", (32, 32), pixels=4)
 
     def pad_crop_mirror(key: jax.Array, images: jax.Array) -> jax.Array:
-        of_crop, of_mirror = jax.random.split(key)
-        return crops.random_flip(of_mirror, pad.crop_on_device(of_crop, images))
+        crop_key, mirror_key = jax.random.split(key)
+        return crops.random_flip(mirror_key, pad.crop_on_device(crop_key, images))
 
     square = crops.create("square", (28, 28), side=32, resize="shorter")
     inception = crops.create(
@@ -64,7 +64,7 @@ def augmentations() -> dict[str, Callable[..., Any]]:
 
 
 def median_seconds(call: Callable[[], Any], repeats: int) -> float:
-    """The median of `repeats` calls, after one that compiles."""
+    """Return the median seconds of `repeats` calls, after one that compiles."""
     import jax
 
     call()
@@ -73,10 +73,10 @@ def median_seconds(call: Callable[[], Any], repeats: int) -> float:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of each augmentation and of a training step, in one process."""
+    """Time each augmentation and a training step, in one process."""
     import jax
     import jax.numpy as jnp
-    from our_step import assembled, random_images
+    from our_step import assemble_run, random_images
 
     batch = options.batch
     key = jax.random.key(0)
@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
     plain = ["crop.name=none", "mirror=false", "steps=100000", "model.bn_group=0"]
     split = random_images((32, 32, 3), 10, 10 * batch)
-    run = assembled("resnet_cifar10:20", [*plain, f"data.batch_size={batch}"], split)
+    run = assemble_run("resnet_cifar10:20", [*plain, f"data.batch_size={batch}"], split)
     step_seconds = median_seconds(run.run_steps, options.repeats)
     return {
         "ratio": seconds[PAD] / step_seconds,
@@ -100,7 +100,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> common.Rows:
-    """Images a second, and parts of a step."""
+    """Return the rows: images per second and share of a step for each augmentation."""
     rows = [("augmentation of 32x32x3", "images/s", "% of a ResNet-20 step")]
     for name, rate in result["images_per_second"].items():
         part = 100 * result["batch"] / rate / result["resnet20_step_seconds"]
@@ -109,8 +109,10 @@ def table(result: dict[str, Any]) -> common.Rows:
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch", type=int, default=128, help="images")
-    parser.add_argument("--repeats", type=int, default=15, help="timed calls of each")
+    parser.add_argument("--batch", type=int, default=128, help="images per call (default: 128)")
+    parser.add_argument(
+        "--repeats", type=int, default=15, help="timed calls of each augmentation (default: 15)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Give all benchmarks one main, turns that are timed one after another, written results.
+"""What all benchmarks share: one main, timed turns, and written results.
 
 A benchmark calls `main` with three functions: `declare(parser)` adds options, `measure(options)`
-returns a JSON object, and `table(result)` gives that as rows of strings, the first of them the
-heads. Printed results name the machine and the versions. `--write` puts the JSON into
-results/benchmarks/ and the tables of all results there into the README.
+returns a JSON object, and `table(result)` formats it as rows of strings, the first of which are the
+heads. Printed results name the machine and the versions. `--write` writes the JSON to
+results/benchmarks/ and the tables of all results there to the README.
 
-Nothing here imports jax or torch before it must: a benchmark sets their environment first, and a
-process that serves one side of a comparison has only that side's packages.
+No import of jax or torch stands at the top: a benchmark sets their environment first, and a process
+that runs one side of a comparison has only the packages of that side.
 """
 
 import argparse
@@ -29,14 +29,14 @@ Rows = Sequence[Sequence[str]]
 
 
 class Turn(NamedTuple):
-    """Seconds for one unit of work: of the clock, and of all cores for this process."""
+    """Seconds per unit of work: by the clock, and processor time of this process on all cores."""
 
     seconds: float
     cpu_seconds: float
 
 
 def timed(run: Callable[[], Value], units: int) -> tuple[Turn, Value]:
-    """Calls `run`, which does so many units of work, once -> its time and what it returned."""
+    """Call `run`, which does `units` units of work, once -> (its time per unit, its result)."""
     cpu, clock = time.process_time(), time.perf_counter()
     value = run()
     seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
@@ -46,27 +46,28 @@ def timed(run: Callable[[], Value], units: int) -> tuple[Turn, Value]:
 def alternate(
     sides: Mapping[str, Callable[[], Turn]], rounds: int, unit: str
 ) -> dict[str, list[Turn]]:
-    """Takes a turn with each side in every round, so that all meet the same disturbances.
+    """Run the sides in turns, one of each per round, so that all meet the same disturbances.
 
-    unit: what a turn's seconds are of, for the line that each round says on stderr.
+    unit: the unit of work, for the line that each round prints on stderr.
+    Returns the turns of each side.
     """
     turns: dict[str, list[Turn]] = {name: [] for name in sides}
     for i in range(rounds):
         for name, side in sides.items():
             turns[name].append(side())
         last = ", ".join(f"{name} {found[-1].seconds:.4f}" for name, found in turns.items())
-        say(f"round {i + 1} of {rounds}: seconds a {unit}: {last}")
+        say(f"round {i + 1} of {rounds}: seconds per {unit}: {last}")
     return turns
 
 
 def median(turns: Iterable[Turn]) -> Turn:
-    """The medians of the clock's and of the CPU's seconds, each by itself."""
+    """Return the median of the clock's seconds and the median of the processor's."""
     seconds, cpu_seconds = zip(*turns, strict=True)
     return Turn(statistics.median(seconds), statistics.median(cpu_seconds))
 
 
 def say(line: str) -> None:
-    """Prints a line of progress on stderr."""
+    """Print a line of progress on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -77,17 +78,25 @@ def main(
     table: Callable[[dict[str, Any]], Rows],
     packages: Sequence[str] = (),
 ) -> None:
-    """Runs a benchmark as a program, on a CPU unless JAX_PLATFORMS says otherwise.
+    """Run a benchmark as a program, on a CPU unless JAX_PLATFORMS is set.
 
-    packages: whose versions count, besides those of every benchmark.
+    document: the docstring of the benchmark, whose first line is the description in --help.
+    packages: further packages whose versions the result records.
     """
     from cnn_archs.runtime import compilation_cache
 
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(description=(document or "").partition("\n")[0])
     declare(parser)
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="of stdout")
-    parser.add_argument("--write", action="store_true", help=f"to results/benchmarks/{name}.json")
+    parser.add_argument(
+        "--format",
+        choices=("table", "json"),
+        default="table",
+        help="output format (default: table)",
+    )
+    parser.add_argument(
+        "--write", action="store_true", help=f"also write results/benchmarks/{name}.json"
+    )
     options = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     compilation_cache.enable_cache()
@@ -106,20 +115,20 @@ def main(
 
 
 def text(result: dict[str, Any]) -> str:
-    """Formats a result for a terminal: its table, and what it was measured on."""
-    return f"{table_of(result).text()}\n{setting(result)}"
+    """Format a result for a terminal: its table, the machine and the versions."""
+    return f"{table_of(result).text()}\n{describe_setting(result)}"
 
 
 def table_of(result: Mapping[str, Any]) -> Any:
-    """Returns the table.Table of a result."""
+    """Return the Table of a result."""
     from cnn_archs.report.table import Table
 
     heads, *rows = result["table"]
     return Table(heads, rows)
 
 
-def setting(result: Mapping[str, Any]) -> str:
-    """Formats the machine and the versions of a result in one line."""
+def describe_setting(result: Mapping[str, Any]) -> str:
+    """Format the machine and the versions of a result in one line."""
     machine, versions = result["machine"], result["versions"]
     parts = [f"{machine['cores']} cores of {machine['cpu']}, load {machine['load_before']:.1f}"]
     if "threads" in machine:
@@ -130,17 +139,17 @@ def setting(result: Mapping[str, Any]) -> str:
 
 
 def readme_tables(folder: Path) -> str:
-    """Formats the README's tables in Markdown, one for each result file in `folder`."""
+    """Format the README's tables in Markdown, one per result file in `folder`."""
     parts = []
     for path in sorted(folder.glob("*.json")):
         result = json.loads(path.read_text())
         link = f"[`benchmarks/{path.stem}.py`](results/benchmarks/{path.name})"
-        parts.append(f"{link}: {setting(result)}.\n\n{table_of(result).markdown()}\n")
+        parts.append(f"{link}: {describe_setting(result)}.\n\n{table_of(result).markdown()}\n")
     return "\n".join(parts)
 
 
 def write(name: str, result: dict[str, Any]) -> None:
-    """Writes a result to results/benchmarks/ and the README's tables anew."""
+    """Write a result to results/benchmarks/ and rewrite the tables of the README."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     readme = ROOT / "README.md"
@@ -151,7 +160,7 @@ def write(name: str, result: dict[str, Any]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """The machine as far as the system tells, and how busy it is."""
+    """Describe the machine, and how busy it is."""
     return {
         "cpu": processor(),
         "cores": cores(),
@@ -162,7 +171,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """The versions of Python, of PACKAGES and of `packages`, and the commit."""
+    """Return the versions of Python, PACKAGES and `packages`, and the commit."""
     from cnn_archs.runtime.environment import git_commit, package_version
 
     found = {name: package_version(name) for name in (*PACKAGES, *packages)}
@@ -170,14 +179,14 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def processor() -> str:
-    """The name of the CPU, as far as the system tells."""
+    """Return the name of the CPU, or of the machine type if the system does not give one."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,13 +1,13 @@
-"""How long a training step takes to trace and to compile, by the depth of the network.
+"""Time the tracing and the compilation of a training step, by the depth of the network.
 
 python benchmarks/compile.py [--networks=20,56,110,110:scan,1202:scan] [--format=json] [--write]
-Goal: `ratio`, the seconds of 1202 layers with `scan_blocks` / those of 110 unrolled, at most 1.
+Goal: `ratio`, the seconds of 1202 layers with `scan_blocks` / those of 110 unrolled, is at most 1.
 
 Networks are the residual nets for CIFAR-10; with `:scan` the units of a stage are one loop
-(`model.scan_blocks`). Nothing is found in a cache. *Begin* is from the config to the first weights;
-*compile* is what jax says that its backend took until the end of the first step, and *trace* is all
-else of that step but its arithmetic, taken as that of the second one. Images are few: neither
-depends on how many there are.
+(`model.scan_blocks`). The compilation cache is off. *Begin* is the time from the config to the
+first weights. *Compile* is the time that jax reports for its backend until the end of the first
+step. *Trace* is the rest of that step without its arithmetic, for which the time of the second step
+is subtracted. The batch is small, because none of these depends on its size.
 """
 
 import argparse
@@ -21,9 +21,9 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def row_of(network: str, batch: int) -> dict[str, Any]:
-    """Seconds for one network, `DEPTH` or `DEPTH:scan`."""
+    """Time one network, `DEPTH` or `DEPTH:scan`, at a batch of `batch` images."""
     import jax
-    from our_step import assembled, random_images
+    from our_step import assemble_run, random_images
 
     depth, _, scan = network.partition(":")
     compiled: list[float] = []
@@ -36,7 +36,7 @@ def row_of(network: str, batch: int) -> dict[str, Any]:
     overrides = [*plain, f"data.batch_size={batch}", f"model.scan_blocks={bool(scan)}"]
     split = random_images((32, 32, 3), 10, 10 * batch)
     started = time.perf_counter()
-    run = assembled(f"resnet_cifar10:{depth}", overrides, split)
+    run = assemble_run(f"resnet_cifar10:{depth}", overrides, split)
     begin = time.perf_counter() - started
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
@@ -50,8 +50,8 @@ def row_of(network: str, batch: int) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """A row for each network."""
-    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # read when jax is imported
+    """Time all networks, one row each."""
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # jax reads it when it is imported
     rows = [row_of(network, options.batch) for network in options.networks.split(",")]
     whole = {row["network"]: row["trace"] + row["compile"] for row in rows}
     compared = whole.keys() >= {"110", "1202:scan"}
@@ -60,7 +60,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> common.Rows:
-    """Seconds by depth."""
+    """Return the rows: seconds by depth."""
     rows: list[tuple[str, ...]] = [("residual net", "begin, s", "trace, s", "compile, s")]
     for row in result["rows"]:
         depth, _, scan = row["network"].partition(":")
@@ -71,8 +71,12 @@ def table(result: dict[str, Any]) -> common.Rows:
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--networks", default="20,56,110,110:scan,1202:scan", help="DEPTH[:scan]")
-    parser.add_argument("--batch", type=int, default=4, help="images")
+    parser.add_argument(
+        "--networks",
+        default="20,56,110,110:scan,1202:scan",
+        help="DEPTH[:scan],... (default: %(default)s)",
+    )
+    parser.add_argument("--batch", type=int, default=4, help="images per step (default: 4)")
 
 
 if __name__ == "__main__":

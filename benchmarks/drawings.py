@@ -1,4 +1,4 @@
-"""JPEGs that cost as much to decode as photographs do, drawn where no photographs are given."""
+"""Draw JPEGs that cost as much to decode as photographs, for lack of photographs."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ HEIGHT, WIDTH = 375, 500
 
 
 def draw(folder: Path, count: int) -> None:
-    """Writes `count` images, about 100 kB each, with details of all sizes, as an image_folder."""
+    """Write `count` images, about 100 kB each, with details of all sizes, as an image_folder."""
     random = np.random.default_rng(0)
     for i in range(count):
         image = np.zeros((HEIGHT, WIDTH, 3))

@@ -1,14 +1,14 @@
-"""Photographs a second under each test protocol, on a CPU.
+"""Measure the photographs per second of each test protocol, on a CPU.
 
 python benchmarks/evaluate.py [--network=18] [--side=224] [--images=4] [--batch=4]
     [--protocols=single,dense] [--format=json] [--write]
-There is no goal. `ratio`: the seconds of a view in the slowest protocol / those in `single`, which
-says what resizing and cutting add, and what larger images cost.
+There is no goal. `ratio` is the seconds per view of the slowest protocol / those of `single`, which
+shows the cost of resizing, cutting and larger images.
 
-The images are drawings of 500x375, read, decoded and resized on the host as `evaluate` does; the
-network is a residual net at its first weights, which sees `side` x `side` pixels; all scales are
-the experiment's, in that proportion. Each protocol is run once to compile its programs, and timed
-then.
+The images are drawings of 500x375, read, decoded and resized on the host as `evaluate` does it. The
+network is a residual net with its initial weights and an input of `side` x `side` pixels, and all
+scales of the experiment are changed in that proportion. Each protocol is run once to compile its
+programs and then timed.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import common
 
 
 def experiment_of(network: str, side: int, folder: Path) -> Any:
-    """The experiment, seeing smaller images of a folder."""
+    """Resolve the experiment of `network` on the images of `folder`, with inputs of side `side`."""
     from cnn_archs import config as configs
     from cnn_archs.experiment import start_experiment
 
@@ -42,16 +42,17 @@ def experiment_of(network: str, side: int, folder: Path) -> Any:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """A row for each protocol."""
+    """Time all protocols, one row each."""
     from drawings import draw
 
     with tempfile.TemporaryDirectory() as folder:
-        # A fifth of the folder is the test.
+        # A fifth of the folder becomes the test split.
         draw(Path(folder), 5 * options.images)
         rows = rows_of(experiment_of(options.network, options.side, Path(folder)), options)
-    a_view = {row["protocol"]: row["seconds"] / row["views"] for row in rows}
+    seconds_per_view = {row["protocol"]: row["seconds"] / row["views"] for row in rows}
     return {
-        "ratio": max(a_view.values()) / a_view.get("single", max(a_view.values())),
+        "ratio": max(seconds_per_view.values())
+        / seconds_per_view.get("single", max(seconds_per_view.values())),
         "rows": rows,
         "network": f"resnet{options.network}",
         "side": options.side,
@@ -60,7 +61,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def rows_of(experiment: Any, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Seconds an image and number of views of each protocol."""
+    """Return the seconds per image and the number of views of each protocol."""
     import jax
 
     from cnn_archs import models
@@ -80,7 +81,7 @@ def rows_of(experiment: Any, options: argparse.Namespace) -> list[dict[str, Any]
             shown: Any = (net, [variables], data, passes, {}, options.batch, mesh)
             assert protocols.mean_probabilities(*shown).readable.all()
 
-        with (  # so that the second call finds the programs of the first
+        with (  # lets the second call find the programs of the first
             mock.patch.object(protocols, "compile_add_probabilities", lambda *_: add),
             mock.patch.object(protocols, "compile_view_cutter", lambda *_: cut),
         ):
@@ -93,7 +94,7 @@ def rows_of(experiment: Any, options: argparse.Namespace) -> list[dict[str, Any]
 
 
 def table(result: dict[str, Any]) -> common.Rows:
-    """Images a second."""
+    """Return the rows: images and views per second of each protocol."""
     label = f"{result['network']} at {result['side']}x{result['side']}"
     rows = [(f"protocol, {label}", "views", "images/s", "views/s")]
     for row in result["rows"]:
@@ -104,10 +105,10 @@ def table(result: dict[str, Any]) -> common.Rows:
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--network", default="18", help="argument of resnet_imagenet")
-    parser.add_argument("--side", type=int, default=224, help="of what the network sees, pixels")
-    parser.add_argument("--images", type=int, default=4, help="that are tested")
-    parser.add_argument("--batch", type=int, default=4, help="images at a time")
+    parser.add_argument("--network", default="18", help="argument of resnet_imagenet (default: 18)")
+    parser.add_argument("--side", type=int, default=224, help="input side in pixels (default: 224)")
+    parser.add_argument("--images", type=int, default=4, help="number of test images (default: 4)")
+    parser.add_argument("--batch", type=int, default=4, help="images per batch (default: 4)")
     parser.add_argument("--protocols", default="", help="NAME,... (default: all)")
 
 

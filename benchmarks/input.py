@@ -1,20 +1,20 @@
-"""Reading images on the host: our stream beside the bare decoder and torchvision's loader.
+"""Compare our image stream with a bare decoder and with torchvision's loader, on the host.
 
 python benchmarks/input.py [FOLDER] [--threads=N] [--batches=20000] [--format=json] [--write]
     [--torch_python=PATH]
-Goal: `fraction_of_bare` at least 0.9, which is a `ratio` of at most 1.11.
+Goal: `fraction_of_bare` is at least 0.9, that is, `ratio` is at most 1.11.
 
 FOLDER is an image_folder (FOLDER/train/CLASS/*.jpg); by default 256 JPEGs of 500x375, about 100 kB
 each, are drawn. Ours is `Streamed.batches` with the crops of GoogLeNet's section 6 to 224x224, from
 files, on all cores. The peers are plain loops over the same encoded images, in memory, with the
-same regions: simplejpeg and Pillow's resize, and Pillow alone. They run on one core, and their time
-is divided by the cores: more than a machine can do whose cores share memory and clock. So the bare
-decoder runs on all cores as well, a process on each. torchvision's ImageFolder, RandomResizedCrop
-and DataLoader, where torchvision is, read the same files in a process for each core.
+same regions: simplejpeg with Pillow's resize, and Pillow alone. They run on one core, and their
+time is divided by the number of cores. Cores that share memory and clock cannot reach that, so the
+bare decoder also runs on all cores, with one process on each. If torchvision is installed, its
+ImageFolder, RandomResizedCrop and DataLoader read the same files with one process per core.
 
-Turns are interleaved and ratios are medians over the rounds; the CPU's seconds are there for a
-machine that has other things to do besides. With --batches, a stream of so many is run in the end,
-and the resident memory said at its start and end.
+Turns are interleaved, and ratios are medians over the rounds. Ratios by processor time are for a
+machine that does other work at the same time. With --batches=N, a stream of N batches is run at the
+end, and the resident memory is recorded at its start and end.
 """
 
 import argparse
@@ -48,8 +48,8 @@ BATCH = 64  # images
 DRAWN = 256  # images
 
 
-class Everywhere:
-    """The bare decoder's loop in a process on each core, all at once."""
+class ProcessPerCore:
+    """Runs the bare decoder's loop in several processes at the same time."""
 
     def __init__(self, processes: int, encoded: list[bytes], boxes: list[Any]):
         spawn = multiprocessing.get_context("spawn")
@@ -74,32 +74,32 @@ class Everywhere:
 
 
 def serve(pipe: Any, encoded: list[bytes], boxes: list[Any]) -> None:
-    """Answers each "go" with the number of images that it has decoded."""
+    """Decode all images for each "go" that comes through `pipe`, and send their number."""
     while pipe.recv() == "go":
         pipe.send(loop(bare, encoded, boxes))
 
 
 def loop(crop: Callable[[bytes, Any], np.ndarray], encoded: list[bytes], boxes: list[Any]) -> int:
-    """A plain loop on one core."""
+    """Apply `crop` to each image and its region, and return the number of images."""
     for data, box in zip(encoded, boxes, strict=True):
         crop(data, box)
     return len(encoded)
 
 
 def bare(data: bytes, box: Any) -> np.ndarray:
-    """Decodes with simplejpeg, and resizes a region with Pillow."""
+    """Decode with simplejpeg and resize the region `box` with Pillow -> u8[224, 224, 3]."""
     image = Image.fromarray(simplejpeg.decode_jpeg(data))
     return np.asarray(image.resize((SIDE, SIDE), BILINEAR, box=box))
 
 
 def pillow(data: bytes, box: Any) -> np.ndarray:
-    """Decodes and resizes with Pillow."""
+    """Decode and resize with Pillow -> u8[224, 224, 3]."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     return np.asarray(image.resize((SIDE, SIDE), BILINEAR, box=box))
 
 
-def first(stream: streaming.Streamed, count: int) -> tuple[list[bytes], list[Any]]:
-    """The first images of the stream with seed 0, encoded, and its regions of them."""
+def encoded_and_boxes(stream: streaming.Streamed, count: int) -> tuple[list[bytes], list[Any]]:
+    """Return the first `count` images of the stream with seed 0, encoded, and their regions."""
     encoded, boxes = [], []
     for position, example in enumerate(sampler.indices(len(stream), 0, 0, count)):
         data = stream.records[int(example)].encoded
@@ -112,7 +112,7 @@ def first(stream: streaming.Streamed, count: int) -> tuple[list[bytes], list[Any
 
 
 def torchvision_side(folder: Path, steps: int, workers: int, python: str) -> Side | None:
-    """torchvision's loader, or None where there is no torchvision that works."""
+    """Start torchvision's loader, or return None if `python` has no working torchvision."""
     settings = {"side": SIDE, "batch": BATCH, "steps": steps, "workers": workers}
     try:
         return Side("torch_input.py", folder, settings, os.environ, python)
@@ -124,9 +124,9 @@ def torchvision_side(folder: Path, steps: int, workers: int, python: str) -> Sid
 def turns_of(
     stream: streaming.Streamed, torchvision: Side | None, steps: int, rounds: int
 ) -> dict[str, list[Turn]]:
-    """The times of an image: `steps` batches by us and as many images by each peer.
+    """Time `steps` batches of ours, and as many images of each peer -> seconds per image.
 
-    The first round is left out: it warms up.
+    The first round is a warm-up and is left out.
     """
     images = steps * BATCH
 
@@ -134,8 +134,8 @@ def turns_of(
         batches = stream.batches(0, 0, steps, BATCH, lambda batch: batch)
         return sum(len(labels) for _, labels in batches)
 
-    encoded, boxes = first(stream, images)
-    everywhere = Everywhere(stream.threads, encoded, boxes)
+    encoded, boxes = encoded_and_boxes(stream, images)
+    everywhere = ProcessPerCore(stream.threads, encoded, boxes)
 
     def turn(run: Callable[[], int], images: int = images) -> Turn:
         found, done = common.timed(run, images)
@@ -157,21 +157,21 @@ def turns_of(
     return {name: found[1:] for name, found in turns.items()}
 
 
-def compared(turns: dict[str, list[Turn]], threads: int) -> dict[str, Any]:
-    """Ratios to the peers, and the speed of all of them."""
+def compare(turns: dict[str, list[Turn]], threads: int) -> dict[str, Any]:
+    """Return the ratios to the peers, and the images per second of all."""
 
     def ratio(peer: str, what: str, cores: int) -> float:
         pairs = zip(turns["ours"], turns[peer], strict=True)
         return statistics.median(getattr(a, what) / (getattr(b, what) / cores) for a, b in pairs)
 
     speed = {name: 1 / common.median(found).seconds for name, found in turns.items()}
-    there = "torchvision" in turns
+    has_torchvision = "torchvision" in turns
     return {
         "ratio": ratio("bare", "seconds", threads),
         "fraction_of_bare": 1 / ratio("bare", "seconds", threads),
         "ratio_to_bare_everywhere": ratio("everywhere", "seconds", 1),
         "ratio_to_pillow": ratio("pillow", "seconds", threads),
-        "ratio_to_torchvision": ratio("torchvision", "seconds", 1) if there else None,
+        "ratio_to_torchvision": ratio("torchvision", "seconds", 1) if has_torchvision else None,
         "cpu_ratio": ratio("bare", "cpu_seconds", 1),
         "images_per_second": {
             "ours": speed["ours"],
@@ -195,7 +195,7 @@ def memory(stream: streaming.Streamed, batches: int) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """The comparison, on the images of a folder or on drawn ones."""
+    """Make the comparison, on the images of a folder or on drawn ones."""
     out, knobs = (SIDE, SIDE), dict(area=(0.08, 1.0), aspect=(0.75, 4 / 3), evaluate=256)
     crop = crops.create("inception", out, **knobs)
     with tempfile.TemporaryDirectory() as drawn:
@@ -212,7 +212,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             if torchvision:
                 torchvision.stop()
         return {
-            **compared(turns, stream.threads),
+            **compare(turns, stream.threads),
             "memory": memory(stream, options.batches) if options.batches else None,
             "images": len(records),
             "folder": "given" if options.folder else "drawn, 500x375",
@@ -222,7 +222,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> common.Rows:
-    """Photographs a second."""
+    """Return the rows: photographs per second of ours and of each peer."""
     speed = result["images_per_second"]
     rows = [("photographs to 224x224", "images/s", "ours / this")]
     for label, key, cores_of in (
@@ -244,11 +244,17 @@ def table(result: dict[str, Any]) -> common.Rows:
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", nargs="?", help="an image_folder; default: drawn images")
-    parser.add_argument("--rounds", type=int, default=5, help="that are timed")
-    parser.add_argument("--steps", type=int, default=24, help=f"batches of {BATCH} in a round")
-    parser.add_argument("--threads", type=int, default=0, help="default: one for each core")
-    parser.add_argument("--batches", type=int, default=0, help="of 8, for the memory")
+    parser.add_argument("folder", nargs="?", help="an image_folder (default: drawn images)")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default: 5)")
+    parser.add_argument(
+        "--steps", type=int, default=24, help=f"batches of {BATCH} per round (default: 24)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, help="decoding threads (default: one per core)"
+    )
+    parser.add_argument(
+        "--batches", type=int, default=0, help="batches of 8 for the memory (default: none)"
+    )
     parser.add_argument("--torch_python", default=sys.executable, help="a Python with torchvision")
 
 

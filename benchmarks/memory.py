@@ -1,14 +1,13 @@
-"""Count what `model.remat` and `model.dtype` save of a training step's memory. Nothing is run.
+"""Count the memory that `model.remat` and `model.dtype` save in a training step; nothing is run.
 
 python benchmarks/memory.py [--networks=vgg_e,resnet152] [--batch=256] [--side=224] [--tpu=v5e:2x2]
-    [--format=json] [--write]
-Goal: `ratio`, what the forward pass of the last network leaves for the gradient in float32 with
-`remat` / without, below 0.2.
+[--format=json] [--write] Goal: `ratio`, the bytes that the forward pass of the last network leaves
+for the gradient in float32 with `remat` / without, is below 0.2.
 
-`left` is counted before any compiler: all that is kept between the two passes, parameters too. With
---tpu, which takes `pip install libtpu` and no TPU, each step is compiled for one chip of that
-topology as well (half an hour), and `peak` is what its compiler sets aside; none where it finds no
-room.
+`left` is counted before any compiler: all that is kept between the two passes, including
+parameters. With --tpu, which needs `pip install libtpu` but no TPU, each step is also compiled for
+one chip of that topology (half an hour), and `peak` is the memory that its compiler reserves, or
+null if the step does not fit.
 """
 
 import argparse
@@ -19,7 +18,7 @@ import common
 
 
 def left(net: Any, state: Any, images: Any) -> int:
-    """Bytes that the forward pass of `net` leaves for the gradient."""
+    """Return the bytes that the forward pass of `net` leaves for the gradient."""
     import jax
     import jax.numpy as jnp
 
@@ -38,17 +37,17 @@ def left(net: Any, state: Any, images: Any) -> int:
 
 
 def peak(step: Any, arguments: Any, topology: str) -> int | None:
-    """Bytes that the step takes on one chip of a TPU `topology`; None where it does not fit."""
+    """Return the bytes of the step on one chip of a TPU `topology`, or None if it does not fit."""
     import jax
     from jax.experimental import topologies
     from jax.sharding import SingleDeviceSharding
 
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"
-    jax.default_backend = lambda: "tpu"  # for convolutions that are written otherwise for a CPU
+    jax.default_backend = lambda: "tpu"  # otherwise the network takes its convolutions for a CPU
     chips = topologies.get_topology_desc(topology, "tpu", chips_per_host_bounds=(2, 2, 1))
-    there = SingleDeviceSharding(chips.devices[0])
+    sharding = SingleDeviceSharding(chips.devices[0])
     placed = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there), arguments
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments
     )
     try:
         compiled = jax.jit(step, donate_argnums=0).lower(*placed).compile()
@@ -61,7 +60,7 @@ def peak(step: Any, arguments: Any, topology: str) -> int | None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Counts a row for each network, each dtype, with remat and without."""
+    """Count one row per network and dtype, with and without remat."""
     from abstract_step import abstract_step
 
     from cnn_archs import models
@@ -84,7 +83,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> common.Rows:
-    """Gigabytes, of a network and dtype in one row."""
+    """Return the rows: gigabytes with and without remat, one row per network and dtype."""
     peaks = ("peak", "peak, remat") if "peak" in result["rows"][0] else ()
     rows: list[tuple[str, ...]] = [("network", "dtype", "left, GB", "left, remat, GB", *peaks)]
     pairs = zip(result["rows"][::2], result["rows"][1::2], strict=True)
@@ -98,10 +97,16 @@ def table(result: dict[str, Any]) -> common.Rows:
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--networks", default="vgg_e,resnet152")
-    parser.add_argument("--batch", type=int, default=256, help="images")
-    parser.add_argument("--side", type=int, default=224, help="of an image, pixels")
-    parser.add_argument("--tpu", default="", metavar="TOPOLOGY", help="v5e:2x2, v5p:2x2x1, ...")
+    parser.add_argument(
+        "--networks", default="vgg_e,resnet152", help="NAME,... (default: %(default)s)"
+    )
+    parser.add_argument("--batch", type=int, default=256, help="images per step (default: 256)")
+    parser.add_argument(
+        "--side", type=int, default=224, help="side of an image in pixels (default: 224)"
+    )
+    parser.add_argument(
+        "--tpu", default="", metavar="TOPOLOGY", help="also compile for it: v5e:2x2, v5p:2x2x1, ..."
+    )
 
 
 if __name__ == "__main__":

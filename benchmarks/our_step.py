@@ -1,8 +1,8 @@
-"""Our side of `train_step.py`: an experiment on random images, trained as `cnn-archs train` does.
+"""Our side of `train_step.py`: train an experiment on random images, as `cnn-archs train` does.
 
-python our_step.py FOLDER SETTINGS, which `sides.Side` calls. SETTINGS is a JSON object: experiment,
-overrides, image (H, W, C), classes, examples. Images, labels, the order of the examples and the
-first weights are left in FOLDER for another side.
+`sides.Side` runs `python our_step.py FOLDER SETTINGS`. SETTINGS is a JSON object with experiment,
+overrides, image (H, W, C), classes and examples. Images, labels, the order of the examples and the
+initial weights are written to FOLDER for the other side.
 """
 
 import json
@@ -26,29 +26,29 @@ from cnn_archs.weights import torch_layout
 
 
 def random_images(image: tuple[int, int, int], classes: int, examples: int) -> Split:
-    """Images whose pixels are uniformly random: no time depends on what they show."""
+    """Return a split of images with uniformly random pixels, whose contents no time depends on."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (examples, *image), dtype=np.uint8)
     labels = random.integers(0, classes, examples, dtype=np.int32)
     return Split(images, labels, tuple(map(str, range(classes))))
 
 
-def assembled(experiment: str, overrides: list[str], split: Split) -> Trainer:
-    """The run of an experiment at step 0, with `split` for its dataset."""
+def assemble_run(experiment: str, overrides: list[str], split: Split) -> Trainer:
+    """Assemble the run of an experiment at step 0, with `split` in place of its dataset."""
     resolved = start_experiment(configs.load_config(experiment, overrides))
     few = split.take(np.arange(len(split.classes)))
 
-    def load(name: str, part: str, data_dir: str) -> Split:
+    def load_split(name: str, part: str, data_dir: str) -> Split:
         return split if part == "train" else few
 
-    with mock.patch.object(sources, "load_split", load):
+    with mock.patch.object(sources, "load_split", load_split):
         return build_trainer(Member(resolved))
 
 
 def weights_for_torch(run: Trainer) -> dict[str, np.ndarray]:
-    """The weights as they are now, in PyTorch's names and axes."""
+    """Return the current weights in PyTorch's names and axes."""
     (variables,) = run.seed_variables()
-    if type(run.net.model).__name__ != "LeNet5":  # which has no counterpart among torch's models
+    if type(run.net.model).__name__ != "LeNet5":  # torch_layout has no names for LeNet-5
         return torch_layout.to_state_dict(run.net.model, run.net.image_shape, variables, 0)
     weights = {}
     for layer, params in variables["params"].items():
@@ -59,8 +59,8 @@ def weights_for_torch(run: Trainer) -> dict[str, np.ndarray]:
     return weights
 
 
-def leave(folder: Path, run: Trainer, split: Split) -> None:
-    """Writes what another side needs to train the same."""
+def write_inputs(folder: Path, run: Trainer, split: Split) -> None:
+    """Write the images, labels, order and weights with which the other side trains the same."""
     steps = len(split) // run.batch_size
     np.save(folder / "images.npy", split.images)
     np.save(folder / "labels.npy", split.labels)
@@ -78,8 +78,8 @@ def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     image: Any = tuple(settings["image"])
     split = random_images(image, settings["classes"], settings["examples"])
-    run = assembled(settings["experiment"], settings["overrides"], split)
-    leave(folder, run, split)
+    run = assemble_run(settings["experiment"], settings["overrides"], split)
+    write_inputs(folder, run, split)
 
     def train(steps: int) -> float:
         run.reset_window()
@@ -95,5 +95,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    compilation_cache.enable_cache()  # before the first use of jax, as the command line does
+    compilation_cache.enable_cache()  # before jax is used, as in cli.main
     main()

@@ -1,16 +1,17 @@
-"""Compare what `plan` expects with what then happens, on this machine's CPU.
+"""Compare the estimates of `plan` with measurements, on the CPU of this machine.
 
 python benchmarks/plan.py [--experiments=lenet5_digits,shapes] [--steps=100] [--batches=16,64]
     [--format=json] [--write]
-Goal: ratio 0.5 to 2, memory_ratio 0.7 to 1.1. Linux only.
+Goal: `ratio` is 0.5 to 2 and `memory_ratio` 0.7 to 1.1. Linux only.
 
-Time: experiments whose data is embedded are begun, and once their step is compiled, `steps` of it
-are timed, ten at a time; the fastest ten count, since other processes only ever slow them down.
-ratio: expected / measured seconds of the first experiment, by the best of what `plan` knows.
-Memory: in a process of its own a ResNet-18 is trained at 64x64; after a first step, and once what
-is free went back to the system, how far does its resident memory rise in the next one? Beside it
-the gradients, activations and temporaries of XLA's analysis. memory_ratio: expected / measured for
-the larger batch.
+Time: `steps` steps of experiments that need no download are timed, ten at a time, after a step that
+compiles. The fastest ten count, because other processes can only slow them down. `ratio` is the
+expected / measured seconds of the first experiment, by the best source that `plan` has.
+
+Memory: a ResNet-18 is trained at 64x64 in a process of its own. After a first step, free memory is
+returned to the system, and the rise of the resident memory in the next step is measured. The table
+compares it with the gradients, activations and temporaries of XLA's analysis. `memory_ratio` is
+expected / measured for the larger batch.
 """
 
 import argparse
@@ -24,11 +25,11 @@ from typing import Any
 
 import common
 
-AT_ONCE = 10  # steps
+STEPS_PER_TURN = 10
 
 
 def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
-    """Seconds of `steps` steps, by each of the sources that `plan` has, and as trained."""
+    """Return the seconds of `steps` steps: estimated from each source of `plan`, and measured."""
     from cnn_archs import config as configs
     from cnn_archs.claims import verdicts
     from cnn_archs.experiment import resolve
@@ -42,27 +43,27 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
     )
     run = build_trainer(Member(resolved))
     run.run_steps()  # compiles
-    tens = []
-    for _ in range(steps // AT_ONCE):
+    turns = []
+    for _ in range(steps // STEPS_PER_TURN):
         start = time.perf_counter()
-        for _ in range(AT_ONCE):
+        for _ in range(STEPS_PER_TURN):
             run.run_steps()
-        tens.append(time.perf_counter() - start)
+        turns.append(time.perf_counter() - start)
     share = steps / (steps + 1)
     expected = {e["source"]: share * e["seconds"][0] for e in planned["time"]["expected"]}
-    return {"steps": steps, "measured": min(tens) * steps / AT_ONCE, "expected": expected}
+    return {"steps": steps, "measured": min(turns) * steps / STEPS_PER_TURN, "expected": expected}
 
 
-def resident(what: str) -> int:
-    """Bytes of this process: VmRSS now, or VmHWM, the most since that was reset."""
+def resident_bytes(field: str) -> int:
+    """Return the resident bytes of this process: VmRSS now, or VmHWM, the peak since its reset."""
     status = Path("/proc/self/status").read_text()
-    found = re.search(rf"{what}:\s+(\d+) kB", status)
+    found = re.search(rf"{field}:\s+(\d+) kB", status)
     assert found
     return int(found[1]) * 1024
 
 
-def train_and_watch(pipe: Any, batch: int) -> None:
-    """Sends the rise of the resident memory during steps, and what the analysis says of it."""
+def send_step_memory(pipe: Any, batch: int) -> None:
+    """Send the rise of the resident memory in a step, and XLA's analysis, through `pipe`."""
     import jax
     import numpy as np
 
@@ -81,19 +82,19 @@ def train_and_watch(pipe: Any, batch: int) -> None:
     state = jax.jit(partial(xla_memory.initial_state, on.net, made))(key)
     images, labels = (np.zeros(x.shape, x.dtype) for x in (images, labels))
     compiled = jitted.lower(state, key, images, labels).compile()
-    state = jax.block_until_ready(compiled(state, key, images, labels))  # starts its threads
+    state = jax.block_until_ready(compiled(state, key, images, labels))  # starts the threads of XLA
     ctypes.CDLL(None).malloc_trim(0)
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the most so far is what there is now
+    before = resident_bytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to VmRSS
     jax.block_until_ready(compiled(state, key, images, labels))
-    pipe.send({"measured": resident("VmHWM") - before, **of_one._asdict()})
+    pipe.send({"measured": resident_bytes("VmHWM") - before, **of_one._asdict()})
 
 
-def memory(batch: int) -> dict[str, Any]:
-    """`train_and_watch`, in a process of its own."""
+def measure_memory(batch: int) -> dict[str, Any]:
+    """Run `send_step_memory` in a process of its own and return what it sent."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=train_and_watch, args=(theirs, batch))
+    process = spawn.Process(target=send_step_memory, args=(theirs, batch))
     process.start()
     theirs.close()
     found = ours.recv()
@@ -103,22 +104,22 @@ def memory(batch: int) -> dict[str, Any]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measure the memory of a step, and then the seconds of each experiment."""
-    # Memory first: a process is as large as its parent was.
-    held = [memory(int(batch)) for batch in options.batches.split(",")]
+    # Memory first, because a new process is as large as its parent.
+    memory = [measure_memory(int(batch)) for batch in options.batches.split(",")]
     runs = {
         name: expected_and_measured(name, options.steps) for name in options.experiments.split(",")
     }
     first = next(iter(runs.values()))
     return {
         "ratio": next(iter(first["expected"].values())) / first["measured"],
-        "memory_ratio": held[-1]["expected"] / held[-1]["measured"],
+        "memory_ratio": memory[-1]["expected"] / memory[-1]["measured"],
         "runs": runs,
-        "memory": held,
+        "memory": memory,
     }
 
 
 def table(result: dict[str, Any]) -> common.Rows:
-    """Return the rows of the table: each measurement with what was expected of it."""
+    """Return the rows: each measurement with its estimate."""
     rows: list[tuple[str, ...]] = [("what", "measured", "expected", "by")]
     for name, run in result["runs"].items():
         label, took = f"{name}, seconds of {run['steps']} steps", f"{run['measured']:.2f}"
@@ -131,9 +132,9 @@ def table(result: dict[str, Any]) -> common.Rows:
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, default=100, help="that are timed")
-    parser.add_argument("--experiments", default="lenet5_digits,shapes", help="that are timed")
-    parser.add_argument("--batches", default="16,64", help="images in a step that is weighed")
+    parser.add_argument("--steps", type=int, default=100, help="timed steps (default: 100)")
+    parser.add_argument("--experiments", default="lenet5_digits,shapes", help="NAME,..., timed")
+    parser.add_argument("--batches", default="16,64", help="batch sizes whose memory is measured")
 
 
 if __name__ == "__main__":

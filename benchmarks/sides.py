@@ -1,7 +1,7 @@
-"""A side of a comparison in a process of its own, which sleeps on a pipe while another works.
+"""Run one side of a comparison in a process of its own, which waits while the other works.
 
-The process is a program that is given a folder and settings. It says hello with one JSON line, and
-then answers each line on its stdin, a number of steps, with one JSON line for those steps.
+The process is a program with a folder and settings as arguments. It describes itself in one JSON
+line, and then reads numbers of steps on stdin, one per line, and answers each with one JSON line.
 """
 
 import json
@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class Trained(NamedTuple):
-    """Seconds of each of some training steps, and the loss of the first of them."""
+    """Seconds per step, by the clock and of processor time, and the loss of the first step."""
 
     seconds: float
     cpu_seconds: float
@@ -26,12 +26,12 @@ class Trained(NamedTuple):
 
 
 def answer(value: Any) -> None:
-    """Says `value` to the process that started this one."""
+    """Send `value` to the process that started this one."""
     print(json.dumps(value), flush=True)
 
 
 def serve(hello: dict[str, Any], train: Callable[[int], float]) -> None:
-    """Serves a side until stdin ends. `train(steps)` returns the loss of the first step."""
+    """Serve a side until stdin ends. `train(steps)` returns the loss of the first step."""
     answer(hello)
     for line in sys.stdin:
         steps = int(line)
@@ -40,9 +40,10 @@ def serve(hello: dict[str, Any], train: Callable[[int], float]) -> None:
 
 
 class Side:
-    """The program `program` of this folder, started with `python`.
+    """A running program of this folder, started with `python`.
 
-    hello: what it says of itself. RuntimeError, with the advice `missing`, where it ends early.
+    hello: the JSON in which it described itself. missing: advice for a program that ends early, in
+    the message of the RuntimeError that is then raised.
     """
 
     def __init__(
@@ -62,10 +63,10 @@ class Side:
             text=True,
             env=dict(environment),
         )
-        self.hello = self.heard()
+        self.hello = self.read_line()
 
-    def heard(self) -> Any:
-        """The next line that the process says."""
+    def read_line(self) -> Any:
+        """Read the next JSON line of the process."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
@@ -73,16 +74,16 @@ class Side:
         return json.loads(line)
 
     def train(self, steps: int) -> Trained:
-        """Lets the process make so many steps."""
+        """Let the process train `steps` steps."""
         assert self.process.stdin
         print(steps, file=self.process.stdin, flush=True)
-        return Trained(*self.heard())
+        return Trained(*self.read_line())
 
     def turn(self, steps: int) -> Turn:
-        """The time of `train`."""
+        """Let the process train `steps` steps and return the time per step."""
         return Turn(*self.train(steps)[:2])
 
     def stop(self) -> None:
-        """Ends the process, whatever it does."""
+        """Kill the process."""
         self.process.kill()
         self.process.communicate()

@@ -1,13 +1,12 @@
-"""How long a user waits: for the import, for `--help`, and for the first step of a training.
+"""Measure how long a user waits for the import, for `--help`, and for the first training step.
 
 python benchmarks/start.py [--rounds=5] [--format=json] [--write]
-Goal: the first step of `cnn-archs train` on the embedded digits 10 s after the command at most
-where nothing is compiled yet (cold), and 5 s where all of it is (warm). `ratio`: seconds / goal,
-the larger of the two.
+Goal: the first step of `cnn-archs train` on the embedded digits ends at most 10 s after the command
+if nothing is compiled yet (cold), and 5 s if all is (warm). `ratio` is the larger seconds / goal.
 
-Each is a process of its own, from its start on. The first step has been made once the command's
-first line of progress is there; the process is then ended. A cold start has an empty folder of
-compiled programs, the warm one after it has that folder again. Medians over the rounds count.
+Each is timed in a process of its own, from its start. The first step has ended when the command
+prints its first line of progress; the process is then killed. A cold start has an empty compilation
+cache, and the warm start after it has the same cache again. Results are medians over the rounds.
 """
 
 import argparse
@@ -32,14 +31,17 @@ BRIEF = {
 
 
 def seconds_of(command: tuple[str, ...]) -> float:
-    """Seconds of a process from its start to its end."""
+    """Return the seconds of a process from its start to its end."""
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, cwd=common.ROOT)
     return time.perf_counter() - started
 
 
 def first_step(programs: Path) -> float:
-    """Seconds from the command `train` to its first step. programs: the user's folder of caches."""
+    """Return the seconds from the command `train` to the end of its first step.
+
+    programs: the folder of the compilation cache.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPILATION_CACHE")}
     environment["XDG_CACHE_HOME"] = str(programs)
     with tempfile.TemporaryDirectory() as workdir:
@@ -66,7 +68,7 @@ def first_step(programs: Path) -> float:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of each, the rounds' medians."""
+    """Return the median seconds of each over the rounds."""
     found: dict[str, list[float]] = {name: [] for name in (*BRIEF, *GOALS)}
     for i in range(options.rounds):
         for name, command in BRIEF.items():
@@ -82,7 +84,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> common.Rows:
-    """Seconds, and goals where there are some."""
+    """Return the rows: seconds, and goals if any."""
     rows = [("from the command on", "seconds", "goal")]
     for name, seconds in result["seconds"].items():
         goal = result["goals"].get(name)
@@ -91,7 +93,7 @@ def table(result: dict[str, Any]) -> common.Rows:
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=int, default=5, help="processes of each")
+    parser.add_argument("--rounds", type=int, default=5, help="processes of each (default: 5)")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""torchvision's side of `input.py`: ImageFolder, RandomResizedCrop and DataLoader, as documented.
+"""torchvision's side of `input.py`: ImageFolder, RandomResizedCrop and DataLoader as documented.
 
-python torch_input.py FOLDER SETTINGS, which `sides.Side` calls. SETTINGS is a JSON object: side, of
-the crops; batch; steps, batches in each turn; workers, processes that decode and stay. A turn reads
-as many random images as those batches take, and its number of steps must be `steps`.
+`sides.Side` runs `python torch_input.py FOLDER SETTINGS`. SETTINGS is a JSON object with side (of
+the crops, in pixels), batch (images), steps (batches per turn) and workers (persistent processes
+that decode). A turn reads as many random images as its batches take; its number of steps must be
+`steps`.
 """
 
 import json

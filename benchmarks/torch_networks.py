@@ -1,7 +1,7 @@
 """The networks of `train_step.py` in PyTorch, as a user of torchvision would write them.
 
-Their parameters have torchvision's names, or akamaster's where the network is one of CIFAR's, so
-that weights written by `cnn_archs.weights.torch_layout` load into them. Each network maps images
+Their parameters have torchvision's names, or akamaster's for the CIFAR networks, so that weights
+written by `cnn_archs.weights.torch_layout` load into them. Each network maps images
 f32[N, C, H, W] to {"logits": f32[N, classes]}; GoogLeNet adds "aux_4a" and "aux_4d".
 """
 
@@ -16,7 +16,7 @@ Heads = dict[str, Tensor]
 
 
 class LeNet5(nn.Module):
-    """LeNet-5 as lecture notes have it: tanh and average pooling, for 28x28x1 images."""
+    """LeNet-5 in the form of the lecture notes: tanh and average pooling, for 28x28x1 images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Block(nn.Module):
 
 
 def stage(inputs: int, width: int, count: int, stride: int, shortcut: str) -> nn.Sequential:
-    """`count` blocks, of which the first has the stride."""
+    """Return `count` blocks, the first of which has the stride."""
     later = (Block(width, width, 1, shortcut) for _ in range(count - 1))
     return nn.Sequential(Block(inputs, width, stride, shortcut), *later)
 
@@ -85,7 +85,7 @@ class CifarResNet(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """torchvision's resnet18."""
+    """ResNet-18 as in torchvision."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class VggA(nn.Module):
 
 
 def response_norm() -> nn.Module:
-    """AlexNet's, section 3.3: torch divides alpha by the window, which the paper does not."""
+    """Return AlexNet's LRN, section 3.3, where alpha is not divided by the window as in torch."""
     return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
 
 
@@ -164,7 +164,7 @@ class AlexNet(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution that keeps the size of its maps, and ReLU."""
+    """A convolution that keeps the size of its maps, followed by ReLU."""
 
     def __init__(self, inputs: int, width: int, window: int):
         super().__init__()
@@ -175,7 +175,7 @@ class Convolution(nn.Module):
 
 
 class Inception(nn.Module):
-    """GoogLeNet's figure 2b. widths: a row of its table 1."""
+    """Inception module of GoogLeNet, figure 2b. widths: a row of table 1."""
 
     def __init__(self, inputs: int, widths: tuple[int, int, int, int, int, int]):
         super().__init__()
@@ -192,7 +192,7 @@ class Inception(nn.Module):
 
 
 class Auxiliary(nn.Module):
-    """GoogLeNet's classifier on inner maps of 8x8 (section 5)."""
+    """Auxiliary classifier of GoogLeNet (section 5), on maps of 8x8."""
 
     def __init__(self, inputs: int, dropout: float):
         super().__init__()

@@ -1,8 +1,9 @@
 """PyTorch's side of `train_step.py`: the shortest good loop over the same images in the same order.
 
-python torch_step.py FOLDER SETTINGS, which `sides.Side` calls; FOLDER is as `our_step.py` leaves
-it. SETTINGS is a JSON object: network, threads, compile, auxiliary, and `sgd`, the fields of
-torch.optim.SGD. Maps are channels_last, nothing is counted, and dropout is the network's.
+`sides.Side` runs `python torch_step.py FOLDER SETTINGS`, with the FOLDER that `our_step.py` has
+written. SETTINGS is a JSON object with network, threads, compile, auxiliary, and `sgd`, the
+arguments of torch.optim.SGD. Maps are channels_last, no metrics are counted, and the networks have
+their dropout.
 """
 
 import json
@@ -20,8 +21,8 @@ from torch.nn.functional import cross_entropy
 
 
 def step_of(folder: Path, net: Any, auxiliary: float, sgd: dict[str, Any]) -> Callable[..., Any]:
-    """step(batch) trains on the images at the indices i64[B] -> the loss of the main head."""
-    images = torch.from_numpy(np.load(folder / "images.npy"))  # [N, H, W, C], as ours are
+    """Return step(batch), which trains on the images at the indices i64[B] -> main head's loss."""
+    images = torch.from_numpy(np.load(folder / "images.npy"))  # u8[N, H, W, C], as ours are
     labels = torch.from_numpy(np.load(folder / "labels.npy")).long()
     optimizer = torch.optim.SGD(net.parameters(), **sgd)
 
@@ -43,7 +44,7 @@ def step_of(folder: Path, net: Any, auxiliary: float, sgd: dict[str, Any]) -> Ca
 def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     torch.set_num_threads(settings["threads"])
-    torch.manual_seed(0)  # of dropout
+    torch.manual_seed(0)  # for dropout
     net = torch_networks.NETWORKS[settings["network"]]()
     weights = np.load(folder / "weights.npz")
     net.load_state_dict({name: torch.from_numpy(weights[name].copy()) for name in weights})

@@ -1,22 +1,22 @@
-"""A training step on a CPU: ours beside PyTorch's, eager with channels_last, network by network.
+"""Compare our training step with PyTorch's (eager, channels_last) on a CPU, network by network.
 
 python benchmarks/train_step.py [--networks=resnet20,lenet5] [--threads=2] [--compile]
     [--format=json] [--write] [--torch_python=PATH]
-Goals on two quiet cores: a ratio, ours / PyTorch's seconds, of at most 1.2 for vgg_a_bn_cifar,
+Goals on two quiet cores: a ratio, our seconds / PyTorch's, of at most 1.2 for vgg_a_bn_cifar,
 resnet110 and resnet18, and of at most 1 for the other networks.
 
 Ours is `Trainer.run_steps`, as `cnn-archs train` calls it, with the experiment's config: order,
-gather, scaling, step, counts, the check that all is finite. PyTorch's is the shortest good loop
-over the same images, batches, weights and SGD, and counts nothing. Both leave out mirroring, crops
-and the mean image, and both have the recipe's dropout. Batch normalization is over the whole batch,
-as PyTorch's is, unless a network is named with another `bn_group`: `resnet20:bn_group=64` is the
-recipe's. Images are random, u8, in memory, and as large as CIFAR-10's or MNIST's; resnet18's are
-64x64.
+gather, scaling, step, metrics, and the check that all values are finite. PyTorch's is the shortest
+good loop over the same images, batches, weights and SGD, without metrics. Both leave out mirroring,
+crops and the mean image, and both have the recipe's dropout. Batch normalization is over the whole
+batch, as in PyTorch, unless a network is named with another `bn_group`: `resnet20:bn_group=64` is
+the recipe's. Images are random, u8, in memory, and as large as those of CIFAR-10 or MNIST;
+resnet18's are 64x64.
 
-Each side is a process of its own and sleeps while another works; they take turns. A turn is as many
-steps as fill `--seconds`; medians over the rounds count. Both sides must have as many parameters,
-and where nothing is drawn at random their first losses must agree. `--compile` adds a third side,
-torch.compile, where there is a C++ compiler: it is reported, and in no ratio.
+Each side is a process of its own, which sleeps while the other works; they take turns. A turn is as
+many steps as fill `--seconds`; results are medians over the rounds. Both sides must have the same
+number of parameters, and the same first loss if nothing is drawn at random. `--compile` adds a
+third side, torch.compile, if there is a C++ compiler: it is reported, but is in no ratio.
 """
 
 import argparse
@@ -31,9 +31,9 @@ from typing import Any, NamedTuple
 import common
 from sides import Side
 
-BATCHES = 50  # that are in memory; after them an epoch begins again
-WARM = 2  # steps before any is timed, the first of which compiles
-AGREE = 1e-3  # relative difference of two first losses, float32 on both sides
+BATCHES = 50  # in memory; an epoch has so many
+WARM = 2  # steps before the timed ones; the first compiles
+TOLERANCE = 1e-3  # relative difference of the first losses, in float32 on both sides
 ADVICE = "it needs torch and numpy: pip install '.[bench]', or --torch_python=PATH"
 
 CIFAR = (32, 32, 3)
@@ -41,7 +41,7 @@ GROUPS = "model.bn_group=0"
 
 
 class Case(NamedTuple):
-    """An experiment, the images that its network sees, and what is set besides COMMON."""
+    """An experiment, the size of its images (H, W, C), and its overrides besides COMMON."""
 
     experiment: str
     image: tuple[int, int, int] = CIFAR
@@ -50,7 +50,7 @@ class Case(NamedTuple):
     dropout: bool = False
 
 
-# What is the same for all: no draw of augmentation, pixels of -1 to 1, and no end.
+# Overrides of all cases: no augmentation, pixels of -1 to 1, and more steps than are timed.
 COMMON = (
     "seeds=1",
     "steps=1000000",
@@ -61,7 +61,7 @@ COMMON = (
     "color.name=none",
     "mirror=false",
 )
-# The experiment is of images that differ in size; those of `shapes` are 64x64.
+# The images of resnet_imagenet differ in size; those of `shapes` are 64x64.
 SMALL = ("data.name=shapes", "data.image_shape=(64,64,3)", "schedule.name=constant")
 CASES = {
     "lenet5": Case("lenet5_mnist", (28, 28, 1)),
@@ -78,7 +78,7 @@ NETWORKS = (*CASES, "resnet20:bn_group=64")
 
 
 def settings_of(network: str, batch: int) -> dict[str, Any]:
-    """The settings of `our_step.py`. network: a name of CASES, and perhaps `:FIELD=VALUE`."""
+    """Return the settings of `our_step.py`. network: a key of CASES, optionally :FIELD=VALUE."""
     name, _, field = network.partition(":")
     case = CASES[name]
     own = (*COMMON, *case.overrides, *([f"model.{field}"] if field else []))
@@ -92,7 +92,7 @@ def settings_of(network: str, batch: int) -> dict[str, Any]:
 
 
 def torch_settings(network: str, settings: dict[str, Any], threads: int) -> dict[str, Any]:
-    """The settings of `torch_step.py` for the same recipe."""
+    """Return the settings of `torch_step.py` for the same recipe."""
     from cnn_archs import config as configs
 
     config = configs.load_config(settings["experiment"], settings["overrides"])
@@ -110,10 +110,10 @@ def torch_settings(network: str, settings: dict[str, Any], threads: int) -> dict
 
 
 def start(network: str, options: argparse.Namespace, folder: Path) -> dict[str, Side]:
-    """The processes of all sides, which wait before their first step."""
+    """Start the processes of all sides, which wait before their first step."""
     threads = min(options.threads, common.cores())
     settings = settings_of(network, options.batch)
-    # NPROC is the number of threads in XLA's pool.
+    # XLA's thread pool has NPROC threads.
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "NPROC": str(threads)}
     theirs = torch_settings(network, settings, threads)
     sides = {"ours": Side("our_step.py", folder, settings, environment)}
@@ -127,17 +127,17 @@ def start(network: str, options: argparse.Namespace, folder: Path) -> dict[str, 
 
 
 def check(network: str, params: dict[str, int], losses: dict[str, float]) -> None:
-    """SystemExit where the sides do not train the same network."""
+    """Exit with an error unless the sides train the same network."""
     if len(set(params.values())) > 1:
         raise SystemExit(f"error: {network}: parameters differ: {params}")
     comparable = ":" not in network and not CASES[network].dropout
     difference = abs(losses["ours"] - losses["torch"])
-    if comparable and not difference <= AGREE * losses["torch"]:
+    if comparable and not difference <= TOLERANCE * losses["torch"]:
         raise SystemExit(f"error: {network}: the first losses differ: {losses}")
 
 
 def row_of(network: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The row of one network: seconds a step of each side, and their ratio."""
+    """Return the row of one network: seconds per step of each side, and their ratio."""
     common.say(network)
     with tempfile.TemporaryDirectory() as folder:
         sides = start(network, options, Path(folder))
@@ -170,13 +170,13 @@ def row_of(network: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All rows, and the largest of their ratios."""
+    """Return all rows and the largest of their ratios."""
     names = options.networks.split(",")
     for name in names:
         if name.partition(":")[0] not in CASES:
             raise SystemExit(f"error: {name} is not one of {', '.join(NETWORKS)}")
     if options.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        common.say("there is no C++ compiler: torch.compile is left out")
+        common.say("torch.compile is left out: there is no C++ compiler")
         options.compile = False
     rows = [row_of(name, options) for name in names]
     versions = [row.pop("versions") for row in rows][0]
@@ -191,7 +191,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> common.Rows:
-    """A row for each network: seconds a step."""
+    """Return the rows: seconds per step of each network."""
     rows = [("network", "ours, s", "PyTorch, s", "ratio", "ratio of CPU time", "torch.compile, s")]
     for row in result["rows"]:
         compiled = f"{row['torch_compile']:.3f}" if "torch_compile" in row else ""
@@ -202,13 +202,21 @@ def table(result: dict[str, Any]) -> common.Rows:
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--networks", default=",".join(NETWORKS), help="NAME[:FIELD=VALUE],...")
-    parser.add_argument("--threads", type=int, default=2, help="of each side")
-    parser.add_argument("--batch", type=int, default=128, help="images")
-    parser.add_argument("--rounds", type=int, default=7, help="timed turns of each side")
-    parser.add_argument("--seconds", type=float, default=1.0, help="that a turn takes at least")
+    parser.add_argument(
+        "--networks", default=",".join(NETWORKS), help="NAME[:FIELD=VALUE],... (default: all)"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="threads of each side (default: 2)")
+    parser.add_argument("--batch", type=int, default=128, help="images per step (default: 128)")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="timed turns of each side (default: 7)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="least seconds of a turn (default: 1)"
+    )
     parser.add_argument("--compile", action="store_true", help="also time torch.compile")
-    parser.add_argument("--torch_python", default=sys.executable, help="a Python that has torch")
+    parser.add_argument(
+        "--torch_python", default=sys.executable, help="Python interpreter with torch"
+    )
 
 
 if __name__ == "__main__":
