@@ -33,7 +33,7 @@ SETTINGS = (
     "--config.checkpoint_every=0.2",  # of an epoch: steps 9, 18, 27, ...
     "--config.eval_every=0.3",  # steps 14, 27, 41, 54
 )
-# Settings per network: the one of this file, and others whose optimizer or schedule has other state.
+# Settings per network: this file's own, and others whose optimizer or schedule has other state.
 NETWORKS = {
     "lenet5": ("--config.eval_batch_size=360",),
     "mlp": (
