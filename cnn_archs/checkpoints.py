@@ -1,9 +1,8 @@
-"""Checkpoints: what orbax writes, plus a digest of every leaf, verified on the way back.
+"""Checkpoints, written by orbax, with digests that are verified when they are restored.
 
-No checkpoint format notices a flipped bit in array data, so a SHA-256 of each leaf is saved with
-the step and compared at restore, as is one of each file. A damaged step is set aside and the one
-before it is used.
-This is the only file that knows orbax.
+Checkpoint formats do not notice a flipped bit in array data, so the SHA-256 of each array and of
+each file is saved with the step, and compared when it is restored. A damaged step is set aside, and
+the step before it is used. This is the only file that imports orbax.
 """
 
 import dataclasses
@@ -24,14 +23,14 @@ from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import write_json
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports there
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # where orbax reports what is an error here
 
-DIGESTS_FILE = "sha256.json"  # of a step: the digests of its files
+DIGESTS_FILE = "sha256.json"  # in the folder of a step: the digests of its files
 
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """step; items, the trees asked for; notes, the JSON saved beside them."""
+    """A restored step: `items`, the trees that were asked for, and `notes`, a JSON object."""
 
     step: int
     items: dict[str, Any]
@@ -39,10 +38,11 @@ class Restored:
 
 
 class Checkpoints:
-    """The checkpoints of one run, a folder a step; `keep` of them stay. One process's alone.
+    """The checkpoints of one run, one folder per step, of which the newest `keep` are kept.
 
-    A step holds named items (trees of arrays) and `notes` (JSON): the digests and what the caller
-    adds. Restoring only some of the items reads only those.
+    A step holds named items (trees of arrays) and `notes`, a JSON object of the digests and what
+    the caller adds. Restoring only some of the items reads only those. Only one process may use a
+    folder, unless it is read_only.
     """
 
     def __init__(self, folder: Path, keep: int = 2, read_only: bool = False):
@@ -51,7 +51,7 @@ class Checkpoints:
         if not read_only:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clean()
-        alone = jax.process_index()  # one process writes; orbax would have all of them meet
+        alone = jax.process_index()  # orbax would wait for all processes, but only one writes
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=False,
@@ -64,17 +64,20 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def steps(self) -> list[int]:
-        """The steps that are there, oldest first."""
+        """Return the saved steps in ascending order."""
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, items: dict[str, Any], notes: dict[str, Any]) -> None:
-        """Writes `items` and `notes` as `step`, if it is not there; DataError where it cannot."""
+        """Save `items` and `notes` as `step`, unless that step exists.
+
+        Raises DataError if the disk is full or cannot be written.
+        """
         if step in self._manager.all_steps():
             return
         what = f"cannot save step {step} in {self.folder}"
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
         free = shutil.disk_usage(self.folder).free
-        if size > free:  # orbax would find out in the middle, and say so in many lines
+        if size > free:  # orbax would fail in the middle, with many lines
             raise DataError(f"{what}: {size / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free")
         digests = {name: leaf_digests(tree) for name, tree in items.items()}
         args = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
@@ -89,14 +92,15 @@ class Checkpoints:
             raise DataError(f"{what}: {short_reason(e)}") from e
 
     def restore(self, targets: dict[str, Any]) -> Restored | None:
-        """The newest sound step in the shape of `targets`; None where nothing was ever saved.
+        """Restore the newest sound step; return None if nothing was ever saved.
 
-        targets: trees of jax.ShapeDtypeStruct. Their leaves come to this process's first device.
-        Damaged steps are set aside with a warning. DataError when every step is damaged,
-        ConfigError when a sound one belongs to another network.
+        targets: for each item to restore, a tree of jax.ShapeDtypeStruct. The arrays come to the
+        first device of this process. Damaged steps are set aside, with a line on stderr. Raises
+        DataError if every step is damaged, and ConfigError if the newest sound one has other arrays
+        than `targets`.
         """
         steps = self.steps()
-        here = SingleDeviceSharding(jax.local_devices()[0])  # orbax wants to be told
+        here = SingleDeviceSharding(jax.local_devices()[0])  # which orbax requires
         targets = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), targets
         )
@@ -144,24 +148,24 @@ class Checkpoints:
         self._manager.reload()
 
     def _clean(self) -> None:
-        """Removes what a save that was killed left behind."""
-        for litter in self.folder.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(litter, ignore_errors=True)
+        """Remove what is left of saves that were killed."""
+        for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def short_reason(e: Exception) -> str:
-    """One line; the system's own words where they are at the end of tensorstore's many."""
+    """Return an exception as one line: the operating system's message, if tensorstore gives it."""
     line = first_line(e)
     system = re.search(r": ([^:]+) \[os_error_code", line)
     return system[1] if system else line[:200]
 
 
 class DamagedCheckpoint(Exception):
-    """A step cannot be read back as it was written."""
+    """A step that cannot be read as it was written."""
 
 
 def leaf_digests(tree: Any) -> dict[str, dict[str, Any]]:
-    """{leaf path: {shape, dtype, sha256 of its bytes}} of a tree of arrays."""
+    """Return {key path: {"shape", "dtype", "sha256" of the bytes}} for the arrays of a tree."""
     entries = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         value = np.asarray(jax.device_get(leaf))  # tobytes() is in C order
@@ -175,7 +179,7 @@ def leaf_digests(tree: Any) -> dict[str, dict[str, Any]]:
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """{path in `folder`: SHA-256} of its files, but for the list of them itself."""
+    """Return {path: SHA-256} for the files in `folder`, except DIGESTS_FILE."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != DIGESTS_FILE)
     return {p.relative_to(folder).as_posix(): file_sha256(p) for p in files}
 
@@ -186,10 +190,11 @@ def file_sha256(path: Path) -> str:
 
 
 def check_files(folder: Path, items: set[str]) -> None:
-    """Damaged with the first file of `items` that is not as `save` left it.
+    """Raise DamagedCheckpoint, with the file's name, if a file of `items` has changed.
 
-    It keeps orbax from reading damaged files, which it reports in many lines. Where there is no
-    list of the files, since the save was killed just before, the digests of the leaves remain.
+    So orbax does not read damaged files, which it reports in many lines. If DIGESTS_FILE does not
+    exist, since the save was killed just before it, the digests of the arrays still protect the
+    step.
     """
     try:
         listed = json.loads((folder / DIGESTS_FILE).read_text())
@@ -204,14 +209,17 @@ def check_files(folder: Path, items: set[str]) -> None:
 
 
 def check_target(where: Path, name: str, saved: dict[str, Any], target: Any) -> None:
-    """ConfigError with the first leaf in which the saved tree and `target` differ."""
+    """Raise ConfigError, with the first difference, unless a saved item has the arrays of `target`.
+
+    where: folder of the step. name: of the item. saved: its `leaf_digests`.
+    """
     wanted = {
         jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(target)
     }
-    there = {path: f"{e['dtype']}{e['shape']}" for path, e in saved.items()}
-    for path in sorted({*wanted, *there}):
-        a, b = there.get(path, "nothing"), wanted.get(path, "nothing")
+    found = {path: f"{e['dtype']}{e['shape']}" for path, e in saved.items()}
+    for path in sorted({*wanted, *found}):
+        a, b = found.get(path, "nothing"), wanted.get(path, "nothing")
         if a != b:
             raise ConfigError(
                 f"the checkpoint in {where} is of another network or optimizer: {name}{path} is "

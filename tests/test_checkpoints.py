@@ -1,4 +1,4 @@
-"""A checkpoint gives back exactly what was saved, or says that it cannot: never other numbers."""
+"""A checkpoint restores exactly what was saved, or fails; it never gives other numbers."""
 
 import json
 import os
@@ -29,7 +29,7 @@ Tree = dict[str, Any]
 
 
 def items(seed: int) -> Tree:
-    """Two items with leaves large and small, of several dtypes, scalar and empty ones too."""
+    """Return two items with large and small leaves of several dtypes, scalar and empty ones too."""
     rng = np.random.default_rng(seed)
     kernel = jnp.asarray(rng.normal(size=(40, 50)), jnp.float32)
     moment = jnp.asarray(rng.normal(size=(7, 3)), jnp.bfloat16)
@@ -45,7 +45,7 @@ def notes(seed: int) -> Tree:
 
 
 def target(tree: Any) -> Any:
-    """The shapes and dtypes of `tree`, on this device."""
+    """Return the shapes and dtypes of `tree`, on this device."""
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), tree)
 
@@ -54,7 +54,7 @@ TARGET = target(items(1))
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Two trees are the same, bit by bit."""
+    """Return whether two trees are equal bit for bit."""
     tree: Any = jax.tree.structure(a)
     same = [
         x.dtype == y.dtype and np.asarray(x).tobytes() == np.asarray(y).tobytes()
@@ -72,7 +72,7 @@ def restored_from(checkpoints: Checkpoints, targets: Tree = TARGET) -> Restored:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the steps 1 and 2."""
+    """Return a folder with the steps 1 and 2."""
     folder = tmp_path_factory.mktemp("checkpoints")
     checkpoints = Checkpoints(folder)
     for seed in (1, 2):
@@ -82,7 +82,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(saved: Path, tmp_path: Path) -> Iterator[Callable[[], Path]]:
-    """A function that makes one more copy of `saved`."""
+    """Return a function that makes one more copy of `saved`."""
     count = 0
 
     def make() -> Path:
@@ -94,12 +94,12 @@ def copy(saved: Path, tmp_path: Path) -> Iterator[Callable[[], Path]]:
 
 
 def files(folder: Path, step: int) -> list[Path]:
-    """The files of `step`, relative to `folder`."""
+    """Return the files of `step`, relative to `folder`."""
     return sorted(p.relative_to(folder) for p in (folder / str(step)).rglob("*") if p.is_file())
 
 
 def complaint(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """What is wrong with how `folder`, its step 2 damaged, restores; nothing: the empty string."""
+    """Return how restoring `folder`, whose step 2 is damaged, goes wrong, or ""."""
     capsys.readouterr()
     try:
         restored = Checkpoints(folder).restore(TARGET)
@@ -118,7 +118,7 @@ def complaint(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def flip(path: Path, rng: random.Random) -> str:
-    """Turns one bit of `path` around; says which."""
+    """Flip one bit of `path`, and return which."""
     content = bytearray(path.read_bytes())
     byte, bit = rng.randrange(len(content)), rng.randrange(8)
     content[byte] ^= 1 << bit
@@ -196,7 +196,7 @@ def test_a_folder_that_is_empty_is_noticed(part, copy, capsys):
 
 
 def spoil(folder: Path, step: int) -> None:
-    """Cuts every file of `step` in half."""
+    """Cut each file of `step` in half."""
     for file in files(folder, step):
         os.truncate(folder / file, (folder / file).stat().st_size // 2)
 
@@ -205,7 +205,7 @@ def test_with_every_step_damaged_it_never_starts_over(copy, capsys):
     folder = copy()
     for step in (1, 2):
         spoil(folder, step)
-    for _ in range(2):  # the second time there are only folders that were set aside
+    for _ in range(2):  # the second time, all steps have been set aside
         with pytest.raises(DataError, match="every checkpoint in .* is damaged") as e:
             Checkpoints(folder).restore(TARGET)
         assert e.value.code == 3 and str(folder) in str(e.value)
@@ -248,7 +248,7 @@ def test_a_step_is_saved_once_and_the_last_two_are_kept(tmp_path):
 
 
 def with_leaf(path: str, value: Any) -> Tree:
-    """The items of a step, the leaf at `path` (a/b/c) replaced by `value`, or gone for None."""
+    """Return the items of a step with the leaf at `path` (a/b/c) replaced, or removed for None."""
     tree = items(1)
     *parents, last = path.split("/")
     node = tree
@@ -281,7 +281,7 @@ def test_a_checkpoint_of_another_network_is_refused_by_leaf(case, saved):
     assert path.split("/")[0] + leaf in message and str(saved / "2") in message
     assert f"saved as {there}" in message and f"wanted as {wanted}" in message
     assert "\n" not in message and e.value.code == 2
-    assert (saved / "2").is_dir()  # it is sound: not set aside
+    assert (saved / "2").is_dir()  # it is sound, so it is not set aside
 
 
 SAVER = """
@@ -305,14 +305,14 @@ def test_a_save_that_is_killed_leaves_the_step_before(kills, tmp_path):
     for kill in range(kills):
         process = subprocess.Popen([sys.executable, "-c", SAVER, str(tmp_path)])
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(f"{before + 1}.*tmp*")):  # it has begun to save
+        while not list(tmp_path.glob(f"{before + 1}.*tmp*")):  # wait until it has begun to save
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.001)
         time.sleep(random.Random(kill).uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.wait()
         checkpoints = Checkpoints(tmp_path)
-        assert all(p.name.isdigit() for p in tmp_path.iterdir())  # no litter
+        assert all(p.name.isdigit() for p in tmp_path.iterdir())  # nothing unfinished is left
         restored = restored_from(checkpoints, {"variables": target(tree)})
         assert restored.step == restored.notes["step"] >= before
         assert all((leaf == restored.step).all() for leaf in restored.items["variables"].values())
@@ -329,7 +329,7 @@ def test_what_a_killed_save_left_is_cleaned_away(copy):
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """As on a full disk, writes fail; here those beyond `size` bytes of a file."""
+    """Make writes beyond `size` bytes of a file fail, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -339,7 +339,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 
 def save_where_there_is_no_room(folder: Path, size: int) -> None:
-    """Prints what a third save says that may write no file of more than `size` bytes."""
+    """Print the error of a third save that may not write files of more than `size` bytes."""
     checkpoints = Checkpoints(folder)
     try:
         with no_file_larger_than(size):
@@ -349,10 +349,10 @@ def save_where_there_is_no_room(folder: Path, size: int) -> None:
 
 
 def fill_the_disk(folder: Path, size: int) -> str:
-    """What `save_where_there_is_no_room` prints, in a process of its own.
+    """Run `save_where_there_is_no_room` in a process of its own, and return what it prints.
 
-    A run ends then, and with it the writes that orbax has begun: some go on after the one that
-    failed, and would come after whatever cleans up in the same process.
+    A run would end then, and with it the writes that orbax has begun. In this process, some would
+    continue after the one that failed.
     """
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"

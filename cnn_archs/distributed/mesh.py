@@ -1,7 +1,7 @@
-"""The devices of a run as a mesh, and what of an array each of them holds.
+"""Device meshes, and the shardings of arrays over them.
 
-A mesh has two axes: batches are split along "data", and along "model" the layers that a network
-names (`models.split`). jit and these shardings do the rest.
+A mesh has two axes. Batches are split along "data"; the layers that a network names
+(`models.split`) are split along "model". jit partitions programs by these shardings.
 """
 
 import math
@@ -17,19 +17,20 @@ from cnn_archs.errors import ConfigError
 
 
 def make_mesh(data: int = -1, model: int = 1) -> Mesh:
-    """The mesh of data x model devices; data = -1: of all that there are.
+    """Return a mesh of data x model devices; data = -1 uses all devices.
 
-    ConfigError where there are not so many, or where some process would have none of them.
+    Raises ConfigError if there are fewer devices, or if several processes would not use all.
     """
-    there = jax.device_count()
-    data = there // model if data == -1 else data
-    used = data * model
-    if not 0 < used <= there or (jax.process_count() > 1 and used != there):
+    available = jax.device_count()
+    data = available // model if data == -1 else data
+    used, processes = data * model, jax.process_count()
+    if not 0 < used <= available or (processes > 1 and used != available):
+        reason = f" in {processes} processes, which must all be used" if used < available else ""
         raise ConfigError(
-            f"mesh.data={data} x mesh.model={model} are {used} devices, and there are {there}"
-            + (f" in {jax.process_count()} processes, all to be used" if used < there else "")
+            f"mesh.data={data} x mesh.model={model} are {used} devices, and there are "
+            f"{available}{reason}"
         )
-    # Auto: the shardings inside a step are XLA's to choose, from those of its arguments.
+    # Auto lets XLA choose the shardings inside a step from those of its arguments.
     auto = (AxisType.Auto, AxisType.Auto)
     return jax.make_mesh(
         (data, model), ("data", "model"), axis_types=auto, devices=jax.devices()[:used]
@@ -37,38 +38,38 @@ def make_mesh(data: int = -1, model: int = 1) -> Mesh:
 
 
 def check_divisible(mesh: Mesh, images: int, key: str = "data.batch_size") -> None:
-    """ConfigError where so many images, which `key` says, do not split evenly over "data"."""
+    """Raise ConfigError unless `images`, the value of `key`, split evenly over the axis "data"."""
     devices = mesh.shape["data"]
     if images % devices:
         below = images // devices * devices
+        better = f"{below} or {below + devices}" if below else f"{devices}"
         raise ConfigError(
-            f"{key}={images} does not split evenly over {devices} devices; "
-            f"use {f'{below} or ' if below else ''}{below + devices}, or fewer devices, "
-            f"--config.mesh.data={math.gcd(images, devices)}"
+            f"{key}={images} does not split evenly over {devices} devices; use {better}, or fewer "
+            f"devices, --config.mesh.data={math.gcd(images, devices)}"
         )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Of what every device has all of."""
+    """Return the sharding of an array that each device holds whole."""
     return NamedSharding(mesh, P())
 
 
 def batch_sharded(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Of a batch, whose images are along `axis`."""
-    return NamedSharding(mesh, P(*(None,) * axis, "data"))
+    """Return the sharding of a batch whose images are along `axis`: split over "data"."""
+    return NamedSharding(mesh, P(*[None] * axis, "data"))
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
-    """i64[R]: those of a batch's rows, ascending, that the devices of this process hold."""
-    held = batch_sharded(mesh).addressable_devices_indices_map((batch_size,)).values()
-    return np.unique([np.arange(batch_size)[index] for index in held if index is not None])
+    """Return the rows of a batch that the devices of this process hold, i64[R], ascending."""
+    slices = batch_sharded(mesh).addressable_devices_indices_map((batch_size,)).values()
+    return np.unique([np.arange(batch_size)[rows] for rows in slices if rows is not None])
 
 
 def place(tree: Any, sharding: Any, length: int = 0) -> Any:
-    """The host's arrays on the devices: a sharding for all of them, or a tree of one for each.
+    """Put the host arrays of `tree` on the devices.
 
-    Every process has the whole arrays; or with `length`, that of their first axis, those `rows`
-    of them that it holds.
+    sharding: one for all arrays, or a tree with one for each. Each process passes the whole arrays;
+    with `length`, the size of their first axis, it passes only its `local_rows`.
     """
 
     def one(array: Any, sharding: NamedSharding) -> jax.Array:
@@ -77,14 +78,14 @@ def place(tree: Any, sharding: Any, length: int = 0) -> Any:
         array = np.asarray(array)
         if not length:
             return jax.make_array_from_callback(array.shape, sharding, lambda i: array[i])
-        held = local_rows(concrete_mesh(sharding), length)
+        rows = local_rows(concrete_mesh(sharding), length)
 
-        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        def device_rows(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index
             first, last, _ = index[0].indices(length)
-            return array[np.searchsorted(held, first) : np.searchsorted(held, last)]
+            return array[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
 
-        return jax.make_array_from_callback((length, *array.shape[1:]), sharding, part)
+        return jax.make_array_from_callback((length, *array.shape[1:]), sharding, device_rows)
 
     if isinstance(sharding, NamedSharding):
         return jax.tree.map(lambda array: one(array, sharding), tree)
@@ -92,22 +93,22 @@ def place(tree: Any, sharding: Any, length: int = 0) -> Any:
 
 
 def concrete_mesh(sharding: NamedSharding) -> Mesh:
-    """Its mesh, which is of real devices."""
+    """Return the mesh of a sharding, which has real devices."""
     assert isinstance(sharding.mesh, Mesh)
     return sharding.mesh
 
 
 def tree_shardings(tree: Any, mesh: Mesh, layers: Mapping[str, str]) -> Any:
-    """For each array of `tree`, parameters or what is as large as they: how it is held.
+    """Return a tree of the shardings of `tree`: parameters, or a state with trees like them.
 
-    layers: {name: "outputs" or "inputs"}, by which a layer is split over "model". Axes before
-    those of a kernel or a bias, like one of seeds, are not split.
+    layers: {name: "outputs" or "inputs"}, the layers that are split over "model", and along which
+    axis of their kernels. Leading axes, such as one of seeds, are not split.
     """
 
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
         by = layers.get(names[-2]) if len(names) > 1 else None
-        before = (None,) * (len(leaf.shape) - 1)
+        before = [None] * (len(leaf.shape) - 1)
         if by == "outputs" and names[-1] in ("kernel", "bias"):
             return NamedSharding(mesh, P(*before, "model"))
         if by == "inputs" and names[-1] == "kernel":
@@ -118,26 +119,27 @@ def tree_shardings(tree: Any, mesh: Mesh, layers: Mapping[str, str]) -> Any:
 
 
 def to_host(tree: Any) -> Any:
-    """The arrays of `tree` as numpy's, whole; every process must ask."""
+    """Return the whole arrays of `tree` as numpy arrays. All processes must call this."""
 
     def one(array: Any) -> np.ndarray:
-        there = not isinstance(array, jax.Array) or array.is_fully_addressable
-        if not (there or array.is_fully_replicated):
-            array = jax.jit(same, out_shardings=replicated(concrete_mesh(array.sharding)))(array)
+        on_host = not isinstance(array, jax.Array) or array.is_fully_addressable
+        if not (on_host or array.is_fully_replicated):
+            sharding = replicated(concrete_mesh(array.sharding))
+            array = jax.jit(identity, out_shardings=sharding)(array)
         return np.asarray(array)
 
     return jax.tree.map(one, tree)
 
 
-def same(array: jax.Array) -> jax.Array:
+def identity(array: jax.Array) -> jax.Array:
     return array
 
 
 def with_mesh(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
-    """`step`, in which layers can ask for the mesh (`jax.sharding.get_abstract_mesh`)."""
+    """Return `step` under `mesh`, which its layers get by `jax.sharding.get_abstract_mesh`."""
 
-    def step_within(*arguments: Any) -> Any:
+    def step_with_mesh(*arguments: Any) -> Any:
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             return step(*arguments)
 
-    return step_within
+    return step_with_mesh

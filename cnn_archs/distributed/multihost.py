@@ -1,8 +1,8 @@
-"""Several processes that train one network: how they find each other, and what they agree on.
+"""Several processes that train one network: how they connect, and how they agree.
 
-Each runs the same program, step by step beside the others. The first one alone touches the run's
-folder. What only one of them can know, like a signal or what a file says, is agreed on before any
-acts on it: else some would wait for ever for the others.
+All processes run the same program in lockstep. Only the first one, the primary, reads and writes
+the folder of the run. Whatever only one process knows, such as a signal or the contents of a file,
+is shared before any process acts on it; otherwise some would wait forever for the others.
 """
 
 import hashlib
@@ -26,17 +26,16 @@ from cnn_archs.runtime.console import print_status
 
 Result = TypeVar("Result")
 
-HEARTBEAT_SECONDS = (
-    30  # seconds of silence after which a process counts as dead, and all others end
-)
-START_TIMEOUT_SECONDS = 300  # seconds to wait for the others at the start
+HEARTBEAT_SECONDS = 30  # of silence, after which a process counts as dead and the others end
+START_TIMEOUT_SECONDS = 300  # to wait for the other processes at the start
 
 
 def initialize(coordinator: str = "", count: int = 0, index: int = -1) -> None:
-    """Joins the other processes, before the first device is used; alone, does nothing.
+    """Connect to the other processes of the run, if any. Must run before a device is used.
 
-    coordinator: HOST:PORT of process 0; count, index: of the processes. What is not given is what
-    SLURM, Open MPI, Kubernetes or a TPU pod says. ConfigError where they do not come together.
+    coordinator: HOST:PORT of process 0. count, index: number of processes, and of this one.
+    Arguments that are not given are taken from SLURM, Open MPI, Kubernetes or a TPU pod. Raises
+    ConfigError if the arguments do not fit together, or the processes do not connect.
     """
     if not (coordinator or count or index >= 0 or detect_launcher()):
         return
@@ -44,38 +43,45 @@ def initialize(coordinator: str = "", count: int = 0, index: int = -1) -> None:
         raise ConfigError(f"--coordinator={coordinator}: wanted HOST:PORT")
     if count and not 0 <= index < count:
         raise ConfigError(f"--process_id={index}: from 0 to --num_processes - 1, {count - 1}")
-    told = coordinator and count
+    explicit = coordinator and count
     try:
         jax.distributed.initialize(
             coordinator or None,
             count or None,
             index if index >= 0 else None,
-            local_device_ids=None if told else local_gpus(),
-            cluster_detection_method="deactivate" if told else None,
+            local_device_ids=None if explicit else local_gpus(),
+            cluster_detection_method="deactivate" if explicit else None,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             initialization_timeout=START_TIMEOUT_SECONDS,
         )
     except (RuntimeError, ValueError) as e:
         raise ConfigError(
-            f"the processes do not find each other: {first_line(e)}; say where they are with "
+            f"the processes do not find each other: {first_line(e)}; give their address with "
             "--coordinator=HOST:PORT --num_processes=N --process_id=I"
         ) from e
     redirect_library_output()
 
 
 def redirect_library_output() -> None:
-    """What libraries print there, as Gloo does when it connects, goes to stderr from now on."""
+    """Redirect what libraries print on stdout to stderr, so that stdout has results only.
+
+    Gloo prints when it connects.
+    """
     results = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = os.fdopen(results, "w")
 
 
 def detect_launcher() -> str:
-    """What started this process as one of several, as far as its environment says; else ""."""
-    told = os.environ.get
-    if int(told("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    """Return the launcher that started this process as one of several, or "" if none did.
+
+    The environment variables of SLURM, Open MPI and Kubernetes, and the devices of a TPU pod,
+    decide.
+    """
+    env = os.environ.get
+    if int(env("SLURM_STEP_NUM_TASKS", "1")) > 1:
         return "SLURM"
-    if int(told("OMPI_COMM_WORLD_SIZE", "1")) > 1:
+    if int(env("OMPI_COMM_WORLD_SIZE", "1")) > 1:
         return "Open MPI"
     if "JOB_COMPLETION_INDEX" in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
         return "Kubernetes"
@@ -84,28 +90,27 @@ def detect_launcher() -> str:
 
 
 def local_gpus() -> list[int] | None:
-    """Which of the GPUs that this process sees are its own, among the processes of its machine.
+    """Return the numbers of the visible GPUs that belong to this process, None without GPUs.
 
-    All, where it is alone there or was shown no others; else its share. None where there are none.
+    The processes of a machine divide its GPUs evenly, unless the launcher has done that already.
     """
-    told = os.environ.get
-    shown = told("CUDA_VISIBLE_DEVICES")
-    count = len(shown.split(",")) if shown else len([*Path("/proc/driver/nvidia/gpus").glob("*")])
-    local = int(told("SLURM_LOCALID", told("OMPI_COMM_WORLD_LOCAL_RANK", "0")))
-    on_nodes = expand_counts(
-        told("SLURM_STEP_TASKS_PER_NODE", told("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
-    )
-    beside = on_nodes[int(told("SLURM_NODEID", "0")) % len(on_nodes)]
+    env = os.environ.get
+    visible = env("CUDA_VISIBLE_DEVICES")
+    count = len(visible.split(",") if visible else [*Path("/proc/driver/nvidia/gpus").glob("*")])
+    local = int(env("SLURM_LOCALID", env("OMPI_COMM_WORLD_LOCAL_RANK", "0")))
+    tasks = env("SLURM_STEP_TASKS_PER_NODE", env("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+    tasks_per_node = expand_counts(tasks)
+    on_this_node = tasks_per_node[int(env("SLURM_NODEID", "0")) % len(tasks_per_node)]
     if not count:
         return None
-    if "SLURM_GPUS_PER_TASK" in os.environ or count < beside:
+    if "SLURM_GPUS_PER_TASK" in os.environ or count < on_this_node:
         return list(range(count))
-    each = count // beside
+    each = count // on_this_node
     return list(range(local * each, (local + 1) * each))
 
 
 def expand_counts(counts: str) -> list[int]:
-    """SLURM's `2(x3),1` as [2, 2, 2, 1]."""
+    """Expand SLURM's notation of counts: `2(x3),1` -> [2, 2, 2, 1]."""
     found: list[int] = []
     for part in counts.split(","):
         number, _, times = part.rstrip(")").partition("(x")
@@ -114,12 +119,12 @@ def expand_counts(counts: str) -> list[int]:
 
 
 def is_primary() -> bool:
-    """Is this the process that reads and writes the run's folder?"""
+    """Return whether this is the first process, which reads and writes the folder of the run."""
     return jax.process_index() == 0
 
 
 def local_indices(count: int) -> np.ndarray:
-    """i64[]: which of so many things this process takes, where each is one process's to do."""
+    """Return the indices out of range(count) that this process handles, i64[R], round-robin."""
     return np.arange(jax.process_index(), count, jax.process_count())
 
 
@@ -174,31 +179,34 @@ def broadcast_arrays(
 
 
 def broadcast_tree(tree: Any) -> Any:
-    """The first process's tree of arrays; each has one, of the same shapes."""
+    """Return the first process's `tree` on all processes, each of which has one of its shapes."""
     if jax.process_count() == 1:
         return tree
     return jax.tree.map(multihost_utils.broadcast_one_to_all, tree)
 
 
 def broadcast_bytes(data: bytes) -> bytes:
-    """The first process's bytes, on all of them."""
+    """Return the first process's `data` on all processes."""
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-    held = np.frombuffer(data.ljust(length)[:length], np.uint8)
-    return multihost_utils.broadcast_one_to_all(held).astype(np.uint8).tobytes()
+    padded = np.frombuffer(data.ljust(length)[:length], np.uint8)
+    return multihost_utils.broadcast_one_to_all(padded).astype(np.uint8).tobytes()
 
 
 def sum_over_processes(whole_numbers: np.ndarray) -> np.ndarray:
-    """i64[...]: the sum over all processes, exact."""
+    """Return the exact sum of i64[...] arrays over all processes."""
     if jax.process_count() == 1:
         return whole_numbers
-    # As bytes: without 64 bits jax would cut them to 32.
+    # The numbers travel as bytes, since jax without x64 would cut them to 32 bits.
     each = multihost_utils.process_allgather(np.frombuffer(whole_numbers.tobytes(), np.uint8))
     parts = [np.frombuffer(np.asarray(one, np.uint8).tobytes(), np.int64) for one in each]
     return sum(parts).reshape(whole_numbers.shape)  # type: ignore[union-attr]
 
 
 def check_equal(what: str, value: Any) -> None:
-    """ConfigError on all processes where `value`, which JSON can say, is not the same on all."""
+    """Raise ConfigError on all processes unless the JSON value `value` is equal on all.
+
+    what: describes the value in the message.
+    """
     if jax.process_count() == 1:
         return
     text = json.dumps(value, sort_keys=True)
@@ -210,21 +218,27 @@ def check_equal(what: str, value: Any) -> None:
 
 
 class AnyProcess:
-    """Truth: `asked` is true on some process. Every process must ask as often as the others."""
+    """True where `condition` is true on any process.
 
-    def __init__(self, asked: Any):
-        self.asked = asked
+    Each use as a bool is a collective: all processes must make it.
+    """
+
+    def __init__(self, condition: Any):
+        self.condition = condition
 
     def __bool__(self) -> bool:
         if jax.process_count() == 1:
-            return bool(self.asked)
-        return bool(multihost_utils.process_allgather(np.array(bool(self.asked))).any())
+            return bool(self.condition)
+        return bool(multihost_utils.process_allgather(np.array(bool(self.condition))).any())
 
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """An error inside ends this process at once, where others may wait for it in a step: they end
-    when its heart stops. An exit as usual would wait for them. All stop together, as agreed."""
+    """Exit this process at once on an error, so that the others do not wait for it forever.
+
+    The others may be inside a collective operation; they end when the heartbeat stops. A normal
+    exit would wait for them. Stopped passes, since all processes raise it together.
+    """
     try:
         yield
     except Stopped:

@@ -35,7 +35,9 @@ def manifest(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
             "characters of a-z, 0-9 and -, and start with a letter"
         )
     if request.workdir.parent == Path("/"):
-        raise ConfigError(f"--workdir={request.workdir}: the claim is mounted at its parent, not /")
+        raise ConfigError(
+            f"--workdir={request.workdir}: the claim is mounted at its parent, which must not be /"
+        )
     sweep = request.command[0] == "sweep"
     pods = request.parts if sweep else request.nodes
     job = {

@@ -1,14 +1,14 @@
 """The diagonal second derivatives of LeNet-5's training method (1998, appendix C).
 
-For each trainable weight, h_kk is the mean over examples of the sum over the connections that
-share it of d2E/du_ij^2, by the Gauss-Newton recursion from the output back:
+For each trainable weight, h_kk is the mean over examples of the sum of d2E/du_ij^2 over the
+connections that share the weight. The Gauss-Newton recursion computes it from the output back:
 
     d2E/du_ij^2 = d2E/da_i^2  x_j^2          weights
     d2E/da_i^2  = f'(a_i)^2   d2E/dx_i^2     squashing function, f'' dropped
     d2E/dx_j^2  = sum_i u_ij^2 d2E/da_i^2    states, cross terms dropped
 
-A layer that is linear in its input and in its weights needs no rules of its own: the first and
-the last line are its ordinary backward pass, at squared inputs and at squared weights.
+Layers that are linear in their inputs and in their weights need no rules of their own: the first
+and the last line are the ordinary backward pass at squared inputs and at squared weights.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from cnn_archs.optim.losses import Loss
 
 
 def gauss_newton_diagonal(model: Network, loss: Loss) -> Callable[..., Any]:
-    """A function (params, image f32[N, ...], label i32[N]) -> h_kk, a tree like params.
+    """Return a function (params, image f32[N, ...], label i32[N]) -> h_kk, a tree like params.
 
-    ValueError if `model` is not a `SquashedChain`.
+    Raises ValueError if `model` is not a `SquashedChain`.
     """
     if not isinstance(model, SquashedChain):
         raise ValueError(
@@ -47,18 +47,18 @@ def gauss_newton_diagonal(model: Network, loss: Loss) -> Callable[..., Any]:
         for layer, a, x in reversed(list(zip(model.LAYERS, sums, states, strict=True))):
             slope = jax.jvp(model.squash, (a,), (jnp.ones_like(a),))[1]
             h_sum = slope**2 * h_state
-            run = partial(affine, layer)
+            forward = partial(affine, layer)
             squared = jax.tree.map(jnp.square, params[layer])
-            of_weights, _ = jax.vjp(run, params[layer], x**2)[1](h_sum)
-            _, h_state = jax.vjp(run, squared, x)[1](h_sum)
-            h[layer] = jax.tree.map(lambda s: s / len(label), of_weights)
+            h_weights, _ = jax.vjp(forward, params[layer], x**2)[1](h_sum)
+            _, h_state = jax.vjp(forward, squared, x)[1](h_sum)
+            h[layer] = jax.tree.map(lambda s: s / len(label), h_weights)
         return h
 
     return curvature
 
 
 def output_curvature(model: SquashedChain, loss: Loss, x: jax.Array, label: jax.Array) -> jax.Array:
-    """d2E/dx^2 of each example's loss at the last layer's states x: exact, 2 for the mean loss."""
+    """Return d2E/dx^2 for each example's loss E at the states x of the last layer; it is exact."""
 
     def energy(state: jax.Array, label: jax.Array) -> jax.Array:
         heads: Any = model.apply({}, state.reshape(1, *x.shape[1:]), method="output")

@@ -11,7 +11,10 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def cross_entropy(*, smoothing: float) -> Loss:
-    """-log softmax(logits)[label]; `smoothing` of the label's mass is spread over all classes."""
+    """Return -log softmax(logits)[label].
+
+    smoothing: share of the target's mass that is spread evenly over all classes.
+    """
     if not smoothing:
         return optax.softmax_cross_entropy_with_integer_labels
 
@@ -23,12 +26,12 @@ def cross_entropy(*, smoothing: float) -> Loss:
 
 
 def rbf_mean() -> Loss:
-    """LeNet-5 1998, equation 8: y_D, the penalty of the right class. logits = -y."""
+    """Return y_D, the penalty of the correct class (LeNet-5 1998, equation 8). logits = -y."""
     return lambda logits, label: -correct_logit(logits, label)
 
 
 def rbf_map(*, j: float) -> Loss:
-    """LeNet-5 1998, equation 9: y_D + log(e^-j + sum_i e^-y_i). logits = -y."""
+    """Return y_D + log(e^-j + sum_i e^-y_i) (LeNet-5 1998, equation 9). logits = -y."""
 
     def loss(logits: jax.Array, label: jax.Array) -> jax.Array:
         everything = jnp.logaddexp(jax.nn.logsumexp(logits, axis=-1), -j)
@@ -49,5 +52,5 @@ LOSSES: dict[str, Callable[..., Loss]] = {
 
 
 def create(name: str, **knobs: Any) -> Loss:
-    """The loss `name`."""
+    """Return the loss `name`."""
     return LOSSES[name](**knobs)

@@ -1,4 +1,8 @@
-"""Optimizers: the papers' equations as optax chains, line by line."""
+"""Optimizers: the papers' equations as optax chains.
+
+In the equations w is a weight, g its gradient, v its velocity, lr the learning rate, wd the weight
+decay and mu the momentum.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +17,7 @@ Mask = Callable[[optax.Params], Any]
 
 
 def scale_by_learning_rate() -> optax.GradientTransformationExtraArgs:
-    """-lr (...), the rate an extra argument of update."""
+    """Multiply updates by -learning_rate, an extra argument of `update`."""
 
     def update(updates, state, params=None, *, learning_rate, **extra):
         del params, extra
@@ -25,7 +29,11 @@ def scale_by_learning_rate() -> optax.GradientTransformationExtraArgs:
 def momentum(
     *, momentum: float, weight_decay: float, decayed: str, bias_rate: float
 ) -> optax.GradientTransformation:
-    """v <- mu v - lr (g + wd w);  w <- w + v. The rate is inside the velocity (AlexNet, Caffe)."""
+    """v <- mu v - lr (g + wd w);  w <- w + v, as AlexNet and Caffe have it.
+
+    The learning rate is inside the velocity, so that a new rate leaves the old velocity as it is.
+    bias_rate: factor of the learning rate for biases. decayed: see `weight_decay_mask`.
+    """
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=weight_decay_mask(decayed)),  # g + wd w
         scale_by_learning_rate(),  # -lr (...)
@@ -37,9 +45,10 @@ def momentum(
 def torch_momentum(
     *, momentum: float, weight_decay: float, decayed: str, bias_rate: float, nesterov: bool
 ) -> optax.GradientTransformation:
-    """v <- mu v + g + wd w;  w <- w - lr v. torch's form: a new rate scales the old velocity too.
+    """v <- mu v + g + wd w;  w <- w - lr v, as torch has it.
 
-    nesterov: w <- w - lr (g + wd w + mu v), as fb.resnet.torch has it.
+    A new learning rate scales the old velocity too. nesterov: w <- w - lr (g + wd w + mu v), as in
+    fb.resnet.torch. The other arguments are those of `momentum`.
     """
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=weight_decay_mask(decayed)),  # g + wd w
@@ -50,7 +59,7 @@ def torch_momentum(
 
 
 def adam(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
-    """Kingma & Ba 2015, algorithm 1."""
+    """Adam (Kingma & Ba 2015, algorithm 1)."""
     return optax.chain(optax.scale_by_adam(b1=b1, b2=b2, eps=eps), scale_by_learning_rate())
 
 
@@ -59,8 +68,8 @@ def rmsprop(
 ) -> optax.GradientTransformation:
     """s <- rho s + (1 - rho) g^2;  v <- mu v - lr g / sqrt(s + eps);  w <- w + v.
 
-    TensorFlow's form, in which Inception-v3 was trained: eps inside the root, s from 1. First the
-    norm of all gradients together is limited to `clip` (0: not at all), then decay is added.
+    This is TensorFlow's form, which trained Inception-v3: eps is inside the root, and s begins at
+    1. clip: limit of the global gradient norm, applied before weight decay is added; 0 means none.
     """
     return optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
@@ -72,7 +81,7 @@ def rmsprop(
 
 
 def parameter_groups(params: optax.Params) -> Any:
-    """A tree like `params`: `weight`, `bias` (of a layer with weights), or `norm` (all else)."""
+    """Return a tree like `params` of "weight", "bias" (beside a kernel), or "norm" (all else)."""
 
     def group(name: str, value: Any, layer: Any) -> Any:
         if hasattr(value, "items"):
@@ -85,7 +94,10 @@ def parameter_groups(params: optax.Params) -> Any:
 
 
 def weight_decay_mask(decayed: str) -> Mask | None:
-    """Which leaves weight decay is for: `all` of them, or `weights`: no bias, no batch norm."""
+    """Return the mask of parameters that weight decay applies to, None for all.
+
+    decayed: "all", or "weights" for kernels only. Raises ValueError for anything else.
+    """
     if decayed not in ("all", "weights"):
         raise ValueError(f"optimizer.decayed is {decayed!r}, not 'all' or 'weights'")
     if decayed == "all":
@@ -94,7 +106,7 @@ def weight_decay_mask(decayed: str) -> Mask | None:
 
 
 def scale_biases(rate: float) -> optax.GradientTransformation:
-    """Updates of the layers' biases times `rate`: Caffe's recipes have 2."""
+    """Multiply the updates of biases by `rate`; Caffe's recipes use 2."""
 
     def mask(params: optax.Params) -> Any:
         return jax.tree.map(lambda g: g == "bias", parameter_groups(params))
@@ -103,13 +115,14 @@ def scale_biases(rate: float) -> optax.GradientTransformation:
 
 
 def sdlm(*, mu: float, samples: int) -> optax.GradientTransformationExtraArgs:
-    """w_k <- w_k - eta / (mu + h_kk) g_k: the stochastic diagonal Levenberg-Marquardt method.
+    """w_k <- w_k - lr / (mu + h_kk) g_k, the stochastic diagonal Levenberg-Marquardt method.
 
-    LeNet-5 1998, appendix C. The state is h_kk, a tree like the parameters; `refresh` replaces it.
-    It comes from `gauss_newton.py`, out of `samples` examples before each pass, and is 0 before the
-    first.
+    LeNet-5 1998, appendix C. The state is h_kk, a tree like the parameters, 0 at first. Before each
+    epoch the trainer computes it by `gauss_newton.py` from `samples` examples, and passes it to
+    `set_curvature`. mu: limits the rate where the curvature is small. Raises ValueError if
+    samples < 1.
     """
-    if samples < 1:  # which is for whoever refreshes the curvature
+    if samples < 1:
         raise ValueError(f"optimizer.samples={samples}: must be at least 1")
 
     def update(updates, h, params=None, *, learning_rate, **extra):
@@ -131,8 +144,11 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 
 class OptimizerState(NamedTuple):
-    """step: i32[], updates made; learning_rate: f32[], of the last one; memory: the schedule's;
-    equation: the optax chain's."""
+    """The state of an optimizer with its schedule.
+
+    step: i32[], updates made. learning_rate: f32[], of the last update. memory: the schedule's
+    state. equation: the state of the optax chain.
+    """
 
     step: jax.Array
     learning_rate: jax.Array
@@ -141,9 +157,10 @@ class OptimizerState(NamedTuple):
 
 
 def create(name: str, schedule: Schedule, **knobs: Any) -> optax.GradientTransformationExtraArgs:
-    """The optimizer `name`, following `schedule`.
+    """Return the optimizer `name`, whose learning rate follows `schedule`.
 
-    `error`, an extra argument of update, is the training error of the batch (f32[], a fraction).
+    error, an extra argument of `update`: the training error of the batch, f32[], a fraction. Raises
+    ValueError if the knobs do not fit together.
     """
     equation = optax.with_extra_args_support(OPTIMIZERS[name](**knobs))
 
@@ -165,10 +182,10 @@ def create(name: str, schedule: Schedule, **knobs: Any) -> optax.GradientTransfo
 def report_validation_error(
     schedule: Schedule, state: OptimizerState, error: jax.Array
 ) -> OptimizerState:
-    """`state` after an evaluation with the held-out `error`, f32[], a fraction."""
+    """Return `state` after an evaluation with the error on held-out images, f32[], a fraction."""
     return state._replace(memory=schedule.after_evaluation(state.memory, error))
 
 
 def set_curvature(state: OptimizerState, curvature: optax.Updates) -> OptimizerState:
-    """The state of `sdlm` with new h_kk."""
+    """Return the state of `sdlm` with `curvature` as its new h_kk."""
     return state._replace(equation=curvature)

@@ -1,4 +1,4 @@
-"""How a network is trained, on whatever images: loss, rates, optimizer, batches, length."""
+"""The recipe of a training: loss, learning rates, optimizer, batches and length."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -13,11 +13,11 @@ from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.schedules import Schedule
 from cnn_archs.optim.weight_averaging import Average
 
-ConfigSection = Mapping[str, Any]  # `name`, and the knobs of what it names
+ConfigSection = Mapping[str, Any]  # `name` in a registry, and the arguments of its function
 
 
 class Rules(NamedTuple):
-    """The functions of a training whose epochs have a known length."""
+    """The functions of a training, once the number of steps in an epoch is known."""
 
     loss: Loss
     schedule: Schedule
@@ -34,9 +34,9 @@ def make_rules(
     optimizer: ConfigSection,
     average: ConfigSection,
 ) -> Rules:
-    """Create the rules that these sections of a config name.
+    """Create the functions that these sections of a config name.
 
-    steps_per_epoch: need not be whole. ConfigError where knobs do not fit together.
+    steps_per_epoch: it need not be whole. Raises ConfigError if knobs do not fit together.
     """
     with config_errors("config"):
         rates = schedules.create(steps_per_epoch=steps_per_epoch, **schedule)
@@ -51,13 +51,13 @@ def make_rules(
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All that a config says of training, but for the network and its images.
+    """The settings of a training, apart from the network and its images.
 
-    rules: makes the Rules for a number of steps in an epoch; ConfigError as of `rules`. batch_size:
-    images in a step. micro_batch: images whose gradients are computed at once; 0: all of a batch.
-    epochs, steps: how long; one of the two is 0. auxiliary: weight of each auxiliary classifier's
-    loss. averaged: whether an average of the weights is kept. curvature_examples: over which the
-    optimizer takes second derivatives before each epoch; 0: it takes none.
+    make_rules: steps_per_epoch -> Rules; may raise ConfigError. batch_size: images per step.
+    micro_batch: images whose gradients are computed at once; 0 means all of a batch. epochs, steps:
+    the length; one of the two is 0. auxiliary: weight of each auxiliary classifier's loss.
+    keeps_average: whether an average of the weights is kept. curvature_examples: number of examples
+    over which the optimizer takes second derivatives before each epoch; 0 if it takes none.
     """
 
     make_rules: Callable[[float], Rules]
@@ -72,22 +72,25 @@ class Recipe:
 
     @property
     def micro_batch_size(self) -> int:
-        """Images whose gradients are computed at once."""
+        """The number of images whose gradients are computed at once."""
         return self.micro_batch or self.batch_size
 
     def steps_per_epoch(self, images: int) -> Fraction:
-        """Steps in one pass over so many training images; it need not be whole."""
+        """Return the steps in one pass over `images` training images; it need not be whole."""
         return durations.steps_per_epoch(images, self.batch_size)
 
     def total_steps(self, images: int) -> int:
-        """Steps of the whole training on so many images. ConfigError where there are none."""
+        """Return the steps of the whole training on `images` images.
+
+        Raises ConfigError if there are none.
+        """
         return durations.total_steps(self.epochs, self.steps, self.steps_per_epoch(images))
 
 
 def check_batch_sizes(batch_size: int, micro_batch: int, *, bn_group: int) -> None:
-    """ConfigError where the parts of a batch, or its groups for batch statistics, do not divide it.
+    """Raise ConfigError unless micro-batches and groups for batch statistics divide the batch.
 
-    bn_group: as the config has it, 0 where the network has no batch normalization.
+    bn_group: as in the config; 0 if the network has no batch normalization.
     """
     if micro_batch and batch_size % micro_batch:
         raise ConfigError(

@@ -1,8 +1,9 @@
-"""Learning rates, by step from 0 and, where a paper says so, by what training has shown so far.
+"""Learning rate schedules: functions of the step and, in some papers, of the errors so far.
 
-In epochs, step k is at epoch k B / N. What a schedule remembers, its rates among it, is a part of
-the optimizer's state: checkpointed, the same on every process, and no part of the compiled program,
-so that networks that are trained together may have rates of their own.
+Steps count from 0; step k of batches of B out of N images is at epoch k B / N. The state of a
+schedule, which includes its rates, is a part of the optimizer's state: it is checkpointed, equal on
+all processes, and not compiled into the program, so that networks that are trained together can
+have different rates.
 """
 
 import dataclasses
@@ -17,19 +18,21 @@ import optax
 ScheduleState = Any  # a tree of arrays
 
 
-def keep_state(memory: ScheduleState, error: jax.Array) -> ScheduleState:
-    """The memory of a schedule that the error does not concern."""
-    return memory
+def keep_state(state: ScheduleState, error: jax.Array) -> ScheduleState:
+    """Return the state unchanged, for schedules that ignore the error."""
+    return state
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """rate(memory, step i32[]) -> f32[], and what `memory` becomes.
+    """A learning rate schedule with a state.
 
-    init: the memory before the first step, new arrays at each call; all that comes from
-    `learning_rate` is in it. after_step(memory, error): with the training error of
-    the step's batch, f32[]. after_evaluation(memory, error): with the held-out error, f32[], where
-    `evaluated` says that the schedule needs it. Errors are fractions.
+    rate(state, step i32[]): returns the learning rate, f32[]. init(): returns new arrays, the state
+    before the first step; all values derived from `learning_rate` are in it. after_step(state,
+    error): returns the state after a step, given the training error of its batch, f32[].
+    after_evaluation(state, error): returns the state after an evaluation, given the error on
+    held-out images, f32[]; needs_validation is True for schedules that use it. Errors are
+    fractions.
     """
 
     rate: Callable[[ScheduleState, jax.Array], jax.Array]
@@ -39,18 +42,18 @@ class Schedule:
     needs_validation: bool = False
 
 
-def scaled_factor(learning_rate: float, factor: optax.Schedule) -> Schedule:
-    """`learning_rate` times a factor that depends on the step alone."""
+def factor_schedule(learning_rate: float, factor: optax.Schedule) -> Schedule:
+    """Return the schedule learning_rate * factor(step)."""
     return Schedule(
-        rate=lambda memory, step: memory * factor(step), init=lambda: jnp.float32(learning_rate)
+        rate=lambda state, step: state * factor(step), init=lambda: jnp.float32(learning_rate)
     )
 
 
-# (pass from 1 at which the rate starts, rate)
+# Pairs (first epoch, counted from 1; learning rate from it on).
 LENET5 = {
     # Section III.B, as printed.
     "lenet5_paper1998": ((1, 5e-4), (3, 2e-4), (6, 1e-4), (9, 5e-5), (13, 1e-5)),
-    # The lecture notes: a ten times larger start, and the step at 0.0001 left out.
+    # The lecture notes: ten times larger at first, and without the step at 0.0001.
     "lenet5_notes": ((1, 5e-3), (3, 2e-4), (6, 5e-5), (10, 1e-5)),
     # The textbook the notes follow: epochs 0-2, 3-5, 6-9, then the rest.
     "lenet5_book": ((1, 5e-4), (4, 2e-4), (7, 5e-5), (11, 1e-5)),
@@ -58,8 +61,8 @@ LENET5 = {
 
 
 def constant(steps_per_epoch: float, *, learning_rate: float) -> Schedule:
-    """Always `learning_rate`."""
-    return scaled_factor(learning_rate, optax.constant_schedule(1.0))
+    """Return `learning_rate` at all steps."""
+    return factor_schedule(learning_rate, optax.constant_schedule(1.0))
 
 
 def piecewise(
@@ -70,7 +73,11 @@ def piecewise(
     boundaries: tuple[float, ...],
     unit: str,
 ) -> Schedule:
-    """learning_rate * factors[i] from boundaries[i-1] on; boundaries in `unit`, step or epoch."""
+    """Return learning_rate * factors[i] from boundaries[i-1] on.
+
+    unit: of the boundaries, "step" or "epoch". Raises ValueError unless there is one factor more
+    than boundaries, and these are in order.
+    """
     if len(factors) != len(boundaries) + 1:
         raise ValueError(
             f"schedule: {len(boundaries)} boundaries need {len(boundaries) + 1} factors, "
@@ -89,16 +96,19 @@ def exponential(
     unit: str,
     staircase: bool,
 ) -> Schedule:
-    """learning_rate * factor^(t / every), t in `unit`; `staircase`: the whole part of t / every."""
+    """Return learning_rate * factor^(t / every), with t in `unit`, "step" or "epoch".
+
+    staircase: round t / every down.
+    """
     period = every * steps_per_unit(unit, steps_per_epoch)
     decay = optax.exponential_decay(
         1.0, transition_steps=period, decay_rate=factor, staircase=staircase
     )
-    return scaled_factor(learning_rate, decay)
+    return factor_schedule(learning_rate, decay)
 
 
 def lenet5_table(name: str) -> Callable[[float], Schedule]:
-    """One of the LENET5 tables."""
+    """Return the schedule of the table `name` of LENET5."""
 
     def schedule(steps_per_epoch: float) -> Schedule:
         starts, rates = zip(*LENET5[name], strict=True)
@@ -109,19 +119,25 @@ def lenet5_table(name: str) -> Callable[[float], Schedule]:
 
 
 def piecewise_rates(rates: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedule:
-    """rates[i] from step boundaries[i-1] on; the printed values themselves, not products."""
+    """Return rates[i] from step boundaries[i-1] on, exactly as given.
+
+    Raises ValueError unless the boundaries are in order.
+    """
     if list(boundaries) != sorted(boundaries):
         raise ValueError(f"schedule: boundaries {boundaries} are not in order")
     edges = jnp.asarray(boundaries, jnp.int32)
     return Schedule(
-        rate=lambda memory, step: memory[jnp.searchsorted(edges, step, side="right")],
+        rate=lambda state, step: state[jnp.searchsorted(edges, step, side="right")],
         init=lambda: jnp.asarray(rates, jnp.float32),
     )
 
 
 class PlateauState(NamedTuple):
-    """rates: f32[drops + 1]; best: f32[], the lowest held-out error; waited: i32[], evaluations
-    since; drops: i32[]."""
+    """The state of `plateau`.
+
+    rates: f32[drops + 1]. best: f32[], the lowest error on held-out images. waited: i32[],
+    evaluations since. drops: i32[], so far.
+    """
 
     rates: jax.Array
     best: jax.Array
@@ -138,28 +154,29 @@ def plateau(
     patience: int,
     improvement: float,
 ) -> Schedule:
-    """learning_rate times `factor` whenever the held-out error stops improving, `drops` times.
+    """Multiply the learning rate by `factor` when the error on held-out images stops improving.
 
-    It has stopped when `patience` evaluations in a row are not lower than the lowest before them
-    by more than `improvement` (a fraction: 0.001 is 0.1 points). AlexNet section 5, VGG 3.1, ResNet
-    3.4. optax's `reduce_on_plateau` has no limit and is fed every step.
+    drops: how often at most. patience: evaluations in a row that must fail to be lower than the
+    best error by more than `improvement`, a fraction (0.001 is 0.1 points). AlexNet section 5, VGG
+    3.1, ResNet 3.4. optax's `reduce_on_plateau` has no limit of drops and needs a value at each
+    step. Raises ValueError if drops or improvement is negative, or patience is less than 1.
     """
     if drops < 0 or patience < 1 or improvement < 0:
         raise ValueError("schedule: drops and improvement cannot be negative, patience at least 1")
     rates = [learning_rate * factor**i for i in range(drops + 1)]
 
-    def after_evaluation(memory: PlateauState, error: jax.Array) -> PlateauState:
-        improved = error < memory.best - improvement
-        waited = jnp.where(improved, 0, memory.waited + 1)
-        drop = (waited >= patience) & (memory.drops < drops)
-        return memory._replace(
-            best=jnp.where(improved, error, memory.best),
+    def after_evaluation(state: PlateauState, error: jax.Array) -> PlateauState:
+        improved = error < state.best - improvement
+        waited = jnp.where(improved, 0, state.waited + 1)
+        drop = (waited >= patience) & (state.drops < drops)
+        return state._replace(
+            best=jnp.where(improved, error, state.best),
             waited=jnp.where(drop, 0, waited),
-            drops=memory.drops + drop,
+            drops=state.drops + drop,
         )
 
     return Schedule(
-        rate=lambda memory, step: memory.rates[memory.drops],
+        rate=lambda state, step: state.rates[state.drops],
         init=lambda: PlateauState(
             jnp.asarray(rates, jnp.float32), jnp.float32(jnp.inf), jnp.int32(0), jnp.int32(0)
         ),
@@ -169,24 +186,30 @@ def plateau(
 
 
 def no_warmup(steps_per_epoch: float, schedule: Schedule) -> Schedule:
-    """`schedule` from the first step on."""
+    """Return `schedule` unchanged."""
     return schedule
 
 
 def linear_warmup(
     steps_per_epoch: float, schedule: Schedule, *, start: float, length: float, unit: str
 ) -> Schedule:
-    """`schedule` times a factor that grows from `start` to 1 over `length`, in `unit`."""
+    """Multiply `schedule` by a factor that grows linearly from `start` to 1 over `length`.
+
+    unit: of `length`, "step" or "epoch".
+    """
     end = first_step(length, unit, steps_per_epoch)
     factor = optax.linear_schedule(start, 1.0, end) if end else optax.constant_schedule(1.0)
     return dataclasses.replace(
-        schedule, rate=lambda memory, step: schedule.rate(memory, step) * factor(step)
+        schedule, rate=lambda state, step: schedule.rate(state, step) * factor(step)
     )
 
 
 class ErrorWarmupState(NamedTuple):
-    """errors: f32[window], of the last batches; seen: i32[], batches; over: bool[]; inner: the
-    memory of the schedule after it."""
+    """The state of `error_warmup`.
+
+    errors: f32[window], training errors of the last batches. seen: i32[], number of batches so far.
+    over: bool[], whether the warm-up is over. inner: the state of the schedule after it.
+    """
 
     errors: jax.Array
     seen: jax.Array
@@ -197,25 +220,26 @@ class ErrorWarmupState(NamedTuple):
 def error_warmup(
     steps_per_epoch: float, schedule: Schedule, *, learning_rate: float, error: float, window: int
 ) -> Schedule:
-    """`learning_rate` until the training error of the last `window` steps is below `error`.
+    """Use `learning_rate` until the training error is below `error`, a fraction.
 
-    From then on `schedule`, at the step that it is: boundaries stay where they are. ResNet-110
-    (He et al. 2015, section 4.2): 0.01 until it is below 80 %, about 400 iterations.
+    The training error is the mean over the last `window` steps. From then on use `schedule`, whose
+    boundaries are not shifted. ResNet-110 (He et al. 2015, section 4.2) uses 0.01 until the error
+    is below 80 %, for about 400 iterations. Raises ValueError if window < 1.
     """
     if window < 1:
         raise ValueError("warmup.window: at least 1 step")
 
-    def after_step(memory: ErrorWarmupState, now: jax.Array) -> ErrorWarmupState:
-        errors = memory.errors.at[memory.seen % window].set(now)
-        seen = memory.seen + 1
-        over = memory.over | ((seen >= window) & (errors.mean() < error))
-        return ErrorWarmupState(errors, seen, over, schedule.after_step(memory.inner, now))
+    def after_step(state: ErrorWarmupState, now: jax.Array) -> ErrorWarmupState:
+        errors = state.errors.at[state.seen % window].set(now)
+        seen = state.seen + 1
+        over = state.over | ((seen >= window) & (errors.mean() < error))
+        return ErrorWarmupState(errors, seen, over, schedule.after_step(state.inner, now))
 
-    def after_evaluation(memory: ErrorWarmupState, now: jax.Array) -> ErrorWarmupState:
-        return memory._replace(inner=schedule.after_evaluation(memory.inner, now))
+    def after_evaluation(state: ErrorWarmupState, now: jax.Array) -> ErrorWarmupState:
+        return state._replace(inner=schedule.after_evaluation(state.inner, now))
 
-    def rate(memory: ErrorWarmupState, step: jax.Array) -> jax.Array:
-        return jnp.where(memory.over, schedule.rate(memory.inner, step), learning_rate)
+    def rate(state: ErrorWarmupState, step: jax.Array) -> jax.Array:
+        return jnp.where(state.over, schedule.rate(state.inner, step), learning_rate)
 
     def init() -> ErrorWarmupState:
         errors = jnp.zeros((window,), jnp.float32)
@@ -225,13 +249,17 @@ def error_warmup(
 
 
 def steps_per_unit(unit: str, steps_per_epoch: float) -> float:
+    """Return the steps in a `unit`. Raises ValueError unless it is "step" or "epoch"."""
     if unit not in ("step", "epoch"):
         raise ValueError(f"schedule.unit is {unit!r}, not 'step' or 'epoch'")
     return 1.0 if unit == "step" else steps_per_epoch
 
 
 def first_step(t: float, unit: str, steps_per_epoch: float) -> int:
-    """The first step that starts at `t` or later, to a millionth of a step: 1.1 epochs of 100."""
+    """Return the first step that starts at `t`, in `unit`, or later.
+
+    Steps are rounded to a millionth first, so that 1.1 epochs of 100 steps are 110 steps.
+    """
     return math.ceil(round(t * steps_per_unit(unit, steps_per_epoch), 6))
 
 
@@ -250,10 +278,10 @@ WARMUPS: dict[str, Callable[..., Schedule]] = {
 
 
 def create(name: str, steps_per_epoch: float, **knobs: Any) -> Schedule:
-    """The schedule `name`; ValueError where its knobs do not fit together."""
+    """Return the schedule `name`. Raises ValueError if its knobs do not fit together."""
     return SCHEDULES[name](steps_per_epoch, **knobs)
 
 
 def add_warmup(schedule: Schedule, name: str, steps_per_epoch: float, **knobs: Any) -> Schedule:
-    """`schedule` with the warm-up `name` before it; ValueError as for `create`."""
+    """Return `schedule` after the warm-up `name`. Raises ValueError as `create` does."""
     return WARMUPS[name](steps_per_epoch, schedule, **knobs)

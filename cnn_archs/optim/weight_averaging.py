@@ -1,4 +1,7 @@
-"""Averages of parameters and batch statistics over the steps, evaluated beside the raw ones."""
+"""Averages of parameters and batch statistics over the training steps.
+
+They are evaluated beside the parameters themselves.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,22 +14,26 @@ from cnn_archs.optim.schedules import first_step
 
 
 class Average(NamedTuple):
-    """init(variables) -> the average before the first step; update(average, variables, step) -> the
-    average after step number `step`, i32[] from 0. Without one both are {}."""
+    """A rule of averaging.
+
+    init(variables): returns the average before the first step. update(average, variables, step):
+    returns the average after step number `step`, i32[] from 0. Without averaging both return {}.
+    """
 
     init: Callable[[Any], Any]
     update: Callable[[Any, Any, jax.Array], Any]
 
 
 def no_average(steps_per_epoch: float) -> Average:
-    """No average is kept."""
+    """Keep no average."""
     return Average(lambda variables: {}, lambda average, variables, step: {})
 
 
 def ema(steps_per_epoch: float, *, decay: float) -> Average:
-    """a <- d a + (1 - d) w, with d = min(decay, (1 + k) / (10 + k)) at step k: TensorFlow's.
+    """a <- d a + (1 - d) w, with d = min(decay, (1 + k) / (10 + k)) at step k, as in TensorFlow.
 
-    So the first steps, of which a constant decay would keep a share for long, are soon forgotten.
+    The smaller decay at first forgets the initial weights quickly. Raises ValueError unless
+    0 <= decay < 1.
     """
     if not 0 <= decay < 1:
         raise ValueError(f"average.decay={decay}: from 0 to less than 1")
@@ -38,7 +45,7 @@ def ema(steps_per_epoch: float, *, decay: float) -> Average:
 
 
 def polyak(steps_per_epoch: float, *, start: float) -> Average:
-    """The mean of all w after epoch `start` (Polyak & Juditsky 1992); before it, w itself."""
+    """Average w over all steps after epoch `start` (Polyak & Juditsky 1992); before, return w."""
     first = first_step(start, "epoch", steps_per_epoch)
 
     def share(step: jax.Array) -> jax.Array:
@@ -52,7 +59,7 @@ def copy_tree(variables: Any) -> Any:
 
 
 def move_toward(average: Any, variables: Any, share: jax.Array) -> Any:
-    """`average` a `share` of the way to `variables`."""
+    """Return average + share * (variables - average)."""
     return optax.incremental_update(variables, average, share)
 
 
@@ -60,5 +67,5 @@ AVERAGES: dict[str, Callable[..., Average]] = {"none": no_average, "ema": ema, "
 
 
 def create(name: str, steps_per_epoch: float, **knobs: Any) -> Average:
-    """The average `name`; ValueError for a knob that cannot be."""
+    """Return the rule `name`. Raises ValueError if a knob is out of its range."""
     return AVERAGES[name](steps_per_epoch, **knobs)

@@ -6,8 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.checkpoints import Checkpoints
@@ -15,16 +13,15 @@ from cnn_archs.distributed import multihost
 from cnn_archs.distributed.multihost import AnyProcess
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
-from cnn_archs.metrics import stack_by_seed
-from cnn_archs.models.summary import summarize, totals
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import ProgressLine
-from cnn_archs.runtime.environment import describe_environment, provenance
+from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.signals import stop_requests
 from cnn_archs.training import history, warm_start
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.metric_writers import MetricWriter, NullWriter, RunWriter
 from cnn_archs.training.profiler import StepTrace
+from cnn_archs.training.results import final_results
 from cnn_archs.training.trainer import Trainer
 from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
 
@@ -69,7 +66,7 @@ def train_together(members: MemberRuns) -> list[dict[str, Any]]:
             profiled = trainer.profiled_steps if multihost.is_primary() else range(0)
             with StepTrace(profiled, RunDir(workdir).profile) as trace:
                 run_to_end(trainer, checkpoints, writers, stop, trace)
-            results = final_results(trainer, members, made, stop)
+            results = final_results(trainer, members, made, lambda: raise_if_stopped(stop))
         except Interrupted:
             save_checkpoint(trainer, checkpoints, writers)
             raise Stopped(
@@ -213,7 +210,7 @@ def run_due_events(
     Raises Interrupted, before anything is logged, if a signal comes during the evaluation.
     """
     trainer.check_finite()
-    epoch = epoch_of(trainer)
+    epoch = trainer.epoch
     reports = {"train": trainer.metrics("window")}
     if trainer.is_due("evaluate"):
         for split in trainer.available_splits("val", "test"):
@@ -241,7 +238,7 @@ def write_reports(
     rates = trainer.learning_rates()
     for split, of_seeds in reports.items():
         for writer, seed, report, rate in zip(writers, trainer.seeds, of_seeds, rates, strict=True):
-            values = {"epoch": epoch_of(trainer), **report}
+            values = {"epoch": trainer.epoch, **report}
             if split == "train":
                 values["learning_rate"] = rate
             writer.write(trainer.step, split, seed, values)
@@ -252,12 +249,7 @@ def write_layer_stats(trainer: Trainer, writers: Sequence[MetricWriter]) -> None
     if "diagnose" not in trainer.periods:
         return
     for writer, seed, layers in zip(writers, trainer.seeds, trainer.layer_stats(), strict=True):
-        writer.write_layers(trainer.step, epoch_of(trainer), seed, layers)
-
-
-def epoch_of(trainer: Trainer) -> float:
-    """Return the epochs done at the present step."""
-    return float(trainer.step / trainer.periods["epoch"])
+        writer.write_layers(trainer.step, trainer.epoch, seed, layers)
 
 
 def show_progress(trainer: Trainer, line: ProgressLine) -> None:
@@ -279,42 +271,3 @@ def summary_line(reports: dict[str, list[dict[str, float]]]) -> str:
 
 def mean_over_seeds(reports: list[dict[str, float]], key: str) -> float:
     return sum(r[key] for r in reports) / len(reports)
-
-
-def final_results(
-    trainer: Trainer, members: MemberRuns, made: dict[str, Any], stop: AnyProcess
-) -> list[dict[str, Any]]:
-    """Evaluate all splits at the end, and return the contents of each member's result.json.
-
-    made: the environment of this process. Raises Interrupted when `stop` becomes true.
-    """
-    splits = trainer.available_splits(*trainer.data)
-    final = {s: trainer.evaluate(s, lambda: raise_if_stopped(stop)) for s in splits}
-    final["train_eval"], final["train"] = final["train"], trainer.metrics("epoch")
-    images = trainer.step * trainer.batch_size * len(trainer.seeds)
-    size = totals(summarize(trainer.net.model, trainer.net.image_shape))
-    damaged = sum(data.damaged for data in trainer.data.values())
-    return [
-        {
-            "name": experiment.name,
-            "dataset": experiment.dataset.name,
-            "protocol": "single",
-            "seeds": list(trainer.seeds[seeds]),
-            **{split: stack_by_seed(reports[seeds]) for split, reports in final.items()},
-            "damaged": damaged,
-            "steps": trainer.step,
-            "epochs": epoch_of(trainer),
-            "seconds": trainer.member_seconds(seeds),
-            "images_per_second": images / trainer.seconds,
-            "params": size["params"],
-            "macs": size["macs"],
-            "matmul_precision": experiment.matmul_precision,
-            "deterministic": experiment.deterministic,
-            "device": f"{trainer.mesh.size} x {jax.devices()[0].device_kind}",
-            "together": len(trainer.seeds),
-            "made": {**provenance(made, experiment.config), "parts": segments},
-        }
-        for (experiment, _), seeds, segments in zip(
-            members, trainer.seed_slices, trainer.history, strict=True
-        )
-    ]

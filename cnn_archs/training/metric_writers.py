@@ -44,10 +44,12 @@ class RunWriter:
 
         diagnostics: whether statistics of the layers are written as well.
         """
-        self._lines = JsonlWriter(folder.metrics_file, folder.metrics(), keep)
+        written = folder.metrics()
+        layers = folder.diagnostics() if diagnostics else []  # both are read before one is opened
+        self._lines = JsonlWriter(folder.metrics_file, written, keep)
         self._layers = None
         if diagnostics:
-            self._layers = JsonlWriter(folder.diagnostics_file, folder.diagnostics(), keep)
+            self._layers = JsonlWriter(folder.diagnostics_file, layers, keep)
         self._board = SummaryWriter(str(folder.tensorboard), purge_step=keep + 1)
 
     def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:

@@ -100,6 +100,11 @@ class Trainer:
     def __post_init__(self) -> None:
         self.history = self.history or [[] for _ in self.seed_slices]
 
+    @property
+    def epoch(self) -> float:
+        """The epochs done so far."""
+        return float(self.step / self.periods["epoch"])
+
     def next_due(self, event: str, after: int) -> int:
         """Return the first step after `after` at which `event` is scheduled.
 

@@ -1,4 +1,4 @@
-"""JPEGs such as a real folder has: of mixed sizes, gray, in CMYK, very wide, very tall."""
+"""Draws JPEGs as real folders have them: of mixed sizes, gray, CMYK, very wide, very tall."""
 
 import numpy as np
 from PIL import Image
@@ -10,7 +10,7 @@ KINDS = (  # height, width, mode
 
 
 def draw(folder, train=32, val=10, classes=3):
-    """`folder` with train/<class>/*.jpg and val/<class>/*.jpg, all kinds in both."""
+    """Write train/<class>/*.jpg and val/<class>/*.jpg to `folder`, all kinds in both."""
     rng = np.random.default_rng(0)
     for part, count in (("train", train), ("val", val)):
         for i in range(count):

@@ -1,4 +1,4 @@
-"""Meshes: a step on several devices is that of one, and moves no more than it must."""
+"""A step on several devices equals that on one, and communicates no more than it must."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from cnn_archs.training.placement import model_parallel_layers
 
 STEPS = 4
 SMALL = ("data.batch_size=64", "schedule.learning_rate=0.01", "model.num_classes=10")
-# With batch norm over few images roundings grow tenfold in each step of a higher rate.
+# At higher rates, rounding errors grow tenfold in each step with batch norm over few images.
 SLOWLY = "schedule.learning_rate=0.0001"
 NETWORKS = {  # on the embedded digits, 32x32: narrow, with all their parts
     "alexnet": ("model.name=alexnet_cifar", "model.width=0.0625", "model.initializer=he"),
@@ -44,7 +44,7 @@ FAST = [  # what the tests that are not slow ask for: all in one process
 
 @pytest.fixture(scope="module")
 def trained(simulated):
-    """trained(network, *overrides): what trained.py said of it, on up to 8 devices."""
+    """Return trained(network, *overrides), the output of trained.py on up to 8 devices."""
 
     @cache
     def process(*cases):
@@ -78,7 +78,7 @@ def of_both(fast, *slow):
 
 @pytest.mark.parametrize("network", of_both("alexnet", "vgg", "vgg_bn", "resnet", "googlenet"))
 def test_data_parallel_moves_the_gradient_once(network, trained):
-    """One all-reduce's worth of gradient bytes, batch statistics and sums; nothing is gathered."""
+    """All-reduces move the gradient, batch statistics and sums once; nothing is gathered."""
     found = trained(network)
     assert found["devices"] == 8
     assert found["collectives"].keys() == {"all-reduce"}
@@ -102,7 +102,7 @@ def test_losses_on_8_devices_are_those_of_one(network, trained):
     ("group", "images"), [(-1, 8), pytest.param(32, 32, marks=pytest.mark.slow)]
 )
 def test_batch_statistics_of_groups_are_those_of_one_device(group, images, trained):
-    """64 images on 8 devices: shares of 8; or groups of 32, each over 4 devices."""
+    """64 images on 8 devices are 8 per device, or 2 groups of 32, each over 4 devices."""
     found = trained("vgg_bn", f"model.bn_group={group}")
     one = trained("vgg_bn", f"model.bn_group={images}", "mesh.data=1")
     np.testing.assert_allclose(found["losses"], one["losses"], rtol=1e-5)
@@ -115,7 +115,7 @@ def test_groups_are_not_the_whole_batch(trained):
 
 
 def test_shares_need_no_exchange_but_of_the_gradient(trained):
-    """Whereas statistics of the whole batch take sums in every layer."""
+    """Statistics of the whole batch, in contrast, take an all-reduce in each layer."""
     moved = trained("vgg_bn", "model.bn_group=-1")["collectives"]
     assert moved.keys() == {"all-reduce"} and len(moved["all-reduce"]) <= 3
 
@@ -127,9 +127,9 @@ def test_alexnet_s_towers_live_on_two_devices(trained):
     found, one = trained("alexnet", "mesh.model=2"), trained("alexnet", "mesh.data=1")
     assert found["devices"] == 8
     np.testing.assert_allclose(found["losses"], one["losses"], rtol=1e-5)
-    assert found["held"] < 0.6 * found["gradient"]  # of each device: half, but for fc8
-    # As in 2012 they meet where a layer sees all maps: conv3, its gradient, and fc6; here at the
-    # border of the normalization too.
+    assert found["held"] < 0.6 * found["gradient"]  # each device holds half, except for fc8
+    # As in 2012, the halves communicate where a layer sees all maps: conv3, its gradient, and fc6;
+    # here also at the border of the response normalization.
     assert len(found["collectives"]["all-gather"]) <= 3
 
 
@@ -141,7 +141,7 @@ def test_vgg_s_dense_layers_are_split_column_then_row(devices, trained):
 
 
 def test_what_is_split_of_the_full_networks():
-    """fc6 and fc7 hold 102,764,544 + 16,781,312 of VGG-D's parameters: a device of 2 holds half."""
+    """fc6 and fc7 have 102,764,544 + 16,781,312 parameters; each of 2 devices has half."""
     vgg = models.create("vgg_d")
     assert models.split(vgg, 2) == {"fc6": "outputs", "fc7": "inputs"}
     towers = {f"conv{i}": "outputs" for i in range(1, 6)}
@@ -180,7 +180,7 @@ def test_a_mesh_that_cannot_be_is_one_line(capsys, tmp_path):
 
 
 def test_shardings_are_by_layer_whatever_holds_its_arrays():
-    """Parameters, velocities, and those of several seeds alike."""
+    """Parameters, velocities, and those of several seeds have the same shardings."""
     shape = jax.ShapeDtypeStruct
     layer = {"kernel": shape((3, 3, 4, 6), jnp.float32), "bias": shape((6,), jnp.float32)}
     tree = {"params": {"fc6": layer, "fc7": layer, "fc8": layer}, "trace": ({"fc6": layer},)}

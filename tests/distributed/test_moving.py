@@ -1,6 +1,6 @@
-"""Every family from JPEGs, on 8 devices of one process, on 4 of each of two, and between them.
+"""Each family trains equally on 8 devices of one process, on 4 each of two, and moved between them.
 
-Narrow, and at a fraction of their image's size, on drawn images (`odd_photographs`) or on those of
+The networks are narrow and their images small. The JPEGs are drawn (`odd_photographs`), or those of
 $CNN_ARCHS_PHOTOS, a folder of train/<class>/ and val/<class>/.
 """
 
@@ -13,18 +13,12 @@ import odd_photographs
 import pytest
 
 STEPS = 4
-# Of losses in different layouts. Inception-v3's narrow maps, over 16 images, have variances so near
-# to nothing that another order of summation alone changes the fifth digit.
-APART = {"inception_v3": 2e-4}
-# With batch normalization, of some noise, roundings grow tenfold in each step at the rates of
-# training: at this one losses still change by a hundred times what they may differ.
+# Relative tolerance of losses between layouts. The variances of Inception-v3's narrow maps over 16
+# images are so close to 0 that another order of summation changes the fifth digit.
+TOLERANCE = {"inception_v3": 2e-4}
+# At the recipes' learning rates, rounding errors grow tenfold in each step of a network with batch
+# normalization. At this rate the losses still change by a hundred times the tolerance.
 RATES = dict.fromkeys(("vgg", "googlenet", "resnet", "inception_v3"), 1e-4)
-# Of losses in different layouts. Inception-v3's narrow maps, over 16 images, have variances so near
-# to nothing that another order of summation alone changes the fifth digit.
-APART = {"inception_v3": 2e-4}
-# Batch normalization of some noise makes roundings ten times larger in each step at the rates of
-# training: at this one losses still change by a hundred times what they may differ.
-RATE = 1e-4
 FAMILIES = {
     "lenet": ("lenet5_mnist", "data.image_shape=(32,32,3)", "crop.name=inception"),
     "alexnet": ("alexnet_imagenet", "data.image_shape=(67,67,3)", "crop.side=76"),
@@ -58,7 +52,7 @@ def test_a_family_moves_between_devices_and_processes(
     overrides += [] if family == "lenet" else ["model.width=0.0625"]
 
     def train(name, devices, steps, *flags):
-        """The losses of the run in the folder `name` after so many steps."""
+        """Return the losses of the run in the folder `name` after `steps` steps."""
         settings = [f"--config.{key}" for key in (*overrides, f"steps={steps}")]
         workdir = tmp_path / name
         process = launch(
@@ -75,7 +69,7 @@ def test_a_family_moves_between_devices_and_processes(
         np.testing.assert_allclose(
             [found[key] for key in expected],
             [*expected.values()],
-            rtol=APART.get(family, 1e-5),
+            rtol=TOLERANCE.get(family, 1e-5),
         )
 
     one = train("one", 1, STEPS)

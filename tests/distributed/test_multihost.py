@@ -1,4 +1,4 @@
-"""Several processes train as one does: they find each other, agree, end together."""
+"""Several processes train as one does: they connect, agree, and stop together."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from cnn_archs.launch import local
 from cnn_archs.launch.device_probe import Machine
 from cnn_archs.run_dir import RunDir
 
-SMALL = (  # from JPEGs, of whose mean each process computes its share
+SMALL = (  # from JPEGs: each process computes a share of their mean
     "--config.model.name=mlp",
     "--config.model.hidden=(8,)",
     "--config.log_every=5",
@@ -35,7 +35,7 @@ LENGTH = ("--config.steps=40", "--config.eval_every=5", "--config.checkpoint_eve
 
 @pytest.fixture(scope="module")
 def launch(launch, tmp_path_factory):
-    """conftest's, with the folder of images."""
+    """Return the `launch` of conftest.py, with the folder of images."""
     folder = odd_photographs.draw(tmp_path_factory.mktemp("photographs"))
 
     def start(*arguments, **environment):
@@ -45,7 +45,7 @@ def launch(launch, tmp_path_factory):
 
 
 def run(launch, workdir, *flags, env=None, code=0, seconds=300):
-    """`train` to its end -> (stdout, stderr)."""
+    """Run `train` to its end, and return (stdout, stderr)."""
     process = launch("train", *SMALL, f"--workdir={workdir}", *flags, **(env or {}))
     out, err = process.communicate(timeout=seconds)
     assert process.returncode == code, (process.returncode, err[-3_000:])
@@ -66,21 +66,21 @@ def same(found, expected):
 
 @pytest.fixture(scope="module")
 def alone(launch, tmp_path_factory):
-    """The folder of a run of 60 steps in one process on one device."""
+    """Return the folder of a run of 60 steps in one process on one device."""
     workdir = tmp_path_factory.mktemp("alone")
     run(launch, workdir, *LENGTH)
     return workdir
 
 
 def step_of(workdir):
-    """The last step of the log; 0 before there is one."""
+    """Return the last step in the log, or 0."""
     path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return json.loads(lines[-1])["step"] if lines else 0
 
 
 def test_four_processes_are_as_one_also_stopped_and_gone_on_with_in_one(launch, alone, tmp_path):
-    """A signal comes to one of them alone; all end, saved, at the same step."""
+    """A signal to one process stops all of them, saved, at the same step."""
     flags = (*LENGTH, f"--workdir={tmp_path}")
     process = launch("train", *SMALL, *flags, "--processes=4", "--format=json")
     deadline = time.monotonic() + 240
@@ -114,7 +114,7 @@ def test_any_number_of_processes_and_devices_is_as_one(
 
 
 def started(launch, workdir, *flags):
-    """A run of two processes that is under way, and its processes."""
+    """Start a run of two processes, and return it and its processes once it trains."""
     process = launch("train", *SMALL, *flags, "--processes=2", f"--workdir={workdir}")
     deadline = time.monotonic() + 240
     while step_of(workdir) < 10:
@@ -139,7 +139,7 @@ def test_one_that_dies_takes_the_other_with_it_and_both_go_on(killed, launch, al
 
 @pytest.mark.slow
 def test_far_from_each_other_they_end_when_a_heart_stops(launch, tmp_path):
-    """No parent tells them here: the one that is left hears no more of the other."""
+    """Without a common parent, the surviving process notices the missing heartbeat."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         place = f"--coordinator=localhost:{free.getsockname()[1]}"
@@ -167,7 +167,7 @@ def test_what_the_first_refuses_all_refuse_in_one_line(launch, tmp_path):
     assert len(lines) == 1 and "is in use by process" in lines[0]
 
 
-# Alone, without the others.
+# A single process.
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""In a process of its own: trains networks for some steps, and says what it saw as JSON.
+"""Script: trains networks for some steps, and prints what it measured as JSON.
 
     trained.py '[{"experiment": ..., "overrides": [...], "steps": 3}, ...]'
 
-For each: the losses, and of the compiled step the bytes of each collective operation, those of the
-gradient, and the multiply-adds.
+Prints for each network the losses, the bytes of each collective operation of the compiled step, and
+the bytes of the gradient.
 """
 
 import json
@@ -19,7 +19,7 @@ SIZES = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "u8": 1, "pred": 1}
 
 
 def collectives(text):
-    """{kind: [bytes of each]} in the text of a compiled program."""
+    """Return {kind: [bytes of each]} for the collectives in the text of a compiled program."""
     found: dict[str, list[int]] = {}
     for line in text.splitlines():
         match = re.search(rf"= (.*?) ({KINDS})(-start)?\(", line)
@@ -43,7 +43,7 @@ def trained(experiment, overrides, steps):
     run = build_trainer(Member(resolve(config.load_config(experiment, settings))), axis=IN_TURN)
     batch = run.feeds[0](0, 1)
     train_step: Any = run.train_step
-    with no_persistent_cache():  # which one with oneDNN cannot be
+    with no_persistent_cache():  # a program with oneDNN cannot be cached
         compiled = train_step.lower(run.states[0], run.keys[0], *batch).compile()
     losses = []
     while run.step < run.total_steps:

@@ -305,7 +305,7 @@ def test_train_counts_the_auxiliary_heads(capsys):
         (("--config=alexnet_imagenet", "--config.model.widths=(96,256)"), "model alexnet: "),
         (("--config=alexnet_imagenet", "--config.model.width=-1"), "must be more than 0"),
         (("--config=resnet_imagenet", "--config.model.blocks=(0,1,1,1)"), "at least one unit"),
-        (("--config=resnet_imagenet:20",), "there are depths 18, 34"),
+        (("--config=resnet_imagenet:20",), "the depths are 18, 34"),
         (("--config=cnn_mnist", "--config.data.image_shape=(64,0,1)"), "all three"),
     ],
 )

@@ -1,4 +1,4 @@
-"""How many steps a training has is said once: training, `plan`, sweeps and claims agree."""
+"""Training, `plan`, sweeps and claims agree on the number of steps of a training."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """LeNet-5's second-order method (1998, appendix C), against a loop over single connections.
 
-The loop knows nothing of layers: a network is a list of connections (weight, input unit, output
-unit), a shared weight stands in many of them, and each of the paper's lines is one addition.
+The loop knows no layers: a network is a list of connections (weight, input unit, output unit), in
+which a shared weight occurs many times, and each line of the paper is one addition.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ CENTERS = np.array([[1, -1, -1, 1, 1], [-1, 1, 1, -1, -1], [1, 1, 1, -1, -1]], n
 
 
 class Chain(SquashedChain):
-    """What the two small networks below share: RBF outputs around three centers."""
+    """Base of the small networks below: RBF outputs around three centers."""
 
     squash = staticmethod(lenet.squash)
 
@@ -74,7 +74,7 @@ class OneDense(Chain):
 
 
 def example(model, samples=3):
-    """(params, images, labels): weights uniform in +-0.5, numpy's generator."""
+    """Return (params, images, labels), with weights uniform in +-0.5."""
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *model.image))))
     params = jax.tree.map(
@@ -96,7 +96,7 @@ def at(shape, *index):
 
 
 def conv(size, in_shape, out_shape, kernel_index):
-    """Connections of a "valid" convolution: ((name, index), input unit, output unit)."""
+    """Return the connections of a VALID convolution: ((name, index), input unit, output unit)."""
     h, w, maps = out_shape
     for r, c, o in np.ndindex(h, w, maps):
         unit = at(out_shape, r, c, o)
@@ -123,7 +123,7 @@ def dense(inputs, outputs):
 
 
 def table(dr, dc, i, o):
-    """The place of a weight in TableConv's f32[5, 5, 60]; None where nothing is connected."""
+    """Return the index of a weight in TableConv's f32[5, 5, 60], or None without a connection."""
     pairs = [tuple(p) for p in np.argwhere(lenet.C3_MASK)]
     return (dr, dc, pairs.index((i, o))) if (i, o) in pairs else None
 
@@ -150,7 +150,7 @@ def slope(a):
 
 
 def at_the_output(x, label, criterion):
-    """d2E/dx_j^2 of one example, from the formula of each criterion; y_i = |x - w_i|^2."""
+    """Return d2E/dx_j^2 of one example by the formula of its loss, with y_i = |x - w_i|^2."""
     if criterion == "mean":
         return np.full(5, 2.0)  # E = y_D
     e = np.exp(-((x - CENTERS) ** 2).sum(-1))
@@ -160,7 +160,7 @@ def at_the_output(x, label, criterion):
 
 
 def by_connection(model, params, images, labels, criterion):
-    """h_kk of every weight, one example and one connection at a time, in float64."""
+    """Return h_kk of each weight, one example and one connection at a time, in float64."""
     weights = jax.tree.map(lambda p: np.asarray(p, np.float64), params)
     h = jax.tree.map(np.zeros_like, weights)
     for image, label in zip(images, labels, strict=True):
@@ -203,7 +203,7 @@ def test_curvature_is_the_loop_over_connections(model, criterion):
 
 
 def test_the_loop_computes_the_network():
-    """The reference above is a reference: its connections are those of the flax module."""
+    """The connections of the reference give the outputs of the flax module."""
     for model in (Small(), Partial(), OneDense()):
         params, images, _ = example(model)
         forward = jax.jit(lambda p, x, m=model: m.apply({"params": p}, x)["logits"])
@@ -221,7 +221,7 @@ def test_the_loop_computes_the_network():
 
 
 def test_the_number_of_connections():
-    """Small: 4x4x2 units of 3x3+1 inputs; Partial: two places of Table I's 60 windows of 25."""
+    """Small has 4x4x2 units of 3x3+1 inputs; Partial has Table I's 60 windows of 25 twice."""
     assert len(CONNECTIONS[Small]["C"]) == 4 * 4 * 2 * (3 * 3 + 1)
     assert len(CONNECTIONS[Partial]["T"]) == 2 * (60 * 25 + 16)
 
@@ -255,7 +255,7 @@ def test_curvature_at_the_output_is_the_second_derivative_of_equation_9():
 
 
 def exact_gauss_newton(model, params, images, labels, loss):
-    """diag(J^T H J), J the last states by the weights, H the loss by the last states."""
+    """Return diag(J^T H J), with J = d(last states)/d(weights), H = d2(loss)/d(last states)^2."""
 
     def states(params, image):
         x = image[None]
@@ -311,7 +311,7 @@ CURVATURE = {"a": jnp.array([0.0, 0.06, 1.98]), "b": jnp.array([[9.98]])}
 
 
 def sdlm(rate=lambda step: 5e-4):
-    return optimizers.create("sdlm", schedules.scaled_factor(1.0, rate), mu=0.02, samples=500)
+    return optimizers.create("sdlm", schedules.factor_schedule(1.0, rate), mu=0.02, samples=500)
 
 
 def test_sdlm_steps_by_eta_over_mu_plus_h():

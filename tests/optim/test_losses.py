@@ -11,7 +11,7 @@ from cnn_archs.optim import losses
 RNG = np.random.default_rng(0)
 LABELS = np.array([0, 9, 3, 3, 7], np.int32)
 PENALTIES = RNG.uniform(0.0, 12.0, (5, 10)).astype(np.float32)  # y, which are minus the logits
-SCORES, CLASSES = jnp.asarray(-PENALTIES), jnp.asarray(LABELS)  # what a loss is called with
+SCORES, CLASSES = jnp.asarray(-PENALTIES), jnp.asarray(LABELS)  # the arguments of a loss
 
 
 def cross_entropy(smoothing=0.0):
@@ -70,7 +70,7 @@ def test_without_the_rubbish_class_equation_9_is_a_softmax_over_minus_the_penalt
 
 
 def test_rbf_map_is_finite_where_every_e_to_minus_y_underflows():
-    """84 states 2 away from every center: y = 336, e^-336 = 0 in float32; what is left is j."""
+    """84 states at distance 2 from each center: y = 336, and e^-336 = 0 in float32; j remains."""
     loss = losses.create("rbf_map", j=1.0)
     logits = jnp.full((1, 10), -4.0 * 84)
     label = jnp.array([4])
@@ -80,7 +80,7 @@ def test_rbf_map_is_finite_where_every_e_to_minus_y_underflows():
 
 
 def test_rbf_map_pushes_the_wrong_classes_away():
-    """The gradient by the logits: p_i, less 1 for the right class; sum p_i < 1 by the rubbish."""
+    """The gradient by the logits is p_i, minus 1 for the correct class, with sum p_i < 1."""
     loss = losses.create("rbf_map", j=1.0)
     gradient = jax.grad(lambda x: loss(x, CLASSES).sum())(SCORES)
     e = np.exp(-PENALTIES.astype(np.float64))

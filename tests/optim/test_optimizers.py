@@ -1,4 +1,4 @@
-"""The update rules, line by line, against loops in numpy."""
+"""The update rules against loops in numpy."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ DROP = schedules.create(  # 0.1 for three steps, then 0.01
 )
 RATE = [0.1] * 3 + [0.01] * 5
 START = np.random.default_rng(0).normal(size=(4, 3))
-NO_ERROR = jnp.float32(0)  # of a batch: no schedule here asks for it
+NO_ERROR = jnp.float32(0)  # no schedule here uses the error
 PLAIN: dict[str, Any] = dict(decayed="all", bias_rate=1.0)
 GRADIENTS = np.random.default_rng(1).normal(size=(STEPS, 4, 3))
 
 
 def run(optimizer):
-    """The weights after each of STEPS steps from START along GRADIENTS."""
+    """Return the weights after each of STEPS steps from START with GRADIENTS."""
     weights = {"kernel": jnp.asarray(START, jnp.float32)}
     state, path = optimizer.init(weights), []
     for gradient in GRADIENTS:
@@ -71,7 +71,7 @@ def test_momentum_is_torchs_form_until_the_rate_drops_and_not_after():
 
 
 def test_a_rate_drop_leaves_the_velocity_as_it_is():
-    """With no gradient after the drop, the weights go on by mu^k of the old step."""
+    """Without gradients after the drop, the weights move on by mu^k of the old step."""
     optimizer = optimizers.create("momentum", DROP, momentum=0.5, weight_decay=0.0, **PLAIN)
     w = {"w": jnp.zeros(())}
     state, path = optimizer.init(w), []
@@ -124,7 +124,7 @@ def drawn(seed):
 
 
 def ours(name, **knobs):
-    """The parameters after STEPS steps, a dict by (layer, name)."""
+    """Return the parameters after STEPS steps, by (layer, name)."""
     optimizer = optimizers.create(name, DROP, **knobs)
     params = jax.tree.map(jnp.asarray, drawn(0))
     state = optimizer.init(params)
@@ -181,7 +181,7 @@ def test_the_papers_form_is_its_equation_in_a_loop(decayed, faster):
 
 
 def test_rmsprop_is_tensorflows_in_a_loop():
-    """tf.train.RMSPropOptimizer: s from 1, eps inside the root, the rate inside the momentum."""
+    """tf.train.RMSPropOptimizer: s begins at 1, eps is inside the root, lr inside the momentum."""
     rho, eps, mu, decay, clip = 0.9, 1.0, 0.9, 4e-5, 2.0
     start = drawn(0)
     w = {(k, n): start[k][n].astype(np.float64) for k, n in NAMES}
@@ -190,7 +190,7 @@ def test_rmsprop_is_tensorflows_in_a_loop():
     for k in range(STEPS):
         g = {leaf: drawn(k + 1)[leaf[0]][leaf[1]].astype(np.float64) for leaf in NAMES}
         norm = np.sqrt(sum((x**2).sum() for x in g.values()))
-        assert norm > clip  # it is at work
+        assert norm > clip  # the gradient is clipped
         for leaf in NAMES:
             d = g[leaf] * clip / norm + (decay * w[leaf] if leaf in DECAYED["weights"] else 0)
             s[leaf] = rho * s[leaf] + (1 - rho) * d**2
@@ -202,7 +202,7 @@ def test_rmsprop_is_tensorflows_in_a_loop():
 
 @pytest.mark.parametrize("name", ["resnet20", "vgg_a_bn_cifar", "googlenet_cifar", "lenet5_1998"])
 def test_decay_of_weights_leaves_out_what_has_no_inputs(name):
-    """Kernels are all that has an axis of inputs, in unrolled and in scanned networks."""
+    """Only kernels are decayed, in unrolled and in scanned networks."""
     for fields in ({}, {"scan_blocks": True}) if name == "resnet20" else ({},):
         model = models.create(name, **fields)
         image = (32, 32, 1 if name == "lenet5_1998" else 3)

@@ -1,4 +1,4 @@
-"""Learning rates at and around their boundaries, and the three tables printed for LeNet-5."""
+"""Learning rates at and around their boundaries, and the three printed tables of LeNet-5."""
 
 import math
 from fractions import Fraction
@@ -14,7 +14,7 @@ from cnn_archs.training.build import Member, build_trainer
 
 
 def rates(schedule, steps):
-    """Of a schedule that depends on the step alone."""
+    """Return the rates of a schedule that depends only on the step."""
     return [float(schedule.rate(schedule.init(), jnp.int32(step))) for step in steps]
 
 
@@ -38,7 +38,7 @@ PRINTED = {  # the rate of each of the 20 passes
     "steps_per_epoch", [60_000.0, 60_000 / 128, 1_437 / 32], ids=["1", "128", "digits"]
 )
 def test_lenet5_tables_at_every_pass(name, steps_per_epoch):
-    """60,000 examples one at a time; 468.75 and 44.90625 steps an epoch."""
+    """Steps per epoch: 60,000, 468.75 and 44.90625."""
     assert len(PRINTED[name]) == 20
     schedule = schedules.create(name, steps_per_epoch)
     first = [math.ceil(p * steps_per_epoch) for p in range(20)]
@@ -76,7 +76,7 @@ def test_piecewise_in_epochs_changes_at_the_first_step_of_the_epoch():
 
 @pytest.mark.parametrize("examples, batch", [(50_000, 96), (1_437, 7), (60_000, 96), (50_000, 7)])
 def test_the_first_step_of_an_epoch_is_exact(examples, batch):
-    """Floats are not: 30 * (50000 / 96) is a hair more than 15625."""
+    """In floats, 30 * (50000 / 96) is a little more than 15625."""
     for epoch in range(200):
         exact = math.ceil(Fraction(epoch * examples, batch))
         assert schedules.first_step(float(epoch), "epoch", examples / batch) == exact
@@ -141,7 +141,7 @@ def test_exponential_in_steps_does_not_depend_on_the_epoch():
 
 
 def of_experiment(experiment, examples):
-    """The schedule of an experiment, on a dataset of so many images."""
+    """Return the schedule of an experiment on a dataset of `images` images."""
     c = config.load_config(experiment, [])
     per_epoch = examples / c.data.batch_size
     schedule = schedules.create(steps_per_epoch=per_epoch, **c.schedule)
@@ -183,7 +183,7 @@ def plateau(**knobs):
 
 
 def fed(schedule, errors):
-    """The rate before the first evaluation and after each."""
+    """Return the rates before the first evaluation and after each."""
     memory, found = schedule.init(), []
     for error in (None, *errors):
         memory = memory if error is None else schedule.after_evaluation(memory, jnp.float32(error))
@@ -241,7 +241,7 @@ def error_warmup(**knobs):
 
 
 def stepped(schedule, errors):
-    """The rate of each step."""
+    """Return the rate of each step."""
     memory, found = schedule.init(), []
     for step, error in enumerate(errors):
         found.append(float(schedule.rate(memory, jnp.int32(step))))
@@ -250,10 +250,10 @@ def stepped(schedule, errors):
 
 
 def test_the_warm_up_ends_when_the_error_of_the_last_steps_falls_below():
-    """ResNet-110 (He et al. 2015, section 4.2), at a window of 3."""
+    """ResNet-110 (He et al. 2015, section 4.2), with a window of 3."""
     errors = [0.9, 0.7, 0.85, 0.75, 0.75, 0.95, 0.9, 0.9, 0.9, 0.9]
-    # means of the last three: -, -, 0.817, 0.767: over after the fourth step, for good;
-    # and the drop at step 8 stays where it is
+    # The means of the last three are -, -, 0.817, 0.767: the warm-up ends for good after the fourth
+    # step, and the drop at step 8 is not shifted.
     expected = [0.01] * 4 + [0.1] * 4 + [0.01] * 2
     np.testing.assert_allclose(stepped(error_warmup(), errors), expected, rtol=1e-6)
 

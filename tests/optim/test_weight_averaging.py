@@ -15,7 +15,7 @@ def variables(w):
 
 
 def run(average):
-    """The average after each step."""
+    """Return the average after each step."""
     kept, path = average.init(variables(PATH[0] * 0)), []
     update = jax.jit(average.update)
     for step, w in enumerate(PATH):

@@ -73,7 +73,7 @@ def test_what_a_killed_process_has_half_written_goes(tmp_path):
     assert names == {f"{whole}-cache", f"{whole}-atime"}
 
 
-STEP, PROBE = "jit_written_for_cpu", "jit_over_three_axes"  # the second asks for oneDNN
+STEP, PROBE = "jit_step_for_cpu", "jit_over_three_axes"  # the second asks for oneDNN
 RESIDUAL = (
     *("train", "--config=lenet5_digits", "--config.model.name=resnet20"),
     *("--config.model.width=0.25", "--config.model.blocks=(1,)"),

@@ -1,4 +1,4 @@
-"""`model.dtype=bfloat16`: what is computed in it, what stays float32, and what that changes."""
+"""`model.dtype=bfloat16`: which operations use it, which stay float32, and how results change."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import loop, steps
 
 slow = pytest.mark.slow
-SIDES = {  # of the image, by network
+SIDES = {  # height and width of the image of each network
     **dict(lenet5=28, mlp=28, cnn=28, alexnet_cifar=32, four_layers=32, vgg_a_bn=32),
     **dict(googlenet=96, googlenet_bn=96, resnet20=32, resnet18_v2=32, zfnet=224),
     "inception_v3": 299,
@@ -27,7 +27,7 @@ FAST = ("lenet5", "four_layers", "vgg_a_bn")
 
 
 def step_of(name, **fields):
-    """(training step, its abstract arguments) of eight images."""
+    """Return (training step, its abstract arguments) for eight images."""
     side = SIDES[name]
     narrow = {key: 1 / 8 for key in ("width",) if key in models.fields(name)}
     net = models.create(name, **fields, **narrow)
@@ -35,7 +35,7 @@ def step_of(name, **fields):
 
 
 def operations(jaxpr):
-    """Counter of (primitive, dtype of what it gives out), those inside of others too."""
+    """Count (primitive, dtype of its output) in a jaxpr, including nested ones."""
     found: Counter[tuple[Any, str]] = Counter()
     for equation in jaxpr.eqns:
         found[equation.primitive.name, str(equation.outvars[0].aval.dtype)] += 1
@@ -48,8 +48,8 @@ def operations(jaxpr):
 
 @pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=slow) for n in SIDES])
 def test_a_step_multiplies_in_bfloat16_and_keeps_float32(name):
-    """All of its convolutions and matrix products, forth and back; and none in the other dtype.
-    Exponentials and logarithms (the loss), what is kept between steps, sums in pools: float32."""
+    """All convolutions and matrix products, forward and backward, have the dtype of the model.
+    Exponentials and logarithms (the loss), the state and the sums in pools are float32."""
     for dtype, other in (("bfloat16", "float32"), ("float32", "bfloat16")):
         step, arguments = step_of(name, dtype=dtype)
         jaxpr, out = jax.make_jaxpr(step, return_shape=True)(*arguments)
@@ -73,7 +73,7 @@ def losses_of(workdir, dtype):
 
 
 def test_the_digits_are_learnt_alike(tmp_path):
-    """The same batches from the same weights: from 2.16 on, losses within 0.01 of each other."""
+    """With equal batches and initial weights, losses from 2.16 on differ by at most 0.01."""
     (half, result), (full, _) = (
         losses_of(tmp_path / dtype, dtype) for dtype in ("bfloat16", "float32")
     )

@@ -1,4 +1,4 @@
-"""A training step as it is written and compiled for one CPU: its numbers, and what is kept."""
+"""The training step for one CPU gives the usual numbers, and is not cached with oneDNN."""
 
 from functools import cache, partial
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import cpu_step, steps
 
 slow = pytest.mark.slow
-NETWORKS = {  # name, fields, side of the image, micro batch
+NETWORKS = {  # name, fields, height and width of the image, micro-batch
     "resnet": ("resnet20", dict(width=1 / 4, blocks=(2, 1, 1)), 16, 0),
     "groups": ("resnet20", dict(width=1 / 4, blocks=(1, 1, 1), bn_group=4), 16, 0),
     "v2": ("resnet20_v2", dict(width=1 / 4, blocks=(1, 1, 1)), 16, 0),
@@ -32,7 +32,7 @@ SLOW = ("googlenet", "again", "scanned", "v2")
 
 
 def gradient_step(name, fields, side, micro_batch):
-    """(A step that subtracts the gradient, its state, key, images and labels)."""
+    """Return a step that subtracts the gradient, its state, key, images and labels."""
     net = models.create(name, num_classes=5, **fields)
     rate = schedules.create("constant", 1.0, learning_rate=1.0)
     knobs = dict(momentum=0.0, weight_decay=0.0, decayed="all", bias_rate=1.0)
@@ -58,13 +58,13 @@ def gradient_step(name, fields, side, micro_batch):
 
 @cache
 def usual(kind):
-    """(step, arguments, the state after it) of NETWORKS[kind], as it is elsewhere than on a CPU."""
+    """Return (step, arguments, state after it) of NETWORKS[kind] without the forms for a CPU."""
     step, arguments = gradient_step(*NETWORKS[kind])
     return step, arguments, jax.jit(step)(*arguments)
 
 
 def change(before, after):
-    """All that a step has added, as one vector: the gradient, and what statistics have moved."""
+    """Return the change of parameters and statistics by a step, as one vector."""
     changed = jax.tree.map(jnp.subtract, after.variables, before.variables)
     return np.concatenate([np.ravel(x) for x in jax.tree.leaves(changed)])
 
@@ -84,7 +84,7 @@ def test_loss_gradient_and_statistics_are_those_of_the_usual_step(kind, onednn):
 
 
 def test_another_shape_is_compiled_and_not_kept_either():
-    """With oneDNN; jaxlib 0.12.0.1 would end the process where it writes such a program."""
+    """jaxlib 0.12.0.1 crashes when it writes a program with oneDNN to the cache."""
     if not cpu_step.has_onednn():
         pytest.skip("this jaxlib has no oneDNN")
     kernel = jnp.ones((3, 3, 4, 4))

@@ -1,4 +1,4 @@
-"""Training is the same on 1, 2 (slow) and 8 devices: the batch is split, the sums are not.
+"""Training is equal on 1, 2 (slow) and 8 devices, over which the batch is split.
 
 Run as a script, this file is the process that the tests start for each number of devices.
 """
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-DEVICES = (1, 8, pytest.param(2, marks=pytest.mark.slow))  # what 2 do 8 do as well
+DEVICES = (1, 8, pytest.param(2, marks=pytest.mark.slow))  # 8 devices cover what 2 do
 SEVERAL = DEVICES[1:]
 STEPS = 20
 
 
 @pytest.fixture(scope="module")
 def run(simulated):
-    """run(devices): what a process with so many devices printed."""
+    """Return run(devices), the output of a process with that many devices."""
 
     @cache
     def found(devices):
@@ -43,7 +43,7 @@ def test_each_process_had_its_devices(run, devices):
 
 
 def test_the_network_learns(run):
-    """Otherwise equal losses would say little."""
+    """Equal losses would prove little if they did not fall."""
     losses = run(1)["losses"]
     assert len(losses) == STEPS
     assert losses[-1] < 0.8 * losses[0]
@@ -58,19 +58,19 @@ def test_losses_and_weights_are_those_of_one_device(run, devices):
 
 @pytest.mark.parametrize("devices", SEVERAL)
 def test_each_device_computes_its_part_and_no_more(run, devices):
-    """A batch in parts too: each part is split over all devices."""
+    """The operations are divided, also in micro-batches, which are split over all devices."""
     for kind in ("flops", "flops_in_parts"):
         assert run(devices)[kind] < 1.3 * run(1)[kind] / devices
 
 
 @pytest.mark.parametrize("devices", DEVICES)
 def test_seeds_are_trained_together_on_one_accelerator_only(run, devices):
-    """XLA does not split what a vmapped convolution becomes: each device would compute it all."""
+    """XLA does not split vmapped convolutions: each device would compute all of them."""
     assert run(devices)["together"] == (devices == 1)
 
 
 def compiled_step(*more):
-    """The run of lenet5 on the digits in batches of 32, and its compiled step."""
+    """Return the trainer of lenet5 on the digits in batches of 32, and its compiled step."""
     from cnn_archs import config
     from cnn_archs.experiment import resolve
     from cnn_archs.training.build import Member, build_trainer
@@ -88,7 +88,7 @@ def compiled_step(*more):
 
 
 def chosen_together():
-    """Are two seeds trained together on an accelerator? (It is a CPU that says it is one.)"""
+    """Return whether two seeds are vmapped on an accelerator, as which the CPU is disguised."""
     import jax
 
     from cnn_archs import config
@@ -102,7 +102,7 @@ def chosen_together():
 
 
 def train():
-    """20 steps of lenet5 on the digits in batches of 32, on all devices of this process."""
+    """Train lenet5 on the digits for 20 steps of 32 images on all devices of this process."""
     import jax
 
     run, compiled = compiled_step()

@@ -59,7 +59,7 @@ def test_another_commit_or_number_of_cores_begins_a_part_and_is_said_once(train)
         f"this run resumes at step 5 {SAID} (git_commit a -> b, cpus 1 -> 2): its bits need not be "
         "those of a run that was never stopped"
     ]
-    parts, said = train(12, git_commit="b", cpus=1)  # of the last part, not of the first
+    parts, said = train(12, git_commit="b", cpus=1)  # compared with the last part, not the first
     assert [p["first_step"] for p in parts] == [0, 5, 9] and "(cpus 2 -> 1)" in said[0]
 
 
@@ -74,7 +74,7 @@ def test_the_first_part_of_a_run_that_kept_none_is_unknown(train, tmp_path):
     notes = json.loads((saved / "notes" / "metadata").read_text())
     assert notes.pop("parts")
     (saved / "notes" / "metadata").write_text(json.dumps(notes))
-    (saved / "sha256.json").unlink()  # the digest of that file
+    (saved / "sha256.json").unlink()  # which has the digest of that file
     parts, (said,) = train(9, git_commit="b")
     assert parts[0] == {"first_step": 0, "git_commit": "unknown"}
     assert (parts[1]["first_step"], parts[1]["git_commit"]) == (5, "b") and len(parts) == 2

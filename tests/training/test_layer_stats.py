@@ -1,4 +1,4 @@
-"""Layer by layer: what is logged is what the layers are like, and when it is asked for."""
+"""The statistics of the layers are right, and are logged when they are scheduled."""
 
 import json
 
@@ -90,7 +90,7 @@ def test_it_is_logged_from_start_to_end_and_goes_on_where_the_run_does(tmp_path)
     assert found[0]["layers"] != found[1]["layers"]
     loop.train(configured(20), tmp_path / "parts")
     loop.train(configured(30), tmp_path / "parts")
-    there = lines(tmp_path / "parts")  # with the end of the shorter run, which was one
+    there = lines(tmp_path / "parts")  # which has the end of the shorter run as well
     assert [line for line in there if line["step"] != 20] == found
 
 

@@ -1,4 +1,4 @@
-"""What a workdir keeps between the parts of a run, and what it does not."""
+"""What a workdir keeps and removes when a run is resumed."""
 
 import json
 
@@ -19,7 +19,7 @@ def experiment(*more):
 
 @pytest.fixture(scope="module")
 def plateau(tmp_path_factory):
-    """A run whose rate follows the held-out error, two steps long, and its workdir."""
+    """Return the workdir of a run of two steps whose rate follows the error on held-out images."""
     workdir = tmp_path_factory.mktemp("plateau")
     loop.train(experiment(*PLATEAU, "steps=2"), workdir)
     return workdir
@@ -34,7 +34,7 @@ def mean_in(workdir):
 
 
 def test_statistics_of_a_run_that_was_never_saved_are_not_anothers(tmp_path):
-    """A run that ended before its first checkpoint, begun again with another config."""
+    """A run that ended before its first checkpoint may start again with another config."""
     loop.train(experiment("data.mean=pixel"), tmp_path)
     assert mean_in(tmp_path).shape == (32, 32, 1)
     for step in (tmp_path / "checkpoints").iterdir():
@@ -44,7 +44,7 @@ def test_statistics_of_a_run_that_was_never_saved_are_not_anothers(tmp_path):
 
 
 def test_a_result_is_that_of_the_run_as_it_is(plateau, monkeypatch):
-    """While a longer run goes on there is none; a finished one keeps its own."""
+    """A result is removed when a longer run begins, and kept when a finished run is repeated."""
     assert json.loads((plateau / "result.json").read_text())["steps"] == 2
 
     def stopped(*_):

@@ -1,4 +1,4 @@
-"""A window of steps in a trace: exactly those that were asked for, and what XLA ran in them."""
+"""A trace has exactly the steps of its window, and what XLA ran in them."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ def experiment(*more):
 
 
 def traces(workdir):
-    """({step: [start, end] in ns}, [[name, start in ns]] of what XLA ran) of each trace."""
+    """Return ({step: [start, end]}, [[name of what XLA ran, start]]), in ns, for each trace."""
     script = Path(__file__).with_name("traced.py")
     done = subprocess.run([sys.executable, script, workdir], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2_000:]
@@ -70,7 +70,7 @@ def test_what_was_traced_is_kept_when_a_signal_ends_the_run(tmp_path, monkeypatc
 
 
 def test_a_step_that_is_traced_is_a_dispatch_of_its_own():
-    """Where many go into one otherwise, on accelerators."""
+    """On accelerators, one call makes many steps otherwise."""
     required = [f.name for f in dataclasses.fields(Trainer) if f.default is dataclasses.MISSING]
     fields: dict[str, Any] = dict.fromkeys(required)
     settings = dict(

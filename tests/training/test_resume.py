@@ -1,4 +1,4 @@
-"""A run that was stopped, however and wherever, ends with the bits of one that was not."""
+"""A run that was stopped anywhere, and resumed, ends with the bits of an uninterrupted one."""
 
 import json
 import random
@@ -33,7 +33,7 @@ SETTINGS = (
     "--config.checkpoint_every=0.2",  # of an epoch: steps 9, 18, 27, ...
     "--config.eval_every=0.3",  # steps 14, 27, 41, 54
 )
-# The network of this file, and two whose optimizers have another state, with their settings.
+# Settings per network: this file's own, and others whose optimizer or schedule has other state.
 NETWORKS = {
     "lenet5": ("--config.eval_batch_size=360",),
     "mlp": (
@@ -51,15 +51,15 @@ NETWORKS = {
         "--config.schedule.name=constant",
         "--config.eval_batch_size=360",
     ),
-    # All that remembers: a plateau, which drops at steps 25, 37 and 49, the warm-up by error, an
-    # average of the weights; and what is kept beside the checkpoints.
+    # Everything with a state: a plateau, which drops at steps 25, 37 and 49, a warm-up by error, an
+    # average of the weights, and image statistics, which are kept beside the checkpoints.
     "feedback": (
         "--config.model.name=mlp",
         "--config.model.hidden=(16,)",
         "--config.schedule.name=plateau",
         "--config.schedule.learning_rate=0.1",
         "--config.schedule.patience=1",
-        "--config.schedule.improvement=1.0",  # nothing after the first evaluation is one
+        "--config.schedule.improvement=1.0",  # no evaluation after the first improves this much
         "--config.warmup.name=error",
         "--config.warmup.window=20",
         "--config.warmup.error=0.85",
@@ -77,12 +77,12 @@ def flags(network: str) -> list[str]:
 
 
 def train(workdir: Path, network: str, *more: str) -> int:
-    """Trains in this process; the exit code."""
+    """Train in this process, and return the exit code."""
     return cli.main(["train", f"--workdir={workdir}", *flags(network), *more])
 
 
 def configured(*more: str) -> Any:
-    """The experiment of the run of the network mlp."""
+    """Return the experiment of the run of the network mlp."""
     overrides = [f.removeprefix("--config.") for f in flags("mlp")]
     return resolve(config.load_config("lenet5_digits", [*overrides, *more]))
 
@@ -92,24 +92,24 @@ def saved_steps(workdir: Path) -> list[int]:
 
 
 def digests(workdir: Path, step: int = STEPS) -> dict[str, Any]:
-    """The SHA-256, shape and dtype of every leaf saved at `step`."""
+    """Return the SHA-256, shape and dtype of each leaf saved at `step`."""
     notes = json.loads((workdir / "checkpoints" / str(step) / "notes" / "metadata").read_text())
     return notes["digests"]
 
 
 def result(workdir: Path) -> dict[str, Any]:
-    """result.json without what a clock has measured."""
+    """Return result.json without the measured times."""
     everything = json.loads((workdir / "result.json").read_text())
     del everything["made"]["command"]
     return {k: v for k, v in everything.items() if k not in ("seconds", "images_per_second")}
 
 
 def check_same(workdir: Path, reference: Path) -> None:
-    """The run in `workdir` ended as `reference` did: states, log and result, bit by bit."""
+    """Check that two runs ended with equal states, logs and results, bit for bit."""
     a, b = digests(workdir), digests(reference)
     for item in b:
         for leaf in a[item].keys() | b[item].keys():
-            # MetricSums since the last line of the log: they are zero, or `settled` is false.
+            # Sums since the last line of the log are zero, or `settled` is false.
             assert leaf.startswith("['window']") or a[item][leaf] == b[item][leaf], leaf
     assert (workdir / "metrics.jsonl").read_text() == (reference / "metrics.jsonl").read_text()
     assert result(workdir) == result(reference)
@@ -119,7 +119,7 @@ def check_same(workdir: Path, reference: Path) -> None:
 def references(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], Path]:
-    """The workdir of a run of a network from begin to end, made once."""
+    """Return reference(network), the workdir of an uninterrupted run, trained once."""
     made: dict[str, Path] = {}
 
     def reference(network: str) -> Path:
@@ -131,11 +131,11 @@ def references(
     return reference
 
 
-# Killed from outside: processes of their own.
+# Killed from outside, in processes of their own.
 
 
 def wait_for(process: subprocess.Popen[str], happened: Callable[[], bool]) -> bool:
-    """Waits until something happened, or the process has ended (False)."""
+    """Wait until `happened()`; return False if the process ends before."""
     deadline = time.monotonic() + 300
     while not happened():
         if process.poll() is not None:
@@ -146,18 +146,18 @@ def wait_for(process: subprocess.Popen[str], happened: Callable[[], bool]) -> bo
 
 
 def reached(workdir: Path, step: int) -> Callable[[], bool]:
-    """Has the run saved `step` or a later one?"""
+    """Return whether the run has saved `step` or a later one."""
     return lambda: max(saved_steps(workdir), default=-1) >= step
 
 
 def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """(exit code, stderr) of a process that ends by itself."""
+    """Wait for the process to end, and return (exit code, stderr)."""
     _, stderr = process.communicate(timeout=300)
     return process.returncode, stderr
 
 
 def two_kills(launch: Launch, workdir: Path, network: str = "lenet5") -> None:
-    """A run killed twice on its way, and then left alone."""
+    """Kill a run twice, and resume it to its end."""
     dice = random.Random(0)
     for step in (9, 36):
         process = launch("train", f"--workdir={workdir}", *flags(network))
@@ -171,19 +171,19 @@ def two_kills(launch: Launch, workdir: Path, network: str = "lenet5") -> None:
 
 
 def three_signals(launch: Launch, workdir: Path) -> None:
-    """A run stopped at its start, by two signals at once, and in its last evaluation."""
+    """Stop a run at its start, by two signals at once, and in its last evaluation."""
 
     def start() -> subprocess.Popen[str]:
         return launch("train", f"--workdir={workdir}", *flags("mlp"))
 
-    process = start()  # which still compiles when the signal comes
+    process = start()  # it still compiles when the signal comes
     assert wait_for(process, (workdir / "environment.json").exists)
     process.terminate()
     code, stderr = end_of(process)
     assert code == 75 and stderr.startswith("error: stopped by a signal at step 0 of 60; saved")
     assert saved_steps(workdir) == [0]
 
-    process = start()  # two signals at once: the second ends it without a save
+    process = start()  # the second of two signals ends it without saving
     assert wait_for(process, reached(workdir, 9))
     for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
         process.send_signal(number)
@@ -192,7 +192,7 @@ def three_signals(launch: Launch, workdir: Path) -> None:
     process = start()
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("epoch 1.336"):  # the last but the full evaluation
+        if line.startswith("epoch 1.336"):  # the last evaluation before the full one
             break
     process.terminate()
     code, stderr = end_of(process)
@@ -202,15 +202,15 @@ def three_signals(launch: Launch, workdir: Path) -> None:
     assert end_of(start())[0] == 0
 
 
-def two_kills_that_leave_a_memory(launch: Launch, workdir: Path) -> None:
-    """In the warm-up, and between two drops of the rate."""
+def two_kills_with_feedback(launch: Launch, workdir: Path) -> None:
+    """Kill a run in its warm-up, and between two drops of its rate."""
     two_kills(launch, workdir, "feedback")
 
 
 CHAINS = {
     two_kills: "lenet5",
     three_signals: "mlp",
-    two_kills_that_leave_a_memory: "feedback",
+    two_kills_with_feedback: "feedback",
 }
 
 
@@ -218,7 +218,7 @@ CHAINS = {
 def chains(
     request: pytest.FixtureRequest, launch: Launch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[Callable[..., None], tuple[Path, Future[None]]]]:
-    """The CHAINS, if they are to be tested: they go on beside the other tests of this file."""
+    """Start the CHAINS that are to be tested; they run beside the other tests of this file."""
     with ThreadPoolExecutor(1) as pool:
         started: dict[Callable[..., None], tuple[Path, Future[None]]] = {}
         for item in request.session.items:
@@ -230,7 +230,7 @@ def chains(
         yield started
 
 
-# Stopped at an exact place: a real signal, raised in this process.
+# Stopped at an exact place, by a real signal that is raised in this process.
 
 
 # Each place where a run can be stopped: (owner, function, whether before it rather than after it).
@@ -295,7 +295,7 @@ def test_a_run_stopped_in_many_places_ends_as_one_that_was_not(
     check_same(tmp_path, references(network))
 
 
-def test_the_run_with_a_memory_warms_up_and_drops(references):
+def test_the_run_with_feedback_warms_up_and_drops(references):
     lines = (references("feedback") / "metrics.jsonl").read_text().splitlines()
     rate = {}
     for line in map(json.loads, lines):
@@ -315,7 +315,7 @@ def test_a_finished_run_is_only_evaluated_again(references, tmp_path, monkeypatc
     before = {p: p.stat().st_mtime_ns for p in (reference / "checkpoints").rglob("*")}
     log, final = (reference / "metrics.jsonl").read_text(), result(reference)
     (reference / "result.json").unlink()
-    monkeypatch.setattr(trainer.Trainer, "run_steps", None)  # there is no step to make
+    monkeypatch.setattr(trainer.Trainer, "run_steps", None)  # no step may be made
     assert train(reference, "mlp") == 0
     assert {p: p.stat().st_mtime_ns for p in (reference / "checkpoints").rglob("*")} == before
     assert (reference / "metrics.jsonl").read_text() == log and result(reference) == final
@@ -358,7 +358,7 @@ def test_no_split_is_evaluated_twice_at_a_step(tmp_path, monkeypatch):
     original = trainer.sum_metrics
     monkeypatch.setattr(trainer, "sum_metrics", count)
     loop.train(configured("steps=3", "eval_batch_size=360"), tmp_path)
-    assert sorted(counted) == [360, 1437]  # test, of the log and of the result; train
+    assert sorted(counted) == [360, 1437]  # test images, for log and result; training images
 
 
 def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_path):
@@ -378,7 +378,7 @@ def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_pat
 
 
 def test_a_residual_net_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
-    """Its step is written in the forms for one CPU: by the same program, and by another."""
+    """Its step, which uses the forms for one CPU, resumes in the same program and in another."""
     more = ("model.name=resnet20", "model.width=0.25", "model.blocks=(1,1,1)")
     options = [*more, "model.bn_group=16", "steps=6"]
 
@@ -402,7 +402,7 @@ def test_a_residual_net_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
 
 
 def host(tree: Any) -> list[np.ndarray]:
-    """The leaves of `tree` as arrays, keys by their data."""
+    """Return the leaves of `tree` as arrays, random keys as their data."""
     is_key = lambda x: jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)  # noqa: E731
     leaves = jax.tree.leaves(tree)
     return [np.asarray(jax.random.key_data(x) if is_key(x) else x) for x in leaves]
@@ -427,7 +427,7 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, 
         assert restore_trainer(other, [Checkpoints(folder, read_only=True)])
         assert other.step == 5 and len(other.states) == (1 if form else 2)
         check_equal(other.member_state(slice(None)), first.member_state(slice(None)))
-        other.run_steps()  # and it goes on
+        other.run_steps()  # it can train on
     with pytest.raises(ConfigError, match=r"saved as \w+\[2.*wanted as \w+\[3"):
         three = build_trainer(Member(configured("seeds=3")))
         restore_trainer(three, [Checkpoints(folder, read_only=True)])
@@ -469,10 +469,10 @@ def test_vmapped_seeds_train_like_single_ones():
     assert losses[0][0] != losses[0][1]
 
 
-# The chains have had the time of the tests above.
+# The chains ran during the tests above.
 
 
-@pytest.mark.parametrize(  # the two kills that leave a memory are the same two, of a longer state
+@pytest.mark.parametrize(  # the two kills with feedback are those two with a larger state
     "chain", [pytest.param(c, marks=pytest.mark.slow) if c is two_kills else c for c in CHAINS]
 )
 def test_signals_from_outside_change_no_bit(chain, chains, references):

@@ -1,4 +1,4 @@
-"""The two forms of the seeds: what goes in comes out, and a step does the same in both."""
+"""The two forms of the seeds are inverted by unstack, and a step gives the same in both."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ FORMS = pytest.mark.parametrize("axis", [SeedAxis(vmapped=True), SeedAxis(vmappe
 
 
 def trees(module):
-    """A state for each of three seeds."""
+    """Return a state for each of three seeds."""
     return [{"a": module.arange(4.0) + k, "b": module.asarray(k)} for k in range(3)]
 
 
@@ -30,7 +30,7 @@ def test_unstack_is_the_inverse_of_stack(axis):
 
 @FORMS
 def test_what_is_on_the_host_stays_there(axis):
-    """A process has no device for what it reads of other processes' seeds."""
+    """Numpy arrays stay numpy arrays, since checkpoints are read on one process only."""
     assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(axis.stack(trees(np))))
 
 

@@ -22,7 +22,7 @@ LABELS = RNG.integers(0, 10, 12).astype(np.int32)
 
 
 class Small(models.Network):
-    """A convolution, batch norm over groups where `norm`, and two classifiers."""
+    """A network of a convolution, batch norm over groups if `norm`, and two classifiers."""
 
     norm: bool = False
     bn_group: int = 0
@@ -56,7 +56,7 @@ NO_AVERAGE = weight_averaging.create("none", 1.0)
 
 @cache
 def first(model, average):
-    """The state before the first step."""
+    """Return the state before the first step."""
     init = partial(steps.init_state, model, plain_sgd(), average, image_shape=IMAGES.shape[1:])
     return jax.jit(init)(jax.random.key(0))
 
@@ -71,7 +71,7 @@ def compiled(model, micro_batch, auxiliary, average, backend):
 
 
 def trained(model, micro_batch=0, count=3, auxiliary=0.3, average=NO_AVERAGE, start=None):
-    """The state after `count` steps on the whole batch."""
+    """Return the state after `count` steps on the whole batch."""
     step = compiled(model, micro_batch, auxiliary, average, jax.default_backend())
     state = start or first(model, average)
     for _ in range(count):
@@ -80,7 +80,7 @@ def trained(model, micro_batch=0, count=3, auxiliary=0.3, average=NO_AVERAGE, st
 
 
 def distance(a, b):
-    """The largest difference of two states' parameters and batch statistics, relative to b's."""
+    """Return the largest difference of parameters and batch_stats of two states, relative to b."""
     x, y = (np.concatenate([np.ravel(v) for v in jax.tree.leaves(s.variables)]) for s in (a, b))
     return np.abs(x - y).max() / np.abs(y).max()
 
@@ -101,7 +101,7 @@ def test_and_with_it_where_its_groups_are_the_micro_batches(micro_batch):
 
 
 def test_but_not_where_they_are_larger():
-    """The statistics of 4 images are not those of 12: what `bn_group` says so that one can."""
+    """The statistics of 4 images are not those of 12; `bn_group` makes them equal."""
     whole, parts = trained(Small(norm=True)), trained(Small(norm=True), 4)
     assert distance(parts, whole) > 1e-3
 
@@ -114,13 +114,13 @@ def test_a_residual_net_with_groups_of_the_micro_batch():
 
 @pytest.mark.parametrize("unit", ["loop", "unrolled"])
 def test_accumulation_is_the_same_unrolled_and_as_a_loop(unit, monkeypatch):
-    """On accelerators it is a loop, on a CPU it is not."""
+    """Accelerators run it as a loop, a CPU unrolled."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu" if unit == "loop" else "cpu")
     assert distance(trained(Small(), 4), trained(Small())) < 1e-6
 
 
 def test_the_objective_is_the_loss_and_a_share_of_each_auxiliary_loss():
-    """GoogLeNet, section 5: main + 0.3 first + 0.3 second, here by hand."""
+    """GoogLeNet, section 5: main + 0.3 first + 0.3 second, computed by hand."""
     model = Small()
     start = trained(model, count=0)
     label = jnp.asarray(LABELS)
@@ -145,7 +145,7 @@ def test_the_objective_is_the_loss_and_a_share_of_each_auxiliary_loss():
 
 
 class Dropped(nn.Module):
-    """Drops half of the pixels, and sums the others without any parameter that is trained."""
+    """A network that drops half of the pixels and sums the others, without parameters."""
 
     @nn.compact
     def __call__(self, image, *, train):
@@ -154,7 +154,7 @@ class Dropped(nn.Module):
 
 
 def noisy(key, images):
-    """Random crops of 12x12 pixels, another for each image."""
+    """Take a random crop of 12x12 pixels of each image."""
     keys = jax.random.split(key, len(images))
     cut = partial(jax.lax.dynamic_slice, slice_sizes=(12, 12, 3))
     corners = jax.vmap(lambda k: jax.random.randint(k, (2,), 0, 5))(keys)
@@ -163,7 +163,7 @@ def noisy(key, images):
 
 @pytest.mark.parametrize("model, prepare", [(Dropped(), scaled), (Small(), noisy)])
 def test_each_step_draws_random_numbers_of_its_own(model, prepare):
-    """With a learning rate of 0, steps differ in their dropout masks or crops alone."""
+    """With a learning rate of 0, steps differ only in their dropout masks or crops."""
     schedule = schedules.create("constant", 1.0, learning_rate=0.0)
     knobs = dict(momentum=0.0, weight_decay=0.0, decayed="all", bias_rate=1.0)
     optimizer = optimizers.create("momentum", schedule, **knobs)

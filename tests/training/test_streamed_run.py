@@ -1,4 +1,4 @@
-"""A run on a folder of images that differ in size: from files to figures, stopped and resumed."""
+"""A run on a folder of images of mixed sizes, from files to figures, stopped and resumed."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ SETTINGS = (
 
 
 def draw(path, rng, label):
-    """A noisy image of some size in which one color is the strongest."""
+    """Write a noisy image in which one color is the strongest."""
     height, width = rng.integers(15, 90, 2)
     pixels = rng.integers(0, 120, (height, width, 3))
     pixels[:, :, 2 - label] += 120
@@ -45,7 +45,7 @@ def draw(path, rng, label):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """16 training and 5 test images of each of three classes, and 7 without a label."""
+    """Return a folder of 16 training and 5 test images per class, and 7 without a label."""
     where, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for label, name in enumerate(CLASSES):
         for part, count in (("train", 16), ("test", 5)):
@@ -64,7 +64,7 @@ def train(folder, workdir, *more):
 
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
-    """The workdir of a run from begin to end."""
+    """Return the workdir of an uninterrupted run."""
     workdir = tmp_path_factory.mktemp("whole")
     assert train(folder, workdir) == 0
     return workdir
@@ -153,7 +153,7 @@ def test_a_damaged_image_is_named_or_skipped_and_counted(policy, folder, tmp_pat
 def test_what_only_images_of_one_size_can_have_is_one_line(folder, tmp_path, capsys):
     for more, word in (
         ("--config.optimizer.name=sdlm", "sdlm"),
-        ("--config.standardize.name=keras", "use one"),
+        ("--config.standardize.name=keras", "use only one"),
     ):
         assert train(folder, tmp_path / "run", more) == 2
         error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Parts of a run: trained beside each other, each as if it were alone, and saved by itself."""
+"""Runs that are trained side by side end as if each were alone, and are saved separately."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from cnn_archs.training.seeds import SeedAxis
 from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
 
 MLP = ("model.name=mlp", "model.hidden=(8,)", "eval_every=0.5", "log_every=4", "steps=24")
-SCHEDULES = {  # of which each part has numbers of its own
+SCHEDULES = {  # of which each run has its own numbers
     "exponential": ("schedule.name=exponential", "schedule.every=0.1"),
     "piecewise after a warm-up": (
         *("schedule.name=piecewise", "schedule.boundaries=(0.4,)"),
@@ -47,7 +47,7 @@ def digests(workdir):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_each_part_ends_as_it_would_alone(schedule, tmp_path):
+def test_each_run_ends_as_it_would_alone(schedule, tmp_path):
     parts = [
         (configured(*SCHEDULES[schedule], *own), tmp_path / name) for name, own in PARTS.items()
     ]
@@ -64,7 +64,7 @@ def test_each_part_ends_as_it_would_alone(schedule, tmp_path):
     assert a != b  # the rates do differ
 
 
-def test_a_part_can_go_on_alone_and_the_others_without_it(tmp_path):
+def test_a_run_can_resume_alone_and_the_others_without_it(tmp_path):
     parts = [(configured("steps=12", *own), tmp_path / name) for name, own in PARTS.items()]
     loop.train_together(parts)
     longer = [(configured(*own), tmp_path / name) for name, own in PARTS.items()]
@@ -77,8 +77,8 @@ def test_a_part_can_go_on_alone_and_the_others_without_it(tmp_path):
         assert digests(workdir) == digests(tmp_path / "alone" / workdir.name)
 
 
-def test_vmapped_parts_train_like_single_ones(tmp_path):
-    """With rates of their own; and each is saved as if it were alone."""
+def test_vmapped_runs_train_like_single_ones(tmp_path):
+    """Each has its own rate, and is saved as if it were alone."""
     parts = [Member(configured(*own)) for own in PARTS.values()]
     losses = []
     for together in (False, True):
@@ -102,7 +102,7 @@ def test_they_differ_in_seed_and_rate_alone():
         build_trainer(Member(configured()), Member(configured("data.batch_size=16")))
 
 
-def test_a_loss_that_is_not_finite_ends_its_own_part_alone(tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_ends_its_own_run_alone(tmp_path, monkeypatch):
     broken = ("schedule.learning_rate=1e30",)
     names = {"good": (), "broken": broken, "other": ("seed=1",)}
     parts = [(configured(*own), tmp_path / name) for name, own in names.items()]

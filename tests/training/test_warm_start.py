@@ -1,4 +1,4 @@
-"""Weights of another run: by name, by a stated mapping, for each seed; misfits in one line."""
+"""Initial weights from another run: by name, by a mapping, per seed; errors are one line."""
 
 import shutil
 
@@ -29,7 +29,7 @@ def experiment(model, *more):
 
 
 def saved(workdir, *arguments):
-    """A run with its initial weights saved, and not a step made."""
+    """Save a run at step 0, and return its workdir."""
     c = experiment(*arguments)
     workdir.mkdir(exist_ok=True)
     save_trainer(build_trainer(Member(c, workdir)), [Checkpoints(workdir / "checkpoints")])
@@ -39,12 +39,12 @@ def saved(workdir, *arguments):
 
 @pytest.fixture(scope="module")
 def net_a(tmp_path_factory):
-    """VGG's column A in its 32x32 form, of another seed than the runs that start from it."""
+    """Return a run of VGG's column A for 32x32 images, with another seed than the later runs."""
     return saved(tmp_path_factory.mktemp("A"), "vgg_a_bn_cifar", "seed=7")
 
 
 def started(workdir, model, *more):
-    """A run, and the variables with which each seed of it starts."""
+    """Return a trainer, and the variables with which each of its seeds starts."""
     run = build_trainer(Member(experiment(model, *more), workdir))
     return run, warm_start.warm_start_variables(run, *experiment(model, *more).warm_start)
 
@@ -72,7 +72,7 @@ def test_a_run_begins_with_them_and_needs_them_no_more_once_it_is_saved(tmp_path
     before = cnn_archs.load(saved(source, *mlp, "seed=7")).variables
     more = (*mlp, f"warm_start.workdir={source}", "average.name=ema", "schedule.learning_rate=0.0")
     loop.train(experiment(*more), workdir)
-    assert same(cnn_archs.load(workdir).variables, before)  # at a rate of 0
+    assert same(cnn_archs.load(workdir).variables, before)  # since the rate is 0
     shutil.rmtree(source)
     loop.train(experiment(*more, "steps=2"), workdir)
     assert cnn_archs.load(workdir).step == 2

@@ -1,4 +1,4 @@
-"""Print the traces in a run's folder as JSON: a process of its own, which imports jax alone.
+"""Script: prints the traces in the folder of a run as JSON. It imports only jax.
 
 Reading a trace aborts a process that has imported torch built for CUDA (jaxlib 0.12).
 """

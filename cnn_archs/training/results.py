@@ -1,0 +1,54 @@
+"""The result of a run at its end: the contents of result.json."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from cnn_archs.experiment import Experiment
+from cnn_archs.metrics import stack_by_seed
+from cnn_archs.models.summary import summarize, totals
+from cnn_archs.runtime.environment import provenance
+from cnn_archs.training.trainer import Trainer
+
+
+def final_results(
+    trainer: Trainer,
+    members: Sequence[tuple[Experiment, Path]],
+    made: dict[str, Any],
+    poll: Callable[[], None],
+) -> list[dict[str, Any]]:
+    """Evaluate all splits, and return the contents of each member's result.json.
+
+    made: the environment of this process. poll: called between batches; it may raise to stop.
+    """
+    final = {s: trainer.evaluate(s, poll) for s in trainer.available_splits(*trainer.data)}
+    final["train_eval"], final["train"] = final["train"], trainer.metrics("epoch")
+    images = trainer.step * trainer.batch_size * len(trainer.seeds)
+    size = totals(summarize(trainer.net.model, trainer.net.image_shape))
+    damaged = sum(data.damaged for data in trainer.data.values())
+    return [
+        {
+            "name": experiment.name,
+            "dataset": experiment.dataset.name,
+            "protocol": "single",
+            "seeds": list(trainer.seeds[seeds]),
+            **{split: stack_by_seed(reports[seeds]) for split, reports in final.items()},
+            "damaged": damaged,
+            "steps": trainer.step,
+            "epochs": trainer.epoch,
+            "seconds": trainer.member_seconds(seeds),
+            "images_per_second": images / trainer.seconds,
+            "params": size["params"],
+            "macs": size["macs"],
+            "matmul_precision": experiment.matmul_precision,
+            "deterministic": experiment.deterministic,
+            "device": f"{trainer.mesh.size} x {jax.devices()[0].device_kind}",
+            "together": len(trainer.seeds),
+            "made": {**provenance(made, experiment.config), "parts": segments},
+        }
+        for (experiment, _), seeds, segments in zip(
+            members, trainer.seed_slices, trainer.history, strict=True
+        )
+    ]
