@@ -23,11 +23,7 @@ from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import write_json
 
-<<<<<<< HEAD
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what becomes an error here
-=======
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs there what is raised here
->>>>>>> 5df8697c560641744e435066c88bb6218d4773bd
 
 DIGESTS_FILE = "sha256.json"  # in the folder of a step: the digests of its files
 
@@ -152,11 +148,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _clean(self) -> None:
-<<<<<<< HEAD
-        """Remove the unfinished folders of saves that were killed."""
-=======
         """Remove the unfinished steps of saves that were killed."""
->>>>>>> 5df8697c560641744e435066c88bb6218d4773bd
         for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -200,15 +192,9 @@ def file_sha256(path: Path) -> str:
 def check_files(folder: Path, items: set[str]) -> None:
     """Raise DamagedCheckpoint, with the file's name, if a file of `items` has changed.
 
-<<<<<<< HEAD
-    This keeps orbax from reading damaged files, which it would report in many lines. If
-    DIGESTS_FILE does not exist, since the save was killed just before it was written, the digests
-    of the arrays still protect the step.
-=======
     This keeps orbax from reading damaged files, which it reports in many lines. If DIGESTS_FILE
     does not exist, because the save was killed just before it was written, the digests of the
     arrays still protect the step.
->>>>>>> 5df8697c560641744e435066c88bb6218d4773bd
     """
     try:
         listed = json.loads((folder / DIGESTS_FILE).read_text())
