@@ -23,7 +23,7 @@ from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import write_json
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # where orbax reports what is an error here
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what becomes an error here
 
 DIGESTS_FILE = "sha256.json"  # in the folder of a step: the digests of its files
 
@@ -94,7 +94,7 @@ class Checkpoints:
     def restore(self, targets: dict[str, Any]) -> Restored | None:
         """Restore the newest sound step; return None if nothing was ever saved.
 
-        targets: for each item to restore, a tree of jax.ShapeDtypeStruct. The arrays come to the
+        targets: for each item to restore, a tree of jax.ShapeDtypeStruct. The arrays are put on the
         first device of this process. Damaged steps are set aside, with a line on stderr. Raises
         DataError if every step is damaged, and ConfigError if the newest sound one has other arrays
         than `targets`.
@@ -148,7 +148,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _clean(self) -> None:
-        """Remove what is left of saves that were killed."""
+        """Remove the unfinished folders of saves that were killed."""
         for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -161,7 +161,7 @@ def short_reason(e: Exception) -> str:
 
 
 class DamagedCheckpoint(Exception):
-    """A step that cannot be read as it was written."""
+    """A step that cannot be read, or differs from what was written."""
 
 
 def leaf_digests(tree: Any) -> dict[str, dict[str, Any]]:
@@ -192,15 +192,15 @@ def file_sha256(path: Path) -> str:
 def check_files(folder: Path, items: set[str]) -> None:
     """Raise DamagedCheckpoint, with the file's name, if a file of `items` has changed.
 
-    So orbax does not read damaged files, which it reports in many lines. If DIGESTS_FILE does not
-    exist, since the save was killed just before it, the digests of the arrays still protect the
-    step.
+    This keeps orbax from reading damaged files, which it would report in many lines. If
+    DIGESTS_FILE does not exist, since the save was killed just before it was written, the digests
+    of the arrays still protect the step.
     """
     try:
         listed = json.loads((folder / DIGESTS_FILE).read_text())
         for name, sha256 in listed.items():
             if name.partition("/")[0] in items and file_sha256(folder / name) != sha256:
-                raise DamagedCheckpoint(f"{name} is not as it was written")
+                raise DamagedCheckpoint(f"{name} has changed since it was written")
     except FileNotFoundError as e:
         if Path(e.filename).name != DIGESTS_FILE:
             raise DamagedCheckpoint(f"{e.filename} is missing") from e
@@ -222,6 +222,6 @@ def check_target(where: Path, name: str, saved: dict[str, Any], target: Any) -> 
         a, b = found.get(path, "nothing"), wanted.get(path, "nothing")
         if a != b:
             raise ConfigError(
-                f"the checkpoint in {where} is of another network or optimizer: {name}{path} is "
-                f"saved as {a}, wanted as {b}; use another --workdir"
+                f"the checkpoint in {where} belongs to another network or optimizer: {name}{path} "
+                f"is saved as {a}, needed as {b}; use another --workdir"
             )
