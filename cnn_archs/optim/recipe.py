@@ -100,7 +100,7 @@ def check_batch_sizes(batch_size: int, micro_batch: int, *, bn_group: int) -> No
     if bn_group < -1:
         raise ConfigError(
             f"model.bn_group={bn_group}: must be a number of images, 0 for the whole batch, or -1 "
-            "for the images of each device"
+            "for each device's share of it"
         )
     at_once = micro_batch or batch_size
     if bn_group > 0 and at_once % bn_group:

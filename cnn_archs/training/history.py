@@ -32,8 +32,8 @@ def extend_histories(histories: Sequence[list[Segment]], new: Segment) -> list[l
     if described := ", ".join(dict.fromkeys(fact for of_run in changes for fact in of_run)):
         print_status(
             f"this run resumes at step {new['first_step']} with other software or hardware "
-            f"({described}): its results may not be "
-            "bit for bit those of a run that was never stopped"
+            f"({described}): its results may not be bit for bit those of a "
+            "run that was never stopped"
         )
     return [
         [*segments, new] if changed or not segments else segments
