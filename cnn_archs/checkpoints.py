@@ -23,7 +23,7 @@ from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import write_json
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # where orbax reports what is an error here
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs there what is raised here
 
 DIGESTS_FILE = "sha256.json"  # in the folder of a step: the digests of its files
 
@@ -148,7 +148,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _clean(self) -> None:
-        """Remove what is left of saves that were killed."""
+        """Remove the unfinished steps of saves that were killed."""
         for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -192,15 +192,15 @@ def file_sha256(path: Path) -> str:
 def check_files(folder: Path, items: set[str]) -> None:
     """Raise DamagedCheckpoint, with the file's name, if a file of `items` has changed.
 
-    So orbax does not read damaged files, which it reports in many lines. If DIGESTS_FILE does not
-    exist, since the save was killed just before it, the digests of the arrays still protect the
-    step.
+    This keeps orbax from reading damaged files, which it reports in many lines. If DIGESTS_FILE
+    does not exist, because the save was killed just before it was written, the digests of the
+    arrays still protect the step.
     """
     try:
         listed = json.loads((folder / DIGESTS_FILE).read_text())
         for name, sha256 in listed.items():
             if name.partition("/")[0] in items and file_sha256(folder / name) != sha256:
-                raise DamagedCheckpoint(f"{name} is not as it was written")
+                raise DamagedCheckpoint(f"{name} has changed since it was written")
     except FileNotFoundError as e:
         if Path(e.filename).name != DIGESTS_FILE:
             raise DamagedCheckpoint(f"{e.filename} is missing") from e
@@ -211,7 +211,8 @@ def check_files(folder: Path, items: set[str]) -> None:
 def check_target(where: Path, name: str, saved: dict[str, Any], target: Any) -> None:
     """Raise ConfigError, with the first difference, unless a saved item has the arrays of `target`.
 
-    where: folder of the step. name: of the item. saved: its `leaf_digests`.
+    where: the folder of the step. name: the name of the item. saved: the `leaf_digests` of the
+    item.
     """
     wanted = {
         jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"

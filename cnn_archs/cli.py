@@ -1,4 +1,4 @@
-"""The command line: flags, exit codes and one-line errors. The commands stand in `commands/`."""
+"""The command line: flags, exit codes and one-line errors. The commands are in `commands/`."""
 
 import argparse
 import logging
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as e:
         print_status(f"error: {e}")
         return e.code
-    except BrokenPipeError:  # whoever read stdout, which is written last, has closed it
+    except BrokenPipeError:  # the reader of stdout, which is written last, has closed it
         sys.stderr.close()
         return 0
     return 0

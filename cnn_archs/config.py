@@ -190,7 +190,7 @@ def execute_file(path: Path) -> ModuleType:
 
 
 def call_entry(module: ModuleType, argument: str | None, function: str = "get_config") -> Any:
-    """Call get_config(), or get_config(argument), in `module`; or another `function`.
+    """Call get_config() in `module`, or get_config(argument), or the given `function` instead.
 
     Raises ConfigError if there is no such function, and for any error inside it.
     """
@@ -205,7 +205,7 @@ def call_entry(module: ModuleType, argument: str | None, function: str = "get_co
 
 
 def set_override(config: ConfigDict, key: str, text: str) -> None:
-    """Set `key` of `config` to `text`, parsed as the type of the present value."""
+    """Set `key` of `config` to `text`, parsed as the type of the current value."""
     node: Any = config
     *sections, leaf = key.split(".")
     for section in sections:

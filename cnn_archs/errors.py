@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """The base of all errors for the user. The message names what is wrong and how to mend it."""
+    """The base of all errors for the user. The message says what is wrong and how to fix it."""
 
     code = 2
 
@@ -34,7 +34,10 @@ class DataError(UserError):
 
 
 class NotFinite(UserError):
-    """The loss is infinite or not a number. parts: the indices of the run's parts that have it."""
+    """The loss is infinite or not a number.
+
+    parts: the indices of the runs, among those trained together, whose loss it is.
+    """
 
     code = 4
 

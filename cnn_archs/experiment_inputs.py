@@ -44,7 +44,10 @@ def make_crop(config: Config, shape: Shape) -> crops.Crop:
 
 
 def make_standardization(config: Config) -> Standardization | None:
-    """Return the standardization of `config`, if any. Raises ConfigError beside a mean."""
+    """Return the standardization of `config`, if any.
+
+    Raises ConfigError if `data.mean` subtracts a mean as well.
+    """
     knobs = config.standardize.to_dict()
     if knobs.pop("name") == "none":
         return None
@@ -76,7 +79,7 @@ def check_shape(dataset: Dataset, inputs: Preprocessor, shape: Shape) -> None:
 
 
 def check_streamed(config: Config) -> None:
-    """Raise ConfigError for settings that need all images in memory, if they differ in size."""
+    """Raise ConfigError for settings that need all images in memory, if images are streamed."""
     for what, asked in (
         ("standardize", config.standardize.name != "none"),
         ("diagnose_every", config.diagnose_every),

@@ -54,9 +54,9 @@ class MetricSums(flax.struct.PyTreeNode):
         return jax.tree.map(jnp.add, self, other)
 
     def report(self) -> dict[str, float]:
-        """Return the means, on the host: loss, top1_error and top5_error (fractions of 1).
+        """Return the means as numbers on the host: loss, top1_error and top5_error, fractions of 1.
 
-        `examples` is their number. Each auxiliary classifier has its top-1 error, such as
+        `examples` is the number of examples. Each auxiliary classifier has its top-1 error, such as
         `aux_4a_error`.
         """
         counts = jax.device_get(self)

@@ -26,7 +26,7 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") ->
 
 
 def outcome_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Return the keys in which two configs differ that affect what is trained, or for how long."""
+    """Return the differing keys of two configs that affect what is trained, or for how long."""
     return keep_other_roles(differences(a, b), base_module().OUTCOME_UNCHANGED, b)
 
 
@@ -53,7 +53,7 @@ def keep_other_roles(
 
 
 def program_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Return the keys in which two configs differ that are compiled into the program.
+    """Return the differing keys of two configs whose values are compiled into the program.
 
     Seeds and the schedule's learning rate are arguments of the program.
     """

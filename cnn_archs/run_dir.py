@@ -63,7 +63,10 @@ DESCRIPTIONS = {  # name of a file in the folder of a run -> description for the
 
 
 class Failure(TypedDict):
-    """Why a cell of a sweep failed. code: the exit code. tries: the number of failed tries."""
+    """The reason why a cell of a sweep failed.
+
+    code: the exit code. tries: the number of failed tries.
+    """
 
     error: str
     code: int
@@ -103,7 +106,7 @@ class RunDir:
 
     @property
     def output(self) -> Path:
-        """The file with the output of the process of a sweep."""
+        """The file with the output of the sweep's process that trained this run."""
         return self.path / "log.txt"
 
     @property

@@ -89,7 +89,7 @@ class SweepDir:
         return lock(self.path / part_lock_name(part, parts))
 
     def other_locks(self, parts: int) -> list[Path]:
-        """List the lock files of a division into a number of parts other than `parts`."""
+        """List the lock files of processes that divide this sweep into another number of parts."""
         found = self.path.glob(part_lock_name("*", "*"))
         return [path for path in found if not path.match(part_lock_name("*", parts))]
 

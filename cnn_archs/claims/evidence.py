@@ -1,4 +1,4 @@
-"""Reads the values that a claim is about from the files of results/.
+"""Read the values that a claim is about from the files of results/.
 
 A result counts only if its config is that of the claim's experiment, except for keys whose role
 changes no outcome, and if it was trained to its end and tested with the claim's protocol.
@@ -19,18 +19,18 @@ FEWEST_SEEDS = 3  # networks that a mean needs
 
 
 class Refused(Exception):
-    """A file is no evidence, or there is not enough of it; the message says why."""
+    """A file is no evidence, or there is too little of it; the message says why."""
 
 
 def values_of_seeds(
     source: Mapping[str, str], metric: str, protocol: str, folder: Path
 ) -> list[float]:
-    """Returns one value per seed, ordered by seed. metric: such as `test.loss`.
+    """Return one value per seed, ordered by seed. metric: a name such as `test.loss`.
 
-    source: {experiment, result}. The result is a file in `folder`, or a pattern for several files
-    with one or more seeds each, `mnist/mlp_seed*.json`. Refused where there is no file, where one
-    is of another config, where a seed occurs twice, or where there are fewer than FEWEST_SEEDS
-    networks; DataError where a file is damaged.
+    source: {experiment, result}. The result is a file in `folder`, or a pattern such as
+    `mnist/mlp_seed*.json` for several files with one or more seeds each. Raises Refused if there is
+    no file, if one has another config, if a seed occurs twice, or if there are fewer than
+    FEWEST_SEEDS networks. Raises DataError if a file is damaged.
     """
     paths = sorted(folder.glob(source["result"]))
     if not paths:
@@ -49,7 +49,7 @@ def values_of_seeds(
 
 
 def values_in_file(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
-    """Returns {seed: value} of one file. Refused, with the file's name, where it does not count."""
+    """Return {seed: value} of one file. Raises Refused, naming the file, if it does not count."""
     try:
         with read_errors(path):
             result = read_result(path)
@@ -64,9 +64,7 @@ def values_in_file(path: Path, experiment: str, metric: str, protocol: str) -> d
 
 
 def refuse_unless_evidence(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
-    """Raises Refused unless `result` is a complete run of that experiment, tested with that
-    protocol.
-    """
+    """Raise Refused unless `result` is a complete run of `experiment`, tested with `protocol`."""
     made = result.get("made", {}).get("config")
     if made is None:
         raise Refused("it does not record its config")

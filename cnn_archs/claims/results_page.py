@@ -1,4 +1,4 @@
-"""Writes RESULTS.md: the papers' statements and what was found, then all results, in Markdown."""
+"""Write RESULTS.md: the papers' statements and what was found, then all results, in Markdown."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ WIDEST_IN_PAGE = 100  # characters of a value, at most
 
 
 def results_markdown(stated: Claims, found: Verdicts, results: Path) -> str:
-    """Returns the whole page. results: the folder whose result tables stand at its end."""
+    """Return the whole page. results: the folder whose result tables end the page."""
     parts = [HEAD, counts_table(stated, found)]
     for key, paper in stated.papers.items():
         rows = [claim_row(f) for f in found if f["paper"] == key]
@@ -47,7 +47,7 @@ def results_markdown(stated: Claims, found: Verdicts, results: Path) -> str:
 
 
 def counts_table(stated: Claims, found: Verdicts) -> str:
-    """Tabulates the number of claims by paper and status, with their sums."""
+    """Tabulate the number of claims by paper and status, with their sums."""
     of_papers = Counter((f["paper"], f["status"]) for f in found)
     gaps = Counter(gap["paper"] for gap in stated.not_covered)
     rows = [
@@ -61,17 +61,17 @@ def counts_table(stated: Claims, found: Verdicts) -> str:
 
 
 def words_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Formats a table in Markdown of which each column is flush left."""
+    """Format a Markdown table whose columns are all flush left."""
     return Table(heads, rows, words=range(len(heads))).markdown()
 
 
 def claim_row(f: Mapping[str, Any]) -> tuple[str, ...]:
-    """Formats one claim."""
+    """Format one claim as a row of a table."""
     return (f["says"], f["source"], format_printed(f, WIDEST_IN_PAGE), format_ours(f), f["status"])
 
 
 def format_ours(f: Mapping[str, Any]) -> str:
-    """Formats what was found, computed values with as many digits as are equal on every machine."""
+    """Format what was found; computed values get only digits that are equal on every machine."""
     return (
         format_found(f)
         if "seeds" in f
@@ -80,14 +80,14 @@ def format_ours(f: Mapping[str, Any]) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """Rounds floats, also in lists, to four digits."""
+    """Round floats to four significant digits, also in lists."""
     if isinstance(value, list):
         return [rounded(v) for v in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def missed_section(stated: Claims, found: Verdicts) -> Iterator[str]:
-    """Lists the missed claims with by how much they are missed, or why they cannot hold."""
+    """List the missed claims, each with the amount by which it is missed, or why it cannot hold."""
     rows = []
     for f in found:
         if f["status"] == "missed":
@@ -104,7 +104,7 @@ def missed_section(stated: Claims, found: Verdicts) -> Iterator[str]:
 
 
 def not_run_section(stated: Claims, found: Verdicts) -> Iterator[str]:
-    """Lists the claims that are not run, grouped by what they need."""
+    """List the claims that are not run, grouped by what they need."""
     needs: dict[str, list[Mapping[str, Any]]] = {}
     for f in found:
         if f["status"] == "not run":
@@ -120,18 +120,18 @@ def not_run_section(stated: Claims, found: Verdicts) -> Iterator[str]:
 
 
 def full_source(stated: Claims, f: Mapping[str, Any]) -> str:
-    """Formats paper and place of a claim."""
+    """Format the paper and the place of a claim."""
     return f"{short_reference(stated.papers[f['paper']])}, {f['source']}"
 
 
 def why_not_counted(f: Mapping[str, Any], what: str) -> str:
-    """Formats why a result that exists does not count; empty where there is none."""
+    """Format why a result that exists does not count; return "" if there is no such result."""
     reason = f["reason"].removeprefix(f"needs {what}").removeprefix("; ")
     return f" But {reason}." if reason and not reason.startswith("there is no ") else ""
 
 
 def not_covered_section(stated: Claims) -> Iterator[str]:
-    """Lists the tables and figures that have no claim."""
+    """List the tables and figures that have no claim."""
     if stated.not_covered:
         yield "## Without a claim"
         rows = [
@@ -142,7 +142,7 @@ def not_covered_section(stated: Claims) -> Iterator[str]:
 
 
 def runs_section(results: Path) -> Iterator[str]:
-    """Shows the tables of a folder of results, as in a report."""
+    """Show the tables of a folder of results, as in a report."""
     collections = group_by_dataset(find_records(results)) if results.is_dir() else []
     if collections:
         yield "## Results of runs"
@@ -157,8 +157,9 @@ def runs_section(results: Path) -> Iterator[str]:
 
 
 def linked_table(t: Table, collection: Collection, root: Path) -> str:
-    """Formats a table with its caption; each cell's name links to its file, further files by
-    number.
+    """Format a table with its caption; the name of each cell links to its file.
+
+    If a cell has several files, numbers link to the others.
     """
     rows = []
     for name, *others in t.rows:

@@ -1,4 +1,4 @@
-"""Reads and validates the papers' statements, `experiments/claims.toml`."""
+"""Read and validate the papers' statements, `experiments/claims.toml`."""
 
 import dataclasses
 import inspect
@@ -18,13 +18,13 @@ BOUNDS = ("at most", "at least")
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """One statement of a paper. value: as printed, in `unit`. differs: where notes and paper
-    disagree.
+    """One statement of a paper.
 
-    An exact claim has a `check` with `arguments`, whose finding may differ by `within`. A claim
-    about errors has a `metric` of a result under `protocol`, of the network `ours`, or of `higher`
-    less `lower`; it may differ by `tolerance`, or bound is `at most` or `at least`. A list of
-    metrics has a list of values.
+    value: as printed, in `unit`. differs: how notes and paper disagree, if they do. An exact claim
+    has a `check` with `arguments`; what the check finds may differ from the value by `within`. A
+    claim about errors has a `metric` of a result under `protocol`, either of the network `ours`, or
+    of `higher` minus `lower`. It may differ by `tolerance`, or `bound` is `at most` or `at least`.
+    A list of metrics has a list of values.
     """
 
     id: str
@@ -50,8 +50,10 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Claims:
-    """The whole file. papers: {key: reference}. needs: {key: what a run would take}. not_covered:
-    tables and figures without a claim, each {paper, source, reason}.
+    """The content of the whole file.
+
+    papers: {key: reference}. needs: {key: what a run would take}. not_covered: tables and figures
+    without a claim, each {paper, source, reason}.
     """
 
     papers: Mapping[str, str]
@@ -66,7 +68,7 @@ MEASURED = COMMON | {"metric", "protocol", "tolerance", "bound", "ours", "higher
 
 
 def load_claims(path: Path = CLAIMS_FILE) -> Claims:
-    """Reads and validates the file. DataError that names the first fault."""
+    """Read and validate the file. Raises DataError, naming the first fault."""
     tree = read_claims_file(path)
     try:
         require(not tree.keys() - SECTIONS, f"no section {', '.join(tree.keys() - SECTIONS)}")
@@ -83,7 +85,7 @@ def load_claims(path: Path = CLAIMS_FILE) -> Claims:
 
 
 def require(condition: bool, otherwise: str) -> None:
-    """Raises a ValueError with the message `otherwise` unless the condition holds."""
+    """Raise a ValueError with the message `otherwise` unless the condition holds."""
     if not condition:
         raise ValueError(otherwise)
 
@@ -91,8 +93,9 @@ def require(condition: bool, otherwise: str) -> None:
 def parse_claim(
     table: dict[str, Any], papers: Mapping[str, str], needs: Mapping[str, str]
 ) -> Claim:
-    """Makes a Claim of a [[claim]] table. ValueError, which names the claim, where the table is
-    wrong.
+    """Make a Claim of a [[claim]] table.
+
+    Raises ValueError, naming the claim, if the table is wrong.
     """
     where = f"claim {table.get('id', '?')}"
     missing = {"id", "paper", "source", "says", "value"} - table.keys()
@@ -114,9 +117,7 @@ def parse_claim(
 
 
 def check_measured_claim(table: dict[str, Any], needs: Mapping[str, str], where: str) -> None:
-    """Raises a ValueError where a claim about errors lacks a key, or has keys that exclude each
-    other.
-    """
+    """Raise ValueError if a claim about errors lacks a key, or has keys that exclude each other."""
     require(table.get("needs", "") in ("", *needs), f"{where}: no need {table.get('needs')}")
     sources = {key for key in ("ours", "higher", "lower") if key in table}
     require(bool(sources) or "needs" in table, f"{where}: it has no check, no result and no needs")

@@ -1,13 +1,13 @@
-"""Decides for each statement of the papers (`schema.py`) whether it holds.
+"""Decide for each statement of the papers (`schema.py`) whether it holds.
 
-A claim with a `check` is exact: it is computed (`checks/`). The other claims are about errors, and
-are read from results/ (`evidence.py`). The statuses are:
+A claim with a `check` is exact: its value is computed (`checks/`). The other claims are about
+errors, whose values are read from results/ (`evidence.py`). The statuses are:
 
     exact       the computed value equals the printed one, to the precision that the claim states
     reproduced  the mean of three or more networks is within the tolerance, or within the bound; or
                 one network's error is above another's by Welch's test at 5 %, and by as much as is
                 printed
-    missed      neither; `missed_by` says by how much
+    missed      neither is true; `missed_by` says by how much
     not run     there is no result that counts; `needs` says what a run would take
 
 A `disputed` claim cannot hold as printed, mostly because the paper's own numbers contradict it. It
@@ -36,13 +36,14 @@ WIDEST = 28  # characters of a value in the table, at most
 
 
 def evaluate_claims(claims: Claims, results: Path = RESULTS) -> list[dict[str, Any]]:
-    """Returns each claim with its status and what was found, for `claims --format=json`."""
+    """Return each claim with its status and what was found, for `claims --format=json`."""
     return [evaluate_claim(c, claims.needs, results) for c in claims.claims]
 
 
 def evaluate_claim(claim: Claim, needs: Mapping[str, str], results: Path) -> dict[str, Any]:
-    """Returns what one claim states, {id, paper, source, says, value, ...}, its status and what was
-    found.
+    """Return the fields of one claim, {id, paper, source, says, value, ...}, and its verdict.
+
+    The verdict consists of the status and of what was found.
     """
     stated = {k: v for k, v in dataclasses.asdict(claim).items() if v or k == "value"}
     if claim.check:
@@ -57,8 +58,9 @@ def evaluate_claim(claim: Claim, needs: Mapping[str, str], results: Path) -> dic
 
 
 def evaluate_exact(claim: Claim) -> dict[str, Any]:
-    """Returns status and finding of an exact claim. DataError where its check fails on its
-    arguments.
+    """Return the status and the finding of an exact claim.
+
+    Raises DataError if its check does not accept its arguments.
     """
     try:
         found = in_unit(CHECKS[claim.check](**claim.arguments), claim.unit)
@@ -69,14 +71,14 @@ def evaluate_exact(claim: Claim) -> dict[str, Any]:
 
 
 def in_unit(found: Any, unit: str) -> Any:
-    """Divides `found` by its unit, if the unit is a number such as `million`."""
+    """Divide `found` by its unit, if the unit is a number such as `million`."""
     if isinstance(found, list):
         return [in_unit(f, unit) for f in found]
     return found / UNIT_FACTORS[unit] if unit in UNIT_FACTORS else found
 
 
 def agrees(found: Any, value: Any, within: float) -> bool:
-    """Whether a finding equals the printed value.
+    """Return whether a finding equals the printed value.
 
     Whole numbers must be equal, other numbers to a millionth; both may differ by `within`.
     """
@@ -91,9 +93,9 @@ def agrees(found: Any, value: Any, within: float) -> bool:
 
 
 def evaluate_measured(claim: Claim, results: Path) -> dict[str, Any]:
-    """Returns status and finding of a claim about errors.
+    """Return the status and the finding of a claim about errors.
 
-    evidence.Refused where no result counts.
+    Raises evidence.Refused if no result counts.
     """
 
     def read(source: Mapping[str, str], metric: str) -> list[float]:
@@ -119,8 +121,9 @@ def evaluate_measured(claim: Claim, results: Path) -> dict[str, Any]:
 
 
 def compare_mean(sample: Sequence[float], value: float, tolerance: float, bound: str) -> dict:
-    """Compares a mean with a printed value; if it is missed, `missed_by` is the mean less that
-    value.
+    """Compare a mean with a printed value.
+
+    If the claim is missed, `missed_by` is the mean minus that value.
     """
     mean = statistics.fmean(sample)
     away = mean - value
@@ -133,10 +136,9 @@ def compare_mean(sample: Sequence[float], value: float, tolerance: float, bound:
 def compare_means(
     high: Sequence[float], low: Sequence[float], value: Any, tolerance: float
 ) -> dict:
-    """Compares a difference of means with 0, by Welch's test, and with the printed difference if
-    any.
+    """Compare a difference of means with 0, by Welch's test, and with the printed one if any.
 
-    `missed_by` is the difference less the printed one, or less 0.
+    If the claim is missed, `missed_by` is the difference minus the printed one, or minus 0.
     """
     test = welch_test(high, low)
     away = test.difference - (0.0 if value == "higher" else value)
@@ -147,14 +149,14 @@ def compare_means(
 
 
 def failed_claims(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Lists the ids of exact claims that are missed, and of disputed claims that are met."""
+    """List the ids of exact claims that are missed, and of disputed claims that are met."""
     return [
         f["id"] for f in found if f.get("check") and (f["status"] == "exact") == ("disputed" in f)
     ]
 
 
 def format_verdicts(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
-    """Formats one line per claim, then which are missed and why, and what the others need."""
+    """Format one line per claim, then the missed claims with reasons, and what the others need."""
     heads = ("status", "claim", "source", "printed", "found")
     lines = [(f["status"], f["id"], f["source"], format_printed(f), format_found(f)) for f in found]
     counts = Counter(f["status"] for f in found)
@@ -170,7 +172,7 @@ def format_verdicts(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_missed(found: Sequence[Mapping[str, Any]]) -> str:
-    """Formats by how much, or why, each missed claim is missed."""
+    """Format the missed claims, each with the amount by which, or the reason why, it is missed."""
     lines = [
         (f["id"], f.get("disputed") or format_value(f.get("missed_by", "found otherwise")))
         for f in found
@@ -180,7 +182,7 @@ def format_missed(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_needs(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
-    """Formats how many claims are not run, by what they need."""
+    """Format how many claims are not run, grouped by what they need."""
     counts = Counter(f.get("needs", "") for f in found if f["status"] == "not run")
     otherwise = "a result: --format=json says of which experiment"
     lines = [(str(n), claims.needs.get(need, otherwise)) for need, n in counts.most_common()]
@@ -188,13 +190,13 @@ def format_needs(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_printed(found: Mapping[str, Any], widest: int = WIDEST) -> str:
-    """Formats the printed value with its unit."""
+    """Format the printed value with its unit."""
     value = format_value(found["value"], widest)
     return f"{value} {found['unit']}" if "unit" in found and value != "higher" else value
 
 
 def format_value(value: Any, widest: int = WIDEST) -> str:
-    """Formats a value for the table, cut to `widest` characters."""
+    """Format a value for the table, cut to `widest` characters."""
     if isinstance(value, bool) or not isinstance(value, int | float | list):
         said = str(value)
     elif isinstance(value, int):
@@ -212,7 +214,7 @@ def format_value(value: Any, widest: int = WIDEST) -> str:
 
 
 def format_found(found: Mapping[str, Any]) -> str:
-    """Formats what was found, with standard deviation and number of networks, or with p."""
+    """Format what was found, with standard deviation and number of networks, or with p."""
     if "found" not in found:
         return ""
     several = isinstance(found["found"], list)

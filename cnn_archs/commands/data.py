@@ -21,7 +21,7 @@ def declare(command: Declare) -> None:
         "dataset", metavar="DATASET", help="name in tfds, or a new name with --image_folder"
     )
     for flag, purpose in (
-        ("--data_dir", "where to write it (default: $TFDS_DATA_DIR, else that of tfds)"),
+        ("--data_dir", "where to write it (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)"),
         ("--manual_dir", "directory of ImageNet's archives (default: DATA_DIR/downloads/manual)"),
         ("--image_folder", "directory of the images to make DATASET from"),
     ):

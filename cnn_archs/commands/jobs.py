@@ -63,7 +63,7 @@ def declare(command: Declare) -> None:
     slurm.add_argument(
         "--hours",
         type=float,
-        help="time limit of each job, which saves before it and requeues itself "
+        help="time limit of each job, which saves a checkpoint before it ends and requeues itself "
         f"(default: {HOURS:g})",
     )
     slurm.add_argument(
@@ -82,7 +82,9 @@ def declare(command: Declare) -> None:
 def declare_sweep_flags(parser: argparse.ArgumentParser) -> None:
     sweeps = parser.add_argument_group("sweeps")
     sweeps.add_argument(
-        "--sweep", metavar="SWEEP", help="submit this sweep (as in sweep --config), no experiment"
+        "--sweep",
+        metavar="SWEEP",
+        help="submit this sweep (as in sweep --config), not an experiment",
     )
     sweeps.add_argument(
         "--cells", default="", metavar="A,B", help="cells to train (as in sweep --cells)"
@@ -170,7 +172,9 @@ def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRe
     check_at_least(0, gpus_per_node=arguments.gpus_per_node, seeds=arguments.seeds)
     hours = HOURS if arguments.hours is None else arguments.hours
     if not SAVING_HOURS <= hours < YEAR_HOURS:
-        raise ConfigError(f"--hours={hours}: must be from two minutes, to save in, to a year")
+        raise ConfigError(
+            f"--hours={hours}: must be between two minutes, which saving takes, and a year"
+        )
     what = arguments.sweep or arguments.config
     workdir = Path(arguments.workdir or default_workdir(what)).absolute()
     if arguments.sweep:

@@ -44,7 +44,9 @@ def declare(command: Declare) -> None:
     )
     c.add_argument("--workdir", metavar="DIR", help="directory of the run to make")
     c.add_argument(
-        "file", metavar="FILE", help="safetensors file with torchvision's names, or of 'export'"
+        "file",
+        metavar="FILE",
+        help="safetensors file with torchvision's names, or one that 'export' wrote",
     )
 
 

@@ -29,7 +29,7 @@ def declare(command: Declare) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="directory of a sweep or run, result file, or directory of such",
+        help="directory of a sweep or run, result file, or directory that contains such",
     )
     c.add_argument(
         "-o",

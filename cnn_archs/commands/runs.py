@@ -1,4 +1,4 @@
-"""Commands that make a run, and those that ask a finished one."""
+"""Commands that make a run, and commands that use one."""
 
 import argparse
 import os
@@ -57,8 +57,8 @@ def declare_train(command: Declare) -> None:
             "--config.model.activation=relu",
             "cnn-archs train --config=vgg_imagenet:D --processes=4",
         ),
-        notes="SLURM, Open MPI, Kubernetes and TPU pods tell each process its place, so that "
-        "several processes need no flag there.",
+        notes="SLURM, Open MPI, Kubernetes and TPU pods tell each process its index, so that "
+        "none of these flags is needed there.",
     )
     c.add_argument(
         "--workdir", metavar="DIR", help="directory of the run (default: runs/EXPERIMENT)"
@@ -90,7 +90,7 @@ def declare_evaluate(command: Declare) -> None:
     c.add_argument(
         "--workdir",
         metavar="DIR[,DIR...]",
-        help="directory of the run; of several, their mean probabilities are evaluated",
+        help="directory of the run; for several runs, their mean probabilities are evaluated",
     )
     c.add_argument(
         "--protocol",
@@ -153,7 +153,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 def train_in_processes(arguments: argparse.Namespace) -> int:
     """Run `train --processes=N` as N processes of this machine, and return their exit code.
 
-    Raises ConfigError if the flags of one process of several are given too.
+    Raises ConfigError if flags that describe one of several processes are given too.
     """
     from cnn_archs.launch import local
 

@@ -1,4 +1,4 @@
-"""What the commands share: how they are declared, checks of paths, and printing."""
+"""Helpers that the commands share: the type of a declaration, checks of paths, and printing."""
 
 import argparse
 import json

@@ -11,13 +11,13 @@ from cnn_archs.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A dataset, and the part of it that an experiment uses. Nothing is read before a method asks.
+    """A dataset, and the part of it that an experiment uses.
 
-    stored_shape: (H, W, C) of the images after downsampling; H and W are 0 if images differ in
-    size. classes: the number of classes. downsample: each square of this many pixels on a side is
-    replaced by its mean. holdout: the number of training images that are set aside as the split
-    `val`. examples: the number of training images to use; 0 for all that are not held out.
-    on_corrupt, threads: see `Streamed`.
+    Nothing is read until a method needs it. stored_shape: (H, W, C) of the images after
+    downsampling; H and W are 0 if images differ in size. classes: the number of classes.
+    downsample: each square of this many pixels on a side is replaced by its mean. holdout: the
+    number of training images that are set aside as the split `val`. examples: the number of
+    training images to use; 0 for all that are not held out. on_corrupt, threads: see `Streamed`.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Dataset:
 
     @property
     def in_memory(self) -> bool:
-        """Whether images are all of one size, so that they are loaded whole instead of streamed."""
+        """Whether all images have one size and are loaded whole instead of streamed."""
         return 0 not in self.stored_shape
 
     def class_names(self) -> tuple[str, ...]:

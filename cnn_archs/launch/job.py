@@ -16,8 +16,9 @@ Main = Callable[[Sequence[str]], int]  # the command line: arguments -> exit cod
 class JobRequest:
     """A request for one job, or for an array of jobs that share one command.
 
-    command: the arguments of cnn-archs, with --workdir. parts: the number of jobs; with several,
-    each runs one --part of the command. nodes, gpus_per_node, hours (time limit): of each job.
+    command: the arguments of cnn-archs, with --workdir. parts: the number of jobs; if there are
+    several, each runs one --part of the command. nodes, gpus_per_node: of each job. hours: the time
+    limit of each job.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Describe jobs for Kubernetes as a JobSet manifest, which kubectl applies.
 
 An experiment is a Job with one pod per node, whose processes find each other by the name of the
-first pod. The pods restart together, because none can continue without the others: after exit
-code 75 (the run was saved because a node was drained or preempted) as after the loss of a node. A
+first pod. The pods restart together, because none can continue without the others: both after exit
+code 75 (the run was saved because a node was drained or preempted) and after the loss of a node. A
 sweep is a Job with one pod per part, each of which restarts alone.
 """
 
@@ -61,7 +61,7 @@ def manifest(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
 
 
 def failure_policy(sweep: bool) -> dict[str, Any]:
-    """Return what the JobSet does when its Job has failed."""
+    """Return the policy that tells the JobSet what to do when its Job has failed."""
     if sweep:  # its Job has already restarted each part as often as is worthwhile
         return {"maxRestarts": 0}
     hopeless = {"name": "hopeless", "action": "FailJobSet"}
@@ -72,7 +72,7 @@ def failure_policy(sweep: bool) -> dict[str, Any]:
 
 
 def restart_all_pods() -> dict[str, Any]:
-    """Make the failure of one pod that of the Job, which the JobSet may then restart."""
+    """Return the fields by which one failed pod fails the Job, so that the JobSet restarts it."""
     return {
         "backoffLimit": 0,
         "podFailurePolicy": {"rules": [exit_code_rule("FailJob", FINAL_EXIT_CODES)]},
@@ -80,7 +80,7 @@ def restart_all_pods() -> dict[str, Any]:
 
 
 def restart_one_pod() -> dict[str, Any]:
-    """Let the Job restart each pod alone, except after exit codes for which it is not worth it."""
+    """Return the fields by which the Job restarts a pod alone, unless its exit code is final."""
     return {
         "backoffLimitPerIndex": MAX_RESTARTS,
         "podFailurePolicy": {"rules": [exit_code_rule("FailIndex", (1, *FINAL_EXIT_CODES))]},
@@ -88,7 +88,7 @@ def restart_one_pod() -> dict[str, Any]:
 
 
 def exit_code_rule(action: str, codes: tuple[int, ...]) -> dict[str, Any]:
-    """Return the rule that takes `action` on these exit codes."""
+    """Return the rule that takes `action` if a pod ends with one of `codes`."""
     on = {"containerName": "cnn-archs", "operator": "In", "values": list(codes)}
     return {"action": action, "onExitCodes": on}
 
@@ -120,7 +120,7 @@ def pod_spec(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
 
 
 def pod_command(request: JobRequest) -> tuple[str, ...]:
-    """Return the command of a pod, in terms of its index."""
+    """Return the command that each pod runs, which contains POD_INDEX if there are several pods."""
     if request.command[0] == "sweep":
         return request.part_command(POD_INDEX)
     if request.nodes == 1:

@@ -22,8 +22,8 @@ POLL_SECONDS = 0.1
 class Child:
     """A child process.
 
-    share_output: its output is that of this process; otherwise stdout is discarded, and
-    `last_lines` keeps the end of its stderr.
+    share_output: whether it writes to the stdout and stderr of this process; otherwise its stdout
+    is discarded, and `last_lines` keeps the end of its stderr.
     """
 
     def __init__(self, command: Sequence[str], environment: dict[str, str], share_output: bool):
@@ -34,7 +34,7 @@ class Child:
             stderr=None if share_output else subprocess.PIPE,
             text=True,
             env={**os.environ, ENDS_WITH_STDIN: "1", **environment},
-            start_new_session=True,  # ^C in a terminal reaches this process only, which tells them
+            start_new_session=True,  # ^C in a terminal reaches only this process, which tells them
         )
         self.last_lines: deque[str] = deque(maxlen=20)
         if not share_output:
@@ -49,8 +49,8 @@ class Child:
 def run_processes(arguments: Sequence[str], count: int) -> int:
     """Run this program with `arguments` in `count` processes and return an exit code.
 
-    The code is that of the first process that failed, else the largest. The output of process 0
-    is shown, and the end of another one's stderr if it fails. GPUs are divided among the
+    The code is that of the first process that failed, else the largest. The output of process 0 is
+    shown, and so is the end of the stderr of another process that fails. GPUs are divided among the
     processes; on a CPU each process has the devices that XLA_FLAGS sets. A signal is passed on to
     all processes. Raises ConfigError if `count` is less than 1 or does not divide the GPUs.
     """

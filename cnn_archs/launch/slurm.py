@@ -22,7 +22,7 @@ from cnn_archs.launch import job
 from cnn_archs.launch.job import JobRequest, Main
 from cnn_archs.run_dir import jobs_folder
 
-ROOT = Path(__file__).resolve().parents[2]  # on which Python finds this package
+ROOT = Path(__file__).resolve().parents[2]  # where Python finds this package
 SIGNAL_SECONDS = 300  # from the signal to the time limit: time to save a checkpoint
 LOCK_SECONDS = 600  # to wait for the lock of a run that a lost node may still hold
 
@@ -45,10 +45,10 @@ exit $code"""
 def submit_jobs(
     request: JobRequest, options: Mapping[str, Any], main: Main
 ) -> list[dict[str, str]]:
-    """Submit the jobs, on whose nodes `main` is called; return {id, stdout, stderr} of each.
+    """Submit the jobs, whose nodes call `main`; return {id, stdout, stderr} of each.
 
     options: further options of sbatch. Raises ConfigError without submitit or sbatch, if sbatch
-    refuses the jobs, and as `submitit_parameters` does.
+    refuses the jobs, and if `submitit_parameters` does.
     """
     submitit, parameters = import_submitit(), submitit_parameters(request, options)
     if not (shutil.which("sbatch") and shutil.which("srun")):

@@ -12,13 +12,13 @@ from cnn_archs.errors import ConfigError, closest_word
 
 
 class DeviceSpec(NamedTuple):
-    """One kind of device. Peaks: dense FLOP/s; memory: bytes; bandwidths: bytes per second.
+    """One kind of device: peaks in dense FLOP/s, memory in bytes, bandwidths in bytes per second.
 
     bfloat16, default, high, highest: peaks for networks in bfloat16, and in float32 at each
-    matmul_precision. usable: the part of the memory that jax takes by default. link: one-way
-    bandwidth to the other devices of a `fabric`, which is the number of devices joined by such
-    links. network: one-way bandwidth of a device's share of the network between fabrics. host:
-    devices per host. called: a regular expression for jax's name of the device.
+    matmul_precision. usable: the fraction of the memory that jax takes by default. link: one-way
+    bandwidth to the other devices of a fabric. fabric: the number of devices joined by such links.
+    network: one-way bandwidth of a device's share of the network between fabrics. host: devices per
+    host. called: a regular expression for jax's name of the device.
     """
 
     name: str
@@ -36,7 +36,7 @@ class DeviceSpec(NamedTuple):
     called: str
 
     def peak(self, dtype: str, matmul_precision: str) -> float:
-        """Returns the peak FLOP/s for a network that computes in `dtype`."""
+        """Return the peak FLOP/s for a network that computes in `dtype`."""
         return getattr(self, "bfloat16" if dtype == "bfloat16" else matmul_precision)
 
 
@@ -73,8 +73,9 @@ OF_PEAK, OF_BANDWIDTH = 0.6, 0.8
 
 
 def find_device(name: str) -> DeviceSpec:
-    """Returns the device `name`; `cpu` is this machine, measured now. ConfigError for an unknown
-    name.
+    """Return the device `name`; `cpu` is this machine, measured now.
+
+    Raises ConfigError for an unknown name.
     """
     if name == "cpu":
         return this_machine()
@@ -89,14 +90,14 @@ def find_device(name: str) -> DeviceSpec:
 
 
 def is_called(device_kind: str, kind: DeviceSpec) -> bool:
-    """Whether jax's name `device_kind` is of this kind of device."""
+    """Return whether jax's name `device_kind` belongs to this kind of device."""
     return bool(re.search(rf"\b(?:{kind.called})$", device_kind))
 
 
 def this_machine() -> DeviceSpec:
-    """Describes all cores as one device, by timing matrix products and copies for half a second.
+    """Describe all cores as one device, by timing matrix products and copies for half a second.
 
-    Several such devices are taken as machines with 10 Gbit/s between them.
+    Several such devices are assumed to be machines with 10 Gbit/s between them.
     """
     a, large = np.ones((768, 768), np.float32), np.ones(8_000_000, np.float32)
     flops = 2 * 768**3 / fastest_seconds(lambda: a @ a)
@@ -107,7 +108,7 @@ def this_machine() -> DeviceSpec:
 
 
 def fastest_seconds(run: Callable[[], object]) -> float:
-    """Runs for a quarter of a second and returns the seconds of the fastest run."""
+    """Call `run` for a quarter of a second and return the seconds of its fastest call."""
     found: list[float] = []
     until = time.perf_counter() + 0.25
     while time.perf_counter() < until or not found:

@@ -1,4 +1,4 @@
-"""What a training reads: how many images, how many bytes, and how fast a host decodes them."""
+"""The input of a training: how many images, how many bytes, and how fast a host decodes them."""
 
 import io
 import time
@@ -19,19 +19,19 @@ from cnn_archs.errors import DataError
 from cnn_archs.experiment import Experiment
 
 # Mean bytes of a stored photograph of ImageNet, whose archive of training images has 147.9 GB. It
-# is assumed for every dataset that is not there.
+# is assumed for every dataset that is missing.
 PHOTOGRAPH = 115_000
 SAMPLE = 64  # images that are read to estimate their mean size
 
 
 class InputVolume(NamedTuple):
-    """What a training reads from disk and sends to the devices.
+    """The data that a training reads from disk and sends to the devices.
 
-    images: number of training images; counted: whether the dataset was there to be counted.
+    images: number of training images; counted: whether they were counted in the dataset on disk.
     resident: whether all images are kept on the devices, `held` bytes including the test images,
     and read once; otherwise each is read in each epoch. stored: bytes per image on disk, or of its
-    pixels if resident. sample: some encoded images; empty where `stored` is assumed. sent: bytes
-    per image and label, or per index if resident, that go to the devices.
+    pixels if resident. sample: some encoded images; empty if `stored` is assumed. sent: bytes that
+    go to the devices per image and label, or per index if resident.
     """
 
     images: int
@@ -44,7 +44,10 @@ class InputVolume(NamedTuple):
 
 
 def input_volume(experiment: Experiment) -> InputVolume:
-    """Measures what `experiment` reads, or assumes it. DataError for an unknown dataset."""
+    """Measure what `experiment` reads, or assume it if the dataset is missing.
+
+    Raises DataError if the dataset is missing and its size is not known.
+    """
     dataset = experiment.dataset
     images, counted = count_images(dataset)
     if dataset.in_memory:
@@ -59,7 +62,10 @@ def input_volume(experiment: Experiment) -> InputVolume:
 
 
 def count_images(dataset: Dataset) -> tuple[int, bool]:
-    """Returns the number of training images, and whether they were counted or are known."""
+    """Return the number of training images, and whether they were counted.
+
+    If the dataset is missing, the known number is returned. Raises DataError if none is known.
+    """
     try:
         return dataset.training_images(), True
     except DataError:
@@ -69,7 +75,7 @@ def count_images(dataset: Dataset) -> tuple[int, bool]:
 
 
 def sample_images(dataset: Dataset) -> tuple[bytes, ...]:
-    """Reads encoded images spread over the dataset; none where it is not there."""
+    """Read some encoded images, spread over the dataset; return none if it is missing."""
     try:
         records = sources.open_records(dataset.name, "train", dataset.data_dir)
     except DataError:
@@ -79,10 +85,10 @@ def sample_images(dataset: Dataset) -> tuple[bytes, ...]:
 
 
 def decoding_rate_of_a_core(crop: Crop, images: Sequence[bytes], seconds: float = 1.0) -> float:
-    """Measures how many images per second one core decodes and crops as in training.
+    """Measure how many images per second one core decodes and crops as in training.
 
-    Only the time of this thread counts, whatever else the machine does. Without `images` a drawn
-    photograph of the usual size is decoded.
+    Only the processor time of this thread counts, so other work on the machine does not. Without
+    `images` a drawn photograph of the usual size is decoded.
     """
     encoded = cycle(images or [draw_photograph()])
     random = np.random.default_rng(0)
@@ -96,7 +102,7 @@ def decoding_rate_of_a_core(crop: Crop, images: Sequence[bytes], seconds: float 
 
 
 def draw_photograph() -> bytes:
-    """Draws a JPEG of 500x375 and about 110 kB, with details of all sizes."""
+    """Draw a JPEG of 500x375 pixels and about 110 kB, with details of all sizes."""
     random = np.random.default_rng(0)
     image = np.zeros((375, 500, 3))
     for side in (4, 16, 64, 250):

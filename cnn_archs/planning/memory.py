@@ -1,4 +1,4 @@
-"""Whether a training fits into the memory of a device, and with which micro batch it would."""
+"""Find out whether a training fits into the memory of a device, and which micro batch would fit."""
 
 from math import prod
 
@@ -29,14 +29,14 @@ class DeviceMemory:
         self.programs: dict[int, StepBytes] = {}
 
     def program(self, at_once: int) -> StepBytes:
-        """Analyses the step whose gradients are computed `at_once` images at a time."""
+        """Analyze the step that computes gradients for `at_once` images at a time."""
         if at_once not in self.programs:
             made = xla_memory.training_bytes(self.experiment, self.on, self.rules, at_once)
             self.programs[at_once] = made
         return self.programs[at_once]
 
     def training(self, at_once: int) -> dict[str, int]:
-        """Counts the bytes held during a training step.
+        """Count the bytes held during a training step.
 
         The states of all seeds count, whether the seeds are trained together or in turn.
         """
@@ -57,7 +57,7 @@ class DeviceMemory:
         }
 
     def evaluation(self, size: int) -> dict[str, int]:
-        """Counts the bytes held while `size` images are evaluated."""
+        """Count the bytes held while `size` images are evaluated."""
         step = self.training(max(self.programs))
         activations = xla_memory.evaluation_bytes(self.experiment, self.on, self.rules, size)
         return {name: step[name] for name in BETWEEN_STEPS} | {
@@ -66,19 +66,17 @@ class DeviceMemory:
         }
 
     def delivered(self, images: int) -> int:
-        """Counts the bytes of a batch, and of the batches that are sent ahead if images are
-        streamed.
-        """
+        """Count the bytes of a batch, and of the batches sent ahead if images are streamed."""
         each = prod(xla_memory.delivered_shape(self.experiment)) + 4
         batches = 1 if self.taken.resident else BATCHES_AHEAD + 1
         return batches * each * ceil_div(images, self.shared_by)
 
     def fitting_part(self, usable: int, now: int) -> int | None:
-        """Returns the most images at once, fewer than `now`, that keep a step within `usable`
-        bytes.
+        """Return the most images at once, fewer than `now`, whose step fits into `usable` bytes.
 
         The bytes grow nearly linearly with the images at once. A line through the whole batch and
-        the smallest part predicts which sizes fit; the largest of these that does fit is returned.
+        the smallest part predicts which sizes fit; the largest of these that does fit is returned,
+        or None.
         """
         sizes = [m for m in range(now - 1, 0, -1) if self.divides(m)]
         if not sizes:
@@ -89,7 +87,7 @@ class DeviceMemory:
         return next((m for m in likely if sum(self.training(m).values()) <= usable), None)
 
     def divides(self, at_once: int) -> bool:
-        """Whether the batch can be computed in parts of this size."""
+        """Return whether the batch can be computed in parts of this size."""
         try:
             check_batch_sizes(self.batch, at_once, bn_group=self.experiment.model.bn_group)
         except ConfigError:

@@ -1,4 +1,4 @@
-"""What a training would cost before it runs: steps, bytes, memory, seconds, and its bottleneck."""
+"""Plan a training before it runs: its steps, bytes, memory, seconds, and its bottleneck."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,14 +22,15 @@ from cnn_archs.training.seeds import fastest_axis
 def make_plan(
     experiment: Experiment, kind: DeviceSpec, cores: int, files: Iterable[Path]
 ) -> dict[str, Any]:
-    """Plans `experiment` for as many devices of `kind` as jax has here.
+    """Plan `experiment` for as many devices of `kind` as jax has here.
 
-    cores: per host, for decoding. files: results; those made on such devices are used. Keys of the
-    plan: name, dataset, kind, devices; network, training; reading, in bytes; memory, in bytes of
-    one device, where `parts` are those during training; time, in seconds per step, where `expected`
-    has one estimate per source, the best first; input, in images per second, None where all images
-    are on the devices; measured, the results of the same network, input and batch. ConfigError
-    where settings do not fit together, DataError for data that is neither there nor known.
+    cores: CPU cores per host, for decoding. files: result files; those made on such devices are
+    used. Keys of the plan: name, dataset, kind, devices; network, training; reading, in bytes;
+    memory, in bytes of one device, where `parts` are those during training; time, in seconds per
+    step, where `expected` has one estimate per source, the best first; input, in images per second,
+    None if all images are on the devices; measured, the results of the same network, input and
+    batch. Raises ConfigError if settings do not fit together, DataError if the dataset is missing
+    and its size is not known.
     """
     recipe, on = experiment.recipe, place_model(experiment)
     net, mesh = on.net, on.mesh
@@ -65,7 +66,7 @@ def make_plan(
 
 
 def training_length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
-    """Returns batch size, steps, epochs and seeds of a training on so many images."""
+    """Return the batch size, steps, epochs and seeds of a training on `images` images."""
     steps = recipe.total_steps(images)
     return {
         "batch_size": recipe.batch_size,
@@ -77,7 +78,7 @@ def training_length(recipe: Recipe, images: int, seeds: int) -> dict[str, Any]:
 
 
 def bytes_to_read(taken: InputVolume, lasts: dict[str, Any]) -> dict[str, Any]:
-    """Returns the bytes that are read from disk and sent to the devices."""
+    """Return the bytes that are read from disk and sent to the devices."""
     once = taken.images * taken.stored
     passes = 1 if taken.resident else lasts["epochs"] * lasts["seeds"]
     return {
@@ -91,10 +92,10 @@ def bytes_to_read(taken: InputVolume, lasts: dict[str, Any]) -> dict[str, Any]:
 
 
 def memory_fit(held: DeviceMemory, kind: DeviceSpec, at_once: int) -> dict[str, Any]:
-    """Compares the bytes that one device needs with those that it has.
+    """Compare the bytes that one device needs with those that it has.
 
-    micro_batch: the largest that would fit if this does not, or None. evaluation: with
-    eval_batch_size images.
+    In the result, `micro_batch` is the largest that would fit if this training does not, else None.
+    `evaluation` has the bytes during an evaluation with eval_batch_size images.
     """
     training, evaluation = held.training(at_once), held.evaluation(held.experiment.eval_batch_size)
     need = {"training": sum(training.values()), "evaluation": sum(evaluation.values())}
@@ -115,7 +116,7 @@ def memory_fit(held: DeviceMemory, kind: DeviceSpec, at_once: int) -> dict[str, 
 
 
 def analysis_source(held: DeviceMemory, kind: DeviceSpec, *, in_parts: bool) -> str:
-    """Formats how the memory was found, and the limits of that analysis."""
+    """Format how the memory was found, and the limits of that analysis."""
     said = f"XLA's analysis for {jax.default_backend()}, jax {jax.__version__}"
     if kind.name != jax.default_backend():
         said += f"; temporaries on {kind.name} are others"
@@ -129,7 +130,7 @@ def analysis_source(held: DeviceMemory, kind: DeviceSpec, *, in_parts: bool) -> 
 
 
 def decoding_rate(held: DeviceMemory, kind: DeviceSpec, cores: int) -> dict[str, Any]:
-    """Estimates the images per second that all hosts decode, from the speed of one core here."""
+    """Estimate the images per second that all hosts decode, from the speed of one core here."""
     each = input_rate.decoding_rate_of_a_core(held.net.inputs.crop, held.taken.sample)
     threads = held.experiment.dataset.threads or cores
     hosts = ceil_div(held.on.mesh.size, kind.host)
@@ -149,7 +150,7 @@ def time_and_input(
     known: Sequence[MeasuredRun],
     decoding: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Returns {time, input, measured} of a plan whose other keys are in `found`."""
+    """Return {time, input, measured} of a plan whose other keys are in `found`."""
     experiment, batch = held.experiment, held.batch
     parts = batch // experiment.recipe.micro_batch_size
     of_step = held.program(batch // parts)
@@ -187,8 +188,10 @@ def time_and_input(
 
 
 def time_row(estimate: SpeedEstimate, bounds: StepBounds, lasts: dict[str, Any]) -> dict[str, Any]:
-    """Formats an estimate with its [least, most] seconds: per step, and of all steps of all seeds,
-    without and with the limit that the input sets.
+    """Format an estimate with its [least, most] seconds.
+
+    `step` is for one step, `seconds` for all steps of all seeds, and `with_input` for all steps
+    with the limit that the input sets.
     """
     steps = lasts["steps"] * lasts["seeds"]
     return {

@@ -1,4 +1,4 @@
-"""Formats a plan as text."""
+"""Format a plan as text."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -20,7 +20,7 @@ ESTIMATE_SOURCES = {"measured": "measured", "near": "similar networks", "rooflin
 
 
 def format_plan(plan: dict[str, Any]) -> str:
-    """Formats the whole plan."""
+    """Format the whole plan."""
     head = f"{plan['name']} on {plan['dataset']}, {plan['devices']} x {plan['kind']}"
     sections = (
         format_training(plan),
@@ -32,7 +32,7 @@ def format_plan(plan: dict[str, Any]) -> str:
 
 
 def format_training(plan: dict[str, Any]) -> str:
-    """Formats the network, the batch, the length of the training and what is read."""
+    """Format the network, the batch, the length of the training and what is read."""
     network, training = plan["network"], plan["training"]
     batch = f"{training['batch_size']:,} images, {training['batch_a_device']:,} per device"
     if training["micro_batch"]:
@@ -52,7 +52,7 @@ def format_training(plan: dict[str, Any]) -> str:
 
 
 def format_reading(reading: dict[str, Any]) -> str:
-    """Formats what is read from disk."""
+    """Format what is read from disk."""
     if reading["resident"]:
         return f"{format_bytes(reading['bytes'])} of pixels, read once and kept on each device"
     each = "" if reading["weighed"] else " (assumed)"
@@ -64,7 +64,7 @@ def format_reading(reading: dict[str, Any]) -> str:
 
 
 def format_memory(plan: dict[str, Any]) -> str:
-    """Formats the memory of one device."""
+    """Format the memory of one device."""
     found = plan["memory"]
     rows = [("memory per device", "")]
     parts = ((name, found["parts"][part]) for part, name in MEMORY_PARTS.items())
@@ -74,7 +74,7 @@ def format_memory(plan: dict[str, Any]) -> str:
 
 
 def format_fit(found: dict[str, Any]) -> str:
-    """Formats whether the training fits, and what would make it fit."""
+    """Format whether the training fits, and what would make it fit."""
     there = f"a device has {format_bytes(found['memory'])}"
     if found["usable"] < found["memory"]:
         there += f", of which jax takes {format_bytes(found['usable'])} (XLA_CLIENT_MEM_FRACTION)"
@@ -89,7 +89,7 @@ def format_fit(found: dict[str, Any]) -> str:
 
 
 def format_time(plan: dict[str, Any]) -> str:
-    """Formats the time per step and of all steps, by each estimate."""
+    """Format the time per step and of all steps, by each estimate."""
     found, reading = plan["time"], plan["input"]
     heads = ["estimate by", "images/s per device", "per step", "all steps", "limited by"]
     rows = []
@@ -124,14 +124,14 @@ def format_time(plan: dict[str, Any]) -> str:
 
 
 def format_limit(name: str, found: dict[str, Any]) -> str:
-    """Names what limits the speed; for devices, arithmetic or memory traffic."""
+    """Name what limits the speed; for devices, arithmetic or memory traffic."""
     if name != "devices":
         return name.replace("_", "-")
     return "memory traffic" if found["memory"] > found["arithmetic"] else "arithmetic"
 
 
 def format_input(plan: dict[str, Any]) -> str:
-    """Formats whether decoding keeps up with the devices."""
+    """Format whether decoding keeps up with the devices."""
     found = plan["input"]
     hosts = f"{found['hosts']} hosts x " if found["hosts"] > 1 else ""
     of = f"{hosts}{found['cores']} cores x {found['images_per_second_a_core']:,.0f}"
@@ -145,7 +145,7 @@ def format_input(plan: dict[str, Any]) -> str:
 
 
 def format_measured(plan: dict[str, Any]) -> str:
-    """Formats the results of the same training on such devices; empty where there are none."""
+    """Format the results of the same training on such devices; return "" if there are none."""
     heads = ("measured", "devices", "images/s", "steps", "per seed")
     rows = []
     for m in plan["measured"]:
@@ -155,17 +155,17 @@ def format_measured(plan: dict[str, Any]) -> str:
 
 
 def format_range(least_and_most: Iterable[str]) -> str:
-    """Formats `1 h to 2 h`, or one value where both are equal."""
+    """Format `1 h to 2 h`, or one value if both are equal."""
     return " to ".join(dict.fromkeys(least_and_most))
 
 
 def format_milliseconds(seconds: float) -> str:
-    """Formats seconds as `12 ms` or `1.2 s`."""
+    """Format seconds as `12 ms` or `1.2 s`."""
     return f"{1000 * seconds:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
 
 
 def format_bytes(number: float) -> str:
-    """Formats bytes with three digits: `1.2 GB`."""
+    """Format bytes with three digits: `1.2 GB`."""
     units = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
     unit, name = next((u for u in units if number >= 0.9995 * u[0]), (1.0, "B"))
     return f"{number / unit:.3g} {name}"

@@ -24,7 +24,7 @@ def summary_document(
 
 
 def format_tables(tables: Sequence[Table], form: str) -> str:
-    """Format `tables` as aligned text, or as Markdown where form is "markdown"."""
+    """Format `tables` as aligned text, or as Markdown if form is "markdown"."""
     return "\n\n".join(t.markdown() if form == "markdown" else t.text() for t in tables)
 
 
@@ -60,7 +60,7 @@ def branches_table(modules: Sequence[LayerSummary]) -> Table:
 
 
 def comparison_table(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> Table:
-    """Return a table of networks A and B, layers of the same name in one line.
+    """Return a table of networks A and B, with layers of the same name in one line.
 
     The ratio of a line is the multiply-adds of B divided by those of A.
     """
@@ -79,7 +79,7 @@ def comparison_table(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> Ta
 
 
 def match_layers(a: Sequence[LayerSummary], b: Sequence[LayerSummary]) -> list[LayerPair]:
-    """Return the rows in the order of both networks, those of the same name side by side."""
+    """Return the rows in the order of both networks, with those of the same name side by side."""
     pairs: list[LayerPair] = []
     matcher = difflib.SequenceMatcher(None, [r.name for r in a], [r.name for r in b], False)
     for tag, a0, a1, b0, b1 in matcher.get_opcodes():

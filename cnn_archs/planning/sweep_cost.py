@@ -1,4 +1,4 @@
-"""What the cells of a sweep would cost, by their networks' sizes and the speed of earlier runs."""
+"""Estimate the cost of a sweep's cells from the networks' sizes and the speed of earlier runs."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ class MeasuredSpeed(NamedTuple):
 class TrainingCost(NamedTuple):
     """The cost of training one network.
 
-    steps: None where the number of images is not known. seconds: None where no speed is known.
+    steps: None if the number of images is not known. seconds: None if no speed is known.
     """
 
     params: int
@@ -33,7 +33,10 @@ class TrainingCost(NamedTuple):
 
 
 def measured_speeds(files: Iterable[Path], device: str) -> list[MeasuredSpeed]:
-    """Reads the speeds of the result files that were made on `device`, in a result's words."""
+    """Read the speeds of the result files that were made on `device`.
+
+    device: a description as in a result, such as "1 x NVIDIA H200".
+    """
     found = []
     for path in files:
         result = read_result(path)
@@ -50,7 +53,7 @@ def training_cost(
     batch_size: int,
     known: Sequence[MeasuredSpeed],
 ) -> TrainingCost:
-    """Estimates the cost of training `model` for so many steps from the `known` speeds."""
+    """Estimate the cost of training `model` for `steps` steps from the `known` speeds."""
     size = totals(summarize(model, image_shape))
     if steps is None or not known:
         return TrainingCost(size["params"], size["macs"], steps, None)
@@ -59,7 +62,7 @@ def training_cost(
 
 
 def expected_mac_rate(macs: int, known: Sequence[MeasuredSpeed]) -> float:
-    """Estimates the multiply-adds per second of a network with `macs` multiply-adds per image.
+    """Estimate the multiply-adds per second of a network with `macs` multiply-adds per image.
 
     The estimate is the mean of the known rates, weighted by the inverse square of the distance in
     size, since small networks are slower than their multiply-adds suggest.
@@ -70,7 +73,7 @@ def expected_mac_rate(macs: int, known: Sequence[MeasuredSpeed]) -> float:
 
 
 def cost_table(rows: Sequence[tuple[str, int, TrainingCost, str]], device: str) -> str:
-    """Formats the cells for the terminal. rows: (cell, seeds, cost per seed, state)."""
+    """Format the cells for the terminal. rows: (cell, seeds, cost per seed, state)."""
     heads = ("cell", "seeds", "parameters", "multiply-adds", "steps", "about", "state")
     lines = []
     for name, seeds, one, state in rows:
@@ -85,7 +88,7 @@ def cost_table(rows: Sequence[tuple[str, int, TrainingCost, str]], device: str) 
 
 
 def cost_document(rows: Sequence[tuple[str, int, TrainingCost, str]]) -> list[dict[str, Any]]:
-    """Returns the document that `sweep --dry_run --format=json` prints."""
+    """Return the document that `sweep --dry_run --format=json` prints."""
     return [
         {"cell": name, "seeds": seeds, **one._asdict(), "state": state}
         for name, seeds, one, state in rows

@@ -1,4 +1,4 @@
-"""How long a step takes on D devices, from measurements on one device and a model of the rest.
+"""Estimate the time of a step on D devices, from measurements on one and a model of the rest.
 
 A batch of B images on D devices, which hold G bytes of gradients each:
 
@@ -10,7 +10,7 @@ A batch of B images on D devices, which hold G bytes of gradients each:
 A step takes the longer of devices and all-reduce if the all-reduce is hidden behind gradients that
 are still computed, and their sum if none of it is; it never takes less than the input. Devices
 along "model" are assumed to save no time. Their messages, and the latency of every message, are
-assumed to take none. Evaluations and checkpoints are not included.
+assumed to take no time. Evaluations and checkpoints are not included.
 """
 
 import json
@@ -39,8 +39,8 @@ INPUT_SECTIONS = (
 class MeasuredRun(NamedTuple):
     """A result that was made on devices of the planned kind.
 
-    macs: multiply-adds per image. seconds: per seed. alike: its network, batch and precision are
-    those that are planned.
+    macs: multiply-adds per image. seconds: per seed. alike: whether its network, batch and
+    precision are those that are planned.
     """
 
     file: str
@@ -50,12 +50,13 @@ class MeasuredRun(NamedTuple):
     seconds: float
     steps: int
     name: str
-    alike: bool  # its network, batch and precision are those that are planned
+    alike: bool
 
 
 class SpeedEstimate(NamedTuple):
-    """Images per second on one device. source: `measured`, `near` or `roofline`; by: its origin in
-    words.
+    """An estimate of the images per second on one device.
+
+    source: `measured`, `near` or `roofline`. by: its origin in words.
     """
 
     source: str
@@ -64,7 +65,7 @@ class SpeedEstimate(NamedTuple):
 
 
 class StepBounds(NamedTuple):
-    """Seconds of a step by part; input is 0 where all images are on the devices."""
+    """The seconds of a step by part; input is 0 if all images are on the devices."""
 
     devices: float
     all_reduce: float
@@ -72,7 +73,7 @@ class StepBounds(NamedTuple):
 
     @property
     def step(self) -> tuple[float, float]:
-        """The seconds with the all-reduce fully hidden and not hidden at all, without the input."""
+        """The seconds with the all-reduce fully hidden, and not hidden, without the input."""
         return max(self.devices, self.all_reduce), self.devices + self.all_reduce
 
     @property
@@ -90,7 +91,7 @@ class StepBounds(NamedTuple):
 def measured_runs(
     files: Iterable[Path], config: dict[str, Any], macs: int, kind: DeviceSpec
 ) -> list[MeasuredRun]:
-    """Selects the result files that were made on devices of this kind.
+    """Select the result files that were made on devices of this kind.
 
     A CPU must have as many cores as this machine. config: of the planned training, as in a result.
     """
@@ -112,12 +113,12 @@ def measured_runs(
 
 
 def shown(path: Path) -> str:
-    """Returns the end of a path: folder and file."""
+    """Return the end of a path: the last two folders and the file."""
     return "/".join(path.parts[-3:])
 
 
 def is_same_work(result: dict[str, Any], asked: dict[str, Any]) -> bool:
-    """Whether a result has the network, input, batch and precision of the config `asked`.
+    """Return whether a result has the network, input, batch and precision of the config `asked`.
 
     A key that is newer than the result has its default.
     """
@@ -136,9 +137,9 @@ def is_same_work(result: dict[str, Any], asked: dict[str, Any]) -> bool:
 def speed_estimates(
     known: Sequence[MeasuredRun], macs: int, kind: DeviceSpec, roof: SpeedEstimate
 ) -> list[SpeedEstimate]:
-    """Lists the estimates of one device's speed, the best first and `roof` last.
+    """List the estimates of one device's speed, the best first and `roof` last.
 
-    The speed of a result includes compilation, so of several alike the one with most steps is used.
+    The speed of a result includes compilation, so the alike result with the most steps is used.
     """
     alone = [k for k in known if k.devices == 1]
     longest = sorted((k for k in alone if k.alike), key=lambda k: -k.steps)[:1]
@@ -153,15 +154,16 @@ def speed_estimates(
 def roofline_seconds(
     kind: DeviceSpec, flops: float, traffic: int | None, dtype: str, matmul_precision: str
 ) -> tuple[float, float]:
-    """Returns the seconds of arithmetic and of memory traffic of one device; traffic is 0 if
-    unknown.
+    """Return the seconds that arithmetic and memory traffic take on one device.
+
+    The seconds of traffic are 0 if it is not known.
     """
     arithmetic = flops / (kind.peak(dtype, matmul_precision) * OF_PEAK)
     return arithmetic, (traffic or 0) / (kind.bandwidth * OF_BANDWIDTH)
 
 
 def all_reduce_seconds(kind: DeviceSpec, size: float, devices: int) -> float:
-    """Returns the seconds to sum `size` bytes of gradients over so many devices."""
+    """Return the seconds to sum `size` bytes of gradients over `devices` devices."""
     inside = min(devices, kind.fabric)
     fabrics = ceil_div(devices, kind.fabric)
     links = 2 * (inside - 1) / inside * size / kind.link
@@ -169,7 +171,7 @@ def all_reduce_seconds(kind: DeviceSpec, size: float, devices: int) -> float:
 
 
 def all_reduce_formula(kind: DeviceSpec, devices: int) -> str:
-    """Formats the formula of `all_reduce_seconds`, with G for the bytes of the gradients."""
+    """Format the formula of `all_reduce_seconds`, with G for the bytes of the gradients."""
     inside = min(devices, kind.fabric)
     fabrics = ceil_div(devices, kind.fabric)
     words = f"2 ({inside} - 1) / {inside} G / {kind.link / 1e9:g} GB/s"

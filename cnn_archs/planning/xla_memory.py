@@ -1,11 +1,11 @@
-"""The memory that a training step takes, by XLA's analysis of the compiled program.
+"""Find the memory that a training step takes, by XLA's analysis of the compiled program.
 
 The program is the one that trains, split over as many simulated CPU devices as are planned. It is
-compiled with abstract arguments and never run, so that a mesh or another optimizer is counted as it
-is. XLA treats three things on a CPU otherwise than on an accelerator. It widens bfloat16 to
-float32: such a network is compiled in float32, and the bytes that depend on it are halved. It
-undoes rematerialization outside of loops (`scan_blocks`). And convolutions have other buffers and
-layouts, which no compilation here can show.
+compiled with abstract arguments and never run; any mesh and any optimizer is therefore included.
+XLA treats three things on a CPU differently from an accelerator. It widens bfloat16 to float32:
+such a network is compiled in float32, and the bytes that depend on it are halved. It undoes
+rematerialization outside of loops (`scan_blocks`). And convolutions have other buffers and layouts,
+which no compilation here can show.
 """
 
 import math
@@ -32,10 +32,10 @@ QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_c
 
 
 class StepBytes(NamedTuple):
-    """Bytes that one device holds during a step, and bytes that it moves from and to its memory.
+    """The bytes that one device holds during a step, and that it moves from and to its memory.
 
     optimizer: the optimizer's state. rest: batch statistics, averages, counts. gradients: one per
-    parameter. activations: all other temporaries. traffic: None where the program has a loop, whose
+    parameter. activations: all other temporaries. traffic: None if the program has a loop, whose
     body XLA counts only once.
     """
 
@@ -48,9 +48,9 @@ class StepBytes(NamedTuple):
 
 
 def simulate_devices(devices: int) -> None:
-    """Makes jax use this many CPU devices and no accelerator.
+    """Make jax use this many CPU devices and no accelerator.
 
-    ConfigError where this process has already begun with another number.
+    Raises ConfigError if jax has already started in this process with another number.
     """
     jax.config.update("jax_platforms", "cpu")
     with suppress(RuntimeError):  # raised if jax has begun; the number may be right
@@ -60,7 +60,7 @@ def simulate_devices(devices: int) -> None:
 
 
 def training_bytes(experiment: Experiment, on: PlacedModel, made: Rules, batch: int) -> StepBytes:
-    """Analyses a training step of `batch` images at once over the whole mesh.
+    """Analyze a training step that computes `batch` images at once over the whole mesh.
 
     made: the experiment's rules.
     """
@@ -86,7 +86,7 @@ def training_bytes(experiment: Experiment, on: PlacedModel, made: Rules, batch: 
 def jitted_step(
     experiment: Experiment, on: PlacedModel, made: Rules, batch: int
 ) -> tuple[Any, tuple[Any, ...]]:
-    """Returns the jitted training step of `batch` images at once, and its abstract arguments."""
+    """Return the jitted training step of `batch` images at once, and its abstract arguments."""
     net, mesh, layers = on
     step = steps.make_train_step(
         net.model,
@@ -106,8 +106,9 @@ def jitted_step(
 
 
 def evaluation_bytes(experiment: Experiment, on: PlacedModel, made: Rules, batch: int) -> int:
-    """Counts the temporary bytes of one device while `batch` images, rounded up to the mesh, are
-    evaluated.
+    """Count the temporary bytes of one device while `batch` images are evaluated.
+
+    `batch` is rounded up to a multiple of the mesh's axis "data".
     """
     net, mesh, layers = on
     batch = ceil_div(batch, mesh.shape["data"]) * mesh.shape["data"]
@@ -132,32 +133,32 @@ def evaluation_bytes(experiment: Experiment, on: PlacedModel, made: Rules, batch
 
 
 def compile_quickly(name: str, jitted: Any, *arguments: Any) -> Any:
-    """Compiles for the CPU. ConfigError where the network `name` refuses its input."""
+    """Compile for the CPU. Raises ConfigError if the network `name` refuses its input."""
     with config_errors(f"model {name}"):
         lowered = jitted.lower(*arguments)
     return lowered.compile({**(fast_compile_options() or {}), **supported_options(QUICK)})
 
 
 def as_float32(model: models.Network) -> tuple[models.Network, int]:
-    """Returns the network in float32, and how many times as large its activations are then."""
+    """Return the network in float32, and the factor by which that enlarges its activations."""
     if model.dtype != "bfloat16":
         return model, 1
     return model.clone(dtype="float32"), 2  # type: ignore[call-arg]
 
 
 def initial_state(net: Classifier, made: Rules, key: jax.Array) -> steps.TrainState:
-    """Makes the state with which a run begins."""
+    """Make the state with which a run begins."""
     return steps.init_state(net.model, made.optimizer, made.average, key, net.image_shape)
 
 
 def abstract_state(net: Classifier, made: Rules) -> steps.TrainState:
-    """Returns the shapes and dtypes of `initial_state`."""
+    """Return the shapes and dtypes of `initial_state`."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     return jax.eval_shape(partial(initial_state, net, made), key)
 
 
 def bytes_of_one_device(state: steps.TrainState, shardings: steps.TrainState) -> steps.TrainState:
-    """Returns `state` with, in place of each part, the bytes that one device holds of it."""
+    """Return `state` with each part replaced by the number of its bytes that one device holds."""
 
     def part(leaf: Any, sharding: Any) -> int:  # no sharding: the step does not read it
         shape = sharding.shard_shape(leaf.shape) if sharding else leaf.shape
@@ -169,14 +170,14 @@ def bytes_of_one_device(state: steps.TrainState, shardings: steps.TrainState) ->
 
 
 def delivered_shape(experiment: Experiment) -> tuple[int, int, int]:
-    """Returns (H, W, C) of the images as the devices get them."""
+    """Return the (H, W, C) of the images as the devices get them."""
     if experiment.dataset.in_memory:
         return experiment.dataset.stored_shape
     return (*experiment.inputs.crop.host_size, experiment.image_shape[2])
 
 
 def placeholder_statistics(experiment: Experiment) -> dict[str, np.ndarray]:
-    """Returns ones in place of the training images' statistics, which would need the images."""
+    """Return ones in place of the training images' statistics, so that no image is read."""
     (h, w, c), inputs = delivered_shape(experiment), experiment.inputs
     mean = (h, w, c) if inputs.mean == "pixel" else (1, 1, c)
     found: dict[str, tuple[int, ...]] = {"mean": mean, "std": (1, 1, c)}

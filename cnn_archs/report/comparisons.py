@@ -1,4 +1,4 @@
-"""Compares means: a paper's value with ours, or two cells of a sweep."""
+"""Compare means: a paper's value with ours, or two cells of a sweep."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ class Comparison(NamedTuple):
 
 
 def compare_cells(collection: Collection) -> list[Comparison]:
-    """Checks every comparison that the sweep states."""
+    """Check every comparison that the sweep states."""
     return [compare_pair(collection, stated) for stated in collection.comparisons]
 
 
 def compare_pair(collection: Collection, stated: Mapping[str, str]) -> Comparison:
-    """Checks one statement by the difference of means and its 95 % interval."""
+    """Check one statement by the difference of means and its 95 % interval."""
     names, metric = (stated["higher"], stated["lower"]), stated["metric"]
     cells = [collection.cell(name) for name in names]
     values = [cell.values(metric) if cell else {} for cell in cells]
@@ -50,7 +50,7 @@ def compare_pair(collection: Collection, stated: Mapping[str, str]) -> Compariso
 
 
 def conclusion(found: Interval) -> tuple[str, str]:
-    """Returns (answer, words) for the statement that the difference is above 0."""
+    """Return (answer, words) for the statement that the difference is above 0."""
     sign = "as stated" if found.difference > 0 else "the opposite of what is stated"
     if found.difference == 0:
         return "open", "There is no difference."
@@ -63,22 +63,22 @@ def conclusion(found: Interval) -> tuple[str, str]:
 
 
 def format_seed_counts(found: Interval) -> str:
-    """Formats `5 seeds`, or `4 and 5 seeds` where two networks have different numbers."""
+    """Format `5 seeds`, or `4 and 5 seeds` if two networks have different numbers."""
     a, b = found.seeds
     return f"{a} seed{'s' * (a != 1)}" if a == b else f"{a} and {b} seeds"
 
 
 def format_difference(value: float, metric: str) -> str:
-    """Formats a signed difference; of errors in percentage points."""
+    """Format a difference with its sign; differences of errors are in percentage points."""
     text = f"{100 * value:+.2f}" if is_error(metric) else f"{value:+.4g}"
     return text.replace("-", "−")
 
 
 def paper_table(claims: Sequence[PrintedValue]) -> Table:
-    """Tabulates printed values beside ours.
+    """Tabulate printed values beside ours.
 
-    The second line of a cell is smaller print: the metric below the network, the source below the
-    statement.
+    The second line of a cell is in smaller print: the metric below the network, the source below
+    the statement.
     """
     rows = []
     for claim in claims:
@@ -102,7 +102,7 @@ def paper_table(claims: Sequence[PrintedValue]) -> Table:
 
 
 def beside_mean(claim: PrintedValue, ours: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:
-    """Formats (printed, ours, ours less printed) for one cell."""
+    """Format (printed, ours, ours minus printed) for one cell."""
     values, value = list(ours[0].values()), claim.value or 0.0
     number = f"{100 * value:.4g}" if is_error(claim.metric) else f"{value:.4g}"
     away = format_difference(statistics.fmean(values) - value, claim.metric)
@@ -112,7 +112,7 @@ def beside_mean(claim: PrintedValue, ours: Sequence[Mapping[int, float]]) -> tup
 def beside_difference(
     claim: PrintedValue, ours: Sequence[Mapping[int, float]]
 ) -> tuple[str, str, str]:
-    """Formats (printed, ours, ours less printed) for the difference of two cells."""
+    """Format (printed, ours, ours minus printed) for the difference of two cells."""
     found = difference_interval(*ours)
     mean = f"{format_difference(found.difference, claim.metric)} ({format_seed_counts(found)})"
     if claim.value is None:

@@ -33,7 +33,7 @@ class FilterImage(NamedTuple):
 
 
 class ReportSection(NamedTuple):
-    """What the page shows of a collection, in order; empty parts are left out."""
+    """The parts of the page about one collection, in order; empty parts are left out."""
 
     collection: Collection
     summary: str
@@ -51,9 +51,7 @@ class ReportSection(NamedTuple):
 
 
 def write_report(paths: Sequence[Path], output: Path) -> dict[str, Any]:
-    """Writes the page of `paths` to `output` and returns a summary of it for `report
-    --format=json`.
-    """
+    """Write the page of `paths` to `output`; return its summary for `report --format=json`."""
     sections = [make_section(c) for c in read_collections(paths)]
     write_text(output, render_page(sections))
     return {
@@ -72,7 +70,7 @@ def write_report(paths: Sequence[Path], output: Path) -> dict[str, Any]:
 
 
 def make_section(collection: Collection) -> ReportSection:
-    """Draws all figures and makes all tables of a collection."""
+    """Draw all figures and make all tables of a collection."""
     claims = list(
         printed_values.find_printed_values(collection.cells, printed_values.read_claims_file())
     )
@@ -104,7 +102,7 @@ def make_section(collection: Collection) -> ReportSection:
 
 
 def summary_sentence(collection: Collection) -> str:
-    """Formats how many cells and networks there are, and how many networks have no result."""
+    """Format how many cells and networks there are, and how many networks have no result."""
     cells = len(collection.cells)
     networks = sum(len(c.seeds) for c in collection.cells if c.first("seconds"))
     without = sum(bool(run.missing) for c in collection.cells for run in c.runs)
@@ -113,7 +111,7 @@ def summary_sentence(collection: Collection) -> str:
 
 
 def filter_images(collection: Collection) -> Iterator[FilterImage]:
-    """Yields the first-layer filters of each cell that has them, from its first such run."""
+    """Yield the first-layer filters of each cell that has them, from its first such run."""
     for cell in collection.cells:
         data = next((run.filters for run in cell.runs if run.filters), b"")
         if data:
@@ -124,7 +122,7 @@ def filter_images(collection: Collection) -> Iterator[FilterImage]:
 
 
 def render_page(sections: Sequence[ReportSection]) -> str:
-    """Fills the template `page.html`."""
+    """Fill the template `page.html`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

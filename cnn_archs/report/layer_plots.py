@@ -1,4 +1,4 @@
-"""Figures of what happens inside networks, layer by layer, and of robustness to damaged images."""
+"""Figures of the layers' statistics, and of errors on altered test images."""
 
 import math
 import statistics
@@ -22,13 +22,13 @@ LayerLines = Mapping[str, Sequence[float]]  # {cell: one value per layer}
 
 
 def diagnostics_lines(cell: CellRecord) -> list[Mapping[str, Any]]:
-    """Returns the lines of diagnostics.jsonl, of the finished seeds if there are any."""
+    """Return the lines of diagnostics.jsonl of the finished seeds, or of all if none is done."""
     lines = [line for run in cell.runs for line in run.diagnostics]
     return [line for line in lines if line["seed"] in cell.seeds] or lines
 
 
 def diagnosed_steps(cell: CellRecord) -> list[int]:
-    """Lists the steps, in order, at which every seed has diagnostics."""
+    """List the steps, in order, at which every seed has diagnostics."""
     of_seeds: dict[int, set[int]] = {}
     for line in diagnostics_lines(cell):
         of_seeds.setdefault(line["seed"], set()).add(line["step"])
@@ -36,7 +36,7 @@ def diagnosed_steps(cell: CellRecord) -> list[int]:
 
 
 def layer_values(cell: CellRecord, quantity: str, step: int) -> list[float]:
-    """Returns the mean over seeds of a quantity at a step, for each layer that has it."""
+    """Return the mean over seeds of a quantity at a step, for each layer that has it."""
     of_layers: dict[str, list[float]] = {}
     for line in diagnostics_lines(cell):
         for layer in line["layers"] if line["step"] == step else []:
@@ -46,7 +46,7 @@ def layer_values(cell: CellRecord, quantity: str, step: int) -> list[float]:
 
 
 def responses_figure(collection: Collection) -> Figure | None:
-    """Draws the standard deviation of each layer's response, as in the ResNet paper's figure 7."""
+    """Draw the standard deviation of each layer's response, as in the ResNet paper's figure 7."""
     last = {c.name: steps[-1] for c in collection.cells if (steps := diagnosed_steps(c))}
     cells = [c for c in collection.cells if c.name in last]
     found = {c.name: layer_values(c, "response_sd", last[c.name]) for c in cells}
@@ -67,11 +67,11 @@ def responses_figure(collection: Collection) -> Figure | None:
 
 
 def diagnosed_moments(collection: Collection) -> list[dict[str, int]]:
-    """Returns {cell: step} for up to four moments: the first logged step, the next, the middle, the
-    last.
+    """Return {cell: step} for up to four moments of a training.
 
-    The middle is that of the cell with the most logged steps; the last is each cell's own. A cell
-    that has not come as far as a moment is left out of it.
+    They are the first logged step, the next, the middle and the last. The middle is that of the
+    cell with the most logged steps; the last is each cell's own. A moment leaves out the cells that
+    have not come as far.
     """
     steps = {c.name: diagnosed_steps(c) for c in collection.cells}
     steps = {name: logged for name, logged in steps.items() if logged}
@@ -83,7 +83,7 @@ def diagnosed_moments(collection: Collection) -> list[dict[str, int]]:
 
 
 def gradients_figure(collection: Collection) -> Figure | None:
-    """Draws the norm of each layer's gradient, with one panel per moment (see `moments`)."""
+    """Draw the norm of each layer's gradient, one panel for each of `diagnosed_moments`."""
     panels = []
     for steps in diagnosed_moments(collection):
         cells = [c for c in collection.cells if c.name in steps]
@@ -97,14 +97,14 @@ def gradients_figure(collection: Collection) -> Figure | None:
 
 
 def format_steps(steps: set[int]) -> str:
-    """Formats `at step 1,000`, or `at step 900 to 1,000` where cells differ."""
+    """Format `at step 1,000`, or `at step 900 to 1,000` if cells differ."""
     return f"at step {' to '.join(f'{s:,}' for s in sorted({min(steps), max(steps)}))}"
 
 
 def layer_panel(
     collection: Collection, lines: LayerLines, title: str, x: str, y: str, log: bool = False
 ) -> Any:
-    """Draws one line per cell and one point per layer."""
+    """Draw one line per cell and one point per layer."""
     look = assign_looks(collection)
 
     def draw(axis: Any) -> None:
@@ -128,7 +128,7 @@ def layer_panel(
 
 
 def robustness_figure(collection: Collection) -> Figure | None:
-    """Draws the error on damaged test images: one panel per kind of damage, one line per cell."""
+    """Draw the error on altered test images: one panel per kind of change, one line per cell."""
     kinds = dict.fromkeys(k for c in collection.cells for run in c.runs for k in run.robustness)
     panels = [damage_panel(collection, kind) for kind in kinds]
     caption = (
@@ -138,7 +138,7 @@ def robustness_figure(collection: Collection) -> Figure | None:
 
 
 def damage_panel(collection: Collection, kind: str) -> Any:
-    """Draws error against the amount of one kind of damage, for the cells that have it."""
+    """Draw error against the amount of one kind of change, for the cells that have it."""
     look = assign_looks(collection)
     found = {c.name: c for c in collection.cells if any(kind in r.robustness for r in c.runs)}
     unit = next(r.robustness[kind]["unit"] for c in found.values() for r in c.runs if r.robustness)
@@ -159,7 +159,7 @@ def damage_panel(collection: Collection, kind: str) -> Any:
 
 
 def damage(cell: CellRecord, kind: str) -> tuple[list[float], list[float], list[float]]:
-    """Returns amounts, means and standard deviations over a cell's seeds, errors in percent."""
+    """Return amounts, means and standard deviations over a cell's seeds; errors are in percent."""
     curves = [run.robustness[kind] for run in cell.runs if kind in run.robustness]
     amounts = [a for a in curves[0]["amounts"] if all(a in c["amounts"] for c in curves)]
     means, sds = [], []

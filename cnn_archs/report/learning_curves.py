@@ -1,4 +1,4 @@
-"""Learning curves: for a report, as the ResNet paper's figures 1 and 6, and of one run as a PNG."""
+"""Learning curves: those of a report, like the ResNet paper's figures 1 and 6, and a run's PNG."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ FIRST = 32  # the warm-up figure shows the first 1/FIRST of a training
 
 
 class Line(NamedTuple):
-    """How the curve of a split is drawn: its label, matplotlib's line style, its width."""
+    """The label, the line style of matplotlib and the width of the curve of a split."""
 
     label: str
     style: Any
@@ -49,7 +49,7 @@ LINES = {  # of the splits in metrics.jsonl
 
 
 def error_figures(collection: Collection) -> list[Figure]:
-    """Draws error by iteration: one figure per dataset, with one panel per group of cells."""
+    """Draw error by iteration: one figure per dataset, with one panel per group of cells."""
     of_datasets: dict[str, list[PanelCells]] = {}
     for group, cells in cells_by_group(collection).items():
         drawn = [c for c in cells if c.lines("test") or c.lines("train")]
@@ -69,7 +69,7 @@ PanelCells = tuple[str, Sequence[CellRecord]]  # the title of a panel, and its c
 
 
 def panels_figure(parts: Sequence[PanelCells], title: str, collection: Collection) -> Figure:
-    """Draws one panel for each of `parts`, all with the same axes."""
+    """Draw one panel for each of `parts`, all with the same axes."""
     look = assign_looks(collection)
     every = [c for _, cells in parts for c in cells]
     top, cut = axis_top(every)
@@ -96,18 +96,19 @@ def panels_figure(parts: Sequence[PanelCells], title: str, collection: Collectio
 
 
 def split_by_colors(cells: Sequence[CellRecord]) -> Iterator[Sequence[CellRecord]]:
-    """Splits cells so that no panel has more lines than there are colors."""
+    """Split cells so that no panel has more lines than there are colors."""
     yield from (cells[i : i + COLORS] for i in range(0, len(cells), COLORS))
 
 
 def thousands(value: float, _: Any) -> str:
-    """Formats a tick: `64k`."""
+    """Format a tick: `64k`."""
     return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
 def axis_top(cells: Sequence[CellRecord]) -> tuple[float, bool]:
-    """Returns the top of the error axis in percent, low enough that the last errors can be told
-    apart, and whether it cuts anything off.
+    """Return the top of the error axis in percent, and whether it cuts anything off.
+
+    The top is low enough that the last errors can be told apart.
     """
     lines = [by for c in cells for split in ("train", "test") for by in c.lines(split).values()]
     last = max(by[-1]["top1_error"] for by in lines)
@@ -117,7 +118,7 @@ def axis_top(cells: Sequence[CellRecord]) -> tuple[float, bool]:
 
 
 def draw_errors(axis: Any, cell: CellRecord, ink: str) -> None:
-    """Draws training and test error by step."""
+    """Draw training and test error by step."""
     for split in ("train", "test"):
         draw_split(axis, cell, split, ink)
 
@@ -131,10 +132,10 @@ def draw_split(
     metric: str = "top1_error",
     labeled: bool = False,
 ) -> None:
-    """Draws `metric` of one split by `x`, step or epoch: a thin line per seed, and their mean.
+    """Draw `metric` of one split by `x`, step or epoch: a thin line per seed, and their mean.
 
-    The mean is over the seeds that are trained to their end, or over all seeds where none is.
-    Errors are drawn in percent. labeled: give the mean a label for a legend.
+    The mean is over the seeds that are trained to their end, or over all seeds if none is. Errors
+    are drawn in percent. labeled: whether the mean gets a label for a legend.
     """
     line = LINES[split]
     of_seeds = {seed: binned_curve(lines, x, metric) for seed, lines in cell.lines(split).items()}
@@ -150,10 +151,10 @@ def draw_split(
 def binned_curve(
     lines: Sequence[Mapping[str, Any]], x: str = "step", metric: str = "top1_error"
 ) -> tuple[list[float], list[float]]:
-    """Averages the lines of a log into at most BINS points, weighted by images.
+    """Average the lines of a log into at most BINS points, weighted by images.
 
-    Returns the last `x` and the mean of `metric` of each bin; errors in percent, other metrics as
-    they are.
+    Returns the last `x` and the mean of `metric` of each bin; errors are in percent, other metrics
+    unscaled.
     """
     size, scale = ceil_div(len(lines), BINS), 100 if metric.endswith("error") else 1
     points, values = [], []
@@ -168,14 +169,14 @@ def binned_curve(
 def mean_curve(
     of_seeds: Sequence[tuple[list[float], list[float]]],
 ) -> tuple[list[float], list[float]]:
-    """Averages curves over the seeds, at the points that all of them have."""
+    """Average curves over the seeds, at the points that all of them have."""
     found = [dict(zip(*one, strict=True)) for one in of_seeds]
     points = [p for p in of_seeds[0][0] if all(p in f for f in found)]
     return points, [statistics.fmean(f[p] for f in found) for p in points]
 
 
 def write_curves_png(workdir: Path) -> Path:
-    """Draws error and loss by epoch, for each split that a run logged, into its folder."""
+    """Draw error and loss by epoch, for each split that a run logged, as a PNG in its folder."""
     folder = RunDir(workdir)
     run = read_run(folder)
     cell = CellRecord(workdir.name, "", (), [run])
@@ -198,9 +199,9 @@ def write_curves_png(workdir: Path) -> Path:
 
 
 def warm_up_figure(collection: Collection) -> Figure | None:
-    """Draws training error and learning rate at the beginning of runs that warm up.
+    """Draw the training error and the learning rate at the beginning of runs that warm up.
 
-    None where there is no such run.
+    Returns None if there is no such run.
     """
     cells = [c for c in collection.cells if warms_up(c) and c.lines("train")]
     if not cells:
@@ -229,5 +230,5 @@ def warm_up_figure(collection: Collection) -> Figure | None:
 
 
 def warms_up(cell: CellRecord) -> bool:
-    """Whether the cell's learning rate warms up."""
+    """Return whether the cell's learning rate warms up."""
     return cell.config.get("warmup", {}).get("name", "none") != "none"

@@ -1,4 +1,4 @@
-"""Finds the papers' printed values for the networks of a report, in experiments/claims.toml.
+"""Find the papers' printed values for the networks of a report, in experiments/claims.toml.
 
 `claims/verdicts.py` decides which claims hold, and accepts only results of the whole recipe. A
 report shows a printed value beside whatever was run, and lists how the recipe differs.
@@ -25,9 +25,9 @@ REDUCED_KEYS = ("model.width", "model.num_classes")
 class PrintedValue(NamedTuple):
     """A printed value of a metric, for one cell, or for the difference of two cells.
 
-    says: the statement as a sentence. source: paper and place. value: errors as fractions; None
-    where the paper only says that the first cell's is higher. changed: settings that differ from
-    the paper's recipe.
+    says: the statement as a sentence. source: paper and place. value: errors as fractions; None if
+    the paper only says that the first cell's is higher. changed: settings that differ from the
+    paper's recipe.
     """
 
     says: str
@@ -40,7 +40,7 @@ class PrintedValue(NamedTuple):
 
 
 def read_claims_file(path: Path = CLAIMS_FILE) -> dict[str, Any]:
-    """Parses the file without validating it. DataError where it cannot be read."""
+    """Parse the file without validating it. Raises DataError if it cannot be read."""
     try:
         return tomllib.loads(path.read_text())
     except (ValueError, OSError) as e:
@@ -50,7 +50,7 @@ def read_claims_file(path: Path = CLAIMS_FILE) -> dict[str, Any]:
 def find_printed_values(
     cells: Sequence[CellRecord], stated: Mapping[str, Any]
 ) -> Iterator[PrintedValue]:
-    """Yields the claims about errors whose networks are among `cells`, in the order of the file."""
+    """Yield the claims about errors whose networks are among `cells`, in the order of the file."""
     for claim in stated["claim"]:
         roles = ("ours",) if "ours" in claim else ("higher", "lower")
         if not all(role in claim for role in roles):
@@ -76,12 +76,12 @@ def find_printed_values(
 
 
 def unit_scale(claim: Mapping[str, Any]) -> float:
-    """Returns the factor from the printed unit to a fraction."""
+    """Return the factor from the printed unit to a fraction."""
     return 0.01 if claim.get("unit") == "%" else 1.0
 
 
 def short_reference(paper: str) -> str:
-    """Shortens a reference to authors and year: `He, Zhang, Ren & Sun 2015`."""
+    """Shorten a reference to authors and year: `He, Zhang, Ren & Sun 2015`."""
     match = re.match(r".*?\b\d{4}\b", paper)
     return match[0] if match else paper
 
@@ -89,9 +89,7 @@ def short_reference(paper: str) -> str:
 def nearest_cell(
     source: Mapping[str, str], protocol: str, cells: Sequence[CellRecord]
 ) -> CellRecord | None:
-    """Returns the finished cell whose recipe differs least from the claim's; None where there is
-    none.
-    """
+    """Return the finished cell whose recipe differs least from the claim's, or None."""
     fitting = [
         (len(changed_settings(source, cell)), i)
         for i, cell in enumerate(cells)
@@ -101,7 +99,7 @@ def nearest_cell(
 
 
 def is_same_network(source: Mapping[str, str], cell: CellRecord) -> bool:
-    """Whether a cell has the network that the claim names, whatever its recipe."""
+    """Return whether a cell has the network that the claim names, under any recipe."""
     if not cell.experiment:
         return any(run.path.match(source["result"]) for run in cell.runs)
     name, overrides = experiment_and_overrides(source)
@@ -113,13 +111,13 @@ def is_same_network(source: Mapping[str, str], cell: CellRecord) -> bool:
 
 
 def experiment_and_overrides(source: Mapping[str, str]) -> tuple[str, set[str]]:
-    """Splits `alexnet_imagenet --config.model.lrn=false` into the experiment and its overrides."""
+    """Split `alexnet_imagenet --config.model.lrn=false` into the experiment and its overrides."""
     name, *overrides = source["experiment"].split()
     return name, {o.removeprefix("--config.") for o in overrides}
 
 
 def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
-    """Lists the settings, as `key=value`, in which a cell's recipe differs from the claim's.
+    """List the settings, as `key=value`, in which a cell's recipe differs from the claim's.
 
     A result that does not record its experiment is compared by its config.
     """
@@ -140,8 +138,9 @@ def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
 
 @functools.cache
 def stated_config(experiment: str) -> dict[str, Any]:
-    """Returns {section.key: value} of what an experiment sets; model fields only where not the
-    default.
+    """Return {section.key: value} of the keys that an experiment sets.
+
+    Fields of the model are included only if they are not the defaults.
     """
     path, argument = configs.locate_file(experiment)
     config = configs.call_entry(configs.execute_file(path), argument)

@@ -1,4 +1,4 @@
-"""Reads sweeps, workdirs and result files into records, as far as the runs came.
+"""Read sweeps, workdirs and result files into records, even of runs that are not finished.
 
 A missing file is no error: the record says what is missing.
 """
@@ -17,9 +17,10 @@ from cnn_archs.sweep_dir import SweepDir
 
 
 def read_collections(paths: Sequence[Path]) -> list[Collection]:
-    """Reads one collection per sweep, in order, then one per dataset of all other runs and results.
+    """Read one collection per sweep, in order, then one per dataset of all other runs and results.
 
-    ConfigError for a path that does not exist or holds nothing; DataError for a damaged file.
+    Raises ConfigError for a path that does not exist or holds nothing, DataError for a damaged
+    file.
     """
     found: list[Collection | CellRecord] = []
     for path in paths:
@@ -32,7 +33,7 @@ def read_collections(paths: Sequence[Path]) -> list[Collection]:
 
 
 def group_by_dataset(found: Iterable[Collection | CellRecord]) -> list[Collection]:
-    """Puts the cells that belong to no sweep into one collection per dataset."""
+    """Put the cells that belong to no sweep into one collection per dataset."""
     sweeps: list[Collection] = []
     cells: dict[str, list[CellRecord]] = {}
     for one in found:
@@ -48,9 +49,7 @@ def group_by_dataset(found: Iterable[Collection | CellRecord]) -> list[Collectio
 
 
 def find_records(path: Path) -> Iterator[Collection | CellRecord]:
-    """Yields what a path is: a sweep, a workdir or a result file; of another folder, what is inside
-    it.
-    """
+    """Yield the record of a sweep, a workdir or a result file, or those inside any other folder."""
     if path.is_file():
         yield cell_of_run(
             read_result_file(path), path.parent.name if path.name == RESULT else path.stem
@@ -69,7 +68,7 @@ def find_records(path: Path) -> Iterator[Collection | CellRecord]:
 
 
 def with_unique_names(cells: Sequence[CellRecord]) -> list[CellRecord]:
-    """Adds a number to the names that occur more than once."""
+    """Add a number to the names that occur more than once."""
     seen: dict[str, int] = {}
     named = []
     for cell in cells:
@@ -79,7 +78,7 @@ def with_unique_names(cells: Sequence[CellRecord]) -> list[CellRecord]:
 
 
 def read_sweep(folder: SweepDir) -> Collection:
-    """Reads the cells of a sweep."""
+    """Read the cells of a sweep."""
     stated = folder.spec()
     cells = []
     for name, (experiment, *overrides) in stated["cells"].items():
@@ -100,24 +99,24 @@ def read_sweep(folder: SweepDir) -> Collection:
 
 
 def cell_and_seed(path: Path) -> tuple[str, int]:
-    """Returns the cell and the seed that a result file is named by: (NAME, 2) of NAME_seed2.json.
+    """Return the cell and the seed in the name of a result file: (NAME, 2) for NAME_seed2.json.
 
-    The seed is -1 where the name has none.
+    The seed is -1 if the name has none.
     """
     named = re.fullmatch(r"(.+)_seed(\d+)", path.stem)
     return (named[1], int(named[2])) if named else (path.stem, -1)
 
 
 def result_files_of(folder: Path, name: str) -> list[Path]:
-    """Lists the result files of a cell: NAME.json, then NAME_seed0.json, NAME_seed1.json, ..."""
+    """List the result files of a cell: NAME.json, then NAME_seed0.json, NAME_seed1.json, ..."""
     there = [p for p in folder.glob("*.json") if cell_and_seed(p)[0] == name and is_result(p)]
     return sorted(there, key=cell_and_seed)
 
 
 def read_cell_files(folder: Path, name: str) -> CellRecord:
-    """Reads the result files of a cell.
+    """Read the result files of a cell.
 
-    DataError where they are of different networks, or where two of them have the same seed.
+    Raises DataError if they are of different networks, or if two of them have the same seed.
     """
     runs = [read_result_file(path) for path in result_files_of(folder, name)]
     first, *others = runs
@@ -135,8 +134,9 @@ def read_cell_files(folder: Path, name: str) -> CellRecord:
 
 
 def cell_of_run(run: RunRecord, name: str) -> CellRecord:
-    """Makes a cell of one run; experiment and overrides are those of its command line, if it
-    trained.
+    """Make a cell of one run.
+
+    If the run trained, the experiment and the overrides are those of its command line.
     """
     experiment, overrides = "", []
     command = run.environment.get("command", [])
@@ -150,13 +150,13 @@ def cell_of_run(run: RunRecord, name: str) -> CellRecord:
 
 
 def plain_experiment(experiment: str) -> str:
-    """Shortens `experiments/x.py:argument` to `x:argument`."""
+    """Shorten `experiments/x.py:argument` to `x:argument`."""
     path, colon, argument = experiment.partition(":")
     return Path(path).name.removesuffix(".py") + colon + argument
 
 
 def read_result_file(path: Path) -> RunRecord:
-    """Reads a result file; an ensemble counts as one network with seed 0."""
+    """Read a result file; an ensemble counts as one network with seed 0."""
     if not is_result(path):
         raise DataError(f"{path} is not a result: it has no protocol, dataset or test")
     result = read_result(path)
@@ -167,7 +167,7 @@ def read_result_file(path: Path) -> RunRecord:
 
 
 def read_run(folder: RunDir) -> RunRecord:
-    """Reads what is in the folder of a run, however far the run came."""
+    """Read what is in the folder of a run, whether it is finished or not."""
     if not folder.path.is_dir():
         return RunRecord(folder.path, missing="not started")
     metrics = folder.metrics()
@@ -186,7 +186,7 @@ def read_run(folder: RunDir) -> RunRecord:
 
 
 def missing(folder: RunDir, metrics: Sequence[Mapping[str, Any]]) -> str:
-    """Says why a run has no result. metrics: the lines of its log."""
+    """Return the reason why a run has no result. metrics: the lines of its log."""
     if failure := folder.failure():
         tries = f", {failure['tries']} tries" if "tries" in failure else ""
         return f"failed: {failure['error']} (exit code {failure['code']}{tries})"

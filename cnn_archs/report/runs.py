@@ -1,4 +1,4 @@
-"""The records that a report is made of: runs, cells of runs, and collections of cells.
+"""The records of a report: runs, cells of runs, and collections of cells.
 
 A cell is one network under one recipe, with any number of seeds: a cell of a sweep, or a single
 workdir or result file.
@@ -33,7 +33,7 @@ class RunRecord:
 
 @dataclasses.dataclass(frozen=True)
 class CellRecord:
-    """A cell. experiment, overrides: as given to `train`; empty where they are not known."""
+    """One cell. experiment, overrides: as given to `train`; empty if they are not known."""
 
     name: str
     experiment: str
@@ -46,14 +46,12 @@ class CellRecord:
         return [run for run in self.runs if run.result]
 
     def first(self, key: str) -> Any:
-        """Returns a value that is the same in all results, such as name or params; None where there
-        is none.
-        """
+        """Return a value that all results share, such as name or params; None if none has it."""
         return next((run.result[key] for run in self.finished if key in run.result), None)
 
     @property
     def dataset(self) -> str:
-        """The dataset's name, or "" where it is not known."""
+        """The name of the dataset, or "" if it is not known."""
         return self.first("dataset") or self.config.get("data", {}).get("name", "")
 
     @property
@@ -62,7 +60,7 @@ class CellRecord:
         return sorted(seed for run in self.finished for seed in run.result.get("seeds", []))
 
     def values(self, metric: str) -> dict[int, float]:
-        """Returns {seed: value} of a metric `split.name`; empty where the results lack it."""
+        """Return {seed: value} of a metric `split.name`; {} if the results lack it."""
         split, _, name = metric.partition(".")
         return {
             seed: value
@@ -73,8 +71,9 @@ class CellRecord:
         }
 
     def lines(self, split: str) -> dict[int, list[Mapping[str, Any]]]:
-        """Returns {seed: lines of metrics.jsonl of a split, ordered by step}, of unfinished runs
-        too.
+        """Return {seed: lines of a split in metrics.jsonl, ordered by step}.
+
+        Unfinished runs are included.
         """
         found: dict[int, list[Mapping[str, Any]]] = {}
         for run in self.runs:
@@ -85,7 +84,7 @@ class CellRecord:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The config of the first run that has one; else empty."""
+        """The config of the first run that has one, or {}."""
         return next((run.config for run in self.runs if run.config), {})
 
     @property
@@ -95,8 +94,9 @@ class CellRecord:
 
     @property
     def depth(self) -> int | None:
-        """The number of layers with weights, if the config has `blocks` or a VGG `column`; else
-        None.
+        """The number of layers with weights, or None.
+
+        It is known if the config has `blocks`, or the `column` of a VGG.
         """
         model = self.config.get("model", {})
         if "blocks" in model and model.get("kind") in ("basic", "bottleneck"):
@@ -124,5 +124,5 @@ class Collection:
     sweep: bool = False
 
     def cell(self, name: str) -> CellRecord | None:
-        """Returns the cell of that name, or None."""
+        """Return the cell of that name, or None."""
         return next((cell for cell in self.cells if cell.name == name), None)

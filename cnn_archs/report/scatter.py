@@ -29,14 +29,14 @@ AXES = {"depth": "layers with weights", "macs": "multiply-adds", "params": "para
 
 
 def size_of(cell: CellRecord, x: str) -> float | None:
-    """Returns the x value of a cell: its depth, or a value of its result."""
+    """Return the x value of a cell: its depth, or a value of its result."""
     return cell.depth if x == "depth" else cell.first(x)
 
 
 def size_figure(collection: Collection) -> Figure | None:
-    """Draws error against depth, or against what the sweep names, with one line per group.
+    """Draw error against depth, or against the value that the sweep names, with one line per group.
 
-    None where the sweep asks for none, or no group has two points.
+    Returns None if the sweep asks for no such figure, or if no group has two points.
     """
     x, parts = collection.x, cells_by_group(collection)
     if not x or (x != "depth" and not collection.groups):
@@ -60,7 +60,7 @@ Point = tuple[float, float, float, str]  # x, mean in percent, standard deviatio
 
 
 def points_of(cells: Sequence[CellRecord], x: str, metric: str) -> list[Point]:
-    """Returns the cells that have both values, ordered by x."""
+    """Return the cells that have both values, ordered by x."""
     found = []
     for cell in cells:
         values = [100 * v for v in cell.values(metric).values()]
@@ -72,7 +72,7 @@ def points_of(cells: Sequence[CellRecord], x: str, metric: str) -> list[Point]:
 
 
 def size_panel(points: Mapping[str, Sequence[Point]], x: str, title: str) -> Panel:
-    """Draws one line per group. points: {group: points}."""
+    """Draw one line per group. points: {group: points}."""
 
     def draw(axis: Any) -> None:
         for i, found in enumerate(points.values()):
@@ -91,7 +91,7 @@ def size_panel(points: Mapping[str, Sequence[Point]], x: str, title: str) -> Pan
 
 
 def set_log_axis(axis: Any) -> None:
-    """Makes the x axis logarithmic, with plain tick labels."""
+    """Make the x axis logarithmic, with plain tick labels."""
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(FuncFormatter(engineering))
@@ -99,7 +99,7 @@ def set_log_axis(axis: Any) -> None:
 
 
 def engineering(value: float, _: Any) -> str:
-    """Formats a tick: `40M`."""
+    """Format a tick: `40M`."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{letter}"
@@ -107,9 +107,9 @@ def engineering(value: float, _: Any) -> str:
 
 
 def cost_figures(collection: Collection) -> list[Figure]:
-    """Draws test error against multiply-adds and parameters, one figure per dataset and protocol.
+    """Draw test error against multiply-adds and parameters, one figure per dataset and protocol.
 
-    A panel is left out where all cells have the same x.
+    A panel is left out if all of its cells have the same x.
     """
     if collection.x == "depth":
         return []
@@ -131,7 +131,7 @@ def cost_figures(collection: Collection) -> list[Figure]:
 
 
 def cost_panel(points: Sequence[Point], x: str, look: Mapping[str, Look]) -> Panel:
-    """Draws one point per cell; the names stand to the right of the axis, ordered by error."""
+    """Draw one point per cell, with the names to the right of the axis, ordered by error."""
 
     def draw(axis: Any) -> None:
         for size, mean, sd, name in points:
@@ -154,8 +154,9 @@ def cost_panel(points: Sequence[Point], x: str, look: Mapping[str, Look]) -> Pan
 
 
 def name_points(axis: Any, points: Sequence[Point]) -> None:
-    """Writes each point's name to the right of the axis, without overlaps, with a line to the
-    point.
+    """Write each point's name to the right of the axis, with a line to the point.
+
+    The names do not overlap.
     """
     low, high = axis.get_ylim()
     ordered = sorted(points, key=lambda p: p[1])

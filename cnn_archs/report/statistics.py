@@ -24,8 +24,8 @@ class Welch(NamedTuple):
 class Interval(NamedTuple):
     """A difference of means with its 95 % confidence interval from `low` to `high`.
 
-    low and high are None where a network has a single seed. kind: `paired` or `Welch`. seeds: how
-    many each network has.
+    low and high are None if a network has a single seed. kind: `paired` or `Welch`. seeds: the
+    number of seeds of each network.
     """
 
     difference: float
@@ -41,15 +41,15 @@ class Interval(NamedTuple):
 
 
 def standard_deviation(sample: Sequence[float]) -> float:
-    """Returns the standard deviation of a sample, with n - 1 in the denominator."""
+    """Return the standard deviation of a sample, with n - 1 in the denominator."""
     return statistics.stdev(sample)
 
 
 def difference_interval(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
-    """Compares the means of `a` and `b`, each {seed: value}: the difference is a's less b's.
+    """Compare the means of `a` and `b`, each {seed: value}: the difference is a's minus b's.
 
-    The interval is paired where both have the same seeds: networks of one seed see their images in
-    the same order, so that part of the chance cancels. Otherwise it is Welch's.
+    The interval is paired if both have the same seeds: networks of one seed see their images in the
+    same order, so part of the randomness cancels. Otherwise it is Welch's.
     """
     paired, seeds = a.keys() == b.keys(), (len(a), len(b))
     kind = "paired" if paired else "Welch"
@@ -65,9 +65,9 @@ def difference_interval(a: Mapping[int, float], b: Mapping[int, float]) -> Inter
 
 
 def welch_test(a: Sequence[float], b: Sequence[float]) -> Welch:
-    """Applies Welch's one-sided test that the mean of `a` is above that of `b`.
+    """Apply Welch's one-sided test that the mean of `a` is above that of `b`.
 
-    Each sample has two values or more.
+    Each sample must have two values or more.
     """
     difference = statistics.fmean(a) - statistics.fmean(b)
     if is_constant(a) and is_constant(b):
@@ -76,7 +76,7 @@ def welch_test(a: Sequence[float], b: Sequence[float]) -> Welch:
 
 
 def t_test(a: Sequence[float], b: Sequence[float], paired: bool = False, **options: Any) -> Any:
-    """Calls scipy's paired t-test or Welch's, without a warning for a sample that is constant."""
+    """Call scipy's paired t-test or Welch's, without a warning for a sample that is constant."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
         if paired:
@@ -85,5 +85,5 @@ def t_test(a: Sequence[float], b: Sequence[float], paired: bool = False, **optio
 
 
 def is_constant(sample: Sequence[float]) -> bool:
-    """Whether all values are equal, up to rounding."""
+    """Return whether all values are equal, up to rounding."""
     return max(sample) - min(sample) <= 1e-12 * max(map(abs, sample))

@@ -1,7 +1,7 @@
 """Figures as SVG elements that take their colors from the page, in light, dark and print.
 
-Text stays text. matplotlib draws with placeholder colors, which `svg_element` replaces by CSS
-variables.
+Text remains text, not paths. matplotlib draws with placeholder colors, which `svg_element` replaces
+by CSS variables.
 """
 
 import io
@@ -33,7 +33,7 @@ RC: dict[str, Any] = {
 
 
 class Look(NamedTuple):
-    """How a cell is drawn in every figure: the number of its color and of its line style."""
+    """The color and the line style of a cell in every figure, each as a number."""
 
     color: int
     style: int
@@ -63,13 +63,13 @@ class Figure(NamedTuple):
 
     @property
     def legend(self) -> Sequence[LegendKey]:
-        """The legend that all panels share; empty where they differ."""
+        """The legend that all panels share; () if they differ."""
         first = self.panels[0].legend
         return first if all(p.legend == first for p in self.panels) else ()
 
 
 def cells_by_group(collection: Collection) -> dict[str, list[CellRecord]]:
-    """Returns {group: cells} in the sweep's order; cells of no group come last, under ""."""
+    """Return {group: cells} in the sweep's order; cells in no group come last, under ""."""
     named = {
         g: [c for c in map(collection.cell, cells) if c] for g, cells in collection.groups.items()
     }
@@ -79,7 +79,7 @@ def cells_by_group(collection: Collection) -> dict[str, list[CellRecord]]:
 
 
 def assign_looks(collection: Collection) -> dict[str, Look]:
-    """Assigns each cell a color by its position in its group, and a line style by the group."""
+    """Assign each cell a color by its position in its group, and a line style by the group."""
     found = {}
     parts = list(cells_by_group(collection).values())
     for i, cells in enumerate(parts):
@@ -91,14 +91,14 @@ def assign_looks(collection: Collection) -> dict[str, Look]:
 
 
 def look_color(look: Look) -> str:
-    """Returns the placeholder color of a look."""
+    """Return the placeholder color of a look."""
     return f"#fe{look.color:02x}fd"
 
 
 def draw_panel(
     draw: Any, says: str, legend: Sequence[LegendKey] = (), size: tuple[float, float] = SIZE
 ) -> Panel:
-    """Calls draw(axis) on a new figure and returns it as a Panel. size: in inches."""
+    """Call draw(axis) on a new figure and return it as a Panel. size: (width, height) in inches."""
     with plt.rc_context(RC):  # type: ignore[arg-type]
         figure, axis = plt.subplots(figsize=size)
         draw(axis)
@@ -108,7 +108,7 @@ def draw_panel(
 
 
 def svg_element(figure: Any) -> str:
-    """Returns a figure as an SVG element without ids, so that several fit on one page."""
+    """Return a figure as an SVG element without ids, so that several fit on one page."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()

@@ -1,14 +1,14 @@
-"""The one table type: rows of text that are printed aligned, as Markdown, or by a page as HTML."""
+"""The one table type: rows of text, printed as aligned text, Markdown, or HTML."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 
 class Table(NamedTuple):
-    """Rows of text under `heads`, or without heads where these are empty.
+    """Rows of text under `heads`, which may be empty.
 
     words: the columns that hold words and are flush left; the others hold numbers and are flush
-    right. caption: what all values have in common; it is printed by a report only.
+    right. caption: a description of all values, which only a report prints.
     """
 
     heads: Sequence[str]
@@ -17,7 +17,7 @@ class Table(NamedTuple):
     caption: str = ""
 
     def text(self) -> str:
-        """Formats the table for a terminal, columns aligned with spaces."""
+        """Format the table for a terminal, with columns aligned by spaces."""
         lines = [self.heads, *self.rows] if self.heads else self.rows
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
@@ -29,7 +29,7 @@ class Table(NamedTuple):
         )
 
     def markdown(self) -> str:
-        """Formats the table in Markdown, which needs heads."""
+        """Format the table in Markdown; `heads` must not be empty."""
         rule = ["---" if i in self.words else "---:" for i in range(len(self.heads))]
         lines = [
             [cell.replace("|", "\\|") for cell in line] for line in (self.heads, rule, *self.rows)

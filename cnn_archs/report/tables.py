@@ -22,12 +22,12 @@ NO_VALUE = "–"
 
 
 def is_error(metric: str) -> bool:
-    """Whether a metric is a fraction that is shown in percent."""
+    """Return whether a metric is a fraction that is shown in percent."""
     return metric.endswith("error")
 
 
 def format_values(values: Sequence[float], metric: str) -> str:
-    """Formats `1.23 ± 0.04 (5)`: errors in percent, other metrics unscaled."""
+    """Format values as `1.23 ± 0.04 (5)`: errors in percent, other metrics unscaled."""
     if not values:
         return NO_VALUE
     scale, digits = (100.0, 2) if is_error(metric) else (1.0, 4 if max(values) < 10 else 1)
@@ -35,7 +35,7 @@ def format_values(values: Sequence[float], metric: str) -> str:
 
 
 def results_tables(collection: Collection) -> Iterator[Table]:
-    """Yields the errors of all cells, one table per dataset and protocol."""
+    """Yield the errors of all cells, one table per dataset and protocol."""
     alike: dict[tuple[str, str], list[CellRecord]] = {}
     for cell in collection.cells:
         if cell.finished:
@@ -66,25 +66,25 @@ def results_tables(collection: Collection) -> Iterator[Table]:
 
 
 def values_of_metric(cell: CellRecord, metric: str) -> list[float]:
-    """Lists the value of each seed."""
+    """List the value of each seed."""
     return list(cell.values(metric).values())
 
 
 def metric_label(metric: str) -> str:
-    """Formats `test.top1_error` as `test, top-1 error`."""
+    """Format `test.top1_error` as `test, top-1 error`."""
     split, _, name = metric.partition(".")
     name = name.replace("top1", "top-1").replace("top5", "top-5").replace("_", " ")
     return f"{SPLIT_LABELS.get(split, split)}, {name}"
 
 
 def network_columns(cell: CellRecord) -> tuple[str, str, str]:
-    """Formats a network's name, parameters and multiply-adds."""
+    """Format a network's name, parameters and multiply-adds."""
     costs = (cell.first(key) for key in ("params", "macs"))
     return (str(cell.first("name") or NO_VALUE), *(f"{n:,}" if n else NO_VALUE for n in costs))  # type: ignore[return-value]
 
 
 def reached_table(collection: Collection) -> Table:
-    """Tabulates how long each cell took to reach each error that the sweep names."""
+    """Tabulate how long each cell took to reach each error that the sweep names."""
     rows = []
     for wanted in collection.reach:
         split, _, name = wanted["metric"].partition(".")
@@ -110,7 +110,7 @@ class SelectedEpoch(NamedTuple):
 
 
 def selected_epochs(cell: CellRecord) -> list[SelectedEpoch]:
-    """Selects an epoch for each seed; empty where no held-out or test error was logged."""
+    """Select an epoch for each seed; return [] if no held-out or test error was logged."""
     held, tested = cell.lines("val"), cell.lines("test")
     found = []
     for seed in cell.seeds:
@@ -122,7 +122,7 @@ def selected_epochs(cell: CellRecord) -> list[SelectedEpoch]:
 
 
 def epochs_table(collection: Collection) -> Table:
-    """Tabulates the test error at the last and at the best epoch, and how the best was chosen."""
+    """Tabulate the test error at the last and at the best epoch, and how the best was chosen."""
     rows = []
     for cell in collection.cells:
         last = values_of_metric(cell, "test.top1_error")
@@ -148,7 +148,7 @@ def epochs_table(collection: Collection) -> Table:
 
 
 def selection_sentence(collection: Collection) -> str:
-    """Formats how many training images were held out to select epochs by."""
+    """State how many training images were held out to select epochs."""
     held = {cell.config["data"]["holdout"] for cell in collection.cells if "data" in cell.config}
     if not held:
         return ""
@@ -165,7 +165,7 @@ def selection_sentence(collection: Collection) -> str:
 
 
 def runs_table(collection: Collection) -> Table:
-    """Tabulates steps, speed, device and commit, one row for the equal runs of a cell."""
+    """Tabulate steps, speed, device and commit, with one row for the equal runs of a cell."""
     alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for cell in collection.cells:
         for run in cell.finished:
@@ -188,13 +188,13 @@ def runs_table(collection: Collection) -> Table:
 
 
 def format_seeds(seeds: Sequence[int]) -> str:
-    """Formats `0 to 4`, or the seeds one by one where they are not consecutive."""
+    """Format `0 to 4`, or each seed if they are not consecutive."""
     whole = list(seeds) == list(range(seeds[0], seeds[-1] + 1)) if seeds else False
     return f"{seeds[0]} to {seeds[-1]}" if whole and len(seeds) > 2 else ", ".join(map(str, seeds))
 
 
 def version_sentences(collection: Collection) -> list[str]:
-    """Lists the package versions of the runs, with the cells of each where versions differ."""
+    """List the package versions of the runs; if they differ, with the cells that have each."""
     found: dict[str, dict[str, None]] = {}
     for cell in collection.cells:
         for run in cell.runs:
@@ -206,7 +206,7 @@ def version_sentences(collection: Collection) -> list[str]:
 
 
 def missing_table(collection: Collection) -> Table:
-    """Tabulates the networks that have no result, and why."""
+    """Tabulate the networks that have no result, with the reasons."""
     rows = [
         (cell.name, run.path.name, run.missing)
         for cell in collection.cells

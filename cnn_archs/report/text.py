@@ -1,4 +1,4 @@
-"""Results as text for the terminal. Everything is read from result documents."""
+"""Format results as text for the terminal, from result documents alone."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from cnn_archs.run_dir import RunDir
 
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> str:
-    """Formats `1.23 ± 0.04 (5)`: mean, standard deviation (n - 1) and number of values.
+    """Format values as `1.23 ± 0.04 (5)`: mean, standard deviation (n - 1) and number of values.
 
     scale: a factor for the values; by default fractions become percent.
     """
@@ -22,7 +22,7 @@ def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> s
 
 
 def result_table(result: dict[str, Any]) -> str:
-    """Formats a result document: one line per split, and per member of an ensemble."""
+    """Format a result document: one line per split, and per member of an ensemble."""
     heads = ("", "images", "top-1 error, %", "top-5 error, %", "loss")
     rows = []
     labels = {
@@ -56,7 +56,7 @@ def result_table(result: dict[str, Any]) -> str:
 
 
 def cells_table(done: Mapping[str, Mapping[str, Any]]) -> str:
-    """Formats the results of a sweep: one line per cell, errors in percent."""
+    """Format the results of a sweep: one line per cell, errors in percent."""
     heads = ("cell", "seeds", "test error, %", "train error, %", "steps", "seconds per seed")
     rows = []
     for name, r in done.items():
@@ -67,7 +67,7 @@ def cells_table(done: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def robustness_table(found: dict[str, Any]) -> str:
-    """Formats error against amount, with one table per kind of warp."""
+    """Format error against amount, with one table per kind of warp."""
     parts = []
     for name, kind in found.items():
         errors = (mean_sd(of_seeds) for of_seeds in kind["top1_error"])
@@ -78,13 +78,14 @@ def robustness_table(found: dict[str, Any]) -> str:
 
 
 def is_split_result(value: Any) -> bool:
-    """Whether a value of a result document holds the metrics of a split."""
+    """Return whether a value of a result document holds the metrics of a split."""
     return isinstance(value, dict) and "top1_error" in value
 
 
 def result_row(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
-    """Formats a line of `result_table`. r: the metrics of a split, lists (one value per seed) or
-    numbers.
+    """Format a line of `result_table`.
+
+    r: the metrics of a split, each a number or a list with one value per seed.
     """
     values = {k: v if isinstance(v, list) else [v] for k, v in r.items() if k != "examples"}
     errors = (mean_sd(values["top1_error"]), mean_sd(values["top5_error"]))
@@ -92,7 +93,7 @@ def result_row(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
 
 
 def format_protocol(result: Mapping[str, Any]) -> str:
-    """Formats how the networks were tested: protocol, views, scales and batch statistics."""
+    """Format how the networks were tested: protocol, views, scales and batch statistics."""
     said = f"protocol {result['protocol']}"
     if result["protocol"] != "single":
         said += f", {result['views']} views of each image"
@@ -104,6 +105,6 @@ def format_protocol(result: Mapping[str, Any]) -> str:
 
 
 def files_table(workdir: Path) -> str:
-    """Formats the paths of a run's files that exist, each with what it holds."""
+    """Format the paths of a run's files that exist, each with its description."""
     there = [(str(path), what) for path, what in RunDir(workdir).contents()]
     return Table((), there, words=(0, 1)).text()

@@ -1,4 +1,4 @@
-"""How long a network trained until an error was reached, read from its log."""
+"""Find the time of training until an error was reached, from the log of a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ class Reached(NamedTuple):
 
 
 def time_to_error(lines: Sequence[Mapping[str, Any]], value: str, level: float) -> Reached | None:
-    """Finds when the mean of `value` was first at or below `level`; None if it never was.
+    """Find when the mean of `value` was first at or below `level`; None if it never was.
 
     lines: of metrics.jsonl, of one split and seed, ordered by step. A training line is the mean
     over the steps since the line before, usually `log_every` steps. A line of fewer images, as

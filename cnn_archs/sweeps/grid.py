@@ -110,7 +110,7 @@ def list_cells(
 ) -> list[SweepCell]:
     """List the cells of a sweep in `folder`, seed by seed, so that all cells have results early.
 
-    overrides: for every cell, applied after its own. only: the names of the cells to list, in this
+    overrides: applied to every cell, after its own. only: the names of the cells to list, in this
     order; empty: all. Raises ConfigError for an unknown or repeated name, and for a wrong config.
     """
     if sweep["seeds"] < 1:
@@ -206,8 +206,8 @@ def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def merge_provenance(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the `made` of a merged result: the config, all shared values, and `by_seed`.
 
-    `by_seed` has the full `made` of each result, without its config, and its seconds; so no commit
-    or version is lost. results: of one run each.
+    `by_seed` has the full `made` of each result, without its config but with its seconds, so no
+    commit or version is lost. results: each of one run.
     """
     each = [{k: v for k, v in r["made"].items() if k != "config"} for r in results]
     shared = {k: v for k, v in each[0].items() if all(k in o and o[k] == v for o in each)}

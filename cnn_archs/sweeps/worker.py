@@ -1,4 +1,4 @@
-"""A process of a sweep: it trains cells together, and ends when the scheduler ends.
+"""Run one process of a sweep, which trains cells together and ends when the scheduler ends.
 
 The scheduler writes one line of JSON to its standard input and keeps that open: {command, cpus (to
 run on; []: all), cells: [{experiment, overrides, workdir, after}]}.
@@ -19,7 +19,7 @@ from cnn_archs.runtime.signals import end_with_parent, stop_requests
 
 
 def run_worker() -> int:
-    """Train the cells of the order on standard input, and return an exit code as `train` does."""
+    """Train the cells that standard input lists, and return an exit code as `train` does."""
     order = json.loads(sys.stdin.readline())
     end_with_parent()
     sys.argv = order["command"]  # for environment.json

@@ -42,14 +42,14 @@ def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 
 def create_run(
-    workdir: Path, outlined: ExperimentSettings, variables: Mapping[str, Any], source: Path
+    workdir: Path, settings: ExperimentSettings, variables: Mapping[str, Any], source: Path
 ) -> None:
-    """Make `workdir` a run of `outlined` with one seed, at step 0, with the weights `variables`.
+    """Make `workdir` a run of `settings` with one seed, at step 0, with the weights `variables`.
 
     variables: {"params", "batch_stats"}. source: the file that they come from. Raises ConfigError
     if `workdir` holds a run already.
     """
-    rules = outlined.recipe.make_rules(1.0)  # the steps per epoch do not change the first state
+    rules = settings.recipe.make_rules(1.0)  # the steps per epoch do not change the first state
     workdir.mkdir(parents=True, exist_ok=True)
     folder = RunDir(workdir)
     with folder.lock():
@@ -59,8 +59,8 @@ def create_run(
         state = steps.state_from_variables(arrays, rules.optimizer, rules.average)
         one_seed = jax.tree.map(lambda x: x[None], state)
         notes = {"seconds": 0.0, "settled": True, "parts": []}
-        Checkpoints(folder.checkpoints, keep=outlined.intervals.keep).save(
+        Checkpoints(folder.checkpoints, keep=settings.intervals.keep).save(
             0, items_of_state(one_seed), notes
         )
         folder.write_environment({**describe_environment(), "imported": str(source)})
-        folder.write_config(outlined.config)
+        folder.write_config(settings.config)

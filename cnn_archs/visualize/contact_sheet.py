@@ -1,4 +1,4 @@
-"""Draws a contact sheet: in each row an image as stored, followed by augmented variants of it."""
+"""Draw a contact sheet: in each row an image as stored, followed by augmented variants of it."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ BACKGROUND, LABEL = 235, 100  # grays, so that the edges of a white image can be
 
 
 def write_sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None:
-    """Writes a PNG of originals u8[N, H, W, C] and variants u8[N, V, H', W', C], where C is 1 or 3.
+    """Write a PNG of originals u8[N, H, W, C] and variants u8[N, V, H', W', C], where C is 1 or 3.
 
     Small images are enlarged by a whole factor, so that pixels stay square; large ones are reduced.
     """
@@ -37,14 +37,14 @@ def write_sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None
 
 
 def tint(images: np.ndarray, value: int) -> int | tuple[int, int, int]:
-    """Returns a gray in the mode of the page for such images."""
+    """Return the gray `value` in the mode of a page for `images`: one number, or three for RGB."""
     return value if images.shape[-1] == 1 else (value, value, value)
 
 
 def fitting_label(
     column: int, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> str:
-    """Returns the longest of a column's three labels that fits into `width` pixels, or ""."""
+    """Return the longest of a column's three labels that fits into `width` pixels, or ""."""
     labels = (
         (f"variant {column}", f"v{column}", str(column)) if column else ("original", "orig", "o")
     )
@@ -52,7 +52,7 @@ def fitting_label(
 
 
 def resize_image(image: np.ndarray, factor: float) -> Image.Image:
-    """Resizes an image u8[H, W, 1 or 3] by a factor."""
+    """Resize an image u8[H, W, 1 or 3] by a factor."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     height, width = image.shape[:2]
     size = max(round(width * factor), 1), max(round(height * factor), 1)

@@ -1,4 +1,4 @@
-"""Draws pictures of networks from arrays, as PNG files."""
+"""Draw pictures of networks from arrays, as PNG files."""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ CAPTION: dict[str, Any] = dict(ha="center", va="top", fontsize=7.5, parse_math=F
 
 
 def draw_filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None:
-    """Draws the first `most` filters of a kernel f32[h, w, 1 or 3, F], as in AlexNet's figure 3.
+    """Draw the first `most` filters of a kernel f32[h, w, 1 or 3, F], as in AlexNet's figure 3.
 
     Each filter has its own scale: its largest absolute weight is white or black, and 0 is gray.
     """
@@ -55,10 +55,10 @@ def draw_filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) ->
 
 
 def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
-    """Draws counts i64[K, K] of true classes (rows) by predicted classes (columns).
+    """Draw counts i64[K, K] of true classes (rows) by predicted classes (columns).
 
-    The color is the share of the row, under a square root that makes few mistakes visible. Numbers
-    and class names are written where there is room.
+    The color shows the square root of a count's share of its row, which makes few mistakes visible.
+    Numbers and class names are written if there is room.
     """
     k = len(classes)
     side = min(max(0.52 * k, 3.5), 14.0)
@@ -81,7 +81,7 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path:
 
 
 def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across: int = 8) -> None:
-    """Draws images in a grid, each with its caption below it."""
+    """Draw images in a grid, each with its caption below it."""
     across = min(across, max(len(shown), 1))
     down = max(ceil_div(len(shown), across), 1)
     lines = max((s.caption.count("\n") + 1 for s in shown), default=1)
@@ -109,7 +109,7 @@ def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across
 def draw_features(
     image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], title: str, path: Path
 ) -> None:
-    """Draws an image u8[H, W, C] and, one row per layer, the first maps of layers f32[H, W, C].
+    """Draw an image u8[H, W, C] and, in one row per layer, the layer's first maps f32[H, W, C].
 
     Each map has its own scale, from its smallest to its largest value.
     """
@@ -132,17 +132,17 @@ def draw_features(
 
 
 def label_row(axis: Any, text: str) -> None:
-    """Writes a label to the left of a picture."""
+    """Write a label to the left of a picture."""
     axis.text(-0.12, 0.5, text, ha="right", va="center", fontsize=8, transform=axis.transAxes)
 
 
 def save_titled(figure: Any, axis: Any, title: str, path: Path) -> None:
-    """Saves a figure, cropped to what is drawn, with a title above an axis."""
+    """Save a figure, cropped to what is drawn, with a title above an axis."""
     axis.set_title(title, parse_math=False, fontsize=11)
     figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 
 def shorten(text: str, length: int) -> str:
-    """Cuts a text to `length` characters, with an ellipsis."""
+    """Cut a text to `length` characters, the last of which is then an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,4 +1,4 @@
-"""Draws pictures of an experiment's augmentation, of a run's networks and of their predictions."""
+"""Draw pictures of an experiment's augmentation, of a run's networks and of their predictions."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +26,11 @@ MOST_LAYERS = 24  # rows of features.png, at most
 
 
 def write_variants(experiment: Experiment, output: Path, images: int, count: int) -> dict[str, Any]:
-    """Writes a PNG of training images, each with `count` augmented variants beside it.
+    """Write a PNG of training images, each with `count` augmented variants beside it.
 
-    Colors and geometry are augmented as in training, but the mean is not subtracted and the range
-    is that of pixels, so that the images can be recognized. They are the first images of the run's
-    first seed.
+    Colors and geometry are augmented as in training, but no mean is subtracted and pixels keep
+    their range, so that the images can be recognized. They are the first images that the run's
+    first seed trains on.
     """
     inputs = dataclasses.replace(
         experiment.inputs, mean="none", standardize=None, pixel_range=(0.0, 255.0), pad=0
@@ -53,8 +53,9 @@ def write_variants(experiment: Experiment, output: Path, images: int, count: int
 def delivered_images(
     train: Split | Streamed, index: np.ndarray, rng: np.random.Generator | None
 ) -> np.ndarray:
-    """Returns the images at `index` as the device gets them, u8[N, H, W, C]; without rng as in
-    evaluation.
+    """Return the images at `index` as the device gets them, u8[N, H, W, C].
+
+    Without `rng` they are those of an evaluation.
     """
     if isinstance(train, Split):
         return train.images[index]
@@ -70,7 +71,7 @@ def delivered_images(
 
 
 def as_pixels(images: jax.Array) -> np.ndarray:
-    """Converts f32 images to u8, rounded and clipped."""
+    """Convert f32 images to u8 by rounding and clipping."""
     return np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8)
 
 
@@ -84,10 +85,10 @@ class Mistake(NamedTuple):
 
 
 def write_figures(workdir: Path, image: Path | None) -> dict[str, str]:
-    """Draws pictures of a run's first network in `workdir`/figures -> {file: what it shows}.
+    """Draw pictures of a run's first network in `workdir`/figures; return {file: description}.
 
-    image: a file whose feature maps are drawn; None: the first test image. ConfigError or DataError
-    where it is no image, or where there is no run.
+    image: a file whose feature maps are drawn; None: the first test image. Raises ConfigError or
+    DataError if it is no image, or if there is no run.
     """
     run = load_predictor(workdir)
     experiment = run.experiment
@@ -103,7 +104,7 @@ def write_figures(workdir: Path, image: Path | None) -> dict[str, str]:
 
 
 def write_filters(workdir: Path) -> dict[str, str]:
-    """Draws the first layer's filters, for which no image is needed -> {file: what it shows}."""
+    """Draw the first layer's filters, for which no image is needed; return {file: description}."""
     run, folder = load_predictor(workdir), RunDir(workdir).figures
     folder.mkdir(exist_ok=True)
     return {
@@ -115,10 +116,10 @@ def write_filters(workdir: Path) -> dict[str, str]:
 def draw_first_filters(
     run: Predictor, called: Sequence[ModulePath], folder: Path
 ) -> dict[str, str]:
-    """Draws filters.png, if the first layer has 1 or 3 input channels. called: from
-    `called_modules`.
+    """Draw filters.png, if the first layer has 1 or 3 input channels.
 
-    A dense layer's weights are drawn as they lie over the whole image.
+    A dense layer's weights are drawn as they lie over the whole image. called: from
+    `called_modules`.
     """
     kernels = ((path, subtree(run.variables["params"], path)) for path in called)
     path, kernel = next((path, node["kernel"]) for path, node in kernels if "kernel" in node)
@@ -133,7 +134,7 @@ def draw_first_filters(
 
 
 def draw_inside(run: Predictor, image: np.ndarray, source: str, folder: Path) -> dict[str, str]:
-    """Draws filters.png, and features.png of an image u8[H, W, C]."""
+    """Draw filters.png, and the features.png of an image u8[H, W, C]."""
     called = called_modules(run)
     written = draw_first_filters(run, called, folder)
     layers = feature_maps(run, called, image)
@@ -146,7 +147,7 @@ def draw_inside(run: Predictor, image: np.ndarray, source: str, folder: Path) ->
 
 
 def draw_mistakes(run: Predictor, test: Split | Streamed, folder: Path) -> dict[str, str]:
-    """Draws confusion.png and mistakes.png of the test images."""
+    """Draw confusion.png and mistakes.png of the test images."""
     size = run.experiment.eval_batch_size
     counts, mistakes = judge_predictions(run.probabilities, test, len(run.class_names), size)
     images, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
@@ -166,7 +167,7 @@ def draw_mistakes(run: Predictor, test: Split | Streamed, folder: Path) -> dict[
 
 
 def called_modules(run: Predictor) -> list[ModulePath]:
-    """Lists the modules of the network in the order in which they are called."""
+    """List the modules of the network in the order in which they are called."""
     called: list[ModulePath] = []
 
     def note(module: Any, method: str) -> bool:
@@ -185,7 +186,7 @@ def called_modules(run: Predictor) -> list[ModulePath]:
 def feature_maps(
     run: Predictor, called: Sequence[ModulePath], image: np.ndarray
 ) -> list[tuple[str, np.ndarray]]:
-    """Returns (name, f32[H', W', C']) of at most MOST_LAYERS layers for an image u8[H, W, C]."""
+    """Return (name, f32[H', W', C']) of at most MOST_LAYERS layers for an image u8[H, W, C]."""
 
     def capture(module: Any, method: str) -> bool:
         return method == "__call__" and len(module.path) == 1
@@ -208,8 +209,9 @@ def feature_maps(
 def evaluation_batches(
     data: Split | Streamed, size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields all of `data` as (images u8[N, H, W, C], labels i32[N]), at most `size` images at a
-    time.
+    """Yield all of `data` in batches: images u8[N, H, W, C] and labels i32[N].
+
+    N is `size` at most.
     """
     if isinstance(data, Split):
         for i in range(0, len(data), size):
@@ -225,7 +227,7 @@ def judge_predictions(
     classes: int,
     size: int,
 ) -> tuple[np.ndarray, list[Mistake]]:
-    """Returns counts i64[true, predicted] over all of `data`, and its most confident mistakes."""
+    """Return counts i64[true, predicted] over all of `data`, and its most confident mistakes."""
     counts = np.zeros((classes, classes), np.int64)
     mistakes: list[Mistake] = []
     for images, labels in evaluation_batches(data, size):
@@ -240,16 +242,16 @@ def judge_predictions(
 
 
 def caption_of(mistake: Mistake, names: Sequence[str]) -> str:
-    """Formats the true and the predicted class of a mistake."""
+    """Format the true and the predicted class of a mistake."""
     true, predicted = (shorten(names[i], 18) for i in (mistake.label, mistake.predicted))
     return f"{true}\nas {predicted} {100 * mistake.probability:.1f} %"
 
 
 def write_predictions(run: Predictor, found: Sequence[dict[str, Any]], output: Path) -> None:
-    """Writes a PNG of the predicted images, as the network sees them.
+    """Write a PNG of the predicted images, as the network sees them.
 
-    Each has its most probable class and the probability. Its frame shows whether that is the class
-    that its folder, or its name before the first dot, names.
+    Each image has its most probable class and the probability. Its frame shows whether that class
+    is the true one, if `class_named_by` finds it.
     """
     shown, hits, known = [], 0, 0
     for p in found[:MOST_PREDICTIONS]:
@@ -271,10 +273,10 @@ def write_predictions(run: Predictor, found: Sequence[dict[str, Any]], output: P
 
 
 def class_named_by(path: Path, names: Sequence[str]) -> str | None:
-    """Returns the class that names an image's folder, the nearest first, or begins its name:
-    cat.0.jpg.
+    """Return the class that an image's path names, or None.
 
-    None where neither names a class.
+    It is the name of a folder, the nearest first, or the file's name up to the first dot, as in
+    cat.0.jpg.
     """
     words = [path.resolve().parent.name, *(p.name for p in path.resolve().parent.parents)]
     if path.name.count(".") > 1:

@@ -16,49 +16,50 @@ from cnn_archs.training import weights_file
 from cnn_archs.weights.torch_layout import from_state_dict, tensors, to_state_dict
 
 
-def export(output: Path, outlined: ExperimentSettings, workdir: Path | None) -> dict[str, Any]:
+def export(output: Path, settings: ExperimentSettings, workdir: Path | None) -> dict[str, Any]:
     """Write the weights of one network to the file `output`; return what the command prints.
 
-    With `workdir` it is the first seed of that run, whose outline is `outlined`. Without one, it is
-    the network with which a run of `outlined` would begin. ConfigError for a network without a
-    torch counterpart, DataError if the file cannot be written.
+    With `workdir` it is the first seed of that run, whose settings are `settings`. Without one, it
+    is the network with which a run of `settings` would begin. Raises ConfigError for a network
+    without a torch counterpart, DataError if the file cannot be written.
     """
-    model, image_shape, step = outlined.model, outlined.image_shape, 0
-    with config_errors(f"model {outlined.name}"):
+    model, image_shape, step = settings.model, settings.image_shape, 0
+    with config_errors(f"model {settings.name}"):
         tensors(model, image_shape)  # refuses a network before anything is allocated
     if workdir:
         _, variables, _, step = load_network(workdir)
     else:
-        with config_errors(f"model {outlined.name}"):
-            key, _ = jax.random.split(jax.random.key(outlined.seeds[0]))  # as a run begins
+        with config_errors(f"model {settings.name}"):
+            key, _ = jax.random.split(jax.random.key(settings.seeds[0]))  # as a run begins
             init = partial(models.init, model, image_shape=image_shape)
             variables = jax.jit(init, compiler_options=fast_compile_options())(key)
     state = to_state_dict(model, image_shape, jax.device_get(variables), step)
     weights_file.write_safetensors(output, state)
     return {
         "file": str(output),
-        "model": outlined.name,
+        "model": settings.name,
         "step": step,
         "tensors": len(state),
         "parameters": sum(v.size for v in jax.tree.leaves(variables["params"])),
     }
 
 
-def import_(path: Path, outlined: ExperimentSettings, workdir: Path) -> dict[str, Any]:
-    """Make `workdir` a run of `outlined` at step 0 with the weights of the file `path`.
+def import_(path: Path, settings: ExperimentSettings, workdir: Path) -> dict[str, Any]:
+    """Make `workdir` a run of `settings` at step 0 with the weights of the file `path`.
 
-    The run can be evaluated and trained further. Returns what the command prints. ConfigError if
-    the weights belong to another network or `workdir` holds a run, DataError for a damaged file.
+    The run can be evaluated and trained further. Returns what the command prints. Raises
+    ConfigError if the weights belong to another network or `workdir` holds a run, DataError for a
+    damaged file.
     """
-    if len(outlined.seeds) != 1:
-        raise ConfigError(f"a file holds one network, not {len(outlined.seeds)}: --config.seeds=1")
+    if len(settings.seeds) != 1:
+        raise ConfigError(f"a file holds one network, not {len(settings.seeds)}: --config.seeds=1")
     state = weights_file.read_safetensors(path)
-    with config_errors(f"{path} does not fit model {outlined.name}"):
-        variables = from_state_dict(outlined.model, outlined.image_shape, state)
-    weights_file.create_run(workdir, outlined, variables, source=path)
+    with config_errors(f"{path} does not fit model {settings.name}"):
+        variables = from_state_dict(settings.model, settings.image_shape, state)
+    weights_file.create_run(workdir, settings, variables, source=path)
     return {
         "workdir": str(workdir),
-        "model": outlined.name,
+        "model": settings.name,
         "tensors": len(state),
         "parameters": sum(np.size(v) for v in jax.tree.leaves(variables["params"])),
     }

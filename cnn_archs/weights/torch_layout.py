@@ -1,4 +1,4 @@
-"""Conversion of variables to the state dict of a torch model and back: names, shapes, axes.
+"""Convert variables to the state dict of a torch model and back: names, shapes, axes.
 
 The kernel of a convolution is [H, W, in, out] in flax and [out, in, H, W] in torch. A dense layer
 over a map is [H, W, in, out] in this package and [out, in * H * W] in torch, since torch flattens
@@ -27,7 +27,7 @@ COUNTER = "num_batches_tracked"  # torch stores it in each batch normalization; 
 class Tensor(NamedTuple):
     """A variable and its name in torch.
 
-    path: the keys on the way to the variable, its collection first. dense: whether it belongs to a
+    path: the keys that lead to the variable, the collection first. dense: whether it belongs to a
     dense layer.
     """
 
@@ -67,9 +67,9 @@ class Tensor(NamedTuple):
 
 @functools.lru_cache(maxsize=1)  # export asks twice: before it allocates, and for the values
 def tensors(model: models.Network, image_shape: tuple[int, int, int]) -> tuple[Tensor, ...]:
-    """Return the tensors of `model` without loops, sorted by their names in torch.
+    """Return the tensors of a `model` without loops, sorted by their names in torch.
 
-    Nothing is allocated. ValueError for a network without a torch counterpart.
+    Nothing is allocated. Raises ValueError for a network without a torch counterpart.
     """
     name = names(model)
     if name is None:
@@ -111,7 +111,10 @@ def to_state_dict(
 def from_state_dict(
     model: models.Network, image_shape: tuple[int, int, int], state: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Convert a state dict to variables. ValueError with the name of the first misfit."""
+    """Convert a state dict to variables.
+
+    Raises ValueError, naming the first tensor that does not fit.
+    """
     wanted = tensors(model, image_shape)
     check(wanted, {name: (value.shape, value.dtype) for name, value in state.items()})
     values = {t.path: t.from_torch(state[t.name]) for t in wanted}

@@ -88,7 +88,7 @@ def googlenet_names(model: GoogLeNet) -> Names:
 
 
 def inception_v3_names(model: InceptionV3) -> Names:
-    """Keep the names, which are torchvision's, except that `norm` is `bn`."""
+    """Keep the names, which are torchvision's, except that `norm` becomes `bn`."""
     return lambda path: ".".join("bn" if part == "norm" else part for part in path)
 
 

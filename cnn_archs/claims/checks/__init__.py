@@ -1,9 +1,9 @@
 """Checks that compute exactly what a paper states, from this package's networks and recipes.
 
 A check takes the arguments that a claim gives and returns what it finds: a number, a word, a truth
-value, or a list of these. Where an argument of EACH is a list, it returns a list with one finding
-each. Nothing is trained, and no dataset is read. Wrong arguments raise ValueError, KeyError,
-TypeError, or a UserError of the configs.
+value, or a list of these. If an argument of EACH is a list, the check returns a list with one
+finding for each element. Nothing is trained, and no dataset is read. Wrong arguments raise
+ValueError, KeyError, TypeError, or a UserError of the configs.
 """
 
 import functools
@@ -16,7 +16,7 @@ EACH = ("model", "layer", "key", "split")
 
 
 def for_each(check: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `check` extended to lists for the arguments of EACH."""
+    """Return `check`, extended to accept a list for each argument of EACH."""
 
     @functools.wraps(check)
     def run(**arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Checks by computing: worked examples, functions with printed values, initial weights."""
+"""Checks of worked examples, of functions with printed values, and of initial weights."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,35 +17,36 @@ from cnn_archs.models.cpu.response_norm import local_response_norm
 
 
 def convolution(image: Sequence[Sequence[float]], kernel: Sequence[Sequence[float]]) -> Any:
-    """Returns the rows of the convolution of one map, with stride 1 and no padding: [H][W] ->
-    [H'][W'].
+    """Return the rows of the convolution of one map: [H][W] -> [H'][W'].
+
+    The stride is 1, and nothing is padded.
     """
     x, k = jnp.asarray(image, jnp.float32), jnp.asarray(kernel, jnp.float32)
     return convolve(x[None, :, :, None], k[:, :, None, None])[0, :, :, 0].tolist()
 
 
 def squash(x: float) -> float:
-    """Computes LeNet-5's scaled hyperbolic tangent."""
+    """Compute LeNet-5's scaled hyperbolic tangent."""
     return float(lenet.squash(jnp.float32(x)))
 
 
 def lrn(maps: Sequence[float]) -> list[float]:
-    """Applies AlexNet's response normalization to one pixel with a value for each map."""
+    """Apply AlexNet's response normalization to one pixel with a value for each map."""
     return local_response_norm(jnp.asarray(maps, jnp.float32).reshape(1, 1, 1, -1)).ravel().tolist()
 
 
 def c3_table() -> list[list[int]]:
-    """Lists, for each of C3's 16 maps, the maps of S2 that feed it."""
+    """List, for each of C3's 16 maps, the maps of S2 that feed it."""
     return [np.flatnonzero(column).tolist() for column in lenet.C3_MASK.T]
 
 
 def c3_uses() -> list[int]:
-    """Counts, for each of S2's 6 maps, the maps of C3 that it feeds."""
+    """Count, for each of S2's 6 maps, the maps of C3 that it feeds."""
     return lenet.C3_MASK.sum(1).tolist()
 
 
 def stack_weights(windows: Sequence[int], maps: int) -> int:
-    """Counts the weights of a stack of convolutions, each from `maps` to `maps` maps."""
+    """Count the weights of a stack of convolutions, each from `maps` to `maps` maps."""
 
     def run(key: jax.Array) -> Any:
         x = jnp.zeros((1, 9, 9, maps))
@@ -57,7 +58,7 @@ def stack_weights(windows: Sequence[int], maps: int) -> int:
 
 
 def zeroed_unit(form: str, kind: str, x: float) -> float:
-    """Returns the output of a residual unit with zero weights for a map of `x`; NaN if it varies.
+    """Return the output of a residual unit with zero weights for a map of `x`; NaN if it varies.
 
     form: `residual` or `preactivation`; kind: `basic` or `bottleneck`.
     """
@@ -77,7 +78,7 @@ def zeroed_unit(form: str, kind: str, x: float) -> float:
 
 
 def drawings(split: str) -> int:
-    """Counts the drawings per class of the dataset `shapes`, in train, test or challenge."""
+    """Count the drawings per class of the dataset `shapes`, in train, test or challenge."""
     labels = sources.load_split("shapes", split).labels
     (number,) = set(np.bincount(labels).tolist())
     return number
@@ -86,7 +87,7 @@ def drawings(split: str) -> int:
 def initial(
     model: str, image: Sequence[int], layers: Sequence[str], fields: Mapping[str, Any]
 ) -> list[dict[str, np.ndarray]]:
-    """Returns weights and biases of these layers before training, from seed 0."""
+    """Return weights and biases of these layers before training, from seed 0."""
     height, width, channels = image
 
     @jax.jit  # XLA drops all that these layers do not need
@@ -106,7 +107,7 @@ def initial(
 def initial_biases(
     model: str, image: Sequence[int], layers: Sequence[str], fields: Mapping[str, Any]
 ) -> list[float]:
-    """Returns, for each layer, the value that all of its biases have before training."""
+    """Return, for each layer, the value that all of its biases have before training."""
     found = []
     for layer in initial(model, image, layers, fields):
         (value,) = set(layer["bias"].tolist())
@@ -117,12 +118,12 @@ def initial_biases(
 def initial_deviation(
     model: str, image: Sequence[int], layer: str, fields: Mapping[str, Any]
 ) -> float:
-    """Returns the standard deviation of a layer's weights before training."""
+    """Return the standard deviation of a layer's weights before training."""
     (of,) = initial(model, image, [layer], fields)
     return float(of["kernel"].std())
 
 
 def initial_bound(model: str, image: Sequence[int], layer: str, fields: Mapping[str, Any]) -> float:
-    """Returns the largest absolute value of a layer's weights before training."""
+    """Return the largest absolute value of a layer's weights before training."""
     (of,) = initial(model, image, [layer], fields)
     return float(np.abs(of["kernel"]).max())

@@ -1,9 +1,9 @@
 """Checks of a network's layers, by its summary (`models/summary.py`).
 
-A check of LAYER gets the row of the one layer that a claim names, a check of LAYERS the rows of all
-that match. `of_network` makes them functions of what a claim states: model, a name of
-`models.MODELS`; image, [H, W, C]; layer, the name of a row, or a pattern for several such as
-`3a/*`; fields, of the module; train, whether layers that only training needs count.
+A check of LAYER gets the row of the one layer that a claim names, a check of LAYERS all rows that
+match. `of_network` turns both into functions of the arguments that a claim states. model: a name of
+`models.MODELS`. image: [H, W, C]. layer: the name of a row, or a pattern for several, such as
+`3a/*`. fields: fields of the module. train: whether to count layers that only training needs.
 """
 
 import functools
@@ -28,7 +28,7 @@ NONE: Mapping[str, Any] = {}
 def summary_of(
     model: str, image: tuple[int, int, int], fields: Any, train: bool
 ) -> list[LayerSummary]:
-    """Caches the summary of a network; fields: as `models.hashable` gives them."""
+    """Return the summary of a network, which is cached. fields: as `models.hashable` gives them."""
     return summarize(models.create(model, **fields), image, train)
 
 
@@ -39,9 +39,9 @@ def rows_of(
     fields: Mapping[str, Any] = NONE,
     train: bool = False,
 ) -> list[LayerSummary]:
-    """Lists the rows whose names match `layer`, in the order of the computation.
+    """List the rows whose names match `layer`, in the order of the computation.
 
-    ValueError where there is none.
+    Raises ValueError if no row matches.
     """
     height, width, channels = image
     all_rows = summary_of(model, (height, width, channels), models.hashable(fields), train)
@@ -52,7 +52,10 @@ def rows_of(
 
 
 def of_network(check: Callable[[Sequence[LayerSummary]], Any]) -> Callable[..., Any]:
-    """Makes a check of rows one of a network; without `layer` its rows are those of all layers."""
+    """Turn a check of rows into a check of a network.
+
+    Without `layer` the check gets the rows of all layers.
+    """
 
     def run(
         model: str,
@@ -67,7 +70,10 @@ def of_network(check: Callable[[Sequence[LayerSummary]], Any]) -> Callable[..., 
 
 
 def of_one_layer(check: Callable[[LayerSummary], Any]) -> Callable[..., Any]:
-    """Makes a check of one row one of a network and a layer; ValueError where several match."""
+    """Turn a check of one row into a check of one layer of a network.
+
+    The check raises ValueError if several layers match.
+    """
 
     def run(
         model: str,
@@ -85,59 +91,61 @@ def of_one_layer(check: Callable[[LayerSummary], Any]) -> Callable[..., Any]:
 
 
 def out(row: LayerSummary) -> list[int]:
-    """Gives the layer's output as [H, W, C]."""
+    """Return the layer's output shape as [H, W, C]."""
     return list(row.out)
 
 
 def window(row: LayerSummary) -> str:
-    """Gives side and stride of a convolution or pool: `3x3/2`."""
+    """Return the side and the stride of a convolution or pool, such as `3x3/2`."""
     return row.window
 
 
 def kernel(row: LayerSummary) -> list[int]:
-    """Gives [height, width, input maps] of one kernel of a convolution; in a grouped convolution
-    the input maps are those of its group."""
+    """Return [height, width, input maps] of one kernel of a convolution.
+
+    In a grouped convolution the input maps are those of one group.
+    """
     height, width = map(int, row.window.partition("/")[0].split("x"))
     return [height, width, weights_of(row) // (height * width * row.out[2])]
 
 
 def sees(row: LayerSummary) -> int | None:
-    """Gives the side of the receptive field in pixels."""
+    """Return the side of the receptive field in pixels."""
     return row.receptive_field
 
 
 def maps(rows: Sequence[LayerSummary]) -> list[int]:
-    """Lists the number of maps of each convolution."""
+    """List the number of maps of each convolution."""
     return [r.out[2] for r in rows if r.type == "conv"]
 
 
 def params(rows: Sequence[LayerSummary]) -> int:
-    """Counts trainable parameters."""
+    """Count trainable parameters."""
     return sum(r.params for r in rows)
 
 
 def weights(rows: Sequence[LayerSummary]) -> int:
-    """Counts weights: parameters without biases and batch normalization."""
+    """Count weights: parameters without biases and batch normalization."""
     return sum(map(weights_of, rows))
 
 
 def weights_of(row: LayerSummary) -> int:
-    """Counts the weights of a convolution or a dense layer, which uses each once per position."""
+    """Count the weights of a convolution or a dense layer, which uses each once per position."""
     return row.macs // (row.out[0] * row.out[1]) if row.type in WITH_WEIGHTS else 0
 
 
 def macs(rows: Sequence[LayerSummary]) -> int:
-    """Counts multiply-accumulates for one image."""
+    """Count multiply-accumulates for one image."""
     return sum(r.macs for r in rows)
 
 
 def neurons(rows: Sequence[LayerSummary]) -> int:
-    """Counts outputs of convolutions and dense layers."""
+    """Count outputs of convolutions and dense layers."""
     return sum(math.prod(r.out) for r in rows if r.type in WITH_WEIGHTS)
 
 
 def connections(rows: Sequence[LayerSummary]) -> int:
-    """Counts connections as LeNet-5's section II.B does: the inputs of every unit, and its bias.
+    """Count connections as LeNet-5's section II.B does: the inputs of every unit, and its bias.
 
     A unit of a subsampling layer takes each pixel of its window; an RBF unit has no bias.
     """
@@ -164,13 +172,13 @@ def count(
     fields: Mapping[str, Any] = NONE,
     train: bool = False,
 ) -> int:
-    """Counts the rows that match in name and type; there may be none."""
+    """Count the rows that match in name and type, which may be 0."""
     every = rows_of(model, image, "*", fields, train)
     return sum(fnmatchcase(r.name, layer) and fnmatchcase(r.type, type) for r in every)
 
 
 def units(model: str, image: Sequence[int]) -> list[int]:
-    """Counts the units in each stage of a residual network."""
+    """Count the units in each stage of a residual network."""
     found = {
         match[0]: match[1]
         for r in rows_of(model, image)
@@ -181,7 +189,7 @@ def units(model: str, image: Sequence[int]) -> list[int]:
 
 
 def depth(model: str, image: Sequence[int]) -> int:
-    """Counts layers with weights along the longest path from the image to the classes.
+    """Count layers with weights along the longest path from the image to the classes.
 
     Projections of shortcuts do not count, as in the papers.
     """
@@ -201,13 +209,13 @@ def depth(model: str, image: Sequence[int]) -> int:
 
 
 def ratio(what: str, of: Mapping[str, Any], to: Mapping[str, Any]) -> float:
-    """Divides `what` (params, weights, macs) of one network or layer by that of another."""
+    """Divide `what` (params, weights, macs) of one network or layer by that of another."""
     measure = {"params": params, "weights": weights, "macs": macs}[what]
     return measure(rows_of(**of)) / measure(rows_of(**to))
 
 
 def heads(model: str, image: Sequence[int], train: bool) -> list[str]:
-    """Lists the names of the network's outputs, sorted."""
+    """List the names of the network's outputs, sorted."""
     net = models.create(model)
 
     def run(key: jax.Array) -> Any:

@@ -1,7 +1,7 @@
-"""Checks of a recipe: what an experiment's config states, and what follows from it.
+"""Checks of a recipe: the values that an experiment's config states, and what follows from them.
 
-experiment: as on the command line, followed by overrides if there are any, `alexnet_imagenet
---config.model.lrn=false`. images: the number of training images.
+experiment: an experiment as on the command line, with overrides if there are any, such as
+`alexnet_imagenet --config.model.lrn=false`. images: the number of training images.
 """
 
 import functools
@@ -20,28 +20,28 @@ from cnn_archs.optim import schedules
 
 @functools.cache
 def config(experiment: str) -> Any:
-    """Loads the complete, locked config."""
+    """Load the complete, locked config."""
     name, *overrides = experiment.split()
     return configs.load_config(name, [o.removeprefix("--config.") for o in overrides])
 
 
 @functools.cache
-def outlined(experiment: str) -> ExperimentSettings:
-    """Resolves the outline of the config."""
+def settings_of(experiment: str) -> ExperimentSettings:
+    """Resolve the settings of an experiment that do not need its dataset."""
     return resolve_settings(config(experiment))
 
 
 def setting(experiment: str, key: str) -> Any:
-    """Returns the value of `section.key`; a tuple as a list."""
-    value: Any = outlined(experiment).config
+    """Return the value of the key `section.key`; tuples become lists."""
+    value: Any = settings_of(experiment).config
     for part in key.split("."):
         value = value[part]
     return value
 
 
 def schedule_of(experiment: str, images: int) -> schedules.Schedule:
-    """Makes the schedule of learning rates, with its warm-up."""
-    recipe = outlined(experiment).recipe
+    """Make the learning-rate schedule, with its warm-up."""
+    recipe = settings_of(experiment).recipe
     return recipe.make_rules(float(recipe.steps_per_epoch(images))).schedule
 
 
@@ -53,52 +53,52 @@ def rates(
     error: float = 1.0,
     relative: bool = False,
 ) -> list[float]:
-    """Lists the learning rates at these steps or epochs, counted from 0. by: `step` or `epoch`.
+    """List the learning rates at the steps or epochs `at`, which are counted from 0.
 
-    error: the training error, a fraction, before the first of them, for a warm-up that depends on
-    it. relative: divide by the first rate.
+    by: `step` or `epoch`. error: the training error, a fraction, before the first of them, for a
+    warm-up that depends on it. relative: whether to divide by the first rate.
     """
     schedule, warmup = schedule_of(experiment, images), setting(experiment, "warmup")
     memory = schedule.init()
     for _ in range(warmup["window"] if warmup["name"] == "error" else 0):
         memory = schedule.after_step(memory, jnp.float32(error))
-    period = float(outlined(experiment).recipe.steps_per_epoch(images))
+    period = float(settings_of(experiment).recipe.steps_per_epoch(images))
     first = [schedules.first_step(t, by, period) for t in at]
     found = [float(schedule.rate(memory, jnp.int32(step))) for step in first]
     return [rate / found[0] for rate in found] if relative else found
 
 
 def steps(experiment: str, images: int) -> int:
-    """Counts the optimizer steps of the whole training."""
-    return outlined(experiment).recipe.total_steps(images)
+    """Count the optimizer steps of the whole training."""
+    return settings_of(experiment).recipe.total_steps(images)
 
 
 def epochs(experiment: str, images: int) -> float:
-    """Counts the passes over the images of the whole training."""
-    recipe = outlined(experiment).recipe
+    """Count the passes of the whole training over the images."""
+    recipe = settings_of(experiment).recipe
     return recipe.epochs or float(recipe.steps / recipe.steps_per_epoch(images))
 
 
 def passes(experiment: str, protocol: str) -> tuple[list[protocols.Pass], Size]:
-    """Returns the passes of a test protocol over an image, and the size of a view."""
-    found = outlined(experiment)
+    """Return the passes of a test protocol over an image, and the size of a view."""
+    found = settings_of(experiment)
     crop = make_crop(config(experiment), found.image_shape)
     return protocols.protocol_passes(protocol, crop, found.test_scales), crop.out
 
 
 def views(experiment: str, protocol: str) -> int:
-    """Counts the views of an image that a test protocol shows the network."""
+    """Count the views of an image that a test protocol shows the network."""
     return protocols.count_views(*passes(experiment, protocol))
 
 
 def scales(experiment: str, protocol: str) -> list[int]:
-    """Lists the shorter sides, in pixels, to which the protocol resizes an image."""
+    """List the shorter sides, in pixels, to which the protocol resizes an image."""
     return [one.scale for one in passes(experiment, protocol)[0]]
 
 
 def update(experiment: str, weight: float, gradients: Sequence[float]) -> list[float]:
-    """Returns [velocity, weight] of one weight after updates with these gradients."""
-    recipe = outlined(experiment).recipe
+    """Return [velocity, weight] of one weight after one update with each of the gradients."""
+    recipe = settings_of(experiment).recipe
     optimizer = recipe.make_rules(float(recipe.steps_per_epoch(1))).optimizer
     params = {"layer": {"kernel": jnp.float32(weight)}}
     state, moved = optimizer.init(params), params

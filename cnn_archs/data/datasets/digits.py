@@ -22,7 +22,7 @@ def load_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     """
     if split not in ("train", "test"):
         raise ConfigError(f"digits has no split {split!r}, only train, test")
-    # The file itself is read: importing sklearn.datasets takes a second, a fifth of a start.
+    # The file itself is read: importing sklearn.datasets takes a second, a fifth of the start.
     package = importlib.util.find_spec("sklearn")
     assert package and package.origin
     table = np.loadtxt(Path(package.origin).parent / DIGITS_FILE, delimiter=",")

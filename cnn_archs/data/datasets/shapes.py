@@ -15,7 +15,7 @@ from cnn_archs.errors import ConfigError
 CLASSES = ("circle", "rectangle", "triangle")
 IMAGES_PER_CLASS = {"train": 15, "test": 5, "challenge": 5}  # by split
 SIDE = 64  # pixels
-OVERSAMPLING = 4  # the canvas is this many times as large; its means are the pixels
+OVERSAMPLING = 4  # the canvas is this many times as large; its squares are averaged
 
 
 def draw_images(split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +68,7 @@ def corners(kind: str) -> np.ndarray:
 
 
 def edges(points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return each corner with the next one."""
+    """Return each corner with the next one; the first follows the last."""
     return list(zip(points, np.roll(points, -1, 0), strict=True))
 
 

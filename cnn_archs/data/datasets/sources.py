@@ -131,7 +131,7 @@ SPLIT_SIZES = {
 
 EXTRA_TEST_SPLITS = {
     "shapes": ("challenge",)
-}  # splits besides `test` that a run is tested on in the end
+}  # splits besides `test` that a run is tested on at its end
 
 
 def dataset_spec(name: str, data_dir: str = "") -> tuple[tuple[int, int, int], int]:
@@ -169,7 +169,9 @@ def load_split(name: str, split: str, data_dir: str = "") -> Split:
     missing or damaged.
     """
     if 0 in dataset_spec(name, data_dir)[0]:
-        raise ConfigError(f"data.name: the images of {name} differ in size; they must be of one")
+        raise ConfigError(
+            f"data.name: the images of {name} differ in size; they must have one size"
+        )
     if name == "digits":
         return Split(*digits.load_digits(split), digits.DIGITS)
     if name == "shapes":

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def stratified_split(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divide examples into random but fixed indices i64[N - test] and i64[test].
+    """Divide N examples into two parts, random but fixed: indices i64[N - test] and i64[test].
 
     labels: i32[N]. Each class has its share of both parts, to the nearest example. The indices are
     those of `sklearn.model_selection.train_test_split(..., stratify=labels, random_state=0)`.

@@ -33,7 +33,7 @@ def open_builder(name: str, data_dir: str) -> Any:
     """
     import tensorflow_datasets as tfds
 
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # it advises to install OpenCV
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # it logs advice to install OpenCV
     where = tfds_dir(data_dir)
     if data_dir and not where.is_dir():
         raise ConfigError(f"data.data_dir: there is no folder {where}")
@@ -49,7 +49,7 @@ def open_builder(name: str, data_dir: str) -> Any:
     except Exception as e:
         if "File format is already set" in str(e):
             raise DataError(
-                f"{name} is in {where} in another format than array_record: choose another "
+                f"{name} is in {where} in a format other than array_record: choose another "
                 "--data_dir to prepare it in, or remove it"
             ) from e
         raise damage_error(f"the description of {name}, in {where}", e) from e
@@ -87,7 +87,7 @@ def features_of(name: str, builder: Any) -> Any:
 
 
 class TfdsSplit:
-    """A split of a prepared dataset, by tfds' name; examples have the order of its files.
+    """A split of a prepared dataset, by tfds' name; examples are in the order of its files.
 
     Raises ConfigError if the dataset has no such split, DataError if some of its files are missing.
     """

@@ -1,13 +1,13 @@
-"""Decodes images, refuses damaged ones, and decodes no more pixels than a crop needs.
+"""Decode images, refuse damaged ones, and decode no more pixels than a crop needs.
 
 JPEG is decoded by libjpeg-turbo (simplejpeg), and each of its warnings is an error. PNG, BMP, WebP
 and the first frame of a GIF are decoded by Pillow; the checksums of a PNG are verified first. The
-other formats have no checksums: truncation is always noticed, one flipped bit of a JPEG seldom,
-twenty of them nearly always.
+other formats have no checksums: truncation is always noticed, but one flipped bit of a JPEG seldom
+is, and twenty nearly always are.
 
-All images become 8-bit RGB. Gray is repeated. CMYK is converted as Pillow does, which assumes
-Adobe's inverted values. Of 16 bits the upper 8 are kept. Transparent pixels are blended with white.
-EXIF's orientation is ignored, as in ImageNet's recipes.
+All images become 8-bit RGB. Gray is repeated in the three channels. CMYK is converted as Pillow
+does, which assumes Adobe's inverted values. Only the upper 8 bits of 16-bit values are kept.
+Transparent pixels are blended with white. EXIF's orientation is ignored, as in ImageNet's recipes.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Small datasets: a whole split lies on the devices as uint8; the step gathers its batches."""
+"""Small datasets: a whole split is on the devices as uint8, and the step gathers its batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

@@ -69,7 +69,7 @@ def whole_resize(scale: int) -> ResizeRule:
 
 
 def trimmed_resize(scale: int, multiple: int) -> ResizeRule:
-    """Return the rule of `whole_resize`, with the longer side trimmed to a multiple of `multiple`.
+    """Return the rule of `whole_resize`, but trim the longer side to a multiple of `multiple`.
 
     The central pixels are kept. The result has few shapes; the shorter side is not trimmed.
     """
@@ -89,10 +89,11 @@ def trimmed_resize(scale: int, multiple: int) -> ResizeRule:
 def bucketed_batches(
     data: Streamed, fit: ResizeRule, multiple: int, rows: BatchSizeFn
 ) -> Iterator[BucketedBatch]:
-    """Yield batches of all examples of `data`, resized by `fit`, without skipped damaged ones.
+    """Yield batches of all examples of `data`, resized by `fit`; skipped damaged ones are left out.
 
     The longer side of an image is padded to a multiple of `multiple`. rows(shape, n): the size of a
-    batch if n images of a shape are left. The last batch of each shape is filled up, and masked.
+    batch if n images of a shape are left. The last batch of each shape is filled up with masked
+    rows.
     """
     waiting: dict[Size, list[DecodedExample]] = defaultdict(list)
     ahead = ceil_div(rows(fit(1, 1)[1], data.examples), CHUNK)
@@ -113,7 +114,7 @@ def pad_shape(size: Size, multiple: int) -> Size:
 
 
 def make_batch(some: list[DecodedExample], shape: Size, rows: int = 0) -> BucketedBatch:
-    """Make a batch of examples of one shape, filled up to `rows` by the last one, masked."""
+    """Make a batch of examples of one shape; masked copies of the last one fill it up to `rows`."""
     position = np.arange(rows or len(some))
     which = np.minimum(position, len(some) - 1)
     images = np.zeros((len(position), *shape, 3), np.uint8)

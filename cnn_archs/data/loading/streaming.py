@@ -69,7 +69,7 @@ class Streamed:
     def damaged(self) -> int:
         """The number of examples that all processes together have found damaged so far.
 
-        Every process must ask at the same time.
+        Every process must read this property at the same time.
         """
         bits = np.zeros(self.examples, np.int64)
         bits[list(self.skipped)] = 1

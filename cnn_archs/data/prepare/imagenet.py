@@ -1,4 +1,4 @@
-"""Indexes ImageNet's two archives, whose pictures are read in place: nothing is unpacked.
+"""Index ImageNet's two archives, whose pictures are read in place: nothing is unpacked.
 
 ILSVRC2012_img_train.tar is a tar of a thousand tars, one per synset. ILSVRC2012_img_val.tar holds
 its pictures side by side; tfds knows their labels, in the order of their numbers. The bytes of all

@@ -106,7 +106,7 @@ def prepare_without_tensorflow(raw: raw_datasets.RawDataset, command: str) -> di
 
 
 def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: "Progress") -> None:
-    """Write the missing shards in the unfinished folder, then rename it. See the module."""
+    """Write the missing shards in the unfinished folder, and rename it once all are written."""
     path = raw.path
     unfinished = path.with_name(path.name + tfds_source.UNFINISHED_SUFFIX)
     unfinished.mkdir(exist_ok=True)
@@ -153,7 +153,7 @@ def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
     if size > free:
         raise DataError(
             f"{progress.name} takes {size / 1e9:,.2f} GB more, and {unfinished} has room for "
-            f"{free / 1e9:,.2f}: free some, or choose another --data_dir"
+            f"{free / 1e9:,.2f}: free some space, or choose another --data_dir"
         )
     progress.begin(len(everything) - len(missing), len(everything), size)
     for shard in missing:
@@ -194,7 +194,7 @@ class Progress:
             )
 
     def is_due(self) -> bool:
-        """Return whether to print a line now, and if so start to wait for the next one."""
+        """Return whether to print a line now; if so, the time until the next one starts."""
         if time.monotonic() - self.shown < SECONDS_PER_LINE:
             return False
         self.shown = time.monotonic()

@@ -45,9 +45,10 @@ def imagenet_archives(where: Path, manual_dir: Path) -> RawDataset:
 
 
 def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
-    """Return the dataset `name` from a folder of images, divided and ordered as `image_folder`.
+    """Return the dataset `name` made from a folder of images.
 
-    Raises ConfigError for a name that tfds does not allow or that another dataset has.
+    It is divided and ordered as `image_folder` is. Raises ConfigError for a name that tfds does not
+    allow or that another dataset has.
     """
     import tensorflow_datasets as tfds
 

@@ -1,4 +1,4 @@
-"""Writes a dataset of pictures as tfds does, but without TensorFlow.
+"""Write a dataset of pictures as tfds does, but without TensorFlow.
 
 A shard gets its name only when it is whole, so writing can be stopped and resumed.
 """
@@ -65,7 +65,7 @@ def in_tfds_order(split: str, pictures: Sequence[Picture]) -> list[Picture]:
 def source_digest(splits: Splits, classes: Sequence[str]) -> str:
     """Return a digest that changes with any picture, label or class.
 
-    Pictures are not read; their names, sizes, offsets and times of change stand for them.
+    Pictures are not read; the digest covers their names, sizes, offsets and times of change.
     """
     found = hashlib.sha256(repr(classes).encode())
     for split, pictures in splits.items():

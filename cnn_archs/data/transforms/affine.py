@@ -54,8 +54,8 @@ def index_reflect(point: SamplePoint, size: int) -> tuple[jax.Array, jax.Array]:
 def index_wrap(point: SamplePoint, size: int) -> tuple[jax.Array, jax.Array]:
     """Repeat the image as scipy does, with period size - 1: b c d | a b c d | b c d.
 
-    The first and the last pixel share a position. There the last one is used to the left of the
-    image and at its right edge, and the first one elsewhere.
+    The first and the last pixel share a position. The last one is used at the right edge and to the
+    left of the image, the first one at the left edge and to the right of the image.
     """
     period = max(size - 1, 1)
     low = point.low % period
@@ -114,7 +114,7 @@ def apply_warps(images: jax.Array, warp: Affine, fill_mode: str, cval: float) ->
 
 
 def is_inside(point: SamplePoint, size: int) -> jax.Array:
-    """Return where points lie from the first pixel's center to the last one's, bool."""
+    """Return whether points lie between the centers of the first and the last pixel, as bool."""
     return (point.low >= 0) & (
         (point.low < size - 1) | ((point.low == size - 1) & (point.fraction == 0))
     )
@@ -143,9 +143,9 @@ def shear_matrix(degrees: jax.Array) -> jax.Array:
 
 
 def zoom_matrix(factors: jax.Array) -> jax.Array:
-    """Make matrices by whose factors the content shrinks: f32[N, 2] -> f32[N, 2, 2].
+    """Make matrices that shrink the content by `factors`: f32[N, 2] -> f32[N, 2, 2].
 
-    factors: of rows and of columns.
+    factors: one for rows and one for columns.
     """
     return factors[:, :, None] * jnp.eye(2)[None]
 

@@ -28,10 +28,11 @@ def pca(*, sigma: float) -> Augment:
     """Make AlexNet's color noise (section 4.1), [p1 p2 p3][a1 l1, a2 l2, a3 l3]^T for each pixel.
 
     a_i is normal with standard deviation `sigma` and drawn once per image; p_i and l_i are the
-    eigenvectors and eigenvalues above. With the paper's sigma of 0.1 and pixels in [0, 1], the sum
-    along p1 has a standard deviation of 0.022, or 5.5 of 255. With eigenvalues for pixels in 0..255
-    it would be 1,400, which leaves nothing of an image, so the paper cannot mean those. The sum is
-    not clipped. Raises ConfigError if sigma is negative or the images do not have 3 channels.
+    eigenvectors and eigenvalues above. With the paper's sigma of 0.1 and pixels in [0, 1], the
+    noise along p1 has a standard deviation of 0.022, or 5.5 of 255. With eigenvalues for pixels in
+    0..255 it would be 1,400, which leaves nothing of an image, so the paper cannot mean those.
+    Pixels with noise are not clipped. Raises ConfigError if sigma is negative or the images do not
+    have 3 channels.
     """
     if sigma < 0:
         raise ConfigError(f"color.sigma={sigma}: must be at least 0")

@@ -185,16 +185,18 @@ class InceptionCrop(Crop):
 
     def __post_init__(self) -> None:
         if not (len(self.area) == 2 and 0 < self.area[0] <= self.area[1] <= 1):
-            raise ConfigError(f"crop.area={self.area}: smallest, largest, above 0 and at most 1")
+            raise ConfigError(
+                f"crop.area={self.area}: must be (smallest, largest), above 0 and at most 1"
+            )
         if not (len(self.aspect) == 2 and 0 < self.aspect[0] <= self.aspect[1]):
-            raise ConfigError(f"crop.aspect={self.aspect}: smallest, largest, above 0")
+            raise ConfigError(f"crop.aspect={self.aspect}: must be (smallest, largest), above 0")
         check_knob("evaluate", self.evaluate, max(self.out), NETWORK_SEES)
 
     def evaluation_box(self, height: int, width: int) -> Box:
         return central_box(height, width, self.evaluate, self.out)
 
     def host_box(self, height: int, width: int, rng: np.random.Generator | None) -> Box:
-        """Return what `training_box` returns, one try after the other.
+        """Return the region that `training_box` returns, but try one region after the other.
 
         For scalars that is 5 times as fast as computing all tries with arrays.
         """

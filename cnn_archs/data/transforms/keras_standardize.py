@@ -119,5 +119,5 @@ def whitening_matrix(scatter: np.ndarray, n: int, epsilon: float) -> np.ndarray:
 def get_statistic(statistics: dict[str, Any], name: str) -> jax.Array:
     """Look up one statistic. Raises ValueError if it is missing."""
     if name not in statistics:
-        raise ValueError(f"the statistics have no {name}: they must be those of this one's fit")
+        raise ValueError(f"the statistics have no {name}: they must come from this object's fit")
     return jnp.asarray(statistics[name])
