@@ -23,7 +23,7 @@ from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import write_json
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what becomes an error here
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs there what is raised here
 
 DIGESTS_FILE = "sha256.json"  # in the folder of a step: the digests of its files
 
@@ -148,7 +148,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _clean(self) -> None:
-        """Remove the unfinished folders of saves that were killed."""
+        """Remove the unfinished steps of saves that were killed."""
         for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -192,9 +192,9 @@ def file_sha256(path: Path) -> str:
 def check_files(folder: Path, items: set[str]) -> None:
     """Raise DamagedCheckpoint, with the file's name, if a file of `items` has changed.
 
-    This keeps orbax from reading damaged files, which it would report in many lines. If
-    DIGESTS_FILE does not exist, since the save was killed just before it was written, the digests
-    of the arrays still protect the step.
+    This keeps orbax from reading damaged files, which it reports in many lines. If DIGESTS_FILE
+    does not exist, because the save was killed just before it was written, the digests of the
+    arrays still protect the step.
     """
     try:
         listed = json.loads((folder / DIGESTS_FILE).read_text())

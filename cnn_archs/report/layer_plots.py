@@ -22,7 +22,7 @@ LayerLines = Mapping[str, Sequence[float]]  # {cell: one value per layer}
 
 
 def diagnostics_lines(cell: CellRecord) -> list[Mapping[str, Any]]:
-    """Return the lines of diagnostics.jsonl of the finished seeds, or of all seeds if none is."""
+    """Return the lines of diagnostics.jsonl of the finished seeds, or of all if none is done."""
     lines = [line for run in cell.runs for line in run.diagnostics]
     return [line for line in lines if line["seed"] in cell.seeds] or lines
 
