@@ -1,4 +1,4 @@
-"""What all benchmarks share: one main, timed turns, and written results.
+"""One main for all benchmarks, with timed turns and written results.
 
 A benchmark calls `main` with three functions: `declare(parser)` adds options, `measure(options)`
 returns a JSON object, and `table(result)` formats it as rows of strings, the first of which are the

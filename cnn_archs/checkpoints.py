@@ -94,7 +94,7 @@ class Checkpoints:
     def restore(self, targets: dict[str, Any]) -> Restored | None:
         """Restore the newest sound step; return None if nothing was ever saved.
 
-        targets: for each item to restore, a tree of jax.ShapeDtypeStruct. The arrays come to the
+        targets: for each item to restore, a tree of jax.ShapeDtypeStruct. The arrays are put on the
         first device of this process. Damaged steps are set aside, with a line on stderr. Raises
         DataError if every step is damaged, and ConfigError if the newest sound one has other arrays
         than `targets`.
@@ -161,7 +161,7 @@ def short_reason(e: Exception) -> str:
 
 
 class DamagedCheckpoint(Exception):
-    """A step that cannot be read as it was written."""
+    """A step that cannot be read, or differs from what was written."""
 
 
 def leaf_digests(tree: Any) -> dict[str, dict[str, Any]]:
@@ -223,6 +223,6 @@ def check_target(where: Path, name: str, saved: dict[str, Any], target: Any) -> 
         a, b = found.get(path, "nothing"), wanted.get(path, "nothing")
         if a != b:
             raise ConfigError(
-                f"the checkpoint in {where} is of another network or optimizer: {name}{path} is "
-                f"saved as {a}, wanted as {b}; use another --workdir"
+                f"the checkpoint in {where} belongs to another network or optimizer: {name}{path} "
+                f"is saved as {a}, needed as {b}; use another --workdir"
             )

@@ -279,7 +279,7 @@ def test_a_checkpoint_of_another_network_is_refused_by_leaf(case, saved):
         Checkpoints(saved).restore(with_leaf(path, value))
     message, leaf = str(e.value), "".join(f"['{k}']" for k in path.split("/")[1:])
     assert path.split("/")[0] + leaf in message and str(saved / "2") in message
-    assert f"saved as {there}" in message and f"wanted as {wanted}" in message
+    assert f"saved as {there}" in message and f"needed as {wanted}" in message
     assert "\n" not in message and e.value.code == 2
     assert (saved / "2").is_dir()  # it is sound, so it is not set aside
 

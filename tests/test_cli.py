@@ -1,4 +1,4 @@
-"""What a user can get wrong is one line that names the thing and the remedy, and an exit code."""
+"""A mistake of the user is one line that names the thing and the remedy, and an exit code."""
 
 import json
 import re
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_another_network_names_the_leaf(finished, error_of):
     Path("run/config.json").unlink()
     more = ("--config.model.hidden=(5,)",)
     message = error_of(2, "train", "--workdir=run", *SMALL, *more)
-    assert re.search(r"\['fc1'\]\['bias'\] is saved as float32\[1, 4\], wanted as .*5\]", message)
+    assert re.search(r"\['fc1'\]\['bias'\] is saved as float32\[1, 4\], needed as .*5\]", message)
 
 
 def test_damaged_checkpoints_are_exit_code_3(finished, capsys):

@@ -27,7 +27,7 @@ def make_mesh(data: int = -1, model: int = 1) -> Mesh:
     if not 0 < used <= available or (processes > 1 and used != available):
         reason = f" in {processes} processes, which must all be used" if used < available else ""
         raise ConfigError(
-            f"mesh.data={data} x mesh.model={model} are {used} devices, and there are "
+            f"mesh.data={data} x mesh.model={model} are {used} devices, but there are "
             f"{available}{reason}"
         )
     # Auto lets XLA choose the shardings inside a step from those of its arguments.
@@ -50,7 +50,7 @@ def check_divisible(mesh: Mesh, images: int, key: str = "data.batch_size") -> No
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Return the sharding of an array that each device holds whole."""
+    """Return the sharding of an array that is replicated on all devices."""
     return NamedSharding(mesh, P())
 
 
@@ -93,7 +93,7 @@ def place(tree: Any, sharding: Any, length: int = 0) -> Any:
 
 
 def concrete_mesh(sharding: NamedSharding) -> Mesh:
-    """Return the mesh of a sharding, which has real devices."""
+    """Return the mesh of a sharding, as a concrete mesh of devices."""
     assert isinstance(sharding.mesh, Mesh)
     return sharding.mesh
 
@@ -101,8 +101,8 @@ def concrete_mesh(sharding: NamedSharding) -> Mesh:
 def tree_shardings(tree: Any, mesh: Mesh, layers: Mapping[str, str]) -> Any:
     """Return a tree of the shardings of `tree`: parameters, or a state with trees like them.
 
-    layers: {name: "outputs" or "inputs"}, the layers that are split over "model", and along which
-    axis of their kernels. Leading axes, such as one of seeds, are not split.
+    layers: {name: "outputs" or "inputs"}, the layers that are split over "model", and the axis of
+    their kernels that is split. Leading axes, such as one of seeds, are not split.
     """
 
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
@@ -136,7 +136,7 @@ def identity(array: jax.Array) -> jax.Array:
 
 
 def with_mesh(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `step` under `mesh`, which its layers get by `jax.sharding.get_abstract_mesh`."""
+    """Return `step` run under `mesh`, which its layers get by `jax.sharding.get_abstract_mesh`."""
 
     def step_with_mesh(*arguments: Any) -> Any:
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):

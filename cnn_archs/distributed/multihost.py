@@ -1,4 +1,4 @@
-"""Several processes that train one network: how they connect, and how they agree.
+"""Connects the processes that train one network, and shares data among them.
 
 All processes run the same program in lockstep. Only the first one, the primary, reads and writes
 the folder of the run. Whatever only one process knows, such as a signal or the contents of a file,
@@ -26,14 +26,14 @@ from cnn_archs.runtime.console import print_status
 
 Result = TypeVar("Result")
 
-HEARTBEAT_SECONDS = 30  # of silence, after which a process counts as dead and the others end
+HEARTBEAT_SECONDS = 30  # a process that is silent for so long counts as dead; the others end
 START_TIMEOUT_SECONDS = 300  # to wait for the other processes at the start
 
 
 def initialize(coordinator: str = "", count: int = 0, index: int = -1) -> None:
     """Connect to the other processes of the run, if any. Must run before a device is used.
 
-    coordinator: HOST:PORT of process 0. count, index: number of processes, and of this one.
+    coordinator: HOST:PORT of process 0. count: number of processes. index: of this process.
     Arguments that are not given are taken from SLURM, Open MPI, Kubernetes or a TPU pod. Raises
     ConfigError if the arguments do not fit together, or the processes do not connect.
     """
@@ -56,7 +56,7 @@ def initialize(coordinator: str = "", count: int = 0, index: int = -1) -> None:
         )
     except (RuntimeError, ValueError) as e:
         raise ConfigError(
-            f"the processes do not find each other: {first_line(e)}; give their address with "
+            f"the processes cannot connect: {first_line(e)}; give the address of the first with "
             "--coordinator=HOST:PORT --num_processes=N --process_id=I"
         ) from e
     redirect_library_output()
@@ -75,8 +75,8 @@ def redirect_library_output() -> None:
 def detect_launcher() -> str:
     """Return the launcher that started this process as one of several, or "" if none did.
 
-    The environment variables of SLURM, Open MPI and Kubernetes, and the devices of a TPU pod,
-    decide.
+    It is detected from the environment variables of SLURM, Open MPI and Kubernetes, and from the
+    devices of a TPU pod.
     """
     env = os.environ.get
     if int(env("SLURM_STEP_NUM_TASKS", "1")) > 1:
@@ -179,7 +179,7 @@ def broadcast_arrays(
 
 
 def broadcast_tree(tree: Any) -> Any:
-    """Return the first process's `tree` on all processes, each of which has one of its shapes."""
+    """Return the first process's `tree` on all processes; each passes a tree of the same shapes."""
     if jax.process_count() == 1:
         return tree
     return jax.tree.map(multihost_utils.broadcast_one_to_all, tree)
@@ -196,7 +196,7 @@ def sum_over_processes(whole_numbers: np.ndarray) -> np.ndarray:
     """Return the exact sum of i64[...] arrays over all processes."""
     if jax.process_count() == 1:
         return whole_numbers
-    # The numbers travel as bytes, since jax without x64 would cut them to 32 bits.
+    # The numbers are sent as bytes, since jax without x64 would cut them to 32 bits.
     each = multihost_utils.process_allgather(np.frombuffer(whole_numbers.tobytes(), np.uint8))
     parts = [np.frombuffer(np.asarray(one, np.uint8).tobytes(), np.int64) for one in each]
     return sum(parts).reshape(whole_numbers.shape)  # type: ignore[union-attr]
@@ -220,7 +220,7 @@ def check_equal(what: str, value: Any) -> None:
 class AnyProcess:
     """True where `condition` is true on any process.
 
-    Each use as a bool is a collective: all processes must make it.
+    Each conversion to bool is a collective operation, which all processes must make.
     """
 
     def __init__(self, condition: Any):

@@ -53,7 +53,7 @@ def mean_under_views(
 ) -> jax.Array:
     """Return the mean image to subtract from views resized to `out`: f32[B or 1, h, w, C].
 
-    mean: f32[H, W, C], of the size in which training images are delivered; it is placed at the
+    mean: f32[H, W, C], in the size of delivered training images; it is placed at the
     center of each image. A view gets the part of the mean that lies under it, or the nearest part.
     A view that is larger than the mean gets the average over all pixels, and so does every view
     if `mean` is f32[1, 1, C].

@@ -16,9 +16,9 @@ from cnn_archs.metrics import MetricSums
 class EvaluationData(Protocol):
     """A split to evaluate, in memory or streamed from disk.
 
-    evaluation: yields, for each batch, the arguments of the evaluation step after the variables;
-    this process delivers the rows of the batch that it is asked for. damaged: how many examples
-    could not be read so far.
+    evaluation_batches: yields, for each batch, the arguments of the evaluation step after the
+    variables; `rows` are the rows of each batch that this process delivers. damaged: number of
+    examples that could not be read so far.
     """
 
     examples: int

@@ -30,7 +30,7 @@ class TrainedNetwork(NamedTuple):
 class RestoredRun(NamedTuple):
     """The variables in a checkpoint of a run.
 
-    variables, average ({} if weights are not averaged): those of all seeds, stacked along a
+    variables, average ({} without weight averaging): of all seeds, stacked along a
     leading axis.
     """
 

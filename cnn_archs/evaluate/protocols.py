@@ -59,8 +59,8 @@ def mean_probabilities(
     """Return the mean of softmax(logits) over the views of `passes`, for all examples of `data`.
 
     networks: the variables (params and batch_stats) of each network, all of them of `net.model`.
-    statistics: of the training images, for `net.inputs`. batch_size: images at a time, if they
-    have the size that the network sees in training; of larger ones there are fewer.
+    statistics: of the training images, for `net.inputs`. batch_size: number of images at a
+    time, if they have the training size; batches of larger images are smaller.
     """
     n = len(data)
     by_network = np.zeros((len(networks), n, net.classes), np.float32)
@@ -82,16 +82,15 @@ def mean_probabilities(
                 x = cut(images, put(corners), put(batch.sizes), view[0].mirrored, size, out)
                 before = totals
                 totals = [add(v, x, t) for v, t in zip(networks, before, strict=True)]
-                jax.block_until_ready(
-                    before
-                )  # else the inputs of all views could be on the devices at once
+                # Without waiting, the inputs of all views could be on the devices at once.
+                jax.block_until_ready(before)
             for k, total in enumerate(totals):
                 by_network[k, rows] += test_pass.share / len(views) * np.asarray(total)[batch.mask]
     return Probabilities(by_network, labels, readable)
 
 
 def batch_views(test_pass: Pass, sizes: np.ndarray, out: Size) -> list[tuple[View, ...]]:
-    """List the views of a pass, each as its place in every image of a batch. sizes: i32[B, 2]."""
+    """List the views of a pass, each as its view of every image in a batch. sizes: i32[B, 2]."""
     pairs = [(int(height), int(width)) for height, width in sizes]
     layouts = {size: test_pass.layout(*size, out) for size in set(pairs)}
     return list(zip(*(layouts[size] for size in pairs), strict=True))
@@ -112,7 +111,7 @@ def resized_batches(
         """Return the batch size for `examples` remaining images of `shape`.
 
         The size is a multiple of the devices. For small remainders it is a power of two per
-        device: little padding, and few programs to compile.
+        device, which needs little padding and few compiled programs.
         """
         most = ceil_div(min(batch_size, len(data)), devices)
         if test_pass.dense:

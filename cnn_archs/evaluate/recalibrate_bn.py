@@ -53,8 +53,9 @@ def recalibrate(
     """Return `networks` with their moving statistics replaced by means over the given batches.
 
     data: the training images; the first ones in the order of `seed` are used, prepared as in
-    evaluation. batches: (number, images per batch). The variance is that of the whole batch, also
-    if training normalized it in groups. Raises ConfigError without batch normalization.
+    evaluation. batches: (number, images per batch). The variance is that of the whole batch, even
+    if training normalized it in groups. Raises ConfigError for a network without batch
+    normalization.
     """
     if not networks[0]["batch_stats"]:
         raise ConfigError("--precise_stats: the network has no batch normalization")

@@ -2,8 +2,8 @@
 
 Convolution and pooling should make a network insensitive to where things are; a dense network has
 to learn it. A warp other than a shift keeps the center of the image in place, and pixels from
-outside the image repeat its edge. The errors of an amount are averaged over evenly spread
-directions.
+outside the image repeat its edge. The error for each amount is the mean over evenly
+spread directions.
 """
 
 import dataclasses
@@ -41,9 +41,9 @@ Warp = tuple[jax.Array, tuple[float, float]]
 
 @dataclasses.dataclass(frozen=True)
 class WarpKind:
-    """A kind of warp, and the amounts (in `unit`, the first is 0) and directions to measure.
+    """A kind of warp, with the amounts (in `unit`; the first is 0) and directions to measure.
 
-    warp: (amount, direction) -> Warp, as `affine.about_center` takes it.
+    warp: (amount, direction) -> Warp, the arguments of `affine.warp_about_center`.
     """
 
     unit: str

@@ -86,7 +86,7 @@ def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats
         experiment.eval_batch_size,
         meshes.make_mesh(),
     )
-    flat = found.by_network  # the seeds of one name, then those of the next
+    flat = found.by_network  # all seeds of the first name, then those of the next
     by_name = flat.reshape(len(networks), len(experiment.seeds), *flat.shape[1:])
     probabilities = dict(zip(networks, by_name, strict=True))
     reports = {
@@ -104,7 +104,7 @@ def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats
 def result_header(
     saved: RestoredRun, protocol: str, number: int, scales: list[int]
 ) -> dict[str, Any]:
-    """Return everything in a result but the errors.
+    """Return all entries of a result except the errors.
 
     number: views of each image. scales: the shorter sides, in pixels, that images were resized to.
     """

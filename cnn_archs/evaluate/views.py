@@ -1,4 +1,4 @@
-"""Test protocols: the sizes and the parts (views) in which a network is shown an image.
+"""Test protocols: the image sizes, and the parts of an image (views), that a network sees.
 
 An image is resized to a shorter side of Q pixels; a `View` is a part of the resized image or of
 its mirror image, in whole pixels. The prediction is the mean of the probabilities over all views
@@ -20,7 +20,7 @@ GOOGLENET_SCALES = (256, 288, 320, 352)  # section 7
 
 
 class View(NamedTuple):
-    """A part of a resized image, in pixels. mirrored: left and right are exchanged."""
+    """A part of a resized image, in pixels. mirrored: whether left and right are exchanged."""
 
     top: int
     left: int
@@ -50,8 +50,8 @@ class Pass(NamedTuple):
 class Scales(NamedTuple):
     """The shorter sides, in pixels, to which the protocols resize images.
 
-    ten_crop: of ten_crop alone. single: of the other protocols with one scale. three: of grid_150.
-    multiple: of multi_scale. googlenet: of GoogLeNet's 144 crops (section 7).
+    ten_crop: for ten_crop. single: for the other protocols with one scale. three: for grid_150.
+    multiple: for multi_scale. googlenet: for GoogLeNet's 144 crops (section 7).
     """
 
     ten_crop: int
@@ -89,8 +89,8 @@ def grid_views(height: int, width: int, out: Size) -> list[View]:
 def three_squares_views(height: int, width: int, out: Size) -> list[View]:
     """Return the views of three squares of the image (GoogLeNet, section 7).
 
-    The squares are left, center and right; for portraits top, center and bottom. Of each the
-    network sees the four corners, the center, and the whole square resized.
+    The squares are left, center and right, or top, center and bottom for portraits. The views of
+    each square are its four corners, its center, and the whole square, resized.
     """
     side, longer = min(height, width), max(height, width)
     found = []
@@ -168,7 +168,7 @@ def choose_scales(crop: Crop, test_scales: Sequence[float]) -> Scales:
     """Return the scales for a network that was trained with `crop`.
 
     single, ten_crop: the shorter side that `crop` uses in evaluation, or 8/7 of the size that the
-    network sees, as 256 is of 224. If `crop` warps the whole image to a square, ten_crop takes
+    network sees (256 for 224). If `crop` warps the whole image to a square, ten_crop takes
     the warped image. three: `test_scales` if there are three, otherwise VGG's rule. multiple:
     `test_scales` if there are any, otherwise VGG's rule. Raises ConfigError unless all
     `test_scales` are positive whole numbers.

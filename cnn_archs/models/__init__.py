@@ -1,8 +1,9 @@
 """The networks: flax modules, registered by name.
 
-Every network takes `image: f32[N, H, W, C]` and a keyword `train`, and returns a dict of heads, of
-which `"logits": f32[N, num_classes]` is the classifier. Its fields are the settings of a config's
-`model` section. One file holds the networks of one paper; `network.py` has their base class.
+Every network takes `image: f32[N, H, W, C]` and a keyword `train`, and returns a dict of outputs,
+its heads. The head `logits`, f32[N, num_classes], is the classifier. The fields of a network are
+the settings of a config's `model` section. Each file holds the networks of one paper; `network.py`
+has their base class.
 """
 
 import dataclasses
@@ -37,7 +38,10 @@ MODELS: dict[str, Callable[..., Network]] = {
 
 
 def create(name: str, **fields: Any) -> Network:
-    """Create the network `name`. KeyError for an unknown name, TypeError for an unknown field."""
+    """Create the network `name`.
+
+    Raises KeyError for an unknown name and TypeError for an unknown field.
+    """
     return MODELS[name](**{key: hashable(value) for key, value in fields.items()})
 
 
@@ -54,7 +58,7 @@ def init(
 
 
 def tested(model: Network, variables: Any, image: jax.Array) -> dict[str, jax.Array]:
-    """Return all heads of `model` in evaluation, also those that exist in training only."""
+    """Return all heads of `model` in evaluation, including those of training."""
     return model.apply(variables, image, method="every_head")  # type: ignore[return-value]
 
 
@@ -81,13 +85,13 @@ def shapes(model: Network, image_shape: tuple[int, int, int]) -> Shapes:
 
 
 def split(model: Network, devices: int) -> dict[str, str]:
-    """Return the layers that `devices` can share, as `Network.split_over` does.
+    """Return the layers that can be split over `devices` devices; see `Network.split_over`.
 
-    ValueError if there are none.
+    Raises ValueError if there are none.
     """
     layers = model.split_over(devices)
     if not layers:
-        raise ValueError("no layer of it can be split: use mesh.model=1")
+        raise ValueError("none of its layers can be split: use mesh.model=1")
     return layers
 
 
@@ -105,7 +109,7 @@ def fields(name: str) -> dict[str, Any]:
 
 
 def hashable(value: Any) -> Any:
-    """Return `value` with tuples for lists and frozen dicts for dicts, as a module field needs."""
+    """Convert lists in `value` to tuples and dicts to frozen dicts, as module fields require."""
     if isinstance(value, Mapping):
         return nn.FrozenDict({k: hashable(v) for k, v in value.items()})
     return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value

@@ -5,12 +5,12 @@
 
 `alexnet` is the network as printed. It has two towers, which meet in conv3 and in the dense layers
 (conv2, conv4 and conv5 have two groups), response normalization and then overlapping pooling after
-conv1 and conv2, ReLU everywhere, and dropout of half of the outputs of fc6 and fc7. Weights start
-as in section 5: N(0, 0.01^2), biases 1 in conv2, conv4, conv5, fc6 and fc7, and 0 elsewhere.
-60,965,224 parameters.
+conv1 and conv2, ReLU everywhere, and dropout of half of the outputs of fc6 and fc7. Weights are
+initialized as in section 5: N(0, 0.01^2), biases 1 in conv2, conv4, conv5, fc6 and fc7, and 0
+elsewhere. The network has 60,965,224 parameters.
 
-Each gain that the paper claims is one override: `activation=tanh`, `lrn=false`, `pool=(2,2)`,
-`dropout=0.0`, and `alexnet_one_gpu`, the paper's smaller network for one GPU.
+One override removes each improvement that the paper claims: `activation=tanh`, `lrn=false`,
+`pool=(2,2)` or `dropout=0.0`. `alexnet_one_gpu` is the paper's smaller network for one GPU.
 
 Deviations: the input is 227x227, since with the printed 224 conv1 cannot have 55x55 outputs.
             One device holds both towers, and the normalization runs across both; the paper does
@@ -45,7 +45,7 @@ class AlexNet(Network):
     groups: number of groups of conv2, conv4 and conv5. stem: window, stride and padding of conv1.
     pool: window and stride. dropout: fraction of the `outputs` of fc6 and fc7, or of their `inputs`
     (`dropout_on`), that is dropped. initializer: `normal` as printed; `glorot` or `he` with zero
-    biases; or `torch`, with weights and biases uniform in +-1/sqrt(fan-in). width: factor of all
+    biases; or `torch`, with weights and biases uniform in +-1/sqrt(fan-in). width: multiplies all
     widths except the number of classes.
     """
 
@@ -67,8 +67,8 @@ class AlexNet(Network):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
 
-        The comments are for 227x227. On an image larger than at initialization the logits are
-        averaged over all positions.
+        The comments give the maps of a 227x227 image. On an image larger than at initialization the
+        logits are averaged over all positions.
         """
         act = activation(self.activation)
         widths = [scaled(w, self.width, self.groups) for w in self.widths]
@@ -118,7 +118,7 @@ class AlexNet(Network):
     ) -> tuple[Initializer, Initializer]:
         """Return the initializers of the weights and the biases of `layer`.
 
-        Each unit of the layer sees `positions` of x in each of its input maps.
+        positions: number of positions that a unit of the layer sees in each of its input maps.
         """
         bound = (positions * x.shape[-1] // groups) ** -0.5
         one = layer in ("conv2", "conv4", "conv5", "fc6", "fc7")
@@ -132,7 +132,7 @@ class AlexNet(Network):
     def split_over(self, devices: int) -> dict[str, str]:
         """Return fc6 and fc7, and all convolutions if each device can hold one tower.
 
-        The two GPUs of the paper held a tower each.
+        In the paper, each of the two GPUs held one tower.
         """
         towers = [f"conv{i}" for i in range(1, 6)] if devices == self.groups else []
         dense = dense_pair(tuple(scaled(h, self.width) for h in self.hidden), devices)
@@ -151,10 +151,10 @@ def uniform(bound: float) -> Initializer:
 one_tower = partial(AlexNet, groups=1)
 VARIANTS: dict[str, Callable[..., AlexNet]] = {
     "alexnet": AlexNet,
-    # As in textbooks: 62,378,344 parameters.
+    # The form without groups, which textbooks show, has 62,378,344 parameters.
     "alexnet_one_tower": one_tower,
-    # Section 3.2 and its footnote: half of the kernels, except in the last convolution, and full
-    # dense layers.
+    # Section 3.2 and its footnote: it has half of the kernels, except in the last convolution, and
+    # dense layers of full size.
     "alexnet_one_gpu": partial(one_tower, widths=(48, 128, 192, 192, 256)),
     # "One weird trick" (Krizhevsky 2014) as in torchvision: 224x224, padding 2, no LRN.
     "alexnet_owt": partial(

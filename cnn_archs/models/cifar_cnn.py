@@ -1,11 +1,11 @@
-"""The four-layer network for CIFAR-10 of AlexNet's paper (Krizhevsky et al. 2012).
+"""The four-layer network for CIFAR-10 in the AlexNet paper (Krizhevsky et al. 2012).
 
     conv1 5x5  LRN  pool1  conv2 5x5  LRN  pool2  conv3 5x5  pool3  fc4
     32x32x32        15x15  15x15x32        7x7    7x7x64     3x3    10
 
 The paper uses it to show that ReLU learns faster than tanh (section 3.1, figure 1) and that
-response normalization helps (section 3.3). Weights start as Glorot's for both activations, biases
-at 0.
+response normalization helps (section 3.3). For both activations, weights have Glorot's
+initialization and biases start at 0.
 
 Deviations: the paper does not print the layout. This one follows the paper's large network:
             response normalization and then overlapping pooling.
@@ -22,7 +22,7 @@ from cnn_archs.models.pooling import MaxPool
 class FourLayers(Network):
     """Three convolutions, each followed by activation and pooling, and a classifier.
 
-    lrn: whether response normalization precedes the first two pools. width: factor of all widths
+    lrn: whether response normalization precedes the first two pools. width: multiplies all widths
     except the number of classes.
     """
 
@@ -37,8 +37,8 @@ class FourLayers(Network):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
 
-        The comments are for 32x32. On an image larger than at initialization the logits are
-        averaged over all positions.
+        The comments give the maps of a 32x32 image. On an image larger than at initialization the
+        logits are averaged over all positions.
         """
         act, init, x = activation(self.activation), INITIALIZERS["glorot"], image
         for i, width in enumerate(self.widths, start=1):

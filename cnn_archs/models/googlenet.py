@@ -10,7 +10,7 @@ only), with biases of 0.2 except in the last layers, as in the Caffe release.
 
 Deviations: the constants of the normalization, which the paper does not give, are AlexNet's.
             `googlenet_bn` has batch normalization instead of biases and no response normalization.
-            `googlenet_torchvision` is torchvision's form of it: 3x3 where the paper has 5x5,
+            `googlenet_torchvision` is torchvision's network: 3x3 where the paper has 5x5,
             a 2x2 pool before 5a, another auxiliary pool, dropout 0.2, and weights N(0, 0.01^2) cut
             at two deviations (torchvision's dense biases start uniform as torch's; ours at 0).
             `googlenet_separable` has a separable first convolution of multiplier 8, which gives
@@ -45,13 +45,13 @@ AUXILIARY = ("4a", "4d")  # the modules with a classifier of their own
 class GoogLeNet(Network):
     """Table 1, row by row.
 
-    modules: the rows of INCEPTION. scale_1x1 and so on: factor of the widths of that branch in all
-    modules; 0 removes the branch. width: factor of all widths of the network except the number of
+    modules: the rows of INCEPTION. scale_1x1 and so on: multiply the widths of that branch in all
+    modules; 0 removes the branch. width: multiplies all widths of the network except the number of
     classes. module, window: see `Inception`. stem: the first convolution, `7x7`, `separable` (7x7),
     or, for 32x32 images, `3x3` with stride 1 and no pool before 3a. initializer: `glorot` or `he`
-    with biases of 0.2, or torchvision's `truncated` with biases of 0. bn_group: images that share
-    batch statistics, 0 for all, -1 for those of one device. remat: whether the insides of each
-    module are computed again for the gradient.
+    with biases of 0.2, or torchvision's `truncated` with biases of 0. bn_group: number of images
+    that share batch statistics; 0 for the whole batch, -1 for the images of one device. remat:
+    whether each module is rematerialized in the backward pass.
     """
 
     num_classes: int = 1000
@@ -80,7 +80,7 @@ class GoogLeNet(Network):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
 
-        In training, unless aux is False, `aux_4a` and `aux_4d` are further logits of that shape.
+        In training, unless aux is False, the heads `aux_4a` and `aux_4d` have that shape too.
         """
         return self.heads(image, train, auxiliary=self.aux and train)
 
@@ -90,7 +90,7 @@ class GoogLeNet(Network):
 
     @nn.compact
     def heads(self, image: jax.Array, train: bool, auxiliary: bool) -> dict[str, jax.Array]:
-        """Compute the heads; `auxiliary` adds the auxiliary ones. The comments are for 224x224."""
+        """Compute the heads; `auxiliary` adds the auxiliary ones. Comments are for 224x224."""
         truncated = nn.initializers.truncated_normal(0.01)
         init = choice("initializer", self.initializer, {"truncated": truncated, **INITIALIZERS})
         bias = nn.initializers.constant(0.0 if self.initializer == "truncated" else 0.2)
@@ -169,7 +169,7 @@ class GoogLeNet(Network):
         return conv(image, width, window, "conv1", stride)
 
     def branches(self, name: str) -> Widths:
-        """Return the widths of the module `name`, scaled. ValueError unless there are six."""
+        """Return the scaled widths of the module `name`. Raises ValueError unless there are six."""
         if len(self.modules[name]) != 6:
             raise ValueError(f"modules.{name} has {len(self.modules[name])} widths, not 6")
         one, three, five, pool = (
@@ -186,7 +186,7 @@ STEMS = {"7x7": (7, 2), "separable": (7, 2), "3x3": (3, 1)}  # window, stride
 
 
 class InceptionModule(Network):
-    """One inception module, to study its cost; its logits are the means of its maps.
+    """A single inception module, to study its cost; its logits are the means of its maps.
 
     Examples: module 3a on 28x28x192, or a single branch with widths (0, 0, 0, 16, 32, 0).
     """

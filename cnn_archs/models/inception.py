@@ -27,13 +27,13 @@ INCEPTION: dict[str, Widths] = {  # Table 1: output channels
     "5b": (384,  192, 384,   48, 128,  128),
 }
 # fmt: on
-# Creates a layer and applies it. The arguments are (x, width, window, name) for a convolution, with
-# its ReLU, and (x, width, name) for a dense layer. The network decides how its layers are made.
+# A function that creates a layer and applies it. Its arguments are (x, width, window, name) for a
+# convolution, with its ReLU, and (x, width, name) for a dense layer. Each network has its own.
 ApplyLayer = Callable[..., jax.Array]
 
 
 class Inception(Layer):
-    """Figure 2: four branches on the same maps, concatenated.
+    """The module of figure 2: four branches see the same maps; their outputs are concatenated.
 
     widths: a row of table 1; a branch or reduction of width 0 is left out. module: `reduced` is
     figure 2b, with 1x1 convolutions before the 3x3 and the 5x5 and after the pool; `naive` is
@@ -70,7 +70,7 @@ class Inception(Layer):
 
 
 class Auxiliary(nn.Module):
-    """A classifier on inner maps (section 5): pool, 1x1 conv 128, dense 1024, dropout, dense.
+    """An auxiliary classifier (section 5): pool, 1x1 conv 128, dense 1024, dropout, dense.
 
     pool: a 5x5 mean with stride 3 (`5x5/3`), or torchvision's `adaptive` mean to 4x4.
     """
@@ -84,13 +84,13 @@ class Auxiliary(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Map x: f32[N, H, W, C] to logits: f32[N, num_classes]; the comments are for 14x14."""
+        """Map x: f32[N, H, W, C] to logits: f32[N, num_classes]. Comments are for 14x14 maps."""
         pools: dict[str, Any] = {
             "5x5/3": partial(AvgPool, 5, 3),
             "adaptive": partial(AdaptiveAvgPool, 4),
         }
         if min(x.shape[1:3]) < 5:
-            raise ValueError(f"auxiliary classifiers need maps of 5x5, not {x.shape[1:3]}")
+            raise ValueError(f"auxiliary classifiers need maps of 5x5 or more, not {x.shape[1:3]}")
         x = choice("aux_pool", self.pool, pools)(name="pool")(x)  # 4x4
         x = self.conv(x, scaled(128, self.width), 1, "conv")  # 4x4x128
         x = relu(self.dense(x, scaled(1024, self.width), "fc1"))

@@ -1,12 +1,14 @@
-"""Inception-v3 (Szegedy et al. 2015, "Rethinking the Inception Architecture"), as torchvision's.
+"""Inception-v3 (Szegedy et al. 2015, "Rethinking the Inception Architecture"), as in torchvision.
 
-From the paper: the plan (table 1; figures 5, 6, 7, 10); padding only in the third convolution and
-in modules that keep the size; batch normalization after each convolution; in training a classifier
-on the last 17x17 maps (figure 8). It has 23,834,568 parameters, 27,161,264 with that classifier.
-From torchvision, which follows the released weights: the names; the widths inside modules, which
-the paper does not give; 1x1 of 80, 3x3 of 192 and a max-pool where table 1 has 3x3 of 80, 3x3/2 of
-192 and 3x3 of 288; a 5x5 in figure 5; 768 maps instead of 1024 in figure 8; epsilon 1e-3. Counting
-the zeros of the padding in average pools is torchvision's own choice.
+These come from the paper: the sequence of modules (table 1; figures 5, 6, 7, 10); padding only in
+the third convolution and in modules that keep the size; batch normalization after each convolution;
+and, in training, a classifier on the last 17x17 maps (figure 8). The network has 23,834,568
+parameters, 27,161,264 with that classifier.
+
+These come from torchvision, which follows the released weights: the names of layers; the widths
+inside modules, which the paper does not give; 1x1 of 80, 3x3 of 192 and a max-pool where table 1
+has 3x3 of 80, 3x3/2 of 192 and 3x3 of 288; a 5x5 in figure 5; 768 maps instead of 1024 in figure 8;
+and epsilon 1e-3. Counting the zeros of the padding in average pools is torchvision's own choice.
 
 Initialization, as in the release: N(0, 0.1^2), cut at two deviations without correcting the
             variance; 0.01 and 0.001 in the last two layers of the auxiliary classifier; biases 0,
@@ -87,7 +89,7 @@ TABLE_1: dict[str, Any] = {           # outputs
 
 
 class Mixed(Layer):
-    """Branches on the same maps, concatenated."""
+    """Branches that see the same maps; their outputs are concatenated."""
 
     kind = "concat"
     branches: Mapping[str, Any]
@@ -123,14 +125,17 @@ class Auxiliary(nn.Module):
 
 
 class InceptionV3(Network):
-    """Table 1; with `aux`, a second classifier in training, for images of 299x299 or larger."""
+    """The network of table 1.
+
+    aux: whether it has a second classifier in training, which needs images of 299x299 or larger.
+    """
 
     num_classes: int = 1000
     aux: bool = True
     dropout: float = 0.5
-    bn_group: int = 0  # images that share batch statistics; 0: all; -1: those of one device
-    width: float = 1.0  # factor of all widths except the number of classes
-    remat: bool = False  # whether the insides of modules are computed again for the gradient
+    bn_group: int = 0  # images that share batch statistics; 0: all; -1: one device's
+    width: float = 1.0  # multiplies all widths except the number of classes
+    remat: bool = False  # whether modules are rematerialized in the backward pass
     dtype: str = "float32"
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
@@ -143,7 +148,10 @@ class InceptionV3(Network):
 
     @nn.compact
     def heads(self, image: jax.Array, train: bool, auxiliary: bool) -> dict[str, jax.Array]:
-        """Compute the heads; `auxiliary` adds `aux_6e`. ValueError for too small an image."""
+        """Compute the heads; `auxiliary` adds `aux_6e`.
+
+        Raises ValueError if the image is too small.
+        """
         if min(image.shape[1:3]) < (least := 299 if auxiliary else 75):
             raise ValueError(f"inception_v3 takes {least}x{least} or more, not {image.shape[1:3]}")
         norm: Any = dict(epsilon=1e-3, bn_group=self.bn_group, dtype=self.dtype)

@@ -1,4 +1,4 @@
-"""Layers that several papers share or that flax lacks, and what networks are built with.
+"""Layers that several papers share or that flax lacks, and helpers to build networks.
 
 Padding, stride and window are always written out. Maps are [N, H, W, C] throughout.
 """
@@ -27,7 +27,7 @@ Initializer = Callable[..., jax.Array]
 def relu(x: jax.Array) -> jax.Array:
     """Return max(x, 0) in x's shape and dtype, with the gradient of `nn.relu`.
 
-    On a CPU bfloat16 is computed in float32, with the same bits; see docs/known_issues.md.
+    On a CPU bfloat16 is computed in float32, which gives the same bits; see docs/known_issues.md.
     """
     if x.dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
         return nn.relu(x.astype(jnp.float32)).astype(x.dtype)
@@ -48,12 +48,12 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:
-    """Return the elementwise function `name` of ACTIVATIONS. ValueError for an unknown name."""
+    """Return the function `name` of ACTIVATIONS. Raises ValueError for an unknown name."""
     return choice("activation", name, ACTIVATIONS)
 
 
 def choice(kind: str, name: str, choices: Mapping[str, T]) -> T:
-    """Return choices[name]. ValueError for an unknown name, with the known ones."""
+    """Return choices[name]. For an unknown name, raises ValueError with the known names."""
     if name not in choices:
         raise ValueError(f"{kind} {name!r} is not one of {', '.join(choices)}")
     return choices[name]
@@ -62,17 +62,17 @@ def choice(kind: str, name: str, choices: Mapping[str, T]) -> T:
 def scaled(width: int, factor: float, multiple: int = 1) -> int:
     """Return `width` times `factor`, rounded to a positive multiple of `multiple`.
 
-    ValueError if either is not positive.
+    Raises ValueError if either is not positive.
     """
     if width <= 0 or factor <= 0:
-        raise ValueError(f"a width of {width} times {factor:g}: must be more than 0")
+        raise ValueError(f"the width {width} and its factor {factor:g} must be more than 0")
     return multiple * max(1, round(width * factor / multiple))
 
 
 def dense_pair(hidden: tuple[int, ...], devices: int) -> dict[str, str]:
-    """Split fc6 by its outputs and fc7 by its inputs, so that they meet in one sum.
+    """Split fc6 by its outputs and fc7 by its inputs, so that only fc7 needs a sum over devices.
 
-    hidden: units of the two layers. ValueError if `devices` does not divide those of fc6.
+    hidden: units of the two layers. Raises ValueError if `devices` does not divide hidden[0].
     """
     if hidden[0] % devices:
         raise ValueError(f"the {hidden[0]} units of fc6 do not split evenly over {devices} devices")
@@ -119,7 +119,7 @@ class FullyConnected(Layer):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map x: f32[N, H', W', C] to f32[N, H'-H+1, W'-W+1, features].
 
-        ValueError if H' < H or W' < W.
+        Raises ValueError if H' < H or W' < W.
         """
 
         def init(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
@@ -165,7 +165,7 @@ class BatchNorm(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalize x: f32[N, H, W, C]. ValueError if `group` does not divide N."""
+        """Normalize x: f32[N, H, W, C]. Raises ValueError if `group` does not divide N."""
         channels = (x.shape[-1],)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
@@ -194,7 +194,7 @@ class BatchNorm(Layer):
         return (y.reshape(x.shape) + bias.reshape(1, 1, 1, -1)).astype(self.dtype)
 
     def one_by_one(self, x, groups, mean, var, scale, bias) -> jax.Array:
-        """Normalize each group separately by `normalize`. mean, var: the running statistics."""
+        """Normalize each group with its own call of `normalize`. mean, var: running statistics."""
         each = [
             normalize(part.reshape(-1, x.shape[-1]), scale, bias, self.epsilon)
             for part in jnp.split(x, groups)
@@ -206,7 +206,10 @@ class BatchNorm(Layer):
         return jnp.concatenate(ys).reshape(x.shape).astype(self.dtype)
 
     def groups(self, images: int) -> int:
-        """Return the number of groups of a batch. ValueError if `group` does not divide it."""
+        """Return the number of groups in a batch.
+
+        Raises ValueError if `group` does not divide the batch.
+        """
         if self.group < 1:
             return 1
         if images % self.group:

@@ -3,10 +3,10 @@
 `LeNet5_1998` is the network as printed: partially connected C3, trainable subsampling, the scaled
 hyperbolic tangent after every layer up to F6, and Euclidean RBF outputs. It has 60,000 trainable
 parameters.
-Deviations: we drew the ten 7x12 bitmaps of the RBF units; the paper has them in figure 3 only as a
-            picture.
+Deviations: the ten 7x12 bitmaps of the RBF units are redrawn by hand, since the paper only shows
+            them in a picture (figure 3).
 
-`LeNet5` is the form that lecture notes and textbooks teach: fully connected C3, tanh, average
+`LeNet5` is the network that lecture notes and textbooks teach: fully connected C3, tanh, average
 pooling without parameters, softmax. It has 61,706 parameters.
 """
 
@@ -41,7 +41,7 @@ C3_TABLE = (             # Table I: X if the S2 map (row) feeds the C3 map (colu
     "   XXX  XXXX XXX",
 )
 
-BITMAPS = (              # after figure 3, our drawing: one per digit, 7 wide, 12 high
+BITMAPS = (              # redrawn after figure 3: one per digit, 7 wide, 12 high
     """
      .......  .......  .......  .......  .......  .......  .......  .......  .......  .......
      ..###..  ...#...  .#####.  .#####.  .....#.  #######  ..####.  #######  .#####.  .#####.
@@ -87,7 +87,7 @@ class LeNet5(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes]; the comments are for 28x28."""
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes]. Comments are for 28x28."""
         init = nn.initializers.glorot_uniform()
         act = activation(self.activation)
 
@@ -103,7 +103,7 @@ class LeNet5(Network):
         x = AvgPool(2, 2, name="S4")(x)  # 5x5x16
         if min(x.shape[1:3]) < 5:
             raise ValueError(
-                f"lenet5 takes images of 32x32 or more after its padding, not {image.shape[1]}x"
+                f"lenet5 takes images of 32x32 or larger after padding, not {image.shape[1]}x"
                 f"{image.shape[2]} with padding {self.padding}"
             )
         x = act(conv(self.widths[2], 0, "C5")(x))  # 1x1x120
@@ -112,7 +112,7 @@ class LeNet5(Network):
 
 
 def squash(a: jax.Array) -> jax.Array:
-    """Return A tanh(S a), A = 1.7159, S = 2/3 (appendix A), which is +-1 at +-1 within 3e-6."""
+    """Return A tanh(S a), A = 1.7159, S = 2/3 (appendix A), which maps +-1 to +-1 within 3e-6."""
     return 1.7159 * jnp.tanh(2.0 / 3.0 * a)
 
 

@@ -1,4 +1,4 @@
-"""The two small networks for MNIST of the lecture notes: a multilayer perceptron and a first CNN.
+"""The two small networks for MNIST in the lecture notes: a multilayer perceptron and a first CNN.
 
 The notes give the accuracies (97.86 % and 99.01 %), the 784 inputs, MaxPooling2D(2) and
 Dropout(0.25). The widths are those of the textbook that the slides follow. The networks have
@@ -15,14 +15,14 @@ from cnn_archs.models.pooling import MaxPool
 
 
 class MLP(Network):
-    """Dense layers with an activation after each but the last; as in the notes, 784, 512, 10."""
+    """Dense layers with an activation after all but the last; in the notes 784, 512, 10 units."""
 
     num_classes: int = 10
     hidden: tuple[int, ...] = (512,)
     activation: str = "relu"
     dtype: str = "float32"
 
-    gains_from_onednn = False  # its convolutions are written for few channels
+    gains_from_onednn = False  # it has no convolutions
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
@@ -35,7 +35,7 @@ class MLP(Network):
 
 
 class CNN(Network):
-    """Two 3x3 convolutions, a 2x2/2 max-pool and two dense layers; dropout precedes the latter."""
+    """Two 3x3 convolutions, a 2x2/2 max-pool and two dense layers after dropout."""
 
     num_classes: int = 10
     widths: tuple[int, int] = (32, 64)
@@ -49,7 +49,7 @@ class CNN(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes]; the comments are for 28x28."""
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes]. Comments are for 28x28."""
         act = activation(self.activation)
         x = image
         for i, width in enumerate(self.widths, start=1):

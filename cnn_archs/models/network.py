@@ -1,9 +1,9 @@
-"""Base classes of the networks and of their layers: what the rest of the package asks of them.
+"""Base classes of the networks and of their layers, with the interface that the package uses.
 
 The settings of a network are its dataclass fields, and the fields are exactly the keys that a
 config accepts for it. The attributes that `Network` assigns without an annotation are not fields.
-They hold for every network that has no such setting; a network that has it declares a field of the
-same name, for example `bn_group: int = 0`.
+They are the values for every network without such a setting; a network that has the setting
+declares a field of the same name, for example `bn_group: int = 0`.
 """
 
 import math
@@ -17,12 +17,11 @@ import jax
 class Network(nn.Module):
     """A classifier of images.
 
-    dtype: the type in which it computes. bn_group: images that share statistics in batch
-    normalization; 0 for the whole batch, -1 for the share of each device. remat: whether the
-    insides of its blocks are computed again for the gradient. scan_blocks: whether equal blocks run
-    in one loop, with stacked parameters. gains_from_onednn: whether a training step on a CPU is
-    faster with oneDNN's convolutions; programs that have them cannot be kept in the compilation
-    cache.
+    dtype: the type in which it computes. bn_group: number of images that share statistics in batch
+    normalization; 0 for the whole batch, -1 for the images of one device. remat: whether its blocks
+    are rematerialized in the backward pass. scan_blocks: whether equal blocks run in one loop, with
+    stacked parameters. gains_from_onednn: whether a training step on a CPU is faster with oneDNN's
+    convolutions; programs that use them cannot be kept in the compilation cache.
     """
 
     dtype = "float32"
@@ -33,7 +32,7 @@ class Network(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """The number of classes that the logits distinguish; ValueError for a part of a network."""
+        """The number of classes. Raises ValueError for a network that is no classifier."""
         raise ValueError(f"{type(self).__name__} is no classifier: it has no num_classes")
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
@@ -48,10 +47,10 @@ class Network(nn.Module):
         return self(image, train=False)
 
     def split_over(self, devices: int) -> dict[str, str]:
-        """Return {layer: "outputs" or "inputs"}, the layers that `devices` can share.
+        """Return {layer: "outputs" or "inputs"}, the layers to split over `devices`.
 
-        The word says by which axis the kernel of the layer is split. ValueError where a width is
-        not divisible by `devices`.
+        The value says along which axis the kernel of the layer is split. Raises ValueError if a
+        width is not divisible by `devices`.
         """
         return {}
 
@@ -63,7 +62,7 @@ class Network(nn.Module):
 class SquashedChain(Network):
     """A chain of layers that are linear in their weights and in their input, then an output layer.
 
-    `squash` follows each layer. The links are accessible one by one, for a second-order method
+    `squash` follows each layer. Each layer can be called on its own, as a second-order method needs
     (`optim/gauss_newton.py`). LAYERS: the names of the layers, in order.
     """
 
@@ -91,7 +90,7 @@ class Window(NamedTuple):
     before: int = 0
 
 
-Windows = tuple[Window, Window] | None  # down and across; None: not a window, or not known
+Windows = tuple[Window, Window] | None  # down and across; None: no window, or an unknown one
 WHOLE = (Window(0), Window(0))  # an output takes the whole map
 
 
@@ -107,7 +106,8 @@ class Layer(nn.Module):
     def windows(self) -> Windows:
         """Return the window that an output sees.
 
-        None: each output sees one input if the layer keeps the shape of the map, else not known.
+        None means that each output sees one input if the layer keeps the shape of the map, and
+        that the window is unknown otherwise.
         """
         return None
 

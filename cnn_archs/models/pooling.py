@@ -52,7 +52,7 @@ class MaxPool(Layer):
     def around(self, x: jax.Array) -> Padding:
         """Return the padding ((top, bottom), (left, right)) of x: f32[N, H, W, C].
 
-        ValueError if the padded map is smaller than the window.
+        Raises ValueError if the padded map is smaller than the window.
         """
         height, width = (
             pool_padding(size, self.window, self.stride, self.padding, self.ceil)

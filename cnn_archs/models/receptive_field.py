@@ -1,7 +1,7 @@
 """Receptive fields: the pixels of the input that an output of each layer sees.
 
-They are computed on the jaxpr of a network in which each layer is one equation (`layer`). So
-branches, shortcuts and concatenations need no description of their own.
+They are computed from the jaxpr of a network in which each layer is one equation (`layer`), so
+branches, shortcuts and concatenations need no separate description.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from jax.extend.core import Jaxpr, Literal, Primitive
 
 from cnn_archs.models.network import WHOLE, Window, Windows
 
-# Stands for a layer, with the number of its row: (x, row=, shape=, dtype=) -> its output.
+# Replaces a layer; `row` is its row in the summary: (x, row=, shape=, dtype=) -> its output.
 layer = Primitive("layer")
 
 
@@ -48,7 +48,7 @@ Field = tuple[Axis, Axis] | None  # down and across; None: unknown
 
 
 def field_of(image: Sequence[int]) -> Field:
-    """Return the field of the pixels of an image of (H, W, C): each sees itself."""
+    """Return the field of the pixels of an image (H, W, C), each of which sees itself."""
     return Axis(0, 0, 1, image[0]), Axis(0, 0, 1, image[1])
 
 
@@ -66,7 +66,7 @@ def join(a: Field, b: Field) -> Field:
 def fields(jaxpr: Jaxpr, image: Field, windows: Sequence[Windows]) -> dict[int, Field]:
     """Return {row: receptive field of its outputs} for a jaxpr whose last argument is the image.
 
-    windows: for each row, what its outputs see of its input.
+    windows: for each row, the windows of the layer.
     """
     found: dict[int, Field] = {}
 

@@ -28,7 +28,7 @@ class PaddedShortcut(Layer):
 
 
 class Unit(nn.Module):
-    """Figure 5: convolutions and a shortcut around them.
+    """The unit of figure 5: convolutions and a shortcut around them.
 
     width: maps of the first convolution. kind: `basic`, two 3x3 convolutions, or `bottleneck`, 1x1,
     3x3 and 1x1 with 4 times the width. shortcut: `A` pads with zeros and `B` projects where the
@@ -45,7 +45,10 @@ class Unit(nn.Module):
     dtype: str
 
     def layers(self) -> list[tuple[str, int, int, int]]:
-        """Return (name, window, maps, stride) of each convolution. ValueError for bad options."""
+        """Return (name, window, maps, stride) of each convolution.
+
+        Raises ValueError for unknown options.
+        """
         choice("shortcut", self.shortcut, dict.fromkeys(("A", "B", "C", "none")))
         w, s = self.width, self.stride
         first, second = choice("stride_in", self.stride_in, {"1x1": (s, 1), "3x3": (1, s)})
@@ -106,9 +109,9 @@ class ResidualUnit(Unit):
 
 
 class PreActivationUnit(Unit):
-    """The unit of the second paper: normalize, ReLU, convolve; nothing after the addition.
+    """The unit of the second paper: normalization, ReLU, convolution; nothing after the addition.
 
-    activated: whether x is normalized and activated already, as after ImageNet's stem. In the
+    activated: whether x has been normalized and activated already, as after ImageNet's stem. In the
     `first` unit and where the shape changes, both paths take the activated x; elsewhere the
     shortcut takes x itself.
     """

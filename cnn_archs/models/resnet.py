@@ -4,7 +4,7 @@
 convolution, ReLU after the addition, stride 2 in the first convolution of conv3_1, conv4_1 and
 conv5_1. Where a unit changes the shape, the shortcut is a projection (names without a suffix) or
 pads with channels of zeros (`_a`); `_c` has projections everywhere, and `plain34` has no shortcuts.
-`_v1_5` has the stride in the 3x3 convolution, as has become usual; `_v2` is the second paper.
+`_v1_5` has the stride in the 3x3 convolution, as is usual today; `_v2` is from the second paper.
 `resnet20` to `resnet1202` are the networks for CIFAR-10 of section 4.2: three stages of n units
 with option A; `_b`, `_c`, `_v2` and `plain20` are as above.
 
@@ -56,16 +56,16 @@ TABLE_1 = {  # units in conv2_x to conv5_x: two 3x3 layers, or 1x1, 3x3, 1x1
 
 
 class ResNet(Network):
-    """A first convolution, stages of units, the mean over each map, one dense layer.
+    """A first convolution, stages of units, the mean over each map, and one dense layer.
 
     blocks, widths: number of units in each stage, and maps of their 3x3 convolutions. kind, unit,
     shortcut, stride_in: see `residual_units.py`. stem: `7x7` with stride 2 and a pool, or `3x3`.
     scan_blocks: whether all units of a stage but the first run in one `lax.scan`, so that the time
     to trace and compile does not grow with depth; `stack` and `unstack` convert the parameters. Do
-    not train with it on a CPU, where convolutions in a loop are slow. bn_group: images that share
-    batch statistics, 0 for all, -1 for those of one device. width: factor of all widths except the
-    number of classes. remat: whether the insides of each unit and of the first layer are computed
-    again for the gradient.
+    not train with it on a CPU, where convolutions in a loop are slow. bn_group: number of images
+    that share batch statistics; 0 for the whole batch, -1 for the images of one device. width:
+    multiplies all widths except the number of classes. remat: whether each unit and the first layer
+    are rematerialized in the backward pass.
     """
 
     num_classes: int = 1000
@@ -191,7 +191,7 @@ def unstack(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def imagenet(depth: int, **fields: Any) -> partial[ResNet]:
-    """Return the network of table 1 with `depth` layers with weights."""
+    """Return the network of table 1 with `depth` weight layers."""
     blocks, kind = TABLE_1[depth]
     return partial(ResNet, blocks=blocks, kind=kind, **fields)
 

@@ -1,7 +1,7 @@
 """The summary of a network: output, cost, memory and receptive field of each of its layers.
 
-Only shapes are computed. Multiply-accumulates are those for one image, without biases, which is
-what the papers call operations. Each `network.Layer`, and each of flax's Conv and Dense, has one
+Only shapes are computed. Multiply-accumulates are counted for one image, without biases; the papers
+call them operations. Each `network.Layer`, and each of flax's Conv and Dense, has one
 row; a `ConvNorm`, a convolution with its batch normalization, is a single layer.
 """
 
@@ -30,7 +30,7 @@ from cnn_archs.models.receptive_field import Field, field_of, fields, layer
 
 FLAX = {nn.Conv: "conv", nn.Dense: "dense"}
 WINDOWED = ("conv", "maxpool", "avgpool", "subsampling")  # kinds whose row shows the window
-ALIGNED: Windows = (Window(1), Window(1))  # an output sees the input in its place
+ALIGNED: Windows = (Window(1), Window(1))  # an output sees the input at its own position
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +63,8 @@ def summarize(
 ) -> list[LayerSummary]:
     """Return one row for each layer, in the order of the computation.
 
-    train: include auxiliary heads. Nothing is allocated. ValueError for parameters outside of any
-    layer.
+    train: include auxiliary heads. Nothing is allocated. Raises ValueError if a parameter belongs
+    to no layer.
     """
     return list(traced_rows(model, tuple(image_shape), train))
 
@@ -168,7 +168,7 @@ def branches(rows: Sequence[LayerSummary]) -> dict[str, tuple[int, int]]:
 
 
 def windows_seen(module: nn.Module, seen: tuple[int, ...], out: tuple[int, ...]) -> Windows:
-    """Return the windows that the outputs of a layer see; None where they are not windows.
+    """Return the windows that the outputs of a layer see; None if they see no windows.
 
     seen, out: the shapes of its input and its output.
     """
@@ -184,7 +184,7 @@ def windows_seen(module: nn.Module, seen: tuple[int, ...], out: tuple[int, ...])
 
 
 def window_text(windows: Windows) -> str:
-    """Return size and stride, for example `3x3/2`; "" where there is no window."""
+    """Return size and stride, for example `3x3/2`; "" if there is no window."""
     if windows is None:
         return ""
     down, across = windows

@@ -4,8 +4,8 @@ All convolutions are 3x3 with stride 1 and padding 1 (column C also has 1x1), ea
 A 2x2/2 max-pool follows each block. The dense layers are fully convolutional: on an image larger
 than in training they give a map of class scores, which is averaged (section 3.2).
 
-Initialization: `normal` is section 3.1's for network A, N(0, variance 10^-2) with biases 0. The
-deeper networks started from a trained A; without one, the paper later advises `glorot`.
+Initialization: `normal` is that of network A (section 3.1): N(0, variance 10^-2), and biases 0. The
+deeper networks began with weights of a trained A; without these, the paper advises `glorot`.
 
 The lecture notes print column C once with 3x3 where the paper has 1x1; that would be column D.
 
@@ -62,7 +62,10 @@ class TableLayer(NamedTuple):
 
 
 def layers_of(column: str) -> list[list[TableLayer]]:
-    """Return the layers of each block of a column of table 1. ValueError for an unknown column."""
+    """Return the layers of each block in a column of table 1.
+
+    Raises ValueError for an unknown column.
+    """
     blocks = choice("column", column, TABLE_1).split("|")
     return [
         [table_layer(entry, block, i) for i, entry in enumerate(entries.split(), start=1)]
@@ -86,9 +89,9 @@ def depth_of(column: str) -> int:
 class VGG(Network):
     """A column of table 1, then the dense layers fc6, fc7 (with dropout) and fc8.
 
-    initializer: `normal`, `glorot` or `he`. width: factor of all widths except the number of
-    classes. bn_group: images that share batch statistics, 0 for all, -1 for those of one device.
-    remat: whether the insides of each block are computed again for the gradient.
+    initializer: `normal`, `glorot` or `he`. width: multiplies all widths except the number of
+    classes. bn_group: number of images that share batch statistics; 0 for the whole batch, -1 for
+    the images of one device. remat: whether each block is rematerialized in the backward pass.
     """
 
     num_classes: int = 1000
@@ -106,8 +109,8 @@ class VGG(Network):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
 
-        The comments are for 224x224. On an image larger than at initialization the logits are
-        averaged over all positions.
+        The comments give the maps of a 224x224 image. On an image larger than at initialization the
+        logits are averaged over all positions.
         """
         normal = nn.initializers.normal(0.1)
         init = choice("initializer", self.initializer, {"normal": normal, **INITIALIZERS})
@@ -137,7 +140,7 @@ class VGG(Network):
         return {"logits": x.mean((1, 2))}
 
     def split_over(self, devices: int) -> dict[str, str]:
-        """Return the two wide dense layers, which meet only in the sums of the second."""
+        """Return the two wide dense layers, of which only the second needs a sum over devices."""
         return dense_pair(tuple(scaled(h, self.width) for h in self.hidden), devices)
 
 

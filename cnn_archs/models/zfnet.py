@@ -6,16 +6,16 @@
 This is AlexNet with a smaller window and stride in conv1, a stride in conv2, and no groups: every
 map of a layer feeds every map of the next. It has ReLU everywhere, overlapping pooling followed by
 normalization across maps, and dropout of half of the outputs of fc6 and fc7. Biases start at 0.
-62,357,608 parameters.
+The network has 62,357,608 parameters.
 
-The sizes that table 3 compares are overrides: `hidden=(2048,2048)`, `hidden=(8192,8192)` and
+Overrides give the sizes that table 3 compares: `hidden=(2048,2048)`, `hidden=(8192,8192)` and
 `widths=(96,256,512,1024,512)`, which is also (b) of table 2.
 
-Deviations: the paper prints no padding. These give the maps of figure 3: 1 in conv1, 0 in conv2,
-            1 in conv3 to conv5, and none in the pools, whose last window may extend beyond the
-            edge; with 1 in the pools, pool5 would be 7x7. The last row and column of conv1's
-            padding are never reached; one pixel behind the image instead of before it also gives
-            110x110.
+Deviations: the paper prints no padding. The following padding gives the maps of figure 3: 1 in
+            conv1, 0 in conv2, 1 in conv3 to conv5, and none in the pools, whose last window may
+            extend beyond the edge; with 1 in the pools, pool5 would be 7x7. The last row and
+            column of conv1's padding are never reached; one pixel of padding after the image
+            instead of before it also gives 110x110.
             The paper refers to AlexNet for the constants of the normalization, so they are
             AlexNet's: k 2, n 5, alpha 1e-4, beta 0.75.
             "All weights are initialized to 10^-2" is read as N(0, 0.01^2), since maps that start
@@ -36,7 +36,7 @@ class ZFNet(Network):
     """Figure 3: two layers of conv, ReLU, pool, LRN; three of 3x3, a pool; three dense layers.
 
     widths: maps of conv1 to conv5. hidden: units of fc6 and fc7. dropout: fraction of their outputs
-    that is dropped. width: factor of all widths except the number of classes.
+    that is dropped. width: multiplies all widths except the number of classes.
     """
 
     num_classes: int = 1000
@@ -50,8 +50,8 @@ class ZFNet(Network):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
 
-        The comments are for 224x224. On an image larger than at initialization the logits are
-        averaged over all positions.
+        The comments give the maps of a 224x224 image. On an image larger than at initialization the
+        logits are averaged over all positions.
         """
         normal = nn.initializers.normal(0.01)
         drop = nn.Dropout(self.dropout, deterministic=not train)

@@ -1,4 +1,4 @@
-"""The length of a training: conversion of epochs to steps."""
+"""The length of a training run: conversion of epochs to steps."""
 
 from fractions import Fraction
 from math import ceil
@@ -7,22 +7,23 @@ from cnn_archs.errors import ConfigError
 
 
 def steps_per_epoch(images: int, batch_size: int) -> Fraction:
-    """Return the steps in one pass over `images` training images; it need not be whole."""
+    """Return the steps in one pass over `images` training images, which may be a fraction."""
     return Fraction(images, batch_size)
 
 
 def epochs_to_steps(epochs: float, epoch: Fraction) -> Fraction:
     """Return the number of steps in `epochs` passes of `epoch` steps each.
 
-    `epochs` counts as its decimal notation: 1.1 is exactly 11/10.
+    `epochs` is read by its decimal notation: 1.1 is exactly 11/10.
     """
     return Fraction(str(epochs)) * epoch
 
 
 def total_steps(epochs: float, steps: int, epoch: Fraction) -> int:
-    """Return the steps of a whole training: `steps`, or `epochs` in steps, rounded up.
+    """Return the steps of a training run: `steps`, or `epochs` in steps, rounded up.
 
-    epoch: steps in one pass. One of `steps` and `epochs` is 0. Raises ConfigError if both are.
+    epoch: steps in one pass. At least one of `steps` and `epochs` must be 0. Raises ConfigError if
+    both are.
     """
     total = steps or ceil(epochs_to_steps(epochs, epoch))
     if total < 1:

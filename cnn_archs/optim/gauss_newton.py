@@ -1,14 +1,14 @@
 """The diagonal second derivatives of LeNet-5's training method (1998, appendix C).
 
 For each trainable weight, h_kk is the mean over examples of the sum of d2E/du_ij^2 over the
-connections that share the weight. The Gauss-Newton recursion computes it from the output back:
+connections that share the weight. The Gauss-Newton recursion computes it backward from the output:
 
     d2E/du_ij^2 = d2E/da_i^2  x_j^2          weights
     d2E/da_i^2  = f'(a_i)^2   d2E/dx_i^2     squashing function, f'' dropped
     d2E/dx_j^2  = sum_i u_ij^2 d2E/da_i^2    states, cross terms dropped
 
-Layers that are linear in their inputs and in their weights need no rules of their own: the first
-and the last line are the ordinary backward pass at squared inputs and at squared weights.
+Layers that are linear in their inputs and in their weights need no special rules: the first and the
+last line are the ordinary backward pass with squared inputs and with squared weights.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def gauss_newton_diagonal(model: Network, loss: Loss) -> Callable[..., Any]:
 
 
 def output_curvature(model: SquashedChain, loss: Loss, x: jax.Array, label: jax.Array) -> jax.Array:
-    """Return d2E/dx^2 for each example's loss E at the states x of the last layer; it is exact."""
+    """Return the exact d2E/dx^2 of each example's loss E at the states x of the last layer."""
 
     def energy(state: jax.Array, label: jax.Array) -> jax.Array:
         heads: Any = model.apply({}, state.reshape(1, *x.shape[1:]), method="output")

@@ -13,7 +13,7 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 def cross_entropy(*, smoothing: float) -> Loss:
     """Return -log softmax(logits)[label].
 
-    smoothing: share of the target's mass that is spread evenly over all classes.
+    smoothing: share of the target probability that is spread evenly over all classes.
     """
     if not smoothing:
         return optax.softmax_cross_entropy_with_integer_labels

@@ -29,9 +29,9 @@ def scale_by_learning_rate() -> optax.GradientTransformationExtraArgs:
 def momentum(
     *, momentum: float, weight_decay: float, decayed: str, bias_rate: float
 ) -> optax.GradientTransformation:
-    """v <- mu v - lr (g + wd w);  w <- w + v, as AlexNet and Caffe have it.
+    """v <- mu v - lr (g + wd w);  w <- w + v, as in AlexNet and Caffe.
 
-    The learning rate is inside the velocity, so that a new rate leaves the old velocity as it is.
+    The learning rate is inside the velocity, so a new rate does not change the old velocity.
     bias_rate: factor of the learning rate for biases. decayed: see `weight_decay_mask`.
     """
     return optax.chain(
@@ -45,7 +45,7 @@ def momentum(
 def torch_momentum(
     *, momentum: float, weight_decay: float, decayed: str, bias_rate: float, nesterov: bool
 ) -> optax.GradientTransformation:
-    """v <- mu v + g + wd w;  w <- w - lr v, as torch has it.
+    """v <- mu v + g + wd w;  w <- w - lr v, as in torch.
 
     A new learning rate scales the old velocity too. nesterov: w <- w - lr (g + wd w + mu v), as in
     fb.resnet.torch. The other arguments are those of `momentum`.
@@ -81,7 +81,7 @@ def rmsprop(
 
 
 def parameter_groups(params: optax.Params) -> Any:
-    """Return a tree like `params` of "weight", "bias" (beside a kernel), or "norm" (all else)."""
+    """Return a tree like `params` with "weight", "bias" (in a layer with a kernel) or "norm"."""
 
     def group(name: str, value: Any, layer: Any) -> Any:
         if hasattr(value, "items"):
@@ -119,7 +119,7 @@ def sdlm(*, mu: float, samples: int) -> optax.GradientTransformationExtraArgs:
 
     LeNet-5 1998, appendix C. The state is h_kk, a tree like the parameters, 0 at first. Before each
     epoch the trainer computes it by `gauss_newton.py` from `samples` examples, and passes it to
-    `set_curvature`. mu: limits the rate where the curvature is small. Raises ValueError if
+    `set_curvature`. mu: limits the learning rate where the curvature is small. Raises ValueError if
     samples < 1.
     """
     if samples < 1:
@@ -146,8 +146,8 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 class OptimizerState(NamedTuple):
     """The state of an optimizer with its schedule.
 
-    step: i32[], updates made. learning_rate: f32[], of the last update. memory: the schedule's
-    state. equation: the state of the optax chain.
+    step: i32[], number of updates so far. learning_rate: f32[], that of the last update. memory:
+    the state of the schedule. equation: the state of the optax chain.
     """
 
     step: jax.Array
@@ -159,8 +159,8 @@ class OptimizerState(NamedTuple):
 def create(name: str, schedule: Schedule, **knobs: Any) -> optax.GradientTransformationExtraArgs:
     """Return the optimizer `name`, whose learning rate follows `schedule`.
 
-    error, an extra argument of `update`: the training error of the batch, f32[], a fraction. Raises
-    ValueError if the knobs do not fit together.
+    Its `update` takes an extra argument `error`, the training error of the batch, f32[], as a
+    fraction. Raises ValueError if the knobs do not fit together.
     """
     equation = optax.with_extra_args_support(OPTIMIZERS[name](**knobs))
 

@@ -1,4 +1,4 @@
-"""The recipe of a training: loss, learning rates, optimizer, batches and length."""
+"""The recipe of a training run: loss, learning rates, optimizer, batches and length."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ ConfigSection = Mapping[str, Any]  # `name` in a registry, and the arguments of 
 
 
 class Rules(NamedTuple):
-    """The functions of a training, once the number of steps in an epoch is known."""
+    """The functions of a training run, created once the number of steps in an epoch is known."""
 
     loss: Loss
     schedule: Schedule
@@ -36,7 +36,7 @@ def make_rules(
 ) -> Rules:
     """Create the functions that these sections of a config name.
 
-    steps_per_epoch: it need not be whole. Raises ConfigError if knobs do not fit together.
+    steps_per_epoch: may be a fraction. Raises ConfigError if knobs do not fit together.
     """
     with config_errors("config"):
         rates = schedules.create(steps_per_epoch=steps_per_epoch, **schedule)
@@ -51,7 +51,7 @@ def make_rules(
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The settings of a training, apart from the network and its images.
+    """The settings of a training run, apart from the network and its images.
 
     make_rules: steps_per_epoch -> Rules; may raise ConfigError. batch_size: images per step.
     micro_batch: images whose gradients are computed at once; 0 means all of a batch. epochs, steps:
@@ -76,11 +76,11 @@ class Recipe:
         return self.micro_batch or self.batch_size
 
     def steps_per_epoch(self, images: int) -> Fraction:
-        """Return the steps in one pass over `images` training images; it need not be whole."""
+        """Return the steps in one pass over `images` training images, which may be a fraction."""
         return durations.steps_per_epoch(images, self.batch_size)
 
     def total_steps(self, images: int) -> int:
-        """Return the steps of the whole training on `images` images.
+        """Return the steps of the whole run on `images` training images.
 
         Raises ConfigError if there are none.
         """
@@ -99,8 +99,8 @@ def check_batch_sizes(batch_size: int, micro_batch: int, *, bn_group: int) -> No
         )
     if bn_group < -1:
         raise ConfigError(
-            f"model.bn_group={bn_group}: a number of images, 0 for the whole batch, or -1 for each "
-            "device's share of it"
+            f"model.bn_group={bn_group}: must be a number of images, 0 for the whole batch, or -1 "
+            "for the images of each device"
         )
     at_once = micro_batch or batch_size
     if bn_group > 0 and at_once % bn_group:

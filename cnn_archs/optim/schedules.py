@@ -1,9 +1,9 @@
 """Learning rate schedules: functions of the step and, in some papers, of the errors so far.
 
 Steps count from 0; step k of batches of B out of N images is at epoch k B / N. The state of a
-schedule, which includes its rates, is a part of the optimizer's state: it is checkpointed, equal on
-all processes, and not compiled into the program, so that networks that are trained together can
-have different rates.
+schedule, which includes its rates, is part of the optimizer's state. So it is checkpointed, equal
+on all processes, and not compiled into the program, and networks that are trained together can have
+different rates.
 """
 
 import dataclasses
@@ -49,13 +49,13 @@ def factor_schedule(learning_rate: float, factor: optax.Schedule) -> Schedule:
     )
 
 
-# Pairs (first epoch, counted from 1; learning rate from it on).
+# Pairs (first epoch, counted from 1; learning rate from that epoch on).
 LENET5 = {
     # Section III.B, as printed.
     "lenet5_paper1998": ((1, 5e-4), (3, 2e-4), (6, 1e-4), (9, 5e-5), (13, 1e-5)),
-    # The lecture notes: ten times larger at first, and without the step at 0.0001.
+    # The lecture notes, whose first rate is ten times larger and which skip 0.0001.
     "lenet5_notes": ((1, 5e-3), (3, 2e-4), (6, 5e-5), (10, 1e-5)),
-    # The textbook the notes follow: epochs 0-2, 3-5, 6-9, then the rest.
+    # The textbook that the notes follow, with epochs 0-2, 3-5, 6-9, then the rest.
     "lenet5_book": ((1, 5e-4), (4, 2e-4), (7, 5e-5), (11, 1e-5)),
 }
 
@@ -75,8 +75,8 @@ def piecewise(
 ) -> Schedule:
     """Return learning_rate * factors[i] from boundaries[i-1] on.
 
-    unit: of the boundaries, "step" or "epoch". Raises ValueError unless there is one factor more
-    than boundaries, and these are in order.
+    unit: that of the boundaries, "step" or "epoch". Raises ValueError unless there is one factor
+    more than boundaries, and these are in order.
     """
     if len(factors) != len(boundaries) + 1:
         raise ValueError(
@@ -136,7 +136,7 @@ class PlateauState(NamedTuple):
     """The state of `plateau`.
 
     rates: f32[drops + 1]. best: f32[], the lowest error on held-out images. waited: i32[],
-    evaluations since. drops: i32[], so far.
+    evaluations since the last improvement or drop. drops: i32[], drops so far.
     """
 
     rates: jax.Array
@@ -156,13 +156,14 @@ def plateau(
 ) -> Schedule:
     """Multiply the learning rate by `factor` when the error on held-out images stops improving.
 
-    drops: how often at most. patience: evaluations in a row that must fail to be lower than the
-    best error by more than `improvement`, a fraction (0.001 is 0.1 points). AlexNet section 5, VGG
-    3.1, ResNet 3.4. optax's `reduce_on_plateau` has no limit of drops and needs a value at each
-    step. Raises ValueError if drops or improvement is negative, or patience is less than 1.
+    drops: the most times that it does so. patience: number of successive evaluations, before a
+    drop, that do not lower the best error by more than `improvement`, a fraction (0.001 is 0.1
+    points). See AlexNet section 5, VGG section 3.1 and ResNet section 3.4. optax's
+    `reduce_on_plateau` does not limit the drops and needs a value at each step. Raises ValueError
+    if drops or improvement is negative, or patience is less than 1.
     """
     if drops < 0 or patience < 1 or improvement < 0:
-        raise ValueError("schedule: drops and improvement cannot be negative, patience at least 1")
+        raise ValueError("schedule: drops and improvement must be at least 0, patience at least 1")
     rates = [learning_rate * factor**i for i in range(drops + 1)]
 
     def after_evaluation(state: PlateauState, error: jax.Array) -> PlateauState:
@@ -195,7 +196,7 @@ def linear_warmup(
 ) -> Schedule:
     """Multiply `schedule` by a factor that grows linearly from `start` to 1 over `length`.
 
-    unit: of `length`, "step" or "epoch".
+    unit: that of `length`, "step" or "epoch".
     """
     end = first_step(length, unit, steps_per_epoch)
     factor = optax.linear_schedule(start, 1.0, end) if end else optax.constant_schedule(1.0)
@@ -227,7 +228,7 @@ def error_warmup(
     is below 80 %, for about 400 iterations. Raises ValueError if window < 1.
     """
     if window < 1:
-        raise ValueError("warmup.window: at least 1 step")
+        raise ValueError(f"warmup.window={window}: must be at least 1 step")
 
     def after_step(state: ErrorWarmupState, now: jax.Array) -> ErrorWarmupState:
         errors = state.errors.at[state.seen % window].set(now)

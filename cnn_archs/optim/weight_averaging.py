@@ -1,6 +1,6 @@
 """Averages of parameters and batch statistics over the training steps.
 
-They are evaluated beside the parameters themselves.
+An evaluation reports their errors in addition to those of the parameters themselves.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from cnn_archs.optim.schedules import first_step
 
 
 class Average(NamedTuple):
-    """A rule of averaging.
+    """A rule for averaging.
 
     init(variables): returns the average before the first step. update(average, variables, step):
     returns the average after step number `step`, i32[] from 0. Without averaging both return {}.
@@ -32,11 +32,11 @@ def no_average(steps_per_epoch: float) -> Average:
 def ema(steps_per_epoch: float, *, decay: float) -> Average:
     """a <- d a + (1 - d) w, with d = min(decay, (1 + k) / (10 + k)) at step k, as in TensorFlow.
 
-    The smaller decay at first forgets the initial weights quickly. Raises ValueError unless
-    0 <= decay < 1.
+    The decay is smaller at first, so that the initial weights are forgotten quickly. Raises
+    ValueError unless 0 <= decay < 1.
     """
     if not 0 <= decay < 1:
-        raise ValueError(f"average.decay={decay}: from 0 to less than 1")
+        raise ValueError(f"average.decay={decay}: must be at least 0 and less than 1")
 
     def share(step: jax.Array) -> jax.Array:
         return 1 - jnp.minimum(decay, (1 + step) / (10 + step))
@@ -45,7 +45,7 @@ def ema(steps_per_epoch: float, *, decay: float) -> Average:
 
 
 def polyak(steps_per_epoch: float, *, start: float) -> Average:
-    """Average w over all steps after epoch `start` (Polyak & Juditsky 1992); before, return w."""
+    """Average w over all steps after epoch `start` (Polyak & Juditsky 1992); until then it is w."""
     first = first_step(start, "epoch", steps_per_epoch)
 
     def share(step: jax.Array) -> jax.Array:

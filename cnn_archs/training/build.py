@@ -1,4 +1,4 @@
-"""Builds a `Trainer` from experiments: data on the devices, first states, compiled steps."""
+"""Builds a `Trainer` from experiments: data on the devices, initial states and jitted steps."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,7 +35,7 @@ from cnn_archs.training.trainer import Trainer
 class Member(NamedTuple):
     """One of the experiments that a trainer trains side by side.
 
-    workdir: the folder of its run, where the statistics of its images are kept; None keeps none.
+    workdir: the folder of its run, where the statistics of its images are stored; None stores none.
     """
 
     experiment: Experiment
@@ -102,7 +102,7 @@ def check_same_program(members: Sequence[Member]) -> None:
     for other in others:
         differ = roles.program_differences(first, other)
         if differ:
-            raise ConfigError(f"these cannot be trained together: they differ in {differ[0]}")
+            raise ConfigError(f"these runs cannot be trained together: they differ in {differ[0]}")
 
 
 def load_data(
@@ -132,7 +132,7 @@ def max_steps_per_call(batch_size: int, *, on_cpu: bool) -> int:
     """Return the most steps that one call of the training step makes, for images in memory.
 
     On a CPU a convolution inside a loop body is several times slower than outside, except for
-    single images. There, and on accelerators, the dispatch costs more.
+    single images. For these, and on accelerators, the dispatch of each step costs more.
     """
     if on_cpu:
         return 1000 if batch_size == 1 else 1
@@ -185,7 +185,7 @@ def init_states(
     """Initialize the training of each seed.
 
     schedule_states: one per seed. Returns the random keys of the steps and the first states, both
-    in the form of `axis`, and the sharding of each array of a state. The numbers of a seed do not
+    in the form of `axis`, and the sharding of each array of a state. The values of a seed do not
     depend on the other seeds.
     """
     net, mesh, split_layers = placed

@@ -15,7 +15,7 @@ from cnn_archs.models.cpu.training_step import training_step
 from cnn_archs.runtime.compiler_options import supported_options
 
 ONEDNN = {"xla_cpu_experimental_onednn_custom_call": True}
-NEVER = math.inf  # seconds of compilation from which on a program is cached
+NEVER = math.inf  # seconds; programs that compile for less time than this are not cached
 
 
 def is_one_cpu(mesh: Mesh) -> bool:
@@ -67,7 +67,7 @@ def no_persistent_cache() -> Iterator[None]:
     """Keep programs that are compiled inside out of the persistent compilation cache.
 
     jaxlib 0.12.0.1 crashes when it writes a program with oneDNN's operations. Each call of a jitted
-    function needs this context, since arguments of new shapes compile it again. It takes 4
+    function needs this context, since arguments of new shapes compile it again. The context costs 4
     microseconds.
     """
     name = "jax_persistent_cache_min_compile_time_secs"

@@ -1,7 +1,7 @@
 """The history of a run: which process made which steps, with which code and on which machine.
 
-A history is a list of segments. A segment begins when a process starts or resumes the run; a
-process that differs from the one before it in none of FACTS continues its segment. A segment is a
+A history is a list of segments. A segment begins when a process starts or resumes the run, unless
+the process before it had the same FACTS: then the old segment continues. A segment is a
 dict of `first_step`, the number of steps made before it, and FACTS. Checkpoints keep the history,
 and result.json lists it, under the name `parts`.
 """
@@ -17,7 +17,7 @@ UNKNOWN: Segment = {"first_step": 0, "git_commit": "unknown"}  # for runs withou
 
 
 def make_segment(made: Mapping[str, Any], first_step: int) -> Segment:
-    """Return the segment that a process begins at `first_step`. made: its `environment`."""
+    """Return the segment of a process that begins at `first_step`. made: its environment."""
     facts = {**made, **made["packages"]}
     return {"first_step": first_step, **{fact: facts[fact] for fact in FACTS}}
 
@@ -32,7 +32,8 @@ def extend_histories(histories: Sequence[list[Segment]], new: Segment) -> list[l
     if described := ", ".join(dict.fromkeys(fact for of_run in changes for fact in of_run)):
         print_status(
             f"this run resumes at step {new['first_step']} with other software or hardware "
-            f"({described}): its bits need not be those of a run that was never stopped"
+            f"({described}): its results may not be "
+            "bit for bit those of a run that was never stopped"
         )
     return [
         [*segments, new] if changed or not segments else segments

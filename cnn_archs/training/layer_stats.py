@@ -1,6 +1,6 @@
-"""Per-layer statistics for studies of depth: gradient norms and deviations of responses.
+"""Per-layer statistics for studies of depth: gradient norms and standard deviations of responses.
 
-He et al. 2015, figure 7, has the standard deviations of the responses of each 3x3 layer, after
+Figure 7 of He et al. 2015 shows the standard deviations of the responses of each 3x3 layer, after
 batch normalization and before the nonlinearity and the addition.
 """
 
@@ -28,7 +28,7 @@ def make_layer_stats_fn(
 
     gradient_norm: L2 norm of the gradient of the training loss with respect to the kernel, on
     these images without augmentation. response_sd: standard deviation of the output of batch
-    normalization over images, positions and channels, with the statistics that testing uses.
+    normalization over images, positions and channels, with the statistics that evaluation uses.
     auxiliary: the weight of each auxiliary head's loss. key: for dropout.
     """
     names: list[tuple[str, ...]] = []  # (*path, statistic) of each value; set by the trace

@@ -98,7 +98,7 @@ def open_checkpoints(
 
 
 def claim_run_dir(folder: RunDir, config: dict[str, Any], made: dict[str, Any]) -> None:
-    """Write the environment to the folder of a run that `config` may start or resume there."""
+    """Write the environment to `folder`, after a check that the run there may have `config`."""
     if folder.has_checkpoints():
         check_config(folder, config)
     else:
@@ -130,10 +130,9 @@ def restore_or_warm_start(
 
 
 def open_writers(trainer: Trainer, members: MemberRuns, resources: ExitStack) -> list[MetricWriter]:
-    """Open the metric logs, and return the one of each seed; `resources` closes them.
+    """Open the metric logs and return that of each seed; `resources` closes them.
 
-    Lines of steps that the trainer has still to make are removed, as is the result of a shorter
-    run.
+    Log lines of steps that the trainer will repeat are removed, as is the result of a shorter run.
     """
     writers: list[MetricWriter] = []
     for experiment, workdir in members:
@@ -184,7 +183,7 @@ def run_to_end(
     with ProgressLine(trainer.total_steps, images, trainer.step, silent=silent) as line:
         if trace.misses_all(trainer.step, trainer.total_steps):
             steps = f"steps {trainer.step} to {trainer.total_steps - 1}"
-            line.print_line(f"profile: nothing is traced, since this run makes {steps}")
+            line.print_line(f"profile: no step is traced, since this run makes only {steps}")
         while True:
             raise_if_stopped(stop)
             if not trainer.logged:
@@ -222,7 +221,7 @@ def run_due_events(
     write_reports(trainer, writers, reports)
     if trainer.is_due("diagnose"):
         write_layer_stats(trainer, writers)
-    # The evaluation at the end of a run is not one that a longer run would make.
+    # A longer run would not make the unscheduled evaluation at the end of this one.
     if "val" in reports and trainer.is_scheduled("evaluate"):
         trainer.report_validation(reports["val"])
     trainer.reset_window()

@@ -40,7 +40,7 @@ class RunWriter:
     """Writes the metrics of a run to its folder, and optionally the statistics of its layers."""
 
     def __init__(self, folder: RunDir, keep: int, diagnostics: bool):
-        """Open the files of `folder`, and remove what they hold of steps after `keep`.
+        """Open the files of `folder`, and remove their entries for steps after `keep`.
 
         diagnostics: whether statistics of the layers are written as well.
         """

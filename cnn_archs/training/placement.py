@@ -14,7 +14,7 @@ class PlacedModel(NamedTuple):
     """A network and the mesh of its devices.
 
     split_layers: {name: "outputs" or "inputs"} of the layers that are split over the mesh axis
-    "model", and the axis of the kernel along which they are.
+    "model", and the axis of the kernel that is split.
     """
 
     net: Classifier
@@ -33,7 +33,7 @@ def place_model(experiment: Experiment) -> PlacedModel:
 
 
 def resolve_bn_group(model: models.Network, mesh: Mesh, images: int) -> models.Network:
-    """Replace bn_group = -1 of `model` by the number of each device's images out of `images`."""
+    """Replace bn_group = -1 of `model` by the number of images on each device, out of `images`."""
     if model.bn_group != -1:
         return model
     return model.clone(bn_group=images // mesh.shape["data"])

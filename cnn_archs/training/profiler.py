@@ -24,13 +24,13 @@ class StepTrace(AbstractContextManager["StepTrace"]):
         self.end()
 
     def misses_all(self, first: int, total: int) -> bool:
-        """Return whether steps are to be traced, but none of first, ..., total - 1."""
+        """Return whether `steps` is not empty but has none of first, ..., total - 1."""
         overlap = range(max(first, self.steps.start), min(total, self.steps.stop))
         return bool(self.steps) and not overlap
 
     @contextmanager
     def step(self, step: int) -> Iterator[None]:
-        """Trace the step number `step`, counted from 0, that runs inside, if it is one of them."""
+        """Trace step number `step`, counted from 0, which runs inside, if it is one of `steps`."""
         if step not in self.steps:
             yield
             return

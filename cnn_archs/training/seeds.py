@@ -1,4 +1,4 @@
-"""Whether the seeds of a run are trained by one vmapped program, or in turn."""
+"""The choice to train the seeds of a run by one vmapped program, or in turn."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -69,7 +69,7 @@ IN_TURN = SeedAxis(vmapped=False)
 def fastest_axis(*, in_memory: bool, devices: int, platform: str) -> SeedAxis:
     """Return the faster form on `devices` devices for images in memory or streamed.
 
-    Seeds are vmapped on a single accelerator only. On a CPU that is slower; over several devices
+    Seeds are vmapped on a single accelerator only. On a CPU vmap is slower; over several devices
     XLA does not split the grouped convolutions that the kernels of several seeds become; and
     streamed images differ between seeds.
     """

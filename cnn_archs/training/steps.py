@@ -1,7 +1,7 @@
 """The training step, a pure function, and its compilation.
 
-All random numbers of step k come from fold_in(key, k). A run has no other random state, and a step
-gives the same result after another step of this process as after a restored checkpoint.
+All random numbers of step k come from fold_in(key, k). A run has no other random state, so a step
+gives the same result whether it follows another step or a restored checkpoint.
 """
 
 from collections.abc import Callable
@@ -190,14 +190,14 @@ def accumulate_gradients(gradient, state, images, labels, key, parts, mesh):
     if parts == 1:
         return gradient(state, images, labels, key)
     split = [x.reshape(parts, -1, *x.shape[1:]) for x in (images, labels)]
-    if mesh is not None:  # else a micro-batch, being consecutive images, would be on one device
+    if mesh is not None:  # else one device would hold the consecutive images of a micro-batch
         sharding = meshes.batch_sharded(mesh, axis=1)
         split = [jax.lax.with_sharding_constraint(x, sharding) for x in split]
     keys = jax.random.split(key, parts)
 
     def add(sums, part):
         # XLA would interleave independent micro-batches, and hold all their activations in memory
-        # at once. So the images of each depend on the sums of those before it, by adding 0.
+        # at once. Adding 0 times the sums so far makes each depend on those before it.
         images, labels, key = part
         zero = 0.0 * sum(x.reshape(-1)[0] for x in jax.tree.leaves(sums[0]))
         found = gradient(state, images + zero, labels, key)

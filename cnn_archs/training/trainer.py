@@ -29,8 +29,8 @@ from cnn_archs.training.history import Segment
 from cnn_archs.training.layer_stats import LayerStats
 from cnn_archs.training.seeds import SeedAxis
 
-MAX_CALL_SECONDS = 2.0  # so that a signal need not wait longer for a call of several steps
-AVERAGE_SUFFIX = "_average"  # after the name of a split that the averaged weights evaluate
+MAX_CALL_SECONDS = 2.0  # the longest that a signal waits for a call of several steps
+AVERAGE_SUFFIX = "_average"  # marks a split that is evaluated with the averaged weights
 
 
 @dataclasses.dataclass
@@ -41,14 +41,14 @@ class Trainer:
     checkpoints and can be resumed alone.
 
     Fixed for the run:
-      net: the network, and how images become its input.
+      net: the network and the preprocessing of its images.
       seeds, seed_slices: all seeds, and the slice of them that belongs to each member.
       axis: whether seeds are vmapped; `states`, `keys` and `feeds` have this form.
-      steps_per_call, total_steps: steps in one call of `train_step` at most, and in the run.
+      steps_per_call, total_steps: the most steps in one call of `train_step`, and all of the run.
       batch_size, eval_batch_size: images per step, and per evaluation step.
       periods: for each scheduled event, the number of steps between two occurrences.
       profiled_steps: the steps that are traced.
-      schedule, average: the learning rate's, and that of the weights.
+      schedule, average: the learning rate schedule, and the rule that averages the weights.
       mesh, state_sharding: the devices, and the sharding of each array of a state.
       data: the splits by name.
       feeds: for each state, (step, count) -> the arguments of `train_step` after the key.
@@ -64,7 +64,7 @@ class Trainer:
       seconds_per_step: of the last call.
       logged: whether the events that are due at `step` have been handled.
       evaluations: reports per split at `step`, so that no split is evaluated twice.
-      history: for each member, who made its steps; see `history.py`.
+      history: for each member, the processes that made its steps; see `history.py`.
     """
 
     net: Classifier
@@ -149,7 +149,7 @@ class Trainer:
         return max(1, min(self.steps_per_call, int(MAX_CALL_SECONDS / self.seconds_per_step)))
 
     def profile_limit(self) -> int:
-        """Return the step that one call may reach at most: a traced step is a call of its own."""
+        """Return the last step that a call may reach; each traced step must have its own call."""
         if self.step in self.profiled_steps:
             return self.step + 1
         return min(s for s in (self.profiled_steps.start, self.total_steps) if s > self.step)

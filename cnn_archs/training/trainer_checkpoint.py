@@ -86,7 +86,7 @@ def read_members(
     if members and members[0].step > trainer.total_steps:
         raise ConfigError(
             f"the run in {checkpoints[0].folder.parent} is at step {members[0].step} already, and "
-            f"this config ends at step {trainer.total_steps}: raise --config.epochs or "
+            f"this config ends at step {trainer.total_steps}: increase --config.epochs or "
             "--config.steps"
         )
     return members

@@ -1,7 +1,7 @@
 """Warm starts: initial weights from another run.
 
-VGG's deeper configurations begin with layers of A, and networks for a larger scale with those of
-the smaller one.
+VGG's deeper configurations begin with layers of a trained A, and its networks for a larger scale
+with the weights of the network for the smaller scale.
 """
 
 from pathlib import Path
@@ -23,9 +23,9 @@ Variables = dict[str, Any]  # params and batch_stats
 
 
 def warm_start_variables(trainer: Trainer, workdir: str, layers: str) -> list[Variables]:
-    """Return the initial params and batch_stats of each seed, with layers of another run in them.
+    """Return the initial params and batch_stats of each seed, with layers taken from another run.
 
-    workdir: of the other run, whose newest sound checkpoint is read. layers: top-level names of
+    workdir: that of the other run; its newest sound checkpoint is read. layers: top-level names of
     layers, separated by commas, each `name` or `name=name in the other network`; empty means all.
     A member's seed number i takes the weights of the other run's seed number i, or of its only
     seed. Raises ConfigError if a layer is missing or has another shape.

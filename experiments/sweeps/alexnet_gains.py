@@ -13,14 +13,17 @@ RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 ACTIVATIONS = ("relu", "tanh")
 CHANGES = {
     # cell: (overrides, the paper's claim about the error)
-    "tanh": (["model.activation=tanh"], "it is higher with tanh (3.1: ReLU learns faster)"),
-    "no_lrn": (["model.lrn=false"], "it is higher without response normalization (3.3)"),
-    "pool_apart": (["model.pool=(2,2)"], "it is higher with pools that do not overlap (3.4)"),
+    "tanh": (["model.activation=tanh"], "the error is higher with tanh (3.1: ReLU learns faster)"),
+    "no_lrn": (["model.lrn=false"], "the error is higher without response normalization (3.3)"),
+    "pool_apart": (
+        ["model.pool=(2,2)"],
+        "the error is higher with pools that do not overlap (3.4)",
+    ),
     "no_augmentation": (
         ["crop.name=none", "mirror=false"],
-        "it is higher without crops and mirror images (4.1)",
+        "the error is higher without crops and mirror images (4.1)",
     ),
-    "no_dropout": (["model.dropout=0.0"], "it is higher without dropout (4.2)"),
+    "no_dropout": (["model.dropout=0.0"], "the error is higher without dropout (4.2)"),
 }
 QUICK = [
     "model.width=0.25",
@@ -102,8 +105,14 @@ def full_grid_comparisons():
     """Return the comparisons of cells that `quick` leaves out."""
     error = dict(metric="test.top1_error")
     return [
-        dict(says="it is lower with colors (4.1)", higher="as_printed", lower="colours", **error),
-        dict(says="one GPU's net is worse (3.2)", higher="one_gpu", lower="as_printed", **error),
+        dict(
+            says="color changes lower the error (4.1)",
+            higher="as_printed", lower="colours", **error,
+        ),
+        dict(
+            says="the net for one GPU has a higher error (3.2)",
+            higher="one_gpu", lower="as_printed", **error,
+        ),
         dict(
             says="four layers with response normalization have a lower error (3.3)",
             higher="four_layers", lower="four_layers_lrn", **error,

@@ -61,7 +61,9 @@ def get_sweep(variant=""):
             comparison("AlexNet has a lower error than LeNet-5", "mnist_lenet5", "mnist_alexnet"),
             comparison("VGG has a lower error than AlexNet", "alexnet", "vgg_D"),
             comparison("batch normalization lowers the error", "vgg_A", "vgg_A_bn"),
-            comparison("it lowers it more than LRN does", "vgg_A_lrn", "vgg_A_bn"),
+            comparison(
+                "batch normalization lowers the error more than LRN does", "vgg_A_lrn", "vgg_A_bn"
+            ),
         ],
         x="",
         groups={

@@ -1,4 +1,4 @@
-"""What `plan` expects is near what happens on this machine."""
+"""The estimates of `plan` are near what happens on this machine."""
 
 import pytest
 from running import run

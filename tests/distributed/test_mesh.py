@@ -154,7 +154,7 @@ def test_what_is_split_of_the_full_networks():
 @pytest.mark.parametrize(
     ("name", "devices", "message"),
     [
-        ("resnet20", 2, "mesh.model=2, model resnet20: no layer of it can be split"),
+        ("resnet20", 2, "mesh.model=2, model resnet20: none of its layers can be split"),
         ("vgg_d", 3, "the 4096 units of fc6 do not split evenly over 3 devices"),
     ],
 )
@@ -169,8 +169,8 @@ def test_what_cannot_be_split_is_one_line(name, devices, message):
 
 def test_a_mesh_that_cannot_be_is_one_line(capsys, tmp_path):
     for flag, message in (
-        ("mesh.data=3", "mesh.data=3 x mesh.model=1 are 3 devices, and there are 1"),
-        ("mesh.model=2", "mesh.data=0 x mesh.model=2 are 0 devices, and there are 1"),
+        ("mesh.data=3", "mesh.data=3 x mesh.model=1 are 3 devices, but there are 1"),
+        ("mesh.model=2", "mesh.data=0 x mesh.model=2 are 0 devices, but there are 1"),
         ("mesh.model=0", "mesh: numbers of devices"),
         ("mesh.data=0", "mesh: numbers of devices"),
     ):

@@ -178,7 +178,7 @@ def test_what_the_first_refuses_all_refuse_in_one_line(launch, tmp_path):
         (["--coordinator=here"], "--coordinator=here: wanted HOST:PORT"),
         (["--coordinator=localhost:1", "--num_processes=2"], "--process_id=-1: from 0 to"),
         (["--num_processes=2", "--process_id=2"], "--process_id=2: from 0 to"),
-        (["--num_processes=2", "--process_id=1"], "the processes do not find each other"),
+        (["--num_processes=2", "--process_id=1"], "the processes cannot connect"),
     ],
 )
 def test_a_wrong_flag_is_one_line(flags, message, capsys, tmp_path):

@@ -38,9 +38,7 @@ WRONG = {
     "--config=lenet5_digits --hours=nan": ("--hours=nan", "two minutes"),
     "--config=lenet5_digits --slurm.time=9": ("--slurm.time", "--help"),
     "--config=lenet5_digits --slurm.ntasks_per_node=9 --dry_run": ("--slurm.ntasks-per-node",),
-    "--config=lenet5_digits --cluster=kubernetes --image=x --volume=x --workdir=/a": (
-        "must not be /",
-    ),
+    "--config=lenet5_digits --cluster=kubernetes --image=x --volume=x --workdir=/a": ("not /",),
     "--config=lenet5_digits --image=x": ("--image", "--cluster=kubernetes"),
     "--config=lenet5_digits --cluster=kubernetes --image=x": ("--volume",),
     "--config=lenet5_digits --cluster=kubernetes --image=x --volume=x --hours=3": ("--hours",),

@@ -245,7 +245,7 @@ def test_convolve_is_scipys_correlation(
 def test_convolve_refuses_what_it_does_not_do():
     x, kernel = images((2, 6, 6, 1)), images((3, 3, 1, 4))
     for other in ({"strides": (2, 2)}, {"rhs_dilation": (2, 2)}, {"feature_group_count": 2}):
-        with pytest.raises(ValueError, match="stride 1, no dilation and one group only"):
+        with pytest.raises(ValueError, match="takes stride 1, no dilation and one group only"):
             convolution.convolve(x, kernel, **other)
 
 

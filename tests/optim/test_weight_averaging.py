@@ -53,7 +53,7 @@ def test_no_average_is_nothing():
 
 
 def test_knobs_and_names_are_checked():
-    with pytest.raises(ValueError, match="decay=1.0: from 0 to less than 1"):
+    with pytest.raises(ValueError, match="decay=1.0: must be at least 0"):
         weight_averaging.create("ema", 10.0, decay=1.0)
     with pytest.raises(KeyError):
         weight_averaging.create("swa", 10.0)

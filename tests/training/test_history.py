@@ -56,8 +56,8 @@ def test_another_commit_or_number_of_cores_begins_a_part_and_is_said_once(train)
     parts, said = train(9, git_commit="b", cpus=2)
     assert parts == [first, {**first, "first_step": 5, "git_commit": "b", "cpus": 2}]
     assert said == [
-        f"this run resumes at step 5 {SAID} (git_commit a -> b, cpus 1 -> 2): its bits need not be "
-        "those of a run that was never stopped"
+        f"this run resumes at step 5 {SAID} (git_commit a -> b, cpus 1 -> 2): its results may "
+        "not be bit for bit those of a run that was never stopped"
     ]
     parts, said = train(12, git_commit="b", cpus=1)  # compared with the last part, not the first
     assert [p["first_step"] for p in parts] == [0, 5, 9] and "(cpus 2 -> 1)" in said[0]

@@ -45,7 +45,7 @@ def test_a_trace_has_the_steps_asked_for_and_what_xla_ran_in_each(tmp_path, caps
 
 
 def test_a_window_that_the_run_does_not_reach_is_told(tmp_path, capsys):
-    nothing = "profile: nothing is traced, since this run makes steps"
+    nothing = "profile: no step is traced, since this run makes only steps"
     loop.train(experiment("steps=2", "profile=(6,9)"), tmp_path)
     assert f"{nothing} 0 to 1\n" in capsys.readouterr().err
     assert not (tmp_path / "profile").exists()

@@ -428,7 +428,7 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, 
         assert other.step == 5 and len(other.states) == (1 if form else 2)
         check_equal(other.member_state(slice(None)), first.member_state(slice(None)))
         other.run_steps()  # it can train on
-    with pytest.raises(ConfigError, match=r"saved as \w+\[2.*wanted as \w+\[3"):
+    with pytest.raises(ConfigError, match=r"saved as \w+\[2.*needed as \w+\[3"):
         three = build_trainer(Member(configured("seeds=3")))
         restore_trainer(three, [Checkpoints(folder, read_only=True)])
 

@@ -1,7 +1,7 @@
 """Convolutions with few channels or small maps, summed in an order that a CPU computes fast.
 
-`nn.Conv` takes them as its argument `conv_general_dilated`. On other backends than CPUs they are
-`lax.conv_general_dilated`.
+`nn.Conv` takes them as its argument `conv_general_dilated`. On backends other than the CPU they
+call `lax.conv_general_dilated`.
 """
 
 from collections.abc import Sequence
@@ -84,11 +84,12 @@ def convolve(
     """Convolve x: f32[N, H, W, C] with kernel: f32[kh, kw, C, F] -> f32[N, H', W', F].
 
     The values are those of `lax.conv_general_dilated`. On a CPU they are summed in an order that
-    is fast for few channels, as in LeNet. ValueError for other strides than 1, dilation or groups.
+    is fast for few channels, as in LeNet. Raises ValueError for a stride other than 1, dilation or
+    groups.
     """
     del dimension_numbers  # flax always passes NHWC, HWIO, NHWC
     if {*strides, *lhs_dilation, *rhs_dilation, feature_group_count} != {1}:
-        raise ValueError("convolve: stride 1, no dilation and one group only")
+        raise ValueError("convolve takes stride 1, no dilation and one group only")
     if jax.default_backend() != "cpu":
         return lax.conv_general_dilated(
             x, kernel, strides, padding, dimension_numbers=NHWC, precision=precision

@@ -47,7 +47,7 @@ def pool(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Array:
 def forward(
     x: jax.Array, window: int, stride: int, padding: Padding
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """Return the maxima and the residuals of `backward`: a byte per window, and the size of x."""
+    """Return the maxima, and the residuals for `backward`: a byte per window, and the size of x."""
     winner = isolate(partial(winners, window=window, stride=stride, padding=padding), x)
     size = jnp.empty((*x.shape[1:3], 0), bool)
     return pool(x, window, stride, padding), (winner, size)
@@ -86,7 +86,7 @@ def maxima(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Arra
 
 
 def winners(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Array:
-    """Return the number of the largest of all `places`, the first of equals: i[N, H', W', C]."""
+    """Return the index of the largest of `places`, the first of equal ones: i[N, H', W', C]."""
     best, *others = places(x, window, stride, padding)
     winner = jnp.zeros_like(best, np.min_scalar_type(-((window + stride) ** 2)))
     for number, other in enumerate(others, 1):
@@ -104,7 +104,7 @@ def given(
     stride: int,
     padding: Padding,
 ) -> jax.Array:
-    """Return the sum of the cotangents of the windows of which each pixel is the maximum.
+    """Return, for each pixel, the sum of the cotangents of the windows whose maximum it is.
 
     winner, cotangent: [N, H', W', C] -> [N, *size, C]. Pixels are grouped in blocks of `stride` x
     `stride`. Each window touches the same number of blocks, and its contribution to one of them

@@ -1,4 +1,4 @@
-"""Mean pooling as sums of shifted maps, down and then across; XLA:CPU's own is slow.
+"""Mean pooling as sums of shifted maps, down and then across; XLA:CPU's own form is slow.
 
 Forward and gradient, milliseconds on one core of a Zen 4, jaxlib 0.12.0.1 (0.10.2 is as fast):
 
@@ -18,7 +18,7 @@ from jax import lax
 def mean_pool(x: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
     """Return the mean over each `window` x `window`, every `stride` pixels. The padding is zeros.
 
-    x: f32 or f64[N, H, W, C] -> [N, H', W', C]. Other backends than CPUs use XLA's operation.
+    x: f32 or f64[N, H, W, C] -> [N, H', W', C]. Other backends use XLA's operation.
     """
     if jax.default_backend() != "cpu":
         around = ((padding, padding),) * 2

@@ -47,7 +47,7 @@ def normalized(a: jax.Array, k: float, n: int, alpha: float, beta: float) -> jax
 
 
 def forward(a: jax.Array, k: float, n: int, alpha: float, beta: float) -> tuple[jax.Array, Kept]:
-    """Return b, and the residuals of `backward`: a and its denominators d."""
+    """Return b, and the residuals for `backward`: a and its denominators d."""
     d = isolate(lambda a: k + alpha * neighbors(a * a, n // 2, (n - 1) // 2), a)
     return isolate(lambda a, d: a * power(d, beta), a, d), (a, d)
 
@@ -57,7 +57,7 @@ def backward(
 ) -> tuple[jax.Array]:
     """Return g_i d_i^-beta - 2 alpha beta a_i sum_j g_j a_j d_j^(-beta-1), the gradient at a_i.
 
-    The sum is over the maps j in whose window i is.
+    The sum is over the maps j whose window contains i.
     """
 
     def gradient(a: jax.Array, d: jax.Array, g: jax.Array, terms: jax.Array) -> jax.Array:

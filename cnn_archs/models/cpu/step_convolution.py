@@ -2,7 +2,7 @@
 
 The passes are the output, the gradient of the input and the gradient of the kernel. If oneDNN is
 enabled, XLA passes to it every convolution that XLA's own library YNNPACK does not take. YNNPACK is
-1.1 to 5 times slower here, and in one start of ten it failed ("YNNPACK operation failed:
+1.1 to 5 times slower here, and one process in ten failed at its start ("YNNPACK operation failed:
 unsupported parameter"). It takes convolutions over two axes only, so all are written over three.
 The values equal those of `lax.conv_general_dilated` up to rounding.
 """
@@ -135,7 +135,7 @@ def over_three_axes(x, kernel, strides, padding):
 
 
 def correlate(x, g, strides, padding):
-    """Return the gradient of the kernel: f32[>= kh, >= kw, C, F]; entries beyond kh, kw are void.
+    """Return the gradient of the kernel: f32[>= kh, >= kw, C, F]; ignore entries beyond kh, kw.
 
     It is a convolution over the rows, columns and maps of one large image x, with g as a kernel
     of the size of that image, summed over the images of the batch. The maps are an axis so that
@@ -164,7 +164,7 @@ def product(x, kernel, strides, padding):
 def is_product(x, kernel, strides, padding, most: int) -> bool:
     """Return whether to compute the output as a matrix product: if it has at most `most` positions.
 
-    Windows of 1x1 are never computed so; windows larger than the map always are.
+    Windows of 1x1 are never computed this way; windows larger than the map always are.
     """
     h, w = (
         (x.shape[1 + i] + sum(padding[i]) - kernel.shape[i]) // strides[i] + 1 for i in range(2)

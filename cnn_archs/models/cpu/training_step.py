@@ -1,11 +1,11 @@
 """The context in which a training step for one CPU is traced.
 
 XLA:CPU is slow in three ways that matter to a training step: it computes a chain of cheap
-operations again in each reader of its result, it reduces maps over their leading axes one number at
-a time, and few of its own convolutions are fast. Inside `training_step` the layers use forms that
-avoid this: `written_once` here, and those of `batch_norm.py` and `step_convolution.py`. These forms
-give the values of the usual ones up to rounding. Everywhere else (evaluation, accelerators, several
-devices) the layers use the usual forms.
+operations again in each operation that reads the result, it reduces maps over their leading axes
+one number at a time, and few of its own convolutions are fast. Inside `training_step` the layers
+use forms that avoid this: `written_once` here, and those of `batch_norm.py` and
+`step_convolution.py`. These forms give the values of the usual ones up to rounding. Everywhere else
+(evaluation, accelerators, several devices) the layers use the usual forms.
 
 `benchmarks/NOTES.md` has the measurements that justify each form.
 """
