@@ -54,10 +54,9 @@ def unknown_message(where: str, word: str, words: list[str], what: str = "value"
 
     what: the kind of thing that `word` should name.
     """
-    # The right key in the wrong section.
-    elsewhere = (w for w in words if w.split(".")[-1] == word.split(".")[-1])
-    renamed = (w for w in words if w == rename_old_override(word))
-    near = next(renamed, None) or closest_word(word, words) or next(elsewhere, None)
+    renamed = [w for w in words if w == rename_old_override(word)]
+    in_another_section = [w for w in words if w.split(".")[-1] == word.split(".")[-1]]
+    near = next(iter([*renamed, *in_another_section]), None) or closest_word(word, words)
     hint = f"did you mean {near!r}?" if near else f"choose one of {', '.join(words)}"
     return f"{where}: no {what} {word!r}; {hint}"
 

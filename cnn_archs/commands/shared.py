@@ -1,4 +1,4 @@
-"""Helpers that the commands share: the type of a declaration, checks of paths, and printing."""
+"""Shared parts of the commands: their declaration, checks of paths, and printing."""
 
 import argparse
 import json

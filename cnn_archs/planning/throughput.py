@@ -78,7 +78,7 @@ class StepBounds(NamedTuple):
 
     @property
     def with_input(self) -> tuple[float, float]:
-        """The same two bounds, at least as long as the input takes."""
+        """The two bounds of `step`, each at least as long as the input takes."""
         least, most = self.step
         return max(least, self.input), max(most, self.input)
 

@@ -44,7 +44,7 @@ def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
 def create_run(
     workdir: Path, settings: ExperimentSettings, variables: Mapping[str, Any], source: Path
 ) -> None:
-    """Make `workdir` a run of `settings` with one seed, at step 0, with the weights `variables`.
+    """Create a run of `settings` in `workdir`, with one seed, at step 0, and with `variables`.
 
     variables: {"params", "batch_stats"}. source: the file that they come from. Raises ConfigError
     if `workdir` holds a run already.

@@ -205,10 +205,10 @@ def open_records(name: str, split: str, data_dir: str = "") -> Records:
 
 def count_training_images(name: str, data_dir: str = "") -> int:
     """Count the images in the split `train`. Raises DataError if the dataset is missing."""
-    if name == "image_folder" or name in tfds_source.NOT_OF_TFDS:
-        return len(
-            (open_records if name == "image_folder" else load_split)(name, "train", data_dir)
-        )
+    if name == "image_folder":
+        return len(open_records(name, "train", data_dir))
+    if name in tfds_source.NOT_OF_TFDS:
+        return len(load_split(name, "train", data_dir))
     stored, both = tfds_source.find_split(name, "train", data_dir)
     return len(open_records(name, "train", data_dir)) if both else len(stored)
 

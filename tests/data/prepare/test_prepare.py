@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from cnn_archs import cli
-from cnn_archs.data.datasets import sources
+from cnn_archs.data.datasets import sources, tfds_source
 from cnn_archs.data.prepare import shards
+from cnn_archs.data.prepare.prepare import NOTHING_TO_PREPARE
 from cnn_archs.errors import DataError, Stopped
 
 TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
@@ -170,3 +171,7 @@ def test_known_datasets_are_described_without_any_data(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert sources.dataset_spec("mnist") == ((28, 28, 1), 10)
     assert sources.dataset_spec("cifar100") == ((32, 32, 3), 100)
+
+
+def test_every_dataset_that_is_not_of_tfds_says_what_prepare_makes_of_it():
+    assert set(NOTHING_TO_PREPARE) == set(tfds_source.NOT_OF_TFDS)
