@@ -184,6 +184,20 @@ def test_each_step_draws_random_numbers_of_its_own(model, prepare):
     assert len(set(seen)) == 3
 
 
+def test_each_micro_batch_draws_random_numbers_of_its_own():
+    """Four micro-batches of one image: each writes a draw from its key where its label says."""
+
+    def gradient(state, images, labels, key):
+        draws = jnp.zeros(4).at[labels[0]].set(jax.random.uniform(key))
+        return (draws,), MetricSums.zeros()
+
+    images, labels = jnp.zeros((4, 1, 1, 1)), jnp.arange(4)
+    accumulate = jax.jit(partial(steps.accumulate_gradients, gradient, parts=4, mesh=None))
+    (mean,), _ = accumulate({}, images, labels, jax.random.key(0))
+    draws = 4 * np.asarray(mean)
+    assert len(set(draws.tolist())) == 4 and (draws > 0).all() and (draws < 1).all()
+
+
 def test_the_loss_that_is_logged_is_the_main_classifiers():
     state = trained(Small(), count=1, auxiliary=100.0)
 
