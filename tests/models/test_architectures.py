@@ -469,6 +469,22 @@ def test_the_last_relu_of_a_unit_is_behind_the_addition():
         assert y.min() == 0.0 if least == 0.0 else y.min() < -1.0
 
 
+def test_in_the_first_preactivation_unit_the_shortcut_takes_the_activated_input():
+    """He et al. 2016, appendix: the first activation is for both paths; later units split before.
+
+    With the last convolution at 0 the output is the shortcut. Before training, the normalization
+    divides by sqrt(1 + 1e-5).
+    """
+    x = images(2, 5, 5, 4)
+    for first, expected in ((True, np.maximum(x, 0) / np.sqrt(1 + 1e-5)), (False, x)):
+        unit = residual_units.PreActivationUnit(stride=1, shortcut="A", first=first, **UNIT)
+        variables = unit.init(jax.random.key(0), x, train=False)
+        params = dict(variables["params"])
+        params["3x3b"] = jax.tree.map(jnp.zeros_like, params["3x3b"])
+        found: Any = unit.apply({**variables, "params": params}, x, train=False)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_a_unit_of_stride_2_projects_on_a_1x1_map_too():
     """There its output has the size of its input: to compare shapes would miss it."""
     unit = residual_units.ResidualUnit(stride=2, shortcut="B", **UNIT)
