@@ -119,9 +119,9 @@ def analysis_source(held: DeviceMemory, kind: DeviceSpec, *, in_parts: bool) -> 
     """Format how the memory was found, and the limits of that analysis."""
     said = f"XLA's analysis for {jax.default_backend()}, jax {jax.__version__}"
     if kind.name != jax.default_backend():
-        said += f"; temporaries on {kind.name} are others"
+        said += f"; temporaries on {kind.name} differ"
     if xla_memory.as_float32(held.net.model)[1] > 1:
-        said += "; of bfloat16, half of what float32 takes"
+        said += "; bfloat16 counted as half of float32"
     if held.net.model.remat and not held.net.model.scan_blocks:
         said += "; without what remat saves, which XLA undoes on a CPU"
     if kind.name == "cpu" and in_parts:

@@ -139,7 +139,7 @@ def format_input(plan: dict[str, Any]) -> str:
     verdict = "keeps up" if found["keeps_up"] else "does NOT keep up"
     return (
         f"input: {of} images/s, measured here with {found['decoded']};\n"
-        f"{found['images_per_second']:,.0f} of {found['wanted']:,.0f} images/s that are needed, "
+        f"{found['images_per_second']:,.0f} images/s available, {found['wanted']:,.0f} needed, "
         f"{disk}/s from disk: {verdict}"
     )
 

@@ -84,7 +84,8 @@ def cost_table(rows: Sequence[tuple[str, int, TrainingCost, str]], device: str) 
     every = [None if one.seconds is None else seeds * one.seconds for _, seeds, one, _ in rows]
     whole = None if None in every else sum(filter(None, every))
     about = f"all steps, one cell after another on {device}: about {format_duration(whole)}"
-    return f"{Table(heads, lines).text()}\n\n{about}, by what networks near them in size took there"
+    basis = "estimated from networks of similar size on that device"
+    return f"{Table(heads, lines).text()}\n\n{about}, {basis}"
 
 
 def cost_document(rows: Sequence[tuple[str, int, TrainingCost, str]]) -> list[dict[str, Any]]:
