@@ -281,7 +281,7 @@ def test_a_person_reads_what_it_is_and_what_holds_it_up(capsys, tmp_path, monkey
         "1,000 steps, 0.1007 epochs of 1,271,167 images (assumed: no data here)",
         "146 GB per epoch, 14.7 GB in total; 115 kB per image (assumed)",
         "a device has 80 GB, of which jax takes 60 GB (XLA_CLIENT_MEM_FRACTION): this fits",
-        "input: 4 cores x 100 images/s, measured here with a drawing of 500x375;\n400 images/s available, ",
+        "input: 4 cores x 100 images/s, measured here with a drawing of 500x375;\n400 images/s ",
         "/s from disk: does NOT keep up",
     ):
         assert said in text, said
