@@ -97,6 +97,13 @@ def test_networks_of_one_program_differ_in_seeds_and_learning_rates_only():
     twin["schedule"]["learning_rate"] = 1.0
     assert roles.program_differences(first, twin) == []
     assert roles.program_key(first) == roles.program_key(twin)
-    other = changed(first, "data.threads")
-    assert roles.program_differences(first, other) == ["data.threads"]
-    assert roles.program_key(first) != roles.program_key(other)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_networks_that_differ_in_any_other_knob_have_programs_of_their_own(name):
+    tree = CONFIGS[name]
+    for key in config_keys.flatten(tree):
+        other = changed(tree, key)
+        same = key in ("seed", "seeds", "schedule.learning_rate")
+        assert roles.program_differences(tree, other) == ([] if same else [key])
+        assert (roles.program_key(tree) == roles.program_key(other)) == same, key
