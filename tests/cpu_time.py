@@ -1,5 +1,6 @@
 """How tests compare the speed of two forms of a computation on a CPU."""
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,17 +16,20 @@ OPTIONS = {  # of the compiler, as for a run: the tests' own are quick to compil
 }
 
 
-def least(times: int, argument: Any, *functions: Callable[[Any], Any]) -> list[float]:
-    """Return the least CPU seconds of each function of `argument`, of `times` calls in turn."""
+def median_seconds(times: int, argument: Any, *functions: Callable[[Any], Any]) -> list[float]:
+    """Return the median CPU seconds of each function of `argument`, of `times` calls in turn.
+
+    On a busy machine a single call may be charged far too little or too much, so a minimum lies.
+    """
     runs = [
         jax.jit(function, compiler_options=supported_options(OPTIONS)) for function in functions
     ]
     for run in runs:
         jax.block_until_ready(run(argument))
-    best = [float("inf")] * len(runs)
+    seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(times):
         for i, run in enumerate(runs):
             start = time.process_time()
             jax.block_until_ready(run(argument))
-            best[i] = min(best[i], time.process_time() - start)
-    return best
+            seconds[i].append(time.process_time() - start)
+    return [statistics.median(each) for each in seconds]
