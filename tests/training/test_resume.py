@@ -444,6 +444,13 @@ def test_a_seed_begins_the_same_whatever_other_seeds_there_are(together):
     check_equal((second, key), (alone.states[0], alone.keys[0]))
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_seeds_begin_with_weights_and_random_keys_of_their_own(together):
+    trainer = build_trainer(Member(configured("seeds=3")), axis=SeedAxis(together))
+    for per_seed in (trainer.seed_variables(), trainer.axis.unstack(trainer.keys)):
+        assert len({b"".join(x.tobytes() for x in host(tree)) for tree in per_seed}) == 3
+
+
 def test_a_seed_trains_the_same_whatever_other_seeds_there_are(tmp_path):
     loop.train(configured("steps=8", "seeds=2"), tmp_path / "two")
     loop.train(configured("steps=8", "seed=1"), tmp_path / "one")

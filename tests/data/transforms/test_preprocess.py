@@ -1,6 +1,7 @@
 """Preprocessing: the order of its steps, on images that show it."""
 
 import dataclasses
+from itertools import combinations
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +106,28 @@ def test_half_of_the_images_are_mirrored_in_training():
     same = np.isclose(out, images / 255, atol=1e-6).all((1, 2, 3))
     mirrored = np.isclose(out, images[:, :, ::-1] / 255, atol=1e-6).all((1, 2, 3))
     assert (same ^ mirrored).all() and 450 < same.sum() < 550  # 500, give or take three deviations
+
+
+class FlippingCrop(crops.Crop):
+    def crop_on_device(self, key, images):
+        return crops.random_flip(key, images)
+
+
+FLIPS = dict(
+    color=crops.random_flip,
+    crop=FlippingCrop(out=(8, 8)),
+    mirror=True,
+    augment=crops.random_flip,
+)
+
+
+@pytest.mark.parametrize("first, second", [*combinations(FLIPS, 2)])
+def test_no_two_steps_draw_the_same_random_numbers(first, second):
+    """Two steps that flip the same half of the images would leave every image unchanged."""
+    images = np.tile(IMAGES[:1], (1000, 1, 1, 1))
+    out = prepared(jax.random.key(0), (), images, **{k: FLIPS[k] for k in (first, second)})
+    same = np.isclose(out, images / 255, atol=1e-6).all((1, 2, 3))
+    assert 450 < same.sum() < 550  # 500, give or take three deviations
 
 
 def test_streamed_images_get_the_devices_part_of_the_crop_only():
