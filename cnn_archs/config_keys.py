@@ -55,8 +55,11 @@ def unknown_message(where: str, word: str, words: list[str], what: str = "value"
     what: the kind of thing that `word` should name.
     """
     renamed = [w for w in words if w == rename_old_override(word)]
-    in_another_section = [w for w in words if w.split(".")[-1] == word.split(".")[-1]]
-    near = next(iter([*renamed, *in_another_section]), None) or closest_word(word, words)
+    same_leaf = [w for w in words if w.split(".")[-1] == word.split(".")[-1]]
+    candidates = renamed or same_leaf or words  # a wrong section is likelier than a wrong leaf
+    near = closest_word(word, candidates)
+    if near is None and candidates is not words:
+        near = candidates[0]
     hint = f"did you mean {near!r}?" if near else f"choose one of {', '.join(words)}"
     return f"{where}: no {what} {word!r}; {hint}"
 

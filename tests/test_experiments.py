@@ -76,7 +76,10 @@ def test_the_header_has_the_command_and_the_expected_result(name):
 
 
 class Parts(NamedTuple):
-    """What is trained: made, and not yet traced. shape: (H, W, C) of the delivered images."""
+    """Functions and objects that train an experiment; nothing has been traced yet.
+
+    shape: (H, W, C) of the images that the training step gets.
+    """
 
     experiment: Experiment
     rules: Rules
@@ -86,7 +89,7 @@ class Parts(NamedTuple):
     shape: tuple[int, int, int]
 
     def first(self):
-        """The state of a run's first step, as shapes."""
+        """Return the state before the first step, as shapes and dtypes."""
         _, _, optimizer, average = self.rules
         variables = models.shapes(self.experiment.model, self.experiment.image_shape).variables
         return jax.eval_shape(

@@ -1,81 +1,9 @@
-"""Show the progress of a run on stderr: a live bar on a terminal, plain lines elsewhere."""
+"""Print lines for the user on stderr, and format what they say."""
 
 import sys
-import time
-from contextlib import AbstractContextManager, suppress
-from typing import Self
+from contextlib import suppress
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-SECONDS_PER_LINE = 5.0  # between two plain lines
-
-
-class ProgressLine(AbstractContextManager["ProgressLine"]):
-    """Show step, loss, error, learning rate, images/s and remaining time of a training.
-
-    total: steps of the training; first: the step at which this process starts. Images/s and
-    remaining time are measured from the second update on, because the first one includes the
-    compilation. silent: show nothing, because another process of the run does.
-    """
-
-    def __init__(self, total: int, images_per_step: int, first: int, silent: bool = False):
-        self.total, self.images_per_step = total, images_per_step
-        self.start_step, self.start = first, time.monotonic()
-        self.warm = False
-        self.shown = -SECONDS_PER_LINE
-        self.silent = silent
-        self.bar: Progress | None = None
-        if sys.stderr.isatty() and not silent:
-            columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
-            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self.task = self.bar.add_task("", total=total, completed=first, text="compiling")
-
-    def __enter__(self) -> Self:
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def is_due(self) -> bool:
-        """Return whether it is time for another plain line."""
-        return not (self.bar or self.silent) and time.monotonic() - self.shown >= SECONDS_PER_LINE
-
-    def tick(self, step: int) -> None:
-        """Update the bar after a dispatch that ended at `step`."""
-        if not self.warm:
-            self.start_step, self.start, self.warm = step, time.monotonic(), True
-        if self.bar:
-            self.bar.update(self.task, completed=step)
-
-    def images_per_second(self, step: int) -> float:
-        """Return images per second since the first dispatch; 0 if too little time has passed."""
-        seconds = time.monotonic() - self.start
-        return (step - self.start_step) * self.images_per_step / seconds if seconds > 0.05 else 0.0
-
-    def show(self, step: int, loss: float, error: float, learning_rate: float) -> None:
-        """Show the state of the training at `step`. error: a fraction of 1."""
-        rate = self.images_per_second(step)
-        left = (self.total - step) * self.images_per_step / rate if rate else float("nan")
-        text = (
-            f"loss {loss:.4f}  error {100 * error:.2f} %  lr {learning_rate:.3g}  "
-            f"{rate:,.0f} images/s  {format_duration(left)} left"
-        )
-        if self.bar:
-            self.bar.update(self.task, completed=step, text=text)
-        elif self.is_due():
-            self.shown = time.monotonic()
-            print_status(f"step {step}/{self.total}  {text}")
-
-    def print_line(self, text: str) -> None:
-        """Print a line that stays on the screen."""
-        if self.bar:
-            self.bar.console.print(text, highlight=False)
-        elif not self.silent:
-            print_status(text)
+SECONDS_PER_LINE = 5.0  # between two plain lines that show progress
 
 
 def format_duration(seconds: float | None) -> str:

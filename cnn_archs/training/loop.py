@@ -14,8 +14,8 @@ from cnn_archs.distributed.multihost import AnyProcess
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.console import ProgressLine
 from cnn_archs.runtime.environment import describe_environment
+from cnn_archs.runtime.progress import ProgressLine
 from cnn_archs.runtime.signals import stop_requests
 from cnn_archs.training import history, warm_start
 from cnn_archs.training.build import Member, build_trainer

@@ -63,9 +63,6 @@ class SeedAxis:
         return np.stack(per_seed, axis=-2) if self.vmapped else per_seed[0]
 
 
-IN_TURN = SeedAxis(vmapped=False)
-
-
 def fastest_axis(*, in_memory: bool, devices: int, platform: str) -> SeedAxis:
     """Return the faster form on `devices` devices for images in memory or streamed.
 

@@ -37,10 +37,12 @@ def trained(experiment, overrides, steps):
     from cnn_archs.experiment import resolve
     from cnn_archs.training.build import Member, build_trainer
     from cnn_archs.training.cpu_step import no_persistent_cache
-    from cnn_archs.training.seeds import IN_TURN
+    from cnn_archs.training.seeds import SeedAxis
 
     settings = ["log_every=1", f"steps={steps}", *overrides]
-    run = build_trainer(Member(resolve(config.load_config(experiment, settings))), axis=IN_TURN)
+    run = build_trainer(
+        Member(resolve(config.load_config(experiment, settings))), axis=SeedAxis(vmapped=False)
+    )
     batch = run.feeds[0](0, 1)
     train_step: Any = run.train_step
     with no_persistent_cache():  # a program with oneDNN cannot be cached

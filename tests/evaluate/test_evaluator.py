@@ -39,7 +39,7 @@ def scores(number):
 
 
 class Fake:
-    """What `make_eval_step` asks of a network."""
+    """A network with the one method that `make_eval_step` calls."""
 
     def apply(self, variables, image, *, method):
         assert method == "every_head"

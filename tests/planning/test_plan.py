@@ -23,7 +23,7 @@ from cnn_archs.planning.throughput import SpeedEstimate, StepBounds
 from cnn_archs.run_dir import list_results
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.placement import place_model
-from cnn_archs.training.seeds import IN_TURN
+from cnn_archs.training.seeds import SeedAxis
 
 H100 = devices.find_device("h100")
 
@@ -38,7 +38,7 @@ def resolved(experiment, *overrides):
 
 def memory_of(experiment):
     taken = input_rate.input_volume(experiment)
-    return memory.DeviceMemory(experiment, place_model(experiment), taken, IN_TURN)
+    return memory.DeviceMemory(experiment, place_model(experiment), taken, SeedAxis(vmapped=False))
 
 
 def test_steps_bytes_and_flops_are_arithmetic_and_the_state_is_the_real_one():
@@ -134,7 +134,7 @@ def test_bounds_hide_all_or_nothing_of_the_all_reduce_and_never_the_input():
 def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not():
     experiment = resolved("lenet5_mnist", "data.batch_size=1000")
     taken = input_rate.InputVolume(60_000, False, True, 0, 784, (), 4)
-    held = memory.DeviceMemory(experiment, place_model(experiment), taken, IN_TURN)
+    held = memory.DeviceMemory(experiment, place_model(experiment), taken, SeedAxis(vmapped=False))
     usable = int(0.6 * sum(held.training(1000).values()))
     found = held.fitting_part(usable, 1000)
     assert found is not None
@@ -149,7 +149,7 @@ def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not(
 def test_groups_of_batch_statistics_stay_whole():
     experiment = resolved("resnet_cifar10:20", "model.bn_group=32", "data.batch_size=128")
     taken = input_rate.InputVolume(1, True, True, 0, 0, (), 4)
-    held = memory.DeviceMemory(experiment, place_model(experiment), taken, IN_TURN)
+    held = memory.DeviceMemory(experiment, place_model(experiment), taken, SeedAxis(vmapped=False))
     assert [m for m in range(1, 129) if held.divides(m)] == [32, 64, 128]
 
 

@@ -74,11 +74,12 @@ def compiled_step(*more):
     from cnn_archs import config
     from cnn_archs.experiment import resolve
     from cnn_archs.training.build import Member, build_trainer
-    from cnn_archs.training.seeds import IN_TURN
+    from cnn_archs.training.seeds import SeedAxis
 
     overrides = ["log_every=1", f"steps={STEPS}", "seed=3", *more]
     run = build_trainer(
-        Member(resolve(config.load_config("lenet5_digits", overrides))), axis=IN_TURN
+        Member(resolve(config.load_config("lenet5_digits", overrides))),
+        axis=SeedAxis(vmapped=False),
     )
     data: Any = run.data["train"]
     train_step: Any = run.train_step

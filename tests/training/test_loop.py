@@ -1,4 +1,4 @@
-"""What a workdir keeps and removes when a run is resumed."""
+"""A resumed run keeps some files of its workdir and removes others."""
 
 import json
 

@@ -21,7 +21,7 @@ from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
 from cnn_archs.training import loop, trainer
 from cnn_archs.training.build import Member, build_trainer
-from cnn_archs.training.seeds import IN_TURN, SeedAxis
+from cnn_archs.training.seeds import SeedAxis
 from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
 
 Launch = Callable[..., subprocess.Popen[str]]
@@ -435,7 +435,7 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, 
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_seed_begins_the_same_whatever_other_seeds_there_are(together):
-    alone = build_trainer(Member(configured("seed=1")), axis=IN_TURN)
+    alone = build_trainer(Member(configured("seed=1")), axis=SeedAxis(vmapped=False))
     among = build_trainer(Member(configured("seeds=2")), axis=SeedAxis(together))
     second = among.member_state(slice(None)) if together else among.states[1]
     key = among.keys[0] if together else among.keys[1]
