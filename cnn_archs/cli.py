@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn
 from cnn_archs.commands import data, jobs, networks, papers, planning, runs, sweeps
 from cnn_archs.errors import ConfigError, UserError
 from cnn_archs.runtime import compilation_cache
-from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.console import prepare_streams, print_result, print_status, printable
 
 FAMILIES = (runs, sweeps, planning, jobs, networks, papers, data)  # in the order of --help
 DEFAULT_EXPERIMENT = "lenet5_digits"
@@ -37,16 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: the arguments without the program's name; by default those of this process.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    prepare_streams()
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
         if arguments.compiles:
             compilation_cache.enable_cache()
         arguments.run(arguments, overrides)
     except UserError as e:
-        print_status(f"error: {e}")
+        print_status(f"error: {printable(e)}")
         return e.code
     except BrokenPipeError:  # the reader of stdout, which is written last, has closed it
-        sys.stderr.close()
         return 0
     return 0
 
@@ -56,6 +56,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see {self.prog} --help)")
+
+    def print_help(self, file: Any = None) -> None:
+        print_result(self.format_help().rstrip())
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:

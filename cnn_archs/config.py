@@ -174,14 +174,29 @@ def base_module() -> ModuleType:
     return execute_file(EXPERIMENTS / "base.py")
 
 
+def import_experiments() -> None:
+    """Import the folder EXPERIMENTS as `experiments`, so that files can use `experiments.base`.
+
+    It is imported by its place, since the path of imports may lead to another folder of that name.
+    """
+    loaded = sys.modules.get("experiments")
+    if loaded and loaded.__file__ == str(EXPERIMENTS / "__init__.py"):
+        return
+    spec = importlib.util.spec_from_file_location(
+        "experiments", EXPERIMENTS / "__init__.py", submodule_search_locations=[str(EXPERIMENTS)]
+    )
+    assert spec and spec.loader
+    sys.modules["experiments"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["experiments"])
+
+
 def execute_file(path: Path) -> ModuleType:
     """Execute the Python file `path` as a module. Raises ConfigError for any error inside it."""
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"--config: {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    if str(EXPERIMENTS.parent) not in sys.path:  # for `from experiments import base`
-        sys.path.append(str(EXPERIMENTS.parent))
+    import_experiments()
     try:
         spec.loader.exec_module(module)
     except Exception as e:

@@ -10,12 +10,14 @@ from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
     check_output,
+    csv_text,
     default_workdir,
     emit,
     require_workdir,
     require_workdirs,
 )
 from cnn_archs.errors import ConfigError
+from cnn_archs.runtime.console import print_result, printable
 
 
 def declare(command: Declare) -> None:
@@ -232,11 +234,13 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
             pictures.write_predictions(run, predictions, sheet)
     if arguments.format == "csv":  # the form of a submission to Kaggle
         rows = zip((name for name, _ in found), predictions, strict=True)
-        print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
-        return
+        labels = [(name, str(p["top"][0]["label"])) for name, p in rows]
+        return print_result(csv_text([("id", "label"), *labels]))
     lines = [
-        f"{p['file']}: "
-        + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
+        printable(
+            f"{p['file']}: "
+            + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
+        )
         for p in predictions
     ]
     emit(arguments, predictions, "\n".join(lines))

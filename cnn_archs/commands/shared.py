@@ -1,12 +1,16 @@
 """Shared parts of the commands: their declaration, checks of paths, and printing."""
 
 import argparse
+import csv
+import io
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.errors import ConfigError
+from cnn_archs.runtime.console import print_result, printable
 
 # cli.add_command without its first parameter: declare a command and get its parser.
 Declare = Callable[..., argparse.ArgumentParser]
@@ -64,6 +68,24 @@ def split_names(text: str) -> list[str]:
     return text.split(",") if text else []
 
 
+def csv_text(rows: Iterable[Sequence[str]]) -> str:
+    """Format rows as CSV, in which unprintable characters are escaped.
+
+    A cell that a spreadsheet would take for a formula begins with an apostrophe instead.
+    """
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(
+        [map(harmless, map(printable, row)) for row in rows]
+    )
+    return file.getvalue().rstrip("\n")
+
+
+def harmless(cell: str) -> str:
+    """Return `cell`, behind an apostrophe if a spreadsheet would take it for a formula."""
+    formula = cell[:1] in "=+-@" and not re.fullmatch(r"[-+]?[\d.]+", cell)
+    return f"'{cell}" if cell and formula else cell
+
+
 def emit(arguments: argparse.Namespace, value: Any, text: str) -> None:
     """Print `value` as one JSON document with --format=json, and `text` otherwise."""
-    print(json.dumps(value, indent=1) if arguments.format == "json" else text, flush=True)
+    print_result(json.dumps(value, indent=1) if arguments.format == "json" else text)

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from cnn_archs.runtime.console import printable
+
 
 class Table(NamedTuple):
     """Rows of text under `heads`, which may be empty.
@@ -18,7 +20,8 @@ class Table(NamedTuple):
 
     def text(self) -> str:
         """Format the table for a terminal, with columns aligned by spaces."""
-        lines = [self.heads, *self.rows] if self.heads else self.rows
+        rows = [list(map(printable, row)) for row in self.rows]
+        lines = [self.heads, *rows] if self.heads else rows
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
             "  ".join(
@@ -32,6 +35,7 @@ class Table(NamedTuple):
         """Format the table in Markdown; `heads` must not be empty."""
         rule = ["---" if i in self.words else "---:" for i in range(len(self.heads))]
         lines = [
-            [cell.replace("|", "\\|") for cell in line] for line in (self.heads, rule, *self.rows)
+            [printable(cell).replace("|", "\\|") for cell in line]
+            for line in (self.heads, rule, *self.rows)
         ]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -7,6 +7,7 @@ from typing import Any
 
 from cnn_archs.report.table import Table
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.console import printable
 
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> str:
@@ -45,12 +46,12 @@ def result_table(result: dict[str, Any]) -> str:
                 result_row(f"  {m['name']}, seed {m['seed']}, {m['workdir']}", m[split])
                 for m in networks
             ]
-    head = f"{result['name']} on {result['dataset']}, {format_protocol(result)}"
+    head = printable(f"{result['name']} on {result['dataset']}, {format_protocol(result)}")
     if "params" in result:
         head += (
             f": {result['params']:,} parameters, {result['macs']:,} multiply-adds\n"
             f"{result['steps']:,} steps in {result['seconds']:.0f} s, "
-            f"{result['images_per_second']:,.0f} images/s on {result['device']}"
+            f"{result['images_per_second']:,.0f} images/s on {printable(result['device'])}"
         )
     return f"{head}\n\n{Table(heads, rows).text()}"
 

@@ -14,7 +14,7 @@ from typing import Any
 from cnn_archs import config as configs
 from cnn_archs.errors import NotFinite, UserError
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.console import print_status, printable
 from cnn_archs.runtime.signals import end_with_parent, stop_requests
 
 
@@ -28,7 +28,7 @@ def run_worker() -> int:
     try:
         train_cells(order["cells"])
     except UserError as e:
-        print_status(f"error: {e}")
+        print_status(f"error: {printable(e)}")
         return e.code
     return 0
 
@@ -77,7 +77,3 @@ def find_evaluation(name: str) -> Callable[[Path], dict[str, Any]]:
     from cnn_archs.evaluate import robustness
 
     return {"robustness": robustness.measure_robustness}[name]
-
-
-if __name__ == "__main__":
-    sys.exit(run_worker())

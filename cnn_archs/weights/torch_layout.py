@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from cnn_archs import models
 from cnn_archs.models import resnet
 from cnn_archs.models.summary import summarize
+from cnn_archs.runtime.console import printable
 from cnn_archs.weights.torch_names import names
 
 LEAVES = dict(kernel="weight", bias="bias", scale="weight", mean="running_mean", var="running_var")
@@ -138,7 +139,9 @@ def check(wanted: Sequence[Tensor], there: Mapping[str, tuple[tuple[int, ...], A
         if name not in by_name:
             if name.endswith(COUNTER):
                 continue
-            raise ValueError(f"{name}, {dtype}{list(shape)}, is not a tensor of this network")
+            raise ValueError(
+                f"{printable(name)}, {dtype}{list(shape)}, is not a tensor of this network"
+            )
         if (shape, dtype) != (by_name[name].torch_shape, np.float32):
             found, expected = f"{dtype}{list(shape)}", list(by_name[name].torch_shape)
             raise ValueError(f"{name} is {found}, wanted float32{expected}")
