@@ -142,6 +142,9 @@ def resolve(config: Config) -> Experiment:
         check_streamed(config)
     with config_errors(f"model {name}"):
         logits = models.shapes(model, shape).heads["logits"]
+        if model.bn_group >= 0:  # else the number of images on a device decides
+            images = model.bn_group or settings.recipe.micro_batch_size
+            models.check_batch_statistics(model, shape, images)
     assert logits.shape == (1, classes), logits.shape
     return Experiment(**vars(settings), dataset=dataset, classes=classes, inputs=inputs)
 
@@ -182,6 +185,13 @@ def make_dataset(config: Config) -> Dataset:
     """
     data = config.data
     (h, w, c), classes = sources.dataset_spec(data.name, data.data_dir)
+    if not (h and w) and data.image_shape[-1] == 1:
+        c = 1
+    elif not (h and w) and data.image_shape[-1] not in (0, c):
+        raise ConfigError(
+            f"data.image_shape={tuple(data.image_shape)}: the images of {data.name} can have 3 "
+            "channels, or 1 in gray"
+        )
     by = data.downsample
     if by < 1 or h % by or w % by:
         raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")

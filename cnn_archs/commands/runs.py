@@ -3,19 +3,22 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
     check_output,
+    csv_text,
     default_workdir,
     emit,
     require_workdir,
     require_workdirs,
 )
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, DataError, escaped
+from cnn_archs.runtime.console import print_notes, print_status
 
 
 def declare(command: Declare) -> None:
@@ -210,36 +213,66 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
 
 def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Print the most probable classes of image files."""
-    missing = [f for f in arguments.images if not Path(f).exists()]
+    missing = [f for f in arguments.images if not os.path.lexists(f)]
     if missing:
         raise ConfigError(f"there is no file {missing[0]}")
     if arguments.sheet:
         check_output(Path(arguments.sheet), "--sheet")
-    from cnn_archs.data.datasets import image_folder
     from cnn_archs.evaluate import predict
 
-    found: list[tuple[str, str]] = []
-    for f in arguments.images:
-        found += image_folder.list_unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
+    files = files_to_predict(arguments.images)
     run = predict.load_predictor(require_workdir(arguments))
-    predictions = predict.predict_files(run, [Path(path) for _, path in found])
-    if arguments.sheet:
+    done = predict.predict_files(run, [Path(path) for path in files])
+    if arguments.sheet and done.found:
         from cnn_archs.runtime.files import write_errors
         from cnn_archs.visualize import pictures
 
         sheet = Path(arguments.sheet)
         with write_errors(sheet.parent):
-            pictures.write_predictions(run, predictions, sheet)
-    if arguments.format == "csv":  # the form of a submission to Kaggle
-        rows = zip((name for name, _ in found), predictions, strict=True)
-        print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
-        return
-    lines = [
-        f"{p['file']}: "
-        + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
-        for p in predictions
-    ]
-    emit(arguments, predictions, "\n".join(lines))
+            pictures.write_predictions(run, done.found, sheet)
+    emit(arguments, done.found, predictions_text(arguments.format, files, done.found))
+    for error in done.errors:
+        print_status(f"not predicted: {error}")
+    if done.errors:
+        raise DataError(f"{len(done.errors):,} of {len(files):,} files cannot be predicted")
+
+
+def files_to_predict(given: Sequence[str]) -> dict[str, str]:
+    """Return {path: name in a table} of the files in `given`, and of the images in its folders.
+
+    Names differ. Raises DataError for a folder without images.
+    """
+    from cnn_archs.data.datasets import image_files, image_folder
+
+    paths: list[str] = []
+    for f in given:
+        if not Path(f).is_dir():
+            paths.append(f)
+            continue
+        found = image_folder.list_unlabeled(f)
+        paths += found.paths
+        if found.left_out:
+            print_notes([image_files.left_out_line(f, found.left_out)])
+    once = list({os.path.abspath(path): path for path in paths}.values())
+    if len(once) < len(paths):
+        print_notes([f"{len(paths) - len(once)} files are named twice, and predicted once"])
+    return dict(zip(once, image_files.distinct_names(once), strict=True))
+
+
+def predictions_text(form: str, names: Mapping[str, str], found: Sequence[dict[str, Any]]) -> str:
+    """Format predictions as text, or as CSV in the form of a submission to Kaggle.
+
+    names: path -> name in the CSV, whose labels are the names of classes.
+    """
+    if form == "csv":
+        rows = ((names[p["file"]], p["top"][0]["class"]) for p in found)
+        return csv_text([("id", "label"), *rows])
+    return "\n".join(
+        escaped(p["file"])
+        + ": "
+        + ", ".join(f"{escaped(t['class'])} {100 * t['probability']:.1f} %" for t in p["top"])
+        for p in found
+    )
 
 
 def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:

@@ -11,9 +11,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from cnn_archs.data.corruption import damage_error, data_errors
+from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import digits, image_folder, shapes, tfds_source
 from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.runtime.files import read_regular
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +61,14 @@ class Records:
 
     read: maps one of the numbers in `index`, i64[N], to its record, or raises DataError. labels:
     i32[N], or None if finding them takes reading all records. classes: the name of each label.
+    channels: those that the images are decoded to, 3, or 1 for gray.
     """
 
     read: Callable[[int], Record]
     index: np.ndarray
     labels: np.ndarray | None
     classes: tuple[str, ...]
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.index)
@@ -77,7 +80,7 @@ class Records:
     def take(self, index: np.ndarray) -> "Records":
         """Return the examples at `index`, i64[M], in that order."""
         labels = None if self.labels is None else self.labels[index]
-        return Records(self.read, self.index[index], labels, self.classes)
+        return dataclasses.replace(self, index=self.index[index], labels=labels)
 
 
 SplitOrRecords = TypeVar("SplitOrRecords", Split, Records)
@@ -234,11 +237,8 @@ def open_folder(split: str, data_dir: str) -> tuple[image_folder.Listing, Record
 def read_image_file(found: image_folder.Listing, i: int) -> Record:
     """Read file i of a listing. Raises DataError if it cannot be read."""
     path = found.paths[i]
-    try:
-        with open(path, "rb") as file:
-            return Record(file.read(), int(found.labels[i]), path)
-    except OSError as e:
-        raise damage_error(path, e) from e
+    with data_errors(path):
+        return Record(read_regular(path), int(found.labels[i]), path)
 
 
 def select_part(whole: SplitOrRecords, labels: np.ndarray, split: str) -> SplitOrRecords:
