@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NoReturn
 
-from cnn_archs.commands import data, jobs, networks, papers, planning, runs, sweeps
+from cnn_archs.commands import data, jobs, networks, papers, planning, predictions, runs, sweeps
 from cnn_archs.errors import ConfigError, UserError
 from cnn_archs.runtime import compilation_cache
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.devices import find_device_error
 
-FAMILIES = (runs, sweeps, planning, jobs, networks, papers, data)  # in the order of --help
+# In the order of --help.
+FAMILIES = (runs, predictions, sweeps, planning, jobs, networks, papers, data)
 DEFAULT_EXPERIMENT = "lenet5_digits"
 
 OVERRIDES = (

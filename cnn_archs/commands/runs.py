@@ -1,53 +1,25 @@
-"""Commands that make a run, and commands that use one."""
+"""Commands that make a run and evaluate it."""
 
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
-    check_output,
-    csv_text,
+    declare_changed_data,
     default_workdir,
     emit,
-    require_workdir,
     require_workdirs,
 )
-from cnn_archs.errors import ConfigError, DataError, escaped
-from cnn_archs.runtime.console import print_notes, print_status
+from cnn_archs.errors import ConfigError
 
 
 def declare(command: Declare) -> None:
     declare_train(command)
     declare_evaluate(command)
-    c = command(
-        predict,
-        forms=("text", "json", "csv"),
-        examples=(
-            "cnn-archs predict --workdir=runs/lenet5_digits digit.png",
-            "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
-        ),
-    )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
-    c.add_argument("images", nargs="+", metavar="IMAGE", help="image file, or directory of images")
-    c.add_argument("--sheet", metavar="FILE", help="also draw the images with their classes (PNG)")
-    c = command(
-        figures,
-        examples=(
-            "cnn-archs figures --workdir=runs/lenet5_digits",
-            "cnn-archs figures --workdir=runs/lenet5_digits --image=digit.png",
-        ),
-    )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
-    c.add_argument(
-        "--image",
-        metavar="FILE",
-        help="image whose feature maps are drawn (default: a test image of the dataset)",
-    )
 
 
 def declare_train(command: Declare) -> None:
@@ -66,6 +38,7 @@ def declare_train(command: Declare) -> None:
     c.add_argument(
         "--workdir", metavar="DIR", help="directory of the run (default: runs/EXPERIMENT)"
     )
+    declare_changed_data(c)
     several = c.add_argument_group("several processes")
     several.add_argument(
         "--processes", type=int, default=0, metavar="N", help="start N processes on this machine"
@@ -114,11 +87,22 @@ def declare_evaluate(command: Declare) -> None:
         metavar="N",
         help="first recompute the batch normalization statistics over N training images",
     )
+    declare_data_dir(c)
     c.add_argument(
         "--robustness",
         action="store_true",
         help="instead, measure the error on test images shifted, turned, scaled and sheared by "
         "growing amounts, and write robustness.json",
+    )
+
+
+def declare_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data_dir",
+        default="",
+        metavar="DIR",
+        help="where the images are: the folder of images, or of tfds' datasets (default: where "
+        "they were in training)",
     )
 
 
@@ -136,14 +120,17 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.report import text as report
     from cnn_archs.runtime.files import write_errors
     from cnn_archs.runtime.signals import ENDS_WITH_STDIN, end_with_parent, stop_requests
-    from cnn_archs.training import loop
+    from cnn_archs.training import data_check, loop
 
     if os.environ.get(ENDS_WITH_STDIN):
         end_with_parent()
     multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
     with multihost.exit_on_error(), write_errors(workdir):
         with stop_requests():
-            result = loop.train(start_experiment(config), workdir)
+            experiment = start_experiment(config, data_check.read_saved_record(workdir))
+            result = loop.train(
+                experiment, workdir, accept_changed_data=arguments.accept_changed_data
+            )
         if not multihost.is_primary():
             return
         # Importing matplotlib takes half a second, which must not delay the first step.
@@ -183,7 +170,11 @@ def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.report import text as report
 
     result = runs.evaluate_runs(
-        workdirs, arguments.protocol, arguments.split, arguments.precise_stats
+        workdirs,
+        arguments.protocol,
+        arguments.split,
+        arguments.precise_stats,
+        arguments.data_dir,
     )
     emit(arguments, result, report.result_table(result))
 
@@ -206,85 +197,6 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
     from cnn_archs.runtime.files import write_errors
 
     with write_errors(workdirs[0]):
-        found = robustness.measure_robustness(workdirs[0])
+        found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
         RunDir(workdirs[0]).write_evaluation("robustness", found)
     emit(arguments, found, report.robustness_table(found))
-
-
-def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Print the most probable classes of image files."""
-    missing = [f for f in arguments.images if not os.path.lexists(f)]
-    if missing:
-        raise ConfigError(f"there is no file {missing[0]}")
-    if arguments.sheet:
-        check_output(Path(arguments.sheet), "--sheet")
-    from cnn_archs.evaluate import predict
-
-    files = files_to_predict(arguments.images)
-    run = predict.load_predictor(require_workdir(arguments))
-    done = predict.predict_files(run, [Path(path) for path in files])
-    if arguments.sheet and done.found:
-        from cnn_archs.runtime.files import write_errors
-        from cnn_archs.visualize import pictures
-
-        sheet = Path(arguments.sheet)
-        with write_errors(sheet.parent):
-            pictures.write_predictions(run, done.found, sheet)
-    emit(arguments, done.found, predictions_text(arguments.format, files, done.found))
-    for error in done.errors:
-        print_status(f"not predicted: {error}")
-    if done.errors:
-        raise DataError(f"{len(done.errors):,} of {len(files):,} files cannot be predicted")
-
-
-def files_to_predict(given: Sequence[str]) -> dict[str, str]:
-    """Return {path: name in a table} of the files in `given`, and of the images in its folders.
-
-    Names differ. Raises DataError for a folder without images.
-    """
-    from cnn_archs.data.datasets import image_files, image_folder
-
-    paths: list[str] = []
-    for f in given:
-        if not Path(f).is_dir():
-            paths.append(f)
-            continue
-        found = image_folder.list_unlabeled(f)
-        paths += found.paths
-        if found.left_out:
-            print_notes([image_files.left_out_line(f, found.left_out)])
-    once = list({os.path.abspath(path): path for path in paths}.values())
-    if len(once) < len(paths):
-        print_notes([f"{len(paths) - len(once)} files are named twice, and predicted once"])
-    return dict(zip(once, image_files.distinct_names(once), strict=True))
-
-
-def predictions_text(form: str, names: Mapping[str, str], found: Sequence[dict[str, Any]]) -> str:
-    """Format predictions as text, or as CSV in the form of a submission to Kaggle.
-
-    names: path -> name in the CSV, whose labels are the names of classes.
-    """
-    if form == "csv":
-        rows = ((names[p["file"]], p["top"][0]["class"]) for p in found)
-        return csv_text([("id", "label"), *rows])
-    return "\n".join(
-        escaped(p["file"])
-        + ": "
-        + ", ".join(f"{escaped(t['class'])} {100 * t['probability']:.1f} %" for t in p["top"])
-        for p in found
-    )
-
-
-def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Draw a run's filters, confusion matrix, mistakes and feature maps."""
-    workdir = require_workdir(arguments)
-    if arguments.image and not Path(arguments.image).is_file():
-        raise ConfigError(f"there is no file {arguments.image}")
-
-    from cnn_archs.report.table import Table
-    from cnn_archs.runtime.files import write_errors
-    from cnn_archs.visualize import pictures
-
-    with write_errors(workdir):
-        done = pictures.write_figures(workdir, Path(arguments.image) if arguments.image else None)
-    emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

@@ -29,6 +29,16 @@ def check_at_least(least: int, **values: int) -> None:
             raise ConfigError(f"--{flag}={value}: must be at least {least}")
 
 
+def declare_changed_data(parser: argparse.ArgumentParser) -> None:
+    """Declare the flag --accept_changed_data."""
+    parser.add_argument(
+        "--accept_changed_data",
+        action="store_true",
+        help="go on with a run whose images have changed since it began; its record, history and "
+        "result will say so",
+    )
+
+
 def default_workdir(experiment: str) -> str:
     """Return runs/NAME for an experiment or sweep, or runs/NAME_ARGUMENT if it has an argument."""
     path, _, argument = experiment.partition(":")

@@ -44,12 +44,12 @@ class Listing(NamedTuple):
 class Parts(NamedTuple):
     """The parts of a folder of images, found by their names.
 
-    train: `root` itself if there is no such part. tests: those that could be the test part, in the
-    order of TEST_FOLDERS. others: paths of all other entries of `root`.
+    train: `root` itself if there are no parts, None if there are others. tests: those that could be
+    the test part, in the order of TEST_FOLDERS. others: paths of all other entries of `root`.
     """
 
     root: Path
-    train: Path
+    train: Path | None
     tests: list[Path]
     others: list[str]
 
@@ -67,8 +67,7 @@ def find_root(data_dir: str) -> Path:
 def find_parts(data_dir: str) -> Parts:
     """Find the parts of the folder `data_dir`.
 
-    Raises ConfigError if there is no such folder. Raises DataError if two folders are named like
-    one part, or if there is no train part and a folder is named like another part.
+    Raises ConfigError if there is no such folder, DataError if two folders are named like one part.
     """
     root = find_root(data_dir)
     found = list_folder(root)
@@ -80,17 +79,27 @@ def find_parts(data_dir: str) -> Parts:
             raise DataError(f"{same[0]} and {same[1]} are both named like the part {name}")
     trains = [named[name][0] for name in TRAIN_FOLDERS if name in named]
     tests = [named[name][0] for name in TEST_FOLDERS if name in named]
-    if not trains:
-        part = next((p for p in found.folders if NAMES_A_PART.search(Path(p).name)), None)
-        if part:
-            raise DataError(
-                f"{root} has no folder train, and {part} is named like a part of a dataset, not "
-                f"like a class: put the training images in {root}/train/CLASS/"
-            )
+    if not trains and not any(map(is_named_like_a_part, found.folders)):
         return Parts(root, root, [], [])
     rest = {*trains[1:], *(p for p in found.folders if p not in (*trains, *tests))}
     others = [*found.images, *found.others, *(f"{p}/" for p in sorted(rest))]
-    return Parts(root, Path(trains[0]), [Path(p) for p in tests], others)
+    return Parts(root, Path(trains[0]) if trains else None, [Path(p) for p in tests], others)
+
+
+def is_named_like_a_part(folder: str) -> bool:
+    """Return whether a folder is named like a part of a dataset, such as seg_test, not a class."""
+    return bool(NAMES_A_PART.search(Path(folder).name))
+
+
+def require_train(parts: Parts) -> Path:
+    """Return `parts.train`. Raises DataError if there is none."""
+    if parts.train:
+        return parts.train
+    folder = next(filter(is_named_like_a_part, list_folder(parts.root).folders))
+    raise DataError(
+        f"{parts.root} has no folder train, and {folder} is named like a part of a dataset, not "
+        f"like a class: put the training images in {parts.root}/train/CLASS/"
+    )
 
 
 def list_classes(data_dir: str) -> tuple[str, ...]:
@@ -98,7 +107,7 @@ def list_classes(data_dir: str) -> tuple[str, ...]:
 
     Raises DataError if there are fewer than two.
     """
-    return classes_of(find_parts(data_dir).train)
+    return classes_of(require_train(find_parts(data_dir)))
 
 
 def classes_of(train: Path) -> tuple[str, ...]:
@@ -122,16 +131,17 @@ def list_images(data_dir: str, split: str) -> Listing | None:
     training images, and for a test image whose class is not in train.
     """
     parts = find_parts(data_dir)
-    classes = classes_of(parts.train)
+    train = require_train(parts)
+    classes = classes_of(train)
     if split == "test":
         part = find_test_folder(parts, classes)
         return list_labeled(part, classes) if part else None
-    found = list_labeled(parts.train, classes)
+    found = list_labeled(train, classes)
     empty = sorted(set(range(len(classes))) - set(found.labels.tolist()))
     if empty:
         names = ", ".join(Path(path).name for path in found.left_out[:3])
         raise DataError(
-            f"{parts.train / classes[empty[0]]} has no images"
+            f"{train / classes[empty[0]]} has no images"
             + (f" ({len(found.left_out)} other files are left out: {names})" if names else "")
         )
     return found
@@ -194,9 +204,12 @@ def list_labeled(part: Path, classes: tuple[str, ...]) -> Listing:
 def reading_notes(data_dir: str) -> list[str]:
     """Return lines for the user: what of the folder is not read, and what is tested on.
 
-    All of the folder is listed. Errors are those of `list_images`.
+    There are none for a folder without training images, in which a run can still be evaluated. All
+    of the folder is listed. Errors are those of `list_images`.
     """
     parts = find_parts(data_dir)
+    if parts.train is None:
+        return []
     train, test = list_images(data_dir, "train"), list_images(data_dir, "test")
     assert train is not None
     left_out, notes = [*parts.others, *train.left_out], []
