@@ -129,7 +129,8 @@ def resolve(config: Config) -> Experiment:
     """
     settings, dataset = resolve_settings(config), make_dataset(config)
     name, model, shape = settings.name, settings.model, settings.image_shape
-    classes = model.num_classes
+    with config_errors(f"model {name}"):
+        classes = model.num_classes
     if classes < dataset.classes:
         raise ConfigError(
             f"model {name} has {classes} outputs, but {dataset.name} has {dataset.classes} "
@@ -183,7 +184,7 @@ def make_dataset(config: Config) -> Dataset:
     data = config.data
     (h, w, c), classes = sources.dataset_spec(data.name, data.data_dir)
     by = data.downsample
-    if by < 1 or h % by or w % by:
+    if h % by or w % by:
         raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
     if by > 1 and not (h and w):
         raise ConfigError("data.downsample needs a dataset whose images are of one size")
