@@ -72,8 +72,10 @@ def first_line(e: BaseException) -> str:
 
 
 def closest_word(word: str, words: Iterable[str]) -> str | None:
-    """Return the one of `words` that `word` was probably meant to be, if any."""
-    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)
+    """Return the one of `words` that `word` was probably meant to be, if any, in either case."""
+    known = {w.lower(): w for w in words}
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return known[near[0]] if near else None
 
 
 @contextmanager
