@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IDLE_SECONDS = 90.0  # a command that has worked less than IDLE_WORK for so long hangs
 IDLE_WORK = 0.05  # seconds of processor time
 LONGEST = 1800.0  # seconds that any command may take
+PATIENCE = 10.0  # seconds in which what a command has started must end after it
 TICKS = os.sysconf("SC_CLK_TCK")
 NOT_FOR_USERS = re.compile(  # what Python and its libraries print of errors that nobody handled
     r"Traceback|^\w*(Error|Exception)\b|Exception ignored|never retrieved|Warning:|Fatal Python"
@@ -36,7 +37,7 @@ class Ended:
     """How a command ended. code: negative for a signal, as in subprocess.
 
     hit: whether the fault came before the end. work: seconds of processor time. left: the number of
-    descendants that outlived it by more than ten seconds.
+    descendants that outlived it by more than PATIENCE.
     """
 
     code: int
@@ -162,7 +163,7 @@ class Running:
         if hung:
             self.popen.kill()
         code = self.popen.wait()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while (left := self.survivors()) and time.monotonic() < deadline:
             time.sleep(0.05)
         for pid in left:
@@ -231,18 +232,19 @@ def reached(
 
     runs: lists the folders of the runs. work: processor time of an undisturbed command.
     """
-    before: set[Path] | None = None
+    nth = moment.nth if moment.on == "save" else 1
+    seen: list[set[tuple[Path, str]]] = []
 
     def happened() -> bool:
-        nonlocal before
         if running.work < moment.share * work:
             return False
         pattern = {"clock": "", "save": "checkpoints/*", "result": "result.json"}[moment.on]
         if not pattern:
             return True
-        now = {path for run in runs() for path in run.glob(pattern)}
-        if before is None:
-            before = now
-        return bool(now - before)
+        # A step is first a folder of another name, of which the number is the beginning.
+        now = {(run, p.name.partition(".")[0]) for run in runs() for p in run.glob(pattern)}
+        if not seen or now - seen[-1]:
+            seen.append(now | (seen[-1] if seen else set()))
+        return len(seen) > nth
 
     return happened

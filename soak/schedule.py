@@ -46,12 +46,13 @@ CHANGES: tuple[Change, ...] = ("add", "remove", "replace", "rename", "swap class
 class Moment:
     """When a fault comes: after `share` of the processor time that an uninterrupted run takes.
 
-    on: "clock": at once then; "save": when the next checkpoint begins to be written; "result":
-    when result.json is written.
+    on: "clock": at once then; "save": when the nth checkpoint from then on begins to be written;
+    "result": when result.json is written.
     """
 
     share: float
     on: On = "clock"
+    nth: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +215,7 @@ def during(dice: random.Random, subject: Subject) -> During:
 def moment(dice: random.Random, earliest: float = 0.0) -> Moment:
     on: On = pick(dice, {"clock": 6, "save": 2, "result": 1})
     share = dice.uniform(earliest, 1.0)
-    return Moment(round(share if on != "result" else 0.0, 3), on)
+    return Moment(round(share if on == "clock" else 0.0, 3), on, dice.randint(1, 5))
 
 
 def pick(dice: random.Random, weights: dict[Any, int]) -> Any:
@@ -247,7 +248,7 @@ def describe(fault: Before | During) -> str:
 def when(moment: Moment) -> str:
     return {
         "clock": f"at {moment.share:.0%}",
-        "save": f"in a save after {moment.share:.0%}",
+        "save": f"in save {moment.nth} from {moment.share:.0%} on",
         "result": "at result.json",
     }[moment.on]
 
