@@ -100,7 +100,8 @@ class Player:
         scene = Scene(self.home, room, episode, reference, self.say)
         try:
             injections = [i for attempt in episode.attempts for i in scene.start(attempt)]
-            injections.append(scene.finish())
+            if not scene.ended:
+                injections.append(scene.finish())
             lines = scene.lost_lines
             differences = compare.differences(scene.workdir, reference.workdir, lines)
             again = [] if differences or self.brief else scene.finish_again()
@@ -129,6 +130,7 @@ class Scene:
         self.work = reference.work
         self.workdir = disk.folder / "run"
         self.starts = 0
+        self.ended = False  # whether the last start has ended the run
         self.lost_lines = False  # whether a damaged log may lack lines by now
 
     def runs(self) -> list[Path]:
@@ -173,6 +175,7 @@ class Scene:
         kept = compare.snapshot(self.workdir) if attempt.command != "train" else {}
         full = isinstance(before, FullStderr)
         ended = self.run(attempt.command, attempt.during, limit, full)
+        self.ended = ended.code == 0 and attempt.command == "train"
         wrong = process.complaints(ended, sorted(self.allowed(attempt)))
         if full:  # there is nothing to read
             wrong = [w for w in wrong if "error lines" not in w]

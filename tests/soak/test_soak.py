@@ -238,6 +238,6 @@ def test_the_short_run(tmp_path, monkeypatch, capsys):
     player = Player(tmp_path / "home", command.say, brief=True)
     played = player.play(Episode(0, "digits", (killed, flipped)))
     assert played.findings() == []
-    assert [i.code for i in played.injections] == [-9, 0, 0]
+    assert [i.code for i in played.injections] == [-9, 0]
     assert all(i.effect == "survived" for i in played.injections)
     assert "0 digits: SIGKILL in save 4 from 0% on: survived" in capsys.readouterr().err
