@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
+    declare_changed_data,
     default_workdir,
     emit,
     split_names,
 )
-from cnn_archs.errors import ConfigError
-from cnn_archs.runtime.console import printable
+from cnn_archs.errors import ConfigError, escaped
 
 if TYPE_CHECKING:
     from cnn_archs.launch.job import JobRequest
@@ -60,6 +60,7 @@ def declare(command: Declare) -> None:
         help="slurm: submit with sbatch (default); kubernetes: print a JobSet for "
         "'kubectl apply -f -'",
     )
+    declare_changed_data(c)
     declare_sweep_flags(c)
     slurm = c.add_argument_group("SLURM")
     slurm.add_argument(
@@ -165,7 +166,7 @@ def format_submission(document: dict[str, Any]) -> str:
         "watch": document["watch"],
         "cancel": document["cancel"],
     }
-    return "\n".join(f"{key:8} {printable(value)}" for key, value in rows.items())
+    return "\n".join(f"{key:8} {escaped(value)}" for key, value in rows.items())
 
 
 def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRequest":
@@ -195,6 +196,8 @@ def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRe
         command.append(f"--cells={arguments.cells}")
     if arguments.seeds:
         command.append(f"--seeds={arguments.seeds}")
+    if arguments.accept_changed_data:
+        command.append("--accept_changed_data")
     return JobRequest(
         name=workdir.name,
         command=(*command, *(f"--config.{override}" for override in overrides)),
@@ -222,7 +225,7 @@ def check_words(arguments: argparse.Namespace, workdir: Path, overrides: list[st
         if (value := getattr(arguments, flag))
     }
     for word, value in words.items():
-        if printable(value) != value:
+        if escaped(value) != value:
             raise ConfigError(f"submit: {word} contains a character that cannot be printed")
 
 

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from cnn_archs.commands.shared import Declare, check_output, emit, require_workdir
-from cnn_archs.errors import ConfigError
-from cnn_archs.runtime.console import printable
+from cnn_archs.errors import ConfigError, escaped
 
 
 def declare(command: Declare) -> None:
@@ -98,22 +97,24 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(
             f"export --workdir uses the config of the run: it takes no --config.{overrides[0]}"
         )
+    from cnn_archs.data.record import read_record
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
     from cnn_archs.weights import export as weights
 
     workdir = require_workdir(arguments) if arguments.workdir else None
-    config = (
-        RunDir(workdir).config() if workdir else configs.load_config(arguments.config, overrides)
-    )
+    if workdir:
+        config, recorded = RunDir(workdir).config(), read_record(RunDir(workdir))
+    else:
+        config, recorded = configs.load_config(arguments.config, overrides), None
 
     output = Path(arguments.output)
     check_output(output)
     with write_errors(output.parent):
-        done = weights.export(output, resolve_settings(config), workdir)
+        done = weights.export(output, resolve_settings(config, recorded), workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
-    emit(arguments, done, printable(text + f"{done['step']:,}, {done['tensors']} tensors"))
+    emit(arguments, done, escaped(text + f"{done['step']:,}, {done['tensors']} tensors"))
 
 
 def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -136,4 +137,4 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     with write_errors(workdir):
         done = weights.import_(Path(arguments.file), resolve_settings(config), workdir)
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
-    emit(arguments, done, printable(text))
+    emit(arguments, done, escaped(text))

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from cnn_archs.commands.shared import Declare, check_output, emit
-from cnn_archs.errors import ClaimMissed, ConfigError
-from cnn_archs.runtime.console import print_result, printable
+from cnn_archs.errors import ClaimMissed, ConfigError, escaped
+from cnn_archs.runtime.console import print_result
 
 
 def declare(command: Declare) -> None:
@@ -72,4 +72,4 @@ def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
     text = f"{done['file']}: {networks} networks"
     if missing:
         text += f", {missing} without a result"
-    emit(arguments, done, printable(text))
+    emit(arguments, done, escaped(text))

@@ -23,7 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from cnn_archs.errors import ConfigError, Stopped, UserError, first_line
-from cnn_archs.runtime.console import print_status, printable
+from cnn_archs.runtime.console import print_status
 
 Result = TypeVar("Result")
 
@@ -251,5 +251,5 @@ def exit_on_error() -> Iterator[None]:
     except BaseException as e:
         if jax.process_count() == 1:
             raise
-        print_status(f"error: {printable(e)}" if isinstance(e, UserError) else format_exc())
+        print_status(f"error: {e}" if isinstance(e, UserError) else format_exc())
         os._exit(e.code if isinstance(e, UserError) else 1)

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 
-from cnn_archs.errors import DataError
+from cnn_archs.runtime.devices import no_device_error
 from cnn_archs.runtime.own_process import process_command
 
 
@@ -28,7 +28,7 @@ class Machine:
 
 
 def probe() -> Machine:
-    """Find the devices of this machine in a subprocess. Raises DataError if jax finds none."""
+    """Find the devices of this machine in a subprocess. Raises ConfigError if jax finds none."""
     probed = subprocess.run(
         process_command("cnn_archs.launch.device_probe:print_machine"),
         capture_output=True,
@@ -37,7 +37,7 @@ def probe() -> Machine:
     )
     if probed.returncode:
         lines = probed.stderr.strip().splitlines() or [f"exit code {probed.returncode}"]
-        raise DataError(f"jax finds no device: {lines[-1]}")
+        raise no_device_error(lines[-1])
     return Machine(**json.loads(probed.stdout.splitlines()[-1]))
 
 

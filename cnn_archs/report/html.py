@@ -20,7 +20,7 @@ from cnn_archs.report.read_runs import read_collections
 from cnn_archs.report.runs import Collection
 from cnn_archs.report.svg import STYLES, Figure
 from cnn_archs.report.table import Table
-from cnn_archs.runtime.console import printable_lines
+from cnn_archs.runtime.console import escaped_lines
 from cnn_archs.runtime.files import write_text
 
 # The line styles as SVG's stroke-dasharray, for the legends.
@@ -56,7 +56,7 @@ class ReportSection(NamedTuple):
 def write_report(paths: Sequence[Path], output: Path) -> dict[str, Any]:
     """Write the page of `paths` to `output`; return its summary for `report --format=json`."""
     sections = [make_section(c) for c in read_collections(paths)]
-    write_text(output, printable_lines(render_page(sections)))
+    write_text(output, escaped_lines(render_page(sections)))
     return {
         "file": str(output),
         "sections": [

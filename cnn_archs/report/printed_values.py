@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
-from cnn_archs.config_keys import flatten, parse_value
-from cnn_archs.errors import DataError, UserError, first_line
+from cnn_archs import config_files
+from cnn_archs.config_keys import flatten
+from cnn_archs.errors import DataError, first_line
+from cnn_archs.knobs import read_text
 from cnn_archs.report.runs import CellRecord
 from cnn_archs.roles import changes_outcome
 
-CLAIMS_FILE = configs.EXPERIMENTS / "claims.toml"
+CLAIMS_FILE = config_files.EXPERIMENTS / "claims.toml"
 # Keys of a model that a reduced run may change; any other key makes it another network.
 REDUCED_KEYS = ("model.width", "model.num_classes")
 
@@ -143,11 +145,11 @@ def holds(override: str, cell: CellRecord) -> bool:
     """Return whether the config of a cell has the value of an override `key=value`."""
     key, _, text = override.partition("=")
     value = flatten(cell.config).get(key)
-    present = tuple(value) if isinstance(value, list) else value
     try:
-        return present == parse_value(key, text, present)
-    except UserError:
+        stated = read_text(text, type(value))
+    except ValueError:
         return False
+    return value == (list(stated) if isinstance(stated, tuple) else stated)
 
 
 @functools.cache
@@ -156,6 +158,5 @@ def stated_config(experiment: str) -> dict[str, Any]:
 
     Fields of the model are included only if they are not the defaults.
     """
-    path, argument = configs.locate_file(experiment)
-    config = configs.call_entry(configs.execute_file(path), argument)
+    config, _ = configs.load_file(experiment)
     return flatten(configs.to_plain_dict(config))

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.config_keys import flatten, rename_old_override
-from cnn_archs.errors import ConfigError, DataError, UserError
+from cnn_archs.errors import ConfigError, DataError, UserError, escaped
 from cnn_archs.report.printed_values import stated_config
 from cnn_archs.report.runs import CellRecord, Collection, RunRecord
 from cnn_archs.report.text import is_split_result
 from cnn_archs.roles import common_outcome_differences, foreign_parts
 from cnn_archs.run_dir import RESULT, RunDir, is_result, read_result
-from cnn_archs.runtime.console import printable
 from cnn_archs.sweep_dir import SweepDir
 
 
@@ -94,20 +93,18 @@ def read_sweep(folder: SweepDir) -> Collection:
         runs = read_seeds(folder, name, stated["seeds"], configs.get(name, {}))
         changed = (*overrides, *stated.get("overrides", []))
         recipe = flatten(recipes.get(experiment, {})) or known_recipe(plain_experiment(experiment))
-        cells.append(
-            CellRecord(printable(name), plain_experiment(experiment), changed, runs, recipe)
-        )
+        cells.append(CellRecord(escaped(name), plain_experiment(experiment), changed, runs, recipe))
     return Collection(
         title=stated["title"],
         # What a sweep file says of its cells does not hold for cells that were changed.
         notes="" if stated.get("overrides") else stated.get("notes", ""),
         cells=cells,
         comparisons=[
-            {key: printable(text) for key, text in c.items()} for c in stated.get("comparisons", [])
+            {key: escaped(text) for key, text in c.items()} for c in stated.get("comparisons", [])
         ],
         x=stated.get("x", ""),
         groups={
-            printable(group): list(map(printable, names))
+            escaped(group): list(map(escaped, names))
             for group, names in stated.get("groups", {}).items()
         },
         columns=stated.get("columns", []),
@@ -234,7 +231,7 @@ def cell_of_run(run: RunRecord, name: str) -> CellRecord:
         elif key.startswith("config."):
             overrides.append(rename_old_override(f"{key.removeprefix('config.')}={value}"))
     recipe = known_recipe(experiment) if experiment else {}
-    return CellRecord(printable(name), experiment, tuple(overrides), [run], recipe)
+    return CellRecord(escaped(name), experiment, tuple(overrides), [run], recipe)
 
 
 def plain_experiment(experiment: str) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.errors import escaped
 from cnn_archs.report.table import Table
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.console import printable
 
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> str:
@@ -46,12 +46,12 @@ def result_table(result: dict[str, Any]) -> str:
                 result_row(f"  {m['name']}, seed {m['seed']}, {m['workdir']}", m[split])
                 for m in networks
             ]
-    head = printable(f"{result['name']} on {result['dataset']}, {format_protocol(result)}")
+    head = escaped(f"{result['name']} on {result['dataset']}, {format_protocol(result)}")
     if "params" in result:
         head += (
             f": {result['params']:,} parameters, {result['macs']:,} multiply-adds\n"
             f"{result['steps']:,} steps in {result['seconds']:.0f} s, "
-            f"{result['images_per_second']:,.0f} images/s on {printable(result['device'])}"
+            f"{result['images_per_second']:,.0f} images/s on {escaped(result['device'])}"
         )
     return f"{head}\n\n{Table(heads, rows).text()}"
 

@@ -2,44 +2,18 @@
 
 import io
 import os
-import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 
-from cnn_archs.errors import DataError
+from cnn_archs.errors import DataError, escaped
 
 SECONDS_PER_LINE = 5.0  # between two plain lines that show progress
 
-# Control characters, marks that reverse the direction of text, line and paragraph separators,
-# and bytes of file names that are not UTF-8, which Python keeps as surrogates.
-UNPRINTABLE = re.compile(
-    "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
 
-
-def printable(text: object) -> str:
-    """Return str(text) in one line, in which unprintable characters are escaped, as in `\\x1b`."""
-    return UNPRINTABLE.sub(lambda match: escape(match[0]), decoded(str(text)))
-
-
-def printable_lines(text: str) -> str:
-    """Return `text` as `printable` does, but with its line feeds and tabs."""
-    return UNPRINTABLE.sub(
-        lambda match: match[0] if match[0] in "\n\t" else escape(match[0]), decoded(text)
-    )
-
-
-def escape(character: str) -> str:
-    """Return a character as Python's escape sequence."""
-    return ascii(character)[1:-1]
-
-
-def decoded(text: str) -> str:
-    """Return `text` with names of files as UTF-8, where the locale had them read as other bytes."""
-    try:
-        return text.encode("utf-8", "surrogateescape").decode()
-    except UnicodeError:
-        return text
+def escaped_lines(text: str) -> str:
+    """Return the lines of `text`, each as `escaped` returns it."""
+    return "\n".join(map(escaped, text.split("\n")))
 
 
 def prepare_streams() -> None:
@@ -67,7 +41,7 @@ def print_result(text: str) -> None:
     Raises BrokenPipeError if the reader has closed stdout, DataError if it cannot be written.
     """
     try:
-        print(printable_lines(text), flush=True)
+        print(escaped_lines(text), flush=True)
     except BrokenPipeError:
         discard_stdout()
         raise
@@ -94,7 +68,13 @@ def format_duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """Print each of `notes` on a line of its own on stderr."""
+    for note in notes:
+        print_status(f"note: {note}")
+
+
 def print_status(text: str) -> None:
-    """Print a line on stderr. One that cannot be written is lost, since the work should go on."""
+    """Print lines on stderr. One that cannot be written is lost, since the work should go on."""
     with suppress(OSError, ValueError):
-        print(printable_lines(text), file=sys.stderr, flush=True)
+        print(escaped_lines(text), file=sys.stderr, flush=True)

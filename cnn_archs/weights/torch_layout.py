@@ -16,9 +16,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
+from cnn_archs.errors import escaped
 from cnn_archs.models import resnet
 from cnn_archs.models.summary import summarize
-from cnn_archs.runtime.console import printable
 from cnn_archs.weights.torch_names import names
 
 LEAVES = dict(kernel="weight", bias="bias", scale="weight", mean="running_mean", var="running_var")
@@ -140,7 +140,7 @@ def check(wanted: Sequence[Tensor], there: Mapping[str, tuple[tuple[int, ...], A
             if name.endswith(COUNTER):
                 continue
             raise ValueError(
-                f"{printable(name)}, {dtype}{list(shape)}, is not a tensor of this network"
+                f"{escaped(name)}, {dtype}{list(shape)}, is not a tensor of this network"
             )
         if (shape, dtype) != (by_name[name].torch_shape, np.float32):
             found, expected = f"{dtype}{list(shape)}", list(by_name[name].torch_shape)

@@ -142,8 +142,8 @@ def with_config(run: Path) -> None:
 @pytest.mark.parametrize("how", ["seed", "cell", "log", "folder"])
 def test_a_file_of_another_run_is_never_counted(how, tmp_path, capsys):
     """In the folder of a sweep the run is left out with the reason, alone it is one line."""
-    folder = sweep(tmp_path / "sweep", {"a": {}, "b": {"examples": 1000}}, seeds=2)
-    for name, data in (("a", {}), ("b", {"examples": 1000})):
+    folder = sweep(tmp_path / "sweep", {"a": {"examples": 0}, "b": {"examples": 1000}}, seeds=2)
+    for name, data in (("a", {"examples": 0}), ("b", {"examples": 1000})):
         workdir(folder / name / "seed1", "resnet20", 1, 0.2, 0.05, data=data)
     for run in folder.glob("*/seed*"):
         with_config(run)
@@ -166,7 +166,7 @@ def test_a_file_of_another_run_is_never_counted(how, tmp_path, capsys):
     row = page.table("cell", "why")["a"]
     assert row["why"].startswith("left out: ") and reason in row["why"]
     errors = page.table("cell", "test")["a"]["test"]
-    assert errors == ("20.10 (1)" if bad.name == "seed0" else "10.00 (1)")
+    assert errors.startswith("20." if bad.name == "seed0" else "10.") and errors.endswith(" (1)")
     if how != "folder":
         capsys.readouterr()
         assert cli.main(["report", str(bad), "-o", str(tmp_path / "x.html")]) == 3
