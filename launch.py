@@ -1,8 +1,6 @@
 """The front door: python launch.py COMMAND ..."""
 
-import sys
-
-from cnn_archs.cli import main
+from cnn_archs.__main__ import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

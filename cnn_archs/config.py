@@ -24,8 +24,9 @@ from cnn_archs.config_keys import (
     split_override,
     unknown_message,
 )
-from cnn_archs.errors import ConfigError, first_line
-from cnn_archs.runtime.files import read_errors, read_json
+from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.runtime.files import read_errors
+from cnn_archs.runtime.json_files import read_json
 
 # A loaded config. Only experiment.py and experiment_inputs.py read its keys.
 Config: TypeAlias = ConfigDict
@@ -112,7 +113,25 @@ def read_config(path: Path) -> ConfigDict:
     """
     tree = read_json(path)
     with read_errors(path):
-        return complete_config(tree).lock()
+        config = complete_config(tree).lock()
+        check_model_types(config.model.to_dict())
+    try:
+        check_values(config)
+    except ConfigError as e:
+        raise DataError(f"{path} is damaged: {e}") from e
+    return config
+
+
+def check_model_types(model: Mapping[str, Any]) -> None:
+    """Raise TypeError for a field of another type than its default, ValueError without a model."""
+    from cnn_archs import models
+
+    if model["name"] not in models.MODELS:
+        raise ValueError(f"there is no model {model['name']!r}")
+    for key, default in models.fields(model["name"]).items():
+        alike = {float: (int, float), tuple: (list, tuple)}.get(type(default), (type(default),))
+        if default is not None and not isinstance(model[key], alike):
+            raise TypeError(f"model.{key} is {model[key]!r:.40}")
 
 
 def complete_config(saved: Mapping[str, Any]) -> ConfigDict:

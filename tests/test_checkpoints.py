@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_archs.checkpoints import DIGESTS_FILE, Checkpoints, Restored
+from cnn_archs.checkpoint_files import DIGESTS_FILE
+from cnn_archs.checkpoints import Checkpoints, Restored
 from cnn_archs.errors import ConfigError, DataError
 
 # A restore that fails leaves orbax's event loop open.

@@ -16,6 +16,7 @@ from cnn_archs.commands.shared import (
     require_workdirs,
 )
 from cnn_archs.errors import ConfigError
+from cnn_archs.runtime.console import print_result
 
 
 def declare(command: Declare) -> None:
@@ -138,16 +139,17 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if os.environ.get(ENDS_WITH_STDIN):
         end_with_parent()
     multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
-    with multihost.exit_on_error(), write_errors(workdir):
-        with stop_requests():
+    with stop_requests():  # a signal at the very end changes nothing: all is finished and printed
+        with multihost.exit_on_error(), write_errors(workdir):
             result = loop.train(start_experiment(config), workdir)
-        if not multihost.is_primary():
-            return
-        # Importing matplotlib takes half a second, which must not delay the first step.
-        from cnn_archs.report import learning_curves
+            if not multihost.is_primary():
+                return
+            # Importing matplotlib takes half a second, which must not delay the first step.
+            from cnn_archs.report import learning_curves
 
-        learning_curves.write_curves_png(workdir)
-    emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
+            learning_curves.write_curves_png(workdir)
+        text = report.result_table(result) + "\n\n" + report.files_table(workdir)
+        emit(arguments, result, text)
 
 
 def train_in_processes(arguments: argparse.Namespace) -> int:
@@ -232,8 +234,8 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
             pictures.write_predictions(run, predictions, sheet)
     if arguments.format == "csv":  # the form of a submission to Kaggle
         rows = zip((name for name, _ in found), predictions, strict=True)
-        print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
-        return
+        labels = [f"{name},{p['top'][0]['label']}" for name, p in rows]
+        return print_result("\n".join(["id,label", *labels]))
     lines = [
         f"{p['file']}: "
         + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])

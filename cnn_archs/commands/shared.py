@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.errors import ConfigError
+from cnn_archs.runtime.console import print_result
 
 # cli.add_command without its first parameter: declare a command and get its parser.
 Declare = Callable[..., argparse.ArgumentParser]
@@ -66,4 +67,4 @@ def split_names(text: str) -> list[str]:
 
 def emit(arguments: argparse.Namespace, value: Any, text: str) -> None:
     """Print `value` as one JSON document with --format=json, and `text` otherwise."""
-    print(json.dumps(value, indent=1) if arguments.format == "json" else text, flush=True)
+    print_result(json.dumps(value, indent=1) if arguments.format == "json" else text)

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.checkpoints import Checkpoints
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError, DataError, NotFinite
 from cnn_archs.experiment import Experiment, resolve
 from cnn_archs.run_dir import RunDir
 
@@ -66,7 +67,8 @@ def load_network(workdir: str | Path, seed: int = 0) -> TrainedNetwork:
 def restore_run(workdir: Path, experiment: Experiment) -> RestoredRun:
     """Restore the newest sound checkpoint of `workdir`, which `experiment` was trained in.
 
-    The variables are replicated over all devices. Raises DataError if there is no checkpoint.
+    The variables are replicated over all devices. Raises DataError if there is no checkpoint, and
+    NotFinite if a weight, a batch statistic or an average is not finite.
     """
     variables = models.shapes(experiment.model, experiment.image_shape).variables
     target = jax.tree.map(
@@ -77,5 +79,7 @@ def restore_run(workdir: Path, experiment: Experiment) -> RestoredRun:
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
     if not found:
         raise DataError(f"{workdir} holds no checkpoint yet: train it first")
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(found.items["variables"])):
+        raise NotFinite(f"the weights of {workdir} at step {found.step} are not finite")
     variables = meshes.place(found.items["variables"], meshes.replicated(meshes.make_mesh()))
     return RestoredRun(workdir, experiment, variables, variables.pop("average"), found.step)

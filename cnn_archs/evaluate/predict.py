@@ -10,7 +10,7 @@ import numpy as np
 
 from cnn_archs.data.loading.decode import decode_and_crop
 from cnn_archs.data.transforms.preprocess import Preprocess
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, NotFinite
 from cnn_archs.evaluate.load import restore_run
 from cnn_archs.evaluate.runs import load_statistics
 from cnn_archs.experiment import Experiment, start_experiment
@@ -59,6 +59,8 @@ def predict_files(
         batch = files[i : i + size]
         images = np.stack([read_image(f, predictor.experiment) for f in batch])
         for file, p in zip(batch, np.asarray(predictor.probabilities(images)), strict=True):
+            if not np.isfinite(p).all():
+                raise NotFinite(f"{file}: the probabilities are not finite")
             best = np.argsort(-p, kind="stable")[:top]
             rows = [
                 {"class": predictor.class_names[k], "label": int(k), "probability": float(p[k])}

@@ -26,6 +26,7 @@ from cnn_archs.report.svg import (
     look_color,
 )
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.files import atomic_write
 
 BINS = 150  # points of a training curve, at most
 FIRST = 32  # the warm-up figure shows the first 1/FIRST of a training
@@ -193,7 +194,8 @@ def write_curves_png(workdir: Path) -> Path:
     seeds = len(cell.seeds)
     title = f"{run.result['name']} on {run.result['dataset']}"
     figure.suptitle(f"{title}, {seeds} seed{'s' if seeds > 1 else ''}")
-    figure.savefig(folder.curves, dpi=120)
+    with atomic_write(folder.curves) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
     plt.close(figure)
     return folder.curves
 

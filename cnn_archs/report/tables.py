@@ -149,7 +149,7 @@ def epochs_table(collection: Collection) -> Table:
 
 def selection_sentence(collection: Collection) -> str:
     """State how many training images were held out to select epochs."""
-    held = {cell.config["data"]["holdout"] for cell in collection.cells if "data" in cell.config}
+    held = {c.config["data"].get("holdout", 0) for c in collection.cells if "data" in c.config}
     if not held:
         return ""
     if held == {0}:
@@ -174,7 +174,8 @@ def runs_table(collection: Collection) -> Table:
                 commit = (
                     ", ".join(c[:10] for c in provenance.commits_of(run.environment)) or NO_VALUE
                 )
-                told = (f"{r['steps']:,}", f"{r['epochs']:.4g}", str(r["device"]), commit)
+                length = f"{r['epochs']:.4g}" if "epochs" in r else NO_VALUE
+                told = (f"{r['steps']:,}", length, r.get("device", NO_VALUE), commit)
                 alike.setdefault((cell.name, *told), []).append(r)
     rows = []
     for (name, steps, length, device, commit), found in alike.items():

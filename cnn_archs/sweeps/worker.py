@@ -15,6 +15,7 @@ from cnn_archs import config as configs
 from cnn_archs.errors import NotFinite, UserError
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.process import run_process
 from cnn_archs.runtime.signals import end_with_parent, stop_requests
 
 
@@ -80,4 +81,4 @@ def find_evaluation(name: str) -> Callable[[Path], dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker())
+    run_process(run_worker)
