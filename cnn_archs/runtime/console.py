@@ -3,10 +3,11 @@
 import io
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TextIO
 
-from cnn_archs.errors import DataError
+from cnn_archs.errors import DataError, escaped
 
 SECONDS_PER_LINE = 5.0  # between two plain lines that show progress
 
@@ -44,10 +45,16 @@ class BestEffortStream:
         return self.stream.isatty()
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """Print each of `notes` on a line of its own on stderr."""
+    for note in notes:
+        print_status(f"note: {note}")
+
+
 def print_status(text: str) -> None:
-    """Print a line on stderr, if it can be written: the work should continue without it."""
+    """Print lines on stderr, escaped, if it can be written: the work should go on without it."""
     with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        print("\n".join(map(escaped, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def print_result(text: str) -> None:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,6 +46,27 @@ def remove_own_unfinished() -> None:
     for temporary in list(OWN_UNFINISHED):
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def read_regular(path: str | Path) -> bytes:
+    """Read a whole file. A symbolic link is followed.
+
+    Raises OSError if it cannot be read or is no regular file: to open a pipe or a device could
+    block for ever, or have an effect.
+    """
+    check_regular(path)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def check_regular(path: str | Path) -> os.stat_result:
+    """Return the status of a regular file. Raises OSError if there is none at `path`."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+    return status
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from cnn_archs.errors import DataError
 from cnn_archs.runtime.console import print_status
-from cnn_archs.runtime.files import read_errors
+from cnn_archs.runtime.files import check_regular, read_errors
 
 Shape = Any
 NUMBER = (int, float)
@@ -23,7 +23,7 @@ MOST_BYTES_OF_A_LINE = 2**24
 
 def read_json(path: Path, shape: Shape = dict) -> dict[str, Any]:
     """Read a JSON object of a shape. Raises DataError if it is missing, damaged or of another."""
-    with read_errors(path), open(path, "rb") as file:
+    with read_errors(path), open_regular(path) as file:
         encoded = file.read(MOST_BYTES + 1)
         if len(encoded) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES // 2**20} MB")
@@ -43,7 +43,7 @@ def read_json_lines(path: Path, shape: Shape) -> list[dict[str, Any]]:
         return []
     found, lost = [], []
     number = 0
-    with read_errors(path), open(path, "rb") as file:
+    with read_errors(path), open_regular(path) as file:
         while line := file.readline(MOST_BYTES_OF_A_LINE):
             number += 1
             try:
@@ -63,6 +63,12 @@ def read_json_lines(path: Path, shape: Shape) -> list[dict[str, Any]]:
             "left out"
         )
     return found
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read its bytes. Raises OSError for a pipe or a device, which may block."""
+    check_regular(path)
+    return open(path, "rb")
 
 
 def read_to_end_of_line(file: BinaryIO) -> None:

@@ -1,17 +1,13 @@
 """What the folders of runs hold before they are trained: nothing, a part of a run, or all of it."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.checkpoints import Checkpoints
-from cnn_archs.experiment import Experiment
 from cnn_archs.run_dir import RunDir
-
-MemberRuns = Sequence[tuple[Experiment, Path]]  # each with the folder of its run
+from cnn_archs.training.data_check import MemberRuns
 
 
 def finished_results(members: MemberRuns) -> list[dict[str, Any]]:
@@ -56,7 +52,8 @@ def claim_run_dir(folder: RunDir, config: dict[str, Any]) -> None:
     if folder.has_checkpoints():
         check_config(folder, config)
     else:
-        folder.statistics.unlink(missing_ok=True)  # left by a run that was never saved
+        for left in (folder.statistics, folder.data_file):  # by a run that was never saved
+            left.unlink(missing_ok=True)
 
 
 def check_config(folder: RunDir, config: dict[str, Any]) -> None:

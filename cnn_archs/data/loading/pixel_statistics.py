@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import DataError, first_line
-from cnn_archs.runtime.files import atomic_write, read_errors
+from cnn_archs.runtime.files import atomic_write, read_errors, read_regular
 
 Statistics = dict[str, np.ndarray]
 IMAGES_AT_ONCE = 1000  # read at a time, to bound memory
@@ -39,7 +39,7 @@ def read_statistics(path: Path) -> Statistics | None:
     if not path.exists():
         return None
     with read_errors(path):
-        encoded = path.read_bytes()
+        encoded = read_regular(path)
     try:
         with np.load(io.BytesIO(encoded)) as arrays:
             found = dict(arrays)
