@@ -1,6 +1,7 @@
 """Commands that make a run and evaluate it."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from cnn_archs.commands.shared import (
     require_workdirs,
 )
 from cnn_archs.errors import ConfigError
+from cnn_archs.runtime.console import print_status
 
 
 def declare(command: Declare) -> None:
@@ -197,7 +199,12 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
     from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
 
+    found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
     with write_errors(workdirs[0]):
-        found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
-        RunDir(workdirs[0]).write_evaluation("robustness", found)
+        try:
+            RunDir(workdirs[0]).write_evaluation("robustness", found)
+        except OSError as e:
+            if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            print_status(f"note: robustness.json is not written: {workdirs[0]} is read-only")
     emit(arguments, found, report.robustness_table(found))

@@ -8,6 +8,7 @@ import sys
 
 from cnn_archs.runtime.devices import no_device_error
 
+PROBE_SECONDS = 300  # for jax to find the devices
 PROBE_PROGRAM = """
 import json, jax
 print(json.dumps({"backend": jax.default_backend(), "devices": jax.local_device_count(),
@@ -35,7 +36,11 @@ class Machine:
 
 def probe() -> Machine:
     """Find the devices of this machine in a subprocess. Raises ConfigError if jax finds none."""
-    probed = subprocess.run([sys.executable, "-c", PROBE_PROGRAM], capture_output=True, text=True)
+    command = [sys.executable, "-c", PROBE_PROGRAM]
+    try:
+        probed = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired as e:
+        raise no_device_error(f"it has not answered for {PROBE_SECONDS} s") from e
     if probed.returncode:
         lines = probed.stderr.strip().splitlines() or [f"exit code {probed.returncode}"]
         raise no_device_error(lines[-1])

@@ -13,6 +13,8 @@ from typing import Any
 
 import jax
 
+PARSE_SECONDS = 300  # for a subprocess to parse flags, on a machine that is busy
+
 
 def supported_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of `options` that the compiler of the default backend accepts.
@@ -51,11 +53,15 @@ def supported_flags(flags: Sequence[str]) -> list[str]:
 @cache
 def xla_accepts(xla_flags: str) -> bool:
     """Return whether XLA accepts `xla_flags` as the value of XLA_FLAGS."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from jaxlib import xla_client; xla_client.CompileOptions()"],
-        env={**os.environ, "XLA_FLAGS": xla_flags},
-        capture_output=True,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "from jaxlib import xla_client; xla_client.CompileOptions()"],
+            env={**os.environ, "XLA_FLAGS": xla_flags},
+            capture_output=True,
+            timeout=PARSE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return False
     return done.returncode == 0
 
 

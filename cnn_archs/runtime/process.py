@@ -3,11 +3,20 @@
 import atexit
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
 from cnn_archs.runtime.console import close_streams, open_streams
-from cnn_archs.runtime.signals import ProcessEnd, SignalWatch, ignore_signals, stop_signals
+from cnn_archs.runtime.signals import (
+    ProcessEnd,
+    SignalWatch,
+    end_process,
+    ignore_signals,
+    stop_signals,
+)
+
+EXIT_SECONDS = 600.0  # for other threads to end, and other processes of the run
 
 
 def run_process(work: Callable[[], int]) -> NoReturn:
@@ -28,4 +37,7 @@ def run_process(work: Callable[[], int]) -> NoReturn:
         code = e.code if isinstance(e.code, int) else int(e.code is not None)
     close_streams()
     end.code = code
+    late = threading.Timer(EXIT_SECONDS, end_process, [code])
+    late.daemon = True
+    late.start()
     sys.exit(code)
