@@ -177,10 +177,10 @@ class Dataset:
         if not self.recorded or self.name != "image_folder":
             return self._with_labels(sources.open_records(self.name, name, self.data_dir))
         record = self.recorded.record
-        tested_in = record.splits["test"].source
-        kept = self.recorded.kept if tested_in == record.splits["train"].source else {}
+        one_folder = record.splits["test"].source == record.splits["train"].source
+        kept = self.recorded.kept if one_folder else {}
         return self._with_labels(
-            sources.open_folder_as_before(name, self.data_dir, record.classes, tested_in, kept)
+            sources.open_folder_as_before(name, self.data_dir, record.classes, kept)
         )
 
     def _with_labels(self, found: SplitOrRecords) -> SplitOrRecords:

@@ -5,15 +5,20 @@ a digest of its content: a larger part would take too long to read. Each file is
 once.
 """
 
+import gzip
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets.splits import Records, Split
+from cnn_archs.runtime.files import atomic_write
 
 CONTENT_BYTES = 256_000_000  # a third of a second, if the files are in memory
 
@@ -68,10 +73,22 @@ def digest(found: Mapping[str, str]) -> str:
     return whole.hexdigest()
 
 
+def save(path: Path, found: object) -> None:
+    """Write fingerprints, or a dict of several, to `path` atomically, as compressed JSON."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(gzip.compress(json.dumps(found).encode(), 1, mtime=0))
+
+
+def load(path: Path) -> Any:
+    """Read what `save` wrote. Raises DataError if the file is damaged."""
+    with data_errors(str(path)):
+        return json.loads(gzip.decompress(path.read_bytes()))
+
+
 def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Describe the files that are new, gone or replaced, each kind with the first name."""
     new, gone = sorted(now.keys() - before.keys()), sorted(before.keys() - now.keys())
-    other = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
+    other = sorted(n for n in now.keys() & before.keys() if not agree(before[n], now[n]))
     kinds = {"new": new, "gone": gone, "replaced": other}
     found = []
     for what, names in kinds.items():
@@ -82,6 +99,11 @@ def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[
     if other and (old := old_names.get(now[other[0]])):
         found.append(f"{printable(other[0])} is what {printable(old)} was")
     return found
+
+
+def agree(a: str, b: str) -> bool:
+    """Return whether two fingerprints may be of one file: by their sizes if only one has more."""
+    return a == b or (":" in a) != (":" in b) and a.partition(":")[0] == b.partition(":")[0]
 
 
 def printable(name: str) -> str:
