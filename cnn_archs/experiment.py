@@ -138,7 +138,8 @@ def resolve(config: Config, recorded: Recorded | None = None, data_dir: str = ""
     settings = resolve_settings(config, recorded)
     dataset = make_dataset(config, recorded, data_dir)
     name, model, shape = settings.name, settings.model, settings.image_shape
-    classes = model.num_classes
+    with config_errors(f"model {name}"):
+        classes = model.num_classes
     if classes < dataset.classes:
         raise ConfigError(
             f"model {name} has {classes} outputs, but {dataset.name} has {dataset.classes} "
@@ -151,6 +152,9 @@ def resolve(config: Config, recorded: Recorded | None = None, data_dir: str = ""
         check_streamed(config)
     with config_errors(f"model {name}"):
         logits = models.shapes(model, shape).heads["logits"]
+        if model.bn_group >= 0:  # else the number of images on a device decides
+            images = model.bn_group or settings.recipe.micro_batch_size
+            models.check_batch_statistics(model, shape, images)
     assert logits.shape == (1, classes), logits.shape
     return Experiment(**vars(settings), dataset=dataset, classes=classes, inputs=inputs)
 
@@ -195,6 +199,8 @@ def make_dataset(config: Config, recorded: Recorded | None = None, data_dir: str
     else:
         shape, classes = sources.dataset_spec(data.name, data_dir or data.data_dir)
         shape = downsampled_shape(shape, data.downsample)
+        if 0 in shape:
+            shape = (0, 0, decoded_channels(config))
     return Dataset(
         name=data.name,
         data_dir=data_dir or data.data_dir,
@@ -209,13 +215,27 @@ def make_dataset(config: Config, recorded: Recorded | None = None, data_dir: str
     )
 
 
+def decoded_channels(config: Config) -> int:
+    """Return the channels that images of varying size are decoded to: 3, or 1 for gray.
+
+    Raises ConfigError if the network sees another number.
+    """
+    shape = tuple(config.data.image_shape)
+    if shape[-1] not in (0, 1, 3):
+        raise ConfigError(
+            f"data.image_shape={shape}: images of {config.data.name} are decoded to 3 channels, or "
+            "to 1 in gray"
+        )
+    return shape[-1] or 3
+
+
 def downsampled_shape(shape: Shape, by: int) -> Shape:
     """Return the (H, W, C) of images of `shape` after `data.downsample`=`by`.
 
     Raises ConfigError if they cannot be downsampled.
     """
     h, w, c = shape
-    if by < 1 or h % by or w % by:
+    if h % by or w % by:
         raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
     if by > 1 and not (h and w):
         raise ConfigError("data.downsample needs a dataset whose images are of one size")

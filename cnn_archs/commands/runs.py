@@ -1,4 +1,4 @@
-"""Commands that make a run, and commands that use one."""
+"""Commands that make a run and evaluate it."""
 
 import argparse
 import os
@@ -9,11 +9,9 @@ from pathlib import Path
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
-    check_output,
     declare_changed_data,
     default_workdir,
     emit,
-    require_workdir,
     require_workdirs,
 )
 from cnn_archs.errors import ConfigError
@@ -22,31 +20,6 @@ from cnn_archs.errors import ConfigError
 def declare(command: Declare) -> None:
     declare_train(command)
     declare_evaluate(command)
-    c = command(
-        predict,
-        forms=("text", "json", "csv"),
-        examples=(
-            "cnn-archs predict --workdir=runs/lenet5_digits digit.png",
-            "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
-        ),
-    )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
-    c.add_argument("images", nargs="+", metavar="IMAGE", help="image file, or directory of images")
-    c.add_argument("--sheet", metavar="FILE", help="also draw the images with their classes (PNG)")
-    c = command(
-        figures,
-        examples=(
-            "cnn-archs figures --workdir=runs/lenet5_digits",
-            "cnn-archs figures --workdir=runs/lenet5_digits --image=digit.png",
-        ),
-    )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
-    c.add_argument(
-        "--image",
-        metavar="FILE",
-        help="image whose feature maps are drawn (default: a test image of the dataset)",
-    )
-    declare_data_dir(c)
 
 
 def declare_train(command: Declare) -> None:
@@ -227,53 +200,3 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
         found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
         RunDir(workdirs[0]).write_evaluation("robustness", found)
     emit(arguments, found, report.robustness_table(found))
-
-
-def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Print the most probable classes of image files."""
-    missing = [f for f in arguments.images if not Path(f).exists()]
-    if missing:
-        raise ConfigError(f"there is no file {missing[0]}")
-    if arguments.sheet:
-        check_output(Path(arguments.sheet), "--sheet")
-    from cnn_archs.data.datasets import image_folder
-    from cnn_archs.evaluate import predict
-
-    found: list[tuple[str, str]] = []
-    for f in arguments.images:
-        found += image_folder.list_unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
-    run = predict.load_predictor(require_workdir(arguments))
-    predictions = predict.predict_files(run, [Path(path) for _, path in found])
-    if arguments.sheet:
-        from cnn_archs.runtime.files import write_errors
-        from cnn_archs.visualize import pictures
-
-        sheet = Path(arguments.sheet)
-        with write_errors(sheet.parent):
-            pictures.write_predictions(run, predictions, sheet)
-    if arguments.format == "csv":  # the form of a submission to Kaggle
-        rows = zip((name for name, _ in found), predictions, strict=True)
-        print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
-        return
-    lines = [
-        f"{p['file']}: "
-        + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
-        for p in predictions
-    ]
-    emit(arguments, predictions, "\n".join(lines))
-
-
-def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Draw a run's filters, confusion matrix, mistakes and feature maps."""
-    workdir = require_workdir(arguments)
-    if arguments.image and not Path(arguments.image).is_file():
-        raise ConfigError(f"there is no file {arguments.image}")
-
-    from cnn_archs.report.table import Table
-    from cnn_archs.runtime.files import write_errors
-    from cnn_archs.visualize import pictures
-
-    with write_errors(workdir):
-        image = Path(arguments.image) if arguments.image else None
-        done = pictures.write_figures(workdir, image, arguments.data_dir)
-    emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_archs.data.datasets import fingerprint, sources, tfds_source
+from cnn_archs.data.datasets import fingerprint, image_folder, sources, tfds_source
 from cnn_archs.data.datasets.splits import (
     Records,
     Split,
@@ -26,7 +26,8 @@ class Dataset:
     """A dataset, and the part of it that an experiment uses.
 
     Nothing is read until a method needs it. stored_shape: (H, W, C) of the images after
-    downsampling; H and W are 0 if images differ in size. classes: the number of classes.
+    downsampling; H and W are 0 if images differ in size; then C is 3, or 1 to have them
+    in gray. classes: the number of classes.
     downsample: each square of this many pixels on a side is replaced by its mean. holdout: the
     number of training images that are set aside as the split `val`. examples: the number of
     training images to use; 0 for all that are not held out. on_corrupt, threads: see `Streamed`.
@@ -55,6 +56,13 @@ class Dataset:
         if self.recorded:
             return self.recorded.record.classes
         return sources.class_names(self.name, self.data_dir)
+
+    def notes(self) -> list[str]:
+        """Return lines for the user about what of a folder of images is read, and what is not.
+
+        The whole folder is listed. Raises DataError if a folder in it cannot be read.
+        """
+        return image_folder.reading_notes(self.data_dir) if self.name == "image_folder" else []
 
     def training_images(self) -> int:
         """Count the images to train on without reading them.
@@ -188,4 +196,5 @@ class Dataset:
         return relabel(found, self.recorded.record.classes) if self.recorded else found
 
     def _stream(self, records: Records, crop: Crop) -> Streamed:
+        records = dataclasses.replace(records, channels=self.stored_shape[-1])
         return Streamed(records, crop, on_corrupt=self.on_corrupt, threads=self.threads)

@@ -19,6 +19,7 @@ from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Experiment
 from cnn_archs.metrics import stack_by_seed
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.console import print_notes
 from cnn_archs.runtime.environment import describe_environment, provenance
 
 
@@ -41,6 +42,7 @@ def evaluate_runs(
         raise ConfigError(unknown_message("--protocol", protocol, list(views.PROTOCOLS)))
     experiments = [open_run(workdir, data_dir) for workdir in workdirs]
     ensemble.check_same_examples(workdirs, experiments, split)
+    print_notes(dict.fromkeys(note for e in experiments for note in e.dataset.notes()))
     alone = len(workdirs) == 1
     if alone and protocol == "single":
         found = evaluate_as_in_training(

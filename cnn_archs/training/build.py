@@ -17,6 +17,7 @@ from cnn_archs.data.loading.in_memory import Resident, ResidentFeed
 from cnn_archs.data.loading.streaming import Streamed, StreamedFeed
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
+from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Classifier, Experiment
@@ -26,6 +27,7 @@ from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.recipe import Recipe, Rules
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.compiler_options import fast_compile_options
+from cnn_archs.runtime.console import print_notes
 from cnn_archs.training import cpu_step, steps
 from cnn_archs.training.layer_stats import make_layer_stats_fn
 from cnn_archs.training.placement import PlacedModel, place_model
@@ -122,6 +124,7 @@ def load_data(
     """
     first, net = members[0], members[0].experiment.net
     splits = splits or first.experiment.dataset.splits(net.inputs.crop)
+    multihost.on_primary(lambda: print_notes(first.experiment.dataset.notes()))
     files = [RunDir(m.workdir).statistics if m.workdir else None for m in members]
     statistics = pixel_statistics.load_or_compute(
         files[0], lambda: pixel_statistics.compute_statistics(net.inputs, lambda: splits["train"])
@@ -205,7 +208,8 @@ def init_states(
         opt_state = state.opt_state._replace(memory=schedule_state)
         return step_key, state.replace(opt_state=opt_state)
 
-    per_seed = [(jnp.asarray(s), state) for s, state in zip(seeds, schedule_states, strict=True)]
+    of_seeds = zip(seeds, schedule_states, strict=True)
+    per_seed = [(jnp.asarray(seed, jnp.uint32), state) for seed, state in of_seeds]
     make, arguments = axis.map(init), axis.stack(per_seed)
     sharding = meshes.tree_shardings(jax.eval_shape(make, *arguments[0])[1], mesh, split_layers)
     shardings = (meshes.replicated(mesh), sharding)

@@ -72,7 +72,8 @@ class Records:
 
     read: maps one of the numbers in `index`, i64[N], to its record, or raises DataError. labels:
     i32[N], or None if finding them takes reading all records. classes: the name of each label.
-    files: those of all images that `read` can read; None if they are in no files.
+    files: those of all images that `read` can read; None if they are in no files. channels: those
+    that the images are decoded to, 3, or 1 for gray.
     """
 
     read: Callable[[int], Record]
@@ -80,6 +81,7 @@ class Records:
     labels: np.ndarray | None
     classes: tuple[str, ...]
     files: StoredFiles | None = None
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.index)
