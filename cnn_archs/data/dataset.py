@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from cnn_archs.data.datasets.splits import (
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.record import DataRecord, Files, Recorded, SplitRecord
 from cnn_archs.data.transforms.crops import Crop
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError, DataError, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +61,14 @@ class Dataset:
     def notes(self) -> list[str]:
         """Return lines for the user about what of a folder of images is read, and what is not.
 
-        The whole folder is listed. Raises DataError if a folder in it cannot be read.
+        The whole folder is listed. Raises DataError if a folder in it cannot be read, unless the
+        run has a record: then its training images may be gone.
         """
-        return image_folder.reading_notes(self.data_dir) if self.name == "image_folder" else []
+        if self.name != "image_folder":
+            return []
+        with suppress(*([UserError] if self.recorded else [])):
+            return image_folder.reading_notes(self.data_dir)
+        return []
 
     def training_images(self) -> int:
         """Count the images to train on without reading them.
