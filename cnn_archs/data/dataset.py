@@ -118,8 +118,10 @@ class Dataset:
         """
         parts = {name: s.records if isinstance(s, Streamed) else s for name, s in found.items()}
         old = self.recorded.record.splits if self.recorded else {}
+        skip = self.on_corrupt == "skip"
+        by_content = {name: old[name].by_content if name in old else None for name in parts}
         files = {
-            name: fingerprint.fingerprints(part, old[name].by_content if name in old else None)
+            name: fingerprint.fingerprints(part, by_content[name], skip=skip)
             for name, part in parts.items()
         }
         described = {

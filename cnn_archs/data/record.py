@@ -51,6 +51,13 @@ class DataRecord:
     splits: dict[str, SplitRecord]
     changes: tuple[dict[str, Any], ...] = ()
 
+    def summary(self) -> dict[str, Any]:
+        """Return the number of images and the digest of each split, for the result of a run."""
+        return {
+            name: {"images": split.images, "digest": split.digest[:16]}
+            for name, split in self.splits.items()
+        }
+
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
