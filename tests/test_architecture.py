@@ -22,7 +22,7 @@ CORE = [
     {"roles", "run_dir"},
     {"checkpoints", "data.corruption", "data.transforms"},
     {"data.datasets"},
-    {"data.loading"},
+    {"data.loading", "data.record"},
     {"data.dataset"},
     {"experiment_inputs"},
     {"experiment"},

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_output, emit, require_workdir
+from cnn_archs.commands.shared import Declare, check_output, emit, require_workdir, user_path
 from cnn_archs.errors import ConfigError
 
 
@@ -32,8 +32,12 @@ def declare(command: Declare) -> None:
             "cnn-archs export --config=resnet_cifar10:20 --output=initial.safetensors",
         ),
     )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run to export")
-    c.add_argument("--output", required=True, metavar="FILE", help="safetensors file to write")
+    c.add_argument(
+        "--workdir", type=user_path, metavar="DIR", help="directory of the run to export"
+    )
+    c.add_argument(
+        "--output", required=True, type=user_path, metavar="FILE", help="safetensors file to write"
+    )
     c = command(
         import_,
         config="named",
@@ -42,9 +46,10 @@ def declare(command: Declare) -> None:
             "--workdir=runs/imported",
         ),
     )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run to make")
+    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run to make")
     c.add_argument(
         "file",
+        type=user_path,
         metavar="FILE",
         help="safetensors file with torchvision's names, or one that 'export' wrote",
     )
@@ -97,20 +102,22 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(
             f"export --workdir uses the config of the run: it takes no --config.{overrides[0]}"
         )
+    from cnn_archs.data.record import read_record
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
     from cnn_archs.weights import export as weights
 
     workdir = require_workdir(arguments) if arguments.workdir else None
-    config = (
-        RunDir(workdir).config() if workdir else configs.load_config(arguments.config, overrides)
-    )
+    if workdir:
+        config, recorded = RunDir(workdir).config(), read_record(RunDir(workdir))
+    else:
+        config, recorded = configs.load_config(arguments.config, overrides), None
 
     output = Path(arguments.output)
     check_output(output)
     with write_errors(output.parent):
-        done = weights.export(output, resolve_settings(config), workdir)
+        done = weights.export(output, resolve_settings(config, recorded), workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
     emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
 

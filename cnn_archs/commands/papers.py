@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_output, emit
+from cnn_archs.commands.shared import Declare, check_output, emit, user_path
 from cnn_archs.errors import ClaimMissed, ConfigError
 
 
@@ -15,6 +15,7 @@ def declare(command: Declare) -> None:
     )
     c.add_argument(
         "--results",
+        type=user_path,
         metavar="DIR",
         help="directory of result files (default: results/ of the repository)",
     )
@@ -28,6 +29,7 @@ def declare(command: Declare) -> None:
     c.add_argument(
         "paths",
         nargs="+",
+        type=user_path,
         metavar="PATH",
         help="directory of a sweep or run, result file, or directory that contains such",
     )
@@ -35,6 +37,7 @@ def declare(command: Declare) -> None:
         "-o",
         "--output",
         default="report.html",
+        type=user_path,
         metavar="FILE",
         help="page to write (default: %(default)s)",
     )

@@ -10,10 +10,12 @@ from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
     check_output,
+    declare_changed_data,
     default_workdir,
     emit,
     require_workdir,
     require_workdirs,
+    user_path,
 )
 from cnn_archs.errors import ConfigError
 
@@ -29,9 +31,20 @@ def declare(command: Declare) -> None:
             "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
         ),
     )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
-    c.add_argument("images", nargs="+", metavar="IMAGE", help="image file, or directory of images")
-    c.add_argument("--sheet", metavar="FILE", help="also draw the images with their classes (PNG)")
+    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
+    c.add_argument(
+        "images",
+        nargs="+",
+        type=user_path,
+        metavar="IMAGE",
+        help="image file, or directory of images",
+    )
+    c.add_argument(
+        "--sheet",
+        type=user_path,
+        metavar="FILE",
+        help="also draw the images with their classes (PNG)",
+    )
     c = command(
         figures,
         examples=(
@@ -39,12 +52,14 @@ def declare(command: Declare) -> None:
             "cnn-archs figures --workdir=runs/lenet5_digits --image=digit.png",
         ),
     )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
+    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
     c.add_argument(
         "--image",
+        type=user_path,
         metavar="FILE",
         help="image whose feature maps are drawn (default: a test image of the dataset)",
     )
+    declare_data_dir(c)
 
 
 def declare_train(command: Declare) -> None:
@@ -61,8 +76,12 @@ def declare_train(command: Declare) -> None:
         "none of these flags is needed there.",
     )
     c.add_argument(
-        "--workdir", metavar="DIR", help="directory of the run (default: runs/EXPERIMENT)"
+        "--workdir",
+        type=user_path,
+        metavar="DIR",
+        help="directory of the run (default: runs/EXPERIMENT)",
     )
+    declare_changed_data(c)
     several = c.add_argument_group("several processes")
     several.add_argument(
         "--processes", type=int, default=0, metavar="N", help="start N processes on this machine"
@@ -89,6 +108,7 @@ def declare_evaluate(command: Declare) -> None:
     )
     c.add_argument(
         "--workdir",
+        type=user_path,
         metavar="DIR[,DIR...]",
         help="directory of the run; for several runs, their mean probabilities are evaluated",
     )
@@ -111,11 +131,23 @@ def declare_evaluate(command: Declare) -> None:
         metavar="N",
         help="first recompute the batch normalization statistics over N training images",
     )
+    declare_data_dir(c)
     c.add_argument(
         "--robustness",
         action="store_true",
         help="instead, measure the error on test images shifted, turned, scaled and sheared by "
         "growing amounts, and write robustness.json",
+    )
+
+
+def declare_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data_dir",
+        default="",
+        type=user_path,
+        metavar="DIR",
+        help="where the images are: the folder of images, or of tfds' datasets (default: where "
+        "they were in training)",
     )
 
 
@@ -133,14 +165,17 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.report import text as report
     from cnn_archs.runtime.files import write_errors
     from cnn_archs.runtime.signals import ENDS_WITH_STDIN, end_with_parent, stop_requests
-    from cnn_archs.training import loop
+    from cnn_archs.training import data_check, loop
 
     if os.environ.get(ENDS_WITH_STDIN):
         end_with_parent()
     multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
     with multihost.exit_on_error(), write_errors(workdir):
         with stop_requests():
-            result = loop.train(start_experiment(config), workdir)
+            experiment = start_experiment(config, data_check.read_saved_record(workdir))
+            result = loop.train(
+                experiment, workdir, accept_changed_data=arguments.accept_changed_data
+            )
         if not multihost.is_primary():
             return
         # Importing matplotlib takes half a second, which must not delay the first step.
@@ -180,7 +215,11 @@ def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.report import text as report
 
     result = runs.evaluate_runs(
-        workdirs, arguments.protocol, arguments.split, arguments.precise_stats
+        workdirs,
+        arguments.protocol,
+        arguments.split,
+        arguments.precise_stats,
+        arguments.data_dir,
     )
     emit(arguments, result, report.result_table(result))
 
@@ -203,7 +242,7 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
     from cnn_archs.runtime.files import write_errors
 
     with write_errors(workdirs[0]):
-        found = robustness.measure_robustness(workdirs[0])
+        found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
         RunDir(workdirs[0]).write_evaluation("robustness", found)
     emit(arguments, found, report.robustness_table(found))
 
@@ -253,5 +292,6 @@ def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.visualize import pictures
 
     with write_errors(workdir):
-        done = pictures.write_figures(workdir, Path(arguments.image) if arguments.image else None)
+        image = Path(arguments.image) if arguments.image else None
+        done = pictures.write_figures(workdir, image, arguments.data_dir)
     emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

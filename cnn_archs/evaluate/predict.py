@@ -11,10 +11,9 @@ import numpy as np
 from cnn_archs.data.loading.decode import decode_and_crop
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.errors import ConfigError
-from cnn_archs.evaluate.load import restore_run
+from cnn_archs.evaluate.load import open_run, restore_run
 from cnn_archs.evaluate.runs import load_statistics
-from cnn_archs.experiment import Experiment, start_experiment
-from cnn_archs.run_dir import RunDir
+from cnn_archs.experiment import Experiment
 
 
 class Predictor(NamedTuple):
@@ -31,9 +30,9 @@ class Predictor(NamedTuple):
         return f"{self.experiment.name} on {self.experiment.dataset.name}"
 
 
-def load_predictor(workdir: Path) -> Predictor:
-    """Load the run in `workdir` at its newest sound checkpoint."""
-    experiment = start_experiment(RunDir(workdir).config())
+def load_predictor(workdir: Path, data_dir: str = "") -> Predictor:
+    """Load the run in `workdir` at its newest sound checkpoint. data_dir: see `open_run`."""
+    experiment = open_run(workdir, data_dir)
     net, variables = experiment.net, restore_run(workdir, experiment).seed_variables(0)
     prepare = net.inputs.make_preprocess(load_statistics(workdir, experiment))
 

@@ -72,10 +72,16 @@ def list_images(data_dir: str, split: str) -> Listing | None:
         if empty:
             raise DataError(f"{where / 'train' / classes[empty[0]]} has no images")
         return found
+    part = find_test_folder(where)
+    return list_labeled(part, classes) if part else None
+
+
+def find_test_folder(where: Path) -> Path | None:
+    """Return the first of TEST_FOLDERS in the folder `where` that has labeled images."""
     for part in (where / name for name in TEST_FOLDERS):
         flat = (p.name.split(".") for p in images_in(part)) if part.is_dir() else ()
         if part.is_dir() and (subfolders(part) or any(len(words) > 2 for words in flat)):
-            return list_labeled(part, classes)
+            return part
     return None
 
 

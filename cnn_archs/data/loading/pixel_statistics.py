@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_archs.data.corruption import data_errors
-from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.distributed import multihost

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cnn_archs.arithmetic import ceil_div
-from cnn_archs.data.datasets.sources import Records
+from cnn_archs.data.datasets.splits import Records
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.decode import Region
 from cnn_archs.data.loading.host_batch import HostBatch

@@ -91,14 +91,12 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
 
 def folder_pictures(split: str, images_dir: str, tick: OnProgress) -> list[Picture]:
     """List the pictures of a split of a folder of images, in order. tick: called with the count."""
-    root = image_folder.find_root(images_dir)
-    listing, chosen = sources.open_folder(split, images_dir)
+    records = sources.open_folder(split, images_dir)
+    assert records.labels is not None
     found: list[Picture] = []
-    for i in chosen.index:
-        path = listing.paths[i]
+    for (name, path), label in zip(records.paths().items(), records.labels.tolist(), strict=True):
         with data_errors(path):
             file = Path(path).stat()
-        name = str(Path(path).relative_to(root))
-        found.append(Picture(path, 0, file.st_size, file.st_mtime, name, int(listing.labels[i])))
+        found.append(Picture(path, 0, file.st_size, file.st_mtime, name, label))
         tick(len(found))
     return found

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cnn_archs.data.datasets import sources
-from cnn_archs.data.datasets.sources import Record, Records
+from cnn_archs.data.datasets.splits import Record, Records
 from cnn_archs.data.loading import sampler, streaming
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms import crops
