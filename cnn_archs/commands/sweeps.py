@@ -59,6 +59,11 @@ def declare(command: Declare) -> None:
     )
     declare_changed_data(c)
     c.add_argument(
+        "--retry_failed",
+        action="store_true",
+        help="try cells again that have failed twice, as if they had not",
+    )
+    c.add_argument(
         "--dry_run", action="store_true", help="print the cells and their estimated cost only"
     )
 
@@ -83,6 +88,7 @@ def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
             processes=arguments.processes,
             part=parse_part(arguments.part),
             accept_changed_data=arguments.accept_changed_data,
+            retry_failed=arguments.retry_failed,
         )
     emit(arguments, done, report.cells_table(done))
 
