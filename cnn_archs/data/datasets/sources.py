@@ -153,6 +153,15 @@ def count_training_images(name: str, data_dir: str = "") -> int:
     return len(open_records(name, "train", data_dir)) if both else len(stored)
 
 
+def check_present(name: str, data_dir: str = "") -> None:
+    """Raise DataError or ConfigError if the split `train` or `test` is missing or incomplete."""
+    for split in ("train", "test"):
+        if name == "image_folder":
+            open_folder(split, data_dir)
+        elif name not in tfds_source.NOT_OF_TFDS:
+            tfds_source.find_split(name, split, data_dir)[0].check_shards()
+
+
 def open_folder(split: str, data_dir: str) -> Records:
     """Open the part `train` or `test` of a folder of images.
 
