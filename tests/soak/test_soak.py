@@ -97,7 +97,7 @@ def runs(tmp_path):
         sha = process_sha(step / "notes" / "metadata")
         (step / "sha256.json").write_text(json.dumps({"notes/metadata": sha}))
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
-        result = {"test": {"top1_error": [0.1]}, "seconds": 1.0, "made": {"command": [name]}}
+        result = {"test": {"top1_error": [0.1]}, "seconds": 1.0, "made": [{"command": [name]}]}
         (tmp_path / name / "result.json").write_text(json.dumps(result))
     return tmp_path / "run", tmp_path / "reference"
 
