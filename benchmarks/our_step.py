@@ -16,7 +16,7 @@ import sides
 
 from cnn_archs import config as configs
 from cnn_archs.data.datasets import sources
-from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading import sampler
 from cnn_archs.experiment import start_experiment
 from cnn_archs.runtime import compilation_cache

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NoReturn
 
-from cnn_archs.commands import data, jobs, networks, papers, planning, runs, sweeps
+from cnn_archs.commands import data, jobs, networks, papers, planning, predictions, runs, sweeps
 from cnn_archs.errors import ConfigError, UserError
 from cnn_archs.runtime import compilation_cache
 from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.devices import find_device_error
 
-FAMILIES = (runs, sweeps, planning, jobs, networks, papers, data)  # in the order of --help
+# In the order of --help.
+FAMILIES = (runs, predictions, sweeps, planning, jobs, networks, papers, data)
 DEFAULT_EXPERIMENT = "lenet5_digits"
 
 OVERRIDES = (
@@ -45,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as e:
         print_status(f"error: {e}")
         return e.code
+    except (RuntimeError, AssertionError):
+        error = find_device_error()
+        if error is None:
+            raise
+        print_status(f"error: {error}")
+        return error.code
     except BrokenPipeError:  # the reader of stdout, which is written last, has closed it
         sys.stderr.close()
         return 0

@@ -10,6 +10,9 @@ class UserError(Exception):
 
     code = 2
 
+    def __str__(self) -> str:
+        return escaped(super().__str__())
+
 
 class ClaimMissed(UserError):
     """A number that the papers state exactly differs from what this code computes."""
@@ -52,14 +55,27 @@ class Stopped(UserError):
     code = 75
 
 
+def escaped(text: str) -> str:
+    """Return `text` as one line that a terminal prints as it is.
+
+    Line breaks, terminal escapes, marks that reverse the direction of writing, and bytes of file
+    names that are not UTF-8 become \\n, \\x1b, \\u202e, \\udcff: as in a string of Python.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def first_line(e: BaseException) -> str:
     """Return the first line of the message of `e`, or its type if the message is empty."""
     return (str(e).strip() or type(e).__name__).splitlines()[0]
 
 
 def closest_word(word: str, words: Iterable[str]) -> str | None:
-    """Return the one of `words` that `word` was probably meant to be, if any."""
-    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)
+    """Return the one of `words` that `word` was probably meant to be, if any, in either case."""
+    known = {w.lower(): w for w in words}
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return known[near[0]] if near else None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from cnn_archs import models
 from cnn_archs.config import Config
 from cnn_archs.data.dataset import Dataset
 from cnn_archs.data.datasets import sources
+from cnn_archs.data.record import Recorded
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.experiment_inputs import Shape, check_shape, check_streamed, make_preprocessor
@@ -113,23 +114,32 @@ class Experiment(ExperimentSettings):
         return names + tuple(f"class {i}" for i in range(len(names), self.classes))
 
 
-def start_experiment(config: Config) -> Experiment:
-    """Configure jax as `config` says and resolve it; must run before any device is initialized."""
+def start_experiment(
+    config: Config, recorded: Recorded | None = None, data_dir: str = ""
+) -> Experiment:
+    """Configure jax as `config` says and resolve it; must run before any device is initialized.
+
+    recorded, data_dir: see `resolve`.
+    """
     backend.configure_jax(
         deterministic=config.deterministic, matmul_precision=config.matmul_precision
     )
-    return resolve(config)
+    return resolve(config, recorded, data_dir)
 
 
-def resolve(config: Config) -> Experiment:
+def resolve(config: Config, recorded: Recorded | None = None, data_dir: str = "") -> Experiment:
     """Return the experiment of `config`, checked as far as possible without reading an image.
 
-    Raises ConfigError if settings do not fit together, DataError if the dataset is missing and its
-    size and classes are not known without it.
+    recorded: the record of the data of a run of `config`, which is asked for the classes and the
+    shape of the images in place of the dataset. data_dir: where the dataset is, if it is not where
+    `config` says. Raises ConfigError if settings do not fit together, DataError if the dataset is
+    missing and its size and classes are not known without it.
     """
-    settings, dataset = resolve_settings(config), make_dataset(config)
+    settings = resolve_settings(config, recorded)
+    dataset = make_dataset(config, recorded, data_dir)
     name, model, shape = settings.name, settings.model, settings.image_shape
-    classes = model.num_classes
+    with config_errors(f"model {name}"):
+        classes = model.num_classes
     if classes < dataset.classes:
         raise ConfigError(
             f"model {name} has {classes} outputs, but {dataset.name} has {dataset.classes} "
@@ -142,15 +152,18 @@ def resolve(config: Config) -> Experiment:
         check_streamed(config)
     with config_errors(f"model {name}"):
         logits = models.shapes(model, shape).heads["logits"]
+        if model.bn_group >= 0:  # else the number of images on a device decides
+            images = model.bn_group or settings.recipe.micro_batch_size
+            models.check_batch_statistics(model, shape, images)
     assert logits.shape == (1, classes), logits.shape
     return Experiment(**vars(settings), dataset=dataset, classes=classes, inputs=inputs)
 
 
-def resolve_settings(config: Config) -> ExperimentSettings:
+def resolve_settings(config: Config, recorded: Recorded | None = None) -> ExperimentSettings:
     """Return the settings of `config` that do not need its dataset.
 
-    The dataset is consulted only if `data.image_shape` is not set. Raises ConfigError if settings
-    do not fit together.
+    The dataset, or `recorded`, is consulted only if `data.image_shape` is not set. Raises
+    ConfigError if settings do not fit together.
     """
     recipe = make_recipe(config)
     fields = config.model.to_dict()
@@ -160,7 +173,7 @@ def resolve_settings(config: Config) -> ExperimentSettings:
     return ExperimentSettings(
         name=fields["name"],
         model=model,
-        image_shape=resolve_image_shape(config),
+        image_shape=resolve_image_shape(config, recorded),
         recipe=recipe,
         intervals=make_intervals(config),
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
@@ -174,33 +187,62 @@ def resolve_settings(config: Config) -> ExperimentSettings:
     )
 
 
-def make_dataset(config: Config) -> Dataset:
+def make_dataset(config: Config, recorded: Recorded | None = None, data_dir: str = "") -> Dataset:
     """Return the dataset of `config` without reading its images.
 
-    Raises ConfigError if the images cannot be downsampled, DataError if the dataset is missing and
-    its size and classes are not known without it.
+    recorded, data_dir: see `resolve`. Raises ConfigError if the images cannot be downsampled,
+    DataError if the dataset is missing and its size and classes are not known without it.
     """
     data = config.data
-    (h, w, c), classes = sources.dataset_spec(data.name, data.data_dir)
-    by = data.downsample
-    if by < 1 or h % by or w % by:
-        raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
-    if by > 1 and not (h and w):
-        raise ConfigError("data.downsample needs a dataset whose images are of one size")
+    if recorded:
+        shape, classes = recorded.record.stored_shape, len(recorded.record.classes)
+    else:
+        shape, classes = sources.dataset_spec(data.name, data_dir or data.data_dir)
+        shape = downsampled_shape(shape, data.downsample)
+        if 0 in shape:
+            shape = (0, 0, decoded_channels(config))
     return Dataset(
         name=data.name,
-        data_dir=data.data_dir,
-        stored_shape=(h // by, w // by, c),
+        data_dir=data_dir or data.data_dir,
+        stored_shape=shape,
         classes=classes,
-        downsample=by,
+        downsample=data.downsample,
         holdout=data.holdout,
         examples=data.examples,
         on_corrupt=data.on_corrupt,
         threads=data.threads,
+        recorded=recorded,
     )
 
 
-def resolve_image_shape(config: Config) -> Shape:
+def decoded_channels(config: Config) -> int:
+    """Return the channels that images of varying size are decoded to: 3, or 1 for gray.
+
+    Raises ConfigError if the network sees another number.
+    """
+    shape = tuple(config.data.image_shape)
+    if shape[-1] not in (0, 1, 3):
+        raise ConfigError(
+            f"data.image_shape={shape}: images of {config.data.name} are decoded to 3 channels, or "
+            "to 1 in gray"
+        )
+    return shape[-1] or 3
+
+
+def downsampled_shape(shape: Shape, by: int) -> Shape:
+    """Return the (H, W, C) of images of `shape` after `data.downsample`=`by`.
+
+    Raises ConfigError if they cannot be downsampled.
+    """
+    h, w, c = shape
+    if h % by or w % by:
+        raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
+    if by > 1 and not (h and w):
+        raise ConfigError("data.downsample needs a dataset whose images are of one size")
+    return h // by, w // by, c
+
+
+def resolve_image_shape(config: Config, recorded: Recorded | None) -> Shape:
     """Return the (H, W, C) that the network sees: `data.image_shape`, or that of the dataset.
 
     Raises ConfigError if neither is fixed.
@@ -208,7 +250,7 @@ def resolve_image_shape(config: Config) -> Shape:
     stated, pad = tuple(config.data.image_shape), config.data.pad
     if all(stated):
         return stated
-    h, w, c = make_dataset(config).stored_shape
+    h, w, c = make_dataset(config, recorded).stored_shape
     if not h or not w:
         raise ConfigError(
             f"the images of {config.data.name} differ in size: set the size that the network sees, "

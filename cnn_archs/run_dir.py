@@ -55,6 +55,7 @@ DESCRIPTIONS = {  # name of a file in the folder of a run -> description for the
     "robustness.json": "errors on shifted, rotated, scaled and sheared test images",
     "metrics.jsonl": "logged values, one JSON object per line",
     "config.json": "every setting",
+    "data.json": "the images that it was made of: classes, numbers, digests",
     "environment.json": "versions, devices, commit, command line",
     "checkpoints": "to resume from, or to load",
     "tensorboard": "the logged values, for TensorBoard",
@@ -99,6 +100,15 @@ class RunDir:
     def statistics(self) -> Path:
         """The file with the statistics of the training images, for preprocessing."""
         return self.path / "statistics.npz"
+
+    @property
+    def data_file(self) -> Path:
+        """The record of the data that the run was made of; see `data/record.py`."""
+        return self.path / "data.json"
+
+    def data_files(self, changes: int) -> Path:
+        """The list of the images' files after so many accepted changes of the data."""
+        return self.path / f"data_files_{changes}.json.gz"
 
     @property
     def curves(self) -> Path:

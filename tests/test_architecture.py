@@ -17,12 +17,12 @@ DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
 # floors only. The rooms of CORE train and evaluate; those of TOOLS use them.
 CORE = [
     {"arithmetic", "errors", "metrics", "models"},
-    {"config_keys", "optim", "runtime"},
+    {"config_files", "config_keys", "knobs", "optim", "runtime"},
     {"config", "distributed"},
     {"roles", "run_dir"},
     {"checkpoints", "data.corruption", "data.transforms"},
     {"data.datasets"},
-    {"data.loading"},
+    {"data.loading", "data.record"},
     {"data.dataset"},
     {"experiment_inputs"},
     {"experiment"},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
+    declare_changed_data,
     default_workdir,
     emit,
     split_names,
@@ -58,6 +59,7 @@ def declare(command: Declare) -> None:
         help="slurm: submit with sbatch (default); kubernetes: print a JobSet for "
         "'kubectl apply -f -'",
     )
+    declare_changed_data(c)
     declare_sweep_flags(c)
     slurm = c.add_argument_group("SLURM")
     slurm.add_argument(
@@ -188,6 +190,8 @@ def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRe
         command.append(f"--cells={arguments.cells}")
     if arguments.seeds:
         command.append(f"--seeds={arguments.seeds}")
+    if arguments.accept_changed_data:
+        command.append("--accept_changed_data")
     return JobRequest(
         name=workdir.name,
         command=(*command, *(f"--config.{override}" for override in overrides)),

@@ -97,20 +97,22 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(
             f"export --workdir uses the config of the run: it takes no --config.{overrides[0]}"
         )
+    from cnn_archs.data.record import read_record
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
     from cnn_archs.weights import export as weights
 
     workdir = require_workdir(arguments) if arguments.workdir else None
-    config = (
-        RunDir(workdir).config() if workdir else configs.load_config(arguments.config, overrides)
-    )
+    if workdir:
+        config, recorded = RunDir(workdir).config(), read_record(RunDir(workdir))
+    else:
+        config, recorded = configs.load_config(arguments.config, overrides), None
 
     output = Path(arguments.output)
     check_output(output)
     with write_errors(output.parent):
-        done = weights.export(output, resolve_settings(config), workdir)
+        done = weights.export(output, resolve_settings(config, recorded), workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
     emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
 

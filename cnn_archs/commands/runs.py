@@ -1,4 +1,4 @@
-"""Commands that make a run, and commands that use one."""
+"""Commands that make a run and evaluate it."""
 
 import argparse
 import os
@@ -9,10 +9,9 @@ from pathlib import Path
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
-    check_output,
+    declare_changed_data,
     default_workdir,
     emit,
-    require_workdir,
     require_workdirs,
 )
 from cnn_archs.errors import ConfigError
@@ -21,30 +20,6 @@ from cnn_archs.errors import ConfigError
 def declare(command: Declare) -> None:
     declare_train(command)
     declare_evaluate(command)
-    c = command(
-        predict,
-        forms=("text", "json", "csv"),
-        examples=(
-            "cnn-archs predict --workdir=runs/lenet5_digits digit.png",
-            "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
-        ),
-    )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
-    c.add_argument("images", nargs="+", metavar="IMAGE", help="image file, or directory of images")
-    c.add_argument("--sheet", metavar="FILE", help="also draw the images with their classes (PNG)")
-    c = command(
-        figures,
-        examples=(
-            "cnn-archs figures --workdir=runs/lenet5_digits",
-            "cnn-archs figures --workdir=runs/lenet5_digits --image=digit.png",
-        ),
-    )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
-    c.add_argument(
-        "--image",
-        metavar="FILE",
-        help="image whose feature maps are drawn (default: a test image of the dataset)",
-    )
 
 
 def declare_train(command: Declare) -> None:
@@ -63,6 +38,7 @@ def declare_train(command: Declare) -> None:
     c.add_argument(
         "--workdir", metavar="DIR", help="directory of the run (default: runs/EXPERIMENT)"
     )
+    declare_changed_data(c)
     several = c.add_argument_group("several processes")
     several.add_argument(
         "--processes", type=int, default=0, metavar="N", help="start N processes on this machine"
@@ -111,11 +87,22 @@ def declare_evaluate(command: Declare) -> None:
         metavar="N",
         help="first recompute the batch normalization statistics over N training images",
     )
+    declare_data_dir(c)
     c.add_argument(
         "--robustness",
         action="store_true",
         help="instead, measure the error on test images shifted, turned, scaled and sheared by "
         "growing amounts, and write robustness.json",
+    )
+
+
+def declare_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data_dir",
+        default="",
+        metavar="DIR",
+        help="where the images are: the folder of images, or of tfds' datasets (default: where "
+        "they were in training)",
     )
 
 
@@ -133,14 +120,17 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.report import text as report
     from cnn_archs.runtime.files import write_errors
     from cnn_archs.runtime.signals import ENDS_WITH_STDIN, end_with_parent, stop_requests
-    from cnn_archs.training import loop
+    from cnn_archs.training import data_check, loop
 
     if os.environ.get(ENDS_WITH_STDIN):
         end_with_parent()
     multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
     with multihost.exit_on_error(), write_errors(workdir):
         with stop_requests():
-            result = loop.train(start_experiment(config), workdir)
+            experiment = start_experiment(config, data_check.read_saved_record(workdir))
+            result = loop.train(
+                experiment, workdir, accept_changed_data=arguments.accept_changed_data
+            )
         if not multihost.is_primary():
             return
         # Importing matplotlib takes half a second, which must not delay the first step.
@@ -180,7 +170,11 @@ def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.report import text as report
 
     result = runs.evaluate_runs(
-        workdirs, arguments.protocol, arguments.split, arguments.precise_stats
+        workdirs,
+        arguments.protocol,
+        arguments.split,
+        arguments.precise_stats,
+        arguments.data_dir,
     )
     emit(arguments, result, report.result_table(result))
 
@@ -203,55 +197,6 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
     from cnn_archs.runtime.files import write_errors
 
     with write_errors(workdirs[0]):
-        found = robustness.measure_robustness(workdirs[0])
+        found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
         RunDir(workdirs[0]).write_evaluation("robustness", found)
     emit(arguments, found, report.robustness_table(found))
-
-
-def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Print the most probable classes of image files."""
-    missing = [f for f in arguments.images if not Path(f).exists()]
-    if missing:
-        raise ConfigError(f"there is no file {missing[0]}")
-    if arguments.sheet:
-        check_output(Path(arguments.sheet), "--sheet")
-    from cnn_archs.data.datasets import image_folder
-    from cnn_archs.evaluate import predict
-
-    found: list[tuple[str, str]] = []
-    for f in arguments.images:
-        found += image_folder.list_unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
-    run = predict.load_predictor(require_workdir(arguments))
-    predictions = predict.predict_files(run, [Path(path) for _, path in found])
-    if arguments.sheet:
-        from cnn_archs.runtime.files import write_errors
-        from cnn_archs.visualize import pictures
-
-        sheet = Path(arguments.sheet)
-        with write_errors(sheet.parent):
-            pictures.write_predictions(run, predictions, sheet)
-    if arguments.format == "csv":  # the form of a submission to Kaggle
-        rows = zip((name for name, _ in found), predictions, strict=True)
-        print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
-        return
-    lines = [
-        f"{p['file']}: "
-        + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
-        for p in predictions
-    ]
-    emit(arguments, predictions, "\n".join(lines))
-
-
-def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Draw a run's filters, confusion matrix, mistakes and feature maps."""
-    workdir = require_workdir(arguments)
-    if arguments.image and not Path(arguments.image).is_file():
-        raise ConfigError(f"there is no file {arguments.image}")
-
-    from cnn_archs.report.table import Table
-    from cnn_archs.runtime.files import write_errors
-    from cnn_archs.visualize import pictures
-
-    with write_errors(workdir):
-        done = pictures.write_figures(workdir, Path(arguments.image) if arguments.image else None)
-    emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

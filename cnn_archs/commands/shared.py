@@ -1,12 +1,14 @@
 """Shared parts of the commands: their declaration, checks of paths, and printing."""
 
 import argparse
+import csv
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, escaped
 
 # cli.add_command without its first parameter: declare a command and get its parser.
 Declare = Callable[..., argparse.ArgumentParser]
@@ -25,6 +27,16 @@ def check_at_least(least: int, **values: int) -> None:
     for flag, value in values.items():
         if value < least:
             raise ConfigError(f"--{flag}={value}: must be at least {least}")
+
+
+def declare_changed_data(parser: argparse.ArgumentParser) -> None:
+    """Declare the flag --accept_changed_data."""
+    parser.add_argument(
+        "--accept_changed_data",
+        action="store_true",
+        help="go on with a run whose images have changed since it began; its record, history and "
+        "result will say so",
+    )
 
 
 def default_workdir(experiment: str) -> str:
@@ -62,6 +74,27 @@ def require_run(workdir: Path) -> Path:
 def split_names(text: str) -> list[str]:
     """Split `a,b` into its names; an empty text has none."""
     return text.split(",") if text else []
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Format rows as CSV, each of them one line, in which a spreadsheet finds no formula.
+
+    A text that begins like a formula, and is no number, gets an apostrophe in front of it.
+    """
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(map(csv_cell, row) for row in rows)
+    return file.getvalue().rstrip("\n")
+
+
+def csv_cell(value: object) -> str:
+    text = escaped(str(value))
+    if not text.startswith(("=", "+", "-", "@")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def emit(arguments: argparse.Namespace, value: Any, text: str) -> None:

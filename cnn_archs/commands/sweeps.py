@@ -4,7 +4,13 @@ import argparse
 import os
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, default_workdir, emit, split_names
+from cnn_archs.commands.shared import (
+    Declare,
+    declare_changed_data,
+    default_workdir,
+    emit,
+    split_names,
+)
 from cnn_archs.errors import ConfigError
 
 
@@ -45,6 +51,7 @@ def declare(command: Declare) -> None:
         metavar="I/N",
         help="train the share of machine I, from 0, of N machines that share the directory",
     )
+    declare_changed_data(c)
     c.add_argument(
         "--dry_run", action="store_true", help="print the cells and their estimated cost only"
     )
@@ -69,6 +76,7 @@ def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
             seeds=arguments.seeds,
             processes=arguments.processes,
             part=parse_part(arguments.part),
+            accept_changed_data=arguments.accept_changed_data,
         )
     emit(arguments, done, report.cells_table(done))
 

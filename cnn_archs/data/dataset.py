@@ -1,12 +1,24 @@
 """The dataset of an experiment, and its division into splits."""
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 
-from cnn_archs.data.datasets import sources
-from cnn_archs.data.datasets.sources import Split
+import numpy as np
+
+from cnn_archs.data.datasets import fingerprint, image_folder, sources, tfds_source
+from cnn_archs.data.datasets.splits import (
+    Records,
+    Split,
+    SplitOrRecords,
+    hold_out,
+    relabel,
+    subsample,
+)
 from cnn_archs.data.loading.streaming import Streamed
+from cnn_archs.data.record import DataRecord, Files, Recorded, SplitRecord
 from cnn_archs.data.transforms.crops import Crop
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,10 +26,13 @@ class Dataset:
     """A dataset, and the part of it that an experiment uses.
 
     Nothing is read until a method needs it. stored_shape: (H, W, C) of the images after
-    downsampling; H and W are 0 if images differ in size. classes: the number of classes.
+    downsampling; H and W are 0 if images differ in size; then C is 3, or 1 to have them
+    in gray. classes: the number of classes.
     downsample: each square of this many pixels on a side is replaced by its mean. holdout: the
     number of training images that are set aside as the split `val`. examples: the number of
     training images to use; 0 for all that are not held out. on_corrupt, threads: see `Streamed`.
+    recorded: the record of the run that the images are for, if it has begun: labels are those of
+    its classes, matched by name, and images of a folder are in the same splits as before.
     """
 
     name: str
@@ -29,6 +44,7 @@ class Dataset:
     examples: int
     on_corrupt: str
     threads: int
+    recorded: Recorded | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -37,7 +53,16 @@ class Dataset:
 
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the classes in the order of their labels."""
+        if self.recorded:
+            return self.recorded.record.classes
         return sources.class_names(self.name, self.data_dir)
+
+    def notes(self) -> list[str]:
+        """Return lines for the user about what of a folder of images is read, and what is not.
+
+        The whole folder is listed. Raises DataError if a folder in it cannot be read.
+        """
+        return image_folder.reading_notes(self.data_dir) if self.name == "image_folder" else []
 
     def training_images(self) -> int:
         """Count the images to train on without reading them.
@@ -69,25 +94,107 @@ class Dataset:
             return both[name]
         if self.in_memory:
             return self._load(name)
-        return self._stream(sources.open_records(self.name, name, self.data_dir), crop)
+        return self._stream(self._open(name), crop)
+
+    def where_it_was(self) -> "Dataset":
+        """Return the dataset in the folder of the record, if data_dir is relative to another."""
+        where = Path(self.data_dir).expanduser()
+        if not self.recorded or not self.data_dir or where.is_absolute():
+            return self
+        was = self.recorded.record.folder
+        return dataclasses.replace(self, data_dir=was) if Path(was).is_dir() else self
+
+    def describe(self, found: Mapping[str, Split | Streamed]) -> tuple[DataRecord, Files]:
+        """Return the record of the splits `found`, and the fingerprints of their files.
+
+        Reads the sizes of all files, and their content if there is not too much of it. Raises
+        DataError if a file cannot be read.
+        """
+        parts = {name: s.records if isinstance(s, Streamed) else s for name, s in found.items()}
+        old = self.recorded.record.splits if self.recorded else {}
+        files = {
+            name: fingerprint.fingerprints(part, old[name].by_content if name in old else None)
+            for name, part in parts.items()
+        }
+        described = {
+            name: SplitRecord(
+                images=len(part),
+                source="" if isinstance(part, Split) or not part.files else part.files.source,
+                by_content=all(":" in mark for mark in files[name].values()),
+                digest=fingerprint.digest(files[name]),
+            )
+            for name, part in parts.items()
+        }
+        one_folder = len({split.source for split in described.values()}) < len(described)
+        record = DataRecord(
+            dataset=self.name,
+            folder=self._folder(),
+            classes=next(iter(parts.values())).classes,
+            stored_shape=self.stored_shape,
+            chosen=self.name == "image_folder" and (one_folder or self.examples > 0),
+            splits=described,
+            changes=self.recorded.record.changes if self.recorded else (),
+        )
+        return record, ({} if self.in_memory else files)
+
+    def _folder(self) -> str:
+        """Return the absolute path of the folder of the images; "" for images in no files."""
+        if self.name in ("digits", "shapes"):
+            return ""
+        image_folder = self.name == "image_folder"
+        where = Path(self.data_dir) if image_folder else tfds_source.tfds_dir(self.data_dir)
+        return str(where.expanduser().absolute())
 
     def _load_training(self, crop: Crop) -> dict[str, Split] | dict[str, Streamed]:
         """Load `train`, and `val` if images are held out."""
         if self.in_memory:
             return self._hold_out(self._load("train"))
-        parts = self._hold_out(sources.open_records(self.name, "train", self.data_dir))
+        parts = self._divide_as_before(self._open("train"))
         return {name: self._stream(part, crop) for name, part in parts.items()}
 
-    def _hold_out(self, train: sources.SplitOrRecords) -> dict[str, sources.SplitOrRecords]:
+    def _divide_as_before(self, train: Records) -> dict[str, Records]:
+        """Divide the training images of a folder as the run did; see `_hold_out`.
+
+        Images held out then are held out now, and if only some were used, these are used now.
+        """
+        kept = self.recorded.kept if self.recorded else {}
+        if not kept:
+            return self._hold_out(train)
+        used, held = (train.are_named(kept.get(name, frozenset())) for name in ("train", "val"))
+        if not used.any() and not held.any():
+            return self._hold_out(train)
+        if self.holdout and not held.any():
+            raise DataError(f"{self.data_dir} has none of the images that the run held out")
+        both = {"train": used if self.examples else ~held, "val": held}
+        names = ("train", "val") if self.holdout else ("train",)
+        return {name: train.take(np.flatnonzero(both[name])) for name in names}
+
+    def _hold_out(self, train: SplitOrRecords) -> dict[str, SplitOrRecords]:
         found = {"train": train}
         if self.holdout:
-            found["train"], found["val"] = sources.hold_out(train, self.holdout)
+            found["train"], found["val"] = hold_out(train, self.holdout)
         if self.examples:
-            found["train"] = sources.subsample(found["train"], self.examples)
+            found["train"] = subsample(found["train"], self.examples)
         return found
 
     def _load(self, name: str) -> Split:
-        return sources.load_split(self.name, name, self.data_dir).downsample(self.downsample)
+        loaded = sources.load_split(self.name, name, self.data_dir)
+        return self._with_labels(loaded).downsample(self.downsample)
 
-    def _stream(self, records: sources.Records, crop: Crop) -> Streamed:
+    def _open(self, name: str) -> Records:
+        if not self.recorded or self.name != "image_folder":
+            return self._with_labels(sources.open_records(self.name, name, self.data_dir))
+        record = self.recorded.record
+        tested_in = record.splits["test"].source
+        kept = self.recorded.kept if tested_in == record.splits["train"].source else {}
+        return self._with_labels(
+            sources.open_folder_as_before(name, self.data_dir, record.classes, tested_in, kept)
+        )
+
+    def _with_labels(self, found: SplitOrRecords) -> SplitOrRecords:
+        """Return `found` with the labels of the run's record, if there is one."""
+        return relabel(found, self.recorded.record.classes) if self.recorded else found
+
+    def _stream(self, records: Records, crop: Crop) -> Streamed:
+        records = dataclasses.replace(records, channels=self.stored_shape[-1])
         return Streamed(records, crop, on_corrupt=self.on_corrupt, threads=self.threads)

@@ -1,5 +1,10 @@
-"""Load the trained network of a workdir from its newest sound checkpoint."""
+"""Load the trained network of a workdir from its newest sound checkpoint, and images for it.
 
+What a run needs to know of its data is in its folder; see `data/record.py`. Only images themselves
+are read from the dataset.
+"""
+
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,10 +13,14 @@ import jax
 from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.checkpoints import Checkpoints
+from cnn_archs.data.datasets.splits import Split
+from cnn_archs.data.loading.streaming import Streamed
+from cnn_archs.data.record import describe_difference, read_record
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError, DataError
-from cnn_archs.experiment import Experiment, resolve
+from cnn_archs.experiment import Experiment, resolve, start_experiment
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.console import print_status
 
 
 class TrainedNetwork(NamedTuple):
@@ -58,9 +67,42 @@ def load_network(workdir: str | Path, seed: int = 0) -> TrainedNetwork:
     seed, DataError if there is no sound checkpoint.
     """
     config = RunDir(Path(workdir)).config()
-    experiment = resolve(config)
+    experiment = resolve(config, read_record(RunDir(Path(workdir))))
     saved = restore_run(Path(workdir), experiment)
     return TrainedNetwork(experiment.model, saved.seed_variables(seed), config, saved.step)
+
+
+def open_run(workdir: Path, data_dir: str = "") -> Experiment:
+    """Configure jax for the run in `workdir`, and return its experiment.
+
+    data_dir: where the images are; empty: where they were. Must run before any device is
+    initialized. Raises ConfigError if there is no run.
+    """
+    folder = RunDir(workdir)
+    experiment = start_experiment(folder.config(), read_record(folder), data_dir)
+    if data_dir:
+        return experiment
+    return dataclasses.replace(experiment, dataset=experiment.dataset.where_it_was())
+
+
+def load_images(
+    workdir: Path, experiment: Experiment, split: str
+) -> tuple[Split | Streamed, dict[str, str]]:
+    """Load the split of the dataset of the run in `workdir`, `experiment`.
+
+    Returns the entry `changed_data` of a result too, if these are not the images that the run had
+    when it was trained, and says so on stderr. Raises DataError for a class that it did not have.
+    """
+    dataset, folder = experiment.dataset, RunDir(workdir)
+    images = dataset.split(split, experiment.inputs.crop)
+    if not dataset.recorded or split not in dataset.recorded.record.splits:
+        return images, {}
+    now, files = dataset.describe({split: images})
+    what = describe_difference(folder, dataset.recorded.record, now, files)
+    if not what:
+        return images, {}
+    print_status(f"note: the images are not those that {workdir} was trained with: {what}")
+    return images, {"changed_data": what}
 
 
 def restore_run(workdir: Path, experiment: Experiment) -> RestoredRun:

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from cnn_archs import models
 from cnn_archs.arithmetic import ceil_div
-from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading import sampler, shape_buckets
 from cnn_archs.data.loading.shape_buckets import BucketedBatch, ResizeRule
 from cnn_archs.data.loading.streaming import Streamed

@@ -18,18 +18,16 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.data.transforms import affine
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.evaluator import sum_metrics
-from cnn_archs.evaluate.load import restore_run
+from cnn_archs.evaluate.load import load_images, open_run, restore_run
 from cnn_archs.evaluate.runs import load_statistics
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
-from cnn_archs.experiment import start_experiment
 from cnn_archs.metrics import MetricSums
-from cnn_archs.run_dir import RunDir
 
 IMAGES_PER_WARP = 1000  # images warped at a time
 SIGNS = (1.0, -1.0)
@@ -81,21 +79,23 @@ KINDS = {
 }
 
 
-def measure_robustness(workdir: Path) -> dict[str, Any]:
+def measure_robustness(workdir: Path, data_dir: str = "") -> dict[str, Any]:
     """Return the errors of a run's networks on its warped test images.
+
+    data_dir: where the images are; empty: where they were in training.
 
     The result is {kind of warp: {"unit", "amounts", "directions": their number, "top1_error": one
     list for each amount, with the error of each seed}}. Raises ConfigError if the images of the
     dataset differ in size.
     """
-    experiment = start_experiment(RunDir(workdir).config())
+    experiment = open_run(workdir, data_dir)
     dataset, net, mesh = experiment.dataset, experiment.net, meshes.make_mesh()
     if not dataset.in_memory:
         raise ConfigError(
             f"robustness: the images of {dataset.name} differ in size, so a shift in pixels has no "
             "fixed meaning; use a dataset with images of one size, such as mnist or cifar10"
         )
-    saved, images = restore_run(workdir, experiment), dataset.split("test", net.inputs.crop)
+    saved, (images, _) = restore_run(workdir, experiment), load_images(workdir, experiment, "test")
     assert isinstance(images, Split)
     loss, prepare = (
         experiment.recipe.loss,

@@ -5,37 +5,44 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.config_keys import unknown_message
-from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading import pixel_statistics
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.evaluate import ensemble, protocols, recalibrate_bn, views
 from cnn_archs.evaluate.ensemble import Member
 from cnn_archs.evaluate.evaluator import sum_metrics
-from cnn_archs.evaluate.load import RestoredRun, restore_run
+from cnn_archs.evaluate.load import RestoredRun, load_images, open_run, restore_run
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
-from cnn_archs.experiment import Experiment, start_experiment
+from cnn_archs.experiment import Experiment
 from cnn_archs.metrics import stack_by_seed
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.console import print_notes
 from cnn_archs.runtime.environment import describe_environment, provenance
 
 
 def evaluate_runs(
-    workdirs: Sequence[Path], protocol: str, split: str, precise_stats: int = 0
+    workdirs: Sequence[Path],
+    protocol: str,
+    split: str,
+    precise_stats: int = 0,
+    data_dir: str = "",
 ) -> dict[str, Any]:
     """Return the errors of runs on `split` under `protocol`, in the form of result.json.
 
     Several runs are evaluated as one ensemble of all their networks: see
     `ensemble.combine_members`. precise_stats: number of training images over which the statistics
-    of batch normalization are recomputed first; 0 keeps those of training. Raises ConfigError for
+    of batch normalization are recomputed first; 0 keeps those of training. data_dir: where the
+    images are; empty: where they were in training. Raises ConfigError for
     an unknown protocol and for runs without the same examples.
     """
     if protocol not in views.PROTOCOLS:
         raise ConfigError(unknown_message("--protocol", protocol, list(views.PROTOCOLS)))
-    experiments = [start_experiment(RunDir(workdir).config()) for workdir in workdirs]
+    experiments = [open_run(workdir, data_dir) for workdir in workdirs]
     ensemble.check_same_examples(workdirs, experiments, split)
+    print_notes(dict.fromkeys(note for e in experiments for note in e.dataset.notes()))
     alone = len(workdirs) == 1
     if alone and protocol == "single":
         found = evaluate_as_in_training(
@@ -55,7 +62,7 @@ def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) 
     """Evaluate a run as training does: one central view of each image, and the training loss."""
     experiment, mesh = saved.experiment, meshes.make_mesh()
     net, size = experiment.net, experiment.eval_batch_size
-    images = experiment.dataset.split(split, net.inputs.crop)
+    images, changed = load_images(saved.workdir, experiment, split)
     data = Resident(images, mesh) if isinstance(images, Split) else images
     prepare = net.inputs.make_preprocess(load_statistics(saved.workdir, experiment))
     eval_step = compile_eval(
@@ -68,7 +75,7 @@ def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) 
         name: stack_by_seed([sum_metrics(eval_step, v, data, size, mesh).report() for v in by_seed])
         for name, by_seed in networks.items()
     }
-    return {**result_header(saved, "single", 1, []), **used, **found}
+    return {**result_header(saved, "single", 1, []), **used, **found, **changed}
 
 
 def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats: int) -> Member:
@@ -77,10 +84,11 @@ def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats
     passes = views.protocol_passes(protocol, net.inputs.crop, experiment.test_scales)
     protocols.check_dense_scales(net, protocol, passes)
     networks, used = network_variables(saved, split, precise_stats)
+    images, changed = load_images(saved.workdir, experiment, split)
     found = protocols.mean_probabilities(
         net,
         [v for by_seed in networks.values() for v in by_seed],
-        experiment.dataset.split(split, net.inputs.crop),
+        images,
         passes,
         load_statistics(saved.workdir, experiment),
         experiment.eval_batch_size,
@@ -97,7 +105,7 @@ def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats
     }
     number = views.count_views(passes, net.inputs.crop.out)
     scales = list(dict.fromkeys(p.scale for p in passes if p.scale))
-    result = {**result_header(saved, protocol, number, scales), **used, **reports}
+    result = {**result_header(saved, protocol, number, scales), **used, **reports, **changed}
     return Member(saved.workdir, result, probabilities, found.labels, found.readable)
 
 
@@ -135,7 +143,7 @@ def network_variables(
     }
     if not precise_stats:
         return found, {}
-    mesh, train = meshes.make_mesh(), experiment.dataset.split("train", net.inputs.crop)
+    mesh, train = meshes.make_mesh(), load_training_images(saved.workdir, experiment)
     batches = recalibrate_bn.choose_batches(
         precise_stats, len(train), experiment.eval_batch_size, mesh
     )
@@ -152,8 +160,17 @@ def load_statistics(workdir: Path, experiment: Experiment) -> pixel_statistics.S
     inputs = experiment.inputs
 
     def train() -> Split | Streamed:
-        return experiment.dataset.split("train", inputs.crop)
+        return load_training_images(workdir, experiment)
 
     return pixel_statistics.load_or_compute(
         RunDir(workdir).statistics, lambda: pixel_statistics.compute_statistics(inputs, train)
     )
+
+
+def load_training_images(workdir: Path, experiment: Experiment) -> Split | Streamed:
+    """Load the training images of a run. Raises DataError if they have changed since."""
+    train, changed = load_images(workdir, experiment, "train")
+    if changed:
+        what = changed["changed_data"]
+        raise DataError(f"{workdir} needs its own training images, which have changed: {what}")
+    return train

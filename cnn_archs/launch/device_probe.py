@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from cnn_archs.errors import DataError
+from cnn_archs.runtime.devices import no_device_error
 
 PROBE_PROGRAM = """
 import json, jax
@@ -34,9 +34,9 @@ class Machine:
 
 
 def probe() -> Machine:
-    """Find the devices of this machine in a subprocess. Raises DataError if jax finds none."""
+    """Find the devices of this machine in a subprocess. Raises ConfigError if jax finds none."""
     probed = subprocess.run([sys.executable, "-c", PROBE_PROGRAM], capture_output=True, text=True)
     if probed.returncode:
         lines = probed.stderr.strip().splitlines() or [f"exit code {probed.returncode}"]
-        raise DataError(f"jax finds no device: {lines[-1]}")
+        raise no_device_error(lines[-1])
     return Machine(**json.loads(probed.stdout.splitlines()[-1]))

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
+from cnn_archs import config_files
 from cnn_archs.config_keys import flatten
 from cnn_archs.errors import DataError, first_line
 from cnn_archs.report.runs import CellRecord
 from cnn_archs.roles import changes_outcome
 
-CLAIMS_FILE = configs.EXPERIMENTS / "claims.toml"
+CLAIMS_FILE = config_files.EXPERIMENTS / "claims.toml"
 # Keys of a model that a reduced run may change; any other key makes it another network.
 REDUCED_KEYS = ("model.width", "model.num_classes")
 
@@ -142,6 +143,5 @@ def stated_config(experiment: str) -> dict[str, Any]:
 
     Fields of the model are included only if they are not the defaults.
     """
-    path, argument = configs.locate_file(experiment)
-    config = configs.call_entry(configs.execute_file(path), argument)
+    config, _ = configs.load_file(experiment)
     return flatten(configs.to_plain_dict(config))

@@ -1,7 +1,10 @@
 """Print lines for the user on stderr, and format what they say."""
 
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
+
+from cnn_archs.errors import escaped
 
 SECONDS_PER_LINE = 5.0  # between two plain lines that show progress
 
@@ -16,7 +19,13 @@ def format_duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """Print each of `notes` on a line of its own on stderr."""
+    for note in notes:
+        print_status(f"note: {note}")
+
+
 def print_status(text: str) -> None:
-    """Print a line on stderr. A closed stderr is ignored, because the work should continue."""
+    """Print lines on stderr, escaped. A closed stderr is ignored: the work should continue."""
     with suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)
+        print("\n".join(map(escaped, text.split("\n"))), file=sys.stderr, flush=True)

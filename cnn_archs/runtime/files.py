@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_regular(path: str | Path) -> bytes:
+    """Read a whole file. A symbolic link is followed.
+
+    Raises OSError if it cannot be read or is no regular file: to open a pipe or a device could
+    block for ever, or have an effect.
+    """
+    check_regular(path)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def check_regular(path: str | Path) -> os.stat_result:
+    """Return the status of a regular file. Raises OSError if there is none at `path`."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+    return status
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -77,7 +99,7 @@ def read_errors(path: Path) -> Iterator[None]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises DataError if the file is missing, damaged or not an object."""
     with read_errors(path):
-        return decode_object(path.read_bytes())
+        return decode_object(read_regular(path))
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -90,7 +112,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         return []
     found = []
     with read_errors(path):
-        lines = path.read_bytes().splitlines()
+        lines = read_regular(path).splitlines()
         for number, line in enumerate(lines, 1):
             try:
                 found.append(decode_object(line))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
 from cnn_archs import roles
+from cnn_archs.config_files import EXPERIMENTS, call_file, locate_file, split_argument
 from cnn_archs.config_keys import unknown_message
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.experiment import make_dataset, make_recipe
@@ -20,7 +21,7 @@ from cnn_archs.run_dir import Failure, RunDir
 from cnn_archs.runtime.files import read_errors
 from cnn_archs.sweep_dir import SweepDir
 
-SWEEPS = configs.EXPERIMENTS / "sweeps"
+SWEEPS = EXPERIMENTS / "sweeps"
 EVALUATIONS = ("robustness",)  # that `after` may name
 MAX_TRIES = 2  # failed tries after which a cell is not tried again
 
@@ -88,8 +89,9 @@ def load_sweep(file: str) -> dict[str, Any]:
 
     Raises ConfigError if a key is missing, an evaluation unknown, or a cell's name unusable.
     """
-    path, argument = configs.locate_file(file, SWEEPS, what="sweep")
-    stated = configs.call_entry(configs.execute_file(path), argument, "get_sweep")
+    where, argument = split_argument(file)
+    path = locate_file(where, SWEEPS, "sweep")
+    stated = call_file(path, argument, "get_sweep")
     for key in ("title", "seeds", "cells"):
         if key not in stated:
             raise ConfigError(f"--config: {path} does not define {key}")

@@ -66,14 +66,15 @@ def train_sweep(
     seeds: int = 0,
     processes: int = 0,
     part: tuple[int, int] = (0, 1),
+    accept_changed_data: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Train the unfinished cells of the sweep `file` in `folder`; return {cell: merged result}.
 
     only: the names of the cells to train, in this order; empty: all. seeds: the number of seeds
     per cell; 0: the number in the file. processes: how many to run at once; 0: one per device, or
     one per core on a CPU. part: (i, n) selects every nth group of cells from the ith on, for n
-    machines that share one folder. Raises ConfigError, DataError, Stopped after a signal, and
-    CellsFailed.
+    machines that share one folder. accept_changed_data: see `training.loop.train`. Raises
+    ConfigError, DataError, Stopped after a signal, and CellsFailed.
     """
     stated = load_with_seeds(file, seeds)
     found = grid.list_cells(stated, folder, overrides, only)
@@ -103,7 +104,7 @@ def train_sweep(
                     for level in grid.group_by_step(ours)
                     for g in grid.group_by_program(level, most)
                 ]
-            Scheduler(groups, slots, stop).run()
+            Scheduler(groups, slots, stop, accept_changed_data).run()
         done = grid.write_merged_results(files, found)
     failed = [cell for cell in found if cell.has_failed() and not cell.is_done()]
     if failed:
@@ -154,9 +155,19 @@ def make_slots(machine: Machine, processes: int) -> list[Slot]:
 
 
 class Scheduler:
-    """Runs the processes of a sweep. groups: the cells that each process trains together."""
+    """Runs the processes of a sweep.
 
-    def __init__(self, groups: list[list[SweepCell]], slots: Sequence[Slot], stop: StopRequest):
+    groups: the cells that each process trains together. accept_changed_data: see `train_sweep`.
+    """
+
+    def __init__(
+        self,
+        groups: list[list[SweepCell]],
+        slots: Sequence[Slot],
+        stop: StopRequest,
+        accept_changed_data: bool = False,
+    ):
+        self.accept_changed_data = accept_changed_data
         self.groups, self.free = groups, list(slots)
         self.total = sum(map(len, groups))
         self.stop = stop
@@ -207,6 +218,7 @@ class Scheduler:
         order = {
             "command": sys.argv,
             "cpus": slot.cpus,
+            "accept_changed_data": self.accept_changed_data,
             "cells": [
                 {**{k: getattr(c, k) for k in keys}, "workdir": str(c.run.path)} for c in cells
             ],

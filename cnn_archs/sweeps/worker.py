@@ -1,7 +1,7 @@
 """Run one process of a sweep, which trains cells together and ends when the scheduler ends.
 
 The scheduler writes one line of JSON to its standard input and keeps that open: {command, cpus (to
-run on; []: all), cells: [{experiment, overrides, workdir, after}]}.
+run on; []: all), accept_changed_data, cells: [{experiment, overrides, workdir, after}]}.
 """
 
 import json
@@ -26,36 +26,35 @@ def run_worker() -> int:
     if order["cpus"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order["cpus"])
     try:
-        train_cells(order["cells"])
+        train_cells(order["cells"], order["accept_changed_data"])
     except UserError as e:
         print_status(f"error: {e}")
         return e.code
     return 0
 
 
-def train_cells(cells: list[Mapping[str, Any]]) -> None:
+def train_cells(cells: list[Mapping[str, Any]], accept_changed_data: bool = False) -> None:
     """Train the cells together, and run the evaluations that each asks for.
 
-    A loss that is not finite ends only its own cell; the others resume from their checkpoints.
-    Raises NotFinite at the end if there was such a cell.
+    accept_changed_data: see `training.loop.train`. A loss that is not finite ends only its own
+    cell; the others resume from their checkpoints. Raises NotFinite at the end if
+    there was such a cell.
     """
     from cnn_archs.experiment import start_experiment
     from cnn_archs.report import learning_curves
-    from cnn_archs.training import loop
+    from cnn_archs.training import data_check, loop
     from cnn_archs.visualize import pictures
 
     broken: NotFinite | None = None
     with stop_requests():
-        left = [
-            (
-                start_experiment(configs.load_config(c["experiment"], c["overrides"])),
-                Path(c["workdir"]),
-            )
-            for c in cells
-        ]
+        left = []
+        for c in cells:
+            config = configs.load_config(c["experiment"], c["overrides"])
+            recorded = data_check.read_saved_record(Path(c["workdir"]))
+            left.append((start_experiment(config, recorded), Path(c["workdir"])))
         while left:
             try:
-                loop.train_together(left)
+                loop.train_together(left, accept_changed_data=accept_changed_data)
                 break
             except NotFinite as e:
                 broken = e.with_traceback(None)  # the traceback holds the run and its arrays

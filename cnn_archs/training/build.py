@@ -1,6 +1,6 @@
 """Builds a `Trainer` from experiments: data on the devices, initial states and jitted steps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +11,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cnn_archs import roles
+from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading import pixel_statistics
 from cnn_archs.data.loading.in_memory import Resident, ResidentFeed
 from cnn_archs.data.loading.streaming import Streamed, StreamedFeed
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
+from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Classifier, Experiment
@@ -25,6 +27,7 @@ from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.recipe import Recipe, Rules
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.compiler_options import fast_compile_options
+from cnn_archs.runtime.console import print_notes
 from cnn_archs.training import cpu_step, steps
 from cnn_archs.training.layer_stats import make_layer_stats_fn
 from cnn_archs.training.placement import PlacedModel, place_model
@@ -42,10 +45,15 @@ class Member(NamedTuple):
     workdir: Path | None = None
 
 
-def build_trainer(*members: Member, axis: SeedAxis | None = None) -> Trainer:
+def build_trainer(
+    *members: Member,
+    axis: SeedAxis | None = None,
+    splits: Mapping[str, Split | Streamed] | None = None,
+) -> Trainer:
     """Build the trainer of `members` at step 0: data on the devices, nothing compiled yet.
 
-    axis: whether the seeds of all members are vmapped; None chooses the faster form. Raises
+    axis: whether the seeds of all members are vmapped; None chooses the faster form. splits: those
+    of the members' dataset, if they are loaded already. Raises
     ConfigError unless the configs of the members differ in seeds and learning rates only.
     """
     check_same_program(members)
@@ -58,7 +66,7 @@ def build_trainer(*members: Member, axis: SeedAxis | None = None) -> Trainer:
     placed = place_model(experiment)
     platform = jax.default_backend()
     axis = axis or fastest_axis(in_memory=in_memory, devices=placed.mesh.size, platform=platform)
-    data, prepare = load_data(members, placed.mesh)
+    data, prepare = load_data(members, placed.mesh, splits)
     train = data["train"]
     epoch, total = recipe.steps_per_epoch(train.examples), recipe.total_steps(train.examples)
     rules = recipe.make_rules(float(epoch))
@@ -106,15 +114,17 @@ def check_same_program(members: Sequence[Member]) -> None:
 
 
 def load_data(
-    members: Sequence[Member], mesh: Mesh
+    members: Sequence[Member], mesh: Mesh, splits: Mapping[str, Split | Streamed] | None
 ) -> tuple[dict[str, Resident | Streamed], Preprocess]:
     """Return the splits of the members' dataset, and the function that preprocesses its images.
 
-    A dataset in memory is put on the devices of `mesh`. The statistics of the training images are
-    read from the first member's folder or computed, and are in each member's folder afterwards.
+    splits: as they were loaded; None loads them. A dataset in memory is put on the devices of
+    `mesh`. The statistics of the training images are read from the first member's folder or
+    computed, and are in each member's folder afterwards.
     """
     first, net = members[0], members[0].experiment.net
-    splits = first.experiment.dataset.splits(net.inputs.crop)
+    splits = splits or first.experiment.dataset.splits(net.inputs.crop)
+    multihost.on_primary(lambda: print_notes(first.experiment.dataset.notes()))
     files = [RunDir(m.workdir).statistics if m.workdir else None for m in members]
     statistics = pixel_statistics.load_or_compute(
         files[0], lambda: pixel_statistics.compute_statistics(net.inputs, lambda: splits["train"])
@@ -198,7 +208,8 @@ def init_states(
         opt_state = state.opt_state._replace(memory=schedule_state)
         return step_key, state.replace(opt_state=opt_state)
 
-    per_seed = [(jnp.asarray(s), state) for s, state in zip(seeds, schedule_states, strict=True)]
+    of_seeds = zip(seeds, schedule_states, strict=True)
+    per_seed = [(jnp.asarray(seed, jnp.uint32), state) for seed, state in of_seeds]
     make, arguments = axis.map(init), axis.stack(per_seed)
     sharding = meshes.tree_shardings(jax.eval_shape(make, *arguments[0])[1], mesh, split_layers)
     shardings = (meshes.replicated(mesh), sharding)

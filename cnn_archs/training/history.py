@@ -22,11 +22,17 @@ def make_segment(made: Mapping[str, Any], first_step: int) -> Segment:
     return {"first_step": first_step, **{fact: facts[fact] for fact in FACTS}}
 
 
-def extend_histories(histories: Sequence[list[Segment]], new: Segment) -> list[list[Segment]]:
+def extend_histories(
+    histories: Sequence[list[Segment]],
+    new: Segment,
+    data_changes: Sequence[Sequence[Mapping[str, Any]]],
+) -> list[list[Segment]]:
     """Return the histories of runs that are trained together, extended by `new`.
 
-    histories: per run, the history in the checkpoint that it resumes; empty for a new run. If `new`
-    differs from the last segment of any, a line on stderr names the differences.
+    histories: per run, the history in the checkpoint that it resumes; empty for a new run.
+    data_changes: per run, the accepted changes of its data; those that its history does not have
+    yet begin a segment that does. If `new` differs from the last segment of any, a line on stderr
+    names the differences.
     """
     changes = [changed_facts(segments[-1], new) if segments else [] for segments in histories]
     if described := ", ".join(dict.fromkeys(fact for of_run in changes for fact in of_run)):
@@ -36,9 +42,26 @@ def extend_histories(histories: Sequence[list[Segment]], new: Segment) -> list[l
             "run that was never stopped"
         )
     return [
-        [*segments, new] if changed or not segments else segments
-        for segments, changed in zip(histories, changes, strict=True)
+        extend_history(segments, new, facts, accepted)
+        for segments, facts, accepted in zip(histories, changes, data_changes, strict=True)
     ]
+
+
+def extend_history(
+    segments: list[Segment],
+    new: Segment,
+    facts: Sequence[str],
+    data_changes: Sequence[Mapping[str, Any]],
+) -> list[Segment]:
+    """Return the history of one run, extended by `new` if anything is not as before.
+
+    facts: the FACTS in which `new` differs. data_changes: see `extend_histories`.
+    """
+    told = [change for segment in segments for change in segment.get("changed_data", [])]
+    untold = [change for change in data_changes if change not in told]
+    if segments and not facts and not untold:
+        return segments
+    return [*segments, {**new, **({"changed_data": untold} if untold else {})}]
 
 
 def changed_facts(last: Segment, new: Segment) -> list[str]:

@@ -17,27 +17,32 @@ from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.progress import ProgressLine
 from cnn_archs.runtime.signals import stop_requests
-from cnn_archs.training import history, warm_start
+from cnn_archs.training import data_check, history, warm_start
 from cnn_archs.training.build import Member, build_trainer
+from cnn_archs.training.data_check import MemberRuns
 from cnn_archs.training.metric_writers import MetricWriter, NullWriter, RunWriter
 from cnn_archs.training.profiler import StepTrace
 from cnn_archs.training.results import final_results
 from cnn_archs.training.trainer import Trainer
 from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
 
-MemberRuns = Sequence[tuple[Experiment, Path]]  # each with the folder of its run
 
-
-def train(experiment: Experiment, workdir: Path) -> dict[str, Any]:
+def train(
+    experiment: Experiment, workdir: Path, *, accept_changed_data: bool = False
+) -> dict[str, Any]:
     """Train `experiment` in `workdir`, from its newest checkpoint if there is one.
 
-    Returns the contents of result.json. Raises ConfigError, DataError, NotFinite, and Stopped after
-    a signal, once the run is saved.
+    accept_changed_data: whether the images may be others than the run began with; see
+    `data_check.py`. Returns the contents of result.json. Raises ConfigError, DataError, NotFinite,
+    and Stopped after a signal, once the run is saved.
     """
-    return train_together([(experiment, workdir)])[0]
+    one = [(experiment, workdir)]
+    return train_together(one, accept_changed_data=accept_changed_data)[0]
 
 
-def train_together(members: MemberRuns) -> list[dict[str, Any]]:
+def train_together(
+    members: MemberRuns, *, accept_changed_data: bool = False
+) -> list[dict[str, Any]]:
     """Train several experiments side by side, each as `train` does, and return their results.
 
     Their configs differ in seeds and learning rates only, and their runs are at the same step.
@@ -51,15 +56,19 @@ def train_together(members: MemberRuns) -> list[dict[str, Any]]:
         )
         opened = multihost.only_on_primary(lambda: open_checkpoints(members, made, resources))
         checkpoints = opened or []
-        trainer = build_trainer(*(Member(*member) for member in members))
-        counts = {name: data.examples for name, data in trainer.data.items()}
-        multihost.check_equal("numbers of images", counts)
+        members = data_check.with_records(members, accept_changed_data)
+        experiment = members[0][0]
+        splits = experiment.dataset.splits(experiment.inputs.crop)
+        checked = data_check.check_images(members, splits, accept_changed_data)
+        trainer = build_trainer(*(Member(*member) for member in members), splits=splits)
         restore_or_warm_start(trainer, checkpoints, experiment)
         if trainer.step < trainer.total_steps:
             new = history.make_segment(made, trainer.step)
+            changes = [one.record.changes for one in checked]
             trainer.history = multihost.on_primary(
-                lambda: history.extend_histories(trainer.history, new)
+                lambda: history.extend_histories(trainer.history, new, changes)
             )
+        multihost.on_primary(lambda: data_check.write_records(checked))
         writers = multihost.only_on_primary(lambda: open_writers(trainer, members, resources))
         writers = writers or [NullWriter()] * len(trainer.seeds)
         try:
@@ -102,7 +111,8 @@ def claim_run_dir(folder: RunDir, config: dict[str, Any], made: dict[str, Any]) 
     if folder.has_checkpoints():
         check_config(folder, config)
     else:
-        folder.statistics.unlink(missing_ok=True)  # left by a run that was never saved
+        for left in (folder.statistics, folder.data_file):  # by a run that was never saved
+            left.unlink(missing_ok=True)
     folder.write_environment(made)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cnn_archs.data.record import read_record
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError
@@ -41,7 +42,8 @@ def read_variables(
     """Return `initial`, the variables of each seed, with the layers read from `workdir`."""
     pairs = [parse_layer_pair(name) for name in layers.split(",")] if layers else None
     seed_numbers = [i for s in trainer.seed_slices for i in range(len(trainer.seeds[s]))]
-    source = resolve(RunDir(Path(workdir)).config())
+    folder = RunDir(Path(workdir))
+    source = resolve(folder.config(), read_record(folder))
     saved, single = restore_run(Path(workdir), source), len(source.seeds) == 1
     what = f"warm_start from {workdir} ({source.name})"
     found = []

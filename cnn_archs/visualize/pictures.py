@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.decode import decode_and_crop
 from cnn_archs.data.loading.streaming import Streamed
+from cnn_archs.evaluate.load import load_images
 from cnn_archs.evaluate.predict import Predictor, load_predictor, read_image
 from cnn_archs.experiment import Experiment
 from cnn_archs.run_dir import FILTERS, RunDir
@@ -59,11 +60,15 @@ def delivered_images(
     """
     if isinstance(train, Split):
         return train.images[index]
-    crop = train.crop
+    crop, channels = train.crop, train.records.channels
     return np.stack(
         [
             decode_and_crop(
-                record.encoded, lambda h, w: crop.host_box(h, w, rng), crop.host_size, record.name
+                record.encoded,
+                lambda h, w: crop.host_box(h, w, rng),
+                crop.host_size,
+                record.name,
+                channels,
             )
             for record in (train.records[int(i)] for i in index)
         ]
@@ -84,15 +89,16 @@ class Mistake(NamedTuple):
     predicted: int
 
 
-def write_figures(workdir: Path, image: Path | None) -> dict[str, str]:
+def write_figures(workdir: Path, image: Path | None, data_dir: str = "") -> dict[str, str]:
     """Draw pictures of a run's first network in `workdir`/figures; return {file: description}.
 
-    image: a file whose feature maps are drawn; None: the first test image. Raises ConfigError or
+    image: a file whose feature maps are drawn; None: the first test image. data_dir: where the test
+    images are; empty: where they were in training. Raises ConfigError or
     DataError if it is no image, or if there is no run.
     """
-    run = load_predictor(workdir)
+    run = load_predictor(workdir, data_dir)
     experiment = run.experiment
-    test = experiment.dataset.split("test", experiment.inputs.crop)
+    test, _ = load_images(workdir, experiment, "test")
     if image:
         chosen, source = read_image(image, experiment), shorten(image.name, 40)
     else:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_archs import models
-from cnn_archs.data.datasets.sources import Record, Records, Split
+from cnn_archs.data.datasets.splits import Record, Records, Split
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms import crops
 from cnn_archs.data.transforms.preprocess import Preprocessor

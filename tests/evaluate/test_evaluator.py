@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.evaluate.evaluator import sum_metrics
 from cnn_archs.evaluate.step import compile_eval, make_eval_step

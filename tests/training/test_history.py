@@ -85,6 +85,6 @@ def test_runs_that_are_trained_together_keep_their_own_parts(capsys):
     facts = dict.fromkeys(history.FACTS, 1)
     old, new = {"first_step": 0, **facts}, {"first_step": 5, **facts, "cpus": 2}
     other = {"first_step": 3, **facts, "cpus": 2}
-    found = history.extend_histories([[], [old], [old, other]], new)
+    found = history.extend_histories([[], [old], [old, other]], new, [[], [], []])
     assert found == [[new], [old, new], [old, other]]
     assert capsys.readouterr().err.count("cpus 1 -> 2") == 1

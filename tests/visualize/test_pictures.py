@@ -11,7 +11,7 @@ from scipy import signal
 
 import cnn_archs
 from cnn_archs import cli
-from cnn_archs.data.datasets import sources
+from cnn_archs.data.datasets import sources, splits
 from cnn_archs.visualize import figures, pictures
 
 PICTURES = {"filters.png", "features.png", "confusion.png", "mistakes.png"}
@@ -81,7 +81,7 @@ def test_the_most_confident_mistakes_come_first():
     images, labels = rng.integers(0, 256, (300, 2, 2, 1), np.uint8), rng.integers(0, 3, 300)
     p = rng.dirichlet((1, 1, 1), 300)
     shown: Any = iter(np.split(p, range(7, 300, 7)))
-    data = sources.Split(images, labels.astype(np.int32), ("a", "b", "c"))
+    data = splits.Split(images, labels.astype(np.int32), ("a", "b", "c"))
     counts, mistakes = pictures.judge_predictions(lambda _: next(shown), data, 3, 7)
     assert counts.sum() == 300 and np.trace(counts) == (p.argmax(1) == labels).sum()
     wrong = np.flatnonzero(p.argmax(1) != labels)

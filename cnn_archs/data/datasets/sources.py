@@ -4,83 +4,17 @@
 whose images differ in size, to be read image by image.
 """
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping, Set
 from functools import partial
-from typing import NamedTuple, TypeVar
+from pathlib import Path
 
 import numpy as np
 
-from cnn_archs.data.corruption import damage_error, data_errors
+from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import digits, image_folder, shapes, tfds_source
+from cnn_archs.data.datasets.splits import Record, Records, Split, StoredFiles, select_part
 from cnn_archs.errors import ConfigError, DataError
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """A part of a dataset in memory.
-
-    images: u8[N, H, W, C]. labels: i32[N]. classes: the name of each label.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, index: np.ndarray) -> "Split":
-        """Return the examples at `index`, i64[M], in that order."""
-        return Split(self.images[index], self.labels[index], self.classes)
-
-    def downsample(self, by: int) -> "Split":
-        """Replace each square of `by` x `by` pixels by its mean, rounded with halves to even.
-
-        `by` must divide the height and the width.
-        """
-        if by == 1:
-            return self
-        n, h, w, c = self.images.shape
-        sums = self.images.reshape(n, h // by, by, w // by, by, c).sum((2, 4), dtype=np.uint32)
-        return dataclasses.replace(self, images=np.rint(sums / by**2).astype(np.uint8))
-
-
-class Record(NamedTuple):
-    """An encoded image as it is stored, its label, and its name for error messages."""
-
-    encoded: bytes
-    label: int
-    name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Records:
-    """A part of a dataset whose images differ in size; any thread may read any of them.
-
-    read: maps one of the numbers in `index`, i64[N], to its record, or raises DataError. labels:
-    i32[N], or None if finding them takes reading all records. classes: the name of each label.
-    """
-
-    read: Callable[[int], Record]
-    index: np.ndarray
-    labels: np.ndarray | None
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, i: int) -> Record:
-        """Read the record of example i. Raises DataError if it cannot be read."""
-        return self.read(int(self.index[i]))
-
-    def take(self, index: np.ndarray) -> "Records":
-        """Return the examples at `index`, i64[M], in that order."""
-        labels = None if self.labels is None else self.labels[index]
-        return Records(self.read, self.index[index], labels, self.classes)
-
-
-SplitOrRecords = TypeVar("SplitOrRecords", Split, Records)
+from cnn_archs.runtime.files import read_regular
 
 VARIABLE_SIZE = (0, 0, 3)  # (H, W, C) of a dataset whose images differ in size
 
@@ -187,7 +121,7 @@ def open_records(name: str, split: str, data_dir: str = "") -> Records:
     Splits and errors are those of `load_split`; nothing is decoded.
     """
     if name == "image_folder":
-        return open_folder(split, data_dir)[1]
+        return open_folder(split, data_dir)
     if name in tfds_source.NOT_OF_TFDS:
         raise ConfigError(f"data.name: {name} is loaded whole, and not read one by one")
     stored, both = tfds_source.find_split(name, split, data_dir)
@@ -199,7 +133,13 @@ def open_records(name: str, split: str, data_dir: str = "") -> Records:
             return Record(*stored.example(i), what)
 
     labels = stored.read_labels() if both else None
-    whole = Records(read, np.arange(len(stored)), labels, stored.classes)
+    files = StoredFiles(
+        root=str(stored.builder.data_path),
+        paths=[str(path) for path in stored.info.filepaths],
+        source=stored.split,
+        label_names=stored.classes,
+    )
+    whole = Records(read, np.arange(len(stored)), labels, stored.classes, files)
     return whole if labels is None else select_part(whole, labels, split)
 
 
@@ -213,80 +153,72 @@ def count_training_images(name: str, data_dir: str = "") -> int:
     return len(open_records(name, "train", data_dir)) if both else len(stored)
 
 
-def open_folder(split: str, data_dir: str) -> tuple[image_folder.Listing, Records]:
+def open_folder(split: str, data_dir: str) -> Records:
     """Open the part `train` or `test` of a folder of images.
 
-    If the folder has no test part, `select_part` makes one out of its train part. Returns the
-    listing of the files too, into which the index of the records points. Raises ConfigError for
-    another split, and DataError for a folder in neither layout of `image_folder`.
+    If the folder has no test part, `select_part` makes one out of its train part. Raises
+    ConfigError for another split, and DataError for a folder in neither layout of `image_folder`.
     """
     if split not in ("train", "test"):
         raise ConfigError(f"image_folder has no split {split!r}, only train, test")
     test = image_folder.list_images(data_dir, "test")
-    found = test if split == "test" and test else image_folder.list_images(data_dir, "train")
+    if test and split == "test":
+        return listed_records(test, data_dir)
+    found = image_folder.list_images(data_dir, "train")
     assert found is not None
-    whole = Records(
-        partial(read_image_file, found), np.arange(len(found.labels)), found.labels, found.classes
+    whole = listed_records(found, data_dir)
+    return whole if test else select_part(whole, found.labels, split)
+
+
+def open_folder_as_before(
+    split: str,
+    data_dir: str,
+    classes: tuple[str, ...],
+    tested_in: str,
+    kept: Mapping[str, Set[str]],
+) -> Records:
+    """Open the part `train` or `test` of a folder of images, divided as it was for a run.
+
+    classes: those of the run. tested_in: the folder that its test images were from, which is used
+    if it is there. kept: if these were taken out of the train part, the names of the files of all
+    splits; the same files are the test images again, and all others are training images. A folder
+    that has a test part of its own, or no file of those names, is divided as `open_folder` does it.
+    The test part can be opened where there is no train part. Raises DataError if training images
+    are left, but no test images.
+    """
+    where = Path(data_dir).expanduser()
+    own: Path | None = where / tested_in
+    if kept or not (where / tested_in).is_dir():
+        own = image_folder.find_test_folder(image_folder.find_parts(data_dir), classes)
+    if own and split == "test":
+        return listed_records(image_folder.list_labeled(own, tuple(sorted(classes))), data_dir)
+    found = image_folder.list_images(data_dir, "train") if kept and not own else None
+    if found is None:
+        return open_folder(split, data_dir)
+    whole = listed_records(found, data_dir)
+    tested = whole.are_named(kept["test"])
+    if tested.any():
+        return whole.take(np.flatnonzero(tested == (split == "test")))
+    if whole.are_named(kept["train"]).any():
+        raise DataError(f"{where} has none of the test images of the run, which were in train")
+    return open_folder(split, data_dir)
+
+
+def listed_records(found: image_folder.Listing, data_dir: str) -> Records:
+    """Return the images of a listing of the folder `data_dir`, to be read one by one."""
+    root = Path(data_dir).expanduser()
+    source = "." if found.part == root else found.part.name
+    return Records(
+        partial(read_image_file, found),
+        np.arange(len(found.labels)),
+        found.labels,
+        found.classes,
+        StoredFiles(str(root), found.paths, source),
     )
-    return found, whole if test else select_part(whole, found.labels, split)
 
 
 def read_image_file(found: image_folder.Listing, i: int) -> Record:
     """Read file i of a listing. Raises DataError if it cannot be read."""
     path = found.paths[i]
-    try:
-        with open(path, "rb") as file:
-            return Record(file.read(), int(found.labels[i]), path)
-    except OSError as e:
-        raise damage_error(path, e) from e
-
-
-def select_part(whole: SplitOrRecords, labels: np.ndarray, split: str) -> SplitOrRecords:
-    """Return the part `train` or `test` of a dataset that has no test part of its own.
-
-    A random but fixed fifth of each class becomes the test part; a class with two or more images
-    gives at least one. labels: i32[N], of `whole`. Raises DataError if the test part is empty.
-    """
-    random = np.random.Generator(np.random.Philox(key=[0, 0]))
-    test = np.zeros(len(labels), bool)
-    for label in range(len(whole.classes)):
-        of_class = random.permutation(np.flatnonzero(labels == label))
-        test[of_class[: max(round(len(of_class) / 5), int(len(of_class) > 1))]] = True
-    if not test.any():
-        raise DataError(
-            "there are too few images to set a test part aside: each class has only one"
-        )
-    return whole.take(np.flatnonzero(test == (split == "test")))
-
-
-def hold_out(split: SplitOrRecords, count: int) -> tuple[SplitOrRecords, SplitOrRecords]:
-    """Divide `split` into the rest and `count` held-out examples, stratified by class.
-
-    The same examples are always held out, whatever the seed, so that a run which starts from
-    another run's weights is not tested on images that those were trained on. Records whose labels
-    are not known are divided at random without regard to classes. Raises ConfigError if a part
-    would have fewer examples than there are classes.
-    """
-    return split_stratified(split, count, "data.holdout")
-
-
-def subsample(split: SplitOrRecords, count: int) -> SplitOrRecords:
-    """Return `count` examples of `split`, chosen as by `hold_out`: always the same ones."""
-    return split if count == len(split) else split_stratified(split, count, "data.examples")[1]
-
-
-def split_stratified(
-    split: SplitOrRecords, count: int, key: str
-) -> tuple[SplitOrRecords, SplitOrRecords]:
-    """Divide `split` as `hold_out` does. key: the config key of `count`, for the error message."""
-    from sklearn.model_selection import train_test_split
-
-    if not len(split.classes) <= count <= len(split) - len(split.classes):
-        raise ConfigError(
-            f"{key}={count}: must be 0 or {len(split.classes)} to "
-            f"{len(split) - len(split.classes)} (at least one image of each class on both sides)"
-        )
-    rest, held = train_test_split(
-        np.arange(len(split)), test_size=count, stratify=split.labels, random_state=0
-    )
-    return split.take(np.sort(rest)), split.take(np.sort(held))
+    with data_errors(path):
+        return Record(read_regular(path), int(found.labels[i]), path)

@@ -1,16 +1,17 @@
 """Statistics of the training images for preprocessing, computed once and kept in the workdir."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from cnn_archs.data.corruption import data_errors
-from cnn_archs.data.datasets.sources import Split
+from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.distributed import multihost
-from cnn_archs.runtime.files import atomic_write
+from cnn_archs.runtime.files import atomic_write, read_regular
 
 Statistics = dict[str, np.ndarray]
 IMAGES_AT_ONCE = 1000  # read at a time, to bound memory
@@ -38,7 +39,7 @@ def read_statistics(path: Path) -> Statistics | None:
     if not path.exists():
         return None
     what = f"{path} (remove it to have it computed again)"
-    with data_errors(what), open(path, "rb") as f, np.load(f) as arrays:
+    with data_errors(what), np.load(io.BytesIO(read_regular(path))) as arrays:
         return dict(arrays)
 
 

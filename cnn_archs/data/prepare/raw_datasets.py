@@ -10,7 +10,9 @@ from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import image_folder, sources, tfds_source
 from cnn_archs.data.prepare import imagenet
 from cnn_archs.data.prepare.shards import OnProgress, Picture, Splits
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.runtime.console import print_notes
+from cnn_archs.runtime.files import check_regular
 
 VERSION = "1.0.0"  # of a dataset made from a folder of images
 
@@ -58,6 +60,10 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
         )
     if name in tfds.list_builders(with_community_datasets=False):
         raise ConfigError(f"{name} is a dataset of tfds: give the folder of images another name")
+    classes = image_folder.list_classes(images_dir)
+    for named in classes:
+        if not named.isprintable():
+            raise DataError(f"{images_dir}: tfds cannot store the name of the class {named}")
     path = where / name / VERSION
     description = f"Images: {image_folder.find_root(images_dir).resolve()}"
     with data_errors(str(path)):
@@ -69,7 +75,7 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
         )
     features = {
         "image": tfds.features.Image(shape=(None, None, 3)),
-        "label": tfds.features.ClassLabel(names=list(image_folder.list_classes(images_dir))),
+        "label": tfds.features.ClassLabel(names=list(classes)),
         "file_name": tfds.features.Text(),
     }
     info = tfds.core.DatasetInfo(
@@ -84,6 +90,7 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
     info.set_file_format("array_record")
 
     def find(tick: OnProgress) -> Splits:
+        print_notes(image_folder.reading_notes(images_dir))
         return {split: folder_pictures(split, images_dir, tick) for split in ("train", "test")}
 
     return RawDataset(name, path, info, {}, find)
@@ -91,14 +98,12 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
 
 def folder_pictures(split: str, images_dir: str, tick: OnProgress) -> list[Picture]:
     """List the pictures of a split of a folder of images, in order. tick: called with the count."""
-    root = image_folder.find_root(images_dir)
-    listing, chosen = sources.open_folder(split, images_dir)
+    records = sources.open_folder(split, images_dir)
+    assert records.labels is not None
     found: list[Picture] = []
-    for i in chosen.index:
-        path = listing.paths[i]
+    for (name, path), label in zip(records.paths().items(), records.labels.tolist(), strict=True):
         with data_errors(path):
-            file = Path(path).stat()
-        name = str(Path(path).relative_to(root))
-        found.append(Picture(path, 0, file.st_size, file.st_mtime, name, int(listing.labels[i])))
+            file = check_regular(path)
+        found.append(Picture(path, 0, file.st_size, file.st_mtime, name, label))
         tick(len(found))
     return found

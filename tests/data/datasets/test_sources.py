@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from cnn_archs import config as configs
-from cnn_archs.data.datasets import sources, tfds_source
+from cnn_archs.data.datasets import sources, splits, tfds_source
 from cnn_archs.data.loading import decode
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.experiment import resolve
@@ -92,12 +92,12 @@ def numbered(per_class=(50, 30, 20)):
     """Make a split of one-pixel images, each with its own number."""
     labels = np.repeat(np.arange(len(per_class)), per_class).astype(np.int32)
     images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
-    return sources.Split(images, labels, tuple("abc"))
+    return splits.Split(images, labels, tuple("abc"))
 
 
 def test_hold_out_is_stratified_and_disjoint():
     whole = numbered()
-    rest, held = sources.hold_out(whole, 10)
+    rest, held = splits.hold_out(whole, 10)
     assert np.bincount(held.labels).tolist() == [5, 3, 2]
     assert np.bincount(rest.labels).tolist() == [45, 27, 18]
     together = np.concatenate([rest.images.reshape(-1), held.images.reshape(-1)])
@@ -108,32 +108,32 @@ def test_hold_out_is_stratified_and_disjoint():
 
 
 def test_hold_out_is_always_the_same_and_at_random():
-    first, second = (sources.hold_out(numbered(), 10)[1].images.reshape(-1) for _ in range(2))
+    first, second = (splits.hold_out(numbered(), 10)[1].images.reshape(-1) for _ in range(2))
     assert (first == second).all() and set(first.tolist()) != set(range(10))
 
 
 @pytest.mark.parametrize("count", [-1, 1, 2, 98, 100, 1_000])
 def test_hold_out_leaves_an_image_of_each_class_on_both_sides(count):
     with pytest.raises(ConfigError, match="data.holdout"):
-        sources.hold_out(numbered(), count)
+        splits.hold_out(numbered(), count)
 
 
 def test_hold_out_at_its_limits():
     for count in (3, 97):
-        rest, held = sources.hold_out(numbered((34, 33, 33)), count)
+        rest, held = splits.hold_out(numbered((34, 33, 33)), count)
         assert (len(rest), len(held)) == (100 - count, count)
         assert set(rest.labels) == set(held.labels) == {0, 1, 2}
 
 
 def test_some_are_of_every_class_and_always_the_same():
     whole = numbered()
-    first, second = (sources.subsample(whole, 10) for _ in range(2))
+    first, second = (splits.subsample(whole, 10) for _ in range(2))
     assert np.bincount(first.labels).tolist() == [5, 3, 2]
     assert first.images.tolist() == second.images.tolist()
-    assert sources.subsample(whole, 100) is whole
+    assert splits.subsample(whole, 100) is whole
     for count in (-1, 2, 99, 101):
         with pytest.raises(ConfigError, match="data.examples"):
-            sources.subsample(whole, count)
+            splits.subsample(whole, count)
 
 
 def test_fewer_training_images_leave_held_out_and_test_images_as_they_are():
@@ -150,22 +150,22 @@ def test_fewer_training_images_leave_held_out_and_test_images_as_they_are():
     assert {image.tobytes() for image in fewer["train"].images} <= kept
 
 
-def unread(i: int) -> sources.Record:
+def unread(i: int) -> splits.Record:
     raise AssertionError(f"image {i} is read")
 
 
 def test_hold_out_of_records_is_as_that_of_a_split():
     whole = numbered()
-    records = sources.Records(unread, np.arange(100), whole.labels, whole.classes)
-    both = (sources.hold_out(x, 10) for x in (records, whole))
+    records = splits.Records(unread, np.arange(100), whole.labels, whole.classes)
+    both = (splits.hold_out(x, 10) for x in (records, whole))
     for ours, theirs in zip(*both, strict=True):
         assert ours.index.tolist() == theirs.images.reshape(-1).tolist()
         assert ours.labels.tolist() == theirs.labels.tolist()
-    unknown = sources.Records(unread, np.arange(100), None, whole.classes)
-    rest, held = sources.hold_out(unknown, 10)
+    unknown = splits.Records(unread, np.arange(100), None, whole.classes)
+    rest, held = splits.hold_out(unknown, 10)
     assert held.labels is None and len(held) == 10
     assert sorted([*rest.index, *held.index]) == list(range(100))
-    assert held.index.tolist() == sources.hold_out(unknown, 10)[1].index.tolist()
+    assert held.index.tolist() == splits.hold_out(unknown, 10)[1].index.tolist()
 
 
 # --- Datasets of tfds, of images that differ in size -------------------------------------------

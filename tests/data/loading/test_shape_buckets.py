@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_archs.data.datasets.sources import Record, Records
+from cnn_archs.data.datasets.splits import Record, Records
 from cnn_archs.data.loading import shape_buckets
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms import crops
