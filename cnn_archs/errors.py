@@ -63,7 +63,15 @@ def escaped(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in decoded(text))
+
+
+def decoded(text: str) -> str:
+    """Return `text` with the names of files as UTF-8, if the locale had them read otherwise."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        return text
 
 
 def first_line(e: BaseException) -> str:

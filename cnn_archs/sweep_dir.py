@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from cnn_archs.config_keys import rename_old_override
+from cnn_archs.config_keys import rename_old_keys, rename_old_override
 from cnn_archs.errors import DataError
 from cnn_archs.run_dir import RESULT, RunDir
 from cnn_archs.runtime.files import lock, write_json
@@ -17,11 +17,17 @@ SPEC = {
     **{"overrides?": [str], "columns?": [str], "groups?": {...: [str]}},
     "comparisons?": [{"says": str, "higher": str, "lower": str, "metric": str}],
     "reach?": [{"metric": str, "level": NUMBER}],
+    **{"configs?": {...: dict}, "recipes?": {...: dict}},
 }
 
 
 class SweepSpec(TypedDict):
-    """The content of a sweep file. cells: {name: [experiment, key=value, ...]}."""
+    """The content of sweep.json: a sweep file, and what its cells were made of.
+
+    cells: {name: [experiment, key=value, ...]}. overrides: of the last start. configs: the config
+    of each cell that was started, for its first seed, by name. recipes: the config of each
+    experiment without overrides.
+    """
 
     title: str
     seeds: int
@@ -33,6 +39,8 @@ class SweepSpec(TypedDict):
     groups: NotRequired[dict[str, list[str]]]
     columns: NotRequired[list[str]]
     reach: NotRequired[list[dict[str, Any]]]
+    configs: NotRequired[dict[str, dict[str, Any]]]
+    recipes: NotRequired[dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ class SweepDir:
             if not cell:
                 raise DataError(f"{self._spec_file} is damaged: the cell {name} has no experiment")
             stated["cells"][name] = list(map(rename_old_override, cell))
+        for key in ("configs", "recipes"):
+            stated[key] = {n: rename_old_keys(c) for n, c in stated.get(key, {}).items()}
         stated["overrides"] = list(map(rename_old_override, stated.get("overrides", [])))
         return cast(SweepSpec, stated)
 

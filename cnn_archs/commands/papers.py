@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from cnn_archs.commands.shared import Declare, check_output, emit
-from cnn_archs.errors import ClaimMissed, ConfigError
+from cnn_archs.errors import ClaimMissed, ConfigError, escaped
 from cnn_archs.runtime.console import print_result
 
 
@@ -72,4 +72,4 @@ def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
     text = f"{done['file']}: {networks} networks"
     if missing:
         text += f", {missing} without a result"
-    emit(arguments, done, text)
+    emit(arguments, done, escaped(text))

@@ -1,4 +1,4 @@
-"""Print results on stdout and lines for the user on stderr, and format what they say."""
+"""Print what a command found on stdout, and all else that the user reads on stderr."""
 
 import io
 import os
@@ -10,6 +10,65 @@ from typing import TextIO
 from cnn_archs.errors import DataError, escaped
 
 SECONDS_PER_LINE = 5.0  # between two plain lines that show progress
+
+
+def escaped_lines(text: str) -> str:
+    """Return the lines of `text`, each as `escaped` returns it."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
+def prepare_streams() -> None:
+    """Make stdout and stderr of this process UTF-8, and open those that are closed.
+
+    A closed stream is opened as /dev/null. Otherwise the next file that is opened would get its
+    number, and what a library prints would be written into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = vars(sys)[name]
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def print_result(text: str) -> None:
+    """Print what a command found on stdout; unprintable characters are escaped.
+
+    Raises BrokenPipeError if the reader has closed stdout, DataError if it cannot be written.
+    """
+    try:
+        print(escaped_lines(text), flush=True)
+    except BrokenPipeError:
+        discard(sys.stdout)
+        raise
+    except OSError as e:
+        discard(sys.stdout)
+        raise DataError(f"cannot write to the standard output: {e.strerror or e}") from e
+
+
+def discard(stream: TextIO) -> None:
+    """Lead a standard stream to /dev/null: Python writes what it holds when the process ends."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def finish_streams() -> None:
+    """Write what stdout and stderr still hold, if that is possible.
+
+    Otherwise Python would try it at the exit, and replace the exit code by 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            discard(stream)
 
 
 def format_duration(seconds: float | None) -> str:
@@ -52,55 +111,6 @@ def print_notes(notes: Iterable[str]) -> None:
 
 
 def print_status(text: str) -> None:
-    """Print lines on stderr, escaped, if it can be written: the work should go on without it."""
+    """Print lines on stderr. One that cannot be written is lost, since the work should go on."""
     with suppress(OSError, ValueError):
-        print("\n".join(map(escaped, text.split("\n"))), file=sys.stderr, flush=True)
-
-
-def print_result(text: str) -> None:
-    """Print the result of a command on stdout. Raises DataError if it cannot be written.
-
-    A BrokenPipeError passes: the reader of stdout has seen enough.
-    """
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as e:
-        raise DataError(f"cannot write to the standard output: {e.strerror}") from e
-
-
-def open_streams() -> None:
-    """Open /dev/null in place of each standard stream that is closed.
-
-    Otherwise the next file that is opened would take its place, and get what libraries print.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 (until the process ends)
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # characters that the locale lacks are escaped
-            stream.reconfigure(errors="backslashreplace")
-
-
-def close_streams() -> None:
-    """Flush stdout and stderr, and give up what cannot be written.
-
-    Python would report it at exit, and replace the exit code by 120.
-    """
-    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            give_up(number)
-
-
-def give_up(number: int) -> None:
-    """Replace the standard stream of this number by /dev/null."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, number)
-    os.close(null)
+        print(escaped_lines(text), file=sys.stderr, flush=True)

@@ -16,7 +16,6 @@ from cnn_archs.errors import NotFinite, UserError
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import write_errors
-from cnn_archs.runtime.process import run_process
 from cnn_archs.runtime.signals import end_with_parent, stop_requests
 
 
@@ -80,7 +79,3 @@ def find_evaluation(name: str) -> Callable[[Path], dict[str, Any]]:
     from cnn_archs.evaluate import robustness
 
     return {"robustness": robustness.measure_robustness}[name]
-
-
-if __name__ == "__main__":
-    run_process(run_worker)
