@@ -17,4 +17,4 @@ if __name__ == "__main__":
     assert spec and spec.loader
     start = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(start)
-    sys.exit(start.call("cnn_archs.cli:main"))
+    start.call("cnn_archs.cli:main")

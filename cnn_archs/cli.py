@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal, NoReturn
 
 from cnn_archs.commands import data, jobs, networks, papers, planning, predictions, runs, sweeps
-from cnn_archs.errors import ConfigError, UserError
+from cnn_archs.errors import ConfigError, DataError, UserError
 from cnn_archs.runtime import compilation_cache
 from cnn_archs.runtime.console import prepare_streams, print_result, print_status
 from cnn_archs.runtime.devices import find_device_error
@@ -30,7 +30,7 @@ exit status:
   2   the command line or the config is wrong
   3   data or a checkpoint is missing or damaged
   4   the loss is not finite
-  75  stopped by a signal after saving: run the same command again to resume"""
+  75  stopped by a signal: run the same command again, which resumes what was saved"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.code
     except BrokenPipeError:  # the reader of stdout, which is written last, has closed it
         return 0
+    except OSError as e:  # a folder that may not be entered, a disk that fails
+        print_status(f"error: cannot use {e.filename or 'a file'}: {e.strerror or e}")
+        return DataError.code
     return 0
 
 

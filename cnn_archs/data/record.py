@@ -15,7 +15,8 @@ from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import fingerprint
 from cnn_archs.data.datasets.fingerprint import Fingerprints
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.files import atomic_write, read_json, write_json
+from cnn_archs.runtime.files import atomic_write, write_json
+from cnn_archs.runtime.json_files import read_json
 
 Files = Mapping[str, Fingerprints]  # name of a split -> the fingerprints of its files
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import TextIO
 
 from cnn_archs.errors import DataError, escaped
 
@@ -43,19 +44,31 @@ def print_result(text: str) -> None:
     try:
         print(escaped_lines(text), flush=True)
     except BrokenPipeError:
-        discard_stdout()
+        discard(sys.stdout)
         raise
     except OSError as e:
-        discard_stdout()
+        discard(sys.stdout)
         raise DataError(f"cannot write to the standard output: {e.strerror or e}") from e
 
 
-def discard_stdout() -> None:
-    """Lead stdout to /dev/null, since Python writes what it still holds when the process ends."""
+def discard(stream: TextIO) -> None:
+    """Lead a standard stream to /dev/null: Python writes what it holds when the process ends."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def finish_streams() -> None:
+    """Write what stdout and stderr still hold, if that is possible.
+
+    Otherwise Python would try it at the exit, and replace the exit code by 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            discard(stream)
 
 
 def format_duration(seconds: float | None) -> str:
@@ -66,6 +79,29 @@ def format_duration(seconds: float | None) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+class BestEffortStream:
+    """Writes to `stream`; what cannot be written is lost, and work goes on.
+
+    A stderr may be closed, be on a full disk, or belong to a terminal that is gone.
+    """
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
 
 
 def print_notes(notes: Iterable[str]) -> None:
