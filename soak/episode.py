@@ -111,6 +111,7 @@ class Player:
                 shutil.rmtree(kept, ignore_errors=True)
                 shutil.copytree(room.folder, kept, symlinks=True)
         finally:
+            scene.close()
             room.remove()
         return played
 
@@ -129,6 +130,7 @@ class Scene:
         self.home, self.disk, self.episode, self.say = home, disk, episode, say
         self.work = reference.work
         self.workdir = disk.folder / "run"
+        self.running: Running | None = None  # the command that was started last
         self.starts = 0
         self.ended = False  # whether the last start has ended the run
         self.lost_lines = False  # whether a damaged log may lack lines by now
@@ -149,7 +151,7 @@ class Scene:
         """Run a command to its end, with a fault while it runs."""
         self.starts += 1
         output = self.disk.folder / f"output-{self.starts}"
-        running = Running(self.command(name), output, limit, full_output)
+        self.running = running = Running(self.command(name), output, limit, full_output)
         if during is None:
             return running.end(hit=True)
         moment = process.reached(during.moment, running, self.runs, self.work)
@@ -162,6 +164,12 @@ class Scene:
         second = Running(self.command(name), output.with_name(f"output-{self.starts}")).end(True)
         running.go_on()
         return running.end(True, second)
+
+    def close(self) -> None:
+        """End the command that still runs because the soak itself was stopped."""
+        if self.running and self.running.popen.poll() is None:
+            self.running.popen.kill()
+            self.running.popen.wait()
 
     def is_locked(self) -> bool:
         return any(p.stat().st_size for p in self.workdir.glob("*lock*"))
