@@ -11,8 +11,9 @@ import pytest
 
 from soak import __main__ as command
 from soak import compare, disturb, process, schedule, subjects
-from soak.episode import Injection, Played, Player, to_json
+from soak.episode import Played, Player, to_json
 from soak.process import Ended, Running
+from soak.scene import Injection
 from soak.schedule import Attempt, Damage, Episode, Moment, Signals
 
 EPISODES = 1500
