@@ -128,6 +128,11 @@ class RunDir:
     def curves(self) -> Path:
         return self.path / "curves.png"
 
+    def has_curves_of_result(self) -> bool:
+        """Return whether curves.png was drawn after the result was written."""
+        both = self.curves.is_file() and self.has_result()
+        return both and self.curves.stat().st_mtime_ns >= self.result_file.stat().st_mtime_ns
+
     @property
     def output(self) -> Path:
         """The file with the output of the sweep's process that trained this run."""

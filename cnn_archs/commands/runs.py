@@ -126,6 +126,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.distributed import multihost
     from cnn_archs.experiment import start_experiment
     from cnn_archs.report import text as report
+    from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
     from cnn_archs.runtime.signals import ENDS_WITH_STDIN, end_with_parent, stop_requests
     from cnn_archs.training import data_check, loop
@@ -141,10 +142,11 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
             )
             if not multihost.is_primary():
                 return
-            # Importing matplotlib takes half a second, which must not delay the first step.
-            from cnn_archs.report import learning_curves
+            if not RunDir(workdir).has_curves_of_result():
+                # Importing matplotlib takes half a second, which must not delay the first step.
+                from cnn_archs.report import learning_curves
 
-            learning_curves.write_curves_png(workdir)
+                learning_curves.write_curves_png(workdir)
         text = report.result_table(result) + "\n\n" + report.files_table(workdir)
         emit(arguments, result, text)
 
