@@ -56,7 +56,7 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
 
 def resident_bytes(field: str) -> int:
     """Return the resident bytes of this process: VmRSS now, or VmHWM, the peak since its reset."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text("utf-8")
     found = re.search(rf"{field}:\s+(\d+) kB", status)
     assert found
     return int(found[1]) * 1024

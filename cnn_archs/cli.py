@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn
 from cnn_archs.commands import data, jobs, networks, papers, planning, predictions, runs, sweeps
 from cnn_archs.errors import ConfigError, UserError
 from cnn_archs.runtime import compilation_cache
-from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.console import prepare_streams, print_result, print_status
 from cnn_archs.runtime.devices import find_device_error
 
 # In the order of --help.
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: the arguments without the program's name; by default those of this process.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    prepare_streams()
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
         if arguments.compiles:
@@ -54,7 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_status(f"error: {error}")
         return error.code
     except BrokenPipeError:  # the reader of stdout, which is written last, has closed it
-        sys.stderr.close()
         return 0
     return 0
 
@@ -64,6 +64,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see {self.prog} --help)")
+
+    def print_help(self, file: Any = None) -> None:
+        print_result(self.format_help().rstrip())
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -7,9 +7,7 @@ one line.
 """
 
 import functools
-import importlib.util
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -17,19 +15,27 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
+from cnn_archs.config_files import (
+    EXPERIMENTS,
+    call_file,
+    execute_file,
+    locate_file,
+    split_argument,
+)
 from cnn_archs.config_keys import (
     flatten,
-    parse_value,
     rename_old_keys,
     split_override,
+    unknown_key_message,
     unknown_message,
 )
-from cnn_archs.errors import ConfigError, first_line
+from cnn_archs.errors import ConfigError
+from cnn_archs.knobs import Kind, check_value, parse_value
 from cnn_archs.runtime.files import read_errors, read_json
 
 # A loaded config. Only experiment.py and experiment_inputs.py read its keys.
 Config: TypeAlias = ConfigDict
-EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+LARGEST_SEED = 2**32 - 1  # jax's random keys are made of 32 bits of a seed
 
 
 def load_config(experiment: str, overrides: list[str]) -> ConfigDict:
@@ -38,9 +44,7 @@ def load_config(experiment: str, overrides: list[str]) -> ConfigDict:
     experiment: NAME[:argument] or PATH.py[:argument]. overrides: `section.key=value`. Raises
     ConfigError for an unknown name or key, and for a value that is wrong by itself.
     """
-    path, argument = locate_file(experiment)
-    config = call_entry(execute_file(path), argument)
-    complete_model(config)
+    config = check_config(*load_file(experiment))
     pairs = [split_override(override) for override in overrides]
     kinds = ("model", *base_module().CHOICES)
     names = {f"{kind}.name": kind for kind in kinds}
@@ -60,19 +64,84 @@ def load_config(experiment: str, overrides: list[str]) -> ConfigDict:
     return config
 
 
-def complete_model(config: ConfigDict) -> None:
-    """Add the fields of its flax module to the model of an experiment, with their defaults."""
+def load_file(experiment: str) -> tuple[ConfigDict, str]:
+    """Return what `get_config` of the file of `experiment` returns, and the file.
+
+    Raises ConfigError for an unknown name or argument, an error inside the file, or another value.
+    """
+    where, argument = split_argument(experiment)
+    path = locate_file(where, EXPERIMENTS, "experiment")
+    config = call_file(path, argument, "get_config")
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(
+            f"--config: {path}: get_config returns {type(config).__name__}, not base.config(...)"
+        )
+    return config, str(path)
+
+
+def check_config(config: ConfigDict, file: str) -> ConfigDict:
+    """Return the config of an experiment `file` with all fields of its model, in the right types.
+
+    Raises ConfigError for a key that is unknown or missing, and for a value out of its range.
+    """
+    tree = config.to_dict()
+    for kind, choices in {"model": None, **base_module().CHOICES}.items():
+        section = tree.get(kind)
+        name = section.get("name") if isinstance(section, dict) else None
+        if not isinstance(name, str) or choices is not None and name not in choices:
+            raise ConfigError(f"--config: {file}: {kind} has no name that is known: {name!r}")
+    tree["model"] = complete_model(tree["model"], file)
+    stated, kinds = flatten(tree), flatten(knob_kinds(tree))
+    for key in stated.keys() - kinds.keys():
+        raise ConfigError(f"{file}: {unknown_key_message(key, list(kinds), {})}")
+    for key in kinds.keys() - stated.keys():
+        raise ConfigError(f"--config: {file}: {key} is missing: return base.config(...)")
+    for key, value in stated.items():
+        *sections, leaf = key.split(".")
+        node = functools.reduce(lambda node, part: node[part], sections, tree)
+        node[leaf] = check_value(f"--config: {file}: {key}", value, kinds[key])
+    return ConfigDict(tree)
+
+
+def knob_kinds(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the kinds of all knobs of a config, in its form: see `knobs.py`."""
     from cnn_archs import models
 
-    stated = config.model.to_dict()
+    base = base_module()
+    chosen = {kind: base.KINDS_OF_CHOICES[kind][tree[kind]["name"]] for kind in base.CHOICES}
+    chosen["model"] = models.kinds(tree["model"]["name"])
+    return {**base.KINDS, **{kind: {"name": str, **kinds} for kind, kinds in chosen.items()}}
+
+
+def keys_elsewhere(tree: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return {section.leaf: names of choices} of the knobs of all choices and networks."""
+    from cnn_archs import models
+
+    networks = {name: models.fields(name) for name in models.MODELS}
+    found: dict[str, list[str]] = {}
+    for kind, choices in {**base_module().CHOICES, "model": networks}.items():
+        for name, leaves in choices.items():
+            for leaf in leaves:
+                found.setdefault(f"{kind}.{leaf}", []).append(name)
+    return found
+
+
+def complete_model(stated: dict[str, Any], file: str) -> dict[str, Any]:
+    """Return the model of an experiment `file` with all fields of its flax module.
+
+    Raises ConfigError for an unknown network or field.
+    """
+    from cnn_archs import models
+
     name = stated["name"]
     if name not in models.MODELS:
-        raise ConfigError(unknown_message("model.name", name, list(models.MODELS)))
+        message = unknown_message("model.name", name, list(models.MODELS))
+        raise ConfigError(f"--config: {file}: {message}")
     fields = models.fields(name)
     for key in stated.keys() - fields.keys() - {"name"}:
-        raise ConfigError(unknown_message(f"model {name}", key, list(fields), what="field"))
-    with config.unlocked():
-        config.model = ConfigDict(merge_fields(fields, stated))
+        message = unknown_message(f"model {name}", key, list(fields), what="field")
+        raise ConfigError(f"--config: {file}: {message}")
+    return merge_fields(fields, stated)
 
 
 def reset_section(config: ConfigDict, kind: str, name: str) -> None:
@@ -149,110 +218,33 @@ def to_plain_dict(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json())
 
 
-def locate_file(
-    experiment: str, folder: Path = EXPERIMENTS, what: str = "experiment"
-) -> tuple[Path, str | None]:
-    """Return (file, argument) for `PATH.py[:argument]`, or for `NAME[:argument]` in `folder`.
-
-    Raises ConfigError if there is no such file.
-    """
-    where, _, argument = experiment.partition(":")
-    path = Path(where)
-    if path.suffix != ".py" and path.parent == Path("."):
-        path = folder / f"{where}.py"
-        names = sorted(p.stem for p in folder.glob("[!_]*.py") if p.stem != "base")
-        if where not in names:
-            raise ConfigError(unknown_message("--config", where, names, what=what))
-    if not path.is_file():
-        raise ConfigError(f"--config: there is no file {path}")
-    return path, argument or None
-
-
 @functools.cache
 def base_module() -> ModuleType:
     """Return experiments/base.py as a module, executed once."""
     return execute_file(EXPERIMENTS / "base.py")
 
 
-def execute_file(path: Path) -> ModuleType:
-    """Execute the Python file `path` as a module. Raises ConfigError for any error inside it."""
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"--config: {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    if str(EXPERIMENTS.parent) not in sys.path:  # for `from experiments import base`
-        sys.path.append(str(EXPERIMENTS.parent))
-    try:
-        spec.loader.exec_module(module)
-    except Exception as e:
-        raise ConfigError(f"--config: {path}: {type(e).__name__}: {first_line(e)}") from e
-    return module
-
-
-def call_entry(module: ModuleType, argument: str | None, function: str = "get_config") -> Any:
-    """Call get_config() in `module`, or get_config(argument), or the given `function` instead.
-
-    Raises ConfigError if there is no such function, and for any error inside it.
-    """
-    if not hasattr(module, function):
-        raise ConfigError(f"--config: {module.__file__} has no function {function}")
-    try:
-        get = getattr(module, function)
-        return get() if argument is None else get(argument)
-    except Exception as e:
-        what = "" if argument is None else f" with argument {argument!r}"
-        raise ConfigError(f"--config: {module.__file__}{what}: {first_line(e)}") from e
-
-
 def set_override(config: ConfigDict, key: str, text: str) -> None:
-    """Set `key` of `config` to `text`, parsed as the type of the current value."""
-    node: Any = config
+    """Set `key` of `config` to what `text` denotes. Raises ConfigError if it is out of range."""
+    tree = config.to_dict()
+    kinds: dict[str, Kind] = flatten(knob_kinds(tree))
+    if key not in kinds:
+        if any(other.startswith(f"{key}.") for other in kinds):
+            raise ConfigError(f"--config.{key} is a section: set one of its keys")
+        raise ConfigError(unknown_key_message(key, list(kinds), keys_elsewhere(tree)))
     *sections, leaf = key.split(".")
-    for section in sections:
-        node = node.get(section) if isinstance(node, ConfigDict) else None
-    if not isinstance(node, ConfigDict) or leaf not in node:
-        keys = list(flatten(config.to_dict()))
-        raise ConfigError(unknown_message("--config", key, keys, what="key"))
-    if isinstance(node[leaf], ConfigDict):
-        raise ConfigError(f"--config.{key} is a section: set one of its keys")
-    node[leaf] = parse_value(key, text, node[leaf])
+    node = functools.reduce(lambda node, section: node[section], sections, config)
+    node[leaf] = parse_value(f"--config.{key}", text, kinds[key])
 
 
 def check_values(config: ConfigDict) -> None:
-    """Raise ConfigError for a value that is wrong whatever the dataset and the model are."""
-    for key in ("seeds", "eval_batch_size", "log_every", "keep"):
-        if config[key] < 1:
-            raise ConfigError(f"--config.{key}={config[key]}: must be at least 1")
-    if config.data.batch_size < 1:
-        raise ConfigError(f"--config.data.batch_size={config.data.batch_size}: must be at least 1")
-    for key in ("eval_every", "checkpoint_every"):
-        if config[key] <= 0:
-            raise ConfigError(f"--config.{key}={config[key]}: must be more than 0")
-    if config.diagnose_every < 0:
-        raise ConfigError(f"--config.diagnose_every={config.diagnose_every}: cannot be negative")
-    if len(config.profile) != 2 or not 0 <= config.profile[0] <= config.profile[1]:
-        raise ConfigError("profile: the first step and the step after the last, like (10, 20)")
-    if config.mesh.model < 1 or config.mesh.data < 1 and config.mesh.data != -1:
-        raise ConfigError("mesh: numbers of devices; data may be -1, for all remaining ones")
-    if config.epochs < 0 or config.steps < 0 or config.seed < 0:
-        raise ConfigError("epochs, steps and seed cannot be negative")
+    """Raise ConfigError for values that do not fit together, whatever the dataset and the model."""
     if not config.epochs and not config.steps:
         raise ConfigError("nothing to train: set --config.epochs or --config.steps")
     if config.epochs and config.steps:
         raise ConfigError("epochs and steps both set the length of training: one of them must be 0")
-    if len(config.data.pixel_range) != 2:
+    if config.seed + config.seeds - 1 > LARGEST_SEED:
         raise ConfigError(
-            "data.pixel_range: the values that pixels 0 and 255 become, like (0.0, 1.0)"
-        )
-    if len(config.data.image_shape) != 3 or min(config.data.image_shape) < 0:
-        raise ConfigError("data.image_shape: height, width, channels, like (224, 224, 3)")
-    if any(config.data.image_shape) and not all(config.data.image_shape):
-        raise ConfigError(
-            "data.image_shape: all three numbers, or (0, 0, 0) for the shape of the dataset"
-        )
-    if config.matmul_precision not in ("default", "high", "highest"):
-        raise ConfigError(
-            unknown_message(
-                "matmul_precision", config.matmul_precision, ["default", "high", "highest"]
-            )
+            f"--config.seed={config.seed}: the last of {config.seeds} seeds must be at most "
+            f"{LARGEST_SEED}"
         )

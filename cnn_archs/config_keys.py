@@ -1,9 +1,8 @@
-"""The keys and values of a config as text: on the command line, and in runs of older versions.
+"""The keys of a config as text: on the command line, and in runs of older versions.
 
 A key is written `section.key`, such as `data.batch_size`.
 """
 
-import ast
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,65 @@ OLD_KEYS = {
     "data.damaged": "data.on_corrupt",
     "data.shrink": "data.downsample",
     "name": "",
+}
+
+VGG_COLUMNS = {11: "a", 13: "b", 16: "d", 19: "e"}  # layers with weights -> column of table 1
+# Word that other libraries or papers use -> key or choice here.
+ALIASES = {
+    "accumulation": "data.micro_batch",
+    "arch": "model.name",
+    "batch": "data.batch_size",
+    "batch_norm_group": "model.bn_group",
+    "beta1": "optimizer.b1",
+    "beta2": "optimizer.b2",
+    "beta_1": "optimizer.b1",
+    "beta_2": "optimizer.b2",
+    "bs": "data.batch_size",
+    "dataset": "data.name",
+    "data_path": "data.data_dir",
+    "decay_factor": "schedule.factor",
+    "eta": "schedule.learning_rate",
+    "flip": "mirror",
+    "gamma": "schedule.factor",
+    "hflip": "mirror",
+    "image_size": "data.image_shape",
+    "input_size": "data.image_shape",
+    "iterations": "steps",
+    "l2": "optimizer.weight_decay",
+    "label_smoothing": "loss.smoothing",
+    "learning_rate": "schedule.learning_rate",
+    "lr": "schedule.learning_rate",
+    "max_epochs": "epochs",
+    "max_steps": "steps",
+    "milestones": "schedule.boundaries",
+    "n_epochs": "epochs",
+    "network": "model.name",
+    "num_epochs": "epochs",
+    "num_steps": "steps",
+    "num_workers": "data.threads",
+    "precision": "matmul_precision",
+    "pretrained": "warm_start.workdir",
+    "rate": "schedule.learning_rate",
+    "resolution": "data.image_shape",
+    "train_steps": "steps",
+    "validation_split": "data.holdout",
+    "wd": "optimizer.weight_decay",
+    "workers": "data.threads",
+    # choices
+    "exp": "exponential",
+    "inception": "inception_v3",
+    "inception_v1": "googlenet",
+    "inceptionv3": "inception_v3",
+    "lenet": "lenet5",
+    "multistep": "piecewise",
+    "nag": "torch_momentum",
+    "nesterov": "torch_momentum",
+    "reduce_on_plateau": "plateau",
+    "sgd": "momentum",
+    "softmax": "cross_entropy",
+    "step": "piecewise",
+    "swa": "polyak",
+    **{f"vgg{n}{bn}": f"vgg_{c}{bn}" for n, c in VGG_COLUMNS.items() for bn in ("", "_bn")},
 }
 
 
@@ -50,18 +108,51 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unknown_message(where: str, word: str, words: list[str], what: str = "value") -> str:
-    """Return a message that `where` has no `word`, with the closest of `words`, or all of them.
+    """Return a message that `where` has no `word`, with the one that was meant, or all `words`.
 
     what: the kind of thing that `word` should name.
     """
-    renamed = [w for w in words if w == rename_old_override(word)]
-    same_leaf = [w for w in words if w.split(".")[-1] == word.split(".")[-1]]
-    candidates = renamed or same_leaf or words  # a wrong section is likelier than a wrong leaf
-    near = closest_word(word, candidates)
-    if near is None and candidates is not words:
-        near = candidates[0]
+    alias = ALIASES.get(word.lower())
+    near = alias if alias in words else closest_word(word, words)
     hint = f"did you mean {near!r}?" if near else f"choose one of {', '.join(words)}"
     return f"{where}: no {what} {word!r}; {hint}"
+
+
+def unknown_key_message(key: str, keys: list[str], elsewhere: Mapping[str, list[str]]) -> str:
+    """Return a message that a config has no `key`, with the key that was meant.
+
+    keys: those that the config has. elsewhere: {key: names of the choices that have it}, of all
+    choices. A key that another choice has, and the right leaf in a wrong section, come before a key
+    that is spelled alike. Without any, all keys of the section are listed.
+    """
+    section, _, leaf = key.rpartition(".")
+    meant = (key, rename_old_override(key), ALIASES.get(leaf.lower(), key))
+    same_leaf = [k for k in (*keys, *elsewhere) if leaf_of(k) == leaf]
+    inside = [k for k in keys if section and k.startswith(f"{section}.")]
+    others = [k for k in elsewhere if section and k.startswith(f"{section}.")]
+    spelled_alike = (k for some in (inside, others, keys) for k in some if is_near(leaf, k, some))
+    found = (
+        *(k for k in meant if k in keys or k in elsewhere),
+        *filter(None, [closest_word(key, same_leaf)]),
+        *same_leaf,
+        *spelled_alike,
+    )
+    for k in found:
+        if k in keys:
+            return f"--config: no key {key!r}; did you mean {k!r}?"
+        names = " or ".join(elsewhere[k][:4])
+        return f"--config: no key {key!r}; {k} needs --config.{k.partition('.')[0]}.name={names}"
+    sections = list(dict.fromkeys(k.partition(".")[0] for k in keys))
+    return f"--config: no key {key!r}; choose one of {', '.join(inside or sections)}"
+
+
+def leaf_of(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def is_near(leaf: str, key: str, keys: list[str]) -> bool:
+    """Return whether of the leaves of `keys` that of `key` is the closest to `leaf`."""
+    return closest_word(leaf, map(leaf_of, keys)) == leaf_of(key)
 
 
 def split_override(text: str) -> tuple[str, str]:
@@ -70,36 +161,3 @@ def split_override(text: str) -> tuple[str, str]:
     if not equals or not key:
         raise ConfigError(f"--config.{text}: write --config.key=value")
     return key, value
-
-
-def parse_value(key: str, text: str, present: Any) -> Any:
-    """Parse `text` as a value of the type of `present`. Raises ConfigError if it is not one."""
-    kind = type(present)
-    try:
-        if kind is str:
-            return text
-        if kind is bool:
-            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        value = ast.literal_eval(text)
-        if kind is tuple:
-            return convert_tuple(value, present)
-        if kind is float and type(value) is int:
-            return float(value)
-        if type(value) is not kind:
-            raise ValueError
-        return value
-    except (KeyError, ValueError, SyntaxError):
-        wanted = f"a {kind.__name__}, like {present!r}"
-        raise ConfigError(f"--config.{key}={text}: wanted {wanted}") from None
-
-
-def convert_tuple(value: Any, present: tuple) -> tuple:
-    """Convert `value` to a tuple whose elements have the type of those of `present`.
-
-    An empty `present` stands for floats. Raises ValueError if an element has another type.
-    """
-    elements = value if isinstance(value, tuple | list) else (value,)
-    kind = type(present[0]) if present else float
-    if not all(type(e) is kind or (kind is float and type(e) is int) for e in elements):
-        raise ValueError
-    return tuple(kind(e) for e in elements)

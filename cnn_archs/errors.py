@@ -63,7 +63,15 @@ def escaped(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in decoded(text))
+
+
+def decoded(text: str) -> str:
+    """Return `text` with the names of files as UTF-8, if the locale had them read otherwise."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        return text
 
 
 def first_line(e: BaseException) -> str:
@@ -72,8 +80,10 @@ def first_line(e: BaseException) -> str:
 
 
 def closest_word(word: str, words: Iterable[str]) -> str | None:
-    """Return the one of `words` that `word` was probably meant to be, if any."""
-    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)
+    """Return the one of `words` that `word` was probably meant to be, if any, in either case."""
+    known = {w.lower(): w for w in words}
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return known[near[0]] if near else None
 
 
 @contextmanager

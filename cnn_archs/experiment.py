@@ -138,7 +138,8 @@ def resolve(config: Config, recorded: Recorded | None = None, data_dir: str = ""
     settings = resolve_settings(config, recorded)
     dataset = make_dataset(config, recorded, data_dir)
     name, model, shape = settings.name, settings.model, settings.image_shape
-    classes = model.num_classes
+    with config_errors(f"model {name}"):
+        classes = model.num_classes
     if classes < dataset.classes:
         raise ConfigError(
             f"model {name} has {classes} outputs, but {dataset.name} has {dataset.classes} "
@@ -234,7 +235,7 @@ def downsampled_shape(shape: Shape, by: int) -> Shape:
     Raises ConfigError if they cannot be downsampled.
     """
     h, w, c = shape
-    if by < 1 or h % by or w % by:
+    if h % by or w % by:
         raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
     if by > 1 and not (h and w):
         raise ConfigError("data.downsample needs a dataset whose images are of one size")

@@ -7,7 +7,7 @@ from cnn_archs.config import Config
 from cnn_archs.data.dataset import Dataset
 from cnn_archs.data.transforms import augment, color, crops
 from cnn_archs.data.transforms.keras_standardize import Standardization
-from cnn_archs.data.transforms.preprocess import MEANS, Preprocessor
+from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.errors import ConfigError, config_errors
 
 Shape = tuple[int, int, int]  # (H, W, C)
@@ -19,8 +19,6 @@ def make_preprocessor(config: Config, shape: Shape, *, resident: bool) -> Prepro
     resident: all images of the dataset have one size and are in memory. Raises ConfigError if the
     sections of the config do not fit together.
     """
-    if config.data.mean not in MEANS:
-        raise ConfigError(f"data.mean is {config.data.mean!r}, not one of {', '.join(MEANS)}")
     with config_errors("config"):
         standardize = make_standardization(config)
         check_colors(config)

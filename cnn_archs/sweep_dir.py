@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from cnn_archs.config_keys import rename_old_override
+from cnn_archs.config_keys import rename_old_keys, rename_old_override
 from cnn_archs.errors import DataError
 from cnn_archs.run_dir import RESULT, RunDir
-from cnn_archs.runtime.files import KeyTypes, lock, read_checked, write_json
+from cnn_archs.runtime.files import KeyTypes, check_keys, lock, read_checked, write_json
 
 REQUIRED_KEYS: KeyTypes = {"title": str, "seeds": int, "cells": dict}
 OPTIONAL_KEYS: KeyTypes = {
@@ -20,11 +20,18 @@ OPTIONAL_KEYS: KeyTypes = {
     "groups": dict,
     "columns": list,
     "reach": list,
+    "configs": dict,
+    "recipes": dict,
 }
 
 
 class SweepSpec(TypedDict):
-    """The content of a sweep file. cells: {name: [experiment, key=value, ...]}."""
+    """The content of sweep.json: a sweep file, and what its cells were made of.
+
+    cells: {name: [experiment, key=value, ...]}. overrides: of the last start. configs: the config
+    of each cell that was started, for its first seed, by name. recipes: the config of each
+    experiment without overrides.
+    """
 
     title: str
     seeds: int
@@ -36,6 +43,8 @@ class SweepSpec(TypedDict):
     groups: NotRequired[dict[str, list[str]]]
     columns: NotRequired[list[str]]
     reach: NotRequired[list[dict[str, Any]]]
+    configs: NotRequired[dict[str, dict[str, Any]]]
+    recipes: NotRequired[dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,11 @@ class SweepDir:
                     f"{self._spec_file} is damaged: the cell {name} is not a list of strings"
                 )
             stated["cells"][name] = list(map(rename_old_override, cell))
+        for key in ("configs", "recipes"):
+            check_keys(
+                self._spec_file, stated.get(key, {}), dict.fromkeys(stated.get(key, {}), dict)
+            )
+            stated[key] = {n: rename_old_keys(c) for n, c in stated.get(key, {}).items()}
         stated["overrides"] = list(map(rename_old_override, stated.get("overrides", [])))
         return cast(SweepSpec, stated)
 

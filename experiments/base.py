@@ -1,165 +1,268 @@
-"""All settings of an experiment, with defaults and units.
+"""All settings of an experiment, with defaults, ranges and units.
 
 `config(...)` builds what an experiment's `get_config` returns. A section with a `name` (optimizer,
 schedule, ...) has the keys of the choice it names and no others; `model` has the fields of its flax
 module, which are not listed here. An unknown key is an error at any depth, here and on the command
 line. ROLES says what kind of setting each key is, and so whether a resumed run may change it.
+
+The annotation of a key says which values it takes; `cnn_archs/knobs.py` reads and checks it.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ml_collections import ConfigDict
 
-DEFAULTS: dict[str, Any] = dict(
-    seed=0,                  # first seed: the run trains seed, seed + 1, ..., seed + seeds - 1
-    seeds=1,                 # number of networks to train, which differ in random numbers only
-    epochs=20.0,             # passes over the training images, or 0 if `steps` is given
-    steps=0,                 # optimizer steps, or 0 if `epochs` is given; setting one zeroes the
-                             # other
-    eval_batch_size=1000,    # images
-    test_scales=(),          # shorter sides, in pixels, for multi_scale, and for grid_150 if there
-                             # are three; empty: VGG's rule
-    log_every=100,           # steps between lines of metrics.jsonl
-    eval_every=1.0,          # epochs between evaluations; the patience of a plateau counts them
-    diagnose_every=0.0,      # epochs between lines of diagnostics.jsonl, which has norms of
-                             # gradients and deviations of responses by layer, also of the start
-                             # and the end; 0: never
-    checkpoint_every=1.0,    # epochs between checkpoints; the end is always saved
-    keep=2,                  # number of newest checkpoints to keep
-    deterministic=False,     # use XLA's deterministic operations on a GPU: slower, same bits
-    matmul_precision="default",  # of float32 products: default (TF32 on a GPU), high, highest
-    auxiliary=0.3,           # weight of the loss of each auxiliary classifier, if there are any
-    profile=(0, 0),          # first traced step and the one after the last, for xprof and
-                             # TensorBoard, in WORKDIR/profile; equal: no trace
-    mesh=dict(
-        data=-1,             # number of devices that a batch is split over; -1: all
-        model=1,             # number that wide dense layers, or AlexNet's towers, are split over
-    ),
-    mirror=False,            # in training, mirror half of the images, left to right
-    warm_start=dict(
-        workdir="",          # run whose newest weights (not their average) are copied at the
-                             # start; empty: none
-        layers="",           # layers to copy: a,b or ours=theirs if names differ; empty: all
-    ),
-    model=dict(name="lenet5"),
-    data=dict(
-        name="digits",       # digits, shapes, image_folder, or an image classification set of tfds
-        data_dir="",         # directory of tfds' datasets, or the image_folder itself; empty:
-                             # $TFDS_DATA_DIR, else the default of tfds
-        batch_size=128,      # images in one optimizer step, over all devices
-        micro_batch=0,       # images whose gradients are computed at a time; 0: the whole batch
-        holdout=0,           # training images held out for validation: evenly by class if labels
-                             # are known in advance; a plateau needs them; final figures use 0
-        examples=0,          # training images to use, chosen by class like those of holdout;
-                             # 0: all that are not held out
-        on_corrupt="raise",  # if an image cannot be read: raise, or skip to the next sound one
-        threads=0,           # threads that read and decode images of varying size; 0: one per core
-        mean="none",         # mean of the training images to subtract: none, pixel, channel; of
-                             # images of varying size, that of the evaluation crops
-        pixel_range=(0.0, 1.0),  # what pixel values 0 and 255 become; with a mean only its width
-                             # matters; not allowed with standardize
-        downsample=1,        # side, in pixels, of the squares that are averaged into one pixel
-                             # before all else; only for images of one size
-        pad=0,               # pixels of value 0 added on each side of an image
-        image_shape=(0, 0, 0),   # height, width, channels of the network's input; 0: as stored
-    ),
-)  # fmt: skip
+Whole = Annotated[int, "from 0 to 2147483647"]
+Count = Annotated[int, "from 1 to 2147483647"]
+Images = Annotated[int, "from 1 to 1000000"]
+Pixels = Annotated[int, "from 0 to 32768"]
+Side = Annotated[int, "from 1 to 32768"]
+AtLeast0 = Annotated[float, "at least 0"]
+Above0 = Annotated[float, "more than 0"]
+Above0UpTo1 = Annotated[float, "more than 0 and at most 1"]
+Fraction = Annotated[float, "from 0 to 1"]
+Below1 = Annotated[float, "at least 0 and less than 1"]
+Zero = Literal[0]
+LowHigh = Annotated[tuple[AtLeast0, AtLeast0], "in increasing order"]
+Unit = Literal["epoch", "step"]
+Decayed = Literal["all", "weights"]
+
+
+class Nothing:
+    """A choice without keys."""
+
 
 # fmt: off
-CHOICES: dict[str, dict[str, dict[str, Any]]] = dict(
-    crop=dict(                                      # how an image gets the network's input size
-        none=dict(),                                # unchanged; images of varying size are warped
-        pad=dict(pixels=4),                         # pad, then crop at random to the old size
-        square=dict(side=256, resize="shorter"),    # resize the shorter side to `side` pixels, then
-                                                    # crop inside the central square; warp: resize
-                                                    # the whole image to a square instead
-        shorter_side=dict(smallest=256, largest=256, evaluate=256),   # sizes in pixels: training
-                                                    # draws one from smallest to largest
-        inception=dict(                             # area and aspect ratio of the crop, drawn;
-                                                    # evaluate: shorter side in pixels
-            area=(0.08, 1.0), aspect=(0.75, 4 / 3), evaluate=256,
-        ),
-    ),
-    color=dict(
-        none=dict(),
-        pca=dict(sigma=0.1),                        # AlexNet, section 4.1
-        jitter=dict(brightness=0.4, contrast=0.4, saturation=0.4),
-    ),
-    augment=dict(
-        none=dict(),
-        distortions=dict(                           # LeNet-5 1998, section III.B
-            # translate: pixels; scale, squeeze, shear: fractions; share: fraction of the images
-            translate=2.0, scale=0.15, squeeze=0.15, shear=0.2, share=1.0,
-        ),
-        generator=dict(                             # the lecture notes', by Keras' names
-            rotation_range=0.0, width_shift_range=0.0, height_shift_range=0.0, shear_range=0.0,
-            zoom_range=0.0, channel_shift_range=0.0, brightness_range=(1.0, 1.0),
-            horizontal_flip=False, vertical_flip=False, fill_mode="nearest", cval=0.0,
-        ),
-    ),
-    standardize=dict(
-        none=dict(),
-        keras=dict(                                 # the other half of Keras' ImageDataGenerator
-            rescale=0.0, samplewise_center=False, samplewise_std_normalization=False,
-            featurewise_center=False, featurewise_std_normalization=False,
-            zca_whitening=False, zca_epsilon=1e-6,
-        ),
-    ),
-    loss=dict(
-        cross_entropy=dict(smoothing=0.0),          # fraction of the label spread over all classes
-        rbf_mean=dict(),                            # LeNet-5 1998, equation 8
-        rbf_map=dict(j=1.0),                        # equation 9; the paper does not give its j
-    ),
-    optimizer=dict(                                 # decayed: all parameters, or weights only;
-                                                    # bias_rate: multiplies the biases' rate
-        momentum=dict(                              # rate inside the velocity (Caffe, AlexNet, He)
-            momentum=0.9, weight_decay=0.0, decayed="all", bias_rate=1.0,
-        ),
-        torch_momentum=dict(                        # rate outside the velocity
-            momentum=0.9, weight_decay=0.0, decayed="all", bias_rate=1.0, nesterov=False,
-        ),
-        adam=dict(b1=0.9, b2=0.999, eps=1e-8),
-        rmsprop=dict(
-            decay=0.9, eps=1.0, momentum=0.9, weight_decay=0.0, decayed="all", clip=0.0,
-        ),
-        sdlm=dict(mu=0.02, samples=500),            # LeNet-5 1998, section III.B; samples: images
-    ),                                              # whose curvature is estimated in each pass
-    average=dict(                                   # of weights and batch statistics; evaluated too
-        none=dict(),
-        ema=dict(decay=0.9999),
-        polyak=dict(start=0.0),                     # first epoch of the average
-    ),
-    warmup=dict(
-        none=dict(),
-        linear=dict(start=0.0, length=5.0, unit="epoch"),
-        error=dict(learning_rate=0.01, error=0.8, window=100),  # ResNet-110; window in steps
-    ),
-    schedule=dict(
-        constant=dict(learning_rate=0.01),
-        piecewise=dict(learning_rate=0.01, factors=(1.0, 0.1), boundaries=(10.0,), unit="epoch"),
-        plateau=dict(                               # of the held-out error: needs data.holdout
-            # patience: evaluations; improvement: decrease of the error, 0 to 1, to be exceeded
-            learning_rate=0.01, factor=0.1, drops=3, patience=5, improvement=0.0,
-        ),
-        exponential=dict(learning_rate=0.01, factor=0.96, every=1.0, unit="epoch", staircase=False),
-        lenet5_paper1998=dict(),                    # three printed schedules for LeNet-5, which
-        lenet5_notes=dict(),                        # are complete and have no keys
-        lenet5_book=dict(),
-    ),
-)
+class Settings:
+    """The sections that every experiment has, and the keys outside of sections."""
+
+    seed: Annotated[int, "from 0 to 4294967295"] = 0     # first seed: the run trains seed,
+                             # seed + 1, ..., seed + seeds - 1
+    seeds: Annotated[int, "from 1 to 10000"] = 1         # number of networks to train, which
+                             # differ in random numbers only
+    epochs: Annotated[float, "from 0 to 1000000"] = 20.0     # passes over the training images, or 0
+                             # if `steps` is given
+    steps: Whole = 0         # optimizer steps, or 0 if `epochs` is given; setting one zeroes the
+                             # other
+    eval_batch_size: Images = 1000   # images
+    test_scales: tuple[Side, ...] = ()    # shorter sides, in pixels, for multi_scale, and for
+                             # grid_150 if there are three; empty: VGG's rule
+    log_every: Count = 100   # steps between lines of metrics.jsonl
+    eval_every: Above0 = 1.0         # epochs between evaluations; the patience of a plateau counts
+                             # them
+    diagnose_every: AtLeast0 = 0.0   # epochs between lines of diagnostics.jsonl, which has norms of
+                             # gradients and deviations of responses by layer, also of the start
+                             # and the end; 0: never
+    checkpoint_every: Above0 = 1.0   # epochs between checkpoints; the end is always saved
+    keep: Count = 2          # number of newest checkpoints to keep
+    deterministic: bool = False      # use XLA's deterministic operations on a GPU: slower, but the
+                             # same bits each time
+    matmul_precision: Literal["default", "high", "highest"] = "default"  # of float32 products;
+                             # default is TF32 on a GPU
+    auxiliary: AtLeast0 = 0.3        # weight of the loss of each auxiliary classifier, if there are
+                             # any
+    profile: Annotated[tuple[Whole, Whole], "in increasing order"] = (0, 0)  # first traced step and
+                             # the one after the last, for xprof and TensorBoard, in
+                             # WORKDIR/profile; equal: no trace
+
+    class mesh:
+        data: Literal[-1] | Count = -1       # number of devices that a batch is split over; -1: all
+        model: Count = 1     # number that wide dense layers, or AlexNet's towers, are split over
+
+    mirror: bool = False     # in training, mirror half of the images, left to right
+
+    class warm_start:
+        workdir: str = ""    # run whose newest weights (not their average) are copied at the
+                             # start; empty: none
+        layers: str = ""     # layers to copy: a,b or ours=theirs if names differ; empty: all
+
+    class data:
+        name: str = "digits"         # digits, shapes, image_folder, or an image classification set
+                             # of tfds
+        data_dir: str = ""   # directory of tfds' datasets, or the image_folder itself; empty:
+                             # $TFDS_DATA_DIR, else the default of tfds
+        batch_size: Images = 128     # images in one optimizer step, over all devices
+        micro_batch: Whole = 0       # images whose gradients are computed at a time; 0: the whole
+                             # batch
+        holdout: Whole = 0   # training images held out for validation: evenly by class if labels
+                             # are known in advance; a plateau needs them; final figures use 0
+        examples: Whole = 0  # training images to use, chosen by class like those of holdout;
+                             # 0: all that are not held out
+        on_corrupt: Literal["raise", "skip"] = "raise"   # if an image cannot be read: raise, or
+                             # skip to the next sound one
+        threads: Annotated[int, "from 0 to 1024"] = 0    # threads that read and decode images of
+                             # varying size; 0: one per core
+        mean: Literal["none", "pixel", "channel"] = "none"   # mean of the training images to
+                             # subtract; of images of varying size, that of the evaluation crops
+        pixel_range: Annotated[tuple[float, float], "different"] = (0.0, 1.0)
+                             # what pixel values 0 and 255 become; with a mean only its width
+                             # matters; not allowed with standardize
+        downsample: Side = 1         # side, in pixels, of the squares that are averaged into one
+                             # pixel before all else; only for images of one size
+        pad: Pixels = 0      # pixels of value 0 added on each side of an image
+        image_shape: tuple[Zero, Zero, Zero] | tuple[Side, Side, Side] = (0, 0, 0)   # height,
+                             # width, channels of the network's input; 0: as stored
+
+
+class Choices:
+    """The sections with a `name`. A class in a section is a choice; the first is the default."""
+
+    class crop:              # how an image gets the network's input size
+        none = Nothing  # unchanged; images of varying size are warped
+        class pad:           # pad, then crop at random to the old size
+            pixels: Pixels = 4
+        class square:        # resize the shorter side to `side` pixels, then crop inside the
+            side: Side = 256         # central square; warp: resize the whole image to a square
+            resize: Literal["shorter", "warp"] = "shorter"
+        class shorter_side:  # sizes in pixels: training draws one from smallest to largest
+            smallest: Side = 256
+            largest: Side = 256
+            evaluate: Side = 256
+        class inception:     # area and aspect ratio of the crop, drawn from a range; evaluate:
+            area: Annotated[tuple[Above0UpTo1, Above0UpTo1], "in increasing order"] = (0.08, 1.0)
+            aspect: Annotated[tuple[Above0, Above0], "in increasing order"] = (0.75, 4 / 3)
+            evaluate: Side = 256     # shorter side in pixels
+
+    class color:
+        none = Nothing
+        class pca:           # AlexNet, section 4.1
+            sigma: AtLeast0 = 0.1
+        class jitter:
+            brightness: AtLeast0 = 0.4
+            contrast: AtLeast0 = 0.4
+            saturation: AtLeast0 = 0.4
+
+    class augment:
+        none = Nothing
+        class distortions:   # LeNet-5 1998, section III.B
+            translate: AtLeast0 = 2.0        # pixels
+            scale: AtLeast0 = 0.15   # scale, squeeze, shear: fractions
+            squeeze: AtLeast0 = 0.15
+            shear: AtLeast0 = 0.2
+            share: Fraction = 1.0    # fraction of the images
+        class generator:     # the lecture notes', by Keras' names
+            rotation_range: AtLeast0 = 0.0
+            width_shift_range: AtLeast0 = 0.0
+            height_shift_range: AtLeast0 = 0.0
+            shear_range: AtLeast0 = 0.0
+            zoom_range: Below1 = 0.0
+            channel_shift_range: AtLeast0 = 0.0
+            brightness_range: LowHigh = (1.0, 1.0)
+            horizontal_flip: bool = False
+            vertical_flip: bool = False
+            fill_mode: Literal["nearest", "constant", "reflect", "wrap"] = "nearest"
+            cval: float = 0.0
+
+    class standardize:
+        none = Nothing
+        class keras:         # the other half of Keras' ImageDataGenerator
+            rescale: float = 0.0
+            samplewise_center: bool = False
+            samplewise_std_normalization: bool = False
+            featurewise_center: bool = False
+            featurewise_std_normalization: bool = False
+            zca_whitening: bool = False
+            zca_epsilon: AtLeast0 = 1e-6
+
+    class loss:
+        class cross_entropy:
+            smoothing: Below1 = 0.0  # fraction of the label spread over all classes
+        rbf_mean = Nothing  # LeNet-5 1998, equation 8
+        class rbf_map:       # equation 9; the paper does not give its j
+            j: float = 1.0
+
+    class optimizer:         # decayed: all parameters, or weights only; bias_rate: multiplies the
+        class momentum:      # biases' rate. This rate is inside the velocity (Caffe, AlexNet, He)
+            momentum: Below1 = 0.9
+            weight_decay: AtLeast0 = 0.0
+            decayed: Decayed = "all"
+            bias_rate: AtLeast0 = 1.0
+        class torch_momentum:        # rate outside the velocity
+            momentum: Below1 = 0.9
+            weight_decay: AtLeast0 = 0.0
+            decayed: Decayed = "all"
+            bias_rate: AtLeast0 = 1.0
+            nesterov: bool = False
+        class adam:
+            b1: Below1 = 0.9
+            b2: Below1 = 0.999
+            eps: Above0 = 1e-8
+        class rmsprop:
+            decay: Below1 = 0.9
+            eps: Above0 = 1.0
+            momentum: Below1 = 0.9
+            weight_decay: AtLeast0 = 0.0
+            decayed: Decayed = "all"
+            clip: AtLeast0 = 0.0     # limit of the norm of all gradients; 0: none
+        class sdlm:          # LeNet-5 1998, section III.B; samples: images whose curvature is
+            mu: Above0 = 0.02        # estimated in each pass
+            samples: Count = 500
+
+    class average:           # of weights and batch statistics; evaluated too
+        none = Nothing
+        class ema:
+            decay: Below1 = 0.9999
+        class polyak:
+            start: AtLeast0 = 0.0    # first epoch of the average
+
+    class warmup:
+        none = Nothing
+        class linear:        # start: fraction of the rate at the first step
+            start: AtLeast0 = 0.0
+            length: AtLeast0 = 5.0
+            unit: Unit = "epoch"
+        class error:         # ResNet-110; error: a fraction; window in steps
+            learning_rate: AtLeast0 = 0.01
+            error: Fraction = 0.8
+            window: Annotated[int, "from 1 to 1000000"] = 100
+
+    class schedule:
+        class constant:
+            learning_rate: AtLeast0 = 0.01
+        class piecewise:     # learning_rate times each factor, between the boundaries
+            learning_rate: AtLeast0 = 0.01
+            factors: tuple[AtLeast0, ...] = (1.0, 0.1)
+            boundaries: Annotated[tuple[AtLeast0, ...], "in increasing order"] = (10.0,)
+            unit: Unit = "epoch"
+        class plateau:       # of the held-out error: needs data.holdout
+            learning_rate: AtLeast0 = 0.01
+            factor: AtLeast0 = 0.1
+            drops: Annotated[int, "from 0 to 1000"] = 3
+            patience: Count = 5      # evaluations
+            improvement: Fraction = 0.0      # decrease of the error, to be exceeded
+        class exponential:
+            learning_rate: AtLeast0 = 0.01
+            factor: Above0 = 0.96
+            every: Above0 = 1.0
+            unit: Unit = "epoch"
+            staircase: bool = False
+        # Three printed schedules for LeNet-5, which are complete and have no keys.
+        lenet5_paper1998 = Nothing
+        lenet5_notes = Nothing
+        lenet5_book = Nothing
 # fmt: on
-FIRST = dict(
-    crop="none",
-    color="none",
-    augment="none",
-    standardize="none",
-    loss="cross_entropy",
-    optimizer="momentum",
-    average="none",
-    warmup="none",
-    schedule="constant",
-)  # fmt: skip
+
+
+def values(knobs: type) -> dict[str, Any]:
+    """Return {key: default} of a class of knobs, with a dict for each class in it."""
+    return {
+        key: values(value) if isinstance(value, type) else value
+        for key, value in vars(knobs).items()
+        if not key.startswith("__")
+    }
+
+
+def kinds(knobs: type) -> dict[str, Any]:
+    """Return {key: annotation} of a class of knobs, with a dict for each class in it."""
+    inner = {key: kinds(v) for key, v in vars(knobs).items() if isinstance(v, type)}
+    return {**vars(knobs).get("__annotations__", {}), **inner}
+
+
+DEFAULTS: dict[str, Any] = {**values(Settings), "model": {"name": "lenet5"}}
+CHOICES: dict[str, dict[str, dict[str, Any]]] = values(Choices)
+KINDS: dict[str, Any] = kinds(Settings)
+KINDS_OF_CHOICES: dict[str, dict[str, dict[str, Any]]] = kinds(Choices)
 
 Role = Literal["recipe", "length", "layout", "logging", "numerics", "replicate"]
 
@@ -216,21 +319,37 @@ def section(kind: str, name: str) -> dict[str, Any]:
 
 
 def config(**overrides: Any) -> ConfigDict:
-    """Return DEFAULTS and the FIRST choices, changed by `overrides`, as a locked ConfigDict.
+    """Return the defaults, changed by `overrides`, as a locked ConfigDict.
 
-    Raises ValueError for an unknown choice and KeyError for an unknown key.
+    A section that `overrides` does not name is the first of its choices. Raises ValueError for an
+    unknown choice or key, and for a section that is not a dict.
     """
     tree = {**DEFAULTS}
     if "steps" in overrides:
         tree["epochs"] = 0.0
-    for kind, first in FIRST.items():
-        name = overrides.get(kind, {}).get("name", first)
-        if name not in CHOICES[kind]:
-            raise ValueError(f"{kind}.name is {name!r}, not one of {', '.join(CHOICES[kind])}")
+    for kind, names in CHOICES.items():
+        stated = overrides.get(kind, {})
+        name = stated.get("name", next(iter(names))) if isinstance(stated, Mapping) else ""
+        if name not in names:
+            raise ValueError(f"{kind}.name is {name!r}, not one of {', '.join(names)}")
         tree[kind] = section(kind, name)
-    tree["model"] = overrides.pop(
-        "model", DEFAULTS["model"]
-    )  # its keys are the fields of the flax module
-    c = ConfigDict(tree).lock()
-    c.update(overrides)
-    return c
+    model = overrides.pop("model", DEFAULTS["model"])  # its keys are the fields of the flax module
+    return ConfigDict({**merge(tree, overrides), "model": model}).lock()
+
+
+def merge(tree: Mapping[str, Any], stated: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return `tree` with the values of `stated` in place of its own, at any depth.
+
+    prefix: the section of `tree`, with a period at its end. Raises ValueError for a key that is not
+    in `tree`.
+    """
+    merged = {**tree}
+    for key, value in stated.items():
+        if key not in tree:
+            raise ValueError(f"there is no key {prefix}{key}, only {', '.join(tree)}")
+        if isinstance(tree[key], dict):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{prefix}{key} is a section: dict(key=value), not {value!r:.40}")
+            value = merge(tree[key], value, f"{prefix}{key}.")
+        merged[key] = value
+    return merged

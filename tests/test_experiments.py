@@ -18,7 +18,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from cnn_archs import config as configs
-from cnn_archs import models
+from cnn_archs import config_files, models
 from cnn_archs.data.datasets import sources
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.evaluate.step import make_eval_step
@@ -31,8 +31,8 @@ from cnn_archs.training import steps
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = os.environ.get("CNN_ARCHS_UPDATE_GOLDEN") == "1"
 MODULES = {
-    path.stem: configs.execute_file(path)
-    for path in sorted(configs.EXPERIMENTS.glob("[!_]*.py"))
+    path.stem: config_files.execute_file(path)
+    for path in sorted(config_files.EXPERIMENTS.glob("[!_]*.py"))
     if path.stem != "base"
 }
 EXPERIMENTS = [
@@ -175,7 +175,7 @@ def class_of(constructor):
 @cache
 def traced(text):
     """Traces a step of the config `text`, and what comes before and after it."""
-    base = configs.execute_file(configs.EXPERIMENTS / "base.py")
+    base = config_files.execute_file(config_files.EXPERIMENTS / "base.py")
     config = ConfigDict({**base.DEFAULTS, **json.loads(text)})
     experiment = resolve(config)
     made, recipe = parts(experiment), experiment.recipe

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs import config as configs
+from cnn_archs import config_files
 from cnn_archs.claims import evidence
 from cnn_archs.claims.checks import CHECKS
 from cnn_archs.claims.schema import Claim, Claims
@@ -29,7 +29,7 @@ from cnn_archs.errors import DataError, UserError, first_line
 from cnn_archs.report.statistics import LEVEL, standard_deviation, welch_test
 from cnn_archs.report.table import Table
 
-RESULTS = configs.EXPERIMENTS.parent / "results"
+RESULTS = config_files.EXPERIMENTS.parent / "results"
 STATUSES = ("exact", "reproduced", "missed", "not run")
 UNIT_FACTORS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01}
 WIDEST = 28  # characters of a value in the table, at most

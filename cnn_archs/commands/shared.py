@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.errors import ConfigError, escaped
+from cnn_archs.runtime.console import print_result
 
 # cli.add_command without its first parameter: declare a command and get its parser.
 Declare = Callable[..., argparse.ArgumentParser]
@@ -99,4 +100,4 @@ def csv_cell(value: object) -> str:
 
 def emit(arguments: argparse.Namespace, value: Any, text: str) -> None:
     """Print `value` as one JSON document with --format=json, and `text` otherwise."""
-    print(json.dumps(value, indent=1) if arguments.format == "json" else text, flush=True)
+    print_result(json.dumps(value, indent=1) if arguments.format == "json" else text)

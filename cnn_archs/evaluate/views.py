@@ -170,12 +170,9 @@ def choose_scales(crop: Crop, test_scales: Sequence[float]) -> Scales:
     single, ten_crop: the shorter side that `crop` uses in evaluation, or 8/7 of the size that the
     network sees (256 for 224). If `crop` warps the whole image to a square, ten_crop takes
     the warped image. three: `test_scales` if there are three, otherwise VGG's rule. multiple:
-    `test_scales` if there are any, otherwise VGG's rule. Raises ConfigError unless all
-    `test_scales` are positive whole numbers.
+    `test_scales` if there are any, otherwise VGG's rule.
     """
-    if any(s != int(s) or s < 1 for s in test_scales):
-        raise ConfigError(f"test_scales={tuple(test_scales)}: must be whole pixels, at least 1")
-    stated = tuple(map(int, test_scales))
+    stated = tuple(map(int, test_scales))  # configs of older versions have floats
     side = max(crop.out)
     single = round(side * 8 / 7)
     if isinstance(crop, crops.SquareCrop):

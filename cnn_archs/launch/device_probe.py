@@ -4,15 +4,9 @@ import dataclasses
 import json
 import os
 import subprocess
-import sys
 
 from cnn_archs.runtime.devices import no_device_error
-
-PROBE_PROGRAM = """
-import json, jax
-print(json.dumps({"backend": jax.default_backend(), "devices": jax.local_device_count(),
-    "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"}))
-"""
+from cnn_archs.runtime.own_process import process_command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +29,23 @@ class Machine:
 
 def probe() -> Machine:
     """Find the devices of this machine in a subprocess. Raises ConfigError if jax finds none."""
-    probed = subprocess.run([sys.executable, "-c", PROBE_PROGRAM], capture_output=True, text=True)
+    probed = subprocess.run(
+        process_command("cnn_archs.launch.device_probe:print_machine"),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
     if probed.returncode:
         lines = probed.stderr.strip().splitlines() or [f"exit code {probed.returncode}"]
         raise no_device_error(lines[-1])
     return Machine(**json.loads(probed.stdout.splitlines()[-1]))
+
+
+def print_machine() -> None:
+    """Print the fields of Machine as JSON. Runs in the subprocess that `probe` starts."""
+    import jax
+
+    count = jax.local_device_count()
+    device = f"{count} x {jax.devices()[0].device_kind}"
+    found = Machine(backend=jax.default_backend(), devices=count, device=device)
+    print(json.dumps(dataclasses.asdict(found)))

@@ -9,7 +9,7 @@ has their base class.
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import flax.linen as nn
 import jax
@@ -115,13 +115,29 @@ def fields(name: str) -> dict[str, Any]:
     """Return the fields of the network `name` with their default values."""
     constructor = MODELS[name]
     preset = constructor.keywords if isinstance(constructor, partial) else {}
-    module = constructor.func if isinstance(constructor, partial) else constructor
-    values = {
-        f.name: preset.get(f.name, f.default)
-        for f in dataclasses.fields(module)  # type: ignore[arg-type]
-        if f.name not in ("parent", "name")
-    }
+    values = {f.name: preset.get(f.name, f.default) for f in module_fields(name)}
     return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+
+
+def kinds(name: str) -> dict[str, Any]:
+    """Return the annotations of the fields of the network `name`, in the form of `fields`.
+
+    A field that is a table has a dict, with the annotation of each row.
+    """
+    stated = {f.name: f.type for f in module_fields(name)}
+    rows = {k: list(v) for k, v in fields(name).items() if isinstance(v, Mapping)}
+    return {
+        key: dict.fromkeys(rows[key], get_args(kind)[1]) if key in rows else kind
+        for key, kind in stated.items()
+    }
+
+
+def module_fields(name: str) -> list[dataclasses.Field]:
+    """Return the fields of the flax module of the network `name`, apart from flax's own."""
+    constructor = MODELS[name]
+    module = constructor.func if isinstance(constructor, partial) else constructor
+    found = dataclasses.fields(module)  # type: ignore[arg-type]
+    return [f for f in found if f.name not in ("parent", "name")]
 
 
 def hashable(value: Any) -> Any:

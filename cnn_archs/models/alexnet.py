@@ -19,14 +19,17 @@ Deviations: the input is 227x227, since with the printed 224 conv1 cannot have 5
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_archs.models.fields import Count, Dtype, Factor, Pixels, Rate, Side
 from cnn_archs.models.layers import (
     INITIALIZERS,
     LRN,
+    Activation,
     Conv,
     FullyConnected,
     Initializer,
@@ -49,19 +52,19 @@ class AlexNet(Network):
     widths except the number of classes.
     """
 
-    num_classes: int = 1000
-    widths: tuple[int, ...] = (96, 256, 384, 384, 256)
-    hidden: tuple[int, int] = (4096, 4096)
-    groups: int = 2
-    stem: tuple[int, int, int] = (11, 4, 0)
-    pool: tuple[int, int] = (3, 2)
-    activation: str = "relu"
+    num_classes: Count = 1000
+    widths: tuple[Count, Count, Count, Count, Count] = (96, 256, 384, 384, 256)
+    hidden: tuple[Count, Count] = (4096, 4096)
+    groups: Count = 2
+    stem: tuple[Side, Side, Pixels] = (11, 4, 0)
+    pool: tuple[Side, Side] = (3, 2)
+    activation: Activation = "relu"
     lrn: bool = True
-    dropout: float = 0.5
-    dropout_on: str = "outputs"
-    initializer: str = "normal"
-    width: float = 1.0
-    dtype: str = "float32"
+    dropout: Rate = 0.5
+    dropout_on: Literal["inputs", "outputs"] = "outputs"
+    initializer: Literal["normal", "torch", "glorot", "he"] = "normal"
+    width: Factor = 1.0
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:

@@ -14,7 +14,16 @@ Deviations: the paper does not print the layout. This one follows the paper's la
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.layers import INITIALIZERS, LRN, Conv, FullyConnected, activation, scaled
+from cnn_archs.models.fields import Count, Dtype, Factor
+from cnn_archs.models.layers import (
+    INITIALIZERS,
+    LRN,
+    Activation,
+    Conv,
+    FullyConnected,
+    activation,
+    scaled,
+)
 from cnn_archs.models.network import Network
 from cnn_archs.models.pooling import MaxPool
 
@@ -26,12 +35,12 @@ class FourLayers(Network):
     except the number of classes.
     """
 
-    num_classes: int = 10
-    widths: tuple[int, int, int] = (32, 32, 64)
-    activation: str = "relu"
+    num_classes: Count = 10
+    widths: tuple[Count, Count, Count] = (32, 32, 64)
+    activation: Activation = "relu"
     lrn: bool = False
-    width: float = 1.0
-    dtype: str = "float32"
+    width: Factor = 1.0
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:

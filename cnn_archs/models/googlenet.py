@@ -19,12 +19,21 @@ Deviations: the constants of the normalization, which the paper does not give, a
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.inception import INCEPTION, ApplyLayer, Auxiliary, Inception, Widths
+from cnn_archs.models.fields import BnGroup, Count, Dtype, Factor, FactorOrZero, Rate, Side
+from cnn_archs.models.inception import (
+    INCEPTION,
+    ApplyLayer,
+    Auxiliary,
+    Inception,
+    Module,
+    Widths,
+    Window,
+)
 from cnn_archs.models.layers import (
     INITIALIZERS,
     LRN,
@@ -54,28 +63,28 @@ class GoogLeNet(Network):
     whether each module is rematerialized in the backward pass.
     """
 
-    num_classes: int = 1000
+    num_classes: Count = 1000
     modules: Mapping[str, Widths] = nn.FrozenDict(INCEPTION)
-    module: str = "reduced"
-    window: int = 5
-    scale_1x1: float = 1.0
-    scale_3x3: float = 1.0
-    scale_5x5: float = 1.0
-    scale_pool: float = 1.0
-    stem: str = "7x7"
+    module: Module = "reduced"
+    window: Window = 5
+    scale_1x1: FactorOrZero = 1.0
+    scale_3x3: FactorOrZero = 1.0
+    scale_5x5: FactorOrZero = 1.0
+    scale_pool: FactorOrZero = 1.0
+    stem: Literal["7x7", "separable", "3x3"] = "7x7"
     lrn: bool = True
-    pool4: tuple[int, int] = (3, 2)
+    pool4: tuple[Side, Side] = (3, 2)
     aux: bool = True
-    aux_pool: str = "5x5/3"
-    dropout: float = 0.4
-    aux_dropout: float = 0.7
+    aux_pool: Literal["5x5/3", "adaptive"] = "5x5/3"
+    dropout: Rate = 0.4
+    aux_dropout: Rate = 0.7
     batch_norm: bool = False
-    bn_group: int = 0
-    epsilon: float = 1e-5
-    initializer: str = "glorot"
-    width: float = 1.0
+    bn_group: BnGroup = 0
+    epsilon: Annotated[float, "more than 0"] = 1e-5
+    initializer: Literal["glorot", "he", "truncated"] = "glorot"
+    width: Factor = 1.0
     remat: bool = False
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Map image: f32[N, H, W, C] to logits: f32[N, num_classes].
@@ -169,9 +178,7 @@ class GoogLeNet(Network):
         return conv(image, width, window, "conv1", stride)
 
     def branches(self, name: str) -> Widths:
-        """Return the scaled widths of the module `name`. Raises ValueError unless there are six."""
-        if len(self.modules[name]) != 6:
-            raise ValueError(f"modules.{name} has {len(self.modules[name])} widths, not 6")
+        """Return the scaled widths of the module `name`."""
         one, three, five, pool = (
             scale * self.width
             for scale in (self.scale_1x1, self.scale_3x3, self.scale_5x5, self.scale_pool)
@@ -192,9 +199,9 @@ class InceptionModule(Network):
     """
 
     widths: Widths = INCEPTION["3a"]
-    module: str = "reduced"
-    window: int = 5
-    dtype: str = "float32"
+    module: Module = "reduced"
+    window: Window = 5
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:

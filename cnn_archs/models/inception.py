@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,10 @@ from cnn_archs.models.layers import choice, relu, scaled
 from cnn_archs.models.network import Layer
 from cnn_archs.models.pooling import AdaptiveAvgPool, AvgPool, MaxPool
 
-Widths = tuple[int, int, int, int, int, int]
+Width = Annotated[int, "from 0 to 1000000"]  # 0: it is left out
+Widths = tuple[Width, Width, Width, Width, Width, Width]
+Module = Literal["reduced", "naive"]
+Window = Annotated[int, "from 1 to 99 and odd"]  # odd: maps keep their size
 # fmt: off
 INCEPTION: dict[str, Widths] = {  # Table 1: output channels
     #      1x1  3x3r  3x3  5x5r  5x5  pool
@@ -42,8 +45,8 @@ class Inception(Layer):
 
     kind = "concat"
     widths: Widths
-    module: str
-    window: int
+    module: Module
+    window: Window
     conv: ApplyLayer
 
     @nn.compact

@@ -24,6 +24,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_archs.models.fields import BnGroup, Count, Dtype, Factor, Rate
 from cnn_archs.models.layers import ConvNorm, maybe_remat, relu, scaled
 from cnn_archs.models.network import Layer, Network
 from cnn_archs.models.pooling import AvgPool, GlobalAvgPool, MaxPool
@@ -130,13 +131,13 @@ class InceptionV3(Network):
     aux: whether it has a second classifier in training, which needs images of 299x299 or larger.
     """
 
-    num_classes: int = 1000
+    num_classes: Count = 1000
     aux: bool = True
-    dropout: float = 0.5
-    bn_group: int = 0  # images that share batch statistics; 0: all; -1: one device's
-    width: float = 1.0  # multiplies all widths except the number of classes
+    dropout: Rate = 0.5
+    bn_group: BnGroup = 0  # images that share batch statistics; 0: all; -1: one device's
+    width: Factor = 1.0  # multiplies all widths except the number of classes
     remat: bool = False  # whether modules are rematerialized in the backward pass
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Map image: f32[N, H, W, C] to logits: f32[N, num_classes], in training also `aux_6e`."""

@@ -6,7 +6,7 @@ Padding, stride and window are always written out. Maps are [N, H, W, C] through
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import jax
@@ -34,6 +34,7 @@ def relu(x: jax.Array) -> jax.Array:
     return nn.relu(x)
 
 
+Activation = Literal["identity", "tanh", "relu", "sigmoid"]
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "identity": lambda x: x,
     "tanh": jnp.tanh,
@@ -60,12 +61,7 @@ def choice(kind: str, name: str, choices: Mapping[str, T]) -> T:
 
 
 def scaled(width: int, factor: float, multiple: int = 1) -> int:
-    """Return `width` times `factor`, rounded to a positive multiple of `multiple`.
-
-    Raises ValueError if either is not positive.
-    """
-    if width <= 0 or factor <= 0:
-        raise ValueError(f"the width {width} and its factor {factor:g} must be more than 0")
+    """Return `width` times `factor`, both positive, rounded to a multiple of `multiple` above 0."""
     return multiple * max(1, round(width * factor / multiple))
 
 

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_archs.models.cpu.convolution import convolve
-from cnn_archs.models.layers import activation
+from cnn_archs.models.fields import Count, Dtype, Pixels
+from cnn_archs.models.layers import Activation, activation
 from cnn_archs.models.network import (
     WHOLE,
     Layer,
@@ -77,11 +78,11 @@ class LeNet5(Network):
     padding: of C1; 2 for 28x28 images, 0 for images already centered in 32x32.
     """
 
-    num_classes: int = 10
-    activation: str = "tanh"
-    widths: tuple[int, int, int, int] = (6, 16, 120, 84)
-    padding: int = 2
-    dtype: str = "float32"
+    num_classes: Count = 10
+    activation: Activation = "tanh"
+    widths: tuple[Count, Count, Count, Count] = (6, 16, 120, 84)
+    padding: Pixels = 2
+    dtype: Dtype = "float32"
 
     gains_from_onednn = False  # its convolutions are written for few channels
 

@@ -9,7 +9,8 @@ import flax.linen as nn
 import jax
 
 from cnn_archs.models.cpu.convolution import convolve
-from cnn_archs.models.layers import activation
+from cnn_archs.models.fields import Count, Dtype, Rate
+from cnn_archs.models.layers import Activation, activation
 from cnn_archs.models.network import Network
 from cnn_archs.models.pooling import MaxPool
 
@@ -17,10 +18,10 @@ from cnn_archs.models.pooling import MaxPool
 class MLP(Network):
     """Dense layers with an activation after all but the last; in the notes 784, 512, 10 units."""
 
-    num_classes: int = 10
-    hidden: tuple[int, ...] = (512,)
-    activation: str = "relu"
-    dtype: str = "float32"
+    num_classes: Count = 10
+    hidden: tuple[Count, ...] = (512,)
+    activation: Activation = "relu"
+    dtype: Dtype = "float32"
 
     gains_from_onednn = False  # it has no convolutions
 
@@ -37,13 +38,13 @@ class MLP(Network):
 class CNN(Network):
     """Two 3x3 convolutions, a 2x2/2 max-pool and two dense layers after dropout."""
 
-    num_classes: int = 10
-    widths: tuple[int, int] = (32, 64)
-    hidden: int = 128
-    activation: str = "relu"
-    dropout_conv: float = 0.25
-    dropout_dense: float = 0.5
-    dtype: str = "float32"
+    num_classes: Count = 10
+    widths: tuple[Count, Count] = (32, 64)
+    hidden: Count = 128
+    activation: Activation = "relu"
+    dropout_conv: Rate = 0.25
+    dropout_dense: Rate = 0.5
+    dtype: Dtype = "float32"
 
     gains_from_onednn = False  # its convolutions are written for few channels
 

@@ -22,13 +22,14 @@ Deviations: evaluation uses moving averages of the batch statistics; those of th
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from cnn_archs.models.cpu.training_step import written_once
+from cnn_archs.models.fields import BnGroup, Count, Dtype, Factor
 from cnn_archs.models.layers import (
     INITIALIZERS,
     BatchNorm,
@@ -68,19 +69,19 @@ class ResNet(Network):
     are rematerialized in the backward pass.
     """
 
-    num_classes: int = 1000
-    blocks: tuple[int, ...] = (3, 4, 6, 3)
-    widths: tuple[int, ...] = (64, 128, 256, 512)
-    kind: str = "bottleneck"
-    unit: str = "residual"
-    shortcut: str = "B"
-    stride_in: str = "1x1"
-    stem: str = "7x7"
+    num_classes: Count = 1000
+    blocks: tuple[Count, ...] = (3, 4, 6, 3)
+    widths: tuple[Count, ...] = (64, 128, 256, 512)
+    kind: Literal["basic", "bottleneck"] = "bottleneck"
+    unit: Literal["residual", "preactivation"] = "residual"
+    shortcut: Literal["A", "B", "C", "none"] = "B"
+    stride_in: Literal["1x1", "3x3"] = "1x1"
+    stem: Literal["7x7", "3x3"] = "7x7"
     scan_blocks: bool = False
-    bn_group: int = 0
-    width: float = 1.0
+    bn_group: BnGroup = 0
+    width: Factor = 1.0
     remat: bool = False
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
@@ -98,8 +99,11 @@ class ResNet(Network):
             bn_group=self.bn_group,
             dtype=self.dtype,
         )
-        if min(self.blocks) < 1:
-            raise ValueError(f"blocks={self.blocks}: each stage has at least one unit")
+        if len(self.blocks) != len(self.widths) or not self.blocks:
+            raise ValueError(
+                f"blocks={self.blocks} has {len(self.blocks)} stages and widths={self.widths} has "
+                f"{len(self.widths)}: both need one number for each stage"
+            )
         x = kept(self, partial(ResNet.begin, train=train), image)  # ImageNet: 56x56; CIFAR: 32x32
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             unit = partial(unit_of, width=scaled(width, self.width))
@@ -192,8 +196,8 @@ def unstack(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def imagenet(depth: int, **fields: Any) -> partial[ResNet]:
     """Return the network of table 1 with `depth` weight layers."""
-    blocks, kind = TABLE_1[depth]
-    return partial(ResNet, blocks=blocks, kind=kind, **fields)
+    printed: dict[str, Any] = dict(zip(("blocks", "kind"), TABLE_1[depth], strict=True))
+    return partial(ResNet, **printed, **fields)
 
 
 def cifar(depth: int, **fields: Any) -> partial[ResNet]:

@@ -14,11 +14,12 @@ Deviations: the `_bn` variants, with batch normalization between convolution and
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 
+from cnn_archs.models.fields import BnGroup, Count, Dtype, Factor, Rate
 from cnn_archs.models.layers import (
     INITIALIZERS,
     LRN,
@@ -94,16 +95,16 @@ class VGG(Network):
     the images of one device. remat: whether each block is rematerialized in the backward pass.
     """
 
-    num_classes: int = 1000
-    column: str = "D"
-    hidden: tuple[int, int] = (4096, 4096)
-    dropout: float = 0.5
+    num_classes: Count = 1000
+    column: Literal["A", "A-LRN", "B", "C", "D", "E", "B-5x5"] = "D"
+    hidden: tuple[Count, Count] = (4096, 4096)
+    dropout: Rate = 0.5
     batch_norm: bool = False
-    bn_group: int = 0
-    initializer: str = "glorot"
-    width: float = 1.0
+    bn_group: BnGroup = 0
+    initializer: Literal["normal", "glorot", "he"] = "glorot"
+    width: Factor = 1.0
     remat: bool = False
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:

@@ -27,6 +27,7 @@ Deviations: the paper prints no padding. The following padding gives the maps of
 import flax.linen as nn
 import jax
 
+from cnn_archs.models.fields import Count, Dtype, Factor, Rate
 from cnn_archs.models.layers import LRN, Conv, FullyConnected, relu, scaled
 from cnn_archs.models.network import Network
 from cnn_archs.models.pooling import MaxPool
@@ -39,12 +40,12 @@ class ZFNet(Network):
     that is dropped. width: multiplies all widths except the number of classes.
     """
 
-    num_classes: int = 1000
-    widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
-    hidden: tuple[int, int] = (4096, 4096)
-    dropout: float = 0.5
-    width: float = 1.0
-    dtype: str = "float32"
+    num_classes: Count = 1000
+    widths: tuple[Count, Count, Count, Count, Count] = (96, 256, 384, 384, 256)
+    hidden: tuple[Count, Count] = (4096, 4096)
+    dropout: Rate = 0.5
+    width: Factor = 1.0
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:

@@ -23,9 +23,11 @@ def total_steps(epochs: float, steps: int, epoch: Fraction) -> int:
     """Return the steps of a training run: `steps`, or `epochs` in steps, rounded up.
 
     epoch: steps in one pass. At least one of `steps` and `epochs` must be 0. Raises ConfigError if
-    both are.
+    both are, or if the steps are too many for an int32.
     """
     total = steps or ceil(epochs_to_steps(epochs, epoch))
     if total < 1:
         raise ConfigError("nothing to train: set --config.epochs or --config.steps")
+    if total > 2**31 - 1:
+        raise ConfigError(f"--config.epochs={epochs} are {total:,} steps: at most 2,147,483,647")
     return total

@@ -97,11 +97,6 @@ def check_batch_sizes(batch_size: int, micro_batch: int, *, bn_group: int) -> No
             f"data.micro_batch={micro_batch} does not divide the batch, "
             f"data.batch_size={batch_size}"
         )
-    if bn_group < -1:
-        raise ConfigError(
-            f"model.bn_group={bn_group}: must be a number of images, 0 for the whole batch, or -1 "
-            "for each device's share of it"
-        )
     at_once = micro_batch or batch_size
     if bn_group > 0 and at_once % bn_group:
         what = "data.micro_batch" if micro_batch else "data.batch_size"

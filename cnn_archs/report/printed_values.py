@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
+from cnn_archs import config_files
 from cnn_archs.config_keys import flatten
 from cnn_archs.errors import DataError, first_line
+from cnn_archs.knobs import read_text
 from cnn_archs.report.runs import CellRecord
 from cnn_archs.roles import changes_outcome
 
-CLAIMS_FILE = configs.EXPERIMENTS / "claims.toml"
+CLAIMS_FILE = config_files.EXPERIMENTS / "claims.toml"
 # Keys of a model that a reduced run may change; any other key makes it another network.
 REDUCED_KEYS = ("model.width", "model.num_classes")
 
@@ -42,7 +44,7 @@ class PrintedValue(NamedTuple):
 def read_claims_file(path: Path = CLAIMS_FILE) -> dict[str, Any]:
     """Parse the file without validating it. Raises DataError if it cannot be read."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text("utf-8"))
     except (ValueError, OSError) as e:
         raise DataError(f"{path}: {first_line(e)}") from e
 
@@ -104,7 +106,7 @@ def is_same_network(source: Mapping[str, str], cell: CellRecord) -> bool:
         return any(run.path.match(source["result"]) for run in cell.runs)
     name, overrides = experiment_and_overrides(source)
     other = [o for o in changed_settings(source, cell) if o.partition("=")[0].startswith("model.")]
-    kept = overrides <= set(cell.overrides)
+    kept = all(o in cell.overrides if not cell.config else holds(o, cell) for o in overrides)
     return (
         cell.experiment == name and kept and all(o.partition("=")[0] in REDUCED_KEYS for o in other)
     )
@@ -122,8 +124,11 @@ def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
     A result that does not record its experiment is compared by its config.
     """
     name, overrides = experiment_and_overrides(source)
-    if cell.experiment or not cell.config:
+    if not cell.config:
         return [o for o in cell.changed if o not in overrides]
+    if cell.recipe:
+        named = {o.partition("=")[0] for o in overrides if holds(o, cell)}
+        return [o for o in cell.changed if o.partition("=")[0] not in named]
     keys = {o.partition("=")[0] for o in overrides}
     expected = stated_config(name)
     return [
@@ -136,12 +141,22 @@ def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
     ]
 
 
+def holds(override: str, cell: CellRecord) -> bool:
+    """Return whether the config of a cell has the value of an override `key=value`."""
+    key, _, text = override.partition("=")
+    value = flatten(cell.config).get(key)
+    try:
+        stated = read_text(text, type(value))
+    except ValueError:
+        return False
+    return value == (list(stated) if isinstance(stated, tuple) else stated)
+
+
 @functools.cache
 def stated_config(experiment: str) -> dict[str, Any]:
     """Return {section.key: value} of the keys that an experiment sets.
 
     Fields of the model are included only if they are not the defaults.
     """
-    path, argument = configs.locate_file(experiment)
-    config = configs.call_entry(configs.execute_file(path), argument)
+    config, _ = configs.load_file(experiment)
     return flatten(configs.to_plain_dict(config))

@@ -7,9 +7,38 @@ workdir or result file.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from cnn_archs.config_keys import flatten
+from cnn_archs.report.text import format_protocol
 from cnn_archs.roles import changes_outcome
+
+
+class Measured(NamedTuple):
+    """What an error is an error of; errors of unlike kinds are never compared or averaged.
+
+    images: the dataset and the size of its images. protocol: how the network was tested. examples:
+    the number of images, 0 for training images, of which cells may use some.
+    """
+
+    images: str
+    protocol: str
+    examples: int
+
+    def __str__(self) -> str:
+        counted = f", {self.examples:,} images" if self.examples else ""
+        return f"{self.images}, {self.protocol}{counted}"
+
+
+class Change(NamedTuple):
+    """A setting of a cell that its experiment's recipe has otherwise.
+
+    stated: the value in the recipe, or None if the recipe does not state one.
+    """
+
+    key: str
+    stated: Any
+    value: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +62,17 @@ class RunRecord:
 
 @dataclasses.dataclass(frozen=True)
 class CellRecord:
-    """One cell. experiment, overrides: as given to `train`; empty if they are not known."""
+    """One cell.
+
+    experiment, overrides: as given to `train`; empty if they are not known. recipe: the config of
+    the experiment without overrides, as {section.key: value}; empty if it is not known.
+    """
 
     name: str
     experiment: str
     overrides: tuple[str, ...]
     runs: Sequence[RunRecord]
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def finished(self) -> list[RunRecord]:
@@ -51,8 +85,30 @@ class CellRecord:
 
     @property
     def dataset(self) -> str:
-        """The name of the dataset, or "" if it is not known."""
-        return self.first("dataset") or self.config.get("data", {}).get("name", "")
+        """The name of the dataset, with the folder if it is one of images; "" if not known."""
+        data = self.config.get("data", {})
+        name = str(self.first("dataset") or data.get("name", ""))
+        return f"{name} in {data.get('data_dir')}" if name == "image_folder" else name
+
+    @property
+    def images(self) -> str:
+        """The dataset and, unless its images are used as they are stored, their size."""
+        data = self.config.get("data", {})
+        shape, downsample = data.get("image_shape") or [0], data.get("downsample", 1)
+        size = f", images of {'x'.join(map(str, shape))}" if any(shape) else ""
+        return self.dataset + size + (f", {downsample} times smaller" if downsample > 1 else "")
+
+    def measured(self, split: str) -> Measured | None:
+        """Return what the errors on a split are errors of; None if the cell has no result."""
+        if not self.finished:
+            return None
+        result = self.finished[0].result
+        tested = format_protocol(result)
+        if members := result.get("members"):
+            tested += f", ensembles of {len(members)}"
+        trained_on = split.startswith("train")
+        examples = 0 if trained_on else result.get(split, {}).get("examples", 0)
+        return Measured(self.images, tested, examples)
 
     @property
     def seeds(self) -> list[int]:
@@ -89,8 +145,33 @@ class CellRecord:
 
     @property
     def changed(self) -> list[str]:
-        """The overrides that change the outcome of the experiment's recipe."""
+        """The settings, as `key=value`, that change the outcome of the experiment's recipe.
+
+        Without a config they are the overrides.
+        """
+        if self.config:
+            return [f"{change.key}={change.value}" for change in self.changes]
         return [o for o in self.overrides if changes_outcome(o.partition("=")[0], self.config)]
+
+    @property
+    def changes(self) -> list[Change]:
+        """The settings of the config that change the outcome of the experiment's recipe.
+
+        A recipe may lack fields of the model, which then have their defaults; of these, the ones
+        that an override names count.
+        """
+        config = flatten(self.config)
+        named = {override.partition("=")[0] for override in self.overrides}
+        return [
+            Change(key, self.recipe.get(key), value)
+            for key, value in config.items()
+            if changes_outcome(key, self.config)
+            and (
+                self.recipe[key] != value
+                if key in self.recipe
+                else key in named or not key.startswith("model.")
+            )
+        ]
 
     @property
     def depth(self) -> int | None:
@@ -122,6 +203,19 @@ class Collection:
     columns: Sequence[str] = ()
     reach: Sequence[Mapping[str, Any]] = ()
     sweep: bool = False
+
+    @property
+    def datasets(self) -> str:
+        """The names of the datasets of all cells."""
+        return " and ".join(dict.fromkeys(cell.dataset for cell in self.cells if cell.dataset))
+
+    def by_measured(self, split: str) -> dict[Measured, list[CellRecord]]:
+        """Group the cells that have results by what their errors on `split` are errors of."""
+        alike: dict[Measured, list[CellRecord]] = {}
+        for cell in self.cells:
+            if measured := cell.measured(split):
+                alike.setdefault(measured, []).append(cell)
+        return alike
 
     def cell(self, name: str) -> CellRecord | None:
         """Return the cell of that name, or None."""

@@ -6,12 +6,13 @@ compilation; an unknown flag in XLA_FLAGS ends the process without a traceback.
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import jax
+
+from cnn_archs.runtime.own_process import process_command
 
 
 def supported_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def supported_flags(flags: Sequence[str]) -> list[str]:
 def xla_accepts(xla_flags: str) -> bool:
     """Return whether XLA accepts `xla_flags` as the value of XLA_FLAGS."""
     done = subprocess.run(
-        [sys.executable, "-c", "from jaxlib import xla_client; xla_client.CompileOptions()"],
+        process_command("cnn_archs.runtime.flag_parser:parse_flags"),
         env={**os.environ, "XLA_FLAGS": xla_flags},
         capture_output=True,
     )

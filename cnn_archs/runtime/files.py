@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import socket
 import stat
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.errors import ConfigError, DataError, UserError, first_line
+from cnn_archs.errors import ConfigError, DataError, UserError, decoded, first_line
 
 KeyTypes = Mapping[str, type | tuple[type, ...]]  # key of a JSON object -> type of its value
 
@@ -24,14 +25,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     At every moment `path` holds its old content or all of the new one. If the body raises, `path`
     stays as it was and the temporary file is removed. A symbolic link is followed. A pipe or a
-    device cannot be replaced, so it is yielded itself.
+    device cannot be replaced, so it is yielded itself. The temporary file is made here, and its
+    name cannot be guessed: in a folder that others can write too, they could lead it elsewhere.
     """
     if path.exists() and not path.is_file():
         yield path
         return
     target = path.resolve()
-    name = f".{target.name}.{socket.gethostname()}.{os.getpid()}{UNFINISHED}"
-    temporary = target.with_name(name)
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}{UNFINISHED}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
         with open(temporary, "rb+") as f:
@@ -69,9 +71,10 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8."""
+    """Write `text` to `path` atomically, as UTF-8; bytes of names that are not are escaped."""
+    encoded = decoded(text).encode("utf-8", "backslashreplace")
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(encoded)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -187,7 +190,7 @@ def lock(path: Path, flag: str = "--workdir") -> Iterator[None]:
     flag: the option that named the folder of `path`, for the message. The lock is an flock, so a
     killed process never leaves a stale one. Raises DataError if the file system has no locks.
     """
-    with open(path, "a+") as f:
+    with open(path, "a+", encoding="utf-8", errors="replace") as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:

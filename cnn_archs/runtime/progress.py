@@ -73,6 +73,6 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
     def print_line(self, text: str) -> None:
         """Print a line that stays on the screen."""
         if self.bar:
-            self.bar.console.print(text, highlight=False)
+            self.bar.console.print(text, highlight=False, markup=False)
         elif not self.silent:
             print_status(text)

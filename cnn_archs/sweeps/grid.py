@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
 from cnn_archs import roles
+from cnn_archs.config_files import EXPERIMENTS, call_file, locate_file, split_argument
 from cnn_archs.config_keys import unknown_message
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.experiment import make_dataset, make_recipe
@@ -20,7 +21,7 @@ from cnn_archs.run_dir import Failure, RunDir
 from cnn_archs.runtime.files import read_errors
 from cnn_archs.sweep_dir import SweepDir
 
-SWEEPS = configs.EXPERIMENTS / "sweeps"
+SWEEPS = EXPERIMENTS / "sweeps"
 EVALUATIONS = ("robustness",)  # that `after` may name
 MAX_TRIES = 2  # failed tries after which a cell is not tried again
 
@@ -64,7 +65,8 @@ class SweepCell(NamedTuple):
             return False
         made = configs.to_plain_dict(self.run.config())
         roles.check_resumable(self.run.path, made, self.config)
-        self.run.result()
+        if foreign := roles.foreign_parts(self.run.saved_config(), self.run.result()):
+            raise DataError(f"{self.run.path}: {foreign}; remove the file that is of another run")
         for name in self.after:
             self.run.evaluation(name)
         return all(made[key] == self.config[key] for key in ("steps", "epochs"))
@@ -88,8 +90,9 @@ def load_sweep(file: str) -> dict[str, Any]:
 
     Raises ConfigError if a key is missing, an evaluation unknown, or a cell's name unusable.
     """
-    path, argument = configs.locate_file(file, SWEEPS, what="sweep")
-    stated = configs.call_entry(configs.execute_file(path), argument, "get_sweep")
+    where, argument = split_argument(file)
+    path = locate_file(where, SWEEPS, "sweep")
+    stated = call_file(path, argument, "get_sweep")
     for key in ("title", "seeds", "cells"):
         if key not in stated:
             raise ConfigError(f"--config: {path} does not define {key}")
@@ -132,6 +135,36 @@ def list_cells(
             run, after = SweepDir(folder).run(name, seed), tuple(sweep.get("after", ()))
             found.append(SweepCell(name, seed, experiment, keys, config, run, after))
     return found
+
+
+def sweep_record(
+    stated: Mapping[str, Any], overrides: Sequence[str], found: Sequence[SweepCell], files: SweepDir
+) -> dict[str, Any]:
+    """Return the content of sweep.json: `stated`, and the configs of the cells that are `found`.
+
+    The configs of other cells, from an earlier start with other `overrides`, are kept.
+    """
+    configured: dict[str, Any] = {}
+    recipes: dict[str, Any] = {}
+    if files.has_sweep():
+        before = files.spec()
+        configured, recipes = before.get("configs", {}), before.get("recipes", {})
+    configured |= {cell.name: cell.config for cell in reversed(found)}
+    recipes |= {e: plain_recipe(e) for e in sorted({cell.experiment for cell in found})}
+    return {
+        **stated,
+        "overrides": list(overrides),
+        "configs": {name: configured[name] for name in stated["cells"] if name in configured},
+        "recipes": recipes,
+    }
+
+
+def plain_recipe(experiment: str) -> dict[str, Any]:
+    """Return the config of an experiment without overrides; {} if it cannot be run without any."""
+    try:
+        return configs.to_plain_dict(configs.load_config(experiment, []))
+    except ConfigError:
+        return {}
 
 
 def training_steps(cell: SweepCell) -> int | None:
@@ -192,6 +225,11 @@ def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 for key, values in columns.items():
                     if isinstance(values, list):
                         values += other[split][key]
+                if columns.get("examples") != other[split].get("examples"):
+                    raise ConfigError(
+                        f"the seeds of one cell differ in the number of images of {split}: the "
+                        "data has changed; remove the runs of one of both"
+                    )
         for key in ("name", "dataset", "protocol", "steps", "params", "macs"):
             if other[key] != whole[key]:
                 raise ConfigError(

@@ -21,6 +21,7 @@ from cnn_archs.launch.device_probe import Machine, probe
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import lock
+from cnn_archs.runtime.own_process import process_command
 from cnn_archs.runtime.signals import ENDS_WITH_STDIN, StopRequest, stop_requests
 from cnn_archs.sweep_dir import SweepDir
 from cnn_archs.sweeps import grid
@@ -28,7 +29,7 @@ from cnn_archs.sweeps.grid import SweepCell
 
 SECONDS_PER_REPORT = 10.0  # between two reports of progress
 STOP_SECONDS = 600.0  # time for processes to save after they are told to stop
-WORKER = (sys.executable, "-m", "cnn_archs.sweeps.worker")
+WORKER = process_command("cnn_archs.sweeps.worker:run_worker")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ def train_sweep(
     files = SweepDir(folder)
     with stop_requests() as stop, files.lock(*part):
         check_parts(files, part[1])
-        files.write_spec({**stated, "overrides": list(overrides)})
+        files.write_spec(grid.sweep_record(stated, overrides, found, files))
         missing = {str(cell) for cell in found if not cell.is_done() and not cell.has_failed()}
         print_status(f"{stated['title']}: {len(found)} cells, {len(missing)} to train")
         if missing:
@@ -204,13 +205,13 @@ class Scheduler:
     def start(self, cells: list[SweepCell], slot: Slot) -> None:
         output = cells[0].run.output
         output.parent.mkdir(parents=True, exist_ok=True)
-        with open(output, "a") as written:
+        with open(output, "a", encoding="utf-8") as written:
             popen = subprocess.Popen(
                 WORKER,
                 stdin=subprocess.PIPE,
                 stdout=written,
                 stderr=written,
-                text=True,
+                encoding="utf-8",
                 start_new_session=True,  # ^C in a terminal reaches only this process
                 env={**os.environ, **dict(slot.environment), ENDS_WITH_STDIN: "1"},
             )

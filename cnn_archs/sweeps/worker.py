@@ -76,7 +76,3 @@ def find_evaluation(name: str) -> Callable[[Path], dict[str, Any]]:
     from cnn_archs.evaluate import robustness
 
     return {"robustness": robustness.measure_robustness}[name]
-
-
-if __name__ == "__main__":
-    sys.exit(run_worker())

@@ -208,7 +208,8 @@ def init_states(
         opt_state = state.opt_state._replace(memory=schedule_state)
         return step_key, state.replace(opt_state=opt_state)
 
-    per_seed = [(jnp.asarray(s), state) for s, state in zip(seeds, schedule_states, strict=True)]
+    of_seeds = zip(seeds, schedule_states, strict=True)
+    per_seed = [(jnp.asarray(seed, jnp.uint32), state) for seed, state in of_seeds]
     make, arguments = axis.map(init), axis.stack(per_seed)
     sharding = meshes.tree_shardings(jax.eval_shape(make, *arguments[0])[1], mesh, split_layers)
     shardings = (meshes.replicated(mesh), sharding)

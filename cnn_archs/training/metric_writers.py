@@ -19,7 +19,7 @@ class JsonlWriter:
         """Open `path`, which holds the lines `written`, and remove those after step `keep`."""
         kept = [line for line in written if line["step"] <= keep]
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = open(path, "a")  # noqa: SIM115 (open for as long as the run)
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (open for as long as the run)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line."""

@@ -79,7 +79,13 @@ def read_members(
     `restore_trainer` does.
     """
     found = [one.restore(target) for one, target in zip(checkpoints, targets, strict=True)]
-    steps = {member.step if member else 0 for member in found}
+    without = [one for one, member in zip(checkpoints, found, strict=True) if not member]
+    if without and len(without) < len(found):
+        raise ConfigError(
+            f"{without[0].folder.parent} has no checkpoint, and other runs that are trained with "
+            "it have one: train each alone"
+        )
+    steps = {member.step for member in found if member}
     if len(steps) > 1:
         raise ConfigError(f"these runs are at different steps, {sorted(steps)}: train each alone")
     members = [member for member in found if member]

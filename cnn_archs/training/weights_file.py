@@ -28,7 +28,17 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a safetensors file by name. Raises DataError if it is damaged."""
     try:
         return load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as e:
+    except OSError as e:
+        raise DataError(f"cannot read {path}: {e.strerror or e}") from e
+    # AttributeError: of a type that numpy has not, such as the 8-bit floats.
+    except (
+        SafetensorError,
+        ValueError,
+        LookupError,
+        TypeError,
+        OverflowError,
+        AttributeError,
+    ) as e:
         raise DataError(f"{path} is not a valid safetensors file: {first_line(e)}") from e
 
 

@@ -15,6 +15,9 @@ from matplotlib.patches import Rectangle
 
 from cnn_archs.arithmetic import ceil_div
 from cnn_archs.errors import escaped
+from cnn_archs.runtime.files import atomic_write
+
+matplotlib.rcdefaults()  # not what a file matplotlibrc in the current folder says
 
 
 class CaptionedImage(NamedTuple):
@@ -103,8 +106,7 @@ def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across
         middle = left + w / 2
         axis.text(middle, bottom + 0.05, caption, **CAPTION)
     figure.text(0.5, 1 - 0.12 / size[1], title, ha="center", va="top", parse_math=False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    write_png(figure, path)
 
 
 def draw_features(
@@ -142,7 +144,13 @@ def label_row(axis: Any, text: str) -> None:
 def save_titled(figure: Any, axis: Any, title: str, path: Path) -> None:
     """Save a figure, cropped to what is drawn, with a title above an axis."""
     axis.set_title(escaped(title), parse_math=False, fontsize=11)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    write_png(figure, path, bbox_inches="tight")
+
+
+def write_png(figure: Any, path: Path, **options: Any) -> None:
+    """Write a figure as a PNG, whole or not at all, and close it. options: of savefig."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png", **options)
     plt.close(figure)
 
 

@@ -324,7 +324,7 @@ def test_28x28_padded_by_the_network_is_32x32_padded_before():
 
 def test_an_unknown_activation_is_refused():
     with pytest.raises(ValueError, match="activation 'swish' is not one of"):
-        shapes(lenet.LeNet5(activation="swish"), (28, 28, 1))
+        shapes(lenet.LeNet5(activation="swish"), (28, 28, 1))  # type: ignore[arg-type]
 
 
 def test_an_image_too_small_for_c5_is_refused():

@@ -293,20 +293,32 @@ def test_train_counts_the_auxiliary_heads(capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--config=cnn_mnist", "--config.model.dtype=float3"), "model cnn: .*float3"),
-        (("--config=vgg_imagenet", "--config.model.column=F"), "column 'F' is not one of A, A-LRN"),
+        (
+            ("--config=cnn_mnist", "--config.model.dtype=float3"),
+            "dtype=float3: must be float32, bfloat16",
+        ),
+        (("--config=vgg_imagenet", "--config.model.column=F"), "model.column=F: must be A, A-LRN"),
         (("--config=vgg_imagenet", "--config.data.image_shape=(16,16,3)"), "vgg_d: pool5: .*2x2"),
         (("--config=vgg_imagenet", "--config.data.image_shape=(0,0,0)"), "differ in size"),
         (("--config=googlenet_imagenet", "--config.model.modules.3c=(1,)"), "no key"),
-        (("--config=googlenet_imagenet", "--config.model.modules.3a=(1,2)"), "has 2 widths"),
-        (("--config=resnet_imagenet:50_x",), "no value 'resnet50_x'; did you mean"),
-        (("--config=resnet_imagenet", "--config.model.shortcut=D"), "not one of A, B, C, none"),
+        (
+            ("--config=googlenet_imagenet", "--config.model.modules.3a=(1,2)"),
+            r"modules.3a=\(1,2\): must be 6 values",
+        ),
+        (("--config=resnet_imagenet:50_x",), "no argument '50_x'; did you mean '50_v2'"),
+        (
+            ("--config=resnet_imagenet", "--config.model.shortcut=D"),
+            "shortcut=D: must be A, B, C or none",
+        ),
         (("--config=alexnet_imagenet", "--compare.model.color=1"), "no key 'model.color'"),
-        (("--config=alexnet_imagenet", "--config.model.widths=(96,256)"), "model alexnet: "),
-        (("--config=alexnet_imagenet", "--config.model.width=-1"), "must be more than 0"),
-        (("--config=resnet_imagenet", "--config.model.blocks=(0,1,1,1)"), "at least one unit"),
-        (("--config=resnet_imagenet:20",), "the depths are 18, 34"),
-        (("--config=cnn_mnist", "--config.data.image_shape=(64,0,1)"), "all three"),
+        (("--config=alexnet_imagenet", "--config.model.widths=(96,256)"), "must be 5 values"),
+        (("--config=alexnet_imagenet", "--config.model.width=-1"), "must be a number, more than 0"),
+        (
+            ("--config=resnet_imagenet", "--config.model.blocks=(0,1,1,1)"),
+            "each a whole number, from 1",
+        ),
+        (("--config=resnet_imagenet:20",), "no argument '20'; did you mean '200_v2'"),
+        (("--config=cnn_mnist", "--config.data.image_shape=(64,0,1)"), "must be 3 values"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, capsys):

@@ -234,5 +234,3 @@ def test_names_and_knobs_are_checked():
         optimizers.create("momentum", DROP, momentum=0.9)
     with pytest.raises(TypeError):
         optimizers.create("adam", DROP, b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.1)
-    with pytest.raises(ValueError, match="decayed is 'kernels', not 'all' or 'weights'"):
-        ours("momentum", momentum=0.9, weight_decay=0.0, decayed="kernels", bias_rate=1.0)

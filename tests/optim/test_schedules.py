@@ -304,8 +304,6 @@ def test_a_linear_warm_up_is_a_line():
     [
         ((1.0,), "epoch", (1.0, 0.1, 0.01), "1 boundaries need 2 factors, not 3"),
         ((1.0, 2.0, 3.0), "epoch", (1.0, 0.1, 0.01), "3 boundaries need 4 factors"),
-        ((2.0, 1.0), "epoch", (1.0, 0.1, 0.01), "not in order"),
-        ((1.0, 2.0), "pass", (1.0, 0.1, 0.01), "'pass', not 'step' or 'epoch'"),
     ],
 )
 def test_a_piecewise_that_does_not_fit_is_refused(boundaries, unit, factors, message):
@@ -313,14 +311,8 @@ def test_a_piecewise_that_does_not_fit_is_refused(boundaries, unit, factors, mes
         piecewise(10.0, boundaries, unit, factors)
 
 
-def test_an_unknown_unit_or_name_or_knob_is_refused():
-    with pytest.raises(ValueError, match="'day', not 'step' or 'epoch'"):
-        exponential(10.0, unit="day")
+def test_an_unknown_name_or_knob_is_refused():
     with pytest.raises(KeyError):
         schedules.create("cosine", 10.0)
-    with pytest.raises(ValueError, match="patience at least 1"):
-        plateau(patience=0)
-    with pytest.raises(ValueError, match="at least 1 step"):
-        error_warmup(window=0)
     with pytest.raises(TypeError):
         schedules.create("constant", 10.0, rate=0.1)

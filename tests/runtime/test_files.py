@@ -162,6 +162,28 @@ def test_a_link_is_followed_and_a_pipe_is_written_to_as_it_is(tmp_path):
     assert pipe.is_fifo()
 
 
+def test_the_temporary_file_is_made_anew_under_a_name_that_cannot_be_guessed(tmp_path):
+    names = []
+    for _ in range(2):
+        with files.atomic_write(tmp_path / ("n" * 250)) as temporary:
+            assert temporary.parent == tmp_path and temporary.lstat().st_size == 0
+            names.append(temporary.name)
+    assert names[0] != names[1] and all(len(name) < 100 for name in names)
+    assert (tmp_path / ("n" * 250)).stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    """Return the permissions that new files of this process lack."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_text_that_is_not_unicode_is_written_with_escapes(tmp_path):
+    files.write_text(tmp_path / "a", "é \ud800 " + os.fsdecode(b"\xff"))
+    assert (tmp_path / "a").read_text("utf-8") == "é \\ud800 \\udcff"
+
+
 def test_an_error_in_the_body_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "weights"
     path.write_text("old")

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cnn_archs import cli
+from cnn_archs import cli, config
 from cnn_archs.errors import CellsFailed, ConfigError
 from cnn_archs.report import read_runs
+from cnn_archs.sweep_dir import SweepDir
 from cnn_archs.sweeps import grid, scheduler
 from cnn_archs.sweeps.scheduler import Machine
 
@@ -108,6 +109,23 @@ def cells(file, folder, *overrides):
 
 
 # Cells.
+
+
+def test_a_sweep_keeps_the_configs_of_cells_from_an_earlier_start(file, tmp_path):
+    """A report compares the runs with them: the overrides are those of the last start alone."""
+    files, stated = SweepDir(tmp_path), grid.load_sweep(file)
+    for name, steps in (("slow", 5), ("fast", 7)):
+        found = grid.list_cells(stated, tmp_path, [f"steps={steps}"], [name])
+        files.write_spec(grid.sweep_record(stated, [f"steps={steps}"], found, files))
+    spec = files.spec()
+    assert spec["overrides"] == ["steps=7"]
+    assert {name: c["steps"] for name, c in spec["configs"].items()} == {"slow": 5, "fast": 7}
+    (recipe,) = spec["recipes"].values()
+    assert recipe == configs_of_experiment(found[0].experiment)
+
+
+def configs_of_experiment(experiment):
+    return config.to_plain_dict(config.load_config(experiment, []))
 
 
 def test_first_seeds_come_first_and_each_has_a_folder(file, tmp_path):

@@ -8,12 +8,12 @@ import jax
 import pytest
 
 from cnn_archs import config as configs
-from cnn_archs import models, roles
+from cnn_archs import config_files, models, roles
 from cnn_archs.experiment import resolve_settings
 
 MODULES = {
-    path.stem: configs.execute_file(path)
-    for path in sorted((configs.EXPERIMENTS / "sweeps").glob("[!_]*.py"))
+    path.stem: config_files.execute_file(path)
+    for path in sorted((config_files.EXPERIMENTS / "sweeps").glob("[!_]*.py"))
 }
 GRIDS = [(name, argument) for name, module in MODULES.items() for argument in module.ARGUMENTS]
 KEYS = {"title", "notes", "seeds", "cells", "comparisons", "x"}

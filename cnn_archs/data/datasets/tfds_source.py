@@ -59,7 +59,7 @@ def refuse_half_prepared(name: str, where: Path) -> None:
     """Raise DataError if the dataset is half prepared: begun in `where`, but not finished."""
     for path in (where / name).glob(f"*{UNFINISHED_SUFFIX}/{PLAN_FILE}"):
         with data_errors(str(path)):
-            plan = json.loads(path.read_text())
+            plan = json.loads(path.read_text("utf-8"))
             written = len(list(path.parent.glob("*.array_record-*-of-*[0-9]")))
             text = (
                 f"{name} is half prepared: {path.parent} has {written:,} of {plan['shards']:,} "

@@ -23,7 +23,7 @@ from cnn_archs.data.loading.host_batch import HostBatch
 from cnn_archs.data.loading.threads import cores, run_in_order
 from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.distributed import multihost
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import DataError
 
 CHUNK = 16  # images that a thread decodes at a time; with 8, an image takes 3 % longer
 DAMAGED_ONE_IN = 100  # on_corrupt=skip tolerates one damaged image in this many
@@ -52,10 +52,6 @@ class Streamed:
     def __init__(
         self, records: Records, crop: Crop, *, on_corrupt: str = "raise", threads: int = 0
     ):
-        if on_corrupt not in ("raise", "skip"):
-            raise ConfigError(f"data.on_corrupt={on_corrupt!r}: must be raise or skip")
-        if threads < 0:
-            raise ConfigError(f"data.threads={threads}: must be at least 0")
         self.records, self.crop = records, crop
         self.on_corrupt, self.threads = on_corrupt, threads or cores()
         self.examples, self.classes = len(records), records.classes

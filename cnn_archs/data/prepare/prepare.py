@@ -134,7 +134,7 @@ def write_plan(unfinished: Path, plan: Plan, source: str, command: str) -> None:
     path = unfinished / tfds_source.PLAN_FILE
     if path.exists():
         with data_errors(str(path)):
-            before = json.loads(path.read_text())["source"]
+            before = json.loads(path.read_text("utf-8"))["source"]
         if before != source:
             raise DataError(
                 f"{unfinished} was begun from other pictures than there are now: remove it and run "

@@ -40,7 +40,7 @@ def imagenet_archives(where: Path, manual_dir: Path) -> RawDataset:
     labels = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt")
 
     def find(tick: OnProgress) -> Splits:
-        return imagenet.index_archives(manual_dir, synsets, labels.read_text().split(), tick)
+        return imagenet.index_archives(manual_dir, synsets, labels.read_text("utf-8").split(), tick)
 
     path = Path(builder.data_path)
     return RawDataset("imagenet2012", path, builder.info, imagenet.COUNTS, find)
@@ -68,7 +68,7 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
     description = f"Images: {image_folder.find_root(images_dir).resolve()}"
     with data_errors(str(path)):
         info_file = path / "dataset_info.json"
-        other = info_file.exists() and json.loads(info_file.read_text())["description"]
+        other = info_file.exists() and json.loads(info_file.read_text("utf-8"))["description"]
     if other and other != description:
         raise ConfigError(
             f"{path} exists already, made from other images ({other}): choose another name"

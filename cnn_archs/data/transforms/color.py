@@ -31,11 +31,8 @@ def pca(*, sigma: float) -> Augment:
     eigenvectors and eigenvalues above. With the paper's sigma of 0.1 and pixels in [0, 1], the
     noise along p1 has a standard deviation of 0.022, or 5.5 of 255. With eigenvalues for pixels in
     0..255 it would be 1,400, which leaves nothing of an image, so the paper cannot mean those.
-    Pixels with noise are not clipped. Raises ConfigError if sigma is negative or the images do not
-    have 3 channels.
+    Pixels with noise are not clipped. Raises ConfigError if the images do not have 3 channels.
     """
-    if sigma < 0:
-        raise ConfigError(f"color.sigma={sigma}: must be at least 0")
 
     def change(key: jax.Array, images: jax.Array) -> jax.Array:
         if images.shape[-1] != 3:
@@ -53,12 +50,9 @@ def jitter(*, brightness: float, contrast: float, saturation: float) -> Augment:
     Each is a blend x <- f x + (1 - f) other, clipped to 0..255, where `other` is black, the image's
     mean gray, and the image in gray. f is uniform from 1 - amount, but at least 0, to 1 + amount.
     Each image has its own random order of the three. Saturation does not change images with one
-    channel. Raises ConfigError if an amount is negative.
+    channel.
     """
     amounts = np.array([brightness, contrast, saturation], np.float32)
-    for name, amount in zip(("brightness", "contrast", "saturation"), amounts, strict=True):
-        if amount < 0:
-            raise ConfigError(f"color.{name}={amount:g}: must be at least 0")
     low, high = np.maximum(1 - amounts, 0), 1 + amounts
 
     def change(key: jax.Array, images: jax.Array) -> jax.Array:
@@ -108,5 +102,5 @@ COLOR_CHANGES: dict[str, Callable[..., Augment]] = {
 
 
 def create(name: str, **knobs: Any) -> Augment:
-    """Return the change of color `name`. Raises ConfigError if a knob is out of its range."""
+    """Return the change of color `name`."""
     return COLOR_CHANGES[name](**knobs)

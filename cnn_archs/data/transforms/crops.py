@@ -96,9 +96,6 @@ class PadCrop(Crop):
 
     pixels: int
 
-    def __post_init__(self) -> None:
-        check_knob("pixels", self.pixels, 0, "")
-
     def finish_on_device(self, key: jax.Array | None, images: jax.Array) -> jax.Array:
         if key is None:
             return images
@@ -121,8 +118,6 @@ class SquareCrop(Crop):
 
     def __post_init__(self) -> None:
         check_knob("side", self.side, max(self.out), NETWORK_SEES)
-        if self.resize not in ("shorter", "warp"):
-            raise ConfigError(f"crop.resize={self.resize}: must be shorter or warp")
 
     @property
     def host_size(self) -> Size:
@@ -184,12 +179,6 @@ class InceptionCrop(Crop):
     draws: ClassVar[int] = 2 * REGION_TRIES + 2
 
     def __post_init__(self) -> None:
-        if not (len(self.area) == 2 and 0 < self.area[0] <= self.area[1] <= 1):
-            raise ConfigError(
-                f"crop.area={self.area}: must be (smallest, largest), above 0 and at most 1"
-            )
-        if not (len(self.aspect) == 2 and 0 < self.aspect[0] <= self.aspect[1]):
-            raise ConfigError(f"crop.aspect={self.aspect}: must be (smallest, largest), above 0")
         check_knob("evaluate", self.evaluate, max(self.out), NETWORK_SEES)
 
     def evaluation_box(self, height: int, width: int) -> Box:
@@ -215,9 +204,12 @@ class InceptionCrop(Crop):
         return Box(float((height - h) // 2), float((width - w) // 2), float(h), float(w))
 
     def largest(self, height: int, width: int) -> Size:
-        """Return the size of the largest region whose aspect ratio is in the range."""
+        """Return the size of the largest region whose aspect ratio is in the range.
+
+        It has at least one pixel, also in an image that is too narrow for the range.
+        """
         low, high = self.aspect
-        return min(height, round(width / low)), min(width, round(height * high))
+        return min(height, max(1, round(width / low))), min(width, max(1, round(height * high)))
 
     def training_box(self, u: Any, height: int, width: int) -> Box:
         xp = u.__array_namespace__()
@@ -244,7 +236,7 @@ CROPS: dict[str, Callable[..., Crop]] = {
 
 
 def create(name: str, out: Size, **knobs: Any) -> Crop:
-    """Return the crop `name` to size `out`. Raises ConfigError if a knob is out of its range."""
+    """Return the crop `name` to size `out`. Raises ConfigError if its sizes do not fit `out`."""
     return CROPS[name](out=out, **knobs)
 
 

@@ -12,7 +12,6 @@ from cnn_archs.data.transforms.augment import Augment
 from cnn_archs.data.transforms.keras_standardize import Standardization
 
 Preprocess = Callable[[jax.Array | None, jax.Array], jax.Array]
-MEANS = ("none", "pixel", "channel")
 
 
 @dataclasses.dataclass(frozen=True)

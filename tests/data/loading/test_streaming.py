@@ -19,7 +19,7 @@ from cnn_archs.data.datasets.splits import Record, Records
 from cnn_archs.data.loading import sampler, streaming
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms import crops
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[3]
 INCEPTION = crops.create("inception", (24, 24), area=(0.08, 1.0), aspect=(0.75, 4 / 3), evaluate=28)
@@ -243,13 +243,6 @@ def test_a_damaged_image_found_twice_counts_once():
     for _ in stream.batches(0, 0, 30, 20, whole):
         pass
     assert stream.damaged == 1
-
-
-def test_the_policy_is_raise_or_skip():
-    with pytest.raises(ConfigError, match="data.on_corrupt='ignore'"):
-        Streamed(records(), INCEPTION, on_corrupt="ignore")
-    with pytest.raises(ConfigError, match="data.threads=-1"):
-        Streamed(records(), INCEPTION, threads=-1)
 
 
 def test_300_damaged_files_and_no_hang(tmp_path):
