@@ -256,8 +256,8 @@ def resolve_image_shape(config: Config, recorded: Recorded | None) -> Shape:
     h, w, c = make_dataset(config, recorded).stored_shape
     if not h or not w:
         raise ConfigError(
-            f"the images of {config.data.name} differ in size: set the size that the network sees, "
-            f"--config.data.image_shape=(224,224,{c})"
+            f"the images of {config.data.name} may differ in size: set the size that the network "
+            f"sees, --config.data.image_shape=(224,224,{c})"
         )
     return h + 2 * pad, w + 2 * pad, c
 

@@ -80,10 +80,11 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
             pictures.write_predictions(run, done.found, sheet)
     if done.found or arguments.format != "text":
         emit(arguments, done.found, predictions_text(arguments.format, files, done.found))
-    for error in done.errors:
+    for error in done.errors.values():
         print_status(f"not predicted: {error}")
     if done.errors:
-        raise DataError(f"{len(done.errors):,} of {len(files):,} files cannot be predicted")
+        some = ", ".join(list(done.errors)[:3]) + ", ..." * (len(done.errors) > 3)
+        raise DataError(f"{len(done.errors):,} of {len(files):,} files cannot be predicted: {some}")
 
 
 def files_to_predict(given: Sequence[str]) -> dict[str, str]:

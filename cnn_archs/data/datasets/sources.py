@@ -104,7 +104,7 @@ def load_split(name: str, split: str, data_dir: str = "") -> Split:
     """
     if 0 in dataset_spec(name, data_dir)[0]:
         raise ConfigError(
-            f"data.name: the images of {name} differ in size; they must have one size"
+            f"data.name: the images of {name} may differ in size; they must have one size"
         )
     if name == "digits":
         return Split(*digits.load_digits(split), digits.DIGITS)

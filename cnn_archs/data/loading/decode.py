@@ -60,6 +60,7 @@ class JpegImage:
 
     def __init__(self, encoded: bytes):
         self.encoded = encoded
+        header: tuple[int, int, str, str]
         try:
             header = simplejpeg.decode_jpeg_header(encoded)
         except ValueError:
