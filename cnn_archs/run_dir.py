@@ -20,6 +20,7 @@ from cnn_archs.runtime.files import (
     lock,
     read_checked,
     read_checked_lines,
+    read_errors,
     read_json,
     write_json,
 )
@@ -105,6 +106,15 @@ class RunDir:
     def data_file(self) -> Path:
         """The record of the data that the run was made of; see `data/record.py`."""
         return self.path / "data.json"
+
+    def recorded_images(self) -> tuple[str, dict[str, str]]:
+        """Return the absolute path of the run's images and {split: digest}; "" and {} without."""
+        if not self.data_file.is_file():
+            return "", {}
+        with read_errors(self.data_file):
+            record = read_json(self.data_file)
+            digests = {name: str(split["digest"]) for name, split in record["splits"].items()}
+            return str(record["folder"]), digests
 
     def data_files(self, changes: int) -> Path:
         """The list of the images' files after so many accepted changes of the data."""
