@@ -240,9 +240,9 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
     config = configs.load_config(arguments.config, overrides)
     folder = RunDir(workdir)
     if folder.has_checkpoints():
-        from cnn_archs.training import loop
+        from cnn_archs.training import run_start
 
-        loop.check_config(folder, configs.to_plain_dict(config))
+        run_start.check_config(folder, configs.to_plain_dict(config))
 
 
 def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:

@@ -235,6 +235,12 @@ def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 raise ConfigError(
                     f"the seeds of one cell differ in {key}: remove those of other runs"
                 )
+        made_of = [r["made"].get("data") for r in (first, other)]
+        if all(made_of) and made_of[0] != made_of[1]:
+            raise ConfigError(
+                f"seeds {first['seeds'][0]} and {other['seeds'][0]} of one cell were trained on "
+                "other images: remove the folder of one of them"
+            )
     images = sum(r["images_per_second"] * r["seconds"] for r in results)
     whole["images_per_second"] = images / whole["seconds"]
     whole["made"] = merge_provenance(results)

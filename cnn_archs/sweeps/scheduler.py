@@ -258,9 +258,10 @@ class Scheduler:
         """Tell all processes to save and stop; kill those that take more than STOP_SECONDS."""
         for process in self.running:
             process.popen.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
         for process in self.running:
             try:
-                process.popen.wait(STOP_SECONDS)
+                process.popen.wait(max(deadline - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
                 process.popen.kill()
 

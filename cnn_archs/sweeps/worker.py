@@ -15,6 +15,7 @@ from cnn_archs import config as configs
 from cnn_archs.errors import NotFinite, UserError
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.files import write_errors
 from cnn_archs.runtime.signals import end_with_parent, stop_requests
 
 
@@ -26,7 +27,8 @@ def run_worker() -> int:
     if order["cpus"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order["cpus"])
     try:
-        train_cells(order["cells"], order["accept_changed_data"])
+        with write_errors(Path(order["cells"][0]["workdir"])):
+            train_cells(order["cells"], order["accept_changed_data"])
     except UserError as e:
         print_status(f"error: {e}")
         return e.code
