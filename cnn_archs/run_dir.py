@@ -120,6 +120,13 @@ class RunDir:
         """The record of the data that the run was made of; see `data/record.py`."""
         return self.path / "data.json"
 
+    def recorded_images(self) -> tuple[str, dict[str, str]]:
+        """Return the absolute path of the run's images and {split: digest}; "" and {} without."""
+        if not self.data_file.is_file():
+            return "", {}
+        record = read_json(self.data_file, {"folder": str, "splits": {...: {"digest": str}}})
+        return record["folder"], {name: s["digest"] for name, s in record["splits"].items()}
+
     def data_files(self, changes: int) -> Path:
         """The list of the images' files after so many accepted changes of the data."""
         return self.path / f"data_files_{changes}.json.gz"
