@@ -15,8 +15,9 @@ from cnn_archs.errors import ConfigError, DataError, UserError, escaped
 from cnn_archs.report.printed_values import stated_config
 from cnn_archs.report.runs import CellRecord, Collection, RunRecord
 from cnn_archs.report.text import is_split_result
+from cnn_archs.result_files import is_result, read_result
 from cnn_archs.roles import common_outcome_differences, foreign_parts
-from cnn_archs.run_dir import RESULT, RunDir, is_result, read_result
+from cnn_archs.run_dir import RESULT, RunDir
 from cnn_archs.sweep_dir import SweepDir
 
 

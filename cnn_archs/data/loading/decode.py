@@ -109,6 +109,8 @@ class OtherImage:
         if reader is PngImagePlugin.PngImageFile:
             encoded = check_png(encoded)
         self.stored = reader(io.BytesIO(encoded))
+        self.width: int
+        self.height: int
         self.width, self.height = self.stored.size
         refuse_bombs(self.height, self.width, len(encoded))
 
