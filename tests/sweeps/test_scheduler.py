@@ -54,11 +54,12 @@ for cell in order["cells"]:
         print(f"error: {name} is broken", file=sys.stderr)
         sys.exit(code)
     (folder.parent / "configs" / workdir.parent.name / workdir.name).rename(workdir / "config.json")
+    config = json.loads((workdir / "config.json").read_text())
     seed = int(workdir.name.removeprefix("seed"))
     (workdir / "result.json").write_text(json.dumps({
         "name": "mlp", "dataset": "digits", "protocol": "single", "seeds": [seed],
         "test": {"top1_error": [0.5 + seed], "examples": 10}, "steps": 40, "params": 1,
-        "macs": 1, "seconds": 2.0 + seed, "images_per_second": 10.0, "made": {"config": {}},
+        "macs": 1, "seconds": 2.0 + seed, "images_per_second": 10.0, "made": {"config": config},
     }))
 """
 
