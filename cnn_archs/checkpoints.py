@@ -49,6 +49,7 @@ class Checkpoints:
         self.folder = folder.resolve()
         self.read_only = read_only
         if not read_only:
+            check_name(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clean()
         alone = jax.process_index()  # orbax would wait for all processes, but only one writes
@@ -176,6 +177,14 @@ def leaf_digests(tree: Any) -> dict[str, dict[str, Any]]:
             "sha256": sha,
         }
     return entries
+
+
+def check_name(folder: Path) -> None:
+    """Raise ConfigError if the path of `folder` is not UTF-8, which orbax needs to write there."""
+    try:
+        str(folder).encode()
+    except UnicodeError:
+        raise ConfigError(f"{folder} is not UTF-8: checkpoints need another --workdir") from None
 
 
 def file_digests(folder: Path) -> dict[str, str]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets.splits import Records, Split
 
 CONTENT_BYTES = 256_000_000  # a third of a second, if the files are in memory
@@ -25,7 +24,7 @@ def fingerprints(part: Split | Records, by_content: bool | None = None) -> Finge
 
     by_content: whether to read the files; None reads them if they are images, one a file, and have
     CONTENT_BYTES at most together. An array in memory, which has no file, is read as one file.
-    Raises DataError if a file cannot be read.
+    A file that cannot be read has a fingerprint, too: reading its image tells what is wrong.
     """
     if isinstance(part, Split):
         content = hashlib.sha256(np.ascontiguousarray(part.images).data)
@@ -35,29 +34,41 @@ def fingerprints(part: Split | Records, by_content: bool | None = None) -> Finge
     states = {name: state_of_file(path) for name, path in paths.items()}
     label_names = part.files.label_names if part.files else ()
     if by_content is None:
-        total = sum(state.st_size for state in states.values())
+        total = sum(state.st_size for state in states.values() if state)
         by_content = not label_names and total <= CONTENT_BYTES
     of_files = {
-        name: f"{state.st_size}:{digest_content(paths[name], state)}"
+        name: f"{size_of(state)}:{digest_content(paths[name], state)}"
         if by_content
-        else str(state.st_size)
+        else size_of(state)
         for name, state in states.items()
     }
     return {**of_files, "names of classes": ", ".join(label_names)} if label_names else of_files
 
 
-def state_of_file(path: str) -> os.stat_result:
-    """Return the state of the file `path`. Raises DataError if there is none."""
-    with data_errors(path):
+def state_of_file(path: str) -> os.stat_result | None:
+    """Return the state of the file `path`; None if the system does not tell."""
+    try:
         return os.stat(path)
+    except OSError:
+        return None
 
 
-def digest_content(path: str, state: os.stat_result) -> str:
-    """Return a digest of the content of `path`, or "" for a pipe or a device, which never ends."""
-    if not stat.S_ISREG(state.st_mode):
+def size_of(state: os.stat_result | None) -> str:
+    return str(state.st_size) if state else "unknown"
+
+
+def digest_content(path: str, state: os.stat_result | None) -> str:
+    """Return a digest of the content of `path`; "" if it cannot be read.
+
+    A pipe or a device, whose content may never end, is not read.
+    """
+    if state is None or not stat.S_ISREG(state.st_mode):
         return ""
-    with data_errors(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return ""
 
 
 def digest(found: Mapping[str, str]) -> str:
