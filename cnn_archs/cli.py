@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any, Literal, NoReturn
 
 from cnn_archs.commands import data, jobs, networks, papers, planning, predictions, runs, sweeps
-from cnn_archs.errors import ConfigError, UserError
+from cnn_archs.errors import ConfigError, DataError, UserError
 from cnn_archs.runtime import compilation_cache
-from cnn_archs.runtime.console import prepare_streams, print_result, print_status
+from cnn_archs.runtime.console import print_result, print_status
 from cnn_archs.runtime.devices import find_device_error
 
 # In the order of --help.
@@ -30,7 +30,7 @@ exit status:
   2   the command line or the config is wrong
   3   data or a checkpoint is missing or damaged
   4   the loss is not finite
-  75  stopped by a signal after saving: run the same command again to resume"""
+  75  stopped by a signal: run the same command again, which resumes what was saved"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: the arguments without the program's name; by default those of this process.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    prepare_streams()
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
         if arguments.compiles:
@@ -56,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.code
     except BrokenPipeError:  # the reader of stdout, which is written last, has closed it
         return 0
+    except OSError as e:  # a folder that may not be entered, a disk that fails
+        print_status(f"error: cannot use {e.filename or 'a file'}: {e.strerror or e}")
+        return DataError.code
     return 0
 
 

@@ -5,6 +5,7 @@ A command resolves its config once and passes the experiment, or values of it, o
 """
 
 import dataclasses
+import os
 from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
@@ -180,7 +181,9 @@ def resolve_settings(config: Config, recorded: Recorded | None = None) -> Experi
         mesh_shape=(config.mesh.data, config.mesh.model),
         eval_batch_size=config.eval_batch_size,
         test_scales=tuple(config.test_scales),
-        warm_start=WarmStart(**config.warm_start),
+        warm_start=WarmStart(
+            os.path.expanduser(config.warm_start.workdir), config.warm_start.layers
+        ),
         deterministic=config.deterministic,
         matmul_precision=config.matmul_precision,
         config=configs.to_plain_dict(config),

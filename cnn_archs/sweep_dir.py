@@ -9,19 +9,15 @@ from typing import Any, NotRequired, TypedDict, cast
 from cnn_archs.config_keys import rename_old_keys, rename_old_override
 from cnn_archs.errors import DataError
 from cnn_archs.run_dir import RESULT, RunDir
-from cnn_archs.runtime.files import KeyTypes, check_keys, lock, read_checked, write_json
+from cnn_archs.runtime.files import lock, write_json
+from cnn_archs.runtime.json_files import NUMBER, read_json
 
-REQUIRED_KEYS: KeyTypes = {"title": str, "seeds": int, "cells": dict}
-OPTIONAL_KEYS: KeyTypes = {
-    "overrides": list,
-    "notes": str,
-    "comparisons": list,
-    "x": str,
-    "groups": dict,
-    "columns": list,
-    "reach": list,
-    "configs": dict,
-    "recipes": dict,
+SPEC = {
+    **{"title": str, "notes?": str, "x?": str, "seeds": int, "cells": {...: [str]}},
+    **{"overrides?": [str], "columns?": [str], "groups?": {...: [str]}},
+    **{"configs?": {...: dict}, "recipes?": {...: dict}},
+    "comparisons?": [{"says": str, "higher": str, "lower": str, "metric": str}],
+    "reach?": [{"metric": str, "level": NUMBER}],
 }
 
 
@@ -72,17 +68,12 @@ class SweepDir:
 
     def spec(self) -> SweepSpec:
         """Return the sweep file as it was saved, with renamed config keys updated."""
-        stated = read_checked(self._spec_file, REQUIRED_KEYS, OPTIONAL_KEYS)
+        stated = read_json(self._spec_file, SPEC)
         for name, cell in stated["cells"].items():
-            if not (isinstance(cell, list) and cell and all(isinstance(s, str) for s in cell)):
-                raise DataError(
-                    f"{self._spec_file} is damaged: the cell {name} is not a list of strings"
-                )
+            if not cell:
+                raise DataError(f"{self._spec_file} is damaged: the cell {name} has no experiment")
             stated["cells"][name] = list(map(rename_old_override, cell))
         for key in ("configs", "recipes"):
-            check_keys(
-                self._spec_file, stated.get(key, {}), dict.fromkeys(stated.get(key, {}), dict)
-            )
             stated[key] = {n: rename_old_keys(c) for n, c in stated.get(key, {}).items()}
         stated["overrides"] = list(map(rename_old_override, stated.get("overrides", [])))
         return cast(SweepSpec, stated)

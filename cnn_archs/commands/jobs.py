@@ -12,6 +12,7 @@ from cnn_archs.commands.shared import (
     default_workdir,
     emit,
     split_names,
+    user_path,
 )
 from cnn_archs.errors import ConfigError, escaped
 
@@ -40,6 +41,7 @@ def declare(command: Declare) -> None:
     )
     c.add_argument(
         "--workdir",
+        type=user_path,
         metavar="DIR",
         help="directory of the run or sweep (default: runs/EXPERIMENT or runs/SWEEP)",
     )
@@ -240,9 +242,9 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
     config = configs.load_config(arguments.config, overrides)
     folder = RunDir(workdir)
     if folder.has_checkpoints():
-        from cnn_archs.training import loop
+        from cnn_archs.training import run_start
 
-        loop.check_config(folder, configs.to_plain_dict(config))
+        run_start.check_config(folder, configs.to_plain_dict(config))
 
 
 def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_at_least, emit, require_run
+from cnn_archs.commands.shared import Declare, check_at_least, emit, require_run, user_path
 
 
 def declare(command: Declare) -> None:
@@ -36,7 +36,10 @@ def declare(command: Declare) -> None:
         help="CPU cores per host for decoding (default: those of this machine)",
     )
     c.add_argument(
-        "--workdir", metavar="DIR", help="finished run whose measured speed is used as well"
+        "--workdir",
+        type=user_path,
+        metavar="DIR",
+        help="finished run whose measured speed is used as well",
     )
 
 

@@ -1,6 +1,7 @@
 """Commands that make a run and evaluate it."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ from cnn_archs.commands.shared import (
     default_workdir,
     emit,
     require_workdirs,
+    user_path,
 )
 from cnn_archs.errors import ConfigError
+from cnn_archs.runtime.console import print_status
 
 
 def declare(command: Declare) -> None:
@@ -36,7 +39,10 @@ def declare_train(command: Declare) -> None:
         "none of these flags is needed there.",
     )
     c.add_argument(
-        "--workdir", metavar="DIR", help="directory of the run (default: runs/EXPERIMENT)"
+        "--workdir",
+        type=user_path,
+        metavar="DIR",
+        help="directory of the run (default: runs/EXPERIMENT)",
     )
     declare_changed_data(c)
     several = c.add_argument_group("several processes")
@@ -65,6 +71,7 @@ def declare_evaluate(command: Declare) -> None:
     )
     c.add_argument(
         "--workdir",
+        type=user_path,
         metavar="DIR[,DIR...]",
         help="directory of the run; for several runs, their mean probabilities are evaluated",
     )
@@ -100,6 +107,7 @@ def declare_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data_dir",
         default="",
+        type=user_path,
         metavar="DIR",
         help="where the images are: the folder of images, or of tfds' datasets (default: where "
         "they were in training)",
@@ -118,6 +126,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.distributed import multihost
     from cnn_archs.experiment import start_experiment
     from cnn_archs.report import text as report
+    from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
     from cnn_archs.runtime.signals import ENDS_WITH_STDIN, end_with_parent, stop_requests
     from cnn_archs.training import data_check, loop
@@ -125,19 +134,21 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if os.environ.get(ENDS_WITH_STDIN):
         end_with_parent()
     multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
-    with multihost.exit_on_error(), write_errors(workdir):
-        with stop_requests():
+    with stop_requests():  # a signal at the very end changes nothing: all is finished and printed
+        with multihost.exit_on_error(), write_errors(workdir):
             experiment = start_experiment(config, data_check.read_saved_record(workdir))
             result = loop.train(
                 experiment, workdir, accept_changed_data=arguments.accept_changed_data
             )
-        if not multihost.is_primary():
-            return
-        # Importing matplotlib takes half a second, which must not delay the first step.
-        from cnn_archs.report import learning_curves
+            if not multihost.is_primary():
+                return
+            if not RunDir(workdir).has_curves_of_result():
+                # Importing matplotlib takes half a second, which must not delay the first step.
+                from cnn_archs.report import learning_curves
 
-        learning_curves.write_curves_png(workdir)
-    emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
+                learning_curves.write_curves_png(workdir)
+        text = report.result_table(result) + "\n\n" + report.files_table(workdir)
+        emit(arguments, result, text)
 
 
 def train_in_processes(arguments: argparse.Namespace) -> int:
@@ -196,7 +207,12 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
     from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
 
+    found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
     with write_errors(workdirs[0]):
-        found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
-        RunDir(workdirs[0]).write_evaluation("robustness", found)
+        try:
+            RunDir(workdirs[0]).write_evaluation("robustness", found)
+        except OSError as e:
+            if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            print_status(f"note: robustness.json is not written: {workdirs[0]} is read-only")
     emit(arguments, found, report.robustness_table(found))

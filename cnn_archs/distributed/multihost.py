@@ -24,6 +24,7 @@ from jax.experimental import multihost_utils
 
 from cnn_archs.errors import ConfigError, Stopped, UserError, first_line
 from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.signals import end_process
 
 Result = TypeVar("Result")
 
@@ -252,4 +253,4 @@ def exit_on_error() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         print_status(f"error: {e}" if isinstance(e, UserError) else format_exc())
-        os._exit(e.code if isinstance(e, UserError) else 1)
+        end_process(e.code if isinstance(e, UserError) else 1)

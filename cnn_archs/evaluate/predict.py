@@ -11,7 +11,7 @@ import numpy as np
 from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.loading.decode import decode_and_crop, decode_resized
 from cnn_archs.data.transforms.preprocess import Preprocess
-from cnn_archs.errors import DataError
+from cnn_archs.errors import DataError, NotFinite
 from cnn_archs.evaluate.load import open_run, restore_run
 from cnn_archs.evaluate.runs import load_statistics
 from cnn_archs.experiment import Experiment
@@ -74,6 +74,8 @@ def predict_files(predictor: Predictor, files: Sequence[Path], top: int = 5) -> 
             continue
         probabilities = np.asarray(predictor.probabilities(np.stack(list(sound.values()))))
         for file, p in zip(sound, probabilities, strict=True):
+            if not np.isfinite(p).all():
+                raise NotFinite(f"{file}: the probabilities are not finite")
             best = np.argsort(-p, kind="stable")[:top]
             rows = [
                 {"class": predictor.class_names[k], "label": int(k), "probability": float(p[k])}

@@ -8,6 +8,8 @@ import subprocess
 from cnn_archs.runtime.devices import no_device_error
 from cnn_archs.runtime.own_process import process_command
 
+PROBE_SECONDS = 300  # for jax to find the devices
+
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
@@ -29,12 +31,13 @@ class Machine:
 
 def probe() -> Machine:
     """Find the devices of this machine in a subprocess. Raises ConfigError if jax finds none."""
-    probed = subprocess.run(
-        process_command("cnn_archs.launch.device_probe:print_machine"),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
+    command = process_command("cnn_archs.launch.device_probe:print_machine")
+    try:
+        probed = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=PROBE_SECONDS
+        )
+    except subprocess.TimeoutExpired as e:
+        raise no_device_error(f"it has not answered for {PROBE_SECONDS} s") from e
     if probed.returncode:
         lines = probed.stderr.strip().splitlines() or [f"exit code {probed.returncode}"]
         raise no_device_error(lines[-1])

@@ -160,7 +160,8 @@ def runs_table(collection: Collection) -> Table:
                 commit = (
                     ", ".join(c[:10] for c in provenance.commits_of(run.environment)) or NO_VALUE
                 )
-                told = (f"{r['steps']:,}", f"{r['epochs']:.4g}", str(r["device"]), commit)
+                length = f"{r['epochs']:.4g}" if "epochs" in r else NO_VALUE
+                told = (f"{r['steps']:,}", length, r.get("device", NO_VALUE), commit)
                 alike.setdefault((cell.name, *told), []).append(r)
     rows = []
     for (name, steps, length, device, commit), found in alike.items():

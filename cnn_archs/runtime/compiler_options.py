@@ -14,6 +14,8 @@ import jax
 
 from cnn_archs.runtime.own_process import process_command
 
+PARSE_SECONDS = 300  # for a subprocess to parse flags, on a machine that is busy
+
 
 def supported_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of `options` that the compiler of the default backend accepts.
@@ -52,11 +54,15 @@ def supported_flags(flags: Sequence[str]) -> list[str]:
 @cache
 def xla_accepts(xla_flags: str) -> bool:
     """Return whether XLA accepts `xla_flags` as the value of XLA_FLAGS."""
-    done = subprocess.run(
-        process_command("cnn_archs.runtime.flag_parser:parse_flags"),
-        env={**os.environ, "XLA_FLAGS": xla_flags},
-        capture_output=True,
-    )
+    try:
+        done = subprocess.run(
+            process_command("cnn_archs.runtime.flag_parser:parse_flags"),
+            env={**os.environ, "XLA_FLAGS": xla_flags},
+            capture_output=True,
+            timeout=PARSE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return False
     return done.returncode == 0
 
 

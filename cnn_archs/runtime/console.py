@@ -1,10 +1,11 @@
-"""Print what a command found on stdout, and all else that the user reads on stderr."""
+"""Print results on stdout and lines for the user on stderr, and format what they say."""
 
 import io
 import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import TextIO
 
 from cnn_archs.errors import DataError, escaped
 
@@ -43,18 +44,30 @@ def print_result(text: str) -> None:
     try:
         print(escaped_lines(text), flush=True)
     except BrokenPipeError:
-        discard_stdout()
+        discard(sys.stdout)
         raise
     except OSError as e:
-        discard_stdout()
+        discard(sys.stdout)
         raise DataError(f"cannot write to the standard output: {e.strerror or e}") from e
 
 
-def discard_stdout() -> None:
-    """Lead stdout to /dev/null, since Python writes what it still holds when the process ends."""
+def close_streams() -> None:
+    """Flush stdout and stderr, and give up what cannot be written.
+
+    Python would report it at exit, and replace the exit code by 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            discard(stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Lead `stream` to /dev/null, since Python writes what it still holds when the process ends."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
 
 
@@ -68,6 +81,29 @@ def format_duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
+class BestEffortStream:
+    """Writes to `stream`; what cannot be written is lost, and work goes on.
+
+    A stderr may be closed, be on a full disk, or belong to a terminal that is gone.
+    """
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+
 def print_notes(notes: Iterable[str]) -> None:
     """Print each of `notes` on a line of its own on stderr."""
     for note in notes:
@@ -75,6 +111,6 @@ def print_notes(notes: Iterable[str]) -> None:
 
 
 def print_status(text: str) -> None:
-    """Print lines on stderr. One that cannot be written is lost, since the work should go on."""
+    """Print lines on stderr, escaped, if it can be written: the work should go on without it."""
     with suppress(OSError, ValueError):
         print(escaped_lines(text), file=sys.stderr, flush=True)

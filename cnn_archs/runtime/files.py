@@ -1,4 +1,4 @@
-"""Atomic writes, JSON readers with one-line errors, and lock files."""
+"""Atomic writes, errors of one line, and lock files."""
 
 import errno
 import fcntl
@@ -7,16 +7,14 @@ import os
 import secrets
 import socket
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from cnn_archs.errors import ConfigError, DataError, UserError, decoded, first_line
 
-KeyTypes = Mapping[str, type | tuple[type, ...]]  # key of a JSON object -> type of its value
-
 UNFINISHED = ".part"  # suffix of a file that `atomic_write` has not finished
+OWN_UNFINISHED: set[Path] = set()  # those that this process is writing
 
 
 @contextmanager
@@ -33,6 +31,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         return
     target = path.resolve()
     temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}{UNFINISHED}")
+    OWN_UNFINISHED.add(temporary)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
@@ -41,6 +40,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+        OWN_UNFINISHED.discard(temporary)
+
+
+def remove_own_unfinished() -> None:
+    """Remove the temporary files of this process, which is about to end in the middle of them."""
+    for temporary in list(OWN_UNFINISHED):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def read_regular(path: str | Path) -> bytes:
@@ -95,76 +102,15 @@ def read_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as e:
         raise DataError(f"cannot read {path}: {e.strerror or e}") from e
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as e:
         raise DataError(f"{path} is damaged: {type(e).__name__}: {first_line(e)}") from e
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises DataError if the file is missing, damaged or not an object."""
-    with read_errors(path):
-        return decode_object(read_regular(path))
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a file with one JSON object per line; [] if there is no such file.
-
-    A last line that is not an object is left out, because a process may have been killed while it
-    wrote that line. Raises DataError for any other damaged line.
-    """
-    if not path.exists():
-        return []
-    found = []
-    with read_errors(path):
-        lines = read_regular(path).splitlines()
-        for number, line in enumerate(lines, 1):
-            try:
-                found.append(decode_object(line))
-            except ValueError as e:
-                if number < len(lines):
-                    raise ValueError(f"line {number}: {first_line(e)}") from e
-    return found
-
-
-def read_checked(path: Path, wanted: KeyTypes, optional: KeyTypes | None = None) -> dict[str, Any]:
-    """Read a JSON object that must have the keys `wanted` and may have the keys `optional`.
-
-    Raises DataError if a key is missing or has another type.
-    """
-    tree = read_json(path)
-    check_keys(path, tree, wanted)
-    check_keys(path, tree, {key: kind for key, kind in (optional or {}).items() if key in tree})
-    return tree
-
-
-def read_checked_lines(path: Path, wanted: KeyTypes) -> list[dict[str, Any]]:
-    """Read JSON lines that must all have the keys `wanted`; [] if there is no such file.
-
-    Raises DataError if a key is missing or has another type.
-    """
-    lines = read_json_lines(path)
-    for line in lines:
-        check_keys(path, line, wanted)
-    return lines
-
-
-def check_keys(path: Path, tree: Mapping[str, Any], wanted: KeyTypes) -> None:
-    """Raise DataError for the first key of `wanted` that is missing in `tree` or has another type.
-
-    path: the file that `tree` was read from, for the message.
-    """
-    for key, kind in wanted.items():
-        if key not in tree:
-            raise DataError(f"{path} is damaged: it has no {key}")
-        if not isinstance(tree[key], kind):
-            raise DataError(f"{path} is damaged: {key} is {tree[key]!r:.40}")
-
-
-def decode_object(encoded: bytes) -> dict[str, Any]:
-    """Decode a JSON object from UTF-8. Raises ValueError if it is anything else."""
-    value = json.loads(encoded.decode())
-    if not isinstance(value, dict):
-        raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
-    return value
 
 
 @contextmanager

@@ -99,6 +99,11 @@ def build_trainer(
         eval_step=eval_step,
         refresh_curvature=make_refresh(net, prepare, rules.loss, axis) if samples else None,
         curvature_samples=samples,
+        finite_fn=jax.jit(
+            axis.map(steps.is_finite),
+            out_shardings=meshes.replicated(placed.mesh),
+            compiler_options=fast_compile_options(),
+        ),
         layer_stats_fn=make_layer_stats_fn(net.model, rules.loss, prepare, recipe.auxiliary),
         states=states,
     )

@@ -57,8 +57,10 @@ def create_run(
     """Create a run of `settings` in `workdir`, with one seed, at step 0, and with `variables`.
 
     variables: {"params", "batch_stats"}. source: the file that they come from. Raises ConfigError
-    if `workdir` holds a run already.
+    if `workdir` holds a run already, and DataError if a weight is not finite.
     """
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(variables)):
+        raise DataError(f"{source} has weights that are not finite")
     rules = settings.recipe.make_rules(1.0)  # the steps per epoch do not change the first state
     workdir.mkdir(parents=True, exist_ok=True)
     folder = RunDir(workdir)

@@ -117,6 +117,28 @@ def test_a_folder_that_changed_is_not_mixed_with_what_was_begun(tmp_path, capsys
     assert prepare("pets", images, tmp_path) == 0
 
 
+def test_a_source_that_changed_since_is_not_taken_for_prepared(tmp_path, capsys):
+    images = folder_of(tmp_path / "images", ("train",), kinds=("BMP",))
+    assert prepare("pets", images, tmp_path) == 0 == prepare("pets", images, tmp_path)
+    cat = images / "train" / "cat"
+    (cat / "é 0.bmp").rename(tmp_path / "kept.bmp")
+    shutil.copy(cat / "é 1.bmp", cat / "new.bmp")
+    capsys.readouterr()
+    assert prepare("pets", images, tmp_path) == 3
+    path = tmp_path / "pets" / "1.0.0"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: {path} was prepared from a source that has changed since: 1 new "
+        "(train/cat/new.bmp); 1 gone (train/cat/é 0.bmp); remove that folder and run this command "
+        "again to prepare it anew"
+    )
+    (path / "source.json.gz").unlink()  # as older versions wrote it: the counts are compared
+    assert prepare("pets", images, tmp_path) == 0
+    (cat / "new.bmp").unlink()
+    capsys.readouterr()
+    assert prepare("pets", images, tmp_path) == 3
+    assert " pictures of train, not " in capsys.readouterr().err
+
+
 def test_a_file_that_is_no_image_is_named(tmp_path, capsys):
     images = folder_of(tmp_path / "images", ("train",))
     broken = images / "train" / "dog" / "broken.jpg"
