@@ -62,6 +62,7 @@ class Checkpoints:
         self.folder = folder.resolve()
         self.keep, self.read_only = keep, read_only
         if not read_only:
+            check_name(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clean()
         alone = jax.process_index()  # orbax would wait for all processes, but only one writes
@@ -216,6 +217,14 @@ def leaf_digests(tree: Any) -> dict[str, dict[str, Any]]:
             "sha256": sha,
         }
     return entries
+
+
+def check_name(folder: Path) -> None:
+    """Raise ConfigError if the path of `folder` is not UTF-8, which orbax needs to write there."""
+    try:
+        str(folder).encode()
+    except UnicodeError:
+        raise ConfigError(f"{folder} is not UTF-8: checkpoints need another --workdir") from None
 
 
 def check_target(where: Path, name: str, saved: dict[str, Any], target: Any) -> None:
