@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-from cnn_archs.runtime.console import finish_streams, prepare_streams
+from cnn_archs.runtime.console import close_streams, prepare_streams
 from cnn_archs.runtime.signals import (
     ProcessEnd,
     SignalWatch,
@@ -20,7 +20,7 @@ EXIT_SECONDS = 600.0  # for other threads to end, and other processes of the run
 
 
 def run_process(work: Callable[[], int | None]) -> NoReturn:
-    """Call `work`, which returns an exit code, or None for 0, and exit with that code.
+    """Call `work`, which returns an exit code or None for 0, and exit with that code.
 
     A signal ends the process at once with one line and the code of Stopped, except inside
     `stop_requests`; a signal after `work` changes neither the code nor the output. `work` should
@@ -36,7 +36,7 @@ def run_process(work: Callable[[], int | None]) -> NoReturn:
         code = work() or 0
     except SystemExit as e:  # by argparse, after --help
         code = e.code if isinstance(e.code, int) else int(e.code is not None)
-    finish_streams()
+    close_streams()
     end.code = code
     late = threading.Timer(EXIT_SECONDS, end_process, [code])
     late.daemon = True
