@@ -87,6 +87,8 @@ def result_differences(run: Path, other: Path) -> list[str]:
 def without_times(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {k: without_times(v) for k, v in tree.items() if k not in TIMES}
+    if isinstance(tree, list):
+        return [without_times(value) for value in tree]
     return tree
 
 

@@ -207,12 +207,12 @@ def during(dice: random.Random, subject: Subject) -> During:
     if kind == "worker":
         return KilledWorker(dice.random(), moment(dice, earliest=0.3))
     of_request = ("SIGTERM", "SIGINT", "SIGHUP")
-    if kind == "early":  # while Python still imports
-        return Signals((dice.choice(of_request),), Moment(dice.uniform(0, 0.3)))
+    if kind == "early":  # while it imports; before that Python itself ends by the signal
+        return Signals((dice.choice(of_request),), Moment(round(dice.uniform(0.03, 0.3), 3)))
     return Signals((dice.choice(of_request), dice.choice(of_request)), moment(dice))
 
 
-def moment(dice: random.Random, earliest: float = 0.0) -> Moment:
+def moment(dice: random.Random, earliest: float = 0.03) -> Moment:
     on: On = pick(dice, {"clock": 6, "save": 2, "result": 1})
     share = dice.uniform(earliest, 1.0)
     return Moment(round(share if on == "clock" else 0.0, 3), on, dice.randint(1, 5))

@@ -8,7 +8,8 @@ from PIL import Image
 from soak.schedule import Subject
 
 COMMON = ("--config.log_every=7", "--config.eval_batch_size=120")
-# A plateau, a warm-up by error, an average of the weights, statistics of the images, random crops.
+# A plateau, a warm-up by error, an average of the weights, statistics of images and layers, random
+# crops.
 DIGITS = (
     "--config=lenet5_digits",
     "--config.model.name=mlp",
@@ -16,6 +17,7 @@ DIGITS = (
     "--config.steps=60",
     "--config.eval_every=0.5",
     "--config.checkpoint_every=0.25",
+    "--config.diagnose_every=1",
     "--config.schedule.name=plateau",
     "--config.schedule.learning_rate=0.1",
     "--config.schedule.patience=1",
@@ -29,7 +31,7 @@ DIGITS = (
     "--config.crop.name=pad",
     "--config.mirror=true",
 )
-# Images of many sizes from files, batch normalization, statistics of the layers.
+# Images of many sizes from files, batch normalization.
 FOLDER = (
     "--config=lenet5_digits",
     "--config.model.name=resnet20",
@@ -39,7 +41,6 @@ FOLDER = (
     "--config.steps=40",
     "--config.eval_every=3",
     "--config.checkpoint_every=1",
-    "--config.diagnose_every=3",
     "--config.data.name=image_folder",
     "--config.data.image_shape=(16,16,3)",
     "--config.data.batch_size=9",

@@ -44,7 +44,7 @@ gc.set_threshold(50_000, 20, 100)
 # Properties: the same few examples each time; `make test-slow` tries many, new ones each time.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 settings.register_profile("few", patient, max_examples=20, derandomize=True)
-settings.register_profile("many", patient, max_examples=2000, print_blob=True)
+settings.register_profile("many", patient, max_examples=500, print_blob=True)
 settings.load_profile("few")
 
 ROOT = Path(__file__).resolve().parent.parent

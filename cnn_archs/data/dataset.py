@@ -79,6 +79,10 @@ class Dataset:
             self.examples or sources.count_training_images(self.name, self.data_dir) - self.holdout
         )
 
+    def check_present(self) -> None:
+        """Raise DataError or ConfigError if training or test images are missing; none is read."""
+        sources.check_present(self.name, self.data_dir)
+
     def splits(self, crop: Crop) -> dict[str, Split | Streamed]:
         """Load all splits that a training run needs.
 

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.config_files import split_argument
 from cnn_archs.config_keys import flatten, rename_old_override
 from cnn_archs.errors import ConfigError, DataError, UserError, escaped
 from cnn_archs.report.printed_values import stated_config
 from cnn_archs.report.runs import CellRecord, Collection, RunRecord
 from cnn_archs.report.text import split_sizes
+from cnn_archs.result_files import is_result, read_result
 from cnn_archs.roles import common_outcome_differences, foreign_parts
-from cnn_archs.run_dir import RESULT, RunDir, is_result, read_result
+from cnn_archs.run_dir import RESULT, RunDir
 from cnn_archs.sweep_dir import SweepDir
 
 
@@ -239,8 +241,8 @@ def cell_of_run(run: RunRecord, name: str) -> CellRecord:
 
 def plain_experiment(experiment: str) -> str:
     """Shorten `experiments/x.py:argument` to `x:argument`."""
-    path, colon, argument = experiment.partition(":")
-    return Path(path).name.removesuffix(".py") + colon + argument
+    path, argument = split_argument(experiment)
+    return Path(path).name.removesuffix(".py") + (f":{argument}" if argument else "")
 
 
 def read_result_file(path: Path) -> RunRecord:

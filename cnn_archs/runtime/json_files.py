@@ -99,7 +99,9 @@ def decode_float(text: str) -> float:
 
 
 def decode_int(text: str) -> int:
-    return int(text) if len(text) < 20 else refuse_number(text)
+    if len(text) > 19:
+        raise ValueError(f"{text[:20]}... is too large a number")
+    return int(text)
 
 
 def wrong_shape(value: Any, shape: Shape, name: str = "") -> str:

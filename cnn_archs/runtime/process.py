@@ -30,7 +30,8 @@ def run_process(work: Callable[[], int | None]) -> NoReturn:
     end = ProcessEnd()
     atexit.register(ignore_signals)  # registered first, so that it is the last to be called
     SignalWatch(stop_signals(), lambda number, frame: None, end.answer).start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
+    waiting = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, waiting)  # whoever calls this may have blocked them
     try:
         code = work() or 0
     except SystemExit as e:  # by argparse, after --help

@@ -62,6 +62,7 @@ class SignalWatch:
         self.numbers, self.handle, self.answer = numbers, handle, answer
 
     def start(self) -> None:
+        """Set the handlers, and begin to listen."""
         self.noticed, self.writing = os.pipe()  # Python writes the number of each signal there
         os.set_blocking(self.writing, False)
         self.thread = threading.Thread(target=self.listen, daemon=True)
@@ -90,9 +91,10 @@ class StopRequest:
     """A flag that is true once a signal has asked this process to stop.
 
     A process that has not stopped after PATIENCE_SECONDS says what it waits for. A second signal
-    ends the process at once, unless it is `scheduled`: a scheduler that stops many processes
-    repeats its signal, to the process itself and through its parent, and sends SIGKILL when it
-    will not wait any longer.
+    ends the process at once, with two exceptions. A terminal that is closed sends SIGHUP twice: by
+    the system and through the shell. A scheduler that stops many processes repeats its signal, to
+    the process itself and through its parent, and sends SIGKILL when it will not wait any longer:
+    then the process is `scheduled`.
     """
 
     def __init__(self, scheduled: bool = False) -> None:
@@ -115,7 +117,7 @@ class StopRequest:
         self.answers += 1
         if self.answers == 1:
             self.reminder.start()
-        elif not self.scheduled:
+        elif not self.scheduled and number != signal.SIGHUP:
             end_process(128 + number)
 
     def remind(self) -> None:
@@ -142,8 +144,8 @@ def stop_requests(scheduled: bool = False) -> Iterator[StopRequest]:
     numbers = [*stop_signals(), *([signal.SIGUSR2] if request.scheduled else [])]
     # Also started inside another `stop_requests`: a library may have replaced the handlers since.
     watch = SignalWatch(numbers, request.handle, request.answer)
-    ACTIVE.append(request)
     watch.start()
+    ACTIVE.append(request)
     try:
         yield request
     finally:

@@ -65,7 +65,8 @@ def train_cells(cells: list[Mapping[str, Any]], accept_changed_data: bool = Fals
     for cell in cells:
         if Path(cell["workdir"]) in trained:
             workdir = Path(cell["workdir"])
-            learning_curves.write_curves_png(workdir)
+            if not RunDir(workdir).has_curves_of_result():
+                learning_curves.write_curves_png(workdir)
             pictures.write_filters(workdir)
             for name in cell["after"]:
                 RunDir(workdir).write_evaluation(name, find_evaluation(name)(workdir))
@@ -74,7 +75,7 @@ def train_cells(cells: list[Mapping[str, Any]], accept_changed_data: bool = Fals
 
 
 def find_evaluation(name: str) -> Callable[[Path], dict[str, Any]]:
-    """Return an evaluation of `grid.EVALUATIONS`: a function from a workdir to its findings."""
+    """Return one of `sweep_file.EVALUATIONS`, a function from a workdir to its findings."""
     from cnn_archs.evaluate import robustness
 
     return {"robustness": robustness.measure_robustness}[name]

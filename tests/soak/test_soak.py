@@ -11,8 +11,9 @@ import pytest
 
 from soak import __main__ as command
 from soak import compare, disturb, process, schedule, subjects
-from soak.episode import Injection, Played, Player, to_json
+from soak.episode import Played, Player, to_json
 from soak.process import Ended, Running
+from soak.scene import Injection
 from soak.schedule import Attempt, Damage, Episode, Moment, Signals
 
 EPISODES = 1500
@@ -97,7 +98,7 @@ def runs(tmp_path):
         sha = process_sha(step / "notes" / "metadata")
         (step / "sha256.json").write_text(json.dumps({"notes/metadata": sha}))
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
-        result = {"test": {"top1_error": [0.1]}, "seconds": 1.0, "made": {"command": [name]}}
+        result = {"test": {"top1_error": [0.1]}, "seconds": 1.0, "made": [{"command": [name]}]}
         (tmp_path / name / "result.json").write_text(json.dumps(result))
     return tmp_path / "run", tmp_path / "reference"
 

@@ -104,7 +104,7 @@ def load_split(name: str, split: str, data_dir: str = "") -> Split:
     """
     if 0 in dataset_spec(name, data_dir)[0]:
         raise ConfigError(
-            f"data.name: the images of {name} differ in size; they must have one size"
+            f"data.name: the images of {name} may differ in size; they must have one size"
         )
     if name == "digits":
         return Split(*digits.load_digits(split), digits.DIGITS)
@@ -151,6 +151,15 @@ def count_training_images(name: str, data_dir: str = "") -> int:
         return len(load_split(name, "train", data_dir))
     stored, both = tfds_source.find_split(name, "train", data_dir)
     return len(open_records(name, "train", data_dir)) if both else len(stored)
+
+
+def check_present(name: str, data_dir: str = "") -> None:
+    """Raise DataError or ConfigError if the split `train` or `test` is missing or incomplete."""
+    for split in ("train", "test"):
+        if name == "image_folder":
+            open_folder(split, data_dir)
+        elif name not in tfds_source.NOT_OF_TFDS:
+            tfds_source.find_split(name, split, data_dir)[0].check_shards()
 
 
 def open_folder(split: str, data_dir: str) -> Records:
