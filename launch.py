@@ -1,7 +1,11 @@
 """The front door: python launch.py COMMAND ..."""
 
+import _signal  # in C: the module signal takes longer to import than all before it
 import os
 import sys
+
+# Signals wait until `start.call` can answer them.
+_signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP))
 
 ROOT = os.path.dirname(os.path.realpath(__file__))
 # Python puts this folder before the libraries, so that a file here with a library's name would be

@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn
 from cnn_archs.commands import data, jobs, networks, papers, planning, predictions, runs, sweeps
 from cnn_archs.errors import ConfigError, DataError, UserError
 from cnn_archs.runtime import compilation_cache
-from cnn_archs.runtime.console import prepare_streams, print_result, print_status
+from cnn_archs.runtime.console import print_result, print_status
 from cnn_archs.runtime.devices import find_device_error
 
 # In the order of --help.
@@ -39,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: the arguments without the program's name; by default those of this process.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    prepare_streams()
     try:
         arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
         if arguments.compiles:

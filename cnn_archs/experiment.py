@@ -5,6 +5,7 @@ A command resolves its config once and passes the experiment, or values of it, o
 """
 
 import dataclasses
+import os
 from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
@@ -180,7 +181,9 @@ def resolve_settings(config: Config, recorded: Recorded | None = None) -> Experi
         mesh_shape=(config.mesh.data, config.mesh.model),
         eval_batch_size=config.eval_batch_size,
         test_scales=tuple(config.test_scales),
-        warm_start=WarmStart(**config.warm_start),
+        warm_start=WarmStart(
+            os.path.expanduser(config.warm_start.workdir), config.warm_start.layers
+        ),
         deterministic=config.deterministic,
         matmul_precision=config.matmul_precision,
         config=configs.to_plain_dict(config),
@@ -253,8 +256,8 @@ def resolve_image_shape(config: Config, recorded: Recorded | None) -> Shape:
     h, w, c = make_dataset(config, recorded).stored_shape
     if not h or not w:
         raise ConfigError(
-            f"the images of {config.data.name} differ in size: set the size that the network sees, "
-            f"--config.data.image_shape=(224,224,{c})"
+            f"the images of {config.data.name} may differ in size: set the size that the network "
+            f"sees, --config.data.image_shape=(224,224,{c})"
         )
     return h + 2 * pad, w + 2 * pad, c
 

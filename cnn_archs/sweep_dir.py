@@ -15,9 +15,9 @@ from cnn_archs.runtime.json_files import NUMBER, read_json
 SPEC = {
     **{"title": str, "notes?": str, "x?": str, "seeds": int, "cells": {...: [str]}},
     **{"overrides?": [str], "columns?": [str], "groups?": {...: [str]}},
+    **{"configs?": {...: dict}, "recipes?": {...: dict}},
     "comparisons?": [{"says": str, "higher": str, "lower": str, "metric": str}],
     "reach?": [{"metric": str, "level": NUMBER}],
-    **{"configs?": {...: dict}, "recipes?": {...: dict}},
 }
 
 

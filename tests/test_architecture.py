@@ -18,7 +18,7 @@ DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
 CORE = [
     {"arithmetic", "errors", "metrics", "models"},
     {"config_files", "config_keys", "knobs", "optim", "runtime"},
-    {"config", "distributed"},
+    {"config", "distributed", "result_files"},
     {"checkpoint_files", "roles", "run_dir"},
     {"checkpoints", "data.corruption", "data.transforms"},
     {"data.datasets"},
@@ -213,13 +213,18 @@ def test_the_command_line_and_the_report_do_not_import_jax(module):
 
 def test_launch_is_the_door_to_the_command_line_and_nothing_else():
     tree = ast.parse((ROOT / "launch.py").read_text())
-    assert imports(tree) == {"importlib.util", "os", "sys"}  # nothing that a file may replace
+    # Nothing that a file of the repository may replace.
+    assert imports(tree) == {"_signal", "importlib.util", "os", "sys"}
     assert ast.unparse(tree).endswith("start.call('cnn_archs.cli:main')")
-    # Signals are answered before anything heavy is imported.
-    assert reached("cnn_archs.__main__") - sys.stdlib_module_names <= {
-        *("cnn_archs", "cnn_archs.__main__", "cnn_archs.errors"),
-        *(f"cnn_archs.runtime.{name}" for name in ("process", "console", "signals", "files")),
-    }
+
+
+def test_signals_are_answered_before_anything_heavy_is_imported():
+    light = ("process", "console", "signals", "files")
+    for module in ("cnn_archs.__main__", "cnn_archs.runtime.start", "cnn_archs.runtime.process"):
+        assert reached(module) - sys.stdlib_module_names <= {
+            *("cnn_archs", "cnn_archs.__main__", "cnn_archs.errors", "cnn_archs.runtime"),
+            *("cnn_archs.runtime.start", *(f"cnn_archs.runtime.{name}" for name in light)),
+        }
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.py")), ids=lambda p: p.stem)

@@ -8,7 +8,7 @@ import pytest
 
 from cnn_archs import cli
 from cnn_archs import config as configs
-from cnn_archs.sweeps import grid
+from cnn_archs.sweeps import grid, sweep_file
 
 COMMANDS = [
     "train",
@@ -61,7 +61,7 @@ def test_each_command_has_an_example_and_each_example_is_right(command, help_of)
         arguments, overrides = cli.parse(words)
         sweep = arguments.config if command == "sweep" else vars(arguments).get("sweep")
         if sweep:
-            assert grid.list_cells(grid.load_sweep(sweep), Path("runs"), overrides)
+            assert grid.list_cells(sweep_file.load_sweep(sweep), Path("runs"), overrides)
         elif getattr(arguments, "config", None):
             configs.load_config(arguments.config, overrides)
         if getattr(arguments, "compare", None):

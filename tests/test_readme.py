@@ -12,7 +12,7 @@ from readme_tables import mnist_table, protocols_table
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.report import provenance
-from cnn_archs.sweeps import grid
+from cnn_archs.sweeps import grid, sweep_file
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -86,7 +86,7 @@ def test_what_is_not_run_is_well_formed(line):
         arguments, overrides = cli.parse(words[1:])
         sweep = arguments.config if arguments.command == "sweep" else vars(arguments).get("sweep")
         if sweep:
-            assert grid.list_cells(grid.load_sweep(sweep), Path("runs"), overrides)
+            assert grid.list_cells(sweep_file.load_sweep(sweep), Path("runs"), overrides)
         elif hasattr(arguments, "config"):
             configs.load_config(arguments.config, overrides)
 

@@ -14,7 +14,7 @@ from cnn_archs import cli
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.run_dir import RunDir
 from cnn_archs.sweep_dir import SweepDir
-from cnn_archs.sweeps import grid, worker
+from cnn_archs.sweeps import grid, sweep_file, worker
 
 KEYS = (
     *("model.name=mlp", "model.hidden=(4,)", "steps=2", "diagnose_every=1.0"),
@@ -80,7 +80,7 @@ def made(tmp_path_factory):
     """Make a folder with a finished sweep of one cell and a copied result in results/mnist."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "grid.py").write_text(SWEEP)
-    stated = grid.load_sweep(str(folder / "grid.py"))
+    stated = sweep_file.load_sweep(str(folder / "grid.py"))
     (cell,) = grid.list_cells(stated, folder / "sweep")
     names = ("experiment", "overrides", "after")
     worker.train_cells([{n: getattr(cell, n) for n in names} | {"workdir": str(cell.run.path)}])

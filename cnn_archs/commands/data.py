@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_at_least, check_output, emit
+from cnn_archs.commands.shared import Declare, check_at_least, check_output, emit, user_path
 from cnn_archs.errors import escaped
 
 
@@ -26,7 +26,7 @@ def declare(command: Declare) -> None:
         ("--manual_dir", "directory of ImageNet's archives (default: DATA_DIR/downloads/manual)"),
         ("--image_folder", "directory of the images to make DATASET from"),
     ):
-        c.add_argument(flag, metavar="DIR", default="", help=purpose)
+        c.add_argument(flag, type=user_path, metavar="DIR", default="", help=purpose)
     c = command(
         augment,
         config="default",
@@ -38,6 +38,7 @@ def declare(command: Declare) -> None:
     c.add_argument(
         "--output",
         default="augment.png",
+        type=user_path,
         metavar="FILE",
         help="PNG to write (default: %(default)s)",
     )

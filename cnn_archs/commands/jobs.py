@@ -12,6 +12,7 @@ from cnn_archs.commands.shared import (
     default_workdir,
     emit,
     split_names,
+    user_path,
 )
 from cnn_archs.errors import ConfigError, escaped
 
@@ -40,6 +41,7 @@ def declare(command: Declare) -> None:
     )
     c.add_argument(
         "--workdir",
+        type=user_path,
         metavar="DIR",
         help="directory of the run or sweep (default: runs/EXPERIMENT or runs/SWEEP)",
     )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_output, emit, require_workdir
+from cnn_archs.commands.shared import Declare, check_output, emit, require_workdir, user_path
 from cnn_archs.errors import ConfigError, escaped
 
 
@@ -32,8 +32,12 @@ def declare(command: Declare) -> None:
             "cnn-archs export --config=resnet_cifar10:20 --output=initial.safetensors",
         ),
     )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run to export")
-    c.add_argument("--output", required=True, metavar="FILE", help="safetensors file to write")
+    c.add_argument(
+        "--workdir", type=user_path, metavar="DIR", help="directory of the run to export"
+    )
+    c.add_argument(
+        "--output", required=True, type=user_path, metavar="FILE", help="safetensors file to write"
+    )
     c = command(
         import_,
         config="named",
@@ -42,9 +46,10 @@ def declare(command: Declare) -> None:
             "--workdir=runs/imported",
         ),
     )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run to make")
+    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run to make")
     c.add_argument(
         "file",
+        type=user_path,
         metavar="FILE",
         help="safetensors file with torchvision's names, or one that 'export' wrote",
     )

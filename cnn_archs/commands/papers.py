@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_output, emit
+from cnn_archs.commands.shared import Declare, check_output, emit, user_path
 from cnn_archs.errors import ClaimMissed, ConfigError, escaped
 from cnn_archs.runtime.console import print_result
 
@@ -16,6 +16,7 @@ def declare(command: Declare) -> None:
     )
     c.add_argument(
         "--results",
+        type=user_path,
         metavar="DIR",
         help="directory of result files (default: results/ of the repository)",
     )
@@ -29,6 +30,7 @@ def declare(command: Declare) -> None:
     c.add_argument(
         "paths",
         nargs="+",
+        type=user_path,
         metavar="PATH",
         help="directory of a sweep or run, result file, or directory that contains such",
     )
@@ -36,6 +38,7 @@ def declare(command: Declare) -> None:
         "-o",
         "--output",
         default="report.html",
+        type=user_path,
         metavar="FILE",
         help="page to write (default: %(default)s)",
     )

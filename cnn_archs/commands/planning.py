@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_at_least, emit, require_run
+from cnn_archs.commands.shared import Declare, check_at_least, emit, require_run, user_path
 
 
 def declare(command: Declare) -> None:
@@ -36,7 +36,10 @@ def declare(command: Declare) -> None:
         help="CPU cores per host for decoding (default: those of this machine)",
     )
     c.add_argument(
-        "--workdir", metavar="DIR", help="finished run whose measured speed is used as well"
+        "--workdir",
+        type=user_path,
+        metavar="DIR",
+        help="finished run whose measured speed is used as well",
     )
 
 
@@ -53,7 +56,8 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs import config as configs
     from cnn_archs.data.loading.threads import cores
     from cnn_archs.experiment import resolve
-    from cnn_archs.run_dir import RunDir, list_results
+    from cnn_archs.result_files import list_results
+    from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.console import print_notes
 
     experiment = resolve(configs.load_config(arguments.config, overrides))

@@ -13,6 +13,7 @@ from cnn_archs.commands.shared import (
     csv_text,
     emit,
     require_workdir,
+    user_path,
 )
 from cnn_archs.errors import ConfigError, DataError, escaped
 from cnn_archs.runtime.console import print_notes, print_status
@@ -27,9 +28,20 @@ def declare(command: Declare) -> None:
             "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
         ),
     )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
-    c.add_argument("images", nargs="+", metavar="IMAGE", help="image file, or directory of images")
-    c.add_argument("--sheet", metavar="FILE", help="also draw the images with their classes (PNG)")
+    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
+    c.add_argument(
+        "images",
+        nargs="+",
+        type=user_path,
+        metavar="IMAGE",
+        help="image file, or directory of images",
+    )
+    c.add_argument(
+        "--sheet",
+        type=user_path,
+        metavar="FILE",
+        help="also draw the images with their classes (PNG)",
+    )
     c = command(
         figures,
         examples=(
@@ -37,9 +49,10 @@ def declare(command: Declare) -> None:
             "cnn-archs figures --workdir=runs/lenet5_digits --image=digit.png",
         ),
     )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the run")
+    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
     c.add_argument(
         "--image",
+        type=user_path,
         metavar="FILE",
         help="image whose feature maps are drawn (default: a test image of the dataset)",
     )
@@ -67,10 +80,11 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
             pictures.write_predictions(run, done.found, sheet)
     if done.found or arguments.format != "text":
         emit(arguments, done.found, predictions_text(arguments.format, files, done.found))
-    for error in done.errors:
+    for error in done.errors.values():
         print_status(f"not predicted: {error}")
     if done.errors:
-        raise DataError(f"{len(done.errors):,} of {len(files):,} files cannot be predicted")
+        some = ", ".join(list(done.errors)[:3]) + ", ..." * (len(done.errors) > 3)
+        raise DataError(f"{len(done.errors):,} of {len(files):,} files cannot be predicted: {some}")
 
 
 def files_to_predict(given: Sequence[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from cnn_archs.commands.shared import (
     default_workdir,
     emit,
     require_workdirs,
+    user_path,
 )
 from cnn_archs.errors import ConfigError
 from cnn_archs.runtime.console import print_status
@@ -38,7 +39,10 @@ def declare_train(command: Declare) -> None:
         "none of these flags is needed there.",
     )
     c.add_argument(
-        "--workdir", metavar="DIR", help="directory of the run (default: runs/EXPERIMENT)"
+        "--workdir",
+        type=user_path,
+        metavar="DIR",
+        help="directory of the run (default: runs/EXPERIMENT)",
     )
     declare_changed_data(c)
     several = c.add_argument_group("several processes")
@@ -67,6 +71,7 @@ def declare_evaluate(command: Declare) -> None:
     )
     c.add_argument(
         "--workdir",
+        type=user_path,
         metavar="DIR[,DIR...]",
         help="directory of the run; for several runs, their mean probabilities are evaluated",
     )
@@ -102,6 +107,7 @@ def declare_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data_dir",
         default="",
+        type=user_path,
         metavar="DIR",
         help="where the images are: the folder of images, or of tfds' datasets (default: where "
         "they were in training)",

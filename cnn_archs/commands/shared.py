@@ -4,15 +4,22 @@ import argparse
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.config_files import split_argument
 from cnn_archs.errors import ConfigError, escaped
 from cnn_archs.runtime.console import print_result
 
 # cli.add_command without its first parameter: declare a command and get its parser.
 Declare = Callable[..., argparse.ArgumentParser]
+
+
+def user_path(text: str) -> str:
+    """Return a path with ~ expanded, which shells leave as it is in `--workdir=~/x`."""
+    return os.path.expanduser(text)
 
 
 def check_output(output: Path, flag: str = "--output") -> None:
@@ -42,7 +49,7 @@ def declare_changed_data(parser: argparse.ArgumentParser) -> None:
 
 def default_workdir(experiment: str) -> str:
     """Return runs/NAME for an experiment or sweep, or runs/NAME_ARGUMENT if it has an argument."""
-    path, _, argument = experiment.partition(":")
+    path, argument = split_argument(experiment)
     stem = Path(path).name.removesuffix(".py")
     return f"runs/{stem}_{argument}" if argument else f"runs/{stem}"
 
@@ -54,7 +61,17 @@ def require_workdir(arguments: argparse.Namespace) -> Path:
 
 def require_workdirs(arguments: argparse.Namespace) -> list[Path]:
     """Return the folders of --workdir=A[,B,...]. Raises ConfigError unless each holds a run."""
-    return [require_run(Path(part)) for part in require_workdir_flag(arguments).split(",")]
+    return [require_run(folder) for folder in split_folders(require_workdir_flag(arguments))]
+
+
+def split_folders(text: str) -> list[Path]:
+    """Split `a,b` into folders; a comma that belongs to the name of one does not divide it."""
+    parts = text.split(",")
+    for count in range(len(parts), 1, -1):
+        folder = Path(user_path(",".join(parts[:count])))
+        if folder.is_dir():
+            return [folder, *(split_folders(",".join(parts[count:])) if parts[count:] else [])]
+    return [Path(user_path(parts[0])), *(split_folders(",".join(parts[1:])) if parts[1:] else [])]
 
 
 def require_workdir_flag(arguments: argparse.Namespace) -> str:

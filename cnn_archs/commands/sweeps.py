@@ -10,6 +10,7 @@ from cnn_archs.commands.shared import (
     default_workdir,
     emit,
     split_names,
+    user_path,
 )
 from cnn_archs.errors import ConfigError
 
@@ -26,7 +27,12 @@ def declare(command: Declare) -> None:
         notes="An override changes every cell. Cell CELL with seed K is the run DIR/CELL/seedK, "
         "and DIR/CELL/result.json has the results of all its seeds.",
     )
-    c.add_argument("--workdir", metavar="DIR", help="directory of the sweep (default: runs/SWEEP)")
+    c.add_argument(
+        "--workdir",
+        type=user_path,
+        metavar="DIR",
+        help="directory of the sweep (default: runs/SWEEP)",
+    )
     c.add_argument(
         "--cells", default="", metavar="A,B", help="train these cells only, in this order"
     )
@@ -53,6 +59,11 @@ def declare(command: Declare) -> None:
     )
     declare_changed_data(c)
     c.add_argument(
+        "--retry_failed",
+        action="store_true",
+        help="try cells again that have failed twice, as if they had not",
+    )
+    c.add_argument(
         "--dry_run", action="store_true", help="print the cells and their estimated cost only"
     )
 
@@ -77,6 +88,7 @@ def sweep(arguments: argparse.Namespace, overrides: list[str]) -> None:
             processes=arguments.processes,
             part=parse_part(arguments.part),
             accept_changed_data=arguments.accept_changed_data,
+            retry_failed=arguments.retry_failed,
         )
     emit(arguments, done, report.cells_table(done))
 
@@ -98,7 +110,7 @@ def print_sweep_costs(arguments: argparse.Namespace, folder: Path, overrides: li
     from cnn_archs.claims import verdicts
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.planning import sweep_cost
-    from cnn_archs.run_dir import list_results
+    from cnn_archs.result_files import list_results
     from cnn_archs.sweep_dir import SweepDir
     from cnn_archs.sweeps import grid
 

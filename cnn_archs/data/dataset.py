@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from cnn_archs.data.datasets.splits import (
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.record import DataRecord, Files, Recorded, SplitRecord
 from cnn_archs.data.transforms.crops import Crop
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError, DataError, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +61,14 @@ class Dataset:
     def notes(self) -> list[str]:
         """Return lines for the user about what of a folder of images is read, and what is not.
 
-        The whole folder is listed. Raises DataError if a folder in it cannot be read.
+        The whole folder is listed. Raises DataError if a folder in it cannot be read, unless the
+        run has a record: then its training images may be gone.
         """
-        return image_folder.reading_notes(self.data_dir) if self.name == "image_folder" else []
+        if self.name != "image_folder":
+            return []
+        with suppress(*([UserError] if self.recorded else [])):
+            return image_folder.reading_notes(self.data_dir)
+        return []
 
     def training_images(self) -> int:
         """Count the images to train on without reading them.
@@ -72,6 +78,10 @@ class Dataset:
         return (
             self.examples or sources.count_training_images(self.name, self.data_dir) - self.holdout
         )
+
+    def check_present(self) -> None:
+        """Raise DataError or ConfigError if training or test images are missing; none is read."""
+        sources.check_present(self.name, self.data_dir)
 
     def splits(self, crop: Crop) -> dict[str, Split | Streamed]:
         """Load all splits that a training run needs.
@@ -112,8 +122,10 @@ class Dataset:
         """
         parts = {name: s.records if isinstance(s, Streamed) else s for name, s in found.items()}
         old = self.recorded.record.splits if self.recorded else {}
+        skip = self.on_corrupt == "skip"
+        by_content = {name: old[name].by_content if name in old else None for name in parts}
         files = {
-            name: fingerprint.fingerprints(part, old[name].by_content if name in old else None)
+            name: fingerprint.fingerprints(part, by_content[name], skip=skip)
             for name, part in parts.items()
         }
         described = {
@@ -185,10 +197,10 @@ class Dataset:
         if not self.recorded or self.name != "image_folder":
             return self._with_labels(sources.open_records(self.name, name, self.data_dir))
         record = self.recorded.record
-        tested_in = record.splits["test"].source
-        kept = self.recorded.kept if tested_in == record.splits["train"].source else {}
+        one_folder = record.splits["test"].source == record.splits["train"].source
+        kept = self.recorded.kept if one_folder else {}
         return self._with_labels(
-            sources.open_folder_as_before(name, self.data_dir, record.classes, tested_in, kept)
+            sources.open_folder_as_before(name, self.data_dir, record.classes, kept)
         )
 
     def _with_labels(self, found: SplitOrRecords) -> SplitOrRecords:

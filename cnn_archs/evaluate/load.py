@@ -92,9 +92,15 @@ def load_images(
     """Load the split of the dataset of the run in `workdir`, `experiment`.
 
     Returns the entry `changed_data` of a result too, if these are not the images that the run had
-    when it was trained, and says so on stderr. Raises DataError for a class that it did not have.
+    when it was trained, and says so on stderr. Raises ConfigError if they are not where they were,
+    DataError for a class that the run did not have.
     """
     dataset, folder = experiment.dataset, RunDir(workdir)
+    if dataset.data_dir and not Path(dataset.data_dir).expanduser().is_dir():
+        raise ConfigError(
+            f"there is no folder {dataset.data_dir}, where the images of {workdir} were: say where "
+            "they are with --data_dir=DIR"
+        )
     images = dataset.split(split, experiment.inputs.crop)
     if not dataset.recorded or split not in dataset.recorded.record.splits:
         return images, {}

@@ -35,11 +35,11 @@ class Predictor(NamedTuple):
 class Predictions(NamedTuple):
     """The predictions of image files, in order, and the errors of those that cannot be read.
 
-    found: {"file", "top"} each, where "top" has the most probable classes.
+    found: {"file", "top"} each, where "top" has the most probable classes. errors: by file.
     """
 
     found: list[dict[str, Any]]
-    errors: list[DataError]
+    errors: dict[str, DataError]
 
 
 def load_predictor(workdir: Path, data_dir: str = "") -> Predictor:
@@ -62,14 +62,14 @@ def predict_files(predictor: Predictor, files: Sequence[Path], top: int = 5) -> 
     An image is cropped as in evaluation. If all images of the dataset have one size, the image is
     first resized to it and converted to its channels.
     """
-    done, size = Predictions([], []), predictor.experiment.eval_batch_size
+    done, size = Predictions([], {}), predictor.experiment.eval_batch_size
     for i in range(0, len(files), size):
         sound: dict[Path, np.ndarray] = {}
         for file in files[i : i + size]:
             try:
                 sound[file] = read_image(file, predictor.experiment)
             except DataError as e:
-                done.errors.append(e)
+                done.errors[str(file)] = e
         if not sound:
             continue
         probabilities = np.asarray(predictor.probabilities(np.stack(list(sound.values()))))

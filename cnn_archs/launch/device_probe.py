@@ -31,13 +31,10 @@ class Machine:
 
 def probe() -> Machine:
     """Find the devices of this machine in a subprocess. Raises ConfigError if jax finds none."""
+    command = process_command("cnn_archs.launch.device_probe:print_machine")
     try:
         probed = subprocess.run(
-            process_command("cnn_archs.launch.device_probe:print_machine"),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=PROBE_SECONDS,
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=PROBE_SECONDS
         )
     except subprocess.TimeoutExpired as e:
         raise no_device_error(f"it has not answered for {PROBE_SECONDS} s") from e

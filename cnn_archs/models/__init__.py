@@ -89,9 +89,9 @@ def check_batch_statistics(model: Network, image_shape: tuple[int, int, int], im
 
     images: the number that is normalized together; with 2 there are always 2 values.
     """
-    variables = shapes(model, image_shape).variables
-    if images > 1 or not variables["batch_stats"]:
+    if images > 1:
         return
+    variables = shapes(model, image_shape).variables
 
     def train(variables: Any, image: jax.Array, key: jax.Array) -> Any:
         options: Any = dict(train=True, mutable=["batch_stats"], rngs={"dropout": key})

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.config_files import split_argument
 from cnn_archs.config_keys import flatten, rename_old_override
 from cnn_archs.errors import ConfigError, DataError, UserError, escaped
 from cnn_archs.report.printed_values import stated_config
 from cnn_archs.report.runs import CellRecord, Collection, RunRecord
 from cnn_archs.report.text import is_split_result
+from cnn_archs.result_files import is_result, read_result
 from cnn_archs.roles import common_outcome_differences, foreign_parts
-from cnn_archs.run_dir import RESULT, RunDir, is_result, read_result
+from cnn_archs.run_dir import RESULT, RunDir
 from cnn_archs.sweep_dir import SweepDir
 
 
@@ -121,7 +123,7 @@ def read_seeds(
     config: that of the cell, {} if it is not known. Then it is that of the first run.
     """
     records: list[RunRecord] = []
-    tested: dict[str, int] = {}
+    tested: RunRecord | None = None
     for run in folder.runs(name, seeds):
         seed = int(run.path.name.removeprefix("seed"))
         try:
@@ -132,26 +134,31 @@ def read_seeds(
         except ForeignFile as e:
             record = RunRecord(run.path, missing=f"left out: {e}")
         records.append(record)
-        tested = tested or split_sizes(record.result)
+        tested = tested or (record if record.result else None)
     return records
 
 
 def not_of_cell(
-    record: RunRecord, seed: int, config: Mapping[str, Any], tested: Mapping[str, int]
+    record: RunRecord, seed: int, config: Mapping[str, Any], tested: RunRecord | None
 ) -> str:
     """Return why a run is not of a cell with `config` and this seed, or "".
 
-    tested: the number of images of each evaluated split in the other runs; {} if there is none.
+    tested: another run of the cell that has a result, if any.
     """
     made = record.config
     if "seed" in made and (made["seed"], made.get("seeds", 1)) != (seed, 1):
         return f"config.json is of seed {made['seed']}"
     if other := common_outcome_differences(made, config):
         return f"the run has another config than its cell ({', '.join(other)})"
-    sizes = split_sizes(record.result)
-    for split in sizes.keys() & tested.keys():
-        if sizes[split] != tested[split]:
-            return f"its {split} has {sizes[split]:,} images, that of the others {tested[split]:,}"
+    if not tested:
+        return ""
+    sizes, others = split_sizes(record.result), split_sizes(tested.result)
+    for split in sorted(sizes.keys() & others.keys()):
+        if sizes[split] != others[split]:
+            return f"its {split} has {sizes[split]:,} images, that of the others {others[split]:,}"
+    for split in sorted(record.digests.keys() & tested.digests.keys()):
+        if record.digests[split] != tested.digests[split]:
+            return f"its {split} images are not those of {tested.path.name}"
     return ""
 
 
@@ -236,8 +243,8 @@ def cell_of_run(run: RunRecord, name: str) -> CellRecord:
 
 def plain_experiment(experiment: str) -> str:
     """Shorten `experiments/x.py:argument` to `x:argument`."""
-    path, colon, argument = experiment.partition(":")
-    return Path(path).name.removesuffix(".py") + colon + argument
+    path, argument = split_argument(experiment)
+    return Path(path).name.removesuffix(".py") + (f":{argument}" if argument else "")
 
 
 def read_result_file(path: Path) -> RunRecord:
@@ -263,8 +270,11 @@ def read_run(folder: RunDir) -> RunRecord:
     config = folder.saved_config() if folder.has_config() else {}
     if foreign := foreign_parts(config, result, (line["seed"] for line in metrics)):
         raise ForeignFile(f"{folder.path}: {foreign}; restore the run's own file or remove it")
+    place, digests = folder.recorded_images()
     return RunRecord(
         path=folder.path,
+        folder=place,
+        digests=digests,
         missing="" if result else missing(folder, metrics),
         result=result,
         config=config,

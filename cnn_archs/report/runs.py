@@ -18,16 +18,19 @@ class Measured(NamedTuple):
     """What an error is an error of; errors of unlike kinds are never compared or averaged.
 
     images: the dataset and the size of its images. protocol: how the network was tested. examples:
-    the number of images, 0 for training images, of which cells may use some.
+    the number of images, 0 for training images, of which cells may use some. digest: of the images
+    of a folder, "" if it is not known.
     """
 
     images: str
     protocol: str
     examples: int
+    digest: str
 
     def __str__(self) -> str:
         counted = f", {self.examples:,} images" if self.examples else ""
-        return f"{self.images}, {self.protocol}{counted}"
+        marked = f" (digest {self.digest[:8]})" if self.digest else ""
+        return f"{self.images}, {self.protocol}{counted}{marked}"
 
 
 class Change(NamedTuple):
@@ -46,7 +49,7 @@ class RunRecord:
     """One workdir or one result file, with one or more seeds.
 
     missing: why there is no result; `result` is then empty. metrics, diagnostics: the lines of
-    these files.
+    these files. folder, digests: where its images were, and {split: digest of them}, if recorded.
     """
 
     path: Path
@@ -58,6 +61,8 @@ class RunRecord:
     diagnostics: Sequence[Mapping[str, Any]] = ()
     robustness: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     filters: bytes = b""
+    folder: str = ""
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +93,10 @@ class CellRecord:
         """The name of the dataset, with the folder if it is one of images; "" if not known."""
         data = self.config.get("data", {})
         name = str(self.first("dataset") or data.get("name", ""))
-        return f"{name} in {data.get('data_dir')}" if name == "image_folder" else name
+        if name != "image_folder":
+            return name
+        folder = next((run.folder for run in self.runs if run.folder), data.get("data_dir"))
+        return f"{name} in {folder}"
 
     @property
     def images(self) -> str:
@@ -108,7 +116,9 @@ class CellRecord:
             tested += f", ensembles of {len(members)}"
         trained_on = split.startswith("train")
         examples = 0 if trained_on else result.get(split, {}).get("examples", 0)
-        return Measured(self.images, tested, examples)
+        digests = self.finished[0].digests if "image_folder" in self.dataset else {}
+        digest = digests.get("train" if trained_on else split.removesuffix("_average"), "")
+        return Measured(self.images, tested, examples, digest)
 
     @property
     def seeds(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Print what a command found on stdout, and all else that the user reads on stderr."""
+"""Print results on stdout and lines for the user on stderr, and format what they say."""
 
 import io
 import os
@@ -51,24 +51,24 @@ def print_result(text: str) -> None:
         raise DataError(f"cannot write to the standard output: {e.strerror or e}") from e
 
 
-def discard(stream: TextIO) -> None:
-    """Lead a standard stream to /dev/null: Python writes what it holds when the process ends."""
-    with suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
+def close_streams() -> None:
+    """Flush stdout and stderr, and give up what cannot be written.
 
-
-def finish_streams() -> None:
-    """Write what stdout and stderr still hold, if that is possible.
-
-    Otherwise Python would try it at the exit, and replace the exit code by 120.
+    Python would report it at exit, and replace the exit code by 120.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             discard(stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Lead `stream` to /dev/null, since Python writes what it still holds when the process ends."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def format_duration(seconds: float | None) -> str:
@@ -111,6 +111,6 @@ def print_notes(notes: Iterable[str]) -> None:
 
 
 def print_status(text: str) -> None:
-    """Print lines on stderr. One that cannot be written is lost, since the work should go on."""
+    """Print lines on stderr, escaped, if it can be written: the work should go on without it."""
     with suppress(OSError, ValueError):
         print(escaped_lines(text), file=sys.stderr, flush=True)

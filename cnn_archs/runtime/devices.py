@@ -8,6 +8,8 @@ from cnn_archs.errors import ConfigError, first_line
 
 def no_device_error(reason: str) -> ConfigError:
     """Return the error of a process in which jax cannot start. reason: the last line of jax's."""
+    if reason == "AssertionError":  # which jax raises for a kind that it was installed without
+        reason = "it is not installed"
     asked = os.environ.get("JAX_PLATFORMS", "")
     if not asked:
         return ConfigError(f"jax finds no device: {reason}")
@@ -26,5 +28,5 @@ def find_device_error() -> ConfigError | None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as e:
-        return no_device_error(first_line(e) if str(e) else "it is not installed")
+        return no_device_error(first_line(e))
     return None

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-from cnn_archs.runtime.console import finish_streams, prepare_streams
+from cnn_archs.runtime.console import close_streams, prepare_streams
 from cnn_archs.runtime.signals import (
     ProcessEnd,
     SignalWatch,
@@ -20,7 +20,7 @@ EXIT_SECONDS = 600.0  # for other threads to end, and other processes of the run
 
 
 def run_process(work: Callable[[], int | None]) -> NoReturn:
-    """Call `work`, which returns an exit code, or None for 0, and exit with that code.
+    """Call `work`, which returns an exit code or None for 0, and exit with that code.
 
     A signal ends the process at once with one line and the code of Stopped, except inside
     `stop_requests`; a signal after `work` changes neither the code nor the output. `work` should
@@ -30,12 +30,13 @@ def run_process(work: Callable[[], int | None]) -> NoReturn:
     end = ProcessEnd()
     atexit.register(ignore_signals)  # registered first, so that it is the last to be called
     SignalWatch(stop_signals(), lambda number, frame: None, end.answer).start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
+    waiting = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, waiting)  # whoever calls this may have blocked them
     try:
         code = work() or 0
     except SystemExit as e:  # by argparse, after --help
         code = e.code if isinstance(e.code, int) else int(e.code is not None)
-    finish_streams()
+    close_streams()
     end.code = code
     late = threading.Timer(EXIT_SECONDS, end_process, [code])
     late.daemon = True

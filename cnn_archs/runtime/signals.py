@@ -62,6 +62,7 @@ class SignalWatch:
         self.numbers, self.handle, self.answer = numbers, handle, answer
 
     def start(self) -> None:
+        """Set the handlers, and begin to listen."""
         self.noticed, self.writing = os.pipe()  # Python writes the number of each signal there
         os.set_blocking(self.writing, False)
         self.thread = threading.Thread(target=self.listen, daemon=True)
@@ -143,8 +144,8 @@ def stop_requests(scheduled: bool = False) -> Iterator[StopRequest]:
     numbers = [*stop_signals(), *([signal.SIGUSR2] if request.scheduled else [])]
     # Also started inside another `stop_requests`: a library may have replaced the handlers since.
     watch = SignalWatch(numbers, request.handle, request.answer)
-    ACTIVE.append(request)
     watch.start()
+    ACTIVE.append(request)
     try:
         yield request
     finally:

@@ -5,23 +5,37 @@ installed. It imports all else as an installed program does, so a file in the cu
 the repository that has the name of a library, such as jax.py, is not executed.
 """
 
-import _signal as signal  # in C: the module signal takes longer to import than all before it
+import _signal  # in C: the module signal takes longer to import than all before it
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # a typing.py in the repository would be executed in place of Python's
+    from collections.abc import Callable
+    from typing import NoReturn
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
-def call(target: str) -> None:
+def call(target: str) -> "NoReturn":
     """Call the function `target`, MODULE:FUNCTION, without arguments and exit with its result.
 
-    It returns an exit code, or None for 0. Signals are answered as in `run_process`.
+    The result is an exit code, or None for success. Signals are answered as `run_process` says;
+    until it can, they wait.
     """
-    # They wait until they can be answered; the imports below take a while.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP))
     root = os.path.dirname(PACKAGE)
     if os.path.isfile(os.path.join(root, "launch.py")):  # a repository, not the installed packages
         sys.path[:] = [path for path in sys.path if os.path.realpath(path) != root]
+    if "cnn_archs" not in sys.modules:
+        load_package()
+    from cnn_archs.runtime.process import run_process
+
+    run_process(lambda: find_function(target)())
+
+
+def load_package() -> None:
+    """Import the copy of `cnn_archs` that this file belongs to."""
     import importlib.util
 
     spec = importlib.util.spec_from_file_location(
@@ -30,9 +44,14 @@ def call(target: str) -> None:
     assert spec and spec.loader
     package = sys.modules["cnn_archs"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
+
+
+def find_function(target: str) -> "Callable[[], int | None]":
+    """Import the function `target`, MODULE:FUNCTION."""
+    import importlib
+
     module, _, function = target.partition(":")
-    run_process = importlib.import_module("cnn_archs.runtime.process").run_process
-    run_process(lambda: getattr(importlib.import_module(module), function)())
+    return getattr(importlib.import_module(module), function)
 
 
 if __name__ == "__main__":

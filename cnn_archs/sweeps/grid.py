@@ -1,9 +1,7 @@
 """The grid of a sweep: its cells and seeds, their states, and their merged results.
 
-A sweep file defines `get_sweep(argument)`, which returns a dict: `title`; `seeds`, the number of
-seeds per cell; `cells`, {name: [experiment, key=value, ...]}; `after`, the EVALUATIONS to run in
-each finished folder; and what the report reads (see `experiments/sweeps/degradation.py`). The
-state of a cell is read from its folder. Nothing here uses a device.
+`sweep_file.py` loads a sweep. The state of a cell is read from its folder. Nothing here uses a
+device.
 """
 
 import json
@@ -13,16 +11,14 @@ from typing import Any, NamedTuple
 
 from cnn_archs import config as configs
 from cnn_archs import roles
-from cnn_archs.config_files import EXPERIMENTS, call_file, locate_file, split_argument
 from cnn_archs.config_keys import unknown_message
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.experiment import make_dataset, make_recipe
 from cnn_archs.run_dir import Failure, RunDir
 from cnn_archs.runtime.files import read_errors
 from cnn_archs.sweep_dir import SweepDir
+from cnn_archs.sweeps.sweep_file import check_metrics, check_overrides
 
-SWEEPS = EXPERIMENTS / "sweeps"
-EVALUATIONS = ("robustness",)  # that `after` may name
 MAX_TRIES = 2  # failed tries after which a cell is not tried again
 
 
@@ -85,26 +81,6 @@ class SweepCell(NamedTuple):
         self.run.write_failure(Failure(error=error, code=code, tries=self.failed_tries() + 1))
 
 
-def load_sweep(file: str) -> dict[str, Any]:
-    """Load the sweep `file`, NAME[:argument] or PATH.py[:argument], and add the key `file`.
-
-    Raises ConfigError if a key is missing, an evaluation unknown, or a cell's name unusable.
-    """
-    where, argument = split_argument(file)
-    path = locate_file(where, SWEEPS, "sweep")
-    stated = call_file(path, argument, "get_sweep")
-    for key in ("title", "seeds", "cells"):
-        if key not in stated:
-            raise ConfigError(f"--config: {path} does not define {key}")
-    for name in stated.get("after", ()):
-        if name not in EVALUATIONS:
-            raise ConfigError(unknown_message(f"{path}: after", name, list(EVALUATIONS)))
-    for name in stated["cells"]:
-        if Path(name).name != name or name in (".", ".."):
-            raise ConfigError(f"--config: {path}: the cell {name!r} cannot be the name of a folder")
-    return {**stated, "file": Path(path).stem + (f":{argument}" if argument else "")}
-
-
 def list_cells(
     sweep: Mapping[str, Any],
     folder: Path,
@@ -114,7 +90,8 @@ def list_cells(
     """List the cells of a sweep in `folder`, seed by seed, so that all cells have results early.
 
     overrides: applied to every cell, after its own. only: the names of the cells to list, in this
-    order; empty: all. Raises ConfigError for an unknown or repeated name, and for a wrong config.
+    order; empty: all. Raises ConfigError for an unknown or repeated name, a wrong config, and a
+    metric of the sweep that its cells will not have.
     """
     if sweep["seeds"] < 1:
         raise ConfigError(f"--seeds={sweep['seeds']}: must be at least 1")
@@ -123,6 +100,7 @@ def list_cells(
             raise ConfigError(unknown_message("--cells", name, list(sweep["cells"]), what="cell"))
         if only.count(name) > 1:
             raise ConfigError(f"--cells: {name} is named twice")
+    check_overrides("--config", overrides)
     found = []
     for seed in range(sweep["seeds"]):
         for name in only or sweep["cells"]:
@@ -134,6 +112,7 @@ def list_cells(
                 raise ConfigError(f"cell {name}: {first_line(e)}") from e
             run, after = SweepDir(folder).run(name, seed), tuple(sweep.get("after", ()))
             found.append(SweepCell(name, seed, experiment, keys, config, run, after))
+    check_metrics(sweep, {cell.name: cell.config for cell in found})
     return found
 
 
@@ -165,6 +144,23 @@ def plain_recipe(experiment: str) -> dict[str, Any]:
         return configs.to_plain_dict(configs.load_config(experiment, []))
     except ConfigError:
         return {}
+
+
+def check_data(found: Iterable[SweepCell]) -> None:
+    """Raise DataError or ConfigError if images of a cell, or the run it starts from, are missing.
+
+    Equal datasets are looked for once; no image is read. The run may be one of the same sweep,
+    which is still to be trained.
+    """
+    looked_for = set()
+    for cell in found:
+        data, start = cell.config["data"], cell.config["warm_start"]["workdir"]
+        start = Path(start).expanduser().resolve() if start else None
+        if start and not start.is_relative_to(cell.run.path.parents[1].resolve()):
+            RunDir(start).check_run()
+        if (key := (data["name"], data["data_dir"])) not in looked_for:
+            looked_for.add(key)
+            make_dataset(cell.load_config()).check_present()
 
 
 def training_steps(cell: SweepCell) -> int | None:
@@ -235,6 +231,12 @@ def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 raise ConfigError(
                     f"the seeds of one cell differ in {key}: remove those of other runs"
                 )
+        made_of = [r["made"].get("data") for r in (first, other)]
+        if all(made_of) and made_of[0] != made_of[1]:
+            raise ConfigError(
+                f"seeds {first['seeds'][0]} and {other['seeds'][0]} of one cell were trained on "
+                "other images: remove the folder of one of them"
+            )
     images = sum(r["images_per_second"] * r["seconds"] for r in results)
     whole["images_per_second"] = images / whole["seconds"]
     whole["made"] = merge_provenance(results)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.arithmetic import ceil_div
-from cnn_archs.errors import CellsFailed, ConfigError, Stopped
-from cnn_archs.launch.device_probe import Machine, probe
+from cnn_archs.errors import CellsFailed, Stopped
+from cnn_archs.launch.device_probe import probe
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import lock
@@ -26,21 +26,12 @@ from cnn_archs.runtime.signals import ENDS_WITH_STDIN, StopRequest, stop_request
 from cnn_archs.sweep_dir import SweepDir
 from cnn_archs.sweeps import grid
 from cnn_archs.sweeps.grid import SweepCell
+from cnn_archs.sweeps.slots import Slot, make_slots
+from cnn_archs.sweeps.sweep_file import load_sweep
 
 SECONDS_PER_REPORT = 10.0  # between two reports of progress
 STOP_SECONDS = 600.0  # time for processes to save after they are told to stop
 WORKER = process_command("cnn_archs.sweeps.worker:run_worker")
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """A share of the machine for one process.
-
-    cpus: the cores to run on; empty: all. environment: the variables that select a device.
-    """
-
-    cpus: tuple[int, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass
@@ -68,14 +59,16 @@ def train_sweep(
     processes: int = 0,
     part: tuple[int, int] = (0, 1),
     accept_changed_data: bool = False,
+    retry_failed: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Train the unfinished cells of the sweep `file` in `folder`; return {cell: merged result}.
 
     only: the names of the cells to train, in this order; empty: all. seeds: the number of seeds
     per cell; 0: the number in the file. processes: how many to run at once; 0: one per device, or
     one per core on a CPU. part: (i, n) selects every nth group of cells from the ith on, for n
-    machines that share one folder. accept_changed_data: see `training.loop.train`. Raises
-    ConfigError, DataError, Stopped after a signal, and CellsFailed.
+    machines that share one folder. accept_changed_data: see `training.loop.train`.
+    retry_failed: try cells again that have failed before, as if they had not. Raises ConfigError,
+    DataError if images are missing, Stopped after a signal, and CellsFailed.
     """
     stated = load_with_seeds(file, seeds)
     found = grid.list_cells(stated, folder, overrides, only)
@@ -84,8 +77,11 @@ def train_sweep(
     with stop_requests() as stop, files.lock(*part):
         check_parts(files, part[1])
         files.write_spec(grid.sweep_record(stated, overrides, found, files))
-        missing = {str(cell) for cell in found if not cell.is_done() and not cell.has_failed()}
+        untried = [cell for cell in found if retry_failed or not cell.has_failed()]
+        left = [cell for cell in untried if not cell.is_done()]
+        missing = {str(cell) for cell in left}
         print_status(f"{stated['title']}: {len(found)} cells, {len(missing)} to train")
+        grid.check_data(left)
         if missing:
             machine = probe()
             slots = make_slots(machine, processes)
@@ -97,6 +93,8 @@ def train_sweep(
                 else grid.group_by_program(found, cells_per_group(found, part[1]))
             )
             ours = [c for unit in units[part[0] :: part[1]] for c in unit if str(c) in missing]
+            for cell in ours if retry_failed else ():
+                cell.run.remove_failure()
             groups = [[c] for c in ours]
             if not on_cpu:
                 most = cells_per_group(ours, len(slots))
@@ -111,7 +109,7 @@ def train_sweep(
     if failed:
         errors = "; ".join(f"{cell}: {failure_message(cell.run)}" for cell in failed)
         raise CellsFailed(
-            f"{len(failed)} cells failed twice; remove their failed.json to retry: {errors}"
+            f"{len(failed)} cells failed twice; add --retry_failed to try them again: {errors}"
         )
     return done
 
@@ -130,29 +128,8 @@ def check_parts(files: SweepDir, count: int) -> None:
 
 def load_with_seeds(file: str, seeds: int) -> dict[str, Any]:
     """Load a sweep file, with `seeds` in place of its number of seeds unless that is 0."""
-    stated = grid.load_sweep(file)
+    stated = load_sweep(file)
     return {**stated, "seeds": seeds} if seeds else stated
-
-
-def make_slots(machine: Machine, processes: int) -> list[Slot]:
-    """Return `processes` slots; if 0, one per GPU, one per core on a CPU, or one on a TPU.
-
-    The cores of a slot do not depend on how many cells are left: with another number of cores XLA
-    sums in another order, and a resumed sweep would end with other bits. Raises ConfigError if
-    `processes` is negative.
-    """
-    if processes < 0:
-        raise ConfigError(f"--processes={processes}: must be at least 1")
-    if machine.backend == "gpu":
-        each = [Slot(environment=(("CUDA_VISIBLE_DEVICES", gpu),)) for gpu in machine.gpu_names()]
-        return each[: processes or len(each)]
-    if machine.backend != "cpu":
-        return [Slot()]
-    if not hasattr(os, "sched_getaffinity"):
-        return [Slot()] * (processes or 1)
-    cpus = sorted(os.sched_getaffinity(0))
-    count = min(processes or len(cpus), len(cpus))
-    return [Slot(tuple(cpus[i::count])) for i in range(count)]
 
 
 class Scheduler:

@@ -75,7 +75,7 @@ def train_cells(cells: list[Mapping[str, Any]], accept_changed_data: bool = Fals
 
 
 def find_evaluation(name: str) -> Callable[[Path], dict[str, Any]]:
-    """Return an evaluation of `grid.EVALUATIONS`: a function from a workdir to its findings."""
+    """Return one of `sweep_file.EVALUATIONS`, a function from a workdir to its findings."""
     from cnn_archs.evaluate import robustness
 
     return {"robustness": robustness.measure_robustness}[name]

@@ -5,13 +5,14 @@ buffer: a thread of their own could die, and leave the training waiting for it.
 """
 
 import os
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 
 from cnn_archs.runtime.console import print_status
@@ -25,11 +26,13 @@ class EventFile:
     def __init__(self, folder: Path, purge_step: int):
         """Open a new file. TensorBoard hides what older files have from `purge_step` on."""
         self.folder = folder
-        self.writer: EventsWriter | None = None
+        self.writer: RecordWriter | None = None
         self.flushed = time.monotonic()
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
         with self.best_effort():
             folder.mkdir(parents=True, exist_ok=True)
-            self.writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+            self.writer = RecordWriter(str(folder / name))
+        self.write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         self.write(Event(step=purge_step, file_version="brain.Event:2"))
         self.write(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
 
@@ -42,7 +45,7 @@ class EventFile:
     def write(self, event: Event) -> None:
         with self.best_effort():
             if self.writer:
-                self.writer.write_event(event)
+                self.writer.write(event.SerializeToString())
 
     def flush(self) -> None:
         """Wait until all events are on the disk."""
@@ -63,7 +66,10 @@ class EventFile:
         try:
             yield
         except OSError as e:
-            self.writer = None
+            broken, self.writer = self.writer, None
+            if broken:
+                with suppress(OSError):
+                    broken.close()
             print_status(
                 f"cannot write the TensorBoard events in {self.folder}: {e.strerror or e}; the "
                 "training continues without them, and metrics.jsonl has the same values"

@@ -88,8 +88,9 @@ def train_together(
                 "the same command again to resume"
             ) from None
         if multihost.is_primary():
-            for (_, workdir), result in zip(members, results, strict=True):
-                RunDir(workdir).write_result(result)
+            for one, result in zip(checked, results, strict=True):
+                result["made"]["data"] = one.record.summary()
+                one.folder.write_result(result)
         return results
 
 

@@ -57,6 +57,14 @@ def claim_run_dir(folder: RunDir, config: dict[str, Any]) -> None:
 
 
 def check_config(folder: RunDir, config: dict[str, Any]) -> None:
-    """Raise ConfigError if the run that was saved in this folder cannot resume with `config`."""
-    if folder.has_config():
-        roles.check_resumable(folder.path, configs.to_plain_dict(folder.config()), config)
+    """Raise ConfigError if the run that was saved in this folder cannot resume with `config`.
+
+    A run with a record of its images may find them in another folder: `data_check.py` says whether
+    they are the same.
+    """
+    if not folder.has_config():
+        return
+    saved = configs.to_plain_dict(folder.config())
+    if folder.data_file.is_file():
+        saved["data"]["data_dir"] = config["data"]["data_dir"]
+    roles.check_resumable(folder.path, saved, config)

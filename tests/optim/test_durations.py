@@ -9,7 +9,7 @@ from cnn_archs.experiment import resolve
 from cnn_archs.optim import durations
 from cnn_archs.planning import devices
 from cnn_archs.planning.plan import make_plan
-from cnn_archs.sweeps import grid
+from cnn_archs.sweeps import grid, sweep_file
 from cnn_archs.training.build import Member, build_trainer
 
 # Eleven tenths of ten steps are 11; the float 1.1, a little more than that, would make them 12.
@@ -25,7 +25,7 @@ def test_a_tenth_of_an_epoch_more_is_eleven_steps_everywhere(tmp_path):
     assert build_trainer(Member(experiment)).total_steps == 11
     assert make_plan(experiment, devices.find_device("h100"), 1, [])["training"]["steps"] == 11
     (tmp_path / "sweep.py").write_text(SWEEP)
-    (cell,) = grid.list_cells(grid.load_sweep(f"{tmp_path}/sweep.py"), tmp_path)
+    (cell,) = grid.list_cells(sweep_file.load_sweep(f"{tmp_path}/sweep.py"), tmp_path)
     assert grid.training_steps(cell) == 11
     named = " ".join(["lenet5_digits", *(f"--config.{key}" for key in KEYS)])
     assert recipes.steps(named, images=200) == 11

@@ -256,7 +256,8 @@ def test_unlike_protocols_and_datasets_never_share_a_column(tmp_path):
 
     def kind(r):
         data = r.get("made", {}).get("config", {}).get("data", {})
-        return (r["dataset"], data.get("downsample", 1), r["protocol"], len(r.get("members", [])))
+        smaller = data.get("downsample", data.get("shrink", 1))  # as older versions named it
+        return (r["dataset"], smaller, r["protocol"], len(r.get("members", [])))
 
     seen: set[tuple[Any, ...]] = set()
     for first, *rows in page.tables:

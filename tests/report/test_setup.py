@@ -128,6 +128,21 @@ def test_runs_on_two_folders_are_two_parts_of_the_page(tmp_path):
     assert titles == ["Runs on image_folder in /cats", "Runs on image_folder in /dogs"]
 
 
+def test_one_folder_with_other_images_is_another(tmp_path):
+    """Its path is the same in both configs: the record of the images tells them apart."""
+    data = {"name": "image_folder", "data_dir": "photos"}
+    folder = sweep(tmp_path / "sweep", {"a": data, "b": data, "c": data})
+    for name, place, digest in (("a", "/x", "1"), ("b", "/x", "2"), ("c", "/y", "1")):
+        run = folder / name / "seed0"
+        result = json.loads((run / "result.json").read_text())
+        write_json(run / "result.json", result | {"dataset": "image_folder"})
+        splits = {split: {"digest": digest * 64} for split in ("train", "test")}
+        write_json(run / "data.json", {"folder": f"{place}/photos", "splits": splits})
+    (found,) = read_runs.read_collections([folder])
+    captions = [t.caption for t in tables.results_tables(found)]
+    assert len(captions) == 3 and "/x/photos" in captions[0] and "digest 1111" in captions[0]
+
+
 def copy_result(source: Path, target: Path) -> None:
     shutil.copy(source / "result.json", target / "result.json")
 

@@ -75,45 +75,6 @@ def test_no_redirection_gives_a_traceback(redirection, tmp_path):
     assert done.returncode == (3 if "full" in redirection else 0)
 
 
-# It prints a line on each stream.
-PROGRAM = """
-from cnn_archs.errors import UserError
-from cnn_archs.runtime.console import print_result, print_status
-from cnn_archs.runtime.process import run_process
-def work():
-    print_status("status")
-    try:
-        print_result("result \\u00df")
-    except BrokenPipeError:
-        return 0
-    except UserError as e:
-        print_status(f"error: {e}")
-        return e.code
-run_process(work)
-"""
-CASES = {  # redirection -> (exit code, stdout, stderr)
-    "": (0, "result ß\n", "status\n"),
-    "2>&-": (0, "result ß\n", ""),
-    "2>/dev/full": (0, "result ß\n", ""),
-    "<&- >&- 2>&-": (0, "", ""),
-    ">&-": (0, "", "status\n"),
-    "| true": (0, "", "status\n"),
-    ">/dev/full": (
-        3,
-        "",
-        "status\nerror: cannot write to the standard output: No space left on device\n",
-    ),
-}
-
-
-@pytest.mark.parametrize("redirection", CASES)
-def test_a_stream_that_cannot_be_written_is_done_without(redirection):
-    shell = f'"$1" -c "$2" {redirection}; exit ${{PIPESTATUS[0]}}'
-    command = ["bash", "-c", shell, "bash", sys.executable, PROGRAM]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8")
-    assert (done.returncode, done.stdout, done.stderr) == CASES[redirection]
-
-
 def test_a_closed_stream_is_not_the_next_file_that_is_opened(tmp_path):
     """Otherwise what a library writes on stdout or stderr would be written into that file."""
     program = (
@@ -138,3 +99,55 @@ def test_under_an_ascii_locale_a_page_is_whole_and_utf_8(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode() == f"{output}: 1 networks\n"
     assert "Läufe</td>" in output.read_text("utf-8") and "±" in output.read_text("utf-8")
+
+
+# It prints a line on each stream, and says by its exit code whether a file got a stream's number.
+PROGRAM = """
+import sys
+from cnn_archs.errors import UserError
+from cnn_archs.runtime.console import print_result, print_status
+from cnn_archs.runtime.process import run_process
+def work():
+    with open("/dev/null") as file:
+        assert file.fileno() > 2
+    print_status("status")
+    try:
+        print_result("result \\u00df")
+    except BrokenPipeError:
+        return 0
+    except UserError as e:
+        print_status(f"error: {e}")
+        return e.code
+    return 0
+run_process(work)
+"""
+CASES = {  # redirection -> (exit code, stdout, stderr)
+    "": (0, "result ß\n", "status\n"),
+    "2>&-": (0, "result ß\n", ""),
+    "2>/dev/full": (0, "result ß\n", ""),
+    "<&- >&- 2>&-": (0, "", ""),
+    ">&-": (0, "", "status\n"),
+    "| true": (0, "", "status\n"),
+    ">/dev/full": (
+        3,
+        "",
+        "status\nerror: cannot write to the standard output: No space left on device\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("redirection", CASES)
+def test_a_stream_that_cannot_be_written_is_done_without(redirection):
+    shell = f'exec 3>&2; "$1" -c "$2" {redirection}; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", sys.executable, PROGRAM],
+        capture_output=True,
+        encoding="utf-8",
+        env={
+            "PYTHONPATH": ":".join(sys.path),
+            "LC_ALL": "C",
+            "PYTHONUTF8": "0",
+            "PYTHONCOERCECLOCALE": "0",
+        },
+    )
+    assert (done.returncode, done.stdout, done.stderr) == CASES[redirection]

@@ -13,10 +13,10 @@ import pytest
 
 from cnn_archs import cli, config
 from cnn_archs.errors import CellsFailed, ConfigError
+from cnn_archs.launch.device_probe import Machine
 from cnn_archs.report import read_runs
 from cnn_archs.sweep_dir import SweepDir
-from cnn_archs.sweeps import grid, scheduler
-from cnn_archs.sweeps.scheduler import Machine
+from cnn_archs.sweeps import grid, scheduler, slots, sweep_file
 
 SWEEP = """
 def get_sweep(variant=""):
@@ -75,7 +75,7 @@ def configs(tmp_path_factory):
     """Return {cell: its config.json}, which the stub has no time to make."""
     folder = tmp_path_factory.mktemp("configs")
     (folder / "grid.py").write_text(SWEEP)
-    stated = {**grid.load_sweep(f"{folder}/grid.py"), "seeds": 3}
+    stated = {**sweep_file.load_sweep(f"{folder}/grid.py"), "seeds": 3}
     return {str(c): json.dumps(c.config) for c in grid.list_cells(stated, folder)}
 
 
@@ -105,7 +105,7 @@ def calls(folder):
 
 
 def cells(file, folder, *overrides):
-    return grid.list_cells(grid.load_sweep(file), folder, overrides)
+    return grid.list_cells(sweep_file.load_sweep(file), folder, overrides)
 
 
 # Cells.
@@ -113,7 +113,7 @@ def cells(file, folder, *overrides):
 
 def test_a_sweep_keeps_the_configs_of_cells_from_an_earlier_start(file, tmp_path):
     """A report compares the runs with them: the overrides are those of the last start alone."""
-    files, stated = SweepDir(tmp_path), grid.load_sweep(file)
+    files, stated = SweepDir(tmp_path), sweep_file.load_sweep(file)
     for name, steps in (("slow", 5), ("fast", 7)):
         found = grid.list_cells(stated, tmp_path, [f"steps={steps}"], [name])
         files.write_spec(grid.sweep_record(stated, [f"steps={steps}"], found, files))
@@ -142,7 +142,7 @@ def test_overrides_are_of_every_cell(file, tmp_path):
 
 
 def test_cells_that_are_named_come_in_that_order(file, tmp_path):
-    found = grid.list_cells(grid.load_sweep(file), tmp_path, (), ["wide", "slow"])
+    found = grid.list_cells(sweep_file.load_sweep(file), tmp_path, (), ["wide", "slow"])
     assert [str(c) for c in found] == ["wide/seed0", "slow/seed0", "wide/seed1", "slow/seed1"]
 
 
@@ -188,34 +188,86 @@ def test_seeds_and_rates_of_one_network_go_together(file, tmp_path):
     assert [len(group) for group in grid.group_by_step(found)] == [1, 5]
 
 
+PAIR = dict(says="s", higher="one", lower="two", metric="test.top1_error")
+
+
+def stated(**keys):
+    """Return the text of a sweep file with these keys; a key that is None is left out."""
+    cells = {"one": ["mlp_mnist"], "two": ["cnn_mnist"]}
+    whole = {"title": "t", "seeds": 1, "cells": cells, **keys}
+    return f"def get_sweep(): return { ({k: v for k, v in whole.items() if v is not None})!r}"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "no function get_sweep"),
-        ("def get_sweep(): return dict(title='t', seeds=1)", "does not define cells"),
+        ("def get_sweep(): pass", "get_sweep returns NoneType, not a dict"),
+        (stated(cells=None), "does not define cells"),
+        (stated(cells={}), "cells is empty"),
+        (stated(cells={"a": 1}), "cells={'a': 1}: must be a table"),
         (
-            "def get_sweep(): return dict(title='t', seeds=1, cells={'a': ['lenet4']})",
-            "cell a: --config: no experiment 'lenet4'; did you mean 'lenet5",
+            stated(cells={"a": ["lenet5_digit"]}),
+            "cell a: --config: no experiment 'lenet5_digit'; did you mean",
         ),
+        (stated(cells={"a": ["mlp_mnist:x"]}), "cell a: --config=mlp_mnist: no argument 'x'"),
+        (stated(cells={"a": ["mlp_mnist", "epochs=-1"]}), "cell a: --config.epochs=-1: must be"),
+        (stated(cells={"a": ["mlp_mnist", "seed=3"]}), "cell a: a sweep sets seed itself"),
+        (stated(cells={"a/b": ["mlp_mnist"]}), "cannot be the name of a folder"),
+        (stated(cells={"a\nb": ["mlp_mnist"]}), "cannot be the name of a folder"),
+        (stated(seeds=0), "seeds=0: must be a whole number, from 1 to 10000"),
+        (stated(seeds="two"), "seeds=two: must be a whole number"),
+        (stated(title=["t"]), "title=['t']: must be text"),
+        (stated(after=["robust"]), "did you mean 'robustness'"),
+        (stated(x="width"), "x=width: must be"),
+        (stated(column=["test.loss"]), "no key 'column'; did you mean 'columns'"),
+        (stated(columns=["test.top_error"]), "'test.top_error' is not a metric"),
+        (stated(columns=["val.top1_error"]), "no cell has the metric val.top1_error"),
+        (stated(columns=["test.aux_4a_error"]), "no cell has the metric test.aux_4a_error"),
+        (stated(groups={"g": ["one", "tow"]}), "groups['g']: no cell 'tow'; did you mean 'two'"),
+        (stated(groups={"g": ["one", "one"]}), "groups['g']: one is named twice"),
+        (stated(comparisons=[{**PAIR, "higher": "three"}]), "comparisons[0]: no cell 'three'"),
+        (stated(comparisons=[{**PAIR, "lower": "one"}]), "comparisons[0]: one is named twice"),
+        (stated(comparisons=[{**PAIR, "metrics": "x"}]), "did you mean 'metric'"),
+        (stated(comparisons=[{"says": "s"}]), "comparisons[0]: does not define higher"),
         (
-            "def get_sweep(): return dict(title='t', seeds=1, cells={'a/b': ['mlp_mnist']})",
-            "cannot be the name of a folder",
+            stated(comparisons=[{**PAIR, "metric": "challenge.top1_error"}]),
+            "s: the cell one has no metric challenge.top1_error",
         ),
-        (
-            "def get_sweep(): return dict(title='t', seeds=0, cells={'a': ['mlp_mnist']})",
-            "must be at least 1",
-        ),
-        (
-            "def get_sweep(): return dict(title='t', seeds=1, cells={}, after=['robust'])",
-            "did you mean 'robustness'",
-        ),
+        (stated(reach=[{"metric": "test.loss", "level": 25}]), "reach="),
+        (stated(reach=[{"metric": "test.loss"}]), "reach[0]: does not define level"),
     ],
 )
 def test_a_mistake_in_the_file_is_one_line(text, message, tmp_path, capsys):
     (tmp_path / "grid.py").write_text(text)
     code = cli.main(["sweep", f"--config={tmp_path}/grid.py", f"--workdir={tmp_path}/run"])
     said = capsys.readouterr().err
-    assert code == 2 and message in said and said.count("\n") == 1
+    assert code == 2 and message in said and said.count("\n") == 1, said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_sets_the_seeds_itself(file, tmp_path, capsys):
+    for key in ("seed", "seeds"):
+        assert cli.main(["sweep", f"--config={file}", f"--config.{key}=2", "--dry_run"]) == 2
+        assert f"a sweep sets {key} itself" in capsys.readouterr().err
+
+
+def test_missing_images_stop_a_sweep_before_its_first_process(file, tmp_path, capsys):
+    folder = tmp_path / "run"
+    arguments = ["sweep", f"--config={file}", f"--workdir={folder}", "--config.data.name=mnist"]
+    (tmp_path / "empty").mkdir()
+    assert cli.main([*arguments, f"--config.data.data_dir={tmp_path}/empty"]) == 3
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "mnist" in error and "prepare" in error
+    assert not [*folder.rglob("failed.json"), *folder.rglob("log.txt")]
+
+
+def test_a_missing_run_to_start_from_stops_a_sweep_too(file, tmp_path, capsys):
+    folder = tmp_path / "run"
+    start = f"--config.warm_start.workdir={tmp_path}/none"
+    assert cli.main(["sweep", f"--config={file}", f"--workdir={folder}", start]) == 2
+    assert f"there is no run in {tmp_path}/none" in capsys.readouterr().err
+    assert not [*folder.rglob("failed.json"), *folder.rglob("log.txt")]
 
 
 @pytest.mark.parametrize("part", ["1", "2/2", "a/b", "-1/2"])
@@ -289,19 +341,19 @@ def test_parts_share_out_the_cells_that_are_named(file, stub):
 def test_cores_are_shared_out_once(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4, 5, 7, 9}, raising=False)
     machine = Machine("cpu", 1, "1 x cpu")
-    assert [s.cpus for s in scheduler.make_slots(machine, 0)] == [(4,), (5,), (7,), (9,)]
-    assert [s.cpus for s in scheduler.make_slots(machine, 2)] == [(4, 7), (5, 9)]
+    assert [s.cpus for s in slots.make_slots(machine, 0)] == [(4,), (5,), (7,), (9,)]
+    assert [s.cpus for s in slots.make_slots(machine, 2)] == [(4, 7), (5, 9)]
 
 
 def test_each_process_sees_one_gpu(monkeypatch):
     machine = Machine("gpu", 3, "3 x GPU")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in scheduler.make_slots(machine, 0)]
+    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots.make_slots(machine, 0)]
     assert shown == ["0", "1", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6,7")
-    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in scheduler.make_slots(machine, 2)]
+    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots.make_slots(machine, 2)]
     assert shown == ["5", "6"]
-    assert len(scheduler.make_slots(Machine("tpu", 8, "8 x TPU"), 0)) == 1
+    assert len(slots.make_slots(Machine("tpu", 8, "8 x TPU"), 0)) == 1
 
 
 # Processes.
@@ -336,8 +388,9 @@ def test_one_that_fails_twice_is_named_and_the_others_end(file, stub, capsys):
     with pytest.raises(CellsFailed):  # and not again, until somebody says so
         scheduler.train_sweep(file, folder)
     assert len(calls(folder)) == 7
-    (folder / "fast" / "seed0" / "failed.json").unlink()
-    assert set(scheduler.train_sweep(file, folder)) == {"slow", "fast", "wide"}
+    assert set(scheduler.train_sweep(file, folder, retry_failed=True)) == {"slow", "fast", "wide"}
+    assert len(calls(folder)) == 8
+    assert not list(folder.rglob("failed.json"))
 
 
 def test_on_an_accelerator_those_alike_are_one_process_and_alone_when_that_fails(

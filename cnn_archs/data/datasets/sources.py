@@ -104,7 +104,7 @@ def load_split(name: str, split: str, data_dir: str = "") -> Split:
     """
     if 0 in dataset_spec(name, data_dir)[0]:
         raise ConfigError(
-            f"data.name: the images of {name} differ in size; they must have one size"
+            f"data.name: the images of {name} may differ in size; they must have one size"
         )
     if name == "digits":
         return Split(*digits.load_digits(split), digits.DIGITS)
@@ -153,6 +153,15 @@ def count_training_images(name: str, data_dir: str = "") -> int:
     return len(open_records(name, "train", data_dir)) if both else len(stored)
 
 
+def check_present(name: str, data_dir: str = "") -> None:
+    """Raise DataError or ConfigError if the split `train` or `test` is missing or incomplete."""
+    for split in ("train", "test"):
+        if name == "image_folder":
+            open_folder(split, data_dir)
+        elif name not in tfds_source.NOT_OF_TFDS:
+            tfds_source.find_split(name, split, data_dir)[0].check_shards()
+
+
 def open_folder(split: str, data_dir: str) -> Records:
     """Open the part `train` or `test` of a folder of images.
 
@@ -174,22 +183,17 @@ def open_folder_as_before(
     split: str,
     data_dir: str,
     classes: tuple[str, ...],
-    tested_in: str,
     kept: Mapping[str, Set[str]],
 ) -> Records:
     """Open the part `train` or `test` of a folder of images, divided as it was for a run.
 
-    classes: those of the run. tested_in: the folder that its test images were from, which is used
-    if it is there. kept: if these were taken out of the train part, the names of the files of all
-    splits; the same files are the test images again, and all others are training images. A folder
-    that has a test part of its own, or no file of those names, is divided as `open_folder` does it.
-    The test part can be opened where there is no train part. Raises DataError if training images
-    are left, but no test images.
+    classes: those of the run. kept: if its test images were taken out of the train part, the names
+    of the files of all splits; the same files are the test images again, and all others are
+    training images. A folder that has a test part of its own, or no file of those names, is
+    divided as `open_folder` does it. The test part can be opened where there is no train part.
+    Raises DataError if training images are left, but no test images.
     """
-    where = Path(data_dir).expanduser()
-    own: Path | None = where / tested_in
-    if kept or not (where / tested_in).is_dir():
-        own = image_folder.find_test_folder(image_folder.find_parts(data_dir), classes)
+    own = image_folder.find_test_folder(image_folder.find_parts(data_dir), classes)
     if own and split == "test":
         return listed_records(image_folder.list_labeled(own, tuple(sorted(classes))), data_dir)
     found = image_folder.list_images(data_dir, "train") if kept and not own else None
@@ -200,7 +204,7 @@ def open_folder_as_before(
     if tested.any():
         return whole.take(np.flatnonzero(tested == (split == "test")))
     if whole.are_named(kept["train"]).any():
-        raise DataError(f"{where} has none of the test images of the run, which were in train")
+        raise DataError(f"{data_dir} has none of the test images of the run, which were in train")
     return open_folder(split, data_dir)
 
 

@@ -15,6 +15,7 @@ NOT_OF_TFDS = ("digits", "shapes", "image_folder")  # names of datasets that hav
 TEST_SPLITS = ("test", "validation", "val")
 UNFINISHED_SUFFIX = ".incomplete"  # of the folder of a dataset that is being prepared
 PLAN_FILE = "plan.json"  # in that folder: how many shards there will be, and of which source
+SOURCE_FILE = "source.json.gz"  # in the folder of a dataset: the fingerprints of its source
 
 
 def tfds_dir(data_dir: str) -> Path:

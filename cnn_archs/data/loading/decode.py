@@ -60,6 +60,7 @@ class JpegImage:
 
     def __init__(self, encoded: bytes):
         self.encoded = encoded
+        header: tuple[int, int, str, str]
         try:
             header = simplejpeg.decode_jpeg_header(encoded)
         except ValueError:
@@ -108,6 +109,8 @@ class OtherImage:
         if reader is PngImagePlugin.PngImageFile:
             encoded = check_png(encoded)
         self.stored = reader(io.BytesIO(encoded))
+        self.width: int
+        self.height: int
         self.width, self.height = self.stored.size
         refuse_bombs(self.height, self.width, len(encoded))
 

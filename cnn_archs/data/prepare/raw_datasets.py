@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs.data.corruption import data_errors
-from cnn_archs.data.datasets import image_folder, sources, tfds_source
+from cnn_archs.data.datasets import fingerprint, image_folder, sources, tfds_source
+from cnn_archs.data.datasets.fingerprint import Fingerprints
 from cnn_archs.data.prepare import imagenet
 from cnn_archs.data.prepare.shards import OnProgress, Picture, Splits
 from cnn_archs.errors import ConfigError, DataError
@@ -22,6 +23,8 @@ class RawDataset(NamedTuple):
 
     info: tfds' description of the dataset. counts: the expected number of pictures in each split,
     if known. find: finds the pictures of all splits, and reports how many it has found so far.
+    fingerprints: returns those of the source as it is now, by which a later `prepare` sees whether
+    it is still the same; {} if the source is gone.
     """
 
     name: str
@@ -29,6 +32,7 @@ class RawDataset(NamedTuple):
     info: Any
     counts: Mapping[str, int]
     find: Callable[[OnProgress], Splits]
+    fingerprints: Callable[[], Fingerprints]
 
 
 def imagenet_archives(where: Path, manual_dir: Path) -> RawDataset:
@@ -43,7 +47,12 @@ def imagenet_archives(where: Path, manual_dir: Path) -> RawDataset:
         return imagenet.index_archives(manual_dir, synsets, labels.read_text("utf-8").split(), tick)
 
     path = Path(builder.data_path)
-    return RawDataset("imagenet2012", path, builder.info, imagenet.COUNTS, find)
+
+    def fingerprints() -> Fingerprints:
+        archives = [manual_dir / name for name in (imagenet.TRAIN, imagenet.VALIDATION)]
+        return {a.name: str(a.stat().st_size) for a in archives if a.is_file()}
+
+    return RawDataset("imagenet2012", path, builder.info, imagenet.COUNTS, find, fingerprints)
 
 
 def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
@@ -93,7 +102,12 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
         print_notes(image_folder.reading_notes(images_dir))
         return {split: folder_pictures(split, images_dir, tick) for split in ("train", "test")}
 
-    return RawDataset(name, path, info, {}, find)
+    def fingerprints() -> Fingerprints:
+        parts = [sources.open_folder(split, images_dir) for split in ("train", "test")]
+        names = {"names of classes": ", ".join(image_folder.list_classes(images_dir))}
+        return {**names, **fingerprint.fingerprints(parts[0]), **fingerprint.fingerprints(parts[1])}
+
+    return RawDataset(name, path, info, {}, find, fingerprints)
 
 
 def folder_pictures(split: str, images_dir: str, tick: OnProgress) -> list[Picture]:
