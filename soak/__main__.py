@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     home = Path(options.home or tempfile.mkdtemp(prefix="cnn_archs_soak_"))
     os.environ.setdefault("XDG_CACHE_HOME", str(home / "cache"))  # of compiled programs
     say(f"seed {seed}, in {home}; {abilities()}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # mounted disks are removed
+    signal.signal(signal.SIGTERM, stop)
     started = time.monotonic()
     player = Player(home, say)
     played: list[Played] = []
@@ -61,6 +61,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", help="also write what happened to this file")
     parser.add_argument("--home", help="folder to work in (default: a new temporary one)")
     return parser.parse_args(argv)
+
+
+def stop(number: int, frame: object) -> NoReturn:
+    """Exit at a signal so that mounted disks are removed first, whatever signals follow."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def say(line: str) -> None:
