@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from cnn_archs import cli, load
+from cnn_archs.data.datasets import fingerprint
+from cnn_archs.errors import ConfigError
+from cnn_archs.sweeps import grid
 
 SETTINGS = (
     *("--config=lenet5_digits", "--config.data.name=image_folder"),
@@ -179,8 +182,6 @@ def test_an_accepted_change_is_in_the_record_and_in_the_history(begun, capsys):
 
 
 def files_of_splits(run: Path, changes: int) -> dict[str, set[str]]:
-    from cnn_archs.data.datasets import fingerprint
-
     found = fingerprint.load(run / f"data_files_{changes}.json.gz")
     return {split: set(names) for split, names in found.items()}
 
@@ -286,3 +287,25 @@ def test_a_damaged_record_is_named(begun, capsys):
     err = capsys.readouterr().err
     assert err.startswith(f"error: damaged data: {begun.run / 'data.json'} (remove it")
     assert err.count("\n") == 1
+
+
+def test_seeds_that_were_trained_on_other_images_are_not_merged(begun):
+    first = json.loads((begun.run / "result.json").read_text())
+    other = json.loads(json.dumps(first))
+    assert grid.concat_seeds([first, other])["seeds"] == [0, 0]
+    other["made"]["data"]["train"]["digest"] = "of other images"
+    with pytest.raises(ConfigError, match="seeds 0 and 0 of one cell were trained on other images"):
+        grid.concat_seeds([first, other])
+
+
+def test_members_of_an_ensemble_have_the_same_images(undivided, tmp_path, capsys):
+    """Two runs on one folder, between whose starts an image of the part taken out has gone."""
+    first = undivided.copy(tmp_path)
+    gone = sorted(files_of_splits(first.run, 0)["test"])[0]
+    (first.folder / gone).unlink()
+    second = tmp_path / "second"
+    assert train(first.folder, second, 1, *first.settings) == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", f"--workdir={first.run},{second}"]) == 2
+    err = capsys.readouterr().err
+    assert "all runs of an ensemble must have the same images in test" in err
