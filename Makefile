@@ -5,7 +5,7 @@ STAMP := .venv/installed
 NEWEST ?= python3.13
 SUITE := pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
-.PHONY: install demo quick-degradation test test-newest test-slow lint bench
+.PHONY: install demo quick-degradation test test-newest test-slow lint bench soak
 
 install: $(STAMP)
 
@@ -44,7 +44,11 @@ test-newest:
 
 test-slow: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,prepare]'
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow or hypothesis" --hypothesis-profile=many
+
+# An hour of faults at random, on Linux: SOAK="--minutes=5 --seed=3", or --help.
+soak: install
+	$(BIN)/python -m soak $(SOAK)
 
 # Half an hour on two cores, with nothing else to do: results/benchmarks/ and the README.
 bench: install

@@ -142,7 +142,7 @@ def readme_tables(folder: Path) -> str:
     """Format the README's tables in Markdown, one per result file in `folder`."""
     parts = []
     for path in sorted(folder.glob("*.json")):
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text("utf-8"))
         link = f"[`benchmarks/{path.stem}.py`](results/benchmarks/{path.name})"
         parts.append(f"{link}: {describe_setting(result)}.\n\n{table_of(result).markdown()}\n")
     return "\n".join(parts)
@@ -151,12 +151,12 @@ def readme_tables(folder: Path) -> str:
 def write(name: str, result: dict[str, Any]) -> None:
     """Write a result to results/benchmarks/ and rewrite the tables of the README."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     readme = ROOT / "README.md"
-    before, rest = readme.read_text().split("<!-- benchmarks -->\n")
+    before, rest = readme.read_text("utf-8").split("<!-- benchmarks -->\n")
     after = rest.split("<!-- /benchmarks -->")[1]
     tables = readme_tables(RESULTS)
-    readme.write_text(f"{before}<!-- benchmarks -->\n{tables}<!-- /benchmarks -->{after}")
+    readme.write_text(f"{before}<!-- benchmarks -->\n{tables}<!-- /benchmarks -->{after}", "utf-8")
 
 
 def machine() -> dict[str, Any]:
@@ -188,6 +188,6 @@ def cores() -> int:
 def processor() -> str:
     """Return the name of the CPU, or of the machine type if the system does not give one."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    lines = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

@@ -34,7 +34,7 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
     from cnn_archs.claims import verdicts
     from cnn_archs.experiment import resolve
     from cnn_archs.planning import devices, plan
-    from cnn_archs.run_dir import list_results
+    from cnn_archs.result_files import list_results
     from cnn_archs.training.build import Member, build_trainer
 
     resolved = resolve(configs.load_config(experiment, ["seeds=1", f"steps={steps + 1}"]))
@@ -56,7 +56,7 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
 
 def resident_bytes(field: str) -> int:
     """Return the resident bytes of this process: VmRSS now, or VmHWM, the peak since its reset."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text("utf-8")
     found = re.search(rf"{field}:\s+(\d+) kB", status)
     assert found
     return int(found[1]) * 1024

@@ -6,8 +6,8 @@ heads = loaded.model.apply(loaded.variables, images, train=False)
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as in typing, whose import would delay the first answer to a signal
 if TYPE_CHECKING:
     from cnn_archs import models as models
     from cnn_archs.evaluate.load import load_network as load
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["load", "models"]
 
 
-def __getattr__(name: str) -> Any:  # keeps jax out of `import cnn_archs`
+def __getattr__(name: str) -> object:  # keeps jax out of `import cnn_archs`
     if name == "models":
         return importlib.import_module("cnn_archs.models")
     if name == "load":

@@ -2,15 +2,16 @@
 
 Checkpoint formats do not notice a flipped bit in array data, so the SHA-256 of each array and of
 each file is saved with the step, and compared when it is restored. A damaged step is set aside, and
-the step before it is used. This is the only file that imports orbax.
+the step before it is used. A step that cannot be read, or that a training replaces while it is
+read, is not damaged: it is tried again. This is the only file that imports orbax.
 """
 
 import dataclasses
 import hashlib
-import json
 import logging
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,25 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
+from cnn_archs.checkpoint_files import (
+    DIGESTS_FILE,
+    DamagedCheckpoint,
+    check_files,
+    file_digests,
+    held,
+    is_held,
+    read_all,
+)
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.runtime.console import print_status
-from cnn_archs.runtime.files import write_json
+from cnn_archs.runtime.files import read_errors, write_json
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs there what is raised here
+for logger in ("absl", "asyncio"):  # where orbax logs what is raised here, in many lines
+    logging.getLogger(logger).setLevel(logging.CRITICAL)
 
-DIGESTS_FILE = "sha256.json"  # in the folder of a step: the digests of its files
+TRIES = 8  # to read checkpoints that cannot be read, or are replaced meanwhile
+SECONDS_BETWEEN = 0.1  # before the second try; twice as many before each further one
+FINDINGS = 3  # tries that find a step damaged, before a reader beside a training believes it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +60,12 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int = 2, read_only: bool = False):
         self.folder = folder.resolve()
-        self.read_only = read_only
+        self.keep, self.read_only = keep, read_only
         if not read_only:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clean()
         alone = jax.process_index()  # orbax would wait for all processes, but only one writes
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
             create=False,
             enable_async_checkpointing=False,
             read_only=read_only,
@@ -61,7 +73,8 @@ class Checkpoints:
                 primary_host=alone, active_processes={alone}
             ),
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        with read_errors(self.folder):
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def steps(self) -> list[int]:
         """Return the saved steps in ascending order."""
@@ -88,6 +101,9 @@ class Checkpoints:
             write_json(
                 self.folder / str(step) / DIGESTS_FILE, file_digests(self.folder / str(step))
             )
+            for old in self.steps()[: -self.keep]:
+                if not is_held(self.folder / str(old)):
+                    self._manager.delete(old)
         except Exception as e:  # tensorstore has exception types of its own for a full disk
             raise DataError(f"{what}: {short_reason(e)}") from e
 
@@ -96,22 +112,48 @@ class Checkpoints:
 
         targets: for each item to restore, a tree of jax.ShapeDtypeStruct. The arrays are put on the
         first device of this process. Damaged steps are set aside, with a line on stderr. Raises
-        DataError if every step is damaged, and ConfigError if the newest sound one has other arrays
-        than `targets`.
+        DataError if every step is damaged or the steps cannot be read, and ConfigError if the
+        newest sound one has other arrays than `targets`.
         """
-        steps = self.steps()
         here = SingleDeviceSharding(jax.local_devices()[0])  # which orbax requires
         targets = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), targets
         )
+        found: dict[int, int] = {}  # how often a step was found damaged
+        reason: Exception | None = None
+        for i in range(TRIES):
+            if i:
+                time.sleep(SECONDS_BETWEEN * 2 ** (i - 1))
+                with read_errors(self.folder):
+                    self._manager.reload()
+            try:
+                return self._restore_newest(targets, found)
+            except (OSError, DamagedCheckpoint) as e:
+                reason = e
+        said = reason.strerror if isinstance(reason, OSError) else str(reason)
+        raise DataError(
+            f"cannot read the checkpoints in {self.folder}: {said}; nothing was changed there"
+        )
+
+    def _restore_newest(self, targets: dict[str, Any], found: dict[int, int]) -> Restored | None:
+        """Make one try to restore the newest sound step; see `restore`.
+
+        Raises OSError if a step cannot be read, and DamagedCheckpoint if a step seems damaged that
+        a training may be about to remove.
+        """
+        steps = self.steps()
         for step in reversed(steps):
             try:
-                return self._restore_step(step, targets)
+                with held(self.folder / str(step)):
+                    return self._restore_step(step, targets)
             except DamagedCheckpoint as e:
-                print_status(f"checkpoint {step} is damaged ({e}); set aside")
+                found[step] = found.get(step, 0) + 1
+                if self.read_only and found[step] < FINDINGS:
+                    raise
+                what = "left as it is" if self.read_only else "set aside"
+                print_status(f"checkpoint {step} is damaged ({e}); {what}")
                 self._set_aside(step)
-        aside = sorted(self.folder.glob("damaged-*"))
-        if steps or aside:
+        if steps or any(self.folder.glob("damaged-*")):
             raise DataError(
                 f"every checkpoint in {self.folder} is damaged; to start over, remove that folder"
             )
@@ -125,6 +167,7 @@ class Checkpoints:
             notes = notes["notes"]
             saved = {name: notes["digests"][name] for name in targets}
         except Exception as e:
+            read_all(self.folder / str(step))
             raise DamagedCheckpoint(f"notes: {type(e).__name__}") from e
         for name, target in targets.items():
             check_target(self.folder / str(step), name, saved[name], target)
@@ -132,6 +175,7 @@ class Checkpoints:
         try:
             items = dict(manager.restore(step, args=ocp.args.Composite(**args)).items())
         except Exception as e:
+            read_all(self.folder / str(step))
             raise DamagedCheckpoint(short_reason(e)) from e
         for name, tree in items.items():
             for leaf, entry in leaf_digests(tree).items():
@@ -160,10 +204,6 @@ def short_reason(e: Exception) -> str:
     return system[1] if system else line[:200]
 
 
-class DamagedCheckpoint(Exception):
-    """A step that cannot be read, or differs from what was written."""
-
-
 def leaf_digests(tree: Any) -> dict[str, dict[str, Any]]:
     """Return {key path: {"shape", "dtype", "sha256" of the bytes}} for the arrays of a tree."""
     entries = {}
@@ -176,36 +216,6 @@ def leaf_digests(tree: Any) -> dict[str, dict[str, Any]]:
             "sha256": sha,
         }
     return entries
-
-
-def file_digests(folder: Path) -> dict[str, str]:
-    """Return {path: SHA-256} for the files in `folder`, except DIGESTS_FILE."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != DIGESTS_FILE)
-    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in files}
-
-
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def check_files(folder: Path, items: set[str]) -> None:
-    """Raise DamagedCheckpoint, with the file's name, if a file of `items` has changed.
-
-    This keeps orbax from reading damaged files, which it reports in many lines. If DIGESTS_FILE
-    does not exist, because the save was killed just before it was written, the digests of the
-    arrays still protect the step.
-    """
-    try:
-        listed = json.loads((folder / DIGESTS_FILE).read_text())
-        for name, sha256 in listed.items():
-            if name.partition("/")[0] in items and file_sha256(folder / name) != sha256:
-                raise DamagedCheckpoint(f"{name} has changed since it was written")
-    except FileNotFoundError as e:
-        if Path(e.filename).name != DIGESTS_FILE:
-            raise DamagedCheckpoint(f"{e.filename} is missing") from e
-    except (OSError, ValueError, AttributeError) as e:
-        raise DamagedCheckpoint(f"{DIGESTS_FILE}: {e}") from e
 
 
 def check_target(where: Path, name: str, saved: dict[str, Any], target: Any) -> None:

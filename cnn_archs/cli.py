@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NoReturn
 
-from cnn_archs.commands import data, jobs, networks, papers, planning, runs, sweeps
-from cnn_archs.errors import ConfigError, UserError
+from cnn_archs.commands import data, jobs, networks, papers, planning, predictions, runs, sweeps
+from cnn_archs.errors import ConfigError, DataError, UserError
 from cnn_archs.runtime import compilation_cache
-from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.console import print_result, print_status
+from cnn_archs.runtime.devices import find_device_error
 
-FAMILIES = (runs, sweeps, planning, jobs, networks, papers, data)  # in the order of --help
+# In the order of --help.
+FAMILIES = (runs, predictions, sweeps, planning, jobs, networks, papers, data)
 DEFAULT_EXPERIMENT = "lenet5_digits"
 
 OVERRIDES = (
@@ -28,7 +30,7 @@ exit status:
   2   the command line or the config is wrong
   3   data or a checkpoint is missing or damaged
   4   the loss is not finite
-  75  stopped by a signal after saving: run the same command again to resume"""
+  75  stopped by a signal: run the same command again, which resumes what was saved"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,9 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as e:
         print_status(f"error: {e}")
         return e.code
+    except (RuntimeError, AssertionError):
+        error = find_device_error()
+        if error is None:
+            raise
+        print_status(f"error: {error}")
+        return error.code
     except BrokenPipeError:  # the reader of stdout, which is written last, has closed it
-        sys.stderr.close()
         return 0
+    except OSError as e:  # a folder that may not be entered, a disk that fails
+        print_status(f"error: cannot use {e.filename or 'a file'}: {e.strerror or e}")
+        return DataError.code
     return 0
 
 
@@ -56,6 +66,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see {self.prog} --help)")
+
+    def print_help(self, file: Any = None) -> None:
+        print_result(self.format_help().rstrip())
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:

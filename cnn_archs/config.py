@@ -29,9 +29,10 @@ from cnn_archs.config_keys import (
     unknown_key_message,
     unknown_message,
 )
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.knobs import Kind, check_value, parse_value
-from cnn_archs.runtime.files import read_errors, read_json
+from cnn_archs.runtime.files import read_errors
+from cnn_archs.runtime.json_files import read_json
 
 # A loaded config. Only experiment.py and experiment_inputs.py read its keys.
 Config: TypeAlias = ConfigDict
@@ -181,7 +182,21 @@ def read_config(path: Path) -> ConfigDict:
     """
     tree = read_json(path)
     with read_errors(path):
-        return complete_config(tree).lock()
+        config = complete_config(tree).lock()
+    try:
+        check_knobs(config)
+        check_values(config)
+    except ConfigError as e:
+        raise DataError(f"{path} is damaged: {e}") from e
+    return config
+
+
+def check_knobs(config: ConfigDict) -> None:
+    """Raise ConfigError for a value of another type than its knob, or out of its range."""
+    kinds = flatten(knob_kinds(config.to_dict()))
+    for key, value in flatten(config.to_dict()).items():
+        if key in kinds:
+            check_value(key, value, kinds[key])
 
 
 def complete_config(saved: Mapping[str, Any]) -> ConfigDict:

@@ -102,6 +102,22 @@ def list_arguments(path: Path, known: Sequence[str]) -> str:
     return f"{path.name} takes {', '.join(known)}"
 
 
+def import_experiments() -> None:
+    """Import the folder EXPERIMENTS as `experiments`, so that files can use `experiments.base`.
+
+    It is imported by its place, since the path of imports may lead to another folder of that name.
+    """
+    loaded = sys.modules.get("experiments")
+    if loaded and loaded.__file__ == str(EXPERIMENTS / "__init__.py"):
+        return
+    spec = importlib.util.spec_from_file_location(
+        "experiments", EXPERIMENTS / "__init__.py", submodule_search_locations=[str(EXPERIMENTS)]
+    )
+    assert spec and spec.loader
+    sys.modules["experiments"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["experiments"])
+
+
 def execute_file(path: Path) -> ModuleType:
     """Execute the Python file `path` as a module. Raises ConfigError for any error inside it."""
     name = f"experiment_{path.stem}"
@@ -109,8 +125,7 @@ def execute_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ConfigError(f"--config: {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    if str(EXPERIMENTS.parent) not in sys.path:  # for `from experiments import base`
-        sys.path.append(str(EXPERIMENTS.parent))
+    import_experiments()
     sys.modules[name] = module  # where a dataclass in the file looks for its annotations
     try:
         spec.loader.exec_module(module)

@@ -10,6 +10,9 @@ class UserError(Exception):
 
     code = 2
 
+    def __str__(self) -> str:
+        return escaped(super().__str__())
+
 
 class ClaimMissed(UserError):
     """A number that the papers state exactly differs from what this code computes."""
@@ -50,6 +53,25 @@ class Stopped(UserError):
     """A signal stopped the run; it is saved, and resumes when it is started again."""
 
     code = 75
+
+
+def escaped(text: str) -> str:
+    """Return `text` as one line that a terminal prints as it is.
+
+    Line breaks, terminal escapes, marks that reverse the direction of writing, and bytes of file
+    names that are not UTF-8 become \\n, \\x1b, \\u202e, \\udcff: as in a string of Python.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in decoded(text))
+
+
+def decoded(text: str) -> str:
+    """Return `text` with the names of files as UTF-8, if the locale had them read otherwise."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        return text
 
 
 def first_line(e: BaseException) -> str:

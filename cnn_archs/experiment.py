@@ -153,6 +153,9 @@ def resolve(config: Config, recorded: Recorded | None = None, data_dir: str = ""
         check_streamed(config)
     with config_errors(f"model {name}"):
         logits = models.shapes(model, shape).heads["logits"]
+        if model.bn_group >= 0:  # else the number of images on a device decides
+            images = model.bn_group or settings.recipe.micro_batch_size
+            models.check_batch_statistics(model, shape, images)
     assert logits.shape == (1, classes), logits.shape
     return Experiment(**vars(settings), dataset=dataset, classes=classes, inputs=inputs)
 
@@ -199,6 +202,8 @@ def make_dataset(config: Config, recorded: Recorded | None = None, data_dir: str
     else:
         shape, classes = sources.dataset_spec(data.name, data_dir or data.data_dir)
         shape = downsampled_shape(shape, data.downsample)
+        if 0 in shape:
+            shape = (0, 0, decoded_channels(config))
     return Dataset(
         name=data.name,
         data_dir=data_dir or data.data_dir,
@@ -211,6 +216,20 @@ def make_dataset(config: Config, recorded: Recorded | None = None, data_dir: str
         threads=data.threads,
         recorded=recorded,
     )
+
+
+def decoded_channels(config: Config) -> int:
+    """Return the channels that images of varying size are decoded to: 3, or 1 for gray.
+
+    Raises ConfigError if the network sees another number.
+    """
+    shape = tuple(config.data.image_shape)
+    if shape[-1] not in (0, 1, 3):
+        raise ConfigError(
+            f"data.image_shape={shape}: images of {config.data.name} are decoded to 3 channels, or "
+            "to 1 in gray"
+        )
+    return shape[-1] or 3
 
 
 def downsampled_shape(shape: Shape, by: int) -> Shape:
@@ -237,8 +256,8 @@ def resolve_image_shape(config: Config, recorded: Recorded | None) -> Shape:
     h, w, c = make_dataset(config, recorded).stored_shape
     if not h or not w:
         raise ConfigError(
-            f"the images of {config.data.name} differ in size: set the size that the network sees, "
-            f"--config.data.image_shape=(224,224,{c})"
+            f"the images of {config.data.name} may differ in size: set the size that the network "
+            f"sees, --config.data.image_shape=(224,224,{c})"
         )
     return h + 2 * pad, w + 2 * pad, c
 

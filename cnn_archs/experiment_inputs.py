@@ -84,4 +84,7 @@ def check_streamed(config: Config) -> None:
         ("optimizer sdlm", config.optimizer.name == "sdlm"),
     ):
         if asked:
-            raise ConfigError(f"{what} needs a dataset whose images are of one size")
+            raise ConfigError(
+                f"{what} needs a dataset that is held in memory; images of {config.data.name} are "
+                "read one by one, because they may differ in size"
+            )

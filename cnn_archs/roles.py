@@ -4,7 +4,7 @@ The configs are nested dicts of JSON values. `experiments/base.py` gives each kn
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,34 @@ def check_resumable(workdir: Path, saved: Mapping[str, Any], config: Mapping[str
             f"{workdir} holds a run with another config ({', '.join(changed)}); use another "
             "--workdir or remove that one"
         )
+
+
+def foreign_parts(
+    config: Mapping[str, Any], result: Mapping[str, Any], logged: Iterable[int] = ()
+) -> str:
+    """Return how the files of a run contradict each other, or "".
+
+    config, result: the contents of config.json and result.json; {} if there is no such file.
+    logged: the seeds in metrics.jsonl. They do, if a file was copied from another run.
+    """
+    made = result.get("made", {}).get("config", {})
+    if other := common_outcome_differences(made, config):
+        return f"result.json is of another config than config.json ({', '.join(other)})"
+    if "seed" not in config:
+        return ""
+    seeds = range(config["seed"], config["seed"] + config.get("seeds", 1))
+    if result and list(result["seeds"]) != list(seeds):
+        return f"result.json is of seeds {result['seeds']}, the run of {list(seeds)}"
+    if foreign := sorted(set(logged) - set(seeds)):
+        return f"metrics.jsonl has lines of seeds {foreign}, the run is of {list(seeds)}"
+    return ""
+
+
+def common_outcome_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Return `outcome_differences` among the keys that both have: older configs have fewer."""
+    x, y = flatten(a), flatten(b)
+    differing = [key for key in x if key in y and x[key] != y[key]]
+    return keep_other_roles(differing, base_module().OUTCOME_UNCHANGED, b)
 
 
 def changes_outcome(key: str, config: Mapping[str, Any]) -> bool:

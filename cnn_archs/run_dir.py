@@ -5,6 +5,7 @@ a DataError of one line that names the file if it is damaged: if it is not JSON,
 that every version of the package has written.
 """
 
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,40 +15,26 @@ from typing import Any, NotRequired, TypedDict, cast
 from cnn_archs import config as configs
 from cnn_archs.config_keys import rename_old_keys
 from cnn_archs.errors import ConfigError, DataError
-from cnn_archs.runtime.files import (
-    KeyTypes,
-    check_keys,
-    lock,
-    read_checked,
-    read_checked_lines,
+from cnn_archs.result_files import CONFIG, ENVIRONMENT, TRAINING, read_result
+from cnn_archs.runtime.files import lock, read_errors, write_json
+from cnn_archs.runtime.json_files import (
+    NUMBER,
+    Shape,
     read_json,
-    write_json,
+    read_json_lines,
 )
 
 LOCK = "lock"  # held while a run trains
 RESULT = "result.json"
 FILTERS = "filters.png"
 
-NUMBER = (int, float)
-EVALUATION_KEYS: KeyTypes = {"name": str, "dataset": str, "protocol": str, "test": dict}
-TRAINING_KEYS: KeyTypes = {
-    **EVALUATION_KEYS,
-    "seeds": list,
-    "steps": int,
-    "seconds": NUMBER,
-    "images_per_second": NUMBER,
-    "params": int,
-    "macs": int,
+METRICS: Shape = {
+    **{"step": int, "split": str, "seed": int, "epoch": NUMBER, "loss": NUMBER},
+    **{"top1_error": NUMBER, "examples": int, ...: NUMBER},
 }
-METRIC_KEYS: KeyTypes = {
-    "step": int,
-    "split": str,
-    "seed": int,
-    "epoch": NUMBER,
-    "loss": NUMBER,
-    "top1_error": NUMBER,
-    "examples": int,
-}
+LAYER: Shape = {"name": str, ...: (*NUMBER, type(None))}
+DIAGNOSTICS = {"step": int, "seed": int, "layers": [LAYER]}
+ROBUSTNESS: Shape = {...: {"unit": str, "amounts": [NUMBER], "top1_error": [[NUMBER]]}}
 
 DESCRIPTIONS = {  # name of a file in the folder of a run -> description for the user
     RESULT: "the numbers above, as a list over seeds",
@@ -106,6 +93,13 @@ class RunDir:
         """The record of the data that the run was made of; see `data/record.py`."""
         return self.path / "data.json"
 
+    def recorded_images(self) -> tuple[str, dict[str, str]]:
+        """Return the absolute path of the run's images and {split: digest}; "" and {} without."""
+        if not self.data_file.is_file():
+            return "", {}
+        record = read_json(self.data_file, {"folder": str, "splits": {...: {"digest": str}}})
+        return record["folder"], {name: s["digest"] for name, s in record["splits"].items()}
+
     def data_files(self, changes: int) -> Path:
         """The list of the images' files after so many accepted changes of the data."""
         return self.path / f"data_files_{changes}.json.gz"
@@ -113,6 +107,11 @@ class RunDir:
     @property
     def curves(self) -> Path:
         return self.path / "curves.png"
+
+    def has_curves_of_result(self) -> bool:
+        """Return whether curves.png was drawn after the result was written."""
+        both = self.curves.is_file() and self.has_result()
+        return both and self.curves.stat().st_mtime_ns >= self.result_file.stat().st_mtime_ns
 
     @property
     def output(self) -> Path:
@@ -162,9 +161,18 @@ class RunDir:
         return self._config.is_file()
 
     def check_run(self) -> None:
-        """Raise ConfigError if there is no run in this folder."""
+        """Raise ConfigError if there is no run in this folder, DataError if it lost its config."""
         if not self.has_config():
+            self.check_config_kept()
             raise ConfigError(f"there is no run in {self.path} (no {self._config.name})")
+
+    def check_config_kept(self) -> None:
+        """Raise DataError if there are checkpoints here, but not the config that they belong to."""
+        if self.has_checkpoints() and not self.has_config():
+            raise DataError(
+                f"{self.path} has checkpoints but no {self._config.name}, which says what they are "
+                "of: put that file back, or use another --workdir"
+            )
 
     def config(self) -> configs.Config:
         """Return the complete, locked config of the run. Raises ConfigError if there is no run."""
@@ -173,38 +181,40 @@ class RunDir:
 
     def saved_config(self) -> dict[str, Any]:
         """Return the config as it was saved, without newer keys but with renamed keys updated."""
-        saved = read_checked(self._config, {"model": dict, "data": dict})
-        sections = [kind for kind in configs.base_module().CHOICES if kind in saved]
-        check_keys(self._config, saved, dict.fromkeys(sections, dict))
-        return rename_old_keys(saved)
+        sections = {f"{kind}?": {"name": str} for kind in configs.base_module().CHOICES}
+        return rename_old_keys(read_json(self._config, {**sections, **CONFIG}))
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         write_json(self._config, config)
 
     def environment(self) -> dict[str, Any]:
         """Return versions, devices, commit and command line; {} if they were not written."""
-        return read_json(self._environment) if self._environment.is_file() else {}
+        return read_json(self._environment, ENVIRONMENT) if self._environment.is_file() else {}
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self._environment, environment)
 
     # Progress.
 
+    def _list_checkpoints(self) -> list[str]:
+        """List the names in the folder of checkpoints. Raises DataError if it cannot be read."""
+        with read_errors(self.checkpoints):
+            return os.listdir(self.checkpoints) if self.checkpoints.is_dir() else []
+
     def has_checkpoints(self) -> bool:
-        return any(self.checkpoints.glob("*"))
+        return bool(self._list_checkpoints())
 
     def newest_step(self) -> int:
         """Return the step of the newest checkpoint; 0 if there is none."""
-        names = (path.name for path in self.checkpoints.glob("*"))
-        return max((int(name) for name in names if name.isdigit()), default=0)
+        return max((int(name) for name in self._list_checkpoints() if name.isdigit()), default=0)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the logged lines, one dict each; [] if nothing was logged."""
-        return read_checked_lines(self.metrics_file, METRIC_KEYS)
+        """Return the sound lines of the log, one dict each; [] if nothing was logged."""
+        return read_json_lines(self.metrics_file, METRICS)
 
     def diagnostics(self) -> list[dict[str, Any]]:
         """Return the statistics of the layers, one dict per logged step and seed; [] if none."""
-        return read_checked_lines(self.diagnostics_file, {"step": int, "seed": int, "layers": list})
+        return read_json_lines(self.diagnostics_file, DIAGNOSTICS)
 
     # Results.
 
@@ -213,7 +223,7 @@ class RunDir:
 
     def result(self) -> dict[str, Any]:
         """Return the result of the run. Raises DataError if there is none."""
-        return read_result(self.result_file, TRAINING_KEYS)
+        return read_result(self.result_file, TRAINING)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         write_json(self.result_file, result)
@@ -227,10 +237,10 @@ class RunDir:
     def evaluation(self, name: str) -> dict[str, Any]:
         """Return the findings of the evaluation `name`: {kind of change: amounts and errors}."""
         path = self._evaluation(name)
-        found = read_json(path)
-        check_keys(path, found, dict.fromkeys(found, dict))
-        for kind in found.values():
-            check_keys(path, kind, {"unit": str, "amounts": list, "top1_error": list})
+        found = read_json(path, ROBUSTNESS)
+        for kind, values in found.items():
+            if len(values["amounts"]) != len(values["top1_error"]):
+                raise DataError(f"{path} is damaged: {kind} has other amounts than errors")
         return found
 
     def write_evaluation(self, name: str, found: Mapping[str, Any]) -> None:
@@ -245,9 +255,7 @@ class RunDir:
         """Return why the last try failed; None if it did not."""
         if not self._failure.is_file():
             return None
-        return cast(
-            Failure, read_checked(self._failure, {"error": str, "code": int}, {"tries": int})
-        )
+        return cast(Failure, read_json(self._failure, {"error": str, "code": int, "tries?": int}))
 
     def write_failure(self, failure: Failure) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -260,28 +268,3 @@ class RunDir:
 def jobs_folder(workdir: Path) -> Path:
     """Return the folder with the scripts and logs of a scheduler's jobs."""
     return workdir / "jobs"
-
-
-def read_result(path: Path, kinds: KeyTypes = EVALUATION_KEYS) -> dict[str, Any]:
-    """Read a result.json, or a copy of one under another name.
-
-    kinds: the keys that it must have, and their types. Renamed keys of its config are updated.
-    Raises DataError if the file is damaged.
-    """
-    result = read_checked(path, kinds, {"made": dict})
-    if not isinstance(result["test"].get("top1_error"), list | float | int):
-        raise DataError(f"{path} is damaged: test.top1_error is missing or of another type")
-    made = result.get("made", {})
-    if isinstance(config := made.get("config"), dict):
-        made["config"] = rename_old_keys(config)
-    return result
-
-
-def is_result(path: Path) -> bool:
-    """Return whether `path` holds a result. Raises DataError if it is not a JSON object."""
-    return path.is_file() and EVALUATION_KEYS.keys() <= read_json(path).keys()
-
-
-def list_results(folder: Path) -> list[Path]:
-    """List the result files in the subfolders of `folder`."""
-    return [path for path in sorted(folder.glob("*/*.json")) if is_result(path)]

@@ -6,25 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from cnn_archs.config_keys import rename_old_override
+from cnn_archs.config_keys import rename_old_keys, rename_old_override
 from cnn_archs.errors import DataError
 from cnn_archs.run_dir import RESULT, RunDir
-from cnn_archs.runtime.files import KeyTypes, lock, read_checked, write_json
+from cnn_archs.runtime.files import lock, write_json
+from cnn_archs.runtime.json_files import NUMBER, read_json
 
-REQUIRED_KEYS: KeyTypes = {"title": str, "seeds": int, "cells": dict}
-OPTIONAL_KEYS: KeyTypes = {
-    "overrides": list,
-    "notes": str,
-    "comparisons": list,
-    "x": str,
-    "groups": dict,
-    "columns": list,
-    "reach": list,
+SPEC = {
+    **{"title": str, "notes?": str, "x?": str, "seeds": int, "cells": {...: [str]}},
+    **{"overrides?": [str], "columns?": [str], "groups?": {...: [str]}},
+    **{"configs?": {...: dict}, "recipes?": {...: dict}},
+    "comparisons?": [{"says": str, "higher": str, "lower": str, "metric": str}],
+    "reach?": [{"metric": str, "level": NUMBER}],
 }
 
 
 class SweepSpec(TypedDict):
-    """The content of a sweep file. cells: {name: [experiment, key=value, ...]}."""
+    """The content of sweep.json: a sweep file, and what its cells were made of.
+
+    cells: {name: [experiment, key=value, ...]}. overrides: of the last start. configs: the config
+    of each cell that was started, for its first seed, by name. recipes: the config of each
+    experiment without overrides.
+    """
 
     title: str
     seeds: int
@@ -36,6 +39,8 @@ class SweepSpec(TypedDict):
     groups: NotRequired[dict[str, list[str]]]
     columns: NotRequired[list[str]]
     reach: NotRequired[list[dict[str, Any]]]
+    configs: NotRequired[dict[str, dict[str, Any]]]
+    recipes: NotRequired[dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,13 @@ class SweepDir:
 
     def spec(self) -> SweepSpec:
         """Return the sweep file as it was saved, with renamed config keys updated."""
-        stated = read_checked(self._spec_file, REQUIRED_KEYS, OPTIONAL_KEYS)
+        stated = read_json(self._spec_file, SPEC)
         for name, cell in stated["cells"].items():
-            if not (isinstance(cell, list) and cell and all(isinstance(s, str) for s in cell)):
-                raise DataError(
-                    f"{self._spec_file} is damaged: the cell {name} is not a list of strings"
-                )
+            if not cell:
+                raise DataError(f"{self._spec_file} is damaged: the cell {name} has no experiment")
             stated["cells"][name] = list(map(rename_old_override, cell))
+        for key in ("configs", "recipes"):
+            stated[key] = {n: rename_old_keys(c) for n, c in stated.get(key, {}).items()}
         stated["overrides"] = list(map(rename_old_override, stated.get("overrides", [])))
         return cast(SweepSpec, stated)
 

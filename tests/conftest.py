@@ -22,6 +22,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cnn_archs import cli
 from cnn_archs.runtime.compiler_options import supported_flags
@@ -39,6 +40,12 @@ atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_e
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # A trace makes many objects and no rubbish: collecting it is a sixth of the time of one.
 gc.set_threshold(50_000, 20, 100)
+
+# Properties: the same few examples each time; `make test-slow` tries many, new ones each time.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+settings.register_profile("few", patient, max_examples=20, derandomize=True)
+settings.register_profile("many", patient, max_examples=500, print_blob=True)
+settings.load_profile("few")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -18,8 +18,8 @@ DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
 CORE = [
     {"arithmetic", "errors", "metrics", "models"},
     {"config_files", "config_keys", "knobs", "optim", "runtime"},
-    {"config", "distributed"},
-    {"roles", "run_dir"},
+    {"config", "distributed", "result_files"},
+    {"checkpoint_files", "roles", "run_dir"},
     {"checkpoints", "data.corruption", "data.transforms"},
     {"data.datasets"},
     {"data.loading", "data.record"},
@@ -35,6 +35,7 @@ TOOLS = [
     {"claims", "planning", "sweeps", "weights"},
     {"commands"},
     {"cli", "__init__"},  # `cnn_archs` itself: the two names that a notebook imports
+    {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(CORE + TOOLS) for room in rooms}
 
@@ -43,6 +44,7 @@ SHARED = {"flax", "jax", "numpy", "optax", "PIL"}
 HOLDERS = {
     "array_record": {"data.datasets", "data.prepare"},
     "filelock": {"runtime"},
+    "jaxlib": {"runtime"},
     "jinja2": {"report"},
     "matplotlib": {"report", "visualize"},
     "ml_collections": {"config"},
@@ -211,7 +213,18 @@ def test_the_command_line_and_the_report_do_not_import_jax(module):
 
 def test_launch_is_the_door_to_the_command_line_and_nothing_else():
     tree = ast.parse((ROOT / "launch.py").read_text())
-    assert imports(tree) == {"sys", "cnn_archs.cli.main"}
+    # Nothing that a file of the repository may replace.
+    assert imports(tree) == {"_signal", "importlib.util", "os", "sys"}
+    assert ast.unparse(tree).endswith("start.call('cnn_archs.cli:main')")
+
+
+def test_signals_are_answered_before_anything_heavy_is_imported():
+    light = ("process", "console", "signals", "files")
+    for module in ("cnn_archs.__main__", "cnn_archs.runtime.start", "cnn_archs.runtime.process"):
+        assert reached(module) - sys.stdlib_module_names <= {
+            *("cnn_archs", "cnn_archs.__main__", "cnn_archs.errors", "cnn_archs.runtime"),
+            *("cnn_archs.runtime.start", *(f"cnn_archs.runtime.{name}" for name in light)),
+        }
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.py")), ids=lambda p: p.stem)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_archs.checkpoints import DIGESTS_FILE, Checkpoints, Restored
+from cnn_archs import checkpoints as checkpoints_module
+from cnn_archs.checkpoint_files import DIGESTS_FILE, held
+from cnn_archs.checkpoints import Checkpoints, Restored
 from cnn_archs.errors import ConfigError, DataError
 
 # A restore that fails leaves orbax's event loop open.
@@ -284,13 +287,80 @@ def test_a_checkpoint_of_another_network_is_refused_by_leaf(case, saved):
     assert (saved / "2").is_dir()  # it is sound, so it is not set aside
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(checkpoints_module, "SECONDS_BETWEEN", 0.01)
+
+
+def unreadable(path: Path) -> Path:
+    """Make a file one that the system cannot open, even for root; return where it is now."""
+    kept = path.rename(path.with_name(f"{path.name}.kept"))
+    path.symlink_to(path.name)  # a circle of links
+    return kept
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("name", ["notes/metadata", "variables/d", DIGESTS_FILE])
+def test_what_cannot_be_read_now_is_not_damaged(name, read_only, copy, quick, capsys):
+    folder = copy()
+    path = folder / "2" / name
+    path = next(p for p in path.iterdir()) if path.is_dir() else path
+    kept = unreadable(path)
+    with pytest.raises(DataError) as e:
+        Checkpoints(folder, read_only=read_only).restore(TARGET)
+    said = f"cannot read the checkpoints in {folder}: Too many levels of symbolic links; "
+    assert str(e.value) == said + "nothing was changed there" and capsys.readouterr().err == ""
+    assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
+    path.unlink()
+    kept.rename(path)
+    assert equal(restored_from(Checkpoints(folder, read_only=read_only)).items, items(2))
+
+
+def test_what_can_be_read_again_soon_is_read(copy, capsys):
+    folder = copy()
+    path = folder / "2" / "notes" / "metadata"
+    kept = unreadable(path)
+    back = threading.Timer(0.5, lambda: kept.replace(path))
+    back.start()
+    assert equal(restored_from(Checkpoints(folder)).items, items(2))
+    back.join()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_training_that_saves_all_the_time_is_read_beside(tmp_path, capsys):
+    tree = {f"w{i}": np.zeros(50_000, np.float32) for i in range(8)}
+    Checkpoints(tmp_path, keep=1).save(0, {"variables": tree}, {"step": 0})
+    with subprocess.Popen([sys.executable, "-c", SAVER, str(tmp_path)]) as process:
+        deadline = time.monotonic() + 120
+        seen: set[int] = set()
+        while len(seen) < 6:
+            reader = Checkpoints(tmp_path, read_only=True)
+            restored = restored_from(reader, {"variables": target(tree)})
+            for leaf in restored.items["variables"].values():
+                assert (leaf == restored.step).all()
+            seen.add(restored.step)
+            assert process.poll() is None and time.monotonic() < deadline
+        process.kill()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_step_that_is_read_is_removed_later(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(1, items(1), notes(1))
+    with held(tmp_path / "1"):
+        checkpoints.save(2, items(2), notes(2))
+        assert checkpoints.steps() == [1, 2]
+    checkpoints.save(3, items(3), notes(3))
+    assert checkpoints.steps() == [3]
+
+
 SAVER = """
 import sys
 from pathlib import Path
 import numpy as np
 from cnn_archs.checkpoints import Checkpoints
 
-checkpoints = Checkpoints(Path(sys.argv[1]))
+checkpoints = Checkpoints(Path(sys.argv[1]), keep=1)
 for step in range(checkpoints.steps()[-1] + 1, 10_000):
     tree = {f"w{i}": np.full(50_000, step, np.float32) for i in range(8)}
     checkpoints.save(step, {"variables": tree}, {"step": step})

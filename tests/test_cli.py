@@ -250,6 +250,20 @@ def test_a_wrong_flag_is_quick(launch):
     assert err.startswith("error: ") and err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "platform, line",
+    [("nonsense", "train"), ("cuda", "summarize"), ("tpu", "evaluate")],
+)
+def test_without_a_device_of_the_kind_asked_for_the_error_is_one_line(
+    platform, line, finished, launch
+):
+    flag = f"--workdir={finished}" if line == "evaluate" else "--config=lenet5_digits"
+    process = launch(line, flag, JAX_PLATFORMS=platform)
+    out, err = process.communicate()
+    assert process.returncode == 2 and out == "" and err.count("\n") == 1, err
+    assert f"no device of the kind that JAX_PLATFORMS={platform} asks for" in err
+
+
 def test_a_batch_must_divide_over_the_devices(launch):
     flags = "--xla_force_host_platform_device_count=8"
     process = launch("train", "--config.data.batch_size=20", "--workdir=run", XLA_FLAGS=flags)

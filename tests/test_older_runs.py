@@ -13,7 +13,8 @@ import cnn_archs.config as configs
 from cnn_archs import cli, config_keys
 from cnn_archs.planning import throughput
 from cnn_archs.report.read_runs import read_collections
-from cnn_archs.run_dir import RunDir, read_result
+from cnn_archs.result_files import read_result
+from cnn_archs.run_dir import RunDir
 from cnn_archs.sweep_dir import SweepDir
 
 OLDER = Path(__file__).resolve().parent / "older"

@@ -15,7 +15,7 @@ def test_the_metadata_is_right():
     written = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, wheel = written["project"], written["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel == {"packages": ["cnn_archs", "experiments"]}
-    assert project["scripts"] == {"cnn-archs": "cnn_archs.cli:main"}
+    assert project["scripts"] == {"cnn-archs": "cnn_archs.__main__:run"}
     assert {"cuda13", "tpu", "prepare", "slurm", "dev"} <= set(project["optional-dependencies"])
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
     assert (ROOT / "cnn_archs" / "py.typed").exists()

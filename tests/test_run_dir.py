@@ -1,8 +1,10 @@
 """Each command names a damaged file of a run in an error of one line."""
 
 import json
+import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,7 +16,10 @@ from cnn_archs.run_dir import RunDir
 from cnn_archs.sweep_dir import SweepDir
 from cnn_archs.sweeps import grid, sweep_file, worker
 
-KEYS = ("model.name=mlp", "model.hidden=(4,)", "steps=2", "diagnose_every=1.0")
+KEYS = (
+    *("model.name=mlp", "model.hidden=(4,)", "steps=2", "diagnose_every=1.0"),
+    *("data.mean=pixel", "eval_batch_size=360"),
+)
 SWEEP = f"""
 def get_sweep():
     cell = ["lenet5_digits", *{KEYS}]
@@ -50,8 +55,9 @@ READERS = {  # file -> the commands that read it
     ),
     f"{RUN}/result.json": (*SWEEPS, "plan"),
     f"{RUN}/robustness.json": SWEEPS,
-    f"{RUN}/metrics.jsonl": ("report", "report of the sweep", "train"),
-    f"{RUN}/diagnostics.jsonl": ("report", "report of the sweep", "train"),
+    f"{RUN}/statistics.npz": (
+        *("ensemble", "evaluate", "figures", "predict", "robustness", "train"),
+    ),
     "sweep/sweep.json": ("report of the sweep",),
     "results/mnist/lenet5.json": ("claims", "report of a result"),
 }
@@ -59,8 +65,14 @@ PAIRS = [(file, command) for file, commands in READERS.items() for command in co
 DAMAGES = {
     "cut": lambda content: content[len(content) // 3 :],
     "no UTF-8": lambda content: b"\xff\xfe" + content,
-    "a list": lambda content: b"[1]\n" + content if content.startswith(b'{"') else b"[1]\n",
+    "a list": lambda content: b"[1]\n",
+    "empty": lambda content: b"",
+    "zeros": lambda content: bytes(len(content)),
+    "an archive": lambda content: b"PK\x03\x04" + content,
+    "deep": lambda content: b"[" * 100_000,
+    "not a number": lambda content: b'{"name": NaN}',
 }
+LOGS = ("metrics.jsonl", "diagnostics.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +107,20 @@ def error_of(capsys, command: str) -> str:
     return err
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("file, command", PAIRS, ids=[f"{c}-{Path(f).name}" for f, c in PAIRS])
+# Each pair has one kind of damage, and `make test-slow` all of them.
+FAULTS = [
+    pytest.param(*pair, damage, marks=() if (i - k) % len(DAMAGES) == 0 else pytest.mark.slow)
+    for i, pair in enumerate(PAIRS)
+    for k, damage in enumerate(DAMAGES)
+]
+
+
+@pytest.mark.parametrize("file, command, damage", FAULTS)
 def test_a_damaged_file_is_one_line_that_names_it(file, command, damage, here, capsys):
-    if command == "train":
+    if command == "train":  # else it is finished, and its result is printed
         RunDir(Path(RUN)).remove_result()
-    content = Path(file).read_bytes()
-    Path(file).write_bytes(DAMAGES[damage](content))
+    path = Path(file)
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
     assert f"{file} is damaged: " in error_of(capsys, command)
 
 
@@ -117,8 +136,6 @@ def test_a_sound_folder_is_read_by_each_command(command, here):
 
 WANTED = {
     "config.json": ("data", "model"),
-    "diagnostics.jsonl": ("layers", "seed", "step"),
-    "metrics.jsonl": ("epoch", "examples", "loss", "seed", "split", "step", "top1_error"),
     "result.json": (
         *("dataset", "images_per_second", "macs", "name", "params", "protocol", "seconds"),
         *("seeds", "steps", "test"),
@@ -130,16 +147,93 @@ WANTED = {
 @pytest.mark.parametrize("file, key", [(f, k) for f, keys in WANTED.items() for k in keys])
 def test_a_key_that_is_missing_or_of_another_type_is_named(file, key, value, here, capsys):
     path = Path(RUN) / file
-    whole, lines = path.read_text(), path.suffix == ".jsonl"
-    trees = [json.loads(text) for text in (whole.splitlines() if lines else [whole])]
-    for tree in trees:
-        assert key in tree
-        tree[key] = None
-        if value == "missing":
-            del tree[key]
-    path.write_text("\n".join(map(json.dumps, trees)))
+    tree = json.loads(path.read_text())
+    assert key in tree
+    tree[key] = None
+    if value == "missing":
+        del tree[key]
+    path.write_text(json.dumps(tree))
     said = {"missing": f"it has no {key}", "null": f"{key} is None"}[value]
     assert error_of(capsys, "report") == f"error: {path} is damaged: {said}\n"
+
+
+def places(tree, path=()):
+    """Yield the path of each value in a tree of JSON, of lists only the first element."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree[:1])
+    for key, value in items:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+VALUES: tuple[Any, ...] = (None, True, -1, 0, 10**30, 2.5, "x", [], [None], {}, {"x": []})
+REPORTED = ("config.json", "environment.json", "result.json", "robustness.json", "../../sweep.json")
+
+
+def damages(tree, dice, count):
+    """Yield (what was done, copy of `tree` with one value replaced or missing)."""
+    every = list(places(tree))
+    for _ in range(count):
+        path, copy = dice.choice(every), json.loads(json.dumps(tree))
+        inner = copy
+        for key in path[:-1]:
+            inner = inner[key]
+        value = dice.choice([*VALUES, "missing"])
+        if value == "missing" and isinstance(inner, dict):
+            del inner[path[-1]]
+        else:
+            inner[path[-1]] = value
+        yield f"{'.'.join(map(str, path))} is {value!r}", copy
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("file", REPORTED)
+def test_a_report_of_any_other_value_is_made_or_is_one_line(file, count, here, capsys):
+    if file == "environment.json":
+        RunDir(Path(RUN)).remove_result()
+    path, wrong = Path(RUN) / file, []
+    whole = path.read_text()
+    for said, tree in damages(json.loads(whole), random.Random(file), count):
+        path.write_text(json.dumps(tree))
+        try:
+            code = cli.main(["report", "sweep"])
+        except Exception as e:
+            wrong.append(f"{said}: {type(e).__name__}: {e}")
+            continue
+        err = capsys.readouterr().err
+        if (
+            code not in (0, 3)
+            or err.count("\n") != (code == 3)
+            or code == 3
+            and path.name not in err
+        ):
+            wrong.append(f"{said}: {code}, {err}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("command", ["report", "report of the sweep", "train"])
+@pytest.mark.parametrize("log", LOGS)
+def test_of_a_damaged_log_the_sound_lines_are_read_and_the_loss_is_said(log, command, here, capsys):
+    path = Path(RUN) / log
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + b"\0" * 50 + b"\n" + b"".join(others) + first[:20])
+    if command == "train":
+        RunDir(Path(RUN)).remove_result()
+    assert cli.main(COMMANDS[command]) == 0
+    count = len(others) + 3
+    said = f"2 of {count} lines are damaged or cut off (lines 2 to {count}) and are left out"
+    assert capsys.readouterr().err.splitlines().count(f"{path}: {said}") == 1
+    kept = [first, *others] if command == "train" else None
+    assert kept is None or path.read_bytes() == b"".join(kept)
+
+
+def test_checkpoints_without_their_config_are_refused(here, capsys):
+    (Path(RUN) / "config.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in Path(RUN).rglob("*") if path.is_file()}
+    for command in ("ensemble", "evaluate", "export", "figures", "predict", "robustness", "train"):
+        error = error_of(capsys, command)
+        assert f"{RUN} has checkpoints but no config.json" in error, command
+    assert {p: p.stat().st_mtime_ns for p in Path(RUN).rglob("*") if p.is_file()} == before
 
 
 @pytest.mark.parametrize("key", ["title", "seeds", "cells"])

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from cnn_archs.commands.shared import Declare, check_at_least, check_output, emit, user_path
+from cnn_archs.errors import escaped
 
 
 def declare(command: Declare) -> None:
@@ -61,7 +62,7 @@ def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:
         arguments.dataset, arguments.data_dir, arguments.manual_dir, arguments.image_folder
     )
     counts = ", ".join(f"{split} {count:,}" for split, count in done["splits"].items())
-    emit(arguments, done, f"{done['name']} is in {done['path']}: {counts}")
+    emit(arguments, done, escaped(f"{done['name']} is in {done['path']}: {counts}"))
 
 
 def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -82,4 +83,4 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
             start_experiment(config), output, arguments.images, arguments.variants
         )
     text = f"{done['file']}: {done['images']} images and {done['variants']} variants of each"
-    emit(arguments, done, text)
+    emit(arguments, done, escaped(text))

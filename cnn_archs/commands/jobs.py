@@ -1,6 +1,7 @@
 """The command that hands a run or a sweep to the scheduler of a cluster."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from cnn_archs.commands.shared import (
     split_names,
     user_path,
 )
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, escaped
 
 if TYPE_CHECKING:
     from cnn_archs.launch.job import JobRequest
@@ -74,7 +75,11 @@ def declare(command: Declare) -> None:
         "--dry_run", action="store_true", help="print the script for sbatch, and submit nothing"
     )
     kubernetes = c.add_argument_group("Kubernetes")
-    kubernetes.add_argument("--image", metavar="IMAGE", help="container image with cnn-archs in it")
+    kubernetes.add_argument(
+        "--image",
+        metavar="IMAGE",
+        help="container image with cnn-archs in it, which is the code that the pods run",
+    )
     kubernetes.add_argument(
         "--volume",
         metavar="CLAIM",
@@ -163,7 +168,7 @@ def format_submission(document: dict[str, Any]) -> str:
         "watch": document["watch"],
         "cancel": document["cancel"],
     }
-    return "\n".join(f"{key:8} {value}" for key, value in rows.items())
+    return "\n".join(f"{key:8} {escaped(value)}" for key, value in rows.items())
 
 
 def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRequest":
@@ -181,6 +186,7 @@ def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRe
         )
     what = arguments.sweep or arguments.config
     workdir = Path(arguments.workdir or default_workdir(what)).absolute()
+    check_words(arguments, workdir, overrides)
     if arguments.sweep:
         check_sweep(arguments, workdir, overrides)
         command = ["sweep"]
@@ -205,6 +211,26 @@ def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRe
     )
 
 
+def check_words(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:
+    """Raise ConfigError for a word of the command with a character that would end its line.
+
+    In a job's script what follows it would be a command of its own.
+    """
+    flags = {flag: getattr(arguments, flag) for flag in ("config", "sweep", "cells")}
+    words = {f"--{flag}={value}": value for flag, value in flags.items() if value}
+    words |= {f"--workdir={workdir}": str(workdir)}
+    words |= {f"--config.{override}": override for override in overrides}
+    words |= {f"--slurm.{option}": option for option in arguments.slurm}
+    words |= {
+        f"--{flag}={value}": value
+        for flag in CLUSTERS["kubernetes"]
+        if (value := getattr(arguments, flag))
+    }
+    for word, value in words.items():
+        if escaped(value) != value:
+            raise ConfigError(f"submit: {word} contains a character that cannot be printed")
+
+
 def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:
     """Raise ConfigError if the run of an experiment could not start or resume in `workdir`."""
     from cnn_archs import config as configs
@@ -216,9 +242,9 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
     config = configs.load_config(arguments.config, overrides)
     folder = RunDir(workdir)
     if folder.has_checkpoints():
-        from cnn_archs.training import loop
+        from cnn_archs.training import run_start
 
-        loop.check_config(folder, configs.to_plain_dict(config))
+        run_start.check_config(folder, configs.to_plain_dict(config))
 
 
 def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[str]) -> None:
@@ -238,5 +264,13 @@ def check_sweep(arguments: argparse.Namespace, workdir: Path, overrides: list[st
 
 def parse_slurm_options(arguments: argparse.Namespace) -> dict[str, str | bool]:
     """Parse --slurm.OPTION=VALUE -> {option of sbatch: value, or True for one without}."""
-    pairs = (option.partition("=") for option in arguments.slurm)
-    return {key.replace("_", "-"): value if equals else True for key, equals, value in pairs}
+    options: dict[str, str | bool] = {}
+    for option in arguments.slurm:
+        key, equals, value = option.partition("=")
+        key = key.replace("_", "-")
+        if not re.fullmatch("[a-z][a-z0-9-]*", key):
+            raise ConfigError(
+                f"--slurm.{option}: write --slurm.OPTION=VALUE, OPTION as in sbatch --OPTION"
+            )
+        options[key] = value if equals else True
+    return options

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from cnn_archs.commands.shared import Declare, check_output, emit, require_workdir, user_path
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, escaped
 
 
 def declare(command: Declare) -> None:
@@ -119,7 +119,7 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
     with write_errors(output.parent):
         done = weights.export(output, resolve_settings(config, recorded), workdir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
-    emit(arguments, done, text + f"{done['step']:,}, {done['tensors']} tensors")
+    emit(arguments, done, escaped(text + f"{done['step']:,}, {done['tensors']} tensors"))
 
 
 def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -142,4 +142,4 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     with write_errors(workdir):
         done = weights.import_(Path(arguments.file), resolve_settings(config), workdir)
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
-    emit(arguments, done, text)
+    emit(arguments, done, escaped(text))

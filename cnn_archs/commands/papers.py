@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from cnn_archs.commands.shared import Declare, check_output, emit, user_path
-from cnn_archs.errors import ClaimMissed, ConfigError
+from cnn_archs.errors import ClaimMissed, ConfigError, escaped
+from cnn_archs.runtime.console import print_result
 
 
 def declare(command: Declare) -> None:
@@ -54,7 +55,7 @@ def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
     results = Path(arguments.results) if arguments.results else verdicts.RESULTS
     found = verdicts.evaluate_claims(stated, results)
     if arguments.format == "markdown":
-        print(results_page.results_markdown(stated, found, results))
+        print_result(results_page.results_markdown(stated, found, results))
     else:
         emit(arguments, found, verdicts.format_verdicts(stated, found))
     if failed := verdicts.failed_claims(found):
@@ -74,4 +75,4 @@ def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
     text = f"{done['file']}: {networks} networks"
     if missing:
         text += f", {missing} without a result"
-    emit(arguments, done, text)
+    emit(arguments, done, escaped(text))

@@ -1,6 +1,7 @@
-"""Commands that make a run, and commands that use one."""
+"""Commands that make a run and evaluate it."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -9,57 +10,19 @@ from pathlib import Path
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
-    check_output,
     declare_changed_data,
     default_workdir,
     emit,
-    require_workdir,
     require_workdirs,
     user_path,
 )
 from cnn_archs.errors import ConfigError
+from cnn_archs.runtime.console import print_status
 
 
 def declare(command: Declare) -> None:
     declare_train(command)
     declare_evaluate(command)
-    c = command(
-        predict,
-        forms=("text", "json", "csv"),
-        examples=(
-            "cnn-archs predict --workdir=runs/lenet5_digits digit.png",
-            "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
-        ),
-    )
-    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
-    c.add_argument(
-        "images",
-        nargs="+",
-        type=user_path,
-        metavar="IMAGE",
-        help="image file, or directory of images",
-    )
-    c.add_argument(
-        "--sheet",
-        type=user_path,
-        metavar="FILE",
-        help="also draw the images with their classes (PNG)",
-    )
-    c = command(
-        figures,
-        examples=(
-            "cnn-archs figures --workdir=runs/lenet5_digits",
-            "cnn-archs figures --workdir=runs/lenet5_digits --image=digit.png",
-        ),
-    )
-    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
-    c.add_argument(
-        "--image",
-        type=user_path,
-        metavar="FILE",
-        help="image whose feature maps are drawn (default: a test image of the dataset)",
-    )
-    declare_data_dir(c)
 
 
 def declare_train(command: Declare) -> None:
@@ -163,6 +126,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.distributed import multihost
     from cnn_archs.experiment import start_experiment
     from cnn_archs.report import text as report
+    from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
     from cnn_archs.runtime.signals import ENDS_WITH_STDIN, end_with_parent, stop_requests
     from cnn_archs.training import data_check, loop
@@ -170,19 +134,21 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if os.environ.get(ENDS_WITH_STDIN):
         end_with_parent()
     multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
-    with multihost.exit_on_error(), write_errors(workdir):
-        with stop_requests():
+    with stop_requests():  # a signal at the very end changes nothing: all is finished and printed
+        with multihost.exit_on_error(), write_errors(workdir):
             experiment = start_experiment(config, data_check.read_saved_record(workdir))
             result = loop.train(
                 experiment, workdir, accept_changed_data=arguments.accept_changed_data
             )
-        if not multihost.is_primary():
-            return
-        # Importing matplotlib takes half a second, which must not delay the first step.
-        from cnn_archs.report import learning_curves
+            if not multihost.is_primary():
+                return
+            if not RunDir(workdir).has_curves_of_result():
+                # Importing matplotlib takes half a second, which must not delay the first step.
+                from cnn_archs.report import learning_curves
 
-        learning_curves.write_curves_png(workdir)
-    emit(arguments, result, report.result_table(result) + "\n\n" + report.files_table(workdir))
+                learning_curves.write_curves_png(workdir)
+        text = report.result_table(result) + "\n\n" + report.files_table(workdir)
+        emit(arguments, result, text)
 
 
 def train_in_processes(arguments: argparse.Namespace) -> int:
@@ -241,57 +207,12 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
     from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
 
+    found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
     with write_errors(workdirs[0]):
-        found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
-        RunDir(workdirs[0]).write_evaluation("robustness", found)
+        try:
+            RunDir(workdirs[0]).write_evaluation("robustness", found)
+        except OSError as e:
+            if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            print_status(f"note: robustness.json is not written: {workdirs[0]} is read-only")
     emit(arguments, found, report.robustness_table(found))
-
-
-def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Print the most probable classes of image files."""
-    missing = [f for f in arguments.images if not Path(f).exists()]
-    if missing:
-        raise ConfigError(f"there is no file {missing[0]}")
-    if arguments.sheet:
-        check_output(Path(arguments.sheet), "--sheet")
-    from cnn_archs.data.datasets import image_folder
-    from cnn_archs.evaluate import predict
-
-    found: list[tuple[str, str]] = []
-    for f in arguments.images:
-        found += image_folder.list_unlabeled(f) if Path(f).is_dir() else [(Path(f).stem, f)]
-    run = predict.load_predictor(require_workdir(arguments))
-    predictions = predict.predict_files(run, [Path(path) for _, path in found])
-    if arguments.sheet:
-        from cnn_archs.runtime.files import write_errors
-        from cnn_archs.visualize import pictures
-
-        sheet = Path(arguments.sheet)
-        with write_errors(sheet.parent):
-            pictures.write_predictions(run, predictions, sheet)
-    if arguments.format == "csv":  # the form of a submission to Kaggle
-        rows = zip((name for name, _ in found), predictions, strict=True)
-        print("id,label", *(f"{name},{p['top'][0]['label']}" for name, p in rows), sep="\n")
-        return
-    lines = [
-        f"{p['file']}: "
-        + ", ".join(f"{t['class']} {100 * t['probability']:.1f} %" for t in p["top"])
-        for p in predictions
-    ]
-    emit(arguments, predictions, "\n".join(lines))
-
-
-def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Draw a run's filters, confusion matrix, mistakes and feature maps."""
-    workdir = require_workdir(arguments)
-    if arguments.image and not Path(arguments.image).is_file():
-        raise ConfigError(f"there is no file {arguments.image}")
-
-    from cnn_archs.report.table import Table
-    from cnn_archs.runtime.files import write_errors
-    from cnn_archs.visualize import pictures
-
-    with write_errors(workdir):
-        image = Path(arguments.image) if arguments.image else None
-        done = pictures.write_figures(workdir, image, arguments.data_dir)
-    emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

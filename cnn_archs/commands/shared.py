@@ -1,14 +1,17 @@
 """Shared parts of the commands: their declaration, checks of paths, and printing."""
 
 import argparse
+import csv
+import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.config_files import split_argument
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, escaped
+from cnn_archs.runtime.console import print_result
 
 # cli.add_command without its first parameter: declare a command and get its parser.
 Declare = Callable[..., argparse.ArgumentParser]
@@ -91,6 +94,27 @@ def split_names(text: str) -> list[str]:
     return text.split(",") if text else []
 
 
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Format rows as CSV, each of them one line, in which a spreadsheet finds no formula.
+
+    A text that begins like a formula, and is no number, gets an apostrophe in front of it.
+    """
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(map(csv_cell, row) for row in rows)
+    return file.getvalue().rstrip("\n")
+
+
+def csv_cell(value: object) -> str:
+    text = escaped(str(value))
+    if not text.startswith(("=", "+", "-", "@")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
 def emit(arguments: argparse.Namespace, value: Any, text: str) -> None:
     """Print `value` as one JSON document with --format=json, and `text` otherwise."""
-    print(json.dumps(value, indent=1) if arguments.format == "json" else text, flush=True)
+    print_result(json.dumps(value, indent=1) if arguments.format == "json" else text)

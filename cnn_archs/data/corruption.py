@@ -21,5 +21,7 @@ def data_errors(what: str) -> Iterator[None]:
 
 
 def damage_error(what: str, e: Exception) -> DataError:
-    """Return a DataError of one line: `what` is damaged, with the first line of `e`."""
+    """Return a DataError of one line: `what` is damaged, or the system cannot read it."""
+    if isinstance(e, OSError) and e.errno is not None:
+        return DataError(f"cannot read {what}: {e.strerror}")
     return DataError(f"damaged data: {what}: {first_line(e)}")

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from cnn_archs.data.datasets import fingerprint, sources, tfds_source
+from cnn_archs.data.datasets import fingerprint, image_folder, sources, tfds_source
 from cnn_archs.data.datasets.splits import (
     Records,
     Split,
@@ -18,7 +19,7 @@ from cnn_archs.data.datasets.splits import (
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.record import DataRecord, Files, Recorded, SplitRecord
 from cnn_archs.data.transforms.crops import Crop
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError, DataError, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Dataset:
     """A dataset, and the part of it that an experiment uses.
 
     Nothing is read until a method needs it. stored_shape: (H, W, C) of the images after
-    downsampling; H and W are 0 if images differ in size. classes: the number of classes.
+    downsampling; H and W are 0 if images differ in size; then C is 3, or 1 to have them
+    in gray. classes: the number of classes.
     downsample: each square of this many pixels on a side is replaced by its mean. holdout: the
     number of training images that are set aside as the split `val`. examples: the number of
     training images to use; 0 for all that are not held out. on_corrupt, threads: see `Streamed`.
@@ -55,6 +57,18 @@ class Dataset:
         if self.recorded:
             return self.recorded.record.classes
         return sources.class_names(self.name, self.data_dir)
+
+    def notes(self) -> list[str]:
+        """Return lines for the user about what of a folder of images is read, and what is not.
+
+        The whole folder is listed. Raises DataError if a folder in it cannot be read, unless the
+        run has a record: then its training images may be gone.
+        """
+        if self.name != "image_folder":
+            return []
+        with suppress(*([UserError] if self.recorded else [])):
+            return image_folder.reading_notes(self.data_dir)
+        return []
 
     def training_images(self) -> int:
         """Count the images to train on without reading them.
@@ -108,8 +122,10 @@ class Dataset:
         """
         parts = {name: s.records if isinstance(s, Streamed) else s for name, s in found.items()}
         old = self.recorded.record.splits if self.recorded else {}
+        skip = self.on_corrupt == "skip"
+        by_content = {name: old[name].by_content if name in old else None for name in parts}
         files = {
-            name: fingerprint.fingerprints(part, old[name].by_content if name in old else None)
+            name: fingerprint.fingerprints(part, by_content[name], skip=skip)
             for name, part in parts.items()
         }
         described = {
@@ -181,10 +197,10 @@ class Dataset:
         if not self.recorded or self.name != "image_folder":
             return self._with_labels(sources.open_records(self.name, name, self.data_dir))
         record = self.recorded.record
-        tested_in = record.splits["test"].source
-        kept = self.recorded.kept if tested_in == record.splits["train"].source else {}
+        one_folder = record.splits["test"].source == record.splits["train"].source
+        kept = self.recorded.kept if one_folder else {}
         return self._with_labels(
-            sources.open_folder_as_before(name, self.data_dir, record.classes, tested_in, kept)
+            sources.open_folder_as_before(name, self.data_dir, record.classes, kept)
         )
 
     def _with_labels(self, found: SplitOrRecords) -> SplitOrRecords:
@@ -192,4 +208,5 @@ class Dataset:
         return relabel(found, self.recorded.record.classes) if self.recorded else found
 
     def _stream(self, records: Records, crop: Crop) -> Streamed:
+        records = dataclasses.replace(records, channels=self.stored_shape[-1])
         return Streamed(records, crop, on_corrupt=self.on_corrupt, threads=self.threads)

@@ -6,8 +6,6 @@ and it can say whether the images have changed.
 """
 
 import dataclasses
-import gzip
-import json
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -15,7 +13,8 @@ from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import fingerprint
 from cnn_archs.data.datasets.fingerprint import Fingerprints
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.files import atomic_write, read_json, write_json
+from cnn_archs.runtime.files import write_json
+from cnn_archs.runtime.json_files import read_json
 
 Files = Mapping[str, Fingerprints]  # name of a split -> the fingerprints of its files
 
@@ -52,6 +51,13 @@ class DataRecord:
     chosen: bool
     splits: dict[str, SplitRecord]
     changes: tuple[dict[str, Any], ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the number of images and the digest of each split, for the result of a run."""
+        return {
+            name: {"images": split.images, "digest": split.digest[:16]}
+            for name, split in self.splits.items()
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +121,7 @@ def read_files(folder: RunDir, record: DataRecord) -> Files:
     if not path.is_file() and not record.chosen:
         return {}
     with data_errors(str(path)):
-        files: Files = json.loads(gzip.decompress(path.read_bytes()))
+        files: Files = fingerprint.load(path)
         for split, found in files.items():
             if record.splits[split].digest != fingerprint.digest(found):
                 raise ValueError(f"these are not the files of {split} in {folder.data_file.name}")
@@ -129,8 +135,7 @@ def write_record(folder: RunDir, record: DataRecord, files: Files) -> None:
     another one's.
     """
     if files:
-        with atomic_write(folder.data_files(len(record.changes))) as temporary:
-            temporary.write_bytes(gzip.compress(json.dumps(files).encode(), 1, mtime=0))
+        fingerprint.save(folder.data_files(len(record.changes)), files)
     write_json(folder.data_file, dataclasses.asdict(record))
 
 

@@ -10,6 +10,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,10 +24,12 @@ from jax.experimental import multihost_utils
 
 from cnn_archs.errors import ConfigError, Stopped, UserError, first_line
 from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.signals import end_process
 
 Result = TypeVar("Result")
 
 HEARTBEAT_SECONDS = 30  # a process that is silent for so long counts as dead; the others end
+LOOPBACK = re.compile(r"localhost|127\..*|\[::1\]")  # hosts that only this machine can reach
 START_TIMEOUT_SECONDS = 300  # to wait for the other processes at the start
 
 
@@ -44,11 +47,14 @@ def initialize(coordinator: str = "", count: int = 0, index: int = -1) -> None:
     if count and not 0 <= index < count:
         raise ConfigError(f"--process_id={index}: from 0 to --num_processes - 1, {count - 1}")
     explicit = coordinator and count
+    host, _, port = coordinator.rpartition(":")
+    local = LOOPBACK.fullmatch(host)  # else process 0 would listen on every network of this machine
     try:
         jax.distributed.initialize(
             coordinator or None,
             count or None,
             index if index >= 0 else None,
+            coordinator_bind_address=f"{host}:{port}" if local else None,
             local_device_ids=None if explicit else local_gpus(),
             cluster_detection_method="deactivate" if explicit else None,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
@@ -69,7 +75,7 @@ def redirect_library_output() -> None:
     """
     results = os.dup(1)
     os.dup2(2, 1)
-    sys.stdout = os.fdopen(results, "w")
+    sys.stdout = os.fdopen(results, "w", encoding="utf-8", errors="backslashreplace")
 
 
 def detect_launcher() -> str:
@@ -247,4 +253,4 @@ def exit_on_error() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         print_status(f"error: {e}" if isinstance(e, UserError) else format_exc())
-        os._exit(e.code if isinstance(e, UserError) else 1)
+        end_process(e.code if isinstance(e, UserError) else 1)

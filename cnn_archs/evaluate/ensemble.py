@@ -51,11 +51,14 @@ def example_settings(experiment: Experiment, split: str) -> dict[str, Any]:
     """Return the settings that decide which examples and classes `split` has."""
     data = experiment.dataset
     folder = data.name == "image_folder"
+    record = data.recorded.record if data.recorded else None
+    chosen = record.splits.get(split) if record and record.chosen else None
     return {
         "dataset": f"{data.name} in {Path(data.data_dir).resolve()}" if folder else data.name,
         "number of classes": experiment.classes,
         "data.holdout": data.holdout if split in ("train", "val") else 0,
         "data.examples": data.examples if split == "train" else 0,
+        f"images in {split}": chosen.digest[:12] if chosen else "",
     }
 
 
@@ -64,8 +67,15 @@ def combine_members(members: Sequence[Member], split: str) -> dict[str, Any]:
 
     `views` counts the views of each image over all networks. `members` has an entry with the
     errors of each network, in the order of the runs and of their seeds; `members_mean` is the mean
-    of these errors. Errors with averaged weights are included only if every run has them.
+    of these errors. Errors with averaged weights are included only if every run has them. Raises
+    ConfigError if the members have other labels for the same examples.
     """
+    for member in members[1:]:
+        if not have_same_labels(members[0], member):
+            raise ConfigError(
+                f"{members[0].workdir} and {member.workdir} have other images in {split}, or their "
+                "classes in another order: an ensemble needs the same ones"
+            )
     first = members[0].result
     networks = [entry for member in members for entry in network_entries(member)]
     names = [
@@ -88,6 +98,14 @@ def combine_members(members: Sequence[Member], split: str) -> dict[str, Any]:
             for name in names
         },
     }
+
+
+def have_same_labels(a: Member, b: Member) -> bool:
+    """Return whether two members have the same labels, of all examples that both could read."""
+    if len(a.labels) != len(b.labels):
+        return False
+    both = a.readable & b.readable
+    return bool((a.labels == b.labels)[both].all())
 
 
 def network_entries(member: Member) -> list[dict[str, Any]]:
@@ -120,5 +138,4 @@ def report_mean(members: Sequence[Member], name: str) -> dict[str, float]:
     networks = sum(len(m.probabilities[name]) for m in members)
     mean = sum(m.probabilities[name].sum(0) for m in members) / networks
     readable = np.logical_and.reduce([m.readable for m in members])
-    assert all((m.labels == members[0].labels)[readable].all() for m in members)
     return report_probabilities(mean, members[0].labels, readable)

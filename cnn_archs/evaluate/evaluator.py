@@ -1,5 +1,6 @@
 """Exact evaluation: every example counts once, for any batch size and any number of devices."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from jax.sharding import Mesh
 
 from cnn_archs.arithmetic import ceil_div
 from cnn_archs.distributed import mesh as meshes
+from cnn_archs.errors import NotFinite
 from cnn_archs.metrics import MetricSums
 
 
@@ -54,6 +56,17 @@ def sum_metrics(
         wait_on_cpu(total)
     assert total is not None, "no examples"
     return total
+
+
+def finite_report(sums: MetricSums, what: str) -> dict[str, float]:
+    """Return the report of `sums`. Raises NotFinite, which names `what`, if its loss is not finite.
+
+    An error would be counted from logits that are not numbers, as if it were one.
+    """
+    report = sums.report()
+    if not math.isfinite(report["loss"]):
+        raise NotFinite(f"the loss on {what} is not finite: the network gives no usable outputs")
+    return report
 
 
 def wait_on_cpu(result: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from cnn_archs import config as configs
 from cnn_archs import models
@@ -17,7 +18,7 @@ from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.record import describe_difference, read_record
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError, DataError, NotFinite
 from cnn_archs.experiment import Experiment, resolve, start_experiment
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
@@ -91,9 +92,15 @@ def load_images(
     """Load the split of the dataset of the run in `workdir`, `experiment`.
 
     Returns the entry `changed_data` of a result too, if these are not the images that the run had
-    when it was trained, and says so on stderr. Raises DataError for a class that it did not have.
+    when it was trained, and says so on stderr. Raises ConfigError if they are not where they were,
+    DataError for a class that the run did not have.
     """
     dataset, folder = experiment.dataset, RunDir(workdir)
+    if dataset.data_dir and not Path(dataset.data_dir).expanduser().is_dir():
+        raise ConfigError(
+            f"there is no folder {dataset.data_dir}, where the images of {workdir} were: say where "
+            "they are with --data_dir=DIR"
+        )
     images = dataset.split(split, experiment.inputs.crop)
     if not dataset.recorded or split not in dataset.recorded.record.splits:
         return images, {}
@@ -108,7 +115,8 @@ def load_images(
 def restore_run(workdir: Path, experiment: Experiment) -> RestoredRun:
     """Restore the newest sound checkpoint of `workdir`, which `experiment` was trained in.
 
-    The variables are replicated over all devices. Raises DataError if there is no checkpoint.
+    The variables are replicated over all devices. Raises DataError if there is no checkpoint, and
+    NotFinite if a weight, a batch statistic or an average is not finite.
     """
     variables = models.shapes(experiment.model, experiment.image_shape).variables
     target = jax.tree.map(
@@ -119,5 +127,7 @@ def restore_run(workdir: Path, experiment: Experiment) -> RestoredRun:
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
     if not found:
         raise DataError(f"{workdir} holds no checkpoint yet: train it first")
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(found.items["variables"])):
+        raise NotFinite(f"the weights of {workdir} at step {found.step} are not finite")
     variables = meshes.place(found.items["variables"], meshes.replicated(meshes.make_mesh()))
     return RestoredRun(workdir, experiment, variables, variables.pop("average"), found.step)

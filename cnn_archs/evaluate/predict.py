@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_archs.data.loading.decode import decode_and_crop
+from cnn_archs.data.corruption import data_errors
+from cnn_archs.data.loading.decode import decode_and_crop, decode_resized
 from cnn_archs.data.transforms.preprocess import Preprocess
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import DataError, NotFinite
 from cnn_archs.evaluate.load import open_run, restore_run
 from cnn_archs.evaluate.runs import load_statistics
 from cnn_archs.experiment import Experiment
+from cnn_archs.runtime.files import read_regular
 
 
 class Predictor(NamedTuple):
@@ -30,6 +32,16 @@ class Predictor(NamedTuple):
         return f"{self.experiment.name} on {self.experiment.dataset.name}"
 
 
+class Predictions(NamedTuple):
+    """The predictions of image files, in order, and the errors of those that cannot be read.
+
+    found: {"file", "top"} each, where "top" has the most probable classes. errors: by file.
+    """
+
+    found: list[dict[str, Any]]
+    errors: dict[str, DataError]
+
+
 def load_predictor(workdir: Path, data_dir: str = "") -> Predictor:
     """Load the run in `workdir` at its newest sound checkpoint. data_dir: see `open_run`."""
     experiment = open_run(workdir, data_dir)
@@ -44,44 +56,44 @@ def load_predictor(workdir: Path, data_dir: str = "") -> Predictor:
     return Predictor(experiment, variables, prepare, probabilities, experiment.class_names())
 
 
-def predict_files(
-    predictor: Predictor, files: Sequence[Path], top: int = 5
-) -> list[dict[str, Any]]:
-    """Return the `top` most probable classes of each image file.
+def predict_files(predictor: Predictor, files: Sequence[Path], top: int = 5) -> Predictions:
+    """Predict the `top` most probable classes of each image file that can be read.
 
     An image is cropped as in evaluation. If all images of the dataset have one size, the image is
-    first resized to it and converted to its channels. Raises ConfigError for a file that is not
-    an image, DataError for a damaged one.
+    first resized to it and converted to its channels.
     """
-    predictions, size = [], predictor.experiment.eval_batch_size
+    done, size = Predictions([], {}), predictor.experiment.eval_batch_size
     for i in range(0, len(files), size):
-        batch = files[i : i + size]
-        images = np.stack([read_image(f, predictor.experiment) for f in batch])
-        for file, p in zip(batch, np.asarray(predictor.probabilities(images)), strict=True):
+        sound: dict[Path, np.ndarray] = {}
+        for file in files[i : i + size]:
+            try:
+                sound[file] = read_image(file, predictor.experiment)
+            except DataError as e:
+                done.errors[str(file)] = e
+        if not sound:
+            continue
+        probabilities = np.asarray(predictor.probabilities(np.stack(list(sound.values()))))
+        for file, p in zip(sound, probabilities, strict=True):
+            if not np.isfinite(p).all():
+                raise NotFinite(f"{file}: the probabilities are not finite")
             best = np.argsort(-p, kind="stable")[:top]
             rows = [
                 {"class": predictor.class_names[k], "label": int(k), "probability": float(p[k])}
                 for k in best
             ]
-            predictions.append({"file": str(file), "top": rows})
-    return predictions
+            done.found.append({"file": str(file), "top": rows})
+    return done
 
 
 def read_image(path: Path, experiment: Experiment) -> np.ndarray:
     """Read an image file as u8[H, W, C], in the form in which evaluation delivers images.
 
-    Raises ConfigError for a file that is not an image, DataError for a damaged one.
+    Raises DataError for a file that is no image, or a damaged one.
     """
-    from PIL import Image, UnidentifiedImageError
-
+    with data_errors(str(path)):
+        encoded = read_regular(path)
+    shape = experiment.dataset.stored_shape
     if not experiment.dataset.in_memory:
         crop = experiment.inputs.crop
-        return decode_and_crop(path.read_bytes(), crop.evaluation_box, crop.host_size, str(path))
-    height, width, channels = experiment.dataset.stored_shape
-    try:
-        with Image.open(path) as image:
-            mode = {1: "L", 3: "RGB"}[channels]
-            resized = image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as e:
-        raise ConfigError(f"{path} is not an image that can be read: {e}") from e
-    return np.asarray(resized, np.uint8).reshape(height, width, channels)
+        return decode_and_crop(encoded, crop.evaluation_box, crop.host_size, str(path), shape[-1])
+    return decode_resized(encoded, shape, str(path))

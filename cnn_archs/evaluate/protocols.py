@@ -26,6 +26,7 @@ from cnn_archs.data.transforms.boxes import Size, resize_box
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.errors import ConfigError, first_line
 from cnn_archs.evaluate.crop_views import compile_view_cutter
+from cnn_archs.evaluate.evaluator import finite_report
 from cnn_archs.evaluate.views import Pass, View, scale_pixels
 from cnn_archs.experiment import Classifier
 from cnn_archs.metrics import MetricSums
@@ -229,4 +230,4 @@ def report_probabilities(
         total += MetricSums.from_logits(
             jnp.asarray(scores), jnp.asarray(label), jnp.asarray(loss), jnp.asarray(readable[some])
         )
-    return total.report()
+    return finite_report(total, "the views of the images")

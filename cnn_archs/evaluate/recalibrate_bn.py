@@ -14,13 +14,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from cnn_archs import models
 from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms.preprocess import Preprocess
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.experiment import Classifier
 from cnn_archs.models.layers import BatchNorm
 
@@ -60,6 +61,8 @@ def recalibrate(
     if not networks[0]["batch_stats"]:
         raise ConfigError("--precise_stats: the network has no batch normalization")
     count, size = batches
+    with config_errors(f"--precise_stats, batches of {size}"):
+        models.check_batch_statistics(net.model, net.image_shape, size)
     first = sampler.indices(len(data), seed, 0, count * size)
     add = compile_add_statistics(net, prepare, mesh)
     put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))

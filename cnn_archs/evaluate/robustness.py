@@ -23,7 +23,7 @@ from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.data.transforms import affine
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError
-from cnn_archs.evaluate.evaluator import sum_metrics
+from cnn_archs.evaluate.evaluator import finite_report, sum_metrics
 from cnn_archs.evaluate.load import load_images, open_run, restore_run
 from cnn_archs.evaluate.runs import load_statistics
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
@@ -131,7 +131,8 @@ def measure_kind(
             by_direction = [measure(*kind.warp(amount, direction)) for direction in kind.directions]
             by_seed = zip(*by_direction, strict=True)
             sums = [sum(rest, first) for first, *rest in by_seed]
-        errors.append([seed_sums.report()["top1_error"] for seed_sums in sums])
+        reports = [finite_report(one, f"images altered by {amount:g} {kind.unit}") for one in sums]
+        errors.append([report["top1_error"] for report in reports])
     return {
         "unit": kind.unit,
         "amounts": list(kind.amounts),

@@ -1,6 +1,7 @@
 """Evaluate the saved networks of one run or of several under a test protocol."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.evaluate import ensemble, protocols, recalibrate_bn, views
 from cnn_archs.evaluate.ensemble import Member
-from cnn_archs.evaluate.evaluator import sum_metrics
+from cnn_archs.evaluate.evaluator import finite_report, sum_metrics
 from cnn_archs.evaluate.load import RestoredRun, load_images, open_run, restore_run
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Experiment
 from cnn_archs.metrics import stack_by_seed
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.console import print_notes
 from cnn_archs.runtime.environment import describe_environment, provenance
 
 
@@ -41,6 +43,7 @@ def evaluate_runs(
         raise ConfigError(unknown_message("--protocol", protocol, list(views.PROTOCOLS)))
     experiments = [open_run(workdir, data_dir) for workdir in workdirs]
     ensemble.check_same_examples(workdirs, experiments, split)
+    print_notes(dict.fromkeys(note for e in experiments for note in e.dataset.notes()))
     alone = len(workdirs) == 1
     if alone and protocol == "single":
         found = evaluate_as_in_training(
@@ -70,7 +73,14 @@ def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) 
     )
     networks, used = network_variables(saved, split, precise_stats)
     found = {
-        name: stack_by_seed([sum_metrics(eval_step, v, data, size, mesh).report() for v in by_seed])
+        name: stack_by_seed(
+            [
+                finite_report(
+                    sum_metrics(eval_step, v, data, size, mesh), f"{name} of {saved.workdir}"
+                )
+                for v in by_seed
+            ]
+        )
         for name, by_seed in networks.items()
     }
     return {**result_header(saved, "single", 1, []), **used, **found, **changed}
@@ -154,15 +164,23 @@ def network_variables(
 
 
 def load_statistics(workdir: Path, experiment: Experiment) -> pixel_statistics.Statistics:
-    """Load the statistics of the training images for preprocessing, or compute and store them."""
+    """Load the statistics of the training images for preprocessing, or compute them.
+
+    They are stored for the next time, if the folder of the run can be written.
+    """
     inputs = experiment.inputs
 
     def train() -> Split | Streamed:
         return load_training_images(workdir, experiment)
 
-    return pixel_statistics.load_or_compute(
-        RunDir(workdir).statistics, lambda: pixel_statistics.compute_statistics(inputs, train)
-    )
+    path = RunDir(workdir).statistics
+    found = pixel_statistics.read_statistics(path)
+    if found is None:
+        found = pixel_statistics.compute_statistics(inputs, train)
+        if found:
+            with suppress(OSError):
+                pixel_statistics.write_statistics(path, found)
+    return found
 
 
 def load_training_images(workdir: Path, experiment: Experiment) -> Split | Streamed:

@@ -4,15 +4,11 @@ import dataclasses
 import json
 import os
 import subprocess
-import sys
 
-from cnn_archs.errors import DataError
+from cnn_archs.runtime.devices import no_device_error
+from cnn_archs.runtime.own_process import process_command
 
-PROBE_PROGRAM = """
-import json, jax
-print(json.dumps({"backend": jax.default_backend(), "devices": jax.local_device_count(),
-    "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"}))
-"""
+PROBE_SECONDS = 300  # for jax to find the devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +30,25 @@ class Machine:
 
 
 def probe() -> Machine:
-    """Find the devices of this machine in a subprocess. Raises DataError if jax finds none."""
-    probed = subprocess.run([sys.executable, "-c", PROBE_PROGRAM], capture_output=True, text=True)
+    """Find the devices of this machine in a subprocess. Raises ConfigError if jax finds none."""
+    command = process_command("cnn_archs.launch.device_probe:print_machine")
+    try:
+        probed = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=PROBE_SECONDS
+        )
+    except subprocess.TimeoutExpired as e:
+        raise no_device_error(f"it has not answered for {PROBE_SECONDS} s") from e
     if probed.returncode:
         lines = probed.stderr.strip().splitlines() or [f"exit code {probed.returncode}"]
-        raise DataError(f"jax finds no device: {lines[-1]}")
+        raise no_device_error(lines[-1])
     return Machine(**json.loads(probed.stdout.splitlines()[-1]))
+
+
+def print_machine() -> None:
+    """Print the fields of Machine as JSON. Runs in the subprocess that `probe` starts."""
+    import jax
+
+    count = jax.local_device_count()
+    device = f"{count} x {jax.devices()[0].device_kind}"
+    found = Machine(backend=jax.default_backend(), devices=count, device=device)
+    print(json.dumps(dataclasses.asdict(found)))

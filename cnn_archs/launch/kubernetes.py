@@ -6,6 +6,7 @@ code 75 (the run was saved because a node was drained or preempted) and after th
 sweep is a Job with one pod per part, each of which restarts alone.
 """
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,15 @@ def pod_spec(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
 
 def pod_command(request: JobRequest) -> tuple[str, ...]:
     """Return the command that each pod runs, which contains POD_INDEX if there are several pods."""
+    # Kubernetes puts variables in place of $(NAME), and $ in place of $$.
+    command = tuple(word.replace("$", "$$") for word in request.command)
     if request.command[0] == "sweep":
-        return request.part_command(POD_INDEX)
+        return dataclasses.replace(request, command=command).part_command(POD_INDEX)
     if request.nodes == 1:
-        return request.command
+        return command
     first = f"{request.name}-pods-0-0.{request.name}:{PORT}"
     number = (f"--num_processes={request.nodes}", f"--process_id={POD_INDEX}")
-    return (*request.command, f"--coordinator={first}", *number)
+    return (*command, f"--coordinator={first}", *number)
 
 
 def manifest_yaml(manifest: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from cnn_archs.errors import ConfigError, Stopped
 from cnn_archs.launch.device_probe import probe
 from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.own_process import process_command
 from cnn_archs.runtime.signals import ENDS_WITH_STDIN, StopRequest, stop_requests
 
 FAILURE_SECONDS = 10.0  # time for the other processes to end by themselves once one has failed
@@ -32,7 +32,8 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=None if share_output else subprocess.DEVNULL,
             stderr=None if share_output else subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env={**os.environ, ENDS_WITH_STDIN: "1", **environment},
             start_new_session=True,  # ^C in a terminal reaches only this process, which tells them
         )
@@ -56,9 +57,9 @@ def run_processes(arguments: Sequence[str], count: int) -> int:
     """
     shares = process_environments(count)
     with socket.socket() as free:
-        free.bind(("localhost", 0))
-        coordinator = f"localhost:{free.getsockname()[1]}"
-    program = (sys.executable, sys.argv[0], *arguments, f"--coordinator={coordinator}")
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    program = process_command("cnn_archs.cli:main", *arguments, f"--coordinator={coordinator}")
     with stop_requests() as stop:
         children = [
             Child(

@@ -11,7 +11,6 @@ import math
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,8 +20,8 @@ from cnn_archs.errors import ConfigError, Stopped, first_line
 from cnn_archs.launch import job
 from cnn_archs.launch.job import JobRequest, Main
 from cnn_archs.run_dir import jobs_folder
+from cnn_archs.runtime.own_process import process_command
 
-ROOT = Path(__file__).resolve().parents[2]  # where Python finds this package
 SIGNAL_SECONDS = 300  # from the signal to the time limit: time to save a checkpoint
 LOCK_SECONDS = 600  # to wait for the lock of a run that a lost node may still hold
 
@@ -55,7 +54,11 @@ def submit_jobs(
         raise ConfigError(
             "there is no sbatch here: submit on a machine with SLURM, or use --dry_run"
         )
-    executor = submitit.SlurmExecutor(jobs_folder(request.workdir))
+
+    class Executor(submitit.SlurmExecutor):  # type: ignore[name-defined]
+        _submitit_command_str = node_command(request.workdir)  # there is no public way to set it
+
+    executor = Executor(jobs_folder(request.workdir))
     executor.update_parameters(**parameters)
     commands = [request.part_command(i) for i in range(request.parts)]
     try:
@@ -76,13 +79,18 @@ def batch_script(request: JobRequest, options: Mapping[str, Any]) -> str:
     import_submitit()
     from submitit.slurm import slurm
 
-    start = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit"
     return slurm._make_sbatch_string(
-        command=f"{start} {shlex.quote(str(jobs_folder(request.workdir)))}",
+        command=node_command(request.workdir),
         folder=jobs_folder(request.workdir),
         map_count=request.parts if request.parts > 1 else None,
         **submitit_parameters(request, options),
     )
+
+
+def node_command(workdir: Path) -> str:
+    """Return the shell command that each task of a job runs: submitit's, with this package."""
+    target = "submitit.core.submission:submitit_main"
+    return shlex.join(process_command(target, str(jobs_folder(workdir))))
 
 
 def import_submitit() -> Any:
@@ -121,7 +129,6 @@ def submitit_parameters(request: JobRequest, options: Mapping[str, Any]) -> dict
         if key in options:
             raise ConfigError(f"--slurm.{key}: submit sets this option itself; see submit --help")
     lock = f"{shlex.quote(str(request.workdir))}/{request.lock_name('${SLURM_ARRAY_TASK_ID:-0}')}"
-    path = f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"
     wait = WAIT_FOR_LOCK.format(lock=lock, seconds=LOCK_SECONDS, stopped=Stopped.code)
     return {
         **ours,
@@ -129,6 +136,6 @@ def submitit_parameters(request: JobRequest, options: Mapping[str, Any]) -> dict
         "additional_parameters": {"requeue": True, **options},
         # A process that has stopped must not end the others, which may still be saving.
         "srun_args": ["--kill-on-bad-exit=0", "--wait=0"],
-        "setup": [path, EXPORT_CORES, wait],
+        "setup": [EXPORT_CORES, wait],
         "teardown": [REQUEUE_IF_STOPPED.format(stopped=Stopped.code)],
     }

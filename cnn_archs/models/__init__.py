@@ -84,6 +84,22 @@ def shapes(model: Network, image_shape: tuple[int, int, int]) -> Shapes:
     return Shapes(heads, {name: variables.get(name, {}) for name in ("params", "batch_stats")})
 
 
+def check_batch_statistics(model: Network, image_shape: tuple[int, int, int], images: int) -> None:
+    """Raise ValueError if batch normalization in training would have one value to normalize.
+
+    images: the number that is normalized together; with 2 there are always 2 values.
+    """
+    if images > 1:
+        return
+    variables = shapes(model, image_shape).variables
+
+    def train(variables: Any, image: jax.Array, key: jax.Array) -> Any:
+        options: Any = dict(train=True, mutable=["batch_stats"], rngs={"dropout": key})
+        return model.clone(bn_group=0).apply(variables, image, **options)
+
+    jax.eval_shape(train, variables, jnp.zeros((1, *image_shape)), jax.random.key(0))
+
+
 def split(model: Network, devices: int) -> dict[str, str]:
     """Return the layers that can be split over `devices` devices; see `Network.split_over`.
 

@@ -161,7 +161,11 @@ class BatchNorm(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalize x: f32[N, H, W, C]. Raises ValueError if `group` does not divide N."""
+        """Normalize x: f32[N, H, W, C].
+
+        Raises ValueError if `group` does not divide N, and if a group has one value of each
+        channel, because that minus its mean is always 0.
+        """
         channels = (x.shape[-1],)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
@@ -170,6 +174,12 @@ class BatchNorm(Layer):
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if train and not self.is_initializing():
             groups = self.groups(len(x))
+            if math.prod(x.shape[:3]) == groups:
+                raise ValueError(
+                    "batch normalization would take the statistics of a single value, from one "
+                    "image with a map of 1x1: it needs 2 images at least (data.batch_size, "
+                    "data.micro_batch, model.bn_group), or larger images"
+                )
             if traced_step():
                 return self.one_by_one(wide, groups, mean, var, scale, bias)
             # The variance is a difference of squares, which takes one pass over the map. Values

@@ -37,6 +37,10 @@ def compare_pair(collection: Collection, stated: Mapping[str, str]) -> Compariso
     if not all(values):
         none = " and ".join(n for n, v in zip(names, values, strict=True) if not v)
         return Comparison(stated["says"], "open", f"Not known: there is no {metric} of {none}.", "")
+    of = [cell.measured(metric.partition(".")[0]) for cell in cells if cell]
+    if of[0] != of[1]:
+        words = f"Not comparable: {names[0]} is tested on {of[0]}; {names[1]} on {of[1]}."
+        return Comparison(stated["says"], "open", words, "")
     found = difference_interval(*values)
     unit = " points" if is_error(metric) else ""
     difference = format_difference(found.difference, metric)
@@ -86,6 +90,9 @@ def paper_table(claims: Sequence[PrintedValue]) -> Table:
         if not all(ours):
             continue
         two = len(ours) == 2
+        split = claim.metric.partition(".")[0]
+        if two and len({cell.measured(split) for cell in claim.cells}) > 1:
+            continue
         printed, mean, away = (beside_difference if two else beside_mean)(claim, ours)
         names = " − ".join(c.name for c in claim.cells)
         recipe = f"changed: {', '.join(claim.changed)}" if claim.changed else "unchanged"

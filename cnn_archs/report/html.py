@@ -13,12 +13,14 @@ from cnn_archs.report import (
     learning_curves,
     printed_values,
     scatter,
+    setup,
     tables,
 )
 from cnn_archs.report.read_runs import read_collections
 from cnn_archs.report.runs import Collection
 from cnn_archs.report.svg import STYLES, Figure
 from cnn_archs.report.table import Table
+from cnn_archs.runtime.console import escaped_lines
 from cnn_archs.runtime.files import write_text
 
 # The line styles as SVG's stroke-dasharray, for the legends.
@@ -37,12 +39,13 @@ class ReportSection(NamedTuple):
 
     collection: Collection
     summary: str
+    setup: Table
+    setup_sentences: Sequence[str]
     comparisons: Sequence[comparisons.Comparison]
     paper: Table
     results: Sequence[Table]
-    epochs: Table
+    epochs: Sequence[Table]
     reached: Table
-    selection: str
     figures: Sequence[Figure]
     filters: Sequence[FilterImage]
     ran: Table
@@ -53,7 +56,7 @@ class ReportSection(NamedTuple):
 def write_report(paths: Sequence[Path], output: Path) -> dict[str, Any]:
     """Write the page of `paths` to `output`; return its summary for `report --format=json`."""
     sections = [make_section(c) for c in read_collections(paths)]
-    write_text(output, render_page(sections))
+    write_text(output, escaped_lines(render_page(sections)))
     return {
         "file": str(output),
         "sections": [
@@ -76,23 +79,23 @@ def make_section(collection: Collection) -> ReportSection:
     )
     drawn = (
         *learning_curves.error_figures(collection),
-        *(learning_curves.warm_up_figure(collection), scatter.size_figure(collection)),
+        learning_curves.warm_up_figure(collection),
+        *scatter.size_figures(collection),
         *scatter.cost_figures(collection),
-        *(
-            layer_plots.responses_figure(collection),
-            layer_plots.gradients_figure(collection),
-            layer_plots.robustness_figure(collection),
-        ),
+        layer_plots.responses_figure(collection),
+        layer_plots.gradients_figure(collection),
+        *layer_plots.robustness_figures(collection),
     )
     return ReportSection(
         collection=collection,
         summary=summary_sentence(collection),
+        setup=setup.setup_table(collection),
+        setup_sentences=setup.setup_sentences(collection),
         comparisons=comparisons.compare_cells(collection),
         paper=comparisons.paper_table(claims),
         results=list(tables.results_tables(collection)),
-        epochs=tables.epochs_table(collection),
+        epochs=list(tables.epochs_tables(collection)),
         reached=tables.reached_table(collection),
-        selection=tables.selection_sentence(collection),
         figures=[figure for figure in drawn if figure],
         filters=list(filter_images(collection)),
         ran=tables.runs_table(collection),
@@ -106,7 +109,8 @@ def summary_sentence(collection: Collection) -> str:
     cells = len(collection.cells)
     networks = sum(len(c.seeds) for c in collection.cells if c.first("seconds"))
     without = sum(bool(run.missing) for c in collection.cells for run in c.runs)
-    said = f"{cells} cell{'s' * (cells != 1)}, {networks} trained network{'s' * (networks != 1)}"
+    said = f"{collection.datasets}: " if collection.datasets else ""
+    said += f"{cells} cell{'s' * (cells != 1)}, {networks} trained network{'s' * (networks != 1)}"
     return f"{said}; {without} without a result, listed below." if without else f"{said}."
 
 

@@ -13,6 +13,8 @@ from cnn_archs.report.svg import (
     STYLES,
     Figure,
     LegendKey,
+    Look,
+    Panel,
     assign_looks,
     draw_panel,
     look_color,
@@ -59,8 +61,8 @@ def responses_figure(collection: Collection) -> Figure | None:
         layer_panel(collection, by_size, "by their size", "layer, by size", "deviation"),
     ]
     caption = (
-        "Standard deviation of each layer's responses, behind batch normalization and before "
-        f"nonlinearity and addition, {format_steps({last[name] for name in found})}; "
+        "Standard deviation of each layer's responses before nonlinearity and addition, behind "
+        f"batch normalization if there is any, {format_steps({last[name] for name in found})}; "
         "means over seeds."
     )
     return Figure("Layer responses", caption, panels)
@@ -127,20 +129,31 @@ def layer_panel(
     return draw_panel(draw, f"{y} {title} of {', '.join(lines)}", keys)
 
 
-def robustness_figure(collection: Collection) -> Figure | None:
-    """Draw the error on altered test images: one panel per kind of change, one line per cell."""
-    kinds = dict.fromkeys(k for c in collection.cells for run in c.runs for k in run.robustness)
-    panels = [damage_panel(collection, kind) for kind in kinds]
-    caption = (
-        "Error on altered test images, mean over seeds; bars are standard deviations over seeds."
-    )
-    return Figure("Robustness", caption, panels) if panels else None
+def robustness_figures(collection: Collection) -> list[Figure]:
+    """Draw the error on altered test images: a figure for the cells with the same test images.
 
-
-def damage_panel(collection: Collection, kind: str) -> Any:
-    """Draw error against the amount of one kind of change, for the cells that have it."""
+    There is one panel per kind of change, with one line per cell.
+    """
+    alike: dict[str, list[CellRecord]] = {}
+    for cell in collection.cells:
+        if any(run.robustness for run in cell.runs):
+            alike.setdefault(cell.images, []).append(cell)
     look = assign_looks(collection)
-    found = {c.name: c for c in collection.cells if any(kind in r.robustness for r in c.runs)}
+    figures = []
+    for images, cells in alike.items():
+        kinds = dict.fromkeys(kind for c in cells for run in c.runs for kind in run.robustness)
+        caption = (
+            f"Error on altered test images of {images}, mean over seeds; bars are standard "
+            "deviations over seeds."
+        )
+        title = "Robustness" + (f" on {images}" if len(alike) > 1 else "")
+        figures.append(Figure(title, caption, [damage_panel(cells, look, kind) for kind in kinds]))
+    return figures
+
+
+def damage_panel(cells: Sequence[CellRecord], look: Mapping[str, Look], kind: str) -> Panel:
+    """Draw error against the amount of one kind of change, for the cells that have it."""
+    found = {c.name: c for c in cells if any(kind in r.robustness for r in c.runs)}
     unit = next(r.robustness[kind]["unit"] for c in found.values() for r in c.runs if r.robustness)
 
     def draw(axis: Any) -> None:

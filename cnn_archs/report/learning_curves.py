@@ -26,6 +26,7 @@ from cnn_archs.report.svg import (
     look_color,
 )
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.files import atomic_write
 
 BINS = 150  # points of a training curve, at most
 FIRST = 32  # the warm-up figure shows the first 1/FIRST of a training
@@ -49,19 +50,17 @@ LINES = {  # of the splits in metrics.jsonl
 
 
 def error_figures(collection: Collection) -> list[Figure]:
-    """Draw error by iteration: one figure per dataset, with one panel per group of cells."""
-    of_datasets: dict[str, list[PanelCells]] = {}
+    """Draw error by iteration: a figure for each dataset and size, a panel per group of cells."""
+    of_images: dict[str, list[PanelCells]] = {}
     for group, cells in cells_by_group(collection).items():
         drawn = [c for c in cells if c.lines("test") or c.lines("train")]
-        for dataset in dict.fromkeys(c.dataset for c in drawn):
-            here = [c for c in drawn if c.dataset == dataset]
-            of_datasets.setdefault(dataset, []).extend(
-                (group, part) for part in split_by_colors(here)
-            )
+        for images in dict.fromkeys(c.images for c in drawn):
+            here = [c for c in drawn if c.images == images]
+            of_images.setdefault(images, []).extend((group, part) for part in split_by_colors(here))
     title = "Training and test error"
     return [
-        panels_figure(parts, title + (f" on {dataset}" if len(of_datasets) > 1 else ""), collection)
-        for dataset, parts in of_datasets.items()
+        panels_figure(parts, title + (f" on {images}" if len(of_images) > 1 else ""), collection)
+        for images, parts in of_images.items()
     ]
 
 
@@ -89,7 +88,7 @@ def panels_figure(parts: Sequence[PanelCells], title: str, collection: Collectio
         keys = [LegendKey(Look(look[c.name].color, 0), c.name) for c in cells]
         panels.append(draw_panel(draw, says, keys))
     caption = (
-        "Dashed: training error, the running average on augmented batches. Bold: test error. Means "
+        "Dashed: training error, the running average on training batches. Bold: test error. Means "
         "over the seeds that are trained to their end; each thin line is a seed."
     )
     return Figure(title, caption + " What is higher is cut off." * cut, panels)
@@ -193,7 +192,8 @@ def write_curves_png(workdir: Path) -> Path:
     seeds = len(cell.seeds)
     title = f"{run.result['name']} on {run.result['dataset']}"
     figure.suptitle(f"{title}, {seeds} seed{'s' if seeds > 1 else ''}")
-    figure.savefig(folder.curves, dpi=120)
+    with atomic_write(folder.curves) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
     plt.close(figure)
     return folder.curves
 

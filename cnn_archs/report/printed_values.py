@@ -15,6 +15,7 @@ from cnn_archs import config as configs
 from cnn_archs import config_files
 from cnn_archs.config_keys import flatten
 from cnn_archs.errors import DataError, first_line
+from cnn_archs.knobs import read_text
 from cnn_archs.report.runs import CellRecord
 from cnn_archs.roles import changes_outcome
 
@@ -43,7 +44,7 @@ class PrintedValue(NamedTuple):
 def read_claims_file(path: Path = CLAIMS_FILE) -> dict[str, Any]:
     """Parse the file without validating it. Raises DataError if it cannot be read."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text("utf-8"))
     except (ValueError, OSError) as e:
         raise DataError(f"{path}: {first_line(e)}") from e
 
@@ -105,7 +106,7 @@ def is_same_network(source: Mapping[str, str], cell: CellRecord) -> bool:
         return any(run.path.match(source["result"]) for run in cell.runs)
     name, overrides = experiment_and_overrides(source)
     other = [o for o in changed_settings(source, cell) if o.partition("=")[0].startswith("model.")]
-    kept = overrides <= set(cell.overrides)
+    kept = all(o in cell.overrides if not cell.config else holds(o, cell) for o in overrides)
     return (
         cell.experiment == name and kept and all(o.partition("=")[0] in REDUCED_KEYS for o in other)
     )
@@ -123,8 +124,11 @@ def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
     A result that does not record its experiment is compared by its config.
     """
     name, overrides = experiment_and_overrides(source)
-    if cell.experiment or not cell.config:
+    if not cell.config:
         return [o for o in cell.changed if o not in overrides]
+    if cell.recipe:
+        named = {o.partition("=")[0] for o in overrides if holds(o, cell)}
+        return [o for o in cell.changed if o.partition("=")[0] not in named]
     keys = {o.partition("=")[0] for o in overrides}
     expected = stated_config(name)
     return [
@@ -135,6 +139,17 @@ def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
         and key not in keys
         and changes_outcome(key, cell.config)
     ]
+
+
+def holds(override: str, cell: CellRecord) -> bool:
+    """Return whether the config of a cell has the value of an override `key=value`."""
+    key, _, text = override.partition("=")
+    value = flatten(cell.config).get(key)
+    try:
+        stated = read_text(text, type(value))
+    except ValueError:
+        return False
+    return value == (list(stated) if isinstance(stated, tuple) else stated)
 
 
 @functools.cache

@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.config_files import split_argument
-from cnn_archs.config_keys import rename_old_override
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.config_keys import flatten, rename_old_override
+from cnn_archs.errors import ConfigError, DataError, UserError, escaped
+from cnn_archs.report.printed_values import stated_config
 from cnn_archs.report.runs import CellRecord, Collection, RunRecord
-from cnn_archs.run_dir import RESULT, RunDir, is_result, read_result
+from cnn_archs.report.text import is_split_result
+from cnn_archs.result_files import is_result, read_result
+from cnn_archs.roles import common_outcome_differences, foreign_parts
+from cnn_archs.run_dir import RESULT, RunDir
 from cnn_archs.sweep_dir import SweepDir
+
+
+class ForeignFile(DataError):
+    """A file in the folder of a run is of another run."""
 
 
 def read_collections(paths: Sequence[Path]) -> list[Collection]:
@@ -82,21 +90,96 @@ def read_sweep(folder: SweepDir) -> Collection:
     """Read the cells of a sweep."""
     stated = folder.spec()
     cells = []
+    recipes, configs = stated.get("recipes", {}), stated.get("configs", {})
     for name, (experiment, *overrides) in stated["cells"].items():
-        runs = [read_run(run) for run in folder.runs(name, stated["seeds"])]
+        runs = read_seeds(folder, name, stated["seeds"], configs.get(name, {}))
         changed = (*overrides, *stated.get("overrides", []))
-        cells.append(CellRecord(name, plain_experiment(experiment), changed, runs))
+        recipe = flatten(recipes.get(experiment, {})) or known_recipe(plain_experiment(experiment))
+        cells.append(CellRecord(escaped(name), plain_experiment(experiment), changed, runs, recipe))
     return Collection(
         title=stated["title"],
-        notes=stated.get("notes", ""),
+        # What a sweep file says of its cells does not hold for cells that were changed.
+        notes="" if stated.get("overrides") else stated.get("notes", ""),
         cells=cells,
-        comparisons=stated.get("comparisons", []),
+        comparisons=[
+            {key: escaped(text) for key, text in c.items()} for c in stated.get("comparisons", [])
+        ],
         x=stated.get("x", ""),
-        groups=stated.get("groups", {}),
+        groups={
+            escaped(group): list(map(escaped, names))
+            for group, names in stated.get("groups", {}).items()
+        },
         columns=stated.get("columns", []),
         reach=stated.get("reach", []),
         sweep=True,
     )
+
+
+def read_seeds(
+    folder: SweepDir, name: str, seeds: int, config: Mapping[str, Any]
+) -> list[RunRecord]:
+    """Read the runs of a cell; one that is not of this cell is left out, with the reason.
+
+    config: that of the cell, {} if it is not known. Then it is that of the first run.
+    """
+    records: list[RunRecord] = []
+    tested: RunRecord | None = None
+    for run in folder.runs(name, seeds):
+        seed = int(run.path.name.removeprefix("seed"))
+        try:
+            record = read_run(run)
+            config = config or record.config
+            if reason := not_of_cell(record, seed, config, tested):
+                raise ForeignFile(reason)
+        except ForeignFile as e:
+            record = RunRecord(run.path, missing=f"left out: {e}")
+        records.append(record)
+        tested = tested or (record if record.result else None)
+    return records
+
+
+def not_of_cell(
+    record: RunRecord, seed: int, config: Mapping[str, Any], tested: RunRecord | None
+) -> str:
+    """Return why a run is not of a cell with `config` and this seed, or "".
+
+    tested: another run of the cell that has a result, if any.
+    """
+    made = record.config
+    if "seed" in made and (made["seed"], made.get("seeds", 1)) != (seed, 1):
+        return f"config.json is of seed {made['seed']}"
+    if other := common_outcome_differences(made, config):
+        return f"the run has another config than its cell ({', '.join(other)})"
+    if not tested:
+        return ""
+    sizes, others = split_sizes(record.result), split_sizes(tested.result)
+    for split in sorted(sizes.keys() & others.keys()):
+        if sizes[split] != others[split]:
+            return f"its {split} has {sizes[split]:,} images, that of the others {others[split]:,}"
+    for split in sorted(record.digests.keys() & tested.digests.keys()):
+        if record.digests[split] != tested.digests[split]:
+            return f"its {split} images are not those of {tested.path.name}"
+    return ""
+
+
+def split_sizes(result: Mapping[str, Any]) -> dict[str, int]:
+    """Return {split: number of images} of the splits that a result is evaluated on."""
+    return {
+        split: values["examples"]
+        for split, values in result.items()
+        if is_split_result(values) and "examples" in values
+    }
+
+
+def known_recipe(experiment: str) -> dict[str, Any]:
+    """Return the keys that an installed experiment states, {section.key: value}; {} if it is none.
+
+    A file that a run names is never executed.
+    """
+    try:
+        return stated_config(experiment)
+    except UserError:
+        return {}
 
 
 def cell_and_seed(path: Path) -> tuple[str, int]:
@@ -124,9 +207,16 @@ def read_cell_files(folder: Path, name: str) -> CellRecord:
     seen = {seed: first.path for seed in first.result.get("seeds", [])}
     for other in others:
         pair = f"{first.path} and {other.path}"
-        for key in ("name", "dataset", "protocol", "steps", "epochs", "params"):
-            if first.result.get(key) != other.result.get(key):
-                raise DataError(f"{pair} are not seeds of one cell: they differ in {key}")
+        differing = [
+            key
+            for key in ("name", "dataset", "protocol", "steps", "epochs", "params")
+            if first.result.get(key) != other.result.get(key)
+        ]
+        a, b = split_sizes(first.result), split_sizes(other.result)
+        differing += [f"{split}.examples" for split in a if split in b and a[split] != b[split]]
+        differing += common_outcome_differences(first.config, other.config)
+        if differing:
+            raise DataError(f"{pair} are not seeds of one cell: they differ in {differing[0]}")
         for seed in other.result["seeds"]:
             if seed in seen:
                 raise DataError(f"{seen[seed]} and {other.path} both have seed {seed}")
@@ -147,7 +237,8 @@ def cell_of_run(run: RunRecord, name: str) -> CellRecord:
             experiment = plain_experiment(value)
         elif key.startswith("config."):
             overrides.append(rename_old_override(f"{key.removeprefix('config.')}={value}"))
-    return CellRecord(name, experiment, tuple(overrides), [run])
+    recipe = known_recipe(experiment) if experiment else {}
+    return CellRecord(escaped(name), experiment, tuple(overrides), [run], recipe)
 
 
 def plain_experiment(experiment: str) -> str:
@@ -168,16 +259,25 @@ def read_result_file(path: Path) -> RunRecord:
 
 
 def read_run(folder: RunDir) -> RunRecord:
-    """Read what is in the folder of a run, whether it is finished or not."""
+    """Read what is in the folder of a run, whether it is finished or not.
+
+    Raises ForeignFile if a file in it is of another run.
+    """
     if not folder.path.is_dir():
         return RunRecord(folder.path, missing="not started")
     metrics = folder.metrics()
     result = folder.result() if folder.has_result() else {}
+    config = folder.saved_config() if folder.has_config() else {}
+    if foreign := foreign_parts(config, result, (line["seed"] for line in metrics)):
+        raise ForeignFile(f"{folder.path}: {foreign}; restore the run's own file or remove it")
+    place, digests = folder.recorded_images()
     return RunRecord(
         path=folder.path,
+        folder=place,
+        digests=digests,
         missing="" if result else missing(folder, metrics),
         result=result,
-        config=folder.saved_config() if folder.has_config() else {},
+        config=config,
         environment=result.get("made") or folder.environment(),
         metrics=metrics,
         diagnostics=folder.diagnostics(),

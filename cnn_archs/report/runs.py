@@ -7,9 +7,41 @@ workdir or result file.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from cnn_archs.config_keys import flatten
+from cnn_archs.report.text import format_protocol
 from cnn_archs.roles import changes_outcome
+
+
+class Measured(NamedTuple):
+    """What an error is an error of; errors of unlike kinds are never compared or averaged.
+
+    images: the dataset and the size of its images. protocol: how the network was tested. examples:
+    the number of images, 0 for training images, of which cells may use some. digest: of the images
+    of a folder, "" if it is not known.
+    """
+
+    images: str
+    protocol: str
+    examples: int
+    digest: str
+
+    def __str__(self) -> str:
+        counted = f", {self.examples:,} images" if self.examples else ""
+        marked = f" (digest {self.digest[:8]})" if self.digest else ""
+        return f"{self.images}, {self.protocol}{counted}{marked}"
+
+
+class Change(NamedTuple):
+    """A setting of a cell that its experiment's recipe has otherwise.
+
+    stated: the value in the recipe, or None if the recipe does not state one.
+    """
+
+    key: str
+    stated: Any
+    value: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +49,7 @@ class RunRecord:
     """One workdir or one result file, with one or more seeds.
 
     missing: why there is no result; `result` is then empty. metrics, diagnostics: the lines of
-    these files.
+    these files. folder, digests: where its images were, and {split: digest of them}, if recorded.
     """
 
     path: Path
@@ -29,16 +61,23 @@ class RunRecord:
     diagnostics: Sequence[Mapping[str, Any]] = ()
     robustness: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     filters: bytes = b""
+    folder: str = ""
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class CellRecord:
-    """One cell. experiment, overrides: as given to `train`; empty if they are not known."""
+    """One cell.
+
+    experiment, overrides: as given to `train`; empty if they are not known. recipe: the config of
+    the experiment without overrides, as {section.key: value}; empty if it is not known.
+    """
 
     name: str
     experiment: str
     overrides: tuple[str, ...]
     runs: Sequence[RunRecord]
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def finished(self) -> list[RunRecord]:
@@ -51,8 +90,35 @@ class CellRecord:
 
     @property
     def dataset(self) -> str:
-        """The name of the dataset, or "" if it is not known."""
-        return self.first("dataset") or self.config.get("data", {}).get("name", "")
+        """The name of the dataset, with the folder if it is one of images; "" if not known."""
+        data = self.config.get("data", {})
+        name = str(self.first("dataset") or data.get("name", ""))
+        if name != "image_folder":
+            return name
+        folder = next((run.folder for run in self.runs if run.folder), data.get("data_dir"))
+        return f"{name} in {folder}"
+
+    @property
+    def images(self) -> str:
+        """The dataset and, unless its images are used as they are stored, their size."""
+        data = self.config.get("data", {})
+        shape, downsample = data.get("image_shape") or [0], data.get("downsample", 1)
+        size = f", images of {'x'.join(map(str, shape))}" if any(shape) else ""
+        return self.dataset + size + (f", {downsample} times smaller" if downsample > 1 else "")
+
+    def measured(self, split: str) -> Measured | None:
+        """Return what the errors on a split are errors of; None if the cell has no result."""
+        if not self.finished:
+            return None
+        result = self.finished[0].result
+        tested = format_protocol(result)
+        if members := result.get("members"):
+            tested += f", ensembles of {len(members)}"
+        trained_on = split.startswith("train")
+        examples = 0 if trained_on else result.get(split, {}).get("examples", 0)
+        digests = self.finished[0].digests if "image_folder" in self.dataset else {}
+        digest = digests.get("train" if trained_on else split.removesuffix("_average"), "")
+        return Measured(self.images, tested, examples, digest)
 
     @property
     def seeds(self) -> list[int]:
@@ -89,8 +155,33 @@ class CellRecord:
 
     @property
     def changed(self) -> list[str]:
-        """The overrides that change the outcome of the experiment's recipe."""
+        """The settings, as `key=value`, that change the outcome of the experiment's recipe.
+
+        Without a config they are the overrides.
+        """
+        if self.config:
+            return [f"{change.key}={change.value}" for change in self.changes]
         return [o for o in self.overrides if changes_outcome(o.partition("=")[0], self.config)]
+
+    @property
+    def changes(self) -> list[Change]:
+        """The settings of the config that change the outcome of the experiment's recipe.
+
+        A recipe may lack fields of the model, which then have their defaults; of these, the ones
+        that an override names count.
+        """
+        config = flatten(self.config)
+        named = {override.partition("=")[0] for override in self.overrides}
+        return [
+            Change(key, self.recipe.get(key), value)
+            for key, value in config.items()
+            if changes_outcome(key, self.config)
+            and (
+                self.recipe[key] != value
+                if key in self.recipe
+                else key in named or not key.startswith("model.")
+            )
+        ]
 
     @property
     def depth(self) -> int | None:
@@ -122,6 +213,19 @@ class Collection:
     columns: Sequence[str] = ()
     reach: Sequence[Mapping[str, Any]] = ()
     sweep: bool = False
+
+    @property
+    def datasets(self) -> str:
+        """The names of the datasets of all cells."""
+        return " and ".join(dict.fromkeys(cell.dataset for cell in self.cells if cell.dataset))
+
+    def by_measured(self, split: str) -> dict[Measured, list[CellRecord]]:
+        """Group the cells that have results by what their errors on `split` are errors of."""
+        alike: dict[Measured, list[CellRecord]] = {}
+        for cell in self.cells:
+            if measured := cell.measured(split):
+                alike.setdefault(measured, []).append(cell)
+        return alike
 
     def cell(self, name: str) -> CellRecord | None:
         """Return the cell of that name, or None."""

@@ -33,27 +33,34 @@ def size_of(cell: CellRecord, x: str) -> float | None:
     return cell.depth if x == "depth" else cell.first(x)
 
 
-def size_figure(collection: Collection) -> Figure | None:
+def size_figures(collection: Collection) -> list[Figure]:
     """Draw error against depth, or against the value that the sweep names, with one line per group.
 
-    Returns None if the sweep asks for no such figure, or if no group has two points.
+    There is one figure for the cells with the same test images and protocol, and none if the sweep
+    asks for none, or if no group has two points.
     """
     x, parts = collection.x, cells_by_group(collection)
     if not x or (x != "depth" and not collection.groups):
-        return None
-    panels = []
-    for metric, title in (("train.top1_error", "training"), ("test.top1_error", "test")):
-        points = {g: points_of(cells, x, metric) for g, cells in parts.items()}
-        points = {g: p for g, p in points.items() if len(p) > 1}
-        if points:
-            panels.append(size_panel(points, x, title))
-    if not panels:
-        return None
-    caption = (
-        "Last epoch, mean over seeds; bars are standard deviations over seeds, where there are "
-        "several."
-    )
-    return Figure(TITLES[x], caption, panels)
+        return []
+    alike, figures = collection.by_measured("test"), []
+    for measured, tested in alike.items():
+        panels = []
+        for metric, title in (("train.top1_error", "training"), ("test.top1_error", "test")):
+            points = {
+                g: points_of([c for c in cells if c in tested], x, metric)
+                for g, cells in parts.items()
+            }
+            points = {g: p for g, p in points.items() if len(p) > 1}
+            if points:
+                panels.append(size_panel(points, x, title))
+        caption = (
+            f"On {measured}: last epoch, mean over seeds; bars are standard deviations over seeds, "
+            "where there are several."
+        )
+        if panels:
+            where = f" on {measured.images}" if len(alike) > 1 else ""
+            figures.append(Figure(TITLES[x] + where, caption, panels))
+    return figures
 
 
 Point = tuple[float, float, float, str]  # x, mean in percent, standard deviation, name
@@ -107,25 +114,26 @@ def engineering(value: float, _: Any) -> str:
 
 
 def cost_figures(collection: Collection) -> list[Figure]:
-    """Draw test error against multiply-adds and parameters, one figure per dataset and protocol.
+    """Draw test error against multiply-adds and parameters.
 
-    A panel is left out if all of its cells have the same x.
+    There is one figure for the cells with the same test images and protocol. A panel is left out
+    if all of its cells have the same x.
     """
     if collection.x == "depth":
         return []
-    alike: dict[tuple[Any, Any], list[CellRecord]] = {}
-    for cell in collection.cells:
-        alike.setdefault((cell.first("dataset"), cell.first("protocol")), []).append(cell)
-    figures = []
-    for (dataset, _), cells in alike.items():
+    alike, figures = collection.by_measured("test"), []
+    for measured, cells in alike.items():
         panels = []
         for x in ("macs", "params"):
             points = points_of(cells, x, "test.top1_error")
             if len({p[0] for p in points}) > 1:
                 panels.append(cost_panel(points, x, assign_looks(collection)))
         if panels:
-            title = "Cost against error" + (f" on {dataset}" if len(alike) > 1 else "")
-            caption = "Test error, mean over seeds; bars are standard deviations over seeds."
+            title = "Cost against error" + (f" on {measured.images}" if len(alike) > 1 else "")
+            caption = (
+                f"Test error on {measured}, mean over seeds; bars are standard deviations over "
+                "seeds."
+            )
             figures.append(Figure(title, caption, panels))
     return figures
 

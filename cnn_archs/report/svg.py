@@ -16,6 +16,8 @@ import matplotlib.pyplot as plt
 
 from cnn_archs.report.runs import CellRecord, Collection
 
+matplotlib.rcdefaults()  # not what a file matplotlibrc in the current folder says
+
 COLORS = 8  # CSS variables of the page: --c0, --c1, ...
 INK, GRID = "#010203", "#0a0b0c"
 STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))

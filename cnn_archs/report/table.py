@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from cnn_archs.errors import escaped
+
 
 class Table(NamedTuple):
     """Rows of text under `heads`, which may be empty.
@@ -18,7 +20,8 @@ class Table(NamedTuple):
 
     def text(self) -> str:
         """Format the table for a terminal, with columns aligned by spaces."""
-        lines = [self.heads, *self.rows] if self.heads else self.rows
+        printed = [self.heads, *self.rows] if self.heads else self.rows
+        lines = [[escaped(cell) for cell in line] for line in printed]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
             "  ".join(
@@ -31,7 +34,6 @@ class Table(NamedTuple):
     def markdown(self) -> str:
         """Format the table in Markdown; `heads` must not be empty."""
         rule = ["---" if i in self.words else "---:" for i in range(len(self.heads))]
-        lines = [
-            [cell.replace("|", "\\|") for cell in line] for line in (self.heads, rule, *self.rows)
-        ]
+        printed = (self.heads, rule, *self.rows)
+        lines = [[escaped(cell).replace("|", "\\|") for cell in line] for line in printed]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from cnn_archs.report import provenance
 from cnn_archs.report.runs import CellRecord, Collection
 from cnn_archs.report.table import Table
-from cnn_archs.report.text import format_protocol, mean_sd
+from cnn_archs.report.text import mean_sd
 from cnn_archs.report.time_to_error import time_to_error
 
 SPLIT_LABELS = {
@@ -35,15 +35,8 @@ def format_values(values: Sequence[float], metric: str) -> str:
 
 
 def results_tables(collection: Collection) -> Iterator[Table]:
-    """Yield the errors of all cells, one table per dataset and protocol."""
-    alike: dict[tuple[str, str], list[CellRecord]] = {}
-    for cell in collection.cells:
-        if cell.finished:
-            tested = format_protocol(cell.finished[0].result)
-            if members := cell.first("members"):
-                tested += f", ensembles of {len(members)}"
-            alike.setdefault((cell.dataset, tested), []).append(cell)
-    for (dataset, protocol), cells in alike.items():
+    """Yield the errors of all cells, one table for the same test images and protocol."""
+    for measured, cells in collection.by_measured("test").items():
         metrics = [f"{split}.top1_error" for split in SPLIT_LABELS]
         metrics = [m for m in metrics if any(c.values(m) for c in cells)]
         further = [m for m in collection.columns if m not in metrics]
@@ -58,7 +51,7 @@ def results_tables(collection: Collection) -> Iterator[Table]:
             )
             for cell in cells
         ]
-        caption = f"Top-1 error in percent on {dataset}, {protocol}; the last epoch: " + (
+        caption = f"Top-1 error in percent on {measured}; the last epoch: " + (
             "mean ± standard deviation (seeds)"
         )
         heads = ["cell", "network", "parameters", "multiply-adds", *heads]
@@ -86,10 +79,13 @@ def network_columns(cell: CellRecord) -> tuple[str, str, str]:
 def reached_table(collection: Collection) -> Table:
     """Tabulate how long each cell took to reach each error that the sweep names."""
     rows = []
+    several = len({cell.images for cell in collection.cells}) > 1
     for wanted in collection.reach:
         split, _, name = wanted["metric"].partition(".")
-        what = f"{metric_label(wanted['metric'])}, of {100 * wanted['level']:g} %"
         for cell in collection.cells:
+            what = f"{metric_label(wanted['metric'])}, of {100 * wanted['level']:g} %"
+            if several:
+                what += f", on {cell.images}"
             found = [
                 time_to_error(lines, name, wanted["level"]) for lines in cell.lines(split).values()
             ]
@@ -121,10 +117,17 @@ def selected_epochs(cell: CellRecord) -> list[SelectedEpoch]:
     return found
 
 
-def epochs_table(collection: Collection) -> Table:
-    """Tabulate the test error at the last and at the best epoch, and how the best was chosen."""
+def epochs_tables(collection: Collection) -> Iterator[Table]:
+    """Yield the test errors at the last and at the best epoch, and how the best was chosen."""
+    for measured, cells in collection.by_measured("test").items():
+        if (table := epochs_table(cells, str(measured))).rows:
+            yield table
+
+
+def epochs_table(cells: Sequence[CellRecord], measured: str) -> Table:
+    """Tabulate the cells of `epochs_tables` that were tested on the same images."""
     rows = []
-    for cell in collection.cells:
+    for cell in cells:
         last = values_of_metric(cell, "test.top1_error")
         if not last or not cell.first("epochs"):
             continue
@@ -143,25 +146,8 @@ def epochs_table(collection: Collection) -> Table:
             (cell.name, format_values(last, "error"), f"{cell.first('epochs'):.4g}", *how, chosen)
         )
     heads = ("cell", "last epoch", "at", "best epoch", "at", "the best is chosen by")
-    caption = "Test error in percent, at the last and at the best epoch"
+    caption = f"Test error in percent at the last and at the best epoch, on {measured}"
     return Table(heads, rows, words=(0, 5), caption=caption)
-
-
-def selection_sentence(collection: Collection) -> str:
-    """State how many training images were held out to select epochs."""
-    held = {cell.config["data"]["holdout"] for cell in collection.cells if "data" in cell.config}
-    if not held:
-        return ""
-    if held == {0}:
-        return (
-            "Selection: none. Nothing is held out, every training image is trained on, and the "
-            "last epoch is reported."
-        )
-    said = " or ".join(f"{n:,}" if n else "none" for n in sorted(held))
-    return (
-        f"Selection: {said} of the training images are held out, by class; best epochs are chosen "
-        "on them, never on test images."
-    )
 
 
 def runs_table(collection: Collection) -> Table:
@@ -174,7 +160,8 @@ def runs_table(collection: Collection) -> Table:
                 commit = (
                     ", ".join(c[:10] for c in provenance.commits_of(run.environment)) or NO_VALUE
                 )
-                told = (f"{r['steps']:,}", f"{r['epochs']:.4g}", str(r["device"]), commit)
+                length = f"{r['epochs']:.4g}" if "epochs" in r else NO_VALUE
+                told = (f"{r['steps']:,}", length, r.get("device", NO_VALUE), commit)
                 alike.setdefault((cell.name, *told), []).append(r)
     rows = []
     for (name, steps, length, device, commit), found in alike.items():

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.errors import escaped
 from cnn_archs.report.table import Table
 from cnn_archs.run_dir import RunDir
 
@@ -45,12 +46,12 @@ def result_table(result: dict[str, Any]) -> str:
                 result_row(f"  {m['name']}, seed {m['seed']}, {m['workdir']}", m[split])
                 for m in networks
             ]
-    head = f"{result['name']} on {result['dataset']}, {format_protocol(result)}"
+    head = escaped(f"{result['name']} on {result['dataset']}, {format_protocol(result)}")
     if "params" in result:
         head += (
             f": {result['params']:,} parameters, {result['macs']:,} multiply-adds\n"
             f"{result['steps']:,} steps in {result['seconds']:.0f} s, "
-            f"{result['images_per_second']:,.0f} images/s on {result['device']}"
+            f"{result['images_per_second']:,.0f} images/s on {escaped(result['device'])}"
         )
     return f"{head}\n\n{Table(heads, rows).text()}"
 

@@ -3,7 +3,10 @@
 import hashlib
 import os
 import platform
+import stat
 from pathlib import Path
+
+from cnn_archs.runtime.console import print_status
 
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 MAX_CACHE_BYTES = 5 * 2**30  # beyond that jax removes the least recently used programs
@@ -14,7 +17,8 @@ def enable_cache() -> None:
     """Set up jax's compilation cache in `cache_folder`, for this process and its children.
 
     Call this before jax is imported. If JAX_COMPILATION_CACHE_DIR is set, its value is used
-    instead; an empty value disables the cache. A folder that cannot be written also disables it.
+    instead; an empty value disables the cache. A folder that cannot be written, or that is not this
+    user's alone, also disables it.
     """
     if CACHE_VARIABLE not in os.environ:
         try:
@@ -49,7 +53,7 @@ def processor_features() -> str:
     """Return the architecture of the processor and, on Linux, its model and instruction sets."""
     features = [platform.machine()]
     try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").split("\n\n")[0].splitlines()
     except OSError:
         return features[0]
     names = ("model name", "flags", "Features")
@@ -61,14 +65,31 @@ def prepare_folder(folder: Path) -> Path:
 
     While it holds its lock, jax writes a program and then the time at which it was used. A program
     without that time can be neither removed nor replaced by jax. Raises OSError or RuntimeError if
-    the folder cannot be written or locked.
+    the folder cannot be written or locked, or if another user could put programs into it.
     """
     from filelock import FileLock
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for part in (folder, folder.parent, folder.parent.parent):
+        check_owner(part)
+    folder.chmod(0o700)
     with FileLock(folder / ".lockfile", timeout=10):
         for program in folder.glob("*-cache"):
             used = program.with_name(program.name.removesuffix("-cache") + "-atime")
             if not used.exists():
                 program.unlink()
     return folder
+
+
+def check_owner(folder: Path) -> None:
+    """Raise PermissionError, and say so, unless this user alone owns and can write `folder`.
+
+    jax loads a program from the cache and runs it, so who can write there can run code here.
+    """
+    owners = {folder.lstat().st_uid, folder.stat().st_uid}  # of a link, and of what it leads to
+    if owners != {os.geteuid()} or folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        print_status(
+            f"compiled programs are not kept: {folder} is not yours alone; remove it, or run "
+            f"chmod go-w on it if you trust what is in it"
+        )
+        raise PermissionError(f"{folder} can be written by others")

@@ -6,12 +6,15 @@ compilation; an unknown flag in XLA_FLAGS ends the process without a traceback.
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import jax
+
+from cnn_archs.runtime.own_process import process_command
+
+PARSE_SECONDS = 300  # for a subprocess to parse flags, on a machine that is busy
 
 
 def supported_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,11 +54,15 @@ def supported_flags(flags: Sequence[str]) -> list[str]:
 @cache
 def xla_accepts(xla_flags: str) -> bool:
     """Return whether XLA accepts `xla_flags` as the value of XLA_FLAGS."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from jaxlib import xla_client; xla_client.CompileOptions()"],
-        env={**os.environ, "XLA_FLAGS": xla_flags},
-        capture_output=True,
-    )
+    try:
+        done = subprocess.run(
+            process_command("cnn_archs.runtime.flag_parser:parse_flags"),
+            env={**os.environ, "XLA_FLAGS": xla_flags},
+            capture_output=True,
+            timeout=PARSE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return False
     return done.returncode == 0
 
 

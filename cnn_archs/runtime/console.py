@@ -1,9 +1,74 @@
-"""Print lines for the user on stderr, and format what they say."""
+"""Print results on stdout and lines for the user on stderr, and format what they say."""
 
+import io
+import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import TextIO
+
+from cnn_archs.errors import DataError, escaped
 
 SECONDS_PER_LINE = 5.0  # between two plain lines that show progress
+
+
+def escaped_lines(text: str) -> str:
+    """Return the lines of `text`, each as `escaped` returns it."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
+def prepare_streams() -> None:
+    """Make stdout and stderr of this process UTF-8, and open those that are closed.
+
+    A closed stream is opened as /dev/null. Otherwise the next file that is opened would get its
+    number, and what a library prints would be written into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = vars(sys)[name]
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def print_result(text: str) -> None:
+    """Print what a command found on stdout; unprintable characters are escaped.
+
+    Raises BrokenPipeError if the reader has closed stdout, DataError if it cannot be written.
+    """
+    try:
+        print(escaped_lines(text), flush=True)
+    except BrokenPipeError:
+        discard(sys.stdout)
+        raise
+    except OSError as e:
+        discard(sys.stdout)
+        raise DataError(f"cannot write to the standard output: {e.strerror or e}") from e
+
+
+def close_streams() -> None:
+    """Flush stdout and stderr, and give up what cannot be written.
+
+    Python would report it at exit, and replace the exit code by 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            discard(stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Lead `stream` to /dev/null, since Python writes what it still holds when the process ends."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def format_duration(seconds: float | None) -> str:
@@ -16,7 +81,36 @@ def format_duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
+class BestEffortStream:
+    """Writes to `stream`; what cannot be written is lost, and work goes on.
+
+    A stderr may be closed, be on a full disk, or belong to a terminal that is gone.
+    """
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print each of `notes` on a line of its own on stderr."""
+    for note in notes:
+        print_status(f"note: {note}")
+
+
 def print_status(text: str) -> None:
-    """Print a line on stderr. A closed stderr is ignored, because the work should continue."""
-    with suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)
+    """Print lines on stderr, escaped, if it can be written: the work should go on without it."""
+    with suppress(OSError, ValueError):
+        print(escaped_lines(text), file=sys.stderr, flush=True)

@@ -51,7 +51,7 @@ def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]
 def processor_name() -> str:
     """Return the model name of the processor on Linux, its architecture elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -72,12 +72,19 @@ def git_commit() -> str:
     if not (root / ".git").exists():
         return ""
     git = ["git", "-C", str(root)]
+    # Inside a hook of git these variables lead to the repository of the hook.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+            [*git, "rev-parse", "HEAD"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            env=outside,
         )
         dirty = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=10
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=10, env=outside
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

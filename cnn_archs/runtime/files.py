@@ -1,20 +1,20 @@
-"""Atomic writes, JSON readers with one-line errors, and lock files."""
+"""Atomic writes, errors of one line, and lock files."""
 
 import errno
 import fcntl
 import json
 import os
+import secrets
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from cnn_archs.errors import ConfigError, DataError, UserError, first_line
-
-KeyTypes = Mapping[str, type | tuple[type, ...]]  # key of a JSON object -> type of its value
+from cnn_archs.errors import ConfigError, DataError, UserError, decoded, first_line
 
 UNFINISHED = ".part"  # suffix of a file that `atomic_write` has not finished
+OWN_UNFINISHED: set[Path] = set()  # those that this process is writing
 
 
 @contextmanager
@@ -23,14 +23,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     At every moment `path` holds its old content or all of the new one. If the body raises, `path`
     stays as it was and the temporary file is removed. A symbolic link is followed. A pipe or a
-    device cannot be replaced, so it is yielded itself.
+    device cannot be replaced, so it is yielded itself. The temporary file is made here, and its
+    name cannot be guessed: in a folder that others can write too, they could lead it elsewhere.
     """
     if path.exists() and not path.is_file():
         yield path
         return
     target = path.resolve()
-    name = f".{target.name}.{socket.gethostname()}.{os.getpid()}{UNFINISHED}"
-    temporary = target.with_name(name)
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}{UNFINISHED}")
+    OWN_UNFINISHED.add(temporary)
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
         with open(temporary, "rb+") as f:
@@ -38,6 +40,35 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+        OWN_UNFINISHED.discard(temporary)
+
+
+def remove_own_unfinished() -> None:
+    """Remove the temporary files of this process, which is about to end in the middle of them."""
+    for temporary in list(OWN_UNFINISHED):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def read_regular(path: str | Path) -> bytes:
+    """Read a whole file. A symbolic link is followed.
+
+    Raises OSError if it cannot be read or is no regular file: to open a pipe or a device could
+    block for ever, or have an effect.
+    """
+    check_regular(path)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def check_regular(path: str | Path) -> os.stat_result:
+    """Return the status of a regular file. Raises OSError if there is none at `path`."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+    return status
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -47,9 +78,10 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8."""
+    """Write `text` to `path` atomically, as UTF-8; bytes of names that are not are escaped."""
+    encoded = decoded(text).encode("utf-8", "backslashreplace")
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(encoded)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -70,76 +102,15 @@ def read_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as e:
         raise DataError(f"cannot read {path}: {e.strerror or e}") from e
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as e:
         raise DataError(f"{path} is damaged: {type(e).__name__}: {first_line(e)}") from e
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises DataError if the file is missing, damaged or not an object."""
-    with read_errors(path):
-        return decode_object(path.read_bytes())
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a file with one JSON object per line; [] if there is no such file.
-
-    A last line that is not an object is left out, because a process may have been killed while it
-    wrote that line. Raises DataError for any other damaged line.
-    """
-    if not path.exists():
-        return []
-    found = []
-    with read_errors(path):
-        lines = path.read_bytes().splitlines()
-        for number, line in enumerate(lines, 1):
-            try:
-                found.append(decode_object(line))
-            except ValueError as e:
-                if number < len(lines):
-                    raise ValueError(f"line {number}: {first_line(e)}") from e
-    return found
-
-
-def read_checked(path: Path, wanted: KeyTypes, optional: KeyTypes | None = None) -> dict[str, Any]:
-    """Read a JSON object that must have the keys `wanted` and may have the keys `optional`.
-
-    Raises DataError if a key is missing or has another type.
-    """
-    tree = read_json(path)
-    check_keys(path, tree, wanted)
-    check_keys(path, tree, {key: kind for key, kind in (optional or {}).items() if key in tree})
-    return tree
-
-
-def read_checked_lines(path: Path, wanted: KeyTypes) -> list[dict[str, Any]]:
-    """Read JSON lines that must all have the keys `wanted`; [] if there is no such file.
-
-    Raises DataError if a key is missing or has another type.
-    """
-    lines = read_json_lines(path)
-    for line in lines:
-        check_keys(path, line, wanted)
-    return lines
-
-
-def check_keys(path: Path, tree: Mapping[str, Any], wanted: KeyTypes) -> None:
-    """Raise DataError for the first key of `wanted` that is missing in `tree` or has another type.
-
-    path: the file that `tree` was read from, for the message.
-    """
-    for key, kind in wanted.items():
-        if key not in tree:
-            raise DataError(f"{path} is damaged: it has no {key}")
-        if not isinstance(tree[key], kind):
-            raise DataError(f"{path} is damaged: {key} is {tree[key]!r:.40}")
-
-
-def decode_object(encoded: bytes) -> dict[str, Any]:
-    """Decode a JSON object from UTF-8. Raises ValueError if it is anything else."""
-    value = json.loads(encoded.decode())
-    if not isinstance(value, dict):
-        raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
-    return value
 
 
 @contextmanager
@@ -165,7 +136,7 @@ def lock(path: Path, flag: str = "--workdir") -> Iterator[None]:
     flag: the option that named the folder of `path`, for the message. The lock is an flock, so a
     killed process never leaves a stale one. Raises DataError if the file system has no locks.
     """
-    with open(path, "a+") as f:
+    with open(path, "a+", encoding="utf-8", errors="replace") as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:

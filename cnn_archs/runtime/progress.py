@@ -2,13 +2,29 @@
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Self
+from typing import IO, Self, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from cnn_archs.runtime.console import SECONDS_PER_LINE, format_duration, print_status
+from cnn_archs.runtime.console import (
+    SECONDS_PER_LINE,
+    BestEffortStream,
+    format_duration,
+    print_status,
+)
+
+
+class Terminal(Console):
+    """The terminal of stderr, which keeps its cursor: the process may end at any moment."""
+
+    def __init__(self) -> None:
+        super().__init__(file=cast(IO[str], BestEffortStream(sys.stderr)))
+
+    def show_cursor(self, show: bool = True) -> bool:
+        return False
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):
@@ -16,19 +32,27 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
 
     total: steps of the training; first: the step at which this process starts. Images/s and
     remaining time are measured from the second update on, because the first one includes the
-    compilation. silent: show nothing, because another process of the run does.
+    compilation. silent: show nothing, because another process of the run does. now: the clock, in
+    seconds.
     """
 
-    def __init__(self, total: int, images_per_step: int, first: int, silent: bool = False):
-        self.total, self.images_per_step = total, images_per_step
-        self.start_step, self.start = first, time.monotonic()
+    def __init__(
+        self,
+        total: int,
+        images_per_step: int,
+        first: int,
+        silent: bool = False,
+        now: Callable[[], float] = time.monotonic,
+    ):
+        self.total, self.images_per_step, self.now = total, images_per_step, now
+        self.start_step, self.start = first, now()
         self.warm = False
         self.shown = -SECONDS_PER_LINE
         self.silent = silent
         self.bar: Progress | None = None
         if sys.stderr.isatty() and not silent:
             columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
-            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.bar = Progress(*columns, console=Terminal(), transient=True)
             self.task = self.bar.add_task("", total=total, completed=first, text="compiling")
 
     def __enter__(self) -> Self:
@@ -47,13 +71,13 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
     def tick(self, step: int) -> None:
         """Update the bar after a dispatch that ended at `step`."""
         if not self.warm:
-            self.start_step, self.start, self.warm = step, time.monotonic(), True
+            self.start_step, self.start, self.warm = step, self.now(), True
         if self.bar:
             self.bar.update(self.task, completed=step)
 
     def images_per_second(self, step: int) -> float:
         """Return images per second since the first dispatch; 0 if too little time has passed."""
-        seconds = time.monotonic() - self.start
+        seconds = self.now() - self.start
         return (step - self.start_step) * self.images_per_step / seconds if seconds > 0.05 else 0.0
 
     def show(self, step: int, loss: float, error: float, learning_rate: float) -> None:
@@ -73,6 +97,6 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
     def print_line(self, text: str) -> None:
         """Print a line that stays on the screen."""
         if self.bar:
-            self.bar.console.print(text, highlight=False)
+            self.bar.console.print(text, highlight=False, markup=False)
         elif not self.silent:
             print_status(text)

@@ -61,7 +61,8 @@ class SweepCell(NamedTuple):
             return False
         made = configs.to_plain_dict(self.run.config())
         roles.check_resumable(self.run.path, made, self.config)
-        self.run.result()
+        if foreign := roles.foreign_parts(self.run.saved_config(), self.run.result()):
+            raise DataError(f"{self.run.path}: {foreign}; remove the file that is of another run")
         for name in self.after:
             self.run.evaluation(name)
         return all(made[key] == self.config[key] for key in ("steps", "epochs"))
@@ -113,6 +114,36 @@ def list_cells(
             found.append(SweepCell(name, seed, experiment, keys, config, run, after))
     check_metrics(sweep, {cell.name: cell.config for cell in found})
     return found
+
+
+def sweep_record(
+    stated: Mapping[str, Any], overrides: Sequence[str], found: Sequence[SweepCell], files: SweepDir
+) -> dict[str, Any]:
+    """Return the content of sweep.json: `stated`, and the configs of the cells that are `found`.
+
+    The configs of other cells, from an earlier start with other `overrides`, are kept.
+    """
+    configured: dict[str, Any] = {}
+    recipes: dict[str, Any] = {}
+    if files.has_sweep():
+        before = files.spec()
+        configured, recipes = before.get("configs", {}), before.get("recipes", {})
+    configured |= {cell.name: cell.config for cell in reversed(found)}
+    recipes |= {e: plain_recipe(e) for e in sorted({cell.experiment for cell in found})}
+    return {
+        **stated,
+        "overrides": list(overrides),
+        "configs": {name: configured[name] for name in stated["cells"] if name in configured},
+        "recipes": recipes,
+    }
+
+
+def plain_recipe(experiment: str) -> dict[str, Any]:
+    """Return the config of an experiment without overrides; {} if it cannot be run without any."""
+    try:
+        return configs.to_plain_dict(configs.load_config(experiment, []))
+    except ConfigError:
+        return {}
 
 
 def check_data(found: Iterable[SweepCell]) -> None:
@@ -190,11 +221,22 @@ def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 for key, values in columns.items():
                     if isinstance(values, list):
                         values += other[split][key]
+                if columns.get("examples") != other[split].get("examples"):
+                    raise ConfigError(
+                        f"the seeds of one cell differ in the number of images of {split}: the "
+                        "data has changed; remove the runs of one of both"
+                    )
         for key in ("name", "dataset", "protocol", "steps", "params", "macs"):
             if other[key] != whole[key]:
                 raise ConfigError(
                     f"the seeds of one cell differ in {key}: remove those of other runs"
                 )
+        made_of = [r["made"].get("data") for r in (first, other)]
+        if all(made_of) and made_of[0] != made_of[1]:
+            raise ConfigError(
+                f"seeds {first['seeds'][0]} and {other['seeds'][0]} of one cell were trained on "
+                "other images: remove the folder of one of them"
+            )
     images = sum(r["images_per_second"] * r["seconds"] for r in results)
     whole["images_per_second"] = images / whole["seconds"]
     whole["made"] = merge_provenance(results)

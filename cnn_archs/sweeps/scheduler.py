@@ -16,31 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.arithmetic import ceil_div
-from cnn_archs.errors import CellsFailed, ConfigError, Stopped
-from cnn_archs.launch.device_probe import Machine, probe
+from cnn_archs.errors import CellsFailed, Stopped
+from cnn_archs.launch.device_probe import probe
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import lock
+from cnn_archs.runtime.own_process import process_command
 from cnn_archs.runtime.signals import ENDS_WITH_STDIN, StopRequest, stop_requests
 from cnn_archs.sweep_dir import SweepDir
 from cnn_archs.sweeps import grid
 from cnn_archs.sweeps.grid import SweepCell
+from cnn_archs.sweeps.slots import Slot, make_slots
 from cnn_archs.sweeps.sweep_file import load_sweep
 
 SECONDS_PER_REPORT = 10.0  # between two reports of progress
 STOP_SECONDS = 600.0  # time for processes to save after they are told to stop
-WORKER = (sys.executable, "-m", "cnn_archs.sweeps.worker")
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """A share of the machine for one process.
-
-    cpus: the cores to run on; empty: all. environment: the variables that select a device.
-    """
-
-    cpus: tuple[int, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
+WORKER = process_command("cnn_archs.sweeps.worker:run_worker")
 
 
 @dataclasses.dataclass
@@ -85,7 +76,7 @@ def train_sweep(
     files = SweepDir(folder)
     with stop_requests() as stop, files.lock(*part):
         check_parts(files, part[1])
-        files.write_spec({**stated, "overrides": list(overrides)})
+        files.write_spec(grid.sweep_record(stated, overrides, found, files))
         untried = [cell for cell in found if retry_failed or not cell.has_failed()]
         left = [cell for cell in untried if not cell.is_done()]
         missing = {str(cell) for cell in left}
@@ -141,27 +132,6 @@ def load_with_seeds(file: str, seeds: int) -> dict[str, Any]:
     return {**stated, "seeds": seeds} if seeds else stated
 
 
-def make_slots(machine: Machine, processes: int) -> list[Slot]:
-    """Return `processes` slots; if 0, one per GPU, one per core on a CPU, or one on a TPU.
-
-    The cores of a slot do not depend on how many cells are left: with another number of cores XLA
-    sums in another order, and a resumed sweep would end with other bits. Raises ConfigError if
-    `processes` is negative.
-    """
-    if processes < 0:
-        raise ConfigError(f"--processes={processes}: must be at least 1")
-    if machine.backend == "gpu":
-        each = [Slot(environment=(("CUDA_VISIBLE_DEVICES", gpu),)) for gpu in machine.gpu_names()]
-        return each[: processes or len(each)]
-    if machine.backend != "cpu":
-        return [Slot()]
-    if not hasattr(os, "sched_getaffinity"):
-        return [Slot()] * (processes or 1)
-    cpus = sorted(os.sched_getaffinity(0))
-    count = min(processes or len(cpus), len(cpus))
-    return [Slot(tuple(cpus[i::count])) for i in range(count)]
-
-
 class Scheduler:
     """Runs the processes of a sweep.
 
@@ -212,13 +182,13 @@ class Scheduler:
     def start(self, cells: list[SweepCell], slot: Slot) -> None:
         output = cells[0].run.output
         output.parent.mkdir(parents=True, exist_ok=True)
-        with open(output, "a") as written:
+        with open(output, "a", encoding="utf-8") as written:
             popen = subprocess.Popen(
                 WORKER,
                 stdin=subprocess.PIPE,
                 stdout=written,
                 stderr=written,
-                text=True,
+                encoding="utf-8",
                 start_new_session=True,  # ^C in a terminal reaches only this process
                 env={**os.environ, **dict(slot.environment), ENDS_WITH_STDIN: "1"},
             )
@@ -265,9 +235,10 @@ class Scheduler:
         """Tell all processes to save and stop; kill those that take more than STOP_SECONDS."""
         for process in self.running:
             process.popen.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
         for process in self.running:
             try:
-                process.popen.wait(STOP_SECONDS)
+                process.popen.wait(max(deadline - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
                 process.popen.kill()
 

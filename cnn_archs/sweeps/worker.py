@@ -15,6 +15,7 @@ from cnn_archs import config as configs
 from cnn_archs.errors import NotFinite, UserError
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.files import write_errors
 from cnn_archs.runtime.signals import end_with_parent, stop_requests
 
 
@@ -26,7 +27,8 @@ def run_worker() -> int:
     if order["cpus"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order["cpus"])
     try:
-        train_cells(order["cells"], order["accept_changed_data"])
+        with write_errors(Path(order["cells"][0]["workdir"])):
+            train_cells(order["cells"], order["accept_changed_data"])
     except UserError as e:
         print_status(f"error: {e}")
         return e.code
@@ -63,7 +65,8 @@ def train_cells(cells: list[Mapping[str, Any]], accept_changed_data: bool = Fals
     for cell in cells:
         if Path(cell["workdir"]) in trained:
             workdir = Path(cell["workdir"])
-            learning_curves.write_curves_png(workdir)
+            if not RunDir(workdir).has_curves_of_result():
+                learning_curves.write_curves_png(workdir)
             pictures.write_filters(workdir)
             for name in cell["after"]:
                 RunDir(workdir).write_evaluation(name, find_evaluation(name)(workdir))
@@ -76,7 +79,3 @@ def find_evaluation(name: str) -> Callable[[Path], dict[str, Any]]:
     from cnn_archs.evaluate import robustness
 
     return {"robustness": robustness.measure_robustness}[name]
-
-
-if __name__ == "__main__":
-    sys.exit(run_worker())

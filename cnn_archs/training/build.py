@@ -17,6 +17,7 @@ from cnn_archs.data.loading.in_memory import Resident, ResidentFeed
 from cnn_archs.data.loading.streaming import Streamed, StreamedFeed
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
+from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Classifier, Experiment
@@ -26,6 +27,7 @@ from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.recipe import Recipe, Rules
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.compiler_options import fast_compile_options
+from cnn_archs.runtime.console import print_notes
 from cnn_archs.training import cpu_step, steps
 from cnn_archs.training.layer_stats import make_layer_stats_fn
 from cnn_archs.training.placement import PlacedModel, place_model
@@ -97,6 +99,11 @@ def build_trainer(
         eval_step=eval_step,
         refresh_curvature=make_refresh(net, prepare, rules.loss, axis) if samples else None,
         curvature_samples=samples,
+        finite_fn=jax.jit(
+            axis.map(steps.is_finite),
+            out_shardings=meshes.replicated(placed.mesh),
+            compiler_options=fast_compile_options(),
+        ),
         layer_stats_fn=make_layer_stats_fn(net.model, rules.loss, prepare, recipe.auxiliary),
         states=states,
     )
@@ -122,6 +129,7 @@ def load_data(
     """
     first, net = members[0], members[0].experiment.net
     splits = splits or first.experiment.dataset.splits(net.inputs.crop)
+    multihost.on_primary(lambda: print_notes(first.experiment.dataset.notes()))
     files = [RunDir(m.workdir).statistics if m.workdir else None for m in members]
     statistics = pixel_statistics.load_or_compute(
         files[0], lambda: pixel_statistics.compute_statistics(net.inputs, lambda: splits["train"])

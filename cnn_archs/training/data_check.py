@@ -38,11 +38,16 @@ class CheckedRecord(NamedTuple):
 
 
 def read_saved_record(workdir: Path) -> Recorded | None:
-    """Return the record of the run in `workdir`, on all processes; None if no step is saved."""
+    """Return the record of the run in `workdir`; None if no step is saved."""
+    folder = RunDir(workdir)
+    return records.read_record(folder) if folder.has_checkpoints() else None
+
+
+def share_saved_record(workdir: Path) -> Recorded | None:
+    """Return `read_saved_record` of the first process on all processes."""
 
     def read() -> dict[str, object] | None:
-        folder = RunDir(workdir)
-        found = records.read_record(folder) if folder.has_checkpoints() else None
+        found = read_saved_record(workdir)
         return found.to_json() if found else None
 
     tree = multihost.on_primary(read)
@@ -57,7 +62,7 @@ def with_records(members: MemberRuns, accept: bool) -> MemberRuns:
     """
     found = []
     for experiment, workdir in members:
-        recorded = read_saved_record(workdir)
+        recorded = share_saved_record(workdir)
         if recorded:
             recorded = add_new_classes(experiment, workdir, recorded, accept)
         dataset = dataclasses.replace(experiment.dataset, recorded=recorded)

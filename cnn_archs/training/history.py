@@ -12,13 +12,16 @@ from typing import Any
 from cnn_archs.runtime.console import print_status
 
 Segment = dict[str, Any]
-FACTS = ("git_commit", "python", "jax", "jaxlib", "backend", "processor", "cpus")
+FACTS = ("git_commit", "python", "jax", "jaxlib", "backend", "device", "processor", "cpus")
 UNKNOWN: Segment = {"first_step": 0, "git_commit": "unknown"}  # for runs without a history
 
 
-def make_segment(made: Mapping[str, Any], first_step: int) -> Segment:
-    """Return the segment of a process that begins at `first_step`. made: its environment."""
-    facts = {**made, **made["packages"]}
+def make_segment(made: Mapping[str, Any], device: str, first_step: int) -> Segment:
+    """Return the segment of a process that begins at `first_step`.
+
+    made: its environment. device: the devices that it trains on, such as "8 x NVIDIA H200".
+    """
+    facts = {**made, **made["packages"], "device": device}
     return {"first_step": first_step, **{fact: facts[fact] for fact in FACTS}}
 
 
@@ -65,6 +68,9 @@ def extend_history(
 
 
 def changed_facts(last: Segment, new: Segment) -> list[str]:
-    """Return the FACTS in which two segments differ, each as `name old -> new`."""
-    pairs = ((fact, last.get(fact, "unknown"), new[fact]) for fact in FACTS)
+    """Return the FACTS in which two segments differ, each as `name old -> new`.
+
+    Older versions did not record all of them.
+    """
+    pairs = ((fact, last[fact], new[fact]) for fact in FACTS if fact in last)
     return [f"{fact} {old} -> {now}" for fact, old, now in pairs if old != now]

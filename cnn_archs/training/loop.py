@@ -1,13 +1,10 @@
 """The training loop: decides when to log, evaluate and save. The trainer does the work."""
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from cnn_archs import config as configs
-from cnn_archs import roles
 from cnn_archs.checkpoints import Checkpoints
 from cnn_archs.distributed import multihost
 from cnn_archs.distributed.multihost import AnyProcess
@@ -17,12 +14,14 @@ from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.progress import ProgressLine
 from cnn_archs.runtime.signals import stop_requests
+from cnn_archs.runtime.work_clock import WorkClock
 from cnn_archs.training import data_check, history, warm_start
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.data_check import MemberRuns
 from cnn_archs.training.metric_writers import MetricWriter, NullWriter, RunWriter
 from cnn_archs.training.profiler import StepTrace
 from cnn_archs.training.results import final_results
+from cnn_archs.training.run_start import finished_results, open_checkpoints
 from cnn_archs.training.trainer import Trainer
 from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
 
@@ -50,11 +49,14 @@ def train_together(
     experiment, workdir = members[0]
     with stop_requests() as request, ExitStack() as resources:
         stop = AnyProcess(request)
+        finished = multihost.on_primary(lambda: finished_results(members))
+        if finished:
+            return finished
         made = describe_environment()
         multihost.check_equal(
             "settings or packages", (shared_settings(experiment), made["packages"])
         )
-        opened = multihost.only_on_primary(lambda: open_checkpoints(members, made, resources))
+        opened = multihost.only_on_primary(lambda: open_checkpoints(members, resources))
         checkpoints = opened or []
         members = data_check.with_records(members, accept_changed_data)
         experiment = members[0][0]
@@ -62,20 +64,23 @@ def train_together(
         checked = data_check.check_images(members, splits, accept_changed_data)
         trainer = build_trainer(*(Member(*member) for member in members), splits=splits)
         restore_or_warm_start(trainer, checkpoints, experiment)
+        trained_by = [made] * len(members)
         if trainer.step < trainer.total_steps:
-            new = history.make_segment(made, trainer.step)
+            new = history.make_segment(made, trainer.device, trainer.step)
             changes = [one.record.changes for one in checked]
             trainer.history = multihost.on_primary(
                 lambda: history.extend_histories(trainer.history, new, changes)
             )
+        elif multihost.is_primary():  # only its result is missing
+            trained_by = [{**made, **RunDir(workdir).environment()} for _, workdir in members]
         multihost.on_primary(lambda: data_check.write_records(checked))
-        writers = multihost.only_on_primary(lambda: open_writers(trainer, members, resources))
+        writers = multihost.only_on_primary(lambda: open_writers(trainer, members, made, resources))
         writers = writers or [NullWriter()] * len(trainer.seeds)
         try:
             profiled = trainer.profiled_steps if multihost.is_primary() else range(0)
-            with StepTrace(profiled, RunDir(workdir).profile) as trace:
-                run_to_end(trainer, checkpoints, writers, stop, trace)
-            results = final_results(trainer, members, made, lambda: raise_if_stopped(stop))
+            with StepTrace(profiled, RunDir(workdir).profile) as trace, WorkClock() as clock:
+                run_to_end(trainer, checkpoints, writers, stop, trace, clock)
+            results = final_results(trainer, members, trained_by, lambda: raise_if_stopped(stop))
         except Interrupted:
             save_checkpoint(trainer, checkpoints, writers)
             raise Stopped(
@@ -83,43 +88,10 @@ def train_together(
                 "the same command again to resume"
             ) from None
         if multihost.is_primary():
-            for (_, workdir), result in zip(members, results, strict=True):
-                RunDir(workdir).write_result(result)
+            for one, result in zip(checked, results, strict=True):
+                result["made"]["data"] = one.record.summary()
+                one.folder.write_result(result)
         return results
-
-
-def open_checkpoints(
-    members: MemberRuns, made: dict[str, Any], resources: ExitStack
-) -> list[Checkpoints]:
-    """Lock the folder of each run until `resources` closes, and open its checkpoints.
-
-    made: the environment of this process, which is written to each folder. Raises ConfigError if
-    another process uses a folder, or if the run in it has another config.
-    """
-    opened = []
-    for experiment, workdir in members:
-        workdir.mkdir(parents=True, exist_ok=True)
-        folder = RunDir(workdir)
-        resources.enter_context(folder.lock())
-        claim_run_dir(folder, experiment.config, made)
-        opened.append(Checkpoints(folder.checkpoints, keep=experiment.intervals.keep))
-    return opened
-
-
-def claim_run_dir(folder: RunDir, config: dict[str, Any], made: dict[str, Any]) -> None:
-    """Write the environment to `folder`, after a check that the run there may have `config`."""
-    if folder.has_checkpoints():
-        check_config(folder, config)
-    else:
-        for left in (folder.statistics, folder.data_file):  # by a run that was never saved
-            left.unlink(missing_ok=True)
-    folder.write_environment(made)
-
-
-def check_config(folder: RunDir, config: dict[str, Any]) -> None:
-    """Raise ConfigError if the run that was saved in this folder cannot resume with `config`."""
-    if folder.has_config():
-        roles.check_resumable(folder.path, configs.to_plain_dict(folder.config()), config)
 
 
 def shared_settings(experiment: Experiment) -> dict[str, Any]:
@@ -139,10 +111,13 @@ def restore_or_warm_start(
         trainer.set_variables(warm_start.warm_start_variables(trainer, *experiment.warm_start))
 
 
-def open_writers(trainer: Trainer, members: MemberRuns, resources: ExitStack) -> list[MetricWriter]:
+def open_writers(
+    trainer: Trainer, members: MemberRuns, made: dict[str, Any], resources: ExitStack
+) -> list[MetricWriter]:
     """Open the metric logs and return that of each seed; `resources` closes them.
 
     Log lines of steps that the trainer will repeat are removed, as is the result of a shorter run.
+    made: the environment of this process, which is written if it is going to train.
     """
     writers: list[MetricWriter] = []
     for experiment, workdir in members:
@@ -150,6 +125,7 @@ def open_writers(trainer: Trainer, members: MemberRuns, resources: ExitStack) ->
         folder.write_config(experiment.config)
         if trainer.step < trainer.total_steps:
             folder.remove_result()
+            folder.write_environment(made)
         keep = trainer.step if trainer.logged and trainer.step else trainer.step - 1
         writer = RunWriter(folder, keep, diagnostics="diagnose" in trainer.periods)
         resources.callback(writer.close)
@@ -182,6 +158,7 @@ def run_to_end(
     writers: Sequence[MetricWriter],
     stop: AnyProcess,
     trace: StepTrace,
+    clock: WorkClock,
 ) -> None:
     """Train from the present step to the last one. Raises Interrupted when `stop` becomes true.
 
@@ -190,7 +167,7 @@ def run_to_end(
     if trainer.step == 0:
         write_layer_stats(trainer, writers)
     images, silent = trainer.batch_size * len(trainer.seeds), not multihost.is_primary()
-    with ProgressLine(trainer.total_steps, images, trainer.step, silent=silent) as line:
+    with ProgressLine(trainer.total_steps, images, trainer.step, silent, clock.now) as line:
         if trace.misses_all(trainer.step, trainer.total_steps):
             steps = f"steps {trainer.step} to {trainer.total_steps - 1}"
             line.print_line(f"profile: no step is traced, since this run makes only {steps}")
@@ -203,9 +180,9 @@ def run_to_end(
             if trainer.step == trainer.total_steps:
                 return
             with trace.step(trainer.step):
-                started = time.monotonic()
+                started = clock.now()
                 trainer.run_steps()
-                trainer.seconds += time.monotonic() - started
+                trainer.seconds += clock.now() - started
             line.tick(trainer.step)
             if trainer.logged and line.is_due():
                 show_progress(trainer, line)
@@ -221,6 +198,7 @@ def run_due_events(
     trainer.check_finite()
     epoch = trainer.epoch
     reports = {"train": trainer.metrics("window")}
+    trainer.check_reports("train", reports["train"])
     if trainer.is_due("evaluate"):
         for split in trainer.available_splits("val", "test"):
             reports[split] = trainer.evaluate(split, lambda: raise_if_stopped(stop))

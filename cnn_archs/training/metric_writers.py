@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.files import write_text
+from cnn_archs.training.event_file import EventFile
 
 
 class JsonlWriter:
@@ -19,7 +18,7 @@ class JsonlWriter:
         """Open `path`, which holds the lines `written`, and remove those after step `keep`."""
         kept = [line for line in written if line["step"] <= keep]
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = open(path, "a")  # noqa: SIM115 (open for as long as the run)
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (open for as long as the run)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line."""
@@ -50,13 +49,13 @@ class RunWriter:
         self._layers = None
         if diagnostics:
             self._layers = JsonlWriter(folder.diagnostics_file, layers, keep)
-        self._board = SummaryWriter(str(folder.tensorboard), purge_step=keep + 1)
+        self._events = EventFile(folder.tensorboard, purge_step=keep + 1)
 
     def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:
         """Write one line, and its values as the TensorBoard scalars `split/name/seedN`."""
         self._lines.write({"step": step, "split": split, "seed": seed, **values})
         for name, value in values.items():
-            self._board.add_scalar(f"{split}/{name}/seed{seed}", value, step)
+            self._events.write_scalar(f"{split}/{name}/seed{seed}", value, step)
 
     def write_layers(
         self, step: int, epoch: float, seed: int, layers: list[dict[str, Any]]
@@ -69,13 +68,13 @@ class RunWriter:
         """Wait until everything is on the disk, as a checkpoint of a later step requires."""
         for lines in filter(None, (self._lines, self._layers)):
             lines.sync()
-        self._board.flush()
+        self._events.flush()
 
     def close(self) -> None:
         """Close all files."""
         for lines in filter(None, (self._lines, self._layers)):
             lines.close()
-        self._board.close()
+        self._events.close()
 
 
 class NullWriter:

@@ -28,15 +28,12 @@ def place_model(experiment: Experiment) -> PlacedModel:
     mesh = meshes.make_mesh(*experiment.mesh_shape)
     key = "data.micro_batch" if recipe.micro_batch else "data.batch_size"
     meshes.check_divisible(mesh, recipe.micro_batch_size, key)
-    net = net._replace(model=resolve_bn_group(net.model, mesh, recipe.micro_batch_size))
+    if net.model.bn_group == -1:
+        model = net.model.clone(bn_group=recipe.micro_batch_size // mesh.shape["data"])
+        with config_errors(f"model {experiment.name}"):
+            models.check_batch_statistics(model, net.image_shape, model.bn_group)
+        net = net._replace(model=model)
     return PlacedModel(net, mesh, model_parallel_layers(net.model, experiment.name, mesh))
-
-
-def resolve_bn_group(model: models.Network, mesh: Mesh, images: int) -> models.Network:
-    """Replace bn_group = -1 of `model` by the number of images on each device, out of `images`."""
-    if model.bn_group != -1:
-        return model
-    return model.clone(bn_group=images // mesh.shape["data"])
 
 
 def model_parallel_layers(model: models.Network, name: str, mesh: Mesh) -> dict[str, str]:

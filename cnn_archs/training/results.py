@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from cnn_archs.experiment import Experiment
 from cnn_archs.metrics import stack_by_seed
 from cnn_archs.models.summary import summarize, totals
@@ -16,12 +14,13 @@ from cnn_archs.training.trainer import Trainer
 def final_results(
     trainer: Trainer,
     members: Sequence[tuple[Experiment, Path]],
-    made: dict[str, Any],
+    made: Sequence[dict[str, Any]],
     poll: Callable[[], None],
 ) -> list[dict[str, Any]]:
     """Evaluate all splits, and return the contents of each member's result.json.
 
-    made: the environment of this process. poll: called between batches; it may raise to stop.
+    made: for each member, the environment of the process that trained it last. poll: called between
+    batches; it may raise to stop.
     """
     final = {s: trainer.evaluate(s, poll) for s in trainer.available_splits(*trainer.data)}
     final["train_eval"], final["train"] = final["train"], trainer.metrics("epoch")
@@ -44,11 +43,11 @@ def final_results(
             "macs": size["macs"],
             "matmul_precision": experiment.matmul_precision,
             "deterministic": experiment.deterministic,
-            "device": f"{trainer.mesh.size} x {jax.devices()[0].device_kind}",
+            "device": segments[-1].get("device", trainer.device),
             "together": len(trainer.seeds),
-            "made": {**provenance(made, experiment.config), "parts": segments},
+            "made": {**provenance(of_member, experiment.config), "parts": segments},
         }
-        for (experiment, _), seeds, segments in zip(
-            members, trainer.seed_slices, trainer.history, strict=True
+        for (experiment, _), of_member, seeds, segments in zip(
+            members, made, trainer.seed_slices, trainer.history, strict=True
         )
     ]

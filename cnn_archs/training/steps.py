@@ -92,6 +92,15 @@ def state_from_variables(
     )
 
 
+def is_finite(state: TrainState) -> jax.Array:
+    """Return whether all params, batch statistics and averages are finite: bool[].
+
+    The loss of a step shows it for the weights before that step only.
+    """
+    leaves = jax.tree.leaves((state.variables, state.average))
+    return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
+
+
 def make_loss_fn(
     model: models.Network,
     loss: Loss,

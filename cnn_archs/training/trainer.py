@@ -1,6 +1,7 @@
 """The trainer: the states of all seeds, and the operations that `loop.py` schedules."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -56,6 +57,7 @@ class Trainer:
       train_step, eval_step: compiled functions; see `steps.py` and `evaluate/step.py`.
       refresh_curvature, curvature_samples: renews the second derivatives at the start of each
         epoch from that many examples; None for optimizers that use none.
+      finite_fn: a state -> whether all that an evaluation reads of it is finite.
       layer_stats_fn: see `layer_stats.py`.
 
     Changed by training:
@@ -88,6 +90,7 @@ class Trainer:
     eval_step: Callable[..., MetricSums]
     refresh_curvature: Callable[..., steps.TrainState] | None
     curvature_samples: int
+    finite_fn: Callable[[steps.TrainState], jax.Array]
     layer_stats_fn: Callable[..., LayerStats]
     states: list[steps.TrainState]
     step: int = 0
@@ -99,6 +102,11 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.history = self.history or [[] for _ in self.seed_slices]
+
+    @property
+    def device(self) -> str:
+        """The devices that train, such as "8 x NVIDIA H200"."""
+        return f"{self.mesh.size} x {jax.devices()[0].device_kind}"
 
     @property
     def epoch(self) -> float:
@@ -208,9 +216,11 @@ class Trainer:
             averaged = split.endswith(AVERAGE_SUFFIX)
             variables = [s.average if averaged else s.variables for s in self.states]
             size, mesh = self.eval_batch_size, self.mesh
-            self.evaluations[split] = self.reports(
+            found = self.reports(
                 [sum_metrics(self.eval_step, v, data, size, mesh, poll) for v in variables]
             )
+            self.check_reports(split, found)
+            self.evaluations[split] = found
         return self.evaluations[split]
 
     def layer_stats(self) -> list[LayerStats]:
@@ -244,19 +254,34 @@ class Trainer:
             self.states[i] = meshes.place(state, self.state_sharding)
 
     def check_finite(self) -> None:
-        """Raise NotFinite, with the step, if a loss or gradient has not been finite."""
+        """Raise NotFinite, with the step, if a loss, a gradient or a weight is not finite."""
         bad, norm, rate = (
             np.concatenate([np.atleast_1d(getattr(s, name)) for s in self.states])
             for name in ("bad_step", "bad_norm", "bad_rate")
         )
-        members = [m for m, seeds in enumerate(self.seed_slices) if (bad[seeds] >= 0).any()]
-        if members:
+        if members := self.members_where(bad >= 0):
             i = np.flatnonzero(bad >= 0)[0]
             raise NotFinite(
                 f"the loss or its gradient is not finite at step {bad[i] + 1}: learning rate "
                 f"{rate[i]:.3g}, gradient norm {norm[i]:.3g}; nothing since then is saved",
                 members,
             )
+        broken = ~np.concatenate([np.atleast_1d(self.finite_fn(s)) for s in self.states])
+        if members := self.members_where(broken):
+            rate = self.learning_rates()[np.flatnonzero(broken)[0]]
+            what = f"the weights or batch statistics are not finite after step {self.step}"
+            raise NotFinite(f"{what}: learning rate {rate:.3g}; they are not saved", members)
+
+    def check_reports(self, split: str, reports: Sequence[dict[str, float]]) -> None:
+        """Raise NotFinite if the loss of a seed on `split` is not finite."""
+        bad = np.array([not math.isfinite(report["loss"]) for report in reports])
+        if members := self.members_where(bad):
+            what = f"the loss on {split} is not finite at step {self.step}"
+            raise NotFinite(f"{what}; nothing since the last checkpoint is saved", members)
+
+    def members_where(self, bad: np.ndarray) -> list[int]:
+        """Return the indices of the members with a seed that is `bad`, bool[seeds]."""
+        return [m for m, seeds in enumerate(self.seed_slices) if bad[seeds].any()]
 
     def member_state(self, seeds: slice) -> steps.TrainState:
         """Return the state of a member's seeds with a leading seed axis, as it is saved."""

@@ -21,7 +21,7 @@ def save_trainer(trainer: Trainer, checkpoints: Sequence[Checkpoints]) -> None:
     """Save the present state of each member to its own checkpoints.
 
     checkpoints: one per member on the first process, none on the others, which wait until all is
-    saved. Raises NotFinite, and saves nothing, if a loss or gradient has not been finite.
+    saved. Raises NotFinite, and saves nothing, if a loss, gradient or weight is not finite.
     """
     trainer.check_finite()
     slices = trainer.seed_slices

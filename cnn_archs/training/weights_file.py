@@ -28,7 +28,17 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a safetensors file by name. Raises DataError if it is damaged."""
     try:
         return load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as e:
+    except OSError as e:
+        raise DataError(f"cannot read {path}: {e.strerror or e}") from e
+    # AttributeError: of a type that numpy has not, such as the 8-bit floats.
+    except (
+        SafetensorError,
+        ValueError,
+        LookupError,
+        TypeError,
+        OverflowError,
+        AttributeError,
+    ) as e:
         raise DataError(f"{path} is not a valid safetensors file: {first_line(e)}") from e
 
 
@@ -47,8 +57,10 @@ def create_run(
     """Create a run of `settings` in `workdir`, with one seed, at step 0, and with `variables`.
 
     variables: {"params", "batch_stats"}. source: the file that they come from. Raises ConfigError
-    if `workdir` holds a run already.
+    if `workdir` holds a run already, and DataError if a weight is not finite.
     """
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(variables)):
+        raise DataError(f"{source} has weights that are not finite")
     rules = settings.recipe.make_rules(1.0)  # the steps per epoch do not change the first state
     workdir.mkdir(parents=True, exist_ok=True)
     folder = RunDir(workdir)

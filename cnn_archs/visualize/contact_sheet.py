@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cnn_archs.runtime.files import atomic_write
+
 WIDTH = 1600  # pixels of the sheet, at most; an image has at least one
 CELL_SIDE = 128  # pixels to which small images are enlarged, if there is room
 GAP = 6
@@ -33,7 +35,8 @@ def write_sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None
         for row in range(len(originals)):
             shown = variants[row, column - 1] if column else originals[row]
             page.paste(resize_image(shown, factor), (left, TOP + row * (cell_h + GAP)))
-    page.save(path, format="PNG")
+    with atomic_write(path) as temporary:
+        page.save(temporary, format="PNG")
 
 
 def tint(images: np.ndarray, value: int) -> int | tuple[int, int, int]:

@@ -14,6 +14,10 @@ from matplotlib.colors import PowerNorm
 from matplotlib.patches import Rectangle
 
 from cnn_archs.arithmetic import ceil_div
+from cnn_archs.errors import escaped
+from cnn_archs.runtime.files import atomic_write
+
+matplotlib.rcdefaults()  # not what a file matplotlibrc in the current folder says
 
 
 class CaptionedImage(NamedTuple):
@@ -102,8 +106,7 @@ def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across
         middle = left + w / 2
         axis.text(middle, bottom + 0.05, caption, **CAPTION)
     figure.text(0.5, 1 - 0.12 / size[1], title, ha="center", va="top", parse_math=False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    write_png(figure, path)
 
 
 def draw_features(
@@ -122,7 +125,9 @@ def draw_features(
         axis.set_axis_off()
     axes[0, 0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray")
     label_row(axes[0, 0], "image")
-    axes[0, 1].text(0, 0.5, title, va="center", transform=axes[0, 1].transAxes, parse_math=False)
+    axes[0, 1].text(
+        0, 0.5, escaped(title), va="center", transform=axes[0, 1].transAxes, parse_math=False
+    )
     for row, (name, maps) in zip(axes[1:], layers, strict=True):
         h, w, channels = maps.shape
         label_row(row[0], f"{name}\n{h}x{w}x{channels}")
@@ -138,11 +143,18 @@ def label_row(axis: Any, text: str) -> None:
 
 def save_titled(figure: Any, axis: Any, title: str, path: Path) -> None:
     """Save a figure, cropped to what is drawn, with a title above an axis."""
-    axis.set_title(title, parse_math=False, fontsize=11)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    axis.set_title(escaped(title), parse_math=False, fontsize=11)
+    write_png(figure, path, bbox_inches="tight")
+
+
+def write_png(figure: Any, path: Path, **options: Any) -> None:
+    """Write a figure as a PNG, whole or not at all, and close it. options: of savefig."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png", **options)
     plt.close(figure)
 
 
 def shorten(text: str, length: int) -> str:
-    """Cut a text to `length` characters, the last of which is then an ellipsis."""
+    """Escape a text, and cut it to `length` characters, the last of which is then an ellipsis."""
+    text = escaped(text)
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -60,11 +60,15 @@ def delivered_images(
     """
     if isinstance(train, Split):
         return train.images[index]
-    crop = train.crop
+    crop, channels = train.crop, train.records.channels
     return np.stack(
         [
             decode_and_crop(
-                record.encoded, lambda h, w: crop.host_box(h, w, rng), crop.host_size, record.name
+                record.encoded,
+                lambda h, w: crop.host_box(h, w, rng),
+                crop.host_size,
+                record.name,
+                channels,
             )
             for record in (train.records[int(i)] for i in index)
         ]

@@ -16,6 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
+from cnn_archs.errors import escaped
 from cnn_archs.models import resnet
 from cnn_archs.models.summary import summarize
 from cnn_archs.weights.torch_names import names
@@ -138,7 +139,9 @@ def check(wanted: Sequence[Tensor], there: Mapping[str, tuple[tuple[int, ...], A
         if name not in by_name:
             if name.endswith(COUNTER):
                 continue
-            raise ValueError(f"{name}, {dtype}{list(shape)}, is not a tensor of this network")
+            raise ValueError(
+                f"{escaped(name)}, {dtype}{list(shape)}, is not a tensor of this network"
+            )
         if (shape, dtype) != (by_name[name].torch_shape, np.float32):
             found, expected = f"{dtype}{list(shape)}", list(by_name[name].torch_shape)
             raise ValueError(f"{name} is {found}, wanted float32{expected}")

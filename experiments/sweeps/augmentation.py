@@ -12,7 +12,6 @@ ARGUMENTS = ("", "quick")
 def get_sweep(variant=""):
     return dict(
         title="Shapes with and without augmentation",
-        notes="Two seeds of five; nothing else is reduced." if variant == "quick" else "",
         seeds=2 if variant == "quick" else 5,
         cells={name: [f"shapes:{name}"] for name in ("plain", "augmented")},
         comparisons=[

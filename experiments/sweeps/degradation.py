@@ -23,11 +23,6 @@ QUARTER = [
     "eval_every=1.0",
     "checkpoint_every=1.0",
 ]
-SHORTER = (
-    "A quarter of the paper's length: 16,000 steps instead of 64,000, and the rate falls after "
-    "8,000 and 12,000 instead of 32,000 and 48,000. All else is the paper's: widths, images of "
-    "32x32, all 50,000 of them, batch 128."
-)
 
 # `quick` changes widths, images and data, and then the steps. As in the paper, the rate falls after
 # a half and three quarters of them.
@@ -44,11 +39,6 @@ QUICK = [
     "eval_every=1.6",
     "diagnose_every=1.6",
 ]
-REDUCED = (
-    "Half of the widths (8, 16, 32 maps), images of 16x16 (means over 2x2 pixels), cropped after "
-    "padding by 2 pixels, 10,000 training images, batch 32 with statistics of the whole batch, "
-    "1,500 steps; the rate falls after a half and three quarters of them."
-)
 
 
 def get_sweep(variant=""):
@@ -56,7 +46,6 @@ def get_sweep(variant=""):
         return shortcuts()
     depths = {"first": (20, 56), "quarter": (20, 56), "quick": (20, 44)}.get(variant, DEPTHS)
     changed = {"selection": ["data.holdout=5000"], "quarter": QUARTER, "quick": QUICK}
-    notes = {"quick": REDUCED, "quarter": SHORTER, "first": "Two of the five depths, one seed."}
     cells = {
         f"{form}{depth}": [f"resnet_cifar10:{prefix}{depth}", *changed.get(variant, DIAGNOSED)]
         for form, prefix in zip(FORMS, ("plain", ""), strict=True)
@@ -64,8 +53,7 @@ def get_sweep(variant=""):
     }
     error = "val.top1_error" if variant == "selection" else "test.top1_error"
     return dict(
-        title="Plain and residual nets on CIFAR-10",
-        notes=notes.get(variant, ""),
+        title="Plain and residual nets",
         seeds={"first": 1, "quarter": 3, "quick": 2}.get(variant, 5),
         cells=cells,
         comparisons=[*trends(depths, error), *differences(depths, error)],
@@ -116,8 +104,7 @@ def shortcuts():
         for option, suffix in (("A", ""), ("B", "_b"), ("C", "_c"))
     }
     return dict(
-        title="Shortcuts A, B and C on CIFAR-10",
-        notes="",
+        title="Shortcuts A, B and C",
         seeds=5,
         cells=cells,
         comparisons=[

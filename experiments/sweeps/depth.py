@@ -28,8 +28,7 @@ def get_sweep(variant=""):
     }
     pairs = [(form, *two) for form in FORMS for two in zip(depths, depths[1:], strict=False)]
     return dict(
-        title="Residual and pre-activation nets by depth on CIFAR-10",
-        notes=degradation.REDUCED if quick else "",
+        title="Residual and pre-activation nets by depth",
         seeds=2 if quick else 5,
         cells=cells,
         comparisons=[

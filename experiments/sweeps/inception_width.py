@@ -22,10 +22,6 @@ QUICK = [
     "schedule.boundaries=(1.2,1.7)",
     "log_every=50",
 ]
-REDUCED = (
-    "An eighth of the widths; batch normalization, without which so few steps teach nothing; 5,000 "
-    "training images, batch 32, 300 steps; branches are removed, but not scaled."
-)
 
 
 def get_sweep(variant=""):
@@ -39,8 +35,7 @@ def get_sweep(variant=""):
     }
     reduced = QUICK if quick else []
     return dict(
-        title="The branches of the Inception module, on CIFAR-10",
-        notes=REDUCED if quick else "",
+        title="The branches of the Inception module",
         seeds=1 if quick else 3,
         cells={cell: ["googlenet_cifar10", *reduced, *keys] for cell, keys in changes.items()},
         comparisons=[

@@ -17,8 +17,7 @@ QUICK = [
 def get_sweep(variant=""):
     quick = variant == "quick"
     return dict(
-        title="LeNet-5 with tanh and with ReLU, on MNIST",
-        notes="10,000 training images, 6 epochs." if quick else "",
+        title="LeNet-5 with tanh and with ReLU",
         seeds=3 if quick else 5,
         cells={
             act: ["lenet5_mnist", *(QUICK if quick else []), f"model.activation={act}"]

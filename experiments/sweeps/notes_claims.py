@@ -29,11 +29,6 @@ QUICK = {
     "length": ["steps=1000", "schedule.boundaries=(4.0,5.0,6.0)"],
     "one_tower": ["model.groups=1"],
 }
-REDUCED = (
-    "MNIST: 5,000 training images, 6 epochs, a quarter of AlexNet's widths. CIFAR-10: 5,000 "
-    "training images, an eighth of all widths, batch 32, 1,000 steps, no dropout in VGG and "
-    "AlexNet, which is in one tower; GoogLeNet as in the quick grid of its branches."
-)
 
 
 def get_sweep(variant=""):
@@ -45,7 +40,6 @@ def get_sweep(variant=""):
     short = reduced("cifar10", "width", "length")
     return dict(
         title="What the notes say of the networks beside each other",
-        notes=REDUCED if quick else "",
         seeds=1 if quick else 3,
         cells={
             "mnist_lenet5": ["lenet5_mnist", *reduced("mnist", "lenet5")],

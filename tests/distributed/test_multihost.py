@@ -87,7 +87,13 @@ def test_four_processes_are_as_one_also_stopped_and_gone_on_with_in_one(launch, 
     while step_of(tmp_path) < 10:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
-    third = psutil.Process(process.pid).children()[2]
+    every = psutil.Process(process.pid).children()
+    place = next(word for word in every[0].cmdline() if word.startswith("--coordinator="))
+    port = int(place.rpartition(":")[2])
+    listening = [c.laddr for c in every[0].net_connections() if c.status == "LISTEN"]
+    hosts = {ip.removeprefix("::ffff:") for ip, at in listening if at == port}
+    assert hosts == {"127.0.0.1"}  # nobody on another machine can meet them
+    third = every[2]
     third.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 75, err[-3_000:]

@@ -84,6 +84,40 @@ def test_where_there_is_no_slurm_that_is_said(tmp_path, monkeypatch, capsys):
     assert "no sbatch here" in capsys.readouterr().err
 
 
+HOSTILE = "x\n\r\x1b\x85\u2028"
+
+
+@pytest.mark.parametrize("character", HOSTILE[1:])
+def test_a_word_that_would_end_a_line_of_the_script_is_refused(character, tmp_path, capsys):
+    for flag in (
+        *(f"--workdir={tmp_path}/a{character}touch b", f"--slurm.comment=a{character}touch b"),
+        *(f"--slurm.a{character}touch b", f"--config.data.data_dir=a{character}touch b"),
+    ):
+        assert cli.main(["submit", *DIGITS, flag, "--dry_run"]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and "cannot be printed" in err, err
+    pods = ["submit", *DIGITS, *PODS, f"--workdir=/runs/a{character}b"]
+    assert cli.main(pods) == 2
+
+
+@pytest.mark.parametrize("key", ["a b=c", "a;b=c", "Partition=x", "=x", "", "-p=x", "a$(b)=c"])
+def test_an_option_that_sbatch_cannot_have_is_refused(key, error_of):
+    assert "--slurm.OPTION=VALUE" in error_of(2, "submit", *DIGITS, f"--slurm.{key}", "--dry_run")
+
+
+def test_a_variable_of_the_pods_is_not_put_into_a_word_of_the_user(document_of):
+    word = "--config.data.data_dir=/data/$(JOB_COMPLETION_INDEX)$$"
+    pods = ("--workdir=/runs/lenet5", "--nodes=2", word)
+    (container,) = pod_of(document_of("submit", *PODS, *DIGITS, *pods))["containers"]
+    assert "--config.data.data_dir=/data/$$(JOB_COMPLETION_INDEX)$$$$" in container["command"]
+    assert "--process_id=$(JOB_COMPLETION_INDEX)" in container["command"]
+
+
+def pod_of(jobset):
+    """Return the specification of a pod of a JobSet."""
+    return jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+
+
 # Scripts of SLURM.
 
 
@@ -152,7 +186,7 @@ def script(tmp_path, document_of):
 
     It returns the exit code of the script, its calls of scontrol, and whether it called srun.
     """
-    where = tmp_path / "a folder"
+    where = tmp_path / 'it\'s `touch a` $(touch b) "${HOME}" ;touch c'
     text = document_of("submit", *DIGITS, f"--workdir={where}/run", "--dry_run")["script"]
     (tmp_path / "bin").mkdir()
     (where / "run").mkdir(parents=True)
@@ -169,7 +203,9 @@ def script(tmp_path, document_of):
         environment = {**os.environ, "PATH": path, "SLURM_JOB_ID": "12", **environment}
         for file in ("srun.txt", "scontrol.txt"):
             (tmp_path / file).unlink(missing_ok=True)
-        done = subprocess.run(["bash", "-c", text.replace(" 600 ", " 0.3 ")], env=environment)
+        script = text.replace(" 600 ", " 0.3 ")
+        done = subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path)
+        assert not [name for name in "abc" if (tmp_path / name).exists()]
         said = tmp_path / "scontrol.txt"
         return (
             done.returncode,
@@ -189,7 +225,8 @@ def test_what_was_stopped_is_requeued_and_nothing_else(script):
 
 def test_a_restarted_job_waits_for_the_lock_of_its_run(script, tmp_path):
     assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)
-    with lock(tmp_path / "a folder" / "run" / "lock"):
+    (place,) = tmp_path.glob("it's*")
+    with lock(place / "run" / "lock"):
         assert script(0) == (0, "", True)  # the first start says who holds it
         assert script(0, SLURM_RESTART_COUNT="1") == (75, "requeue 12", False)
     assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)

@@ -1,5 +1,6 @@
 """Batch normalization over a matrix: its values and gradients against float64 and torch."""
 
+import contextlib
 from typing import Any
 
 import jax
@@ -7,10 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from cnn_archs import config as configs
+from cnn_archs import experiment
+from cnn_archs.errors import ConfigError
 from cnn_archs.models.cpu.batch_norm import column_sums, is_far, moments, normalize
 from cnn_archs.models.cpu.training_step import training_step
 from cnn_archs.models.layers import BatchNorm
+from cnn_archs.training import placement
 
 EPSILON = 1e-5
 
@@ -156,3 +162,45 @@ def test_running_statistics_are_the_means_of_the_groups():
     found = updates["batch_stats"]
     np.testing.assert_allclose(found["mean"], 0.1 * groups.mean(1).mean(0), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(found["var"], 0.9 + 0.1 * groups.var(1).mean(0), rtol=1e-5)
+
+
+# --- Statistics of a single value --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape, group", [((1, 1, 1, 5), 0), ((4, 1, 1, 5), 1)])
+@pytest.mark.parametrize("on_cpu", [False, True])
+def test_one_value_minus_its_mean_is_refused(shape, group, on_cpu):
+    norm, x = BatchNorm(group), random(shape)
+    variables = norm.init(jax.random.key(0), x, train=True)
+    with contextlib.ExitStack() as stack, pytest.raises(ValueError, match="a single value"):
+        if on_cpu:
+            stack.enter_context(training_step(onednn=False))
+        norm.apply(variables, x, train=True, mutable=["batch_stats"])
+    norm.apply(variables, x, train=False)  # takes the running statistics
+
+
+SMALL = ("data.image_shape=(4,4,3)", "crop.name=none", "data.holdout=0", "schedule.name=constant")
+ONE_IMAGE = {
+    "batch": ("data.batch_size=1",),
+    "micro-batch": ("data.batch_size=4", "data.micro_batch=1"),
+    "group": ("data.batch_size=4", "model.bn_group=1"),
+    "device": ("data.batch_size=1", "model.bn_group=-1"),
+}
+
+
+@pytest.mark.parametrize("keys", ONE_IMAGE.values(), ids=ONE_IMAGE)
+def test_a_config_that_normalizes_one_value_is_refused(keys, tmp_path):
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(tmp_path / part / name / "0.png")
+    data = ("data.name=image_folder", f"data.data_dir={tmp_path}")
+
+    def place(*more):
+        config = configs.load_config("resnet_cifar10:20", [*SMALL, *data, *more])
+        placement.place_model(experiment.resolve(config))
+
+    with pytest.raises(ConfigError, match="model resnet20: .* of a single value"):
+        place(*keys)
+    place(*keys, "data.image_shape=(8,8,3)")
+    place("data.batch_size=2")

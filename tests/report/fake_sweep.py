@@ -32,8 +32,11 @@ def lines_of(tree):
     return "".join(json.dumps(line) + "\n" for line in tree)
 
 
-def workdir(folder: Path, name, seed, test, train, steps=1500, holdout=0, depth=20, **parts):
-    """A finished run. parts: further keys of its result."""
+def workdir(
+    folder: Path, name, seed, test, train, steps=1500, holdout=0, depth=20, data=None, **parts
+):
+    """A finished run. data: keys of data in its config. parts: further keys of its result."""
+    data = data or {}
     last = errors(test, train, seed, name)
 
     def split(value):
@@ -45,7 +48,8 @@ def workdir(folder: Path, name, seed, test, train, steps=1500, holdout=0, depth=
         folder / "config.json",
         {
             "model": {"name": name, "kind": "basic", "blocks": blocks},
-            "data": {"name": "cifar10", "holdout": holdout},
+            "data": {"name": "cifar10", "holdout": holdout} | data,
+            **dict(seed=seed, seeds=1, steps=steps),
             "warmup": {"name": "error" if depth == 110 else "none"},
         },
     )

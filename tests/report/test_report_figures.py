@@ -112,16 +112,9 @@ def test_the_gap_by_depth_has_means_and_deviations(sweep, folder):
         assert name == f"plain{depth:g}"
         assert mean == pytest.approx(statistics.fmean(values))
         assert sd == pytest.approx(statistics.stdev(values))
-    figure = scatter.size_figure(sweep)
-    assert (
-        figure
-        and figure.title == "The gap by depth"
-        and [k.label for k in figure.legend]
-        == [
-            "plain",
-            "residual",
-        ]
-    )
+    (figure,) = scatter.size_figures(sweep)
+    assert figure.title == "The gap by depth"
+    assert [k.label for k in figure.legend] == ["plain", "residual"]
 
 
 @pytest.mark.parametrize(
@@ -235,8 +228,8 @@ def test_damage_is_error_by_amount(sweep):
     amounts, means, sds = layer_plots.damage(sweep.cell("plain20"), "rotate")
     assert amounts == [0, 1, 2, 4] and means == pytest.approx([1, 6, 11, 21])
     assert sds == pytest.approx([0] * 4, abs=1e-9)
-    figure = layer_plots.robustness_figure(sweep)
-    assert figure and len(figure.panels) == 4
+    (figure,) = layer_plots.robustness_figures(sweep)
+    assert len(figure.panels) == 4
 
 
 def test_the_warm_up_is_drawn_where_there_is_one(tmp_path):

@@ -64,6 +64,30 @@ def test_without_a_folder_to_write_in_there_is_no_cache_and_no_failure(environme
     assert environment["JAX_ENABLE_COMPILATION_CACHE"] == "false"
 
 
+@pytest.mark.parametrize("level", ["", "cnn_archs", "cnn_archs/compiled"])
+def test_a_folder_that_others_can_write_is_not_used(level, environment, tmp_path, capsys):
+    """They could put programs there, which jax would run."""
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
+    folder = tmp_path / level if level else compilation_cache.cache_folder()
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    compilation_cache.enable_cache()
+    assert environment["JAX_COMPILATION_CACHE_DIR"] == ""
+    assert f"{folder} is not yours alone" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_user_is_not_used_and_one_s_own_is_closed(environment, tmp_path):
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
+    folder = compilation_cache.cache_folder()
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    assert compilation_cache.prepare_folder(folder).stat().st_mode & 0o777 == 0o700
+    os.chown(folder.parent, 1, 1)
+    compilation_cache.enable_cache()
+    assert environment["JAX_COMPILATION_CACHE_DIR"] == ""
+
+
 def test_what_a_killed_process_has_half_written_goes(tmp_path):
     whole, half = ("jit_a-1", "jit_b-2")
     for name in (f"{whole}-cache", f"{whole}-atime", f"{half}-cache"):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError
 from cnn_archs.runtime import files
 
 HOLDER = """
@@ -26,7 +26,7 @@ STARTER = """
 import sys
 from pathlib import Path
 from cnn_archs.runtime import files
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError
 from cnn_archs.runtime.files import lock
 sys.stdin.readline()  # the start
 try:
@@ -162,6 +162,28 @@ def test_a_link_is_followed_and_a_pipe_is_written_to_as_it_is(tmp_path):
     assert pipe.is_fifo()
 
 
+def test_the_temporary_file_is_made_anew_under_a_name_that_cannot_be_guessed(tmp_path):
+    names = []
+    for _ in range(2):
+        with files.atomic_write(tmp_path / ("n" * 250)) as temporary:
+            assert temporary.parent == tmp_path and temporary.lstat().st_size == 0
+            names.append(temporary.name)
+    assert names[0] != names[1] and all(len(name) < 100 for name in names)
+    assert (tmp_path / ("n" * 250)).stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    """Return the permissions that new files of this process lack."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_text_that_is_not_unicode_is_written_with_escapes(tmp_path):
+    files.write_text(tmp_path / "a", "é \ud800 " + os.fsdecode(b"\xff"))
+    assert (tmp_path / "a").read_text("utf-8") == "é \\ud800 \\udcff"
+
+
 def test_an_error_in_the_body_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "weights"
     path.write_text("old")
@@ -186,29 +208,3 @@ with atomic_write(Path(sys.argv[1])) as temporary:
     assert len(list(tmp_path.iterdir())) == 2
     files.remove_unfinished(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.part"]
-
-
-@pytest.mark.parametrize("content", [b"", b"[1]", b"null", b"3", b'{"a": 1', b'{"a": "\xff"}'])
-def test_what_is_no_json_object_is_one_line_that_names_the_file(content, tmp_path):
-    path = tmp_path / "result.json"
-    path.write_bytes(content)
-    with pytest.raises(DataError) as e:
-        files.read_json(path)
-    assert str(e.value).startswith(f"{path} is damaged: ") and "\n" not in str(e.value)
-
-
-def test_a_file_that_is_missing_is_one_line_too(tmp_path):
-    with pytest.raises(DataError, match="^cannot read .*none.json: No such file or directory$"):
-        files.read_json(tmp_path / "none.json")
-
-
-@pytest.mark.parametrize("last", [b'{"step": 3', b"\0\0\0", b'{"split": "\xc3'])
-def test_a_last_line_that_a_kill_cut_is_left_out_and_any_other_is_damage(last, tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    assert files.read_json_lines(path) == []
-    path.write_bytes(b'{"step": 1}\n{"step": 2}\n' + last)
-    assert files.read_json_lines(path) == [{"step": 1}, {"step": 2}]
-    path.write_bytes(b'{"step": 1}\n' + last + b'\n{"step": 2}\n')
-    with pytest.raises(DataError, match="metrics.jsonl is damaged: ValueError: line 2: ") as e:
-        files.read_json_lines(path)
-    assert "\n" not in str(e.value)

@@ -1,6 +1,6 @@
 """A resumed run keeps some files of its workdir and removes others."""
 
-import json
+import shutil
 
 import numpy as np
 import pytest
@@ -43,20 +43,46 @@ def test_statistics_of_a_run_that_was_never_saved_are_not_anothers(tmp_path):
     assert mean_in(tmp_path).shape == (1, 1, 1)
 
 
-def test_a_result_is_that_of_the_run_as_it_is(plateau, monkeypatch):
-    """A result is removed when a longer run begins, and kept when a finished run is repeated."""
-    assert json.loads((plateau / "result.json").read_text())["steps"] == 2
+def contents(folder):
+    """Return the content and the time of each file in `folder`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_a_finished_run_that_is_started_again_is_not_touched(plateau, monkeypatch):
+    before = contents(plateau)
+    elsewhere = {**loop.describe_environment(), "backend": "tpu", "host": "another"}
+    monkeypatch.setattr(loop, "describe_environment", lambda: elsewhere)
+    monkeypatch.setattr(loop, "build_trainer", None)  # nothing may be built
+    result = loop.train(experiment(*PLATEAU, "steps=2", "log_every=3"), plateau)
+    assert result == RunDir(plateau).result() and result["steps"] == 2
+    assert contents(plateau) == before
+    with pytest.raises(ConfigError, match="another config"):
+        loop.train(experiment(*PLATEAU, "steps=2", "mirror=true"), plateau)
+    assert contents(plateau) == before
+
+
+def test_a_result_that_is_missing_says_what_trained_the_run(plateau, tmp_path, monkeypatch):
+    copy = shutil.copytree(plateau, tmp_path / "copy")
+    first, made = RunDir(copy).result(), RunDir(copy).environment()
+    RunDir(copy).remove_result()
+    elsewhere = {**loop.describe_environment(), "backend": "tpu", "processor": "another"}
+    monkeypatch.setattr(loop, "describe_environment", lambda: elsewhere)
+    again = loop.train(experiment(*PLATEAU, "steps=2"), copy)
+    assert again["made"] == first["made"] and again["device"] == first["device"] == "1 x cpu"
+    assert RunDir(copy).environment() == made
+
+
+def test_the_result_of_a_shorter_run_is_removed(plateau, tmp_path, monkeypatch):
+    copy = shutil.copytree(plateau, tmp_path / "copy")
 
     def stopped(*_):
         raise ConfigError("here")
 
     monkeypatch.setattr(loop, "run_to_end", stopped)
     with pytest.raises(ConfigError, match="here"):
-        loop.train(experiment(*PLATEAU, "steps=2"), plateau)
-    assert (plateau / "result.json").exists()
-    with pytest.raises(ConfigError, match="here"):
-        loop.train(experiment(*PLATEAU, "steps=3"), plateau)
-    assert not (plateau / "result.json").exists()
+        loop.train(experiment(*PLATEAU, "steps=3"), copy)
+    assert not RunDir(copy).has_result()
 
 
 def test_when_to_evaluate_is_fixed_where_the_rate_depends_on_it(plateau, tmp_path):

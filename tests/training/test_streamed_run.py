@@ -113,8 +113,19 @@ def test_predict_writes_what_a_competition_takes(folder, whole, capsys):
     head, *rows = capsys.readouterr().out.splitlines()
     assert head == "id,label"
     assert [row.split(",")[0] for row in rows] == [str(i) for i in range(8, 15)]
-    labels = [int(row.split(",")[1]) for row in rows]
-    assert sum(a == i % 3 for i, a in enumerate(labels)) >= 5
+    labels = [row.split(",")[1] for row in rows]
+    assert sum(name == CLASSES[i % 3] for i, name in enumerate(labels)) >= 5
+
+
+def test_one_channel_has_the_images_in_gray(folder, tmp_path, capsys):
+    gray = ("--config.data.image_shape=(12,12,1)", "--config.color.name=none", "--config.steps=3")
+    assert train(folder, tmp_path, *gray) == 0
+    image = str(folder / "test1" / "8.jpg")
+    assert cli.main(["predict", f"--workdir={tmp_path}", image]) == 0
+    capsys.readouterr()
+    protocol = ["evaluate", f"--workdir={tmp_path}", "--protocol=mirror", "--format=json"]
+    assert cli.main(protocol) == 0
+    assert json.loads(capsys.readouterr().out)["test"]["examples"] == 15
 
 
 def test_evaluate_gives_the_runs_own_figure(whole, capsys):

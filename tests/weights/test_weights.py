@@ -18,8 +18,10 @@ from safetensors.torch import load_file as load_torch
 
 import cnn_archs
 from cnn_archs import cli, models
+from cnn_archs.errors import DataError
 from cnn_archs.models import resnet
 from cnn_archs.runtime.compiler_options import fast_compile_options
+from cnn_archs.training import weights_file
 from cnn_archs.weights import torch_layout
 
 # torchvision's and akamaster's own names, from their sources: (model, image side, some of them).
@@ -290,6 +292,41 @@ def test_a_damaged_file_is_one_line_and_exit_3(exported, tmp_path, capsys):
         assert cli.main(["import", str(path), *RESNET, f"--workdir={tmp_path / 'run'}"]) == 3
         err = capsys.readouterr().err
         assert err.count("\n") == 1 and "not a valid safetensors file" in err, err
+
+
+def header(name: str, kind: str, start: int, end: int, shape: list[int]) -> dict[str, Any]:
+    return {name: {"dtype": kind, "shape": shape, "data_offsets": [start, end]}}
+
+
+HOSTILE = {
+    "a type that is none": header("a", "F7", 0, 8, [2]),
+    "a type that numpy has not": header("a", "F8_E4M3", 0, 8, [8]),
+    "half a byte": header("a", "F4", 0, 4, [8]),
+    "overlapping": header("a", "F32", 0, 8, [2]) | header("b", "F32", 4, 8, [1]),
+    "too many values": header("a", "F32", 0, 8, [2**40, 2**40]),
+    "too many of no values": header("a", "F32", 0, 0, [2**62, 0]),
+    "too many axes": header("a", "F32", 0, 4, [1] * 100),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_header_is_one_line(kind, tmp_path):
+    text = json.dumps(HOSTILE[kind]).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
+    with pytest.raises(DataError, match="x.safetensors is not a valid safetensors file: .+"):
+        weights_file.read_safetensors(path)
+    path.write_bytes(struct.pack("<Q", 2**62) + text + bytes(8))
+    with pytest.raises(DataError, match="x.safetensors is not a valid safetensors file: .+"):
+        weights_file.read_safetensors(path)
+
+
+def test_escapes_in_the_name_of_a_tensor_do_not_reach_the_terminal(tmp_path, capsys):
+    path = tmp_path / "x.safetensors"
+    save_file({"\x1b]0;title\x07\nerror: b": np.zeros(2, np.float32)}, path)
+    assert cli.main(["import", str(path), *RESNET, f"--workdir={tmp_path / 'run'}"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "\\x1b]0;title\\x07\\nerror: b" in err
 
 
 @pytest.mark.parametrize(

@@ -5,73 +5,99 @@ a digest of its content: a larger part would take too long to read. Each file is
 once.
 """
 
+import gzip
 import hashlib
+import json
 import os
-import stat
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cnn_archs.data.corruption import data_errors
+from cnn_archs.data.corruption import damage_error, data_errors
 from cnn_archs.data.datasets.splits import Records, Split
+from cnn_archs.runtime.files import atomic_write, read_regular
 
 CONTENT_BYTES = 256_000_000  # a third of a second, if the files are in memory
 
 Fingerprints = dict[str, str]  # name of a file -> its size, or SIZE:DIGEST
 
 
-def fingerprints(part: Split | Records, by_content: bool | None = None) -> Fingerprints:
+def fingerprints(
+    part: Split | Records, by_content: bool | None = None, *, skip: bool = False
+) -> Fingerprints:
     """Return the fingerprints of the files that hold the images of `part`.
 
     by_content: whether to read the files; None reads them if they are images, one a file, and have
     CONTENT_BYTES at most together. An array in memory, which has no file, is read as one file.
-    Raises DataError if a file cannot be read.
+    skip: whether a file that cannot be read is taken for an empty one; otherwise it raises
+    DataError.
     """
     if isinstance(part, Split):
         content = hashlib.sha256(np.ascontiguousarray(part.images).data)
         content.update(np.ascontiguousarray(part.labels).data)
         return {"images and labels": f"{part.images.nbytes}:{content.hexdigest()}"}
     paths = part.paths()
-    states = {name: state_of_file(path) for name, path in paths.items()}
+    sizes = sizes_of_files(paths, skip)
     label_names = part.files.label_names if part.files else ()
     if by_content is None:
-        total = sum(state.st_size for state in states.values())
-        by_content = not label_names and total <= CONTENT_BYTES
-    of_files = {
-        name: f"{state.st_size}:{digest_content(paths[name], state)}"
-        if by_content
-        else str(state.st_size)
-        for name, state in states.items()
+        by_content = not label_names and sum(sizes.values()) <= CONTENT_BYTES
+    found = {
+        name: f"{size}:{digest_content(paths[name], skip)}" if by_content else str(size)
+        for name, size in sizes.items()
     }
-    return {**of_files, "names of classes": ", ".join(label_names)} if label_names else of_files
+    return {**found, "names of classes": ", ".join(label_names)} if label_names else found
 
 
-def state_of_file(path: str) -> os.stat_result:
-    """Return the state of the file `path`. Raises DataError if there is none."""
-    with data_errors(path):
-        return os.stat(path)
+def sizes_of_files(paths: Mapping[str, str], skip: bool) -> dict[str, int]:
+    """Return {name: size} of files. paths: {name: path}. skip: see `fingerprints`."""
+    found = {}
+    for name, path in paths.items():  # more than a million in ImageNet: as few calls as possible
+        try:
+            found[name] = os.stat(path).st_size
+        except OSError as e:
+            if not skip:
+                raise damage_error(path, e) from e
+            found[name] = 0
+    return found
 
 
-def digest_content(path: str, state: os.stat_result) -> str:
-    """Return a digest of the content of `path`, or "" for a pipe or a device, which never ends."""
-    if not stat.S_ISREG(state.st_mode):
-        return ""
-    with data_errors(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+def digest_content(path: str, skip: bool) -> str:
+    """Return a digest of the content of `path`. skip: see `fingerprints`."""
+    try:
+        content = read_regular(path)
+    except OSError as e:
+        if not skip:
+            raise damage_error(path, e) from e
+        content = b""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def digest(found: Mapping[str, str]) -> str:
     """Return one digest of all fingerprints, whatever their order."""
     whole = hashlib.sha256()
-    for name in sorted(found):
-        whole.update(f"{name}\0{found[name]}\0".encode(errors="surrogateescape"))
+    for item in sorted(found.items()):
+        whole.update("\0".join((*item, "")).encode(errors="surrogateescape"))
     return whole.hexdigest()
+
+
+def save(path: Path, found: object) -> None:
+    """Write fingerprints, or a dict of several, to `path` atomically, as compressed JSON."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(gzip.compress(json.dumps(found).encode(), 1, mtime=0))
+
+
+def load(path: Path) -> Any:
+    """Read what `save` wrote. Raises DataError if the file is damaged."""
+    with data_errors(str(path)):
+        return json.loads(gzip.decompress(path.read_bytes()))
 
 
 def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Describe the files that are new, gone or replaced, each kind with the first name."""
     new, gone = sorted(now.keys() - before.keys()), sorted(before.keys() - now.keys())
-    other = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
+    other = sorted(n for n in now.keys() & before.keys() if not agree(before[n], now[n]))
     kinds = {"new": new, "gone": gone, "replaced": other}
     found = []
     for what, names in kinds.items():
@@ -82,6 +108,11 @@ def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[
     if other and (old := old_names.get(now[other[0]])):
         found.append(f"{printable(other[0])} is what {printable(old)} was")
     return found
+
+
+def agree(a: str, b: str) -> bool:
+    """Return whether two fingerprints may be of one file: by their sizes if only one has more."""
+    return a == b or (":" in a) != (":" in b) and a.partition(":")[0] == b.partition(":")[0]
 
 
 def printable(name: str) -> str:

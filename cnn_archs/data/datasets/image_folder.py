@@ -1,48 +1,105 @@
-"""A folder of images in one of two layouts:
+"""A folder of images that are labeled by folders or by names, in one of these layouts:
 
     DIR/train/CLASS/*.jpg       one folder per class, with images at any depth below it
     DIR/train/CLASS.NUMBER.jpg  Kaggle's layout: the class is the name up to the first dot
+    DIR/CLASS/*.jpg             no parts: DIR itself is the train part, in either layout
 
-Classes are labeled in the order of their sorted names. The test part is the first of DIR/test,
-DIR/val and DIR/validation that has labels, in either layout. If there is none, `sources` sets aside
-a fixed fifth of each class of the train part. Images are .jpg, .jpeg, .png, .bmp, .webp and .gif;
-other files, and files whose names begin with a dot, are ignored.
+Classes are labeled in the order of their sorted names; a name in decomposed Unicode, as a Mac's zip
+has it, is the same as the composed one. The test part is the first of the folders TEST_FOLDERS that
+has labels, in either layout and in upper or lower case. If there is none, `sources` sets aside a
+fixed fifth of each class of the train part. `image_files` says which files are images.
 """
 
 import os
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.data.datasets.image_files import Images, left_out_line, list_folder, walk_images
+from cnn_archs.errors import ConfigError, DataError, escaped
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
-TEST_FOLDERS = ("test", "val", "validation")
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("test", "testing", "val", "valid", "validation", "dev")
+NAMES_A_PART = re.compile(
+    r"(?<![a-z])(train|training|test|testing|val|valid|validation|dev)(?![a-z])", re.IGNORECASE
+)
 
 
 class Listing(NamedTuple):
-    """Paths of N images, their labels, i32[N], and the names of the classes."""
+    """Paths of N images, their labels, i32[N], and the names of the classes.
+
+    part: the folder they are in. left_out: paths in it that were not read.
+    """
 
     paths: list[str]
     labels: np.ndarray
     classes: tuple[str, ...]
+    part: Path
+    left_out: list[str]
+
+
+class Parts(NamedTuple):
+    """The parts of a folder of images, found by their names.
+
+    train: `root` itself if there are no parts, None if there are others. tests: those that could be
+    the test part, in the order of TEST_FOLDERS. others: paths of all other entries of `root`.
+    """
+
+    root: Path
+    train: Path | None
+    tests: list[Path]
+    others: list[str]
 
 
 def find_root(data_dir: str) -> Path:
-    """Return the folder `data_dir`, with ~ expanded.
-
-    Raises ConfigError if there is no such folder, and DataError if it has no folder train.
-    """
+    """Return the folder `data_dir`, with ~ expanded. Raises ConfigError if there is no folder."""
     if not data_dir:
         raise ConfigError("image_folder needs the folder of the images: --config.data.data_dir=DIR")
     where = Path(data_dir).expanduser()
-    if not where.is_dir():
+    if not os.path.isdir(where):  # False, too, if a folder above it cannot be entered
         raise ConfigError(f"data.data_dir: there is no folder {where}")
-    if not (where / "train").is_dir():
-        raise DataError(f"{where} has no folder train: put images in {where}/train/CLASS/")
     return where
+
+
+def find_parts(data_dir: str) -> Parts:
+    """Find the parts of the folder `data_dir`.
+
+    Raises ConfigError if there is no such folder, DataError if two folders are named like one part.
+    """
+    root = find_root(data_dir)
+    found = list_folder(root)
+    named: dict[str, list[str]] = {}
+    for path in found.folders:
+        named.setdefault(Path(path).name.lower(), []).append(path)
+    for name in (*TRAIN_FOLDERS, *TEST_FOLDERS):
+        if len(same := named.get(name, [])) > 1:
+            raise DataError(f"{same[0]} and {same[1]} are both named like the part {name}")
+    trains = [named[name][0] for name in TRAIN_FOLDERS if name in named]
+    tests = [named[name][0] for name in TEST_FOLDERS if name in named]
+    if not trains and not any(map(is_named_like_a_part, found.folders)):
+        return Parts(root, root, [], [])
+    rest = {*trains[1:], *(p for p in found.folders if p not in (*trains, *tests))}
+    others = [*found.images, *found.others, *(f"{p}/" for p in sorted(rest))]
+    return Parts(root, Path(trains[0]) if trains else None, [Path(p) for p in tests], others)
+
+
+def is_named_like_a_part(folder: str) -> bool:
+    """Return whether a folder is named like a part of a dataset, such as seg_test, not a class."""
+    return bool(NAMES_A_PART.search(Path(folder).name))
+
+
+def require_train(parts: Parts) -> Path:
+    """Return `parts.train`. Raises DataError if there is none."""
+    if parts.train:
+        return parts.train
+    folder = next(filter(is_named_like_a_part, list_folder(parts.root).folders))
+    raise DataError(
+        f"{parts.root} has no folder train, and {folder} is named like a part of a dataset, not "
+        f"like a class: put the training images in {parts.root}/train/CLASS/"
+    )
 
 
 def list_classes(data_dir: str) -> tuple[str, ...]:
@@ -50,8 +107,16 @@ def list_classes(data_dir: str) -> tuple[str, ...]:
 
     Raises DataError if there are fewer than two.
     """
-    train = find_root(data_dir) / "train"
-    names = subfolders(train) or sorted({class_of_file(path) for path in images_in(train)})
+    return classes_of(require_train(find_parts(data_dir)))
+
+
+def classes_of(train: Path) -> tuple[str, ...]:
+    """Return `list_classes` of a folder with the train part at `train`."""
+    found = list_folder(train)
+    if found.folders:
+        names = sorted(set(map(class_of_folder, found.folders)))
+    else:
+        names = sorted(set(map(class_of_file, found.images)))
     if not names:
         raise DataError(f"{train} has neither folders of classes nor images")
     if len(names) == 1:
@@ -65,24 +130,41 @@ def list_images(data_dir: str, split: str) -> Listing | None:
     Returns None if there is no test part with labels. Raises DataError for a class without
     training images, and for a test image whose class is not in train.
     """
-    where, classes = find_root(data_dir), list_classes(data_dir)
-    if split == "train":
-        found = list_labeled(where / "train", classes)
-        empty = sorted(set(range(len(classes))) - set(found.labels.tolist()))
-        if empty:
-            raise DataError(f"{where / 'train' / classes[empty[0]]} has no images")
-        return found
-    part = find_test_folder(where)
-    return list_labeled(part, classes) if part else None
+    parts = find_parts(data_dir)
+    train = require_train(parts)
+    classes = classes_of(train)
+    if split == "test":
+        part = find_test_folder(parts, classes)
+        return list_labeled(part, classes) if part else None
+    found = list_labeled(train, classes)
+    empty = sorted(set(range(len(classes))) - set(found.labels.tolist()))
+    if empty:
+        names = ", ".join(Path(path).name for path in found.left_out[:3])
+        raise DataError(
+            f"{train / classes[empty[0]]} has no images"
+            + (f" ({len(found.left_out)} other files are left out: {names})" if names else "")
+        )
+    return found
 
 
-def find_test_folder(where: Path) -> Path | None:
-    """Return the first of TEST_FOLDERS in the folder `where` that has labeled images."""
-    for part in (where / name for name in TEST_FOLDERS):
-        flat = (p.name.split(".") for p in images_in(part)) if part.is_dir() else ()
-        if part.is_dir() and (subfolders(part) or any(len(words) > 2 for words in flat)):
-            return part
-    return None
+def find_test_folder(parts: Parts, classes: tuple[str, ...]) -> Path | None:
+    """Return the first folder of `parts.tests` whose images have labels; None if there is none."""
+    return next((part for part in parts.tests if has_labels(part, classes)), None)
+
+
+def has_labels(part: Path, classes: tuple[str, ...]) -> bool:
+    """Return whether the images in the folder `part` are labeled with some of `classes`.
+
+    Images in a single folder that is named like no class, as Keras wants images without labels,
+    have none; several folders count as classes even if train has none of them.
+    """
+    found = list_folder(part)
+    if found.folders:
+        folded = {name.casefold() for name in classes}
+        named = [class_of_folder(path) for path in found.folders]
+        return len(named) > 1 or named[0].casefold() in folded
+    words = (Path(path).name.split(".") for path in found.images)
+    return any(len(w) > 2 and normalize("NFC", w[0]) in classes for w in words)
 
 
 def list_labeled(part: Path, classes: tuple[str, ...]) -> Listing:
@@ -92,77 +174,101 @@ def list_labeled(part: Path, classes: tuple[str, ...]) -> Listing:
     one has a class that is not in `classes`.
     """
     label_of = {name: label for label, name in enumerate(classes)}
-    folders = subfolders(part)
-    loose = list(images_in(part))
-    if folders and loose:
-        raise DataError(f"{loose[0]} is in no folder of a class, unlike other images of {part}")
+    found = list_folder(part)
+    left_out = list(found.others)
+    if found.folders and found.images:
+        raise DataError(
+            f"{found.images[0]} is in no folder of a class, unlike other images of {part}"
+        )
     of_class: dict[str, list[str]] = {}
-    for name in folders:
-        of_class[name] = sorted(walk_images(part / name))
-    for path in loose:
-        of_class.setdefault(class_of_file(path), []).append(str(path))
+    for folder in found.folders:
+        below = walk_images(folder)
+        of_class.setdefault(class_of_folder(folder), []).extend(below.paths)
+        left_out += below.left_out
+        if not below.paths and class_of_folder(folder) not in label_of:
+            left_out.append(f"{folder}/")
+    for path in found.images:
+        of_class.setdefault(class_of_file(path), []).append(path)
     for name, paths in of_class.items():
         if name not in label_of and paths:
             raise DataError(f"{paths[0]}: train has no class {name!r}")
-    of_class = {name: of_class[name] for name in classes if name in of_class}
-    counts = [len(paths) for paths in of_class.values()]
+    sorted_paths = [sorted(of_class.get(name, [])) for name in classes]
+    counts = [len(paths) for paths in sorted_paths]
     if not sum(counts):
         raise DataError(f"{part} has no images")
-    labels = np.repeat([label_of[name] for name in of_class], counts).astype(np.int32)
-    return Listing([path for paths in of_class.values() for path in paths], labels, classes)
+    labels = np.repeat(np.arange(len(classes)), counts).astype(np.int32)
+    paths = [path for of_one in sorted_paths for path in of_one]
+    return Listing(paths, labels, classes, part, left_out)
 
 
-def list_unlabeled(directory: str) -> list[tuple[str, str]]:
-    """List (id, path) of each image in `directory`; the id is the name up to the first dot.
+def reading_notes(data_dir: str) -> list[str]:
+    """Return lines for the user: what of the folder is not read, and what is tested on.
 
-    Images are sorted by number if all ids are numbers, as in Kaggle's test sets, and by name
+    There are none for a folder without training images, in which a run can still be evaluated. All
+    of the folder is listed. Errors are those of `list_images`.
+    """
+    parts = find_parts(data_dir)
+    if parts.train is None:
+        return []
+    train, test = list_images(data_dir, "train"), list_images(data_dir, "test")
+    assert train is not None
+    left_out, notes = [*parts.others, *train.left_out], []
+    for part in parts.tests:
+        if test and part == test.part:
+            left_out += test.left_out
+        elif test and has_labels(part, train.classes):
+            left_out.append(f"{part}/ (the test images are those of {test.part.name}/)")
+        else:
+            left_out.append(f"{part}/ (it has no labeled images)")
+    if left_out:
+        notes.append(left_out_line(parts.root, left_out))
+    if test is None:
+        notes.append(
+            f"{escaped(str(parts.root))} has no test part with labels: a fixed fifth of each class "
+            "is set aside as test images"
+        )
+    elif missing := sorted(set(range(len(train.classes))) - set(test.labels.tolist())):
+        names = ", ".join(train.classes[label] for label in missing[:3])
+        more = ", ..." if len(missing) > 3 else ""
+        count = f"{len(missing)} of the {len(train.classes)} classes"
+        notes.append(escaped(f"{test.part} has no images of {count}: {names}{more}"))
+    return notes
+
+
+def list_unlabeled(directory: str) -> Images:
+    """List the images in the folder `directory`; those in folders in it are left out.
+
+    They are sorted by number if all names are numbers, as in Kaggle's test sets, and by name
     otherwise. Raises ConfigError if there is no such folder, DataError if it has no images.
     """
     where = Path(directory).expanduser()
-    if not where.is_dir():
+    if not os.path.isdir(where):
         raise ConfigError(f"there is no folder {where}")
-    found = [(path.name.split(".")[0], str(path)) for path in images_in(where)]
-    if not found:
-        raise DataError(f"{where} has no images")
-    if all(name.isdecimal() for name, _ in found):
-        found.sort(key=lambda item: int(item[0]))
-    return found
+    found = list_folder(where)
+    left_out = [*found.others, *(f"{path}/" for path in found.folders)]
+    if not found.images:
+        more = f": {left_out_line(where, left_out)}" if left_out else ""
+        raise DataError(f"{where} has no images{more}")
+    stems = [Path(path).stem for path in found.images]
+    if all(stem.isdecimal() for stem in stems):
+        return Images(sorted(found.images, key=lambda path: int(Path(path).stem)), left_out)
+    return Images(found.images, left_out)
 
 
-def class_of_file(path: Path) -> str:
+def class_of_folder(path: str) -> str:
+    """Return the class that a folder is named after, in composed Unicode."""
+    return normalize("NFC", Path(path).name)
+
+
+def class_of_file(path: str) -> str:
     """Return the class in a file name of Kaggle's layout, such as `cat` in cat.0.jpg.
 
     Raises DataError if the name is not of that form.
     """
-    name, *number = path.name.split(".")[:-1]
+    name, *number = Path(path).name.split(".")[:-1]
     if not number:
         raise DataError(
-            f"the class of {path} is unknown: name it CLASS.NUMBER{path.suffix}, or put it in a "
-            "folder that has the name of its class"
+            f"the class of {path} is unknown: name it CLASS.NUMBER{Path(path).suffix}, or put it "
+            "in a folder that has the name of its class"
         )
-    return name
-
-
-def subfolders(part: Path) -> list[str]:
-    """Return the sorted names of the folders in `part` that are not hidden."""
-    with os.scandir(part) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-
-
-def images_in(part: Path) -> Iterator[Path]:
-    """Return the images directly in `part`, sorted by name."""
-    with os.scandir(part) as entries:
-        names = sorted(e.name for e in entries if is_image(e.name) and e.is_file())
-    return (part / name for name in names)
-
-
-def walk_images(where: Path) -> Iterator[str]:
-    """Yield the paths of the images at any depth below `where`, unsorted."""
-    for folder, folders, names in os.walk(where):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (os.path.join(folder, name) for name in names if is_image(name))
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file of this name is read as an image."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    return normalize("NFC", name)

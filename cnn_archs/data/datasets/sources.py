@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_archs.data.corruption import damage_error, data_errors
+from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import digits, image_folder, shapes, tfds_source
 from cnn_archs.data.datasets.splits import Record, Records, Split, StoredFiles, select_part
 from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.runtime.files import read_regular
 
 VARIABLE_SIZE = (0, 0, 3)  # (H, W, C) of a dataset whose images differ in size
 
@@ -103,7 +104,7 @@ def load_split(name: str, split: str, data_dir: str = "") -> Split:
     """
     if 0 in dataset_spec(name, data_dir)[0]:
         raise ConfigError(
-            f"data.name: the images of {name} differ in size; they must have one size"
+            f"data.name: the images of {name} may differ in size; they must have one size"
         )
     if name == "digits":
         return Split(*digits.load_digits(split), digits.DIGITS)
@@ -182,22 +183,17 @@ def open_folder_as_before(
     split: str,
     data_dir: str,
     classes: tuple[str, ...],
-    tested_in: str,
     kept: Mapping[str, Set[str]],
 ) -> Records:
     """Open the part `train` or `test` of a folder of images, divided as it was for a run.
 
-    classes: those of the run. tested_in: the folder that its test images were from, which is used
-    if it is there. kept: if these were taken out of the train part, the names of the files of all
-    splits; the same files are the test images again, and all others are training images. A folder
-    that has a test part of its own, or no file of those names, is divided as `open_folder` does it.
-    The test part can be opened where there is no train part. Raises DataError if training images
-    are left, but no test images.
+    classes: those of the run. kept: if its test images were taken out of the train part, the names
+    of the files of all splits; the same files are the test images again, and all others are
+    training images. A folder that has a test part of its own, or no file of those names, is
+    divided as `open_folder` does it. The test part can be opened where there is no train part.
+    Raises DataError if training images are left, but no test images.
     """
-    where = Path(data_dir).expanduser()
-    own: Path | None = where / tested_in
-    if kept or not (where / tested_in).is_dir():
-        own = image_folder.find_test_folder(where)
+    own = image_folder.find_test_folder(image_folder.find_parts(data_dir), classes)
     if own and split == "test":
         return listed_records(image_folder.list_labeled(own, tuple(sorted(classes))), data_dir)
     found = image_folder.list_images(data_dir, "train") if kept and not own else None
@@ -208,29 +204,25 @@ def open_folder_as_before(
     if tested.any():
         return whole.take(np.flatnonzero(tested == (split == "test")))
     if whole.are_named(kept["train"]).any():
-        raise DataError(f"{where} has none of the test images of the run, which were in train")
+        raise DataError(f"{data_dir} has none of the test images of the run, which were in train")
     return open_folder(split, data_dir)
 
 
 def listed_records(found: image_folder.Listing, data_dir: str) -> Records:
     """Return the images of a listing of the folder `data_dir`, to be read one by one."""
-    root = str(Path(data_dir).expanduser())
-    files = StoredFiles(root, found.paths, source="")
-    source = files.name(found.paths[0]).partition("/")[0]
+    root = Path(data_dir).expanduser()
+    source = "." if found.part == root else found.part.name
     return Records(
         partial(read_image_file, found),
         np.arange(len(found.labels)),
         found.labels,
         found.classes,
-        files._replace(source=source),
+        StoredFiles(str(root), found.paths, source),
     )
 
 
 def read_image_file(found: image_folder.Listing, i: int) -> Record:
     """Read file i of a listing. Raises DataError if it cannot be read."""
     path = found.paths[i]
-    try:
-        with open(path, "rb") as file:
-            return Record(file.read(), int(found.labels[i]), path)
-    except OSError as e:
-        raise damage_error(path, e) from e
+    with data_errors(path):
+        return Record(read_regular(path), int(found.labels[i]), path)

@@ -1,7 +1,7 @@
 """A part of a dataset, whole in memory or read image by image, and how it is divided."""
 
 import dataclasses
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -53,9 +53,10 @@ class StoredFiles(NamedTuple):
     source: str
     label_names: tuple[str, ...] = ()
 
-    def name(self, path: str) -> str:
-        """Return the name of a file relative to `root`."""
-        return path.removeprefix(f"{self.root}/")
+    def names(self, paths: Iterable[str]) -> list[str]:
+        """Return the names of files relative to `root`."""
+        above = f"{self.root}/"
+        return [path.removeprefix(above) for path in paths]
 
 
 class Record(NamedTuple):
@@ -72,7 +73,8 @@ class Records:
 
     read: maps one of the numbers in `index`, i64[N], to its record, or raises DataError. labels:
     i32[N], or None if finding them takes reading all records. classes: the name of each label.
-    files: those of all images that `read` can read; None if they are in no files.
+    files: those of all images that `read` can read; None if they are in no files. channels: those
+    that the images are decoded to, 3, or 1 for gray.
     """
 
     read: Callable[[int], Record]
@@ -80,6 +82,7 @@ class Records:
     labels: np.ndarray | None
     classes: tuple[str, ...]
     files: StoredFiles | None = None
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.index)
@@ -99,13 +102,14 @@ class Records:
             return {}
         every = self.files.paths
         chosen = every if self.files.label_names else [every[i] for i in self.index]
-        return {self.files.name(path): path for path in chosen}
+        return dict(zip(self.files.names(chosen), chosen, strict=True))
 
     def are_named(self, names: Set[str]) -> np.ndarray:
         """Return bool[N]: whether the file of each image has one of the `names`."""
         assert self.files and not self.files.label_names
-        name, every = self.files.name, self.files.paths
-        return np.array([name(every[i]) in names for i in self.index], bool)
+        every = self.files.paths
+        own = self.files.names(every[i] for i in self.index)
+        return np.array([name in names for name in own], bool)
 
 
 SplitOrRecords = TypeVar("SplitOrRecords", Split, Records)

@@ -15,6 +15,7 @@ NOT_OF_TFDS = ("digits", "shapes", "image_folder")  # names of datasets that hav
 TEST_SPLITS = ("test", "validation", "val")
 UNFINISHED_SUFFIX = ".incomplete"  # of the folder of a dataset that is being prepared
 PLAN_FILE = "plan.json"  # in that folder: how many shards there will be, and of which source
+SOURCE_FILE = "source.json.gz"  # in the folder of a dataset: the fingerprints of its source
 
 
 def tfds_dir(data_dir: str) -> Path:
@@ -59,7 +60,7 @@ def refuse_half_prepared(name: str, where: Path) -> None:
     """Raise DataError if the dataset is half prepared: begun in `where`, but not finished."""
     for path in (where / name).glob(f"*{UNFINISHED_SUFFIX}/{PLAN_FILE}"):
         with data_errors(str(path)):
-            plan = json.loads(path.read_text())
+            plan = json.loads(path.read_text("utf-8"))
             written = len(list(path.parent.glob("*.array_record-*-of-*[0-9]")))
             text = (
                 f"{name} is half prepared: {path.parent} has {written:,} of {plan['shards']:,} "

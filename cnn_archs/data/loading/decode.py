@@ -1,25 +1,37 @@
 """Decode images, refuse damaged ones, and decode no more pixels than a crop needs.
 
-JPEG is decoded by libjpeg-turbo (simplejpeg), and each of its warnings is an error. PNG, BMP, WebP
-and the first frame of a GIF are decoded by Pillow; the checksums of a PNG are verified first. The
-other formats have no checksums: truncation is always noticed, but one flipped bit of a JPEG seldom
-is, and twenty nearly always are.
+JPEG is decoded by libjpeg-turbo (simplejpeg), and each of its warnings is an error, except those of
+what `jpeg_repair` removes. PNG, BMP, WebP, PPM, and the first image of a GIF or TIFF are decoded by
+Pillow. The checksums of a PNG are verified first, and what it stores besides the pixels, such as
+text and profiles of any size, is not read. The other formats have no checksums: truncation is
+always noticed, but one flipped bit of a JPEG seldom is, and twenty nearly always are.
 
 All images become 8-bit RGB. Gray is repeated in the three channels. CMYK is converted as Pillow
-does, which assumes Adobe's inverted values. Only the upper 8 bits of 16-bit values are kept.
-Transparent pixels are blended with white. EXIF's orientation is ignored, as in ImageNet's recipes.
+does, which assumes Adobe's inverted values. Only the upper 8 bits of 16-bit values are kept, and
+other values, such as fractions, whose range is not known, are refused. Transparent pixels are
+blended with white. EXIF's orientation is ignored, as in ImageNet's recipes; that of a TIFF counts.
 """
 
 import io
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import BmpImagePlugin, GifImagePlugin, Image, PngImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.corruption import damage_error, data_errors
+from cnn_archs.data.loading.jpeg_repair import plain_header, without_fill
 from cnn_archs.data.transforms.boxes import Box
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
@@ -31,7 +43,10 @@ FORMATS: dict[bytes, Any] = {  # the first bytes of a file -> Pillow's reader
     b"BM": BmpImagePlugin.BmpImageFile,
     b"GIF8": GifImagePlugin.GifImageFile,
     b"RIFF": WebPImagePlugin.WebPImageFile,
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
+    **dict.fromkeys((b"P%d" % i for i in range(1, 7)), PpmImagePlugin.PpmImageFile),
 }
+PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf")  # chunks that do not change pixels
 
 
 class JpegImage:
@@ -45,16 +60,33 @@ class JpegImage:
 
     def __init__(self, encoded: bytes):
         self.encoded = encoded
-        self.height, self.width, self.space, _ = simplejpeg.decode_jpeg_header(encoded)
+        header: tuple[int, int, str, str]
+        try:
+            header = simplejpeg.decode_jpeg_header(encoded)
+        except ValueError:
+            self.encoded = plain_header(encoded)
+            header = simplejpeg.decode_jpeg_header(self.encoded)
+        self.height, self.width, self.space, _ = header
         refuse_bombs(self.height, self.width, len(encoded))
 
     def decode(self, factor: int) -> Image.Image:
         """Decode to RGB, ceil(height / factor) x ceil(width / factor) pixels."""
         smaller = {} if factor == 1 else self.size_arguments(factor)
         if self.space in ("CMYK", "YCCK"):
-            pixels = simplejpeg.decode_jpeg(self.encoded, "CMYK", strict=True, **smaller)
-            return Image.fromarray(255 - pixels, "CMYK").convert("RGB")
-        return Image.fromarray(simplejpeg.decode_jpeg(self.encoded, "RGB", strict=True, **smaller))
+            return Image.fromarray(255 - self.decode_as("CMYK", smaller), "CMYK").convert("RGB")
+        return Image.fromarray(self.decode_as("RGB", smaller))
+
+    def decode_as(self, space: str, smaller: dict[str, int]) -> np.ndarray:
+        """Decode to a color space. Raises ValueError for any warning of damage."""
+        encoded, first = self.encoded, True
+        while True:
+            try:
+                return simplejpeg.decode_jpeg(encoded, space, strict=True, **smaller)
+            except ValueError as e:
+                changed = plain_header(encoded) if first else without_fill(encoded, str(e))
+                if changed is None:
+                    raise
+                encoded, first = changed, False
 
     def size_arguments(self, factor: int) -> dict[str, int]:
         """Return the arguments by which simplejpeg shrinks by exactly `factor`.
@@ -66,26 +98,31 @@ class JpegImage:
 
 
 class OtherImage:
-    """A PNG, BMP, WebP or GIF that is still to be decoded; like JpegImage, but cannot be shrunk."""
+    """An image of another format, still to be decoded; like JpegImage, but cannot be shrunk."""
 
     factors = ()
 
     def __init__(self, encoded: bytes):
         reader = next((r for start, r in FORMATS.items() if encoded.startswith(start)), None)
         if reader is None:
-            raise ValueError("neither JPEG, PNG, BMP, WebP nor GIF")
+            raise ValueError("neither JPEG, PNG, BMP, WebP, GIF, TIFF nor PPM")
+        if reader is PngImagePlugin.PngImageFile:
+            encoded = check_png(encoded)
         self.stored = reader(io.BytesIO(encoded))
+        self.width: int
+        self.height: int
         self.width, self.height = self.stored.size
         refuse_bombs(self.height, self.width, len(encoded))
-        if reader is PngImagePlugin.PngImageFile:
-            reader(io.BytesIO(encoded)).verify()  # decoding does not check the checksums
 
     def decode(self, factor: int) -> Image.Image:
         """Decode to RGB, height x width pixels; `factor` is 1."""
         stored: Image.Image = self.stored
         stored.load()
-        if stored.mode.startswith("I"):  # 16 bits of gray
+        wide = stored.mode.startswith("I;16") or isinstance(stored, PpmImagePlugin.PpmImageFile)
+        if stored.mode.startswith("I") and wide:  # 16 bits of gray
             stored = Image.fromarray((np.asarray(stored) >> 8).astype(np.uint8))
+        if stored.mode in ("I", "F"):
+            raise ValueError("its values have 32 bits, in a range that is not known; save 8 or 16")
         if stored.has_transparency_data:
             stored = stored.convert("RGBA")
             white = Image.new("RGBA", stored.size, "white")
@@ -99,6 +136,25 @@ def open_image(encoded: bytes) -> JpegImage | OtherImage:
     Raises an exception if it is no image of a known format, or damaged.
     """
     return JpegImage(encoded) if encoded.startswith(b"\xff\xd8") else OtherImage(encoded)
+
+
+def check_png(encoded: bytes) -> bytes:
+    """Return a PNG without its PNG_TEXTS, which Pillow refuses if they are large.
+
+    Raises ValueError if a checksum is wrong or a chunk is cut off: Pillow does not notice.
+    """
+    kept, at, kind = [encoded[:8]], 8, b""
+    while kind != b"IEND":
+        end = at + 12 + int.from_bytes(encoded[at : at + 4], "big")
+        kind, checksum = encoded[at + 4 : at + 8], encoded[end - 4 : end]
+        if len(checksum) < 4 or end > len(encoded):
+            raise ValueError("the file is cut off")
+        if zlib.crc32(encoded[at + 4 : end - 4]) != int.from_bytes(checksum, "big"):
+            raise ValueError(f"the checksum of the chunk {kind!r} is wrong")
+        if kind not in PNG_TEXTS:
+            kept.append(encoded[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def refuse_bombs(height: int, width: int, size: int) -> None:
@@ -117,15 +173,34 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
         return np.asarray(open_image(encoded).decode(1))
 
 
+def in_channels(image: Image.Image, channels: int) -> Image.Image:
+    """Return an RGB image in 3 channels or, in gray, in 1."""
+    return image.convert("L") if channels == 1 else image
+
+
+def decode_resized(encoded: bytes, shape: tuple[int, int, int], name: str) -> np.ndarray:
+    """Decode a whole image and resize it to u8[*shape], (H, W, C) with C = 1 or 3; bilinear.
+
+    Raises a DataError about `name` if it is damaged.
+    """
+    height, width, channels = shape
+    with data_errors(name):
+        image = in_channels(open_image(encoded).decode(1), channels)
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(resized).reshape(shape)
+
+
 class Region:
     """A part of an image that is still to be decoded.
 
-    choose_box: maps the image's height and width to the part. Raises a DataError about `name` if
-    the header is damaged or the image is a decompression bomb.
+    choose_box: maps the image's height and width to the part. channels: 3, or 1 for gray. Raises a
+    DataError about `name` if the header is damaged or the image is a decompression bomb.
     """
 
-    def __init__(self, encoded: bytes, choose_box: Callable[[int, int], Box], name: str):
-        self.name = name
+    def __init__(
+        self, encoded: bytes, choose_box: Callable[[int, int], Box], name: str, channels: int = 3
+    ):
+        self.name, self.channels = name, channels
         try:
             self.source = open_image(encoded)
         except Exception as e:
@@ -133,7 +208,7 @@ class Region:
         self.box = choose_box(self.source.height, self.source.width)
 
     def decode_resized(self, out: tuple[int, int]) -> np.ndarray:
-        """Decode the part and resize it to u8[*out, 3], bilinear and antialiased as by Pillow.
+        """Decode the part and resize it to u8[*out, C], bilinear and antialiased as by Pillow.
 
         A JPEG whose part is at least 2, 4 or 8 times as large as `out` along both axes is decoded
         at a half, a quarter or an eighth of its size, by its cosine transform. Pixels just outside
@@ -143,20 +218,25 @@ class Region:
         enough = min(box.height / out[0], box.width / out[1])
         factor = next((f for f in source.factors if f <= enough), 1)
         try:
-            image = source.decode(factor)
+            image = in_channels(source.decode(factor), self.channels)
             right = min((box.left + box.width) / factor, image.width)
             bottom = min((box.top + box.height) / factor, image.height)
             region = (box.left / factor, box.top / factor, right, bottom)
-            return np.asarray(image.resize(out[::-1], Image.Resampling.BILINEAR, box=region))
+            resized = image.resize(out[::-1], Image.Resampling.BILINEAR, box=region)
+            return np.asarray(resized).reshape(*out, self.channels)
         except Exception as e:
             raise damage_error(self.name, e) from e
 
 
 def decode_and_crop(
-    encoded: bytes, choose_box: Callable[[int, int], Box], out: tuple[int, int], name: str
+    encoded: bytes,
+    choose_box: Callable[[int, int], Box],
+    out: tuple[int, int],
+    name: str,
+    channels: int = 3,
 ) -> np.ndarray:
-    """Decode the region choose_box(height, width) of an image, resized to u8[*out, 3].
+    """Decode the region choose_box(height, width) of an image, resized to u8[*out, channels].
 
     Raises a DataError about `name` if the image is damaged.
     """
-    return Region(encoded, choose_box, name).decode_resized(out)
+    return Region(encoded, choose_box, name, channels).decode_resized(out)

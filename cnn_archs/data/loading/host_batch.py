@@ -28,7 +28,7 @@ thread_generator = ThreadGenerator()
 
 
 class HostBatch:
-    """The rows of a batch that this process reads: images u8[R, *size, 3] and labels i32[R].
+    """The rows of a batch that this process reads: images u8[R, *size, C] and labels i32[R].
 
     index: the examples, i64[R]. mask: bool[R], False for padding, and for damaged examples that an
     evaluation skips. positions: of the examples in the order of training, i64[R]; an example's
@@ -41,11 +41,12 @@ class HostBatch:
         index: np.ndarray,
         mask: np.ndarray,
         size: tuple[int, int],
+        channels: int,
         seed: int | None,
         positions: np.ndarray,
     ):
         self.index, self.mask, self.seed, self.positions = index, mask, seed, positions
-        self.images = np.zeros((len(index), *size, 3), np.uint8)
+        self.images = np.zeros((len(index), *size, channels), np.uint8)
         self.labels = np.zeros(len(index), np.int32)
 
     def row_generator(self, row: int) -> np.random.Generator | None:

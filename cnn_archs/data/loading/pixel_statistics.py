@@ -1,16 +1,17 @@
 """Statistics of the training images for preprocessing, computed once and kept in the workdir."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.distributed import multihost
-from cnn_archs.runtime.files import atomic_write
+from cnn_archs.errors import DataError, first_line
+from cnn_archs.runtime.files import atomic_write, read_errors, read_regular
 
 Statistics = dict[str, np.ndarray]
 IMAGES_AT_ONCE = 1000  # read at a time, to bound memory
@@ -37,9 +38,18 @@ def read_statistics(path: Path) -> Statistics | None:
     """Read the file that `write_statistics` wrote; None if it does not exist."""
     if not path.exists():
         return None
-    what = f"{path} (remove it to have it computed again)"
-    with data_errors(what), open(path, "rb") as f, np.load(f) as arrays:
-        return dict(arrays)
+    with read_errors(path):
+        encoded = read_regular(path)
+    try:
+        with np.load(io.BytesIO(encoded)) as arrays:
+            found = dict(arrays)
+        if not all(np.isfinite(array).all() for array in found.values()):
+            raise ValueError("a value is not finite")
+    except Exception as e:  # of zip archives, numpy's headers, or anything else that is in the file
+        raise DataError(
+            f"{path} is damaged: {first_line(e)}; remove it to have it computed again"
+        ) from e
+    return found
 
 
 def write_statistics(path: Path, statistics: Statistics) -> None:

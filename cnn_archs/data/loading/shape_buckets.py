@@ -46,7 +46,7 @@ class BucketedBatch(NamedTuple):
 
 
 class DecodedExample(NamedTuple):
-    """An example with its resized image, u8[h, w, 3]."""
+    """An example with its resized image, u8[h, w, C]."""
 
     example: int
     label: int
@@ -117,7 +117,7 @@ def make_batch(some: list[DecodedExample], shape: Size, rows: int = 0) -> Bucket
     """Make a batch of examples of one shape; masked copies of the last one fill it up to `rows`."""
     position = np.arange(rows or len(some))
     which = np.minimum(position, len(some) - 1)
-    images = np.zeros((len(position), *shape, 3), np.uint8)
+    images = np.zeros((len(position), *shape, some[0].image.shape[-1]), np.uint8)
     for row, i in enumerate(which):
         height, width = some[i].image.shape[:2]
         images[row, :height, :width] = some[i].image
@@ -153,7 +153,8 @@ def decode_example(data: Streamed, fit: ResizeRule, example: int) -> DecodedExam
     """
     try:
         record = data.records[example]
-        region = Region(record.encoded, lambda *size: fit(*size)[0], record.name)
+        whole = (record.encoded, lambda *size: fit(*size)[0], record.name)
+        region = Region(*whole, data.records.channels)
         image = region.decode_resized(fit(region.source.height, region.source.width)[1])
         return DecodedExample(example, record.label, image)
     except DataError as e:

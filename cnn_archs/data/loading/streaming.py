@@ -74,7 +74,7 @@ class Streamed:
     def batch(
         self, seed: int, step: int, batch_size: int, rows: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read the batch of `step`: images u8[R, H, W, 3] and labels i32[R].
+        """Read the batch of `step`: images u8[R, H, W, C] and labels i32[R].
 
         rows: i64[R], the rows of the batch to read; None for all.
         """
@@ -117,7 +117,7 @@ class Streamed:
         def open_step(step: int) -> HostBatch:
             position = step * batch_size + own_rows
             index = np.minimum(position, self.examples - 1)
-            return HostBatch(index, position < self.examples, self.crop.host_size, None, position)
+            return self.make_batch(index, position < self.examples, None, position)
 
         steps = ceil_div(self.examples, batch_size)
         filled = self.filled_batches(open_step, len(own_rows), steps)
@@ -127,7 +127,14 @@ class Streamed:
         """Return the given rows of the batch of a training step, to be filled."""
         first = step * batch_size
         index = sampler.indices(self.examples, seed, first, batch_size)[rows]
-        return HostBatch(index, np.ones(len(rows), bool), self.crop.host_size, seed, first + rows)
+        return self.make_batch(index, np.ones(len(rows), bool), seed, first + rows)
+
+    def make_batch(
+        self, index: np.ndarray, mask: np.ndarray, seed: int | None, positions: np.ndarray
+    ) -> HostBatch:
+        """Return a batch of images as they are delivered, to be filled; see `HostBatch`."""
+        size, channels = self.crop.host_size, self.records.channels
+        return HostBatch(index, mask, size, channels, seed, positions)
 
     def filled_batches(
         self, open_step: Callable[[int], HostBatch], rows: int, steps: int
@@ -181,7 +188,7 @@ class Streamed:
         try:
             record = self.records[example]
             choose_box = partial(self.crop.host_box, rng=batch.row_generator(row))
-            region = Region(record.encoded, choose_box, record.name)
+            region = Region(record.encoded, choose_box, record.name, self.records.channels)
             return PendingExample(example, record.label, region)
         except DataError as e:
             self.record_damage(example, e)

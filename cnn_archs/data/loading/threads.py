@@ -6,6 +6,10 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
+from cnn_archs.errors import DataError
+
+READ_SECONDS = 600.0  # for the next call; a disk of a network may be away for minutes
+
 
 def cores() -> int:
     """Count the cores that this process may use."""
@@ -21,7 +25,7 @@ def run_in_order(
     The k-th yield comes as soon as work(k) is done. At most `ahead + 2 * threads` calls are
     submitted before they are yielded. An exception of work(k) is raised at the k-th yield. At the
     end, after an exception or when the generator is closed, calls that have not begun are canceled
-    and all threads are joined.
+    and all threads are joined. Raises DataError if a call takes more than READ_SECONDS.
     """
 
     def job(k: int) -> None:
@@ -35,11 +39,22 @@ def run_in_order(
     pool = ThreadPoolExecutor(threads)
     jobs = (pool.submit(job, k) for k in range(count))
     submitted: deque[Future[None]] = deque()
+    stuck = False
     try:
         submitted.extend(islice(jobs, ahead + 2 * threads))
         while submitted:
-            submitted.popleft().result()
+            try:
+                submitted[0].result(READ_SECONDS)
+            except TimeoutError as e:
+                if submitted[0].done():  # an error of work(k)
+                    raise
+                stuck = True
+                raise DataError(
+                    f"no image has been read for {READ_SECONDS:.0f} s: the disk with the data does "
+                    "not answer"
+                ) from e
+            submitted.popleft()
             submitted.extend(islice(jobs, 1))
             yield
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=not stuck, cancel_futures=True)

@@ -3,7 +3,8 @@
 ImageNet, from its two archives, and folders of images are written here, without TensorFlow. A
 stopped preparation is resumed: a shard that has been written from the same source is not written
 again. The dataset's folder has another name until all shards are written, so a half prepared
-dataset never looks like a whole one.
+dataset never looks like a whole one. The folder keeps the fingerprints of its source: a source that
+has changed since is not taken for prepared.
 
 All other datasets are prepared by tfds, with TensorFlow. tfds keeps what it has downloaded, by
 checksum, but writes a stopped dataset from the beginning.
@@ -14,11 +15,12 @@ import json
 import shlex
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.data.corruption import data_errors
-from cnn_archs.data.datasets import tfds_source
+from cnn_archs.data.datasets import fingerprint, tfds_source
 from cnn_archs.data.prepare import raw_datasets, shards
 from cnn_archs.errors import ConfigError, DataError, Stopped, first_line
 from cnn_archs.runtime.console import SECONDS_PER_LINE, format_duration, print_status
@@ -92,9 +94,13 @@ def summary(name: str, path: Path, info: Any) -> dict[str, Any]:
 
 
 def prepare_without_tensorflow(raw: raw_datasets.RawDataset, command: str) -> dict[str, Any]:
-    """Write a dataset unless it exists. command: the command line that resumes this."""
+    """Write a dataset unless it exists. command: the command line that resumes this.
+
+    Raises DataError if it exists, but its source has changed since.
+    """
     name, path = raw.name, raw.path
-    if not path.exists():
+    was_there = path.exists()
+    if not was_there:
         path.parent.mkdir(parents=True, exist_ok=True)
         with stop_requests() as stop, lock(path.parent / ".lock", "--data_dir"):
             if not path.exists():  # another process may have finished it meanwhile
@@ -102,7 +108,41 @@ def prepare_without_tensorflow(raw: raw_datasets.RawDataset, command: str) -> di
     builder = tfds_source.open_builder(name, str(path.parent.parent))
     if not builder.info.splits:
         raise DataError(f"{path} exists but holds no dataset: remove it and run this command again")
-    return summary(name, path, builder.info)
+    done = summary(name, path, builder.info)
+    if was_there:
+        check_source(raw, done["splits"])
+        note_missing(raw.counts, done["splits"])
+    return done
+
+
+def check_source(raw: raw_datasets.RawDataset, written: Mapping[str, int]) -> None:
+    """Raise DataError if the dataset was written from another source than there is now.
+
+    written: the number of pictures in each split. A dataset without fingerprints of its source, as
+    older versions wrote it, is compared by these numbers alone.
+    """
+    file = raw.path / tfds_source.SOURCE_FILE
+    if file.is_file():
+        now = raw.fingerprints()
+        changes = fingerprint.describe_changes(fingerprint.load(file), now) if now else []
+    elif raw.counts:  # of an archive, which takes minutes to index
+        return
+    else:
+        counts = {split: len(found) for split, found in raw.find(lambda _: None).items()}
+        pairs = [(split, counts[split], written[split]) for split in counts]
+        changes = [f"{n:,} pictures of {split}, not {was:,}" for split, n, was in pairs if n != was]
+    if changes:
+        raise DataError(
+            f"{raw.path} was prepared from a source that has changed since: {'; '.join(changes)}; "
+            "remove that folder and run this command again to prepare it anew"
+        )
+
+
+def note_missing(wanted: Mapping[str, int], found: Mapping[str, int]) -> None:
+    """Print a line for each split that has not as many pictures as it should."""
+    for split, count in wanted.items():
+        if found[split] != count:
+            print_status(f"note: {split} has {found[split]:,} of {count:,} pictures")
 
 
 def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: "Progress") -> None:
@@ -110,15 +150,15 @@ def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: "Progres
     path = raw.path
     unfinished = path.with_name(path.name + tfds_source.UNFINISHED_SUFFIX)
     unfinished.mkdir(exist_ok=True)
+    fingerprints = raw.fingerprints()
     splits = raw.find(progress.report_indexed)
-    for split, count in raw.counts.items():
-        if len(splits[split]) != count:
-            print_status(f"note: {split} has {len(splits[split]):,} of {count:,} pictures")
+    note_missing(raw.counts, {split: len(found) for split, found in splits.items()})
     source = shards.source_digest(splits, raw.info.features["label"].names)
     plan = shards.plan_shards(raw.name, splits)
     write_plan(unfinished, plan, source, command)
     write_missing(unfinished, plan, progress)
     shards.write_description(raw.info, unfinished, plan)
+    fingerprint.save(unfinished / tfds_source.SOURCE_FILE, fingerprints)
     unfinished.rename(path)
     (path / tfds_source.PLAN_FILE).unlink()
 
@@ -134,7 +174,7 @@ def write_plan(unfinished: Path, plan: Plan, source: str, command: str) -> None:
     path = unfinished / tfds_source.PLAN_FILE
     if path.exists():
         with data_errors(str(path)):
-            before = json.loads(path.read_text())["source"]
+            before = json.loads(path.read_text("utf-8"))["source"]
         if before != source:
             raise DataError(
                 f"{unfinished} was begun from other pictures than there are now: remove it and run "

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_archs.data.corruption import data_errors
-from cnn_archs.data.datasets import image_folder, sources, tfds_source
+from cnn_archs.data.datasets import fingerprint, image_folder, sources, tfds_source
+from cnn_archs.data.datasets.fingerprint import Fingerprints
 from cnn_archs.data.prepare import imagenet
 from cnn_archs.data.prepare.shards import OnProgress, Picture, Splits
-from cnn_archs.errors import ConfigError
+from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.runtime.console import print_notes
+from cnn_archs.runtime.files import check_regular
 
 VERSION = "1.0.0"  # of a dataset made from a folder of images
 
@@ -20,6 +23,8 @@ class RawDataset(NamedTuple):
 
     info: tfds' description of the dataset. counts: the expected number of pictures in each split,
     if known. find: finds the pictures of all splits, and reports how many it has found so far.
+    fingerprints: returns those of the source as it is now, by which a later `prepare` sees whether
+    it is still the same; {} if the source is gone.
     """
 
     name: str
@@ -27,6 +32,7 @@ class RawDataset(NamedTuple):
     info: Any
     counts: Mapping[str, int]
     find: Callable[[OnProgress], Splits]
+    fingerprints: Callable[[], Fingerprints]
 
 
 def imagenet_archives(where: Path, manual_dir: Path) -> RawDataset:
@@ -38,10 +44,15 @@ def imagenet_archives(where: Path, manual_dir: Path) -> RawDataset:
     labels = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt")
 
     def find(tick: OnProgress) -> Splits:
-        return imagenet.index_archives(manual_dir, synsets, labels.read_text().split(), tick)
+        return imagenet.index_archives(manual_dir, synsets, labels.read_text("utf-8").split(), tick)
 
     path = Path(builder.data_path)
-    return RawDataset("imagenet2012", path, builder.info, imagenet.COUNTS, find)
+
+    def fingerprints() -> Fingerprints:
+        archives = [manual_dir / name for name in (imagenet.TRAIN, imagenet.VALIDATION)]
+        return {a.name: str(a.stat().st_size) for a in archives if a.is_file()}
+
+    return RawDataset("imagenet2012", path, builder.info, imagenet.COUNTS, find, fingerprints)
 
 
 def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
@@ -58,18 +69,22 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
         )
     if name in tfds.list_builders(with_community_datasets=False):
         raise ConfigError(f"{name} is a dataset of tfds: give the folder of images another name")
+    classes = image_folder.list_classes(images_dir)
+    for named in classes:
+        if not named.isprintable():
+            raise DataError(f"{images_dir}: tfds cannot store the name of the class {named}")
     path = where / name / VERSION
     description = f"Images: {image_folder.find_root(images_dir).resolve()}"
     with data_errors(str(path)):
         info_file = path / "dataset_info.json"
-        other = info_file.exists() and json.loads(info_file.read_text())["description"]
+        other = info_file.exists() and json.loads(info_file.read_text("utf-8"))["description"]
     if other and other != description:
         raise ConfigError(
             f"{path} exists already, made from other images ({other}): choose another name"
         )
     features = {
         "image": tfds.features.Image(shape=(None, None, 3)),
-        "label": tfds.features.ClassLabel(names=list(image_folder.list_classes(images_dir))),
+        "label": tfds.features.ClassLabel(names=list(classes)),
         "file_name": tfds.features.Text(),
     }
     info = tfds.core.DatasetInfo(
@@ -84,9 +99,15 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
     info.set_file_format("array_record")
 
     def find(tick: OnProgress) -> Splits:
+        print_notes(image_folder.reading_notes(images_dir))
         return {split: folder_pictures(split, images_dir, tick) for split in ("train", "test")}
 
-    return RawDataset(name, path, info, {}, find)
+    def fingerprints() -> Fingerprints:
+        parts = [sources.open_folder(split, images_dir) for split in ("train", "test")]
+        names = {"names of classes": ", ".join(image_folder.list_classes(images_dir))}
+        return {**names, **fingerprint.fingerprints(parts[0]), **fingerprint.fingerprints(parts[1])}
+
+    return RawDataset(name, path, info, {}, find, fingerprints)
 
 
 def folder_pictures(split: str, images_dir: str, tick: OnProgress) -> list[Picture]:
@@ -96,7 +117,7 @@ def folder_pictures(split: str, images_dir: str, tick: OnProgress) -> list[Pictu
     found: list[Picture] = []
     for (name, path), label in zip(records.paths().items(), records.labels.tolist(), strict=True):
         with data_errors(path):
-            file = Path(path).stat()
+            file = check_regular(path)
         found.append(Picture(path, 0, file.st_size, file.st_mtime, name, label))
         tick(len(found))
     return found

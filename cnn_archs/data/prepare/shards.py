@@ -14,7 +14,7 @@ from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.loading import decode, threads
 from cnn_archs.errors import DataError, first_line
-from cnn_archs.runtime.files import atomic_write
+from cnn_archs.runtime.files import atomic_write, check_regular
 
 READERS = 16  # threads; they mostly wait, as the pictures of a shard lie all over an archive
 PICTURES_AHEAD = 32  # read before they are written
@@ -45,6 +45,7 @@ class Picture(NamedTuple):
         Raises DataError if it is missing, cut off, or does not begin like an image.
         """
         with data_errors(str(self)):
+            check_regular(self.path)
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
                 encoded = file.read(self.size)

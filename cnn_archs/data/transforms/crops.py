@@ -204,9 +204,12 @@ class InceptionCrop(Crop):
         return Box(float((height - h) // 2), float((width - w) // 2), float(h), float(w))
 
     def largest(self, height: int, width: int) -> Size:
-        """Return the size of the largest region whose aspect ratio is in the range."""
+        """Return the size of the largest region whose aspect ratio is in the range.
+
+        It has at least one pixel, also in an image that is too narrow for the range.
+        """
         low, high = self.aspect
-        return min(height, round(width / low)), min(width, round(height * high))
+        return min(height, max(1, round(width / low))), min(width, max(1, round(height * high)))
 
     def training_box(self, u: Any, height: int, width: int) -> Box:
         xp = u.__array_namespace__()

@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from cnn_archs.data.loading import decode
 from cnn_archs.data.loading.decode import decode_and_crop
@@ -125,6 +126,108 @@ def test_the_orientation_that_a_camera_noted_is_ignored():
     exif[0x0112] = 6  # a quarter turn
     data = encoded(picture(), exif=exif)
     assert decode.decode(data, "x").shape == (75, 100, 3)
+
+
+def at_header(data, marker, extra):
+    """Put bytes before the first segment with the marker."""
+    at = data.index(bytes([0xFF, marker]))
+    return data[:at] + extra + data[at:]
+
+
+def with_version(data, version):
+    at = data.index(b"JFIF\0") + 5
+    return data[:at] + version + data[at + 2 :]
+
+
+SOUND = {
+    "JFIF 0.00": lambda j: with_version(j, b"\0\0"),
+    "JFIF 9.99": lambda j: with_version(j, b"\x09\x63"),
+    "bytes before a table": lambda j: at_header(j, 0xC4, b"\0\0"),
+    "bytes before each segment": lambda j: at_header(at_header(j, 0xDB, b"ab"), 0xDA, b"\x17" * 9),
+    "bytes after the first marker": lambda j: at_header(j, 0xE0, b"\x01\x02\x03"),
+    "a pattern before the end": lambda j: j[:-2] + b"\x12\x34" * 40 + j[-2:],
+    "zeros before the end": lambda j: j[:-2] + bytes(1000) + j[-2:],
+    "text before the end": lambda j: j[:-2] + b"made by a camera, 1998" + j[-2:],
+    "all of these": lambda j: at_header(
+        with_version(j[:-2] + bytes(99) + j[-2:], b"\0\0"), 0xC4, b"z"
+    ),
+    "bytes after the end": lambda j: j + b"an appended film" * 99,
+    "parameters of another kind of scan": lambda j: at_scan(j, b"\0\0\0"),
+}
+
+
+def at_scan(data, parameters):
+    at = data.index(b"\xff\xda")
+    end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[: end - 3] + parameters + data[end:]
+
+
+@pytest.mark.parametrize("change", SOUND.values(), ids=SOUND)
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_what_libjpeg_only_warns_of_does_not_make_an_image_damaged(change, mode):
+    whole = encoded(Image.fromarray(picture()).convert(mode))
+    if b"JFIF" not in whole:
+        whole = whole[:2] + b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0" + whole[2:]
+    changed = change(whole)
+    assert changed != whole
+    assert (decode.decode(changed, "x") == decode.decode(whole, "x")).all()
+
+
+def test_profiles_and_texts_of_any_size_are_passed_over():
+    large = np.random.default_rng(0).bytes(2_500_000)
+    texts = PngInfo()
+    texts.add_text("much", "x" * 2_000_000, zip=True)
+    whole = picture()
+    for data in (
+        encoded(whole, "PNG", icc_profile=large),
+        encoded(whole, "PNG", pnginfo=texts),
+        encoded(whole, "PNG", exif=b"Exif\0\0" + large),
+        encoded(whole, "WEBP", lossless=True, icc_profile=large),
+        encoded(whole, "TIFF", icc_profile=large),
+    ):
+        assert (decode.decode(data, "x") == whole).all()
+    plain = decode.decode(encoded(whole), "x")
+    for options in (dict(icc_profile=large), dict(exif=b"Exif\0\0" + large[:65_000])):
+        assert (decode.decode(encoded(whole, **options), "x") == plain).all()
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_deflate", "packbits"])
+def test_a_tiff_has_pillows_pixels(compression):
+    data = encoded(picture(), "TIFF", compression=compression)
+    assert (decode.decode(data, "x") == picture()).all()
+    refused(data[: len(data) // 2])
+
+
+def test_pbm_pgm_and_ppm():
+    gray = np.asarray(Image.fromarray(picture()).convert("L"))
+    assert (decode.decode(encoded(picture(), "PPM"), "x") == picture()).all()
+    assert (decode.decode(encoded(gray, "PPM"), "x") == gray[..., None]).all()
+    assert (decode.decode(b"P3 2 1 255\n1 2 3\n4 5 6\n", "x") == [[[1, 2, 3], [4, 5, 6]]]).all()
+    assert (decode.decode(b"P1 2 1\n1 0\n", "x") == [[[0] * 3, [255] * 3]]).all()
+    assert (decode.decode(b"P5 2 1 65535\n\x12\x34\xff\0", "x") == [[[18] * 3, [255] * 3]]).all()
+    refused(encoded(picture(), "PPM")[:-10])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_of_16_bits_the_upper_8_are_kept_in_a_ramp(kind):
+    ramp = np.tile(np.arange(0, 256, 8, dtype=np.uint16), (32, 1))
+    eight, sixteen = (
+        decode.decode_resized(encoded(a, kind), (32, 32, 1), "x")
+        for a in (ramp.astype(np.uint8), ramp * 257)
+    )
+    assert (eight == sixteen).all() and (eight[..., 0] == ramp).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_values_of_32_bits_are_refused(dtype):
+    assert "32 bits" in refused(encoded(np.arange(600, dtype=dtype).reshape(20, 30), "TIFF"))
+
+
+def test_a_region_in_gray_is_pillows():
+    data = encoded(picture(), "PNG")
+    found = decode_and_crop(data, lambda h, w: Box(0, 0, h, w), (64, 48), "x", 1)
+    expected = Image.fromarray(picture()).convert("L").resize((48, 64), BILINEAR)
+    assert found.shape == (64, 48, 1) and (found[..., 0] == np.asarray(expected)).all()
 
 
 # --- Crops -------------------------------------------------------------------------------------

@@ -117,13 +117,56 @@ def test_a_folder_that_changed_is_not_mixed_with_what_was_begun(tmp_path, capsys
     assert prepare("pets", images, tmp_path) == 0
 
 
+def test_a_source_that_changed_since_is_not_taken_for_prepared(tmp_path, capsys):
+    images = folder_of(tmp_path / "images", ("train",), kinds=("BMP",))
+    assert prepare("pets", images, tmp_path) == 0 == prepare("pets", images, tmp_path)
+    cat = images / "train" / "cat"
+    (cat / "é 0.bmp").rename(tmp_path / "kept.bmp")
+    shutil.copy(cat / "é 1.bmp", cat / "new.bmp")
+    capsys.readouterr()
+    assert prepare("pets", images, tmp_path) == 3
+    path = tmp_path / "pets" / "1.0.0"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: {path} was prepared from a source that has changed since: 1 new "
+        "(train/cat/new.bmp); 1 gone (train/cat/é 0.bmp); remove that folder and run this command "
+        "again to prepare it anew"
+    )
+    (path / "source.json.gz").unlink()  # as older versions wrote it: the counts are compared
+    assert prepare("pets", images, tmp_path) == 0
+    (cat / "new.bmp").unlink()
+    capsys.readouterr()
+    assert prepare("pets", images, tmp_path) == 3
+    assert " pictures of train, not " in capsys.readouterr().err
+
+
 def test_a_file_that_is_no_image_is_named(tmp_path, capsys):
     images = folder_of(tmp_path / "images", ("train",))
     broken = images / "train" / "dog" / "broken.jpg"
     broken.write_bytes(b"<html>")
     assert prepare("pets", images, tmp_path) == 3
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and str(broken) in error
+    note, error = capsys.readouterr().err.splitlines()
+    assert "a fixed fifth of each class is set aside" in note and str(broken) in error
+
+
+def test_what_prepare_leaves_out_is_said_and_odd_names_are_stored(tmp_path, capsys):
+    images = folder_of(tmp_path / "images", ("train", "valid"))
+    cat = images / "train" / "cat"
+    for name in ("x.heic", ".hidden.jpg"):
+        (cat / name).write_bytes(b"x")
+    shutil.copy(next(cat.glob("*.jpeg")), cat / os.fsdecode(b"caf\xe9\n.jpg"))
+    assert prepare("pets", images, tmp_path) == 0
+    (note,) = (line for line in capsys.readouterr().err.splitlines() if "left out" in line)
+    assert note.startswith("note: 2 files or folders are left out") and "train/cat/x.heic" in note
+
+
+def test_a_pipe_and_a_class_that_tfds_cannot_name_are_refused(tmp_path, capsys):
+    images = folder_of(tmp_path / "images", ("train", "val"))
+    os.mkfifo(images / "train" / "cat" / "pipe.jpg")
+    assert prepare("pets", images, tmp_path) == 3
+    assert "pipe.jpg: it is a pipe, not a regular file" in capsys.readouterr().err
+    shutil.move(images / "train" / "cat", images / "train" / "c\nat")
+    assert prepare("others", images, tmp_path) == 3
+    assert "cannot store the name of the class c\\nat" in capsys.readouterr().err
 
 
 def test_a_name_that_is_taken_or_unfit_is_refused(tmp_path, capsys):

@@ -113,6 +113,21 @@ def test_it_is_what_tfds_writes_of_the_same_pictures(whole, tmp_path):
     assert (ours / "label.labels.txt").read_text() == (theirs / "label.labels.txt").read_text()
 
 
+def test_archives_that_were_incomplete_are_not_taken_for_whole(tmp_path, capsys):
+    train, _ = pictures()
+    some = {name: tar(train[name]) for name in list(train)[:2]}
+    archives = put(tmp_path / "manual", some)
+    assert run(archives, tmp_path / "data") == 0
+    assert "note: train has 29 of 1,281,167 pictures" in capsys.readouterr().err
+    put(archives)
+    error = refused(capsys, archives, tmp_path / "data")
+    assert f"has changed since: 1 replaced ({TRAIN}); remove that folder" in error
+    for name in (TRAIN, VALIDATION):  # nobody has to keep the archives
+        (archives / name).unlink()
+    assert run(archives, tmp_path / "data") == 0
+    assert "note: train has 29 of 1,281,167 pictures" in capsys.readouterr().err
+
+
 def test_every_picture_is_read_with_its_label(whole):
     train, validation = pictures()
     found = sources.open_records("imagenet2012", "train", str(whole))

@@ -1,0 +1,141 @@
+"""Commands that show what a trained network makes of images."""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn_archs.commands.runs import declare_data_dir
+from cnn_archs.commands.shared import (
+    Declare,
+    check_output,
+    csv_text,
+    emit,
+    require_workdir,
+    user_path,
+)
+from cnn_archs.errors import ConfigError, DataError, escaped
+from cnn_archs.runtime.console import print_notes, print_status
+
+
+def declare(command: Declare) -> None:
+    c = command(
+        predict,
+        forms=("text", "json", "csv"),
+        examples=(
+            "cnn-archs predict --workdir=runs/lenet5_digits digit.png",
+            "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
+        ),
+    )
+    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
+    c.add_argument(
+        "images",
+        nargs="+",
+        type=user_path,
+        metavar="IMAGE",
+        help="image file, or directory of images",
+    )
+    c.add_argument(
+        "--sheet",
+        type=user_path,
+        metavar="FILE",
+        help="also draw the images with their classes (PNG)",
+    )
+    c = command(
+        figures,
+        examples=(
+            "cnn-archs figures --workdir=runs/lenet5_digits",
+            "cnn-archs figures --workdir=runs/lenet5_digits --image=digit.png",
+        ),
+    )
+    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
+    c.add_argument(
+        "--image",
+        type=user_path,
+        metavar="FILE",
+        help="image whose feature maps are drawn (default: a test image of the dataset)",
+    )
+    declare_data_dir(c)
+
+
+def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Print the most probable classes of image files."""
+    missing = [f for f in arguments.images if not os.path.lexists(f)]
+    if missing:
+        raise ConfigError(f"there is no file {missing[0]}")
+    if arguments.sheet:
+        check_output(Path(arguments.sheet), "--sheet")
+    from cnn_archs.evaluate import predict
+
+    files = files_to_predict(arguments.images)
+    run = predict.load_predictor(require_workdir(arguments))
+    done = predict.predict_files(run, [Path(path) for path in files])
+    if arguments.sheet and done.found:
+        from cnn_archs.runtime.files import write_errors
+        from cnn_archs.visualize import pictures
+
+        sheet = Path(arguments.sheet)
+        with write_errors(sheet.parent):
+            pictures.write_predictions(run, done.found, sheet)
+    if done.found or arguments.format != "text":
+        emit(arguments, done.found, predictions_text(arguments.format, files, done.found))
+    for error in done.errors.values():
+        print_status(f"not predicted: {error}")
+    if done.errors:
+        some = ", ".join(list(done.errors)[:3]) + ", ..." * (len(done.errors) > 3)
+        raise DataError(f"{len(done.errors):,} of {len(files):,} files cannot be predicted: {some}")
+
+
+def files_to_predict(given: Sequence[str]) -> dict[str, str]:
+    """Return {path: name in a table} of the files in `given`, and of the images in its folders.
+
+    Names differ. Raises DataError for a folder without images.
+    """
+    from cnn_archs.data.datasets import image_files, image_folder
+
+    paths: list[Path] = []
+    for f in given:
+        if not Path(f).is_dir():
+            paths.append(Path(f))
+            continue
+        found = image_folder.list_unlabeled(f)
+        paths += map(Path, found.paths)
+        if found.left_out:
+            print_notes([image_files.left_out_line(f, found.left_out)])
+    once = [str(path) for path in {path.absolute(): path for path in paths}.values()]
+    if len(once) < len(paths):
+        print_notes([f"{len(paths) - len(once)} files are named twice, and predicted once"])
+    return dict(zip(once, image_files.distinct_names(once), strict=True))
+
+
+def predictions_text(form: str, names: Mapping[str, str], found: Sequence[dict[str, Any]]) -> str:
+    """Format predictions as text, or as CSV in the form of a submission to Kaggle.
+
+    names: path -> name in the CSV, whose labels are the names of classes.
+    """
+    if form == "csv":
+        rows = ((names[p["file"]], p["top"][0]["class"]) for p in found)
+        return csv_text([("id", "label"), *rows])
+    return "\n".join(
+        escaped(p["file"])
+        + ": "
+        + ", ".join(f"{escaped(t['class'])} {100 * t['probability']:.1f} %" for t in p["top"])
+        for p in found
+    )
+
+
+def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Draw a run's filters, confusion matrix, mistakes and feature maps."""
+    workdir = require_workdir(arguments)
+    if arguments.image and not Path(arguments.image).is_file():
+        raise ConfigError(f"there is no file {arguments.image}")
+
+    from cnn_archs.report.table import Table
+    from cnn_archs.runtime.files import write_errors
+    from cnn_archs.visualize import pictures
+
+    with write_errors(workdir):
+        image = Path(arguments.image) if arguments.image else None
+        done = pictures.write_figures(workdir, image, arguments.data_dir)
+    emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())

@@ -1,0 +1,32 @@
+"""What to tell a user for whom jax has no device of the kind that is asked for."""
+
+import os
+import sys
+
+from cnn_archs.errors import ConfigError, first_line
+
+
+def no_device_error(reason: str) -> ConfigError:
+    """Return the error of a process in which jax cannot start. reason: the last line of jax's."""
+    if reason == "AssertionError":  # which jax raises for a kind that it was installed without
+        reason = "it is not installed"
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    if not asked:
+        return ConfigError(f"jax finds no device: {reason}")
+    return ConfigError(
+        f"jax finds no device of the kind that JAX_PLATFORMS={asked} asks for ({reason}): unset "
+        "JAX_PLATFORMS, set it to cpu, or install jax for that kind of device"
+    )
+
+
+def find_device_error() -> ConfigError | None:
+    """Return why jax has no devices in this process; None if it has some, or is not imported."""
+    if "jax" not in sys.modules:
+        return None
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as e:
+        return no_device_error(first_line(e))
+    return None

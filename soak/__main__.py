@@ -1,0 +1,113 @@
+"""Disturb small runs at random for an hour, and check that nothing is lost or silently wrong.
+
+    make soak                                  an hour
+    make soak SOAK="--minutes=5 --seed=3"      five minutes of the soak with this seed
+    make soak SOAK="--seed=3 --only=17"        its episode 17 alone
+
+The exit code is 1 if anything was wrong. docs/faults.md says what is promised.
+"""
+
+import argparse
+import collections
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from soak import episode, schedule
+from soak.episode import Played, Player
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Play episodes until the time is over, print the table, and return the exit code."""
+    options = parse(argv)
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
+    home = Path(options.home or tempfile.mkdtemp(prefix="cnn_archs_soak_"))
+    os.environ.setdefault("XDG_CACHE_HOME", str(home / "cache"))  # of compiled programs
+    say(f"seed {seed}, in {home}; {abilities()}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # mounted disks are removed
+    started = time.monotonic()
+    player = Player(home, say)
+    played: list[Played] = []
+    numbers = iter([options.only]) if options.only is not None else iter(range(10**9))
+    while time.monotonic() - started < 60 * options.minutes:
+        number = next(numbers, None)
+        if number is None:
+            break
+        played.append(player.play(schedule.episode(seed, number)))
+    print(table(played))
+    for line in wrong_lines(played, seed):
+        print(line)
+    if options.json:
+        document = {"seed": seed, "minutes": options.minutes, "abilities": abilities()}
+        document["episodes"] = [episode.to_json(p) for p in played]
+        Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
+    return int(any(p.findings() for p in played))
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m soak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--minutes", type=float, default=60.0, help="length (default: 60)")
+    parser.add_argument("--seed", type=int, help="of the faults (default: a random one)")
+    parser.add_argument("--only", type=int, help="the number of the only episode to play")
+    parser.add_argument("--json", help="also write what happened to this file")
+    parser.add_argument("--home", help="folder to work in (default: a new temporary one)")
+    return parser.parse_args(argv)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def abilities() -> str:
+    """Return how disks become full and files unreadable, which depends on the user."""
+    if os.geteuid():
+        return "not root: full disks are limits on the size of files"
+    return (
+        "root: full disks are small tmpfs where they can be mounted; commands run without root's "
+        "right to read all files"
+    )
+
+
+def table(played: list[Played]) -> str:
+    """Return a line for each kind of fault and subject, and what was compared."""
+    rows: dict[str, collections.Counter[str]] = {}
+    for one in played:
+        for injection in one.injections:
+            if injection.fault:
+                row = rows.setdefault(schedule.kind(injection.fault), collections.Counter())
+                row.update([one.episode.subject, injection.effect])
+                row["wrong"] += bool(injection.findings)
+    heads = [*schedule.SUBJECTS, "survived", "refused", "missed", "wrong"]
+    lines = [f"{'fault':26}" + "".join(f"{head:>10}" for head in heads)]
+    for name in sorted(rows):
+        lines.append(f"{name:26}" + "".join(f"{rows[name][head]:10}" for head in heads))
+    by_subject = collections.Counter(p.episode.subject for p in played)
+    differ = sum(bool(p.differences) for p in played)
+    ended = ", ".join(f"{count} x {subject}" for subject, count in sorted(by_subject.items()))
+    lines.append(
+        f"compared with an uninterrupted run, bit for bit: {ended or 'nothing'}; {differ} differ"
+    )
+    return "\n".join(lines)
+
+
+def wrong_lines(played: list[Played], seed: int) -> list[str]:
+    """Return a line for each thing that was wrong, with the command that plays it again."""
+    return [
+        f"WRONG: {p.episode.subject}: {what}  (make soak SOAK='--seed={seed} "
+        f"--only={p.episode.number}')"
+        for p in played
+        for what in p.findings()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
