@@ -429,7 +429,8 @@ def test_a_signal_stops_the_processes(file, stub):
     program = (
         "import sys; from cnn_archs.sweeps import scheduler as sweep\n"
         f"sweep.WORKER = {scheduler.WORKER!r}\n"
-        "sweep.probe = lambda: sweep.Machine('cpu', 1, '1 x cpu')\n"
+        "from cnn_archs.launch.device_probe import Machine\n"
+        "sweep.probe = lambda: Machine('cpu', 1, '1 x cpu')\n"
         "from cnn_archs import cli; sys.exit(cli.main(sys.argv[1:]))"
     )
     arguments = ["sweep", f"--config={file}", f"--workdir={folder}", "--processes=2"]
