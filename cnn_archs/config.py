@@ -30,7 +30,7 @@ from cnn_archs.config_keys import (
     unknown_message,
 )
 from cnn_archs.errors import ConfigError, DataError
-from cnn_archs.knobs import Kind, check_value, parse_value
+from cnn_archs.knobs import Kind, check_value, parse_value, without_limits
 from cnn_archs.runtime.files import read_errors
 from cnn_archs.runtime.json_files import read_json
 
@@ -192,11 +192,14 @@ def read_config(path: Path) -> ConfigDict:
 
 
 def check_knobs(config: ConfigDict) -> None:
-    """Raise ConfigError for a value of another type than its knob, or out of its range."""
+    """Raise ConfigError for a value of another type than its knob.
+
+    Its range is not checked: an older version may have trained what is refused today.
+    """
     kinds = flatten(knob_kinds(config.to_dict()))
     for key, value in flatten(config.to_dict()).items():
         if key in kinds:
-            check_value(key, value, kinds[key])
+            check_value(key, value, without_limits(kinds[key]))
 
 
 def complete_config(saved: Mapping[str, Any]) -> ConfigDict:

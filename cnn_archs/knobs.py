@@ -143,6 +143,16 @@ def split_limits(kind: Kind) -> tuple[Kind, list[str]]:
     return inner, text.split(" and ")
 
 
+def without_limits(kind: Kind) -> Kind:
+    """Return `kind` with all values of its type, also inside of tuples, in its range."""
+    kind, _ = split_limits(kind)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    bare = tuple(k if k is Ellipsis else without_limits(k) for k in inner)
+    if origin is tuple:
+        return tuple.__class_getitem__(bare)
+    return typing.Union[bare] if origin in (typing.Union, UnionType) else kind  # noqa: UP007
+
+
 def is_within(value: Any, limit: str) -> bool:
     """Return whether `value` is inside one of the LIMITS."""
     for pattern, holds in LIMITS.items():

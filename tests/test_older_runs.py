@@ -11,6 +11,7 @@ import pytest
 
 import cnn_archs.config as configs
 from cnn_archs import cli, config_keys
+from cnn_archs.errors import DataError
 from cnn_archs.planning import throughput
 from cnn_archs.report.read_runs import read_collections
 from cnn_archs.result_files import read_result
@@ -84,6 +85,10 @@ def test_a_value_that_is_out_of_its_range_today_is_read_as_it_was(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(saved))
     found = RunDir(tmp_path).config()
     assert found.optimizer.momentum == -5.0 and tuple(found.model.hidden) == ()
+    saved["optimizer"]["momentum"] = "0.9"
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(DataError, match="is damaged: .*momentum"):
+        RunDir(tmp_path).config()
 
 
 @pytest.mark.parametrize(

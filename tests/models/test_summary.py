@@ -317,7 +317,7 @@ def test_train_counts_the_auxiliary_heads(capsys):
             ("--config=resnet_imagenet", "--config.model.blocks=(0,1,1,1)"),
             "each a whole number, from 1",
         ),
-        (("--config=resnet_imagenet:20",), "no argument '20'; did you mean '200_v2'"),
+        (("--config=resnet_imagenet:20",), "no argument '20'; resnet_imagenet.py takes 18, 34"),
         (
             ("--config=lenet5_digits", "--config.data.image_shape=(8,8,1)"),
             "too small: a convolution of 5x5 on a map of 2x2",
