@@ -34,7 +34,7 @@ def expected_and_measured(experiment: str, steps: int) -> dict[str, Any]:
     from cnn_archs.claims import verdicts
     from cnn_archs.experiment import resolve
     from cnn_archs.planning import devices, plan
-    from cnn_archs.run_dir import list_results
+    from cnn_archs.result_files import list_results
     from cnn_archs.training.build import Member, build_trainer
 
     resolved = resolve(configs.load_config(experiment, ["seeds=1", f"steps={steps + 1}"]))

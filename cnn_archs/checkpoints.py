@@ -11,6 +11,7 @@ import hashlib
 import logging
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,21 @@ for logger in ("absl", "asyncio"):  # where orbax logs what is raised here, in m
 
 TRIES = 8  # to read checkpoints that cannot be read, or are replaced meanwhile
 SECONDS_BETWEEN = 0.1  # before the second try; twice as many before each further one
+LOOP_CLOSED = "Event loop is closed"  # what late callbacks of a save that failed say
 FINDINGS = 3  # tries that find a step damaged, before a reader beside a training believes it
+
+
+def report_unraisable(unraisable: Any, report: Any = sys.unraisablehook) -> None:
+    """Report an exception that nobody can catch, except those of late callbacks.
+
+    After a save has failed, threads of tensorstore finish writes that orbax no longer waits for,
+    and Python would print a traceback for each.
+    """
+    if str(unraisable.exc_value) != LOOP_CLOSED:
+        report(unraisable)
+
+
+sys.unraisablehook = report_unraisable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Any, NotRequired, TypedDict, cast
 from cnn_archs import config as configs
 from cnn_archs.config_keys import rename_old_keys
 from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.result_files import CONFIG, ENVIRONMENT, TRAINING, read_result
 from cnn_archs.runtime.files import lock, read_errors, write_json
 from cnn_archs.runtime.json_files import (
     NUMBER,
     Shape,
-    check_shape,
     read_json,
     read_json_lines,
 )
@@ -28,33 +28,6 @@ LOCK = "lock"  # held while a run trains
 RESULT = "result.json"
 FILTERS = "filters.png"
 
-SPLIT = {"top1_error": [NUMBER], "top5_error?": [NUMBER], "loss?": [NUMBER], "examples?": int}
-CONFIG = {
-    "model": {"name": str, "blocks?": [int], "kind?": str, "column?": str},
-    "data": {"name": str, "holdout?": int, "batch_size?": int},
-}
-PART: Shape = {
-    **dict.fromkeys(("git_commit?", "python?", "jax?", "jaxlib?", "backend?", "processor?"), str),
-    **{"first_step?": int, "cpus?": (int, type(None))},
-}
-ENVIRONMENT: Shape = {**PART, "command?": [str], "packages?": {...: str}, "devices?": [str]}
-MADE = {
-    **ENVIRONMENT,
-    "config?": CONFIG,
-    "parts?": [PART],
-    "by_seed?": [{**ENVIRONMENT, "parts?": [PART]}],
-}
-EVALUATION = {
-    **dict.fromkeys(("name", "dataset", "protocol"), str),
-    **{"test": dict, "seeds?": [int], "made?": MADE, "members?": [dict], "device?": str},
-    **dict.fromkeys(("steps?", "params?", "macs?", "views?"), int),
-    **dict.fromkeys(("epochs?", "seconds?", "images_per_second?"), NUMBER),
-}
-TRAINING = {
-    **{key: shape for key, shape in EVALUATION.items() if key != "seeds?"},
-    **{"seeds": [int], "steps": int, "seconds": NUMBER, "images_per_second": NUMBER},
-    **{"params": int, "macs": int},
-}
 METRICS: Shape = {
     **{"step": int, "split": str, "seed": int, "epoch": NUMBER, "loss": NUMBER},
     **{"top1_error": NUMBER, "examples": int, ...: NUMBER},
@@ -295,36 +268,3 @@ class RunDir:
 def jobs_folder(workdir: Path) -> Path:
     """Return the folder with the scripts and logs of a scheduler's jobs."""
     return workdir / "jobs"
-
-
-def read_result(path: Path, shape: Shape = EVALUATION) -> dict[str, Any]:
-    """Read a result.json, or a copy of one under another name. Its config gets the present keys.
-
-    Raises DataError if the file is damaged.
-    """
-    result = read_json(path, shape)
-    count = len(result.get("seeds", [0]))  # an ensemble has no seeds
-    if not count:
-        raise DataError(f"{path} is damaged: it has no seeds")
-    for split, columns in result.items():
-        if isinstance(columns, dict) and (split == "test" or "top1_error" in columns):
-            check_shape(path, columns, SPLIT, split)
-            for metric, values in columns.items():
-                if isinstance(values, list) and len(values) != count:
-                    said = f"{split}.{metric} has {len(values)} values for {count} networks"
-                    raise DataError(f"{path} is damaged: {said}")
-    made = result.get("made", {})
-    if "config" in made:
-        made["config"] = rename_old_keys(made["config"])
-    return result
-
-
-def is_result(path: Path) -> bool:
-    """Return whether `path` holds a result. Raises DataError if it is not a JSON object."""
-    wanted = [key for key in EVALUATION if not key.endswith("?")]
-    return path.is_file() and set(wanted) <= read_json(path).keys()
-
-
-def list_results(folder: Path) -> list[Path]:
-    """List the result files in the subfolders of `folder`."""
-    return [path for path in sorted(folder.glob("*/*.json")) if is_result(path)]

@@ -9,6 +9,7 @@ The exit code is 1 if anything was wrong. docs/faults.md says what is promised.
 
 import argparse
 import collections
+import itertools
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from soak import episode, schedule
@@ -29,16 +31,17 @@ def main(argv: list[str] | None = None) -> int:
     home = Path(options.home or tempfile.mkdtemp(prefix="cnn_archs_soak_"))
     os.environ.setdefault("XDG_CACHE_HOME", str(home / "cache"))  # of compiled programs
     say(f"seed {seed}, in {home}; {abilities()}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # mounted disks are removed
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     started = time.monotonic()
     player = Player(home, say)
     played: list[Played] = []
-    numbers = iter([options.only]) if options.only is not None else iter(range(10**9))
-    while time.monotonic() - started < 60 * options.minutes:
-        number = next(numbers, None)
-        if number is None:
-            break
-        played.append(player.play(schedule.episode(seed, number)))
+    numbers = itertools.count() if options.only is None else [options.only]
+    with suppress(KeyboardInterrupt):
+        for episode_number in numbers:
+            if time.monotonic() - started > 60 * options.minutes:
+                break
+            played.append(player.play(schedule.episode(seed, episode_number)))
     print(table(played))
     for line in wrong_lines(played, seed):
         print(line)
@@ -61,6 +64,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", help="also write what happened to this file")
     parser.add_argument("--home", help="folder to work in (default: a new temporary one)")
     return parser.parse_args(argv)
+
+
+def stop(number: int, frame: object) -> None:
+    """End the soak at its first signal; disks are removed, and the table is printed."""
+    for handled in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(handled, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def say(line: str) -> None:

@@ -214,8 +214,8 @@ def during(dice: random.Random, subject: Subject) -> During:
 
 def moment(dice: random.Random, earliest: float = 0.03) -> Moment:
     on: On = pick(dice, {"clock": 6, "save": 2, "result": 1})
-    share = dice.uniform(earliest, 1.0)
-    return Moment(round(share if on == "clock" else 0.0, 3), on, dice.randint(1, 5))
+    share = dice.uniform(earliest, 0.85)  # a run that is resumed ends earlier
+    return Moment(round(share if on == "clock" else 0.0, 3), on, dice.randint(1, 3))
 
 
 def pick(dice: random.Random, weights: dict[Any, int]) -> Any:

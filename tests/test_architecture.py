@@ -18,7 +18,7 @@ DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
 CORE = [
     {"arithmetic", "errors", "metrics", "models"},
     {"config_files", "config_keys", "knobs", "optim", "runtime"},
-    {"config", "distributed"},
+    {"config", "distributed", "result_files"},
     {"checkpoint_files", "roles", "run_dir"},
     {"checkpoints", "data.corruption", "data.transforms"},
     {"data.datasets"},

@@ -13,7 +13,8 @@ import cnn_archs.config as configs
 from cnn_archs import cli, config_keys
 from cnn_archs.planning import throughput
 from cnn_archs.report.read_runs import read_collections
-from cnn_archs.run_dir import RunDir, read_result
+from cnn_archs.result_files import read_result
+from cnn_archs.run_dir import RunDir
 from cnn_archs.sweep_dir import SweepDir
 
 OLDER = Path(__file__).resolve().parent / "older"
@@ -75,6 +76,14 @@ def test_an_older_run_is_resumed_and_evaluated(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["train", *SAME, *other]) == 2
     assert "another config (color.brightness, " in capsys.readouterr().err
+
+
+def test_a_value_that_is_out_of_its_range_today_is_read_as_it_was(tmp_path):
+    saved = json.loads((OLDER / "config.json").read_text())
+    saved["optimizer"]["momentum"], saved["model"]["hidden"] = -5.0, []
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    found = RunDir(tmp_path).config()
+    assert found.optimizer.momentum == -5.0 and tuple(found.model.hidden) == ()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.claims.checks import recipes
 from cnn_archs.errors import UserError, first_line
-from cnn_archs.run_dir import read_result
+from cnn_archs.result_files import read_result
 from cnn_archs.runtime.files import read_errors
 
 FEWEST_SEEDS = 3  # networks that a mean needs

@@ -56,7 +56,8 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs import config as configs
     from cnn_archs.data.loading.threads import cores
     from cnn_archs.experiment import resolve
-    from cnn_archs.run_dir import RunDir, list_results
+    from cnn_archs.result_files import list_results
+    from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.console import print_notes
 
     experiment = resolve(configs.load_config(arguments.config, overrides))

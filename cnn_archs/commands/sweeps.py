@@ -110,7 +110,7 @@ def print_sweep_costs(arguments: argparse.Namespace, folder: Path, overrides: li
     from cnn_archs.claims import verdicts
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.planning import sweep_cost
-    from cnn_archs.run_dir import list_results
+    from cnn_archs.result_files import list_results
     from cnn_archs.sweep_dir import SweepDir
     from cnn_archs.sweeps import grid
 

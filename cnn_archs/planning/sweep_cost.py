@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from cnn_archs.models import Network
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.report.table import Table
-from cnn_archs.run_dir import read_result
+from cnn_archs.result_files import read_result
 from cnn_archs.runtime.console import format_duration
 from cnn_archs.runtime.files import read_errors
 

@@ -25,7 +25,7 @@ from cnn_archs.data.loading.threads import cores
 from cnn_archs.planning.devices import OF_BANDWIDTH, OF_PEAK, DeviceSpec, is_called
 from cnn_archs.planning.sweep_cost import MeasuredSpeed, expected_mac_rate
 from cnn_archs.report import provenance
-from cnn_archs.run_dir import read_result
+from cnn_archs.result_files import read_result
 from cnn_archs.runtime.files import read_errors
 
 INPUT_SECTIONS = (

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.arithmetic import ceil_div
-from cnn_archs.errors import CellsFailed, ConfigError, Stopped
-from cnn_archs.launch.device_probe import Machine, probe
+from cnn_archs.errors import CellsFailed, Stopped
+from cnn_archs.launch.device_probe import probe
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import lock
@@ -26,22 +26,12 @@ from cnn_archs.runtime.signals import ENDS_WITH_STDIN, StopRequest, stop_request
 from cnn_archs.sweep_dir import SweepDir
 from cnn_archs.sweeps import grid
 from cnn_archs.sweeps.grid import SweepCell
+from cnn_archs.sweeps.slots import Slot, make_slots
 from cnn_archs.sweeps.sweep_file import load_sweep
 
 SECONDS_PER_REPORT = 10.0  # between two reports of progress
 STOP_SECONDS = 600.0  # time for processes to save after they are told to stop
 WORKER = process_command("cnn_archs.sweeps.worker:run_worker")
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """A share of the machine for one process.
-
-    cpus: the cores to run on; empty: all. environment: the variables that select a device.
-    """
-
-    cpus: tuple[int, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass
@@ -140,27 +130,6 @@ def load_with_seeds(file: str, seeds: int) -> dict[str, Any]:
     """Load a sweep file, with `seeds` in place of its number of seeds unless that is 0."""
     stated = load_sweep(file)
     return {**stated, "seeds": seeds} if seeds else stated
-
-
-def make_slots(machine: Machine, processes: int) -> list[Slot]:
-    """Return `processes` slots; if 0, one per GPU, one per core on a CPU, or one on a TPU.
-
-    The cores of a slot do not depend on how many cells are left: with another number of cores XLA
-    sums in another order, and a resumed sweep would end with other bits. Raises ConfigError if
-    `processes` is negative.
-    """
-    if processes < 0:
-        raise ConfigError(f"--processes={processes}: must be at least 1")
-    if machine.backend == "gpu":
-        each = [Slot(environment=(("CUDA_VISIBLE_DEVICES", gpu),)) for gpu in machine.gpu_names()]
-        return each[: processes or len(each)]
-    if machine.backend != "cpu":
-        return [Slot()]
-    if not hasattr(os, "sched_getaffinity"):
-        return [Slot()] * (processes or 1)
-    cpus = sorted(os.sched_getaffinity(0))
-    count = min(processes or len(cpus), len(cpus))
-    return [Slot(tuple(cpus[i::count])) for i in range(count)]
 
 
 class Scheduler:

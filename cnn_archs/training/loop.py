@@ -117,17 +117,18 @@ def open_writers(
     """Open the metric logs and return that of each seed; `resources` closes them.
 
     Log lines of steps that the trainer will repeat are removed, as is the result of a shorter run.
+    Lines that were there at the checkpoint and are not any more are told on stderr.
     made: the environment of this process, which is written if it is going to train.
     """
     writers: list[MetricWriter] = []
-    for experiment, workdir in members:
+    for (experiment, workdir), lines in zip(members, trainer.log_lines, strict=True):
         folder = RunDir(workdir)
         folder.write_config(experiment.config)
         if trainer.step < trainer.total_steps:
             folder.remove_result()
             folder.write_environment(made)
         keep = trainer.step if trainer.logged and trainer.step else trainer.step - 1
-        writer = RunWriter(folder, keep, diagnostics="diagnose" in trainer.periods)
+        writer = RunWriter(folder, keep, "diagnose" in trainer.periods, lines)
         resources.callback(writer.close)
         writers += [writer] * len(experiment.seeds)
     return writers
@@ -149,6 +150,8 @@ def save_checkpoint(
     """Save the present state, after all log lines so far are on the disk."""
     for writer in writers:
         writer.sync()
+    if trainer.step:  # a run that is resumed at step 0 writes its lines again
+        trainer.log_lines = [writers[seeds.start].line_counts() for seeds in trainer.seed_slices]
     save_trainer(trainer, checkpoints)
 
 

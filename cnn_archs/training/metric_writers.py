@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import write_text
 from cnn_archs.training.event_file import EventFile
 
@@ -14,15 +15,24 @@ from cnn_archs.training.event_file import EventFile
 class JsonlWriter:
     """A file with one JSON object per line, each of which has its `step`."""
 
-    def __init__(self, path: Path, written: Sequence[dict[str, Any]], keep: int):
-        """Open `path`, which holds the lines `written`, and remove those after step `keep`."""
+    def __init__(self, path: Path, written: Sequence[dict[str, Any]], keep: int, expected: int):
+        """Open `path`, which holds the lines `written`, and remove those after step `keep`.
+
+        expected: the number of lines that there were when that step was saved; 0 if it is not
+        known. If there are fewer, a line on stderr says how many are lost.
+        """
         kept = [line for line in written if line["step"] <= keep]
+        self.count = len(kept)
+        if self.count < expected:
+            lost = expected - self.count
+            print_status(f"{path}: {lost} of {expected} lines up to step {keep} are lost")
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (open for as long as the run)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line."""
         self._file.write(json.dumps(line) + "\n")
+        self.count += 1
 
     def sync(self) -> None:
         """Wait until all lines are on the disk."""
@@ -38,17 +48,19 @@ class JsonlWriter:
 class RunWriter:
     """Writes the metrics of a run to its folder, and optionally the statistics of its layers."""
 
-    def __init__(self, folder: RunDir, keep: int, diagnostics: bool):
+    def __init__(self, folder: RunDir, keep: int, diagnostics: bool, expected: Mapping[str, int]):
         """Open the files of `folder`, and remove their entries for steps after `keep`.
 
-        diagnostics: whether statistics of the layers are written as well.
+        diagnostics: whether statistics of the layers are written as well. expected: the
+        `line_counts` when step `keep` was saved; {} if they are not known.
         """
         written = folder.metrics()
         layers = folder.diagnostics() if diagnostics else []  # both are read before one is opened
-        self._lines = JsonlWriter(folder.metrics_file, written, keep)
+        self._lines = JsonlWriter(folder.metrics_file, written, keep, expected.get("metrics", 0))
         self._layers = None
         if diagnostics:
-            self._layers = JsonlWriter(folder.diagnostics_file, layers, keep)
+            lines = expected.get("diagnostics", 0)
+            self._layers = JsonlWriter(folder.diagnostics_file, layers, keep, lines)
         self._events = EventFile(folder.tensorboard, purge_step=keep + 1)
 
     def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:
@@ -63,6 +75,11 @@ class RunWriter:
         """Write the statistics of the layers as one line."""
         assert self._layers
         self._layers.write({"step": step, "epoch": epoch, "seed": seed, "layers": layers})
+
+    def line_counts(self) -> dict[str, int]:
+        """Return the number of lines in each log."""
+        layers = {"diagnostics": self._layers.count} if self._layers else {}
+        return {"metrics": self._lines.count, **layers}
 
     def sync(self) -> None:
         """Wait until everything is on the disk, as a checkpoint of a later step requires."""
@@ -87,6 +104,9 @@ class NullWriter:
         self, step: int, epoch: float, seed: int, layers: list[dict[str, Any]]
     ) -> None:
         pass
+
+    def line_counts(self) -> dict[str, int]:
+        return {}
 
     def sync(self) -> None:
         pass

@@ -67,6 +67,7 @@ class Trainer:
       logged: whether the events that are due at `step` have been handled.
       evaluations: reports per split at `step`, so that no split is evaluated twice.
       history: for each member, the processes that made its steps; see `history.py`.
+      log_lines: for each member, the numbers of lines in its logs when it was last saved.
     """
 
     net: Classifier
@@ -99,9 +100,11 @@ class Trainer:
     logged: bool = True
     evaluations: dict[str, list[dict[str, float]]] = dataclasses.field(default_factory=dict)
     history: list[list[Segment]] = dataclasses.field(default_factory=list)
+    log_lines: list[dict[str, int]] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.history = self.history or [[] for _ in self.seed_slices]
+        self.log_lines = self.log_lines or [{} for _ in self.seed_slices]
 
     @property
     def device(self) -> str:

@@ -28,10 +28,15 @@ def save_trainer(trainer: Trainer, checkpoints: Sequence[Checkpoints]) -> None:
     states = [meshes.to_host(trainer.member_state(seeds)) for seeds in slices]
 
     def write() -> None:
-        members = zip(checkpoints, states, slices, trainer.history, strict=True)
-        for folder, state, seeds, history in members:
-            seconds = trainer.member_seconds(seeds)
-            notes = {"seconds": seconds, "settled": trainer.logged, "parts": history}
+        of_each = (trainer.history, trainer.log_lines)
+        members = zip(checkpoints, states, slices, *of_each, strict=True)
+        for folder, state, seeds, history, lines in members:
+            notes = {
+                "seconds": trainer.member_seconds(seeds),
+                "settled": trainer.logged,
+                "parts": history,
+                "log_lines": lines,
+            }
             folder.save(trainer.step, items_of_state(state), notes)
 
     multihost.on_primary(write)
@@ -67,6 +72,7 @@ def restore_trainer(trainer: Trainer, checkpoints: Sequence[Checkpoints]) -> boo
     trainer.evaluations = {}
     trainer.logged = all(n["settled"] for n in notes)
     trainer.history = [n.get("parts", [UNKNOWN]) for n in notes]
+    trainer.log_lines = [n.get("log_lines", {}) for n in notes]
     return True
 
 

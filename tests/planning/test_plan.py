@@ -20,7 +20,7 @@ from cnn_archs.experiment import resolve
 from cnn_archs.planning import devices, input_rate, memory, plan_text, throughput, xla_memory
 from cnn_archs.planning.plan import make_plan
 from cnn_archs.planning.throughput import SpeedEstimate, StepBounds
-from cnn_archs.run_dir import list_results
+from cnn_archs.result_files import list_results
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.placement import place_model
 from cnn_archs.training.seeds import SeedAxis

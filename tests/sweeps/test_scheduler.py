@@ -13,10 +13,10 @@ import pytest
 
 from cnn_archs import cli, config
 from cnn_archs.errors import CellsFailed, ConfigError
+from cnn_archs.launch.device_probe import Machine
 from cnn_archs.report import read_runs
 from cnn_archs.sweep_dir import SweepDir
-from cnn_archs.sweeps import grid, scheduler, sweep_file
-from cnn_archs.sweeps.scheduler import Machine
+from cnn_archs.sweeps import grid, scheduler, slots, sweep_file
 
 SWEEP = """
 def get_sweep(variant=""):
@@ -54,11 +54,12 @@ for cell in order["cells"]:
         print(f"error: {name} is broken", file=sys.stderr)
         sys.exit(code)
     (folder.parent / "configs" / workdir.parent.name / workdir.name).rename(workdir / "config.json")
+    config = json.loads((workdir / "config.json").read_text())
     seed = int(workdir.name.removeprefix("seed"))
     (workdir / "result.json").write_text(json.dumps({
         "name": "mlp", "dataset": "digits", "protocol": "single", "seeds": [seed],
         "test": {"top1_error": [0.5 + seed], "examples": 10}, "steps": 40, "params": 1,
-        "macs": 1, "seconds": 2.0 + seed, "images_per_second": 10.0, "made": {"config": {}},
+        "macs": 1, "seconds": 2.0 + seed, "images_per_second": 10.0, "made": {"config": config},
     }))
 """
 
@@ -113,7 +114,7 @@ def cells(file, folder, *overrides):
 
 def test_a_sweep_keeps_the_configs_of_cells_from_an_earlier_start(file, tmp_path):
     """A report compares the runs with them: the overrides are those of the last start alone."""
-    files, stated = SweepDir(tmp_path), grid.load_sweep(file)
+    files, stated = SweepDir(tmp_path), sweep_file.load_sweep(file)
     for name, steps in (("slow", 5), ("fast", 7)):
         found = grid.list_cells(stated, tmp_path, [f"steps={steps}"], [name])
         files.write_spec(grid.sweep_record(stated, [f"steps={steps}"], found, files))
@@ -341,19 +342,19 @@ def test_parts_share_out_the_cells_that_are_named(file, stub):
 def test_cores_are_shared_out_once(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4, 5, 7, 9}, raising=False)
     machine = Machine("cpu", 1, "1 x cpu")
-    assert [s.cpus for s in scheduler.make_slots(machine, 0)] == [(4,), (5,), (7,), (9,)]
-    assert [s.cpus for s in scheduler.make_slots(machine, 2)] == [(4, 7), (5, 9)]
+    assert [s.cpus for s in slots.make_slots(machine, 0)] == [(4,), (5,), (7,), (9,)]
+    assert [s.cpus for s in slots.make_slots(machine, 2)] == [(4, 7), (5, 9)]
 
 
 def test_each_process_sees_one_gpu(monkeypatch):
     machine = Machine("gpu", 3, "3 x GPU")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in scheduler.make_slots(machine, 0)]
+    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots.make_slots(machine, 0)]
     assert shown == ["0", "1", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6,7")
-    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in scheduler.make_slots(machine, 2)]
+    shown = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots.make_slots(machine, 2)]
     assert shown == ["5", "6"]
-    assert len(scheduler.make_slots(Machine("tpu", 8, "8 x TPU"), 0)) == 1
+    assert len(slots.make_slots(Machine("tpu", 8, "8 x TPU"), 0)) == 1
 
 
 # Processes.
@@ -428,7 +429,8 @@ def test_a_signal_stops_the_processes(file, stub):
     program = (
         "import sys; from cnn_archs.sweeps import scheduler as sweep\n"
         f"sweep.WORKER = {scheduler.WORKER!r}\n"
-        "sweep.probe = lambda: sweep.Machine('cpu', 1, '1 x cpu')\n"
+        "from cnn_archs.launch.device_probe import Machine\n"
+        "sweep.probe = lambda: Machine('cpu', 1, '1 x cpu')\n"
         "from cnn_archs import cli; sys.exit(cli.main(sys.argv[1:]))"
     )
     arguments = ["sweep", f"--config={file}", f"--workdir={folder}", "--processes=2"]
