@@ -109,7 +109,8 @@ class OtherImage:
         if reader is PngImagePlugin.PngImageFile:
             encoded = check_png(encoded)
         self.stored: Image.Image = reader(io.BytesIO(encoded))
-        self.width, self.height = self.stored.size
+        size: tuple[int, int] = self.stored.size
+        self.width, self.height = size
         refuse_bombs(self.height, self.width, len(encoded))
 
     def decode(self, factor: int) -> Image.Image:
