@@ -145,7 +145,10 @@ def test_a_damaged_config_is_named(finished, error_of):
 
 def test_a_checkpoint_of_another_network_names_the_leaf(finished, error_of):
     shutil.copytree(finished, "run")
-    Path("run/config.json").unlink()
+    Path("run/result.json").unlink()
+    config = json.loads(Path("run/config.json").read_text())
+    config["model"]["hidden"] = [5]
+    Path("run/config.json").write_text(json.dumps(config))
     more = ("--config.model.hidden=(5,)",)
     message = error_of(2, "train", "--workdir=run", *SMALL, *more)
     assert re.search(r"\['fc1'\]\['bias'\] is saved as float32\[1, 4\], needed as .*5\]", message)
@@ -153,6 +156,7 @@ def test_a_checkpoint_of_another_network_names_the_leaf(finished, error_of):
 
 def test_damaged_checkpoints_are_exit_code_3(finished, capsys):
     shutil.copytree(finished, "run")
+    Path("run/result.json").unlink()  # else the run is finished, and nothing is read
     for file in Path("run/checkpoints").rglob("metadata"):
         file.write_text("")
     assert cli.main(["train", "--workdir=run", *SMALL]) == 3
