@@ -144,7 +144,7 @@ class Running:
                 return True
             if self.hangs():
                 return False
-            time.sleep(0.004)
+            time.sleep(0.01)
         return False
 
     def go_on(self) -> None:
