@@ -11,6 +11,7 @@ import hashlib
 import logging
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,21 @@ for logger in ("absl", "asyncio"):  # where orbax logs what is raised here, in m
 
 TRIES = 8  # to read checkpoints that cannot be read, or are replaced meanwhile
 SECONDS_BETWEEN = 0.1  # before the second try; twice as many before each further one
+LOOP_CLOSED = "Event loop is closed"  # what late callbacks of a save that failed say
 FINDINGS = 3  # tries that find a step damaged, before a reader beside a training believes it
+
+
+def report_unraisable(unraisable: Any, report: Any = sys.unraisablehook) -> None:
+    """Report an exception that nobody can catch, except those of late callbacks.
+
+    After a save has failed, threads of tensorstore finish writes that orbax no longer waits for,
+    and Python would print a traceback for each.
+    """
+    if str(unraisable.exc_value) != LOOP_CLOSED:
+        report(unraisable)
+
+
+sys.unraisablehook = report_unraisable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +77,7 @@ class Checkpoints:
         self.folder = folder.resolve()
         self.keep, self.read_only = keep, read_only
         if not read_only:
+            check_name(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clean()
         alone = jax.process_index()  # orbax would wait for all processes, but only one writes
@@ -216,6 +232,14 @@ def leaf_digests(tree: Any) -> dict[str, dict[str, Any]]:
             "sha256": sha,
         }
     return entries
+
+
+def check_name(folder: Path) -> None:
+    """Raise ConfigError if the path of `folder` is not UTF-8, which orbax needs to write there."""
+    try:
+        str(folder).encode()
+    except UnicodeError:
+        raise ConfigError(f"{folder} is not UTF-8: checkpoints need another --workdir") from None
 
 
 def check_target(where: Path, name: str, saved: dict[str, Any], target: Any) -> None:

@@ -114,7 +114,7 @@ def knob_kinds(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {**base.KINDS, **{kind: {"name": str, **kinds} for kind, kinds in chosen.items()}}
 
 
-def keys_elsewhere(tree: Mapping[str, Any]) -> dict[str, list[str]]:
+def all_keys() -> dict[str, list[str]]:
     """Return {section.leaf: names of choices} of the knobs of all choices and networks."""
     from cnn_archs import models
 
@@ -246,7 +246,7 @@ def set_override(config: ConfigDict, key: str, text: str) -> None:
     if key not in kinds:
         if any(other.startswith(f"{key}.") for other in kinds):
             raise ConfigError(f"--config.{key} is a section: set one of its keys")
-        raise ConfigError(unknown_key_message(key, list(kinds), keys_elsewhere(tree)))
+        raise ConfigError(unknown_key_message(key, list(kinds), all_keys()))
     *sections, leaf = key.split(".")
     node = functools.reduce(lambda node, section: node[section], sections, config)
     node[leaf] = parse_value(f"--config.{key}", text, kinds[key])

@@ -45,6 +45,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "train --config.schedule.name=constnat": ("'constnat'", "did you mean 'constant'?"),
     "train --config.data.name=digit": ("'digit'", "did you mean 'digits'?"),
     "train --config.data.name=fashion_mnits": ("did you mean 'fashion_mnist'?",),
+    "train --config.model.name=inception_module": ("inception_module", "is no classifier"),
     "train --config.data.batch_size=0": ("--config.data.batch_size=0", "from 1 to 1000000"),
     "train --config.model.num_classes=9": ("num_classes", "9 outputs", "=10"),
     "train --config.steps=-1": ("--config.steps=-1", "from 0"),

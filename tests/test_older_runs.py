@@ -78,6 +78,14 @@ def test_an_older_run_is_resumed_and_evaluated(tmp_path, capsys):
     assert "another config (color.brightness, " in capsys.readouterr().err
 
 
+def test_a_value_that_is_out_of_its_range_today_is_read_as_it_was(tmp_path):
+    saved = json.loads((OLDER / "config.json").read_text())
+    saved["optimizer"]["momentum"], saved["model"]["hidden"] = -5.0, []
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    found = RunDir(tmp_path).config()
+    assert found.optimizer.momentum == -5.0 and tuple(found.model.hidden) == ()
+
+
 @pytest.mark.parametrize(
     "old, new",
     [

@@ -68,7 +68,7 @@ DAMAGES = {
     "a list": lambda content: b"[1]\n",
     "empty": lambda content: b"",
     "zeros": lambda content: bytes(len(content)),
-    "an archive": lambda content: b"PK\x03\x04" + content,
+    "an archive": lambda content: b"PK\x03\x04" + content[: len(content) // 2],
     "deep": lambda content: b"[" * 100_000,
     "not a number": lambda content: b'{"name": NaN}',
 }

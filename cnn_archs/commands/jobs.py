@@ -226,6 +226,11 @@ def check_words(arguments: argparse.Namespace, workdir: Path, overrides: list[st
         for flag in CLUSTERS["kubernetes"]
         if (value := getattr(arguments, flag))
     }
+    if arguments.cluster == "slurm" and "%" in str(workdir):
+        raise ConfigError(
+            f"--workdir={workdir}: SLURM takes % in the names of its logs for a pattern; use a "
+            "folder without %"
+        )
     for word, value in words.items():
         if escaped(value) != value:
             raise ConfigError(f"submit: {word} contains a character that cannot be printed")

@@ -55,10 +55,10 @@ def submit_jobs(
             "there is no sbatch here: submit on a machine with SLURM, or use --dry_run"
         )
 
-    class Executor(submitit.SlurmExecutor):  # type: ignore[name-defined]
+    class SlurmExecutor(submitit.SlurmExecutor):  # type: ignore[name-defined]
         _submitit_command_str = node_command(request.workdir)  # there is no public way to set it
 
-    executor = Executor(jobs_folder(request.workdir))
+    executor = SlurmExecutor(jobs_folder(request.workdir))
     executor.update_parameters(**parameters)
     commands = [request.part_command(i) for i in range(request.parts)]
     try:

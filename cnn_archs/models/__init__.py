@@ -92,6 +92,8 @@ def check_batch_statistics(model: Network, image_shape: tuple[int, int, int], im
     if images > 1:
         return
     variables = shapes(model, image_shape).variables
+    if not variables["batch_stats"]:
+        return
 
     def train(variables: Any, image: jax.Array, key: jax.Array) -> Any:
         options: Any = dict(train=True, mutable=["batch_stats"], rngs={"dropout": key})

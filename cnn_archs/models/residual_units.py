@@ -19,7 +19,15 @@ class PaddedShortcut(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map x: f32[N, H, W, C] to f32[N, H/stride, W/stride, features]."""
+        """Map x: f32[N, H, W, C] to f32[N, H/stride, W/stride, features].
+
+        Raises ValueError if features < C.
+        """
+        if self.features < x.shape[-1]:
+            raise ValueError(
+                f"a shortcut without parameters cannot lead {x.shape[-1]} maps into "
+                f"{self.features}: widths must not fall, or shortcut must be B or C"
+            )
         x = x[:, :: self.stride, :: self.stride]
         return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.features - x.shape[-1])))
 

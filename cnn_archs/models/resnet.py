@@ -22,7 +22,7 @@ Deviations: evaluation uses moving averages of the batch statistics; those of th
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -70,7 +70,7 @@ class ResNet(Network):
     """
 
     num_classes: Count = 1000
-    blocks: tuple[Count, ...] = (3, 4, 6, 3)
+    blocks: tuple[Annotated[int, "from 1 to 1000"], ...] = (3, 4, 6, 3)
     widths: tuple[Count, ...] = (64, 128, 256, 512)
     kind: Literal["basic", "bottleneck"] = "bottleneck"
     unit: Literal["residual", "preactivation"] = "residual"

@@ -14,7 +14,7 @@ from cnn_archs.config_keys import flatten, rename_old_override
 from cnn_archs.errors import ConfigError, DataError, UserError, escaped
 from cnn_archs.report.printed_values import stated_config
 from cnn_archs.report.runs import CellRecord, Collection, RunRecord
-from cnn_archs.report.text import is_split_result
+from cnn_archs.report.text import split_sizes
 from cnn_archs.result_files import is_result, read_result
 from cnn_archs.roles import common_outcome_differences, foreign_parts
 from cnn_archs.run_dir import RESULT, RunDir
@@ -57,8 +57,13 @@ def group_by_dataset(found: Iterable[Collection | CellRecord]) -> list[Collectio
     return [*sweeps, *rest]
 
 
-def find_records(path: Path) -> Iterator[Collection | CellRecord]:
-    """Yield the record of a sweep, a workdir or a result file, or those inside any other folder."""
+def find_records(
+    path: Path, above: frozenset[Path] = frozenset()
+) -> Iterator[Collection | CellRecord]:
+    """Yield the record of a sweep, a workdir or a result file, or those inside any other folder.
+
+    above: the folders that `path` was found in; a link to one of them is not followed.
+    """
     if path.is_file():
         yield cell_of_run(
             read_result_file(path), path.parent.name if path.name == RESULT else path.stem
@@ -69,8 +74,10 @@ def find_records(path: Path) -> Iterator[Collection | CellRecord]:
         yield cell_of_run(read_run(RunDir(path)), path.name)
     elif path.is_dir():
         inner = sorted(path.iterdir())
+        within = above | {path.resolve()}
         for folder in filter(Path.is_dir, inner):
-            yield from find_records(folder)
+            if folder.resolve() not in within:
+                yield from find_records(folder, within)
         files = [p for p in inner if p.suffix == ".json" and p.name != RESULT]
         for name in dict.fromkeys(cell_and_seed(p)[0] for p in files if is_result(p)):
             yield read_cell_files(path, name)
@@ -160,15 +167,6 @@ def not_of_cell(
         if record.digests[split] != tested.digests[split]:
             return f"its {split} images are not those of {tested.path.name}"
     return ""
-
-
-def split_sizes(result: Mapping[str, Any]) -> dict[str, int]:
-    """Return {split: number of images} of the splits that a result is evaluated on."""
-    return {
-        split: values["examples"]
-        for split, values in result.items()
-        if is_split_result(values) and "examples" in values
-    }
 
 
 def known_recipe(experiment: str) -> dict[str, Any]:

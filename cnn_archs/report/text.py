@@ -83,6 +83,15 @@ def is_split_result(value: Any) -> bool:
     return isinstance(value, dict) and "top1_error" in value
 
 
+def split_sizes(result: Mapping[str, Any]) -> dict[str, int]:
+    """Return {split: number of images} of the splits that a result is evaluated on."""
+    return {
+        split: values["examples"]
+        for split, values in result.items()
+        if is_split_result(values) and "examples" in values
+    }
+
+
 def result_row(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
     """Format a line of `result_table`.
 

@@ -100,6 +100,10 @@ def test_a_word_that_would_end_a_line_of_the_script_is_refused(character, tmp_pa
     assert cli.main(pods) == 2
 
 
+def test_a_pattern_of_slurm_is_refused_in_a_workdir(error_of):
+    assert "without %" in error_of(2, "submit", *DIGITS, "--workdir=/runs/a%j", "--dry_run")
+
+
 @pytest.mark.parametrize("key", ["a b=c", "a;b=c", "Partition=x", "=x", "", "-p=x", "a$(b)=c"])
 def test_an_option_that_sbatch_cannot_have_is_refused(key, error_of):
     assert "--slurm.OPTION=VALUE" in error_of(2, "submit", *DIGITS, f"--slurm.{key}", "--dry_run")

@@ -318,6 +318,16 @@ def test_train_counts_the_auxiliary_heads(capsys):
             "each a whole number, from 1",
         ),
         (("--config=resnet_imagenet:20",), "no argument '20'; did you mean '200_v2'"),
+        (
+            ("--config=lenet5_digits", "--config.data.image_shape=(8,8,1)"),
+            "too small: a convolution of 5x5 on a map of 2x2",
+        ),
+        (
+            ("--config=alexnet_cifar10", "--config.model.stem=(33,4,0)"),
+            "too small: a convolution of 33x33 on a map of 32x32",
+        ),
+        (("--config=resnet_cifar10", "--config.model.blocks=(3,3,3,3)"), "has 4 stages and widths"),
+        (("--config=resnet_cifar10", "--config.model.widths=(32,16,16)"), "widths must not fall"),
         (("--config=cnn_mnist", "--config.data.image_shape=(64,0,1)"), "must be 3 values"),
     ],
 )

@@ -33,7 +33,10 @@ def run(seed, *parts, seconds=60.0, error=0.1):
         **dict(name="mlp", dataset="mnist", protocol="single", seeds=[seed], test=split),
         **dict(train_eval=split, steps=9, epochs=1.0, params=1, macs=1, seconds=seconds),
         **dict(images_per_second=10.0, device="2 x cpu"),
-        "made": {**made, "config": {"seeds": 1, "model": {"name": "mlp"}}},
+        "made": {
+            **made,
+            "config": {"seeds": 1, "model": {"name": "mlp"}, "data": {"name": "mnist"}},
+        },
     }
 
 

@@ -143,6 +143,17 @@ def test_one_folder_with_other_images_is_another(tmp_path):
     assert len(captions) == 3 and "/x/photos" in captions[0] and "digest 1111" in captions[0]
 
 
+@pytest.mark.parametrize("target", [".", "..", "../b"])
+def test_a_link_that_leads_back_is_not_followed_for_ever(target, tmp_path):
+    run = workdir(tmp_path / "a" / "run", "resnet20", 0, 0.1, 0.1)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "link").symlink_to("../a")
+    (tmp_path / "a" / "link").symlink_to(target)
+    (found,) = read_runs.read_collections([tmp_path / "a"])
+    assert {c.runs[0].path.resolve() for c in found.cells} == {run.resolve()}
+    assert len(found.cells) <= 2
+
+
 def copy_result(source: Path, target: Path) -> None:
     shutil.copy(source / "result.json", target / "result.json")
 

@@ -59,22 +59,53 @@ def test_the_code_is_that_of_the_command_and_strays_are_not_run(variable, copy, 
     assert not (copy / "ran.txt").exists(), (copy / "ran.txt").read_text()
 
 
+SMALL = ("--config.model.name=mlp", "--config.model.hidden=(4,)", "--config.steps=2")
+# srun starts the command behind its options; sbatch keeps the script.
+PROGRAMS = {
+    "sbatch": 'cp "${@: -1}" script.sh; echo "Submitted batch job 12"',
+    "srun": 'while [ "$1" != "$PYTHON" ]; do shift; done; exec "$@"',
+    "scontrol": "true",
+}
+TASK = {f"SLURM_{name}": "0" for name in ("NODEID", "PROCID", "LOCALID")}
+TASK |= {f"SLURM_{name}": "1" for name in ("NTASKS", "NNODES", "JOB_NUM_NODES")}
+
+
 @pytest.mark.slow
 def test_workers_and_processes_run_no_strays(copy, tmp_path):
+    """The copy has no commit; a process of the repository would say which."""
     put_strays(tmp_path, copy / "ran.txt")
     (tmp_path / "grid.py").write_text(
         "def get_sweep():\n"
         "    small = ['model.name=mlp', 'model.hidden=(4,)', 'steps=2']\n"
         "    return dict(title='t', seeds=1, cells={'a': ['lenet5_digits', *small]})\n"
     )
-    small = ("--config.model.name=mlp", "--config.model.hidden=(4,)", "--config.steps=2")
-    for arguments in (
-        ("sweep", "--config=grid.py", "--workdir=sweep", "--processes=1", "--format=json"),
-        ("train", "--workdir=run", "--processes=2", *small, "--format=json"),
-    ):
-        done = run([sys.executable, copy / "launch.py", *arguments], tmp_path)
-        assert done.returncode == 0 and json.loads(done.stdout), done.stderr
+    launch = [sys.executable, copy / "launch.py"]
+    sweep = ("sweep", "--config=grid.py", "--workdir=sweep", "--processes=1")
+    done = run([*launch, *sweep], tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run([*launch, "train", "--workdir=run", "--processes=2", *SMALL], tmp_path)
+    assert done.returncode == 0, done.stderr
+    for result in ("sweep/a/seed0/result.json", "run/result.json"):
+        assert json.loads((tmp_path / result).read_text())["made"]["git_commit"] == ""
     assert not (copy / "ran.txt").exists(), (copy / "ran.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_job_of_slurm_runs_the_same_code_and_no_strays(copy, tmp_path):
+    put_strays(tmp_path, copy / "ran.txt")
+    (tmp_path / "bin").mkdir()
+    for name, line in PROGRAMS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    where = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    submit = ["submit", "--config=lenet5_digits", "--workdir=it's a run", *SMALL]
+    done = run([sys.executable, copy / "launch.py", *submit], tmp_path, **where)
+    assert done.returncode == 0 and "12" in done.stdout, done.stderr
+    done = run(["bash", "script.sh"], tmp_path, **where, **TASK, SLURM_JOB_ID="12")
+    logs = "".join(path.read_text() for path in (tmp_path / "it's a run" / "jobs").glob("*.err"))
+    assert done.returncode == 0, done.stdout + done.stderr + logs
+    result = json.loads((tmp_path / "it's a run" / "result.json").read_text())
+    assert result["made"]["git_commit"] == "" and not (copy / "ran.txt").exists()
 
 
 def test_a_process_reads_utf_8_whatever_the_locale_is(tmp_path):

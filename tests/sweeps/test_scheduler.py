@@ -54,11 +54,12 @@ for cell in order["cells"]:
         print(f"error: {name} is broken", file=sys.stderr)
         sys.exit(code)
     (folder.parent / "configs" / workdir.parent.name / workdir.name).rename(workdir / "config.json")
+    config = json.loads((workdir / "config.json").read_text())
     seed = int(workdir.name.removeprefix("seed"))
     (workdir / "result.json").write_text(json.dumps({
         "name": "mlp", "dataset": "digits", "protocol": "single", "seeds": [seed],
         "test": {"top1_error": [0.5 + seed], "examples": 10}, "steps": 40, "params": 1,
-        "macs": 1, "seconds": 2.0 + seed, "images_per_second": 10.0, "made": {"config": {}},
+        "macs": 1, "seconds": 2.0 + seed, "images_per_second": 10.0, "made": {"config": config},
     }))
 """
 
@@ -428,7 +429,8 @@ def test_a_signal_stops_the_processes(file, stub):
     program = (
         "import sys; from cnn_archs.sweeps import scheduler as sweep\n"
         f"sweep.WORKER = {scheduler.WORKER!r}\n"
-        "sweep.probe = lambda: sweep.Machine('cpu', 1, '1 x cpu')\n"
+        "from cnn_archs.launch.device_probe import Machine\n"
+        "sweep.probe = lambda: Machine('cpu', 1, '1 x cpu')\n"
         "from cnn_archs import cli; sys.exit(cli.main(sys.argv[1:]))"
     )
     arguments = ["sweep", f"--config={file}", f"--workdir={folder}", "--processes=2"]

@@ -68,6 +68,8 @@ def test_a_run_can_resume_alone_and_the_others_without_it(tmp_path):
     parts = [(configured("steps=12", *own), tmp_path / name) for name, own in PARTS.items()]
     loop.train_together(parts)
     longer = [(configured(*own), tmp_path / name) for name, own in PARTS.items()]
+    with pytest.raises(ConfigError, match="new has no checkpoint, and other runs .* have one"):
+        loop.train_together([longer[0], (longer[1][0], tmp_path / "new")])
     with pytest.raises(ConfigError, match="at different steps, .12, 24.: train each alone"):
         loop.train(*longer[0])
         loop.train_together(longer)

@@ -108,15 +108,13 @@ class OtherImage:
             raise ValueError("neither JPEG, PNG, BMP, WebP, GIF, TIFF nor PPM")
         if reader is PngImagePlugin.PngImageFile:
             encoded = check_png(encoded)
-        self.stored = reader(io.BytesIO(encoded))
-        self.width: int
-        self.height: int
+        self.stored: Image.Image = reader(io.BytesIO(encoded))
         self.width, self.height = self.stored.size
         refuse_bombs(self.height, self.width, len(encoded))
 
     def decode(self, factor: int) -> Image.Image:
         """Decode to RGB, height x width pixels; `factor` is 1."""
-        stored: Image.Image = self.stored
+        stored = self.stored
         stored.load()
         wide = stored.mode.startswith("I;16") or isinstance(stored, PpmImagePlugin.PpmImageFile)
         if stored.mode.startswith("I") and wide:  # 16 bits of gray

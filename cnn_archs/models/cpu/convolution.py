@@ -57,6 +57,8 @@ def convolve_small_maps(
     to a hundred times as long.
     """
 
+    check_fits(x, kernel, padding)
+
     def output(axis: int) -> int:
         return (x.shape[1 + axis] + sum(padding[axis]) - kernel.shape[axis]) // strides[axis] + 1
 
@@ -90,6 +92,7 @@ def convolve(
     del dimension_numbers  # flax always passes NHWC, HWIO, NHWC
     if {*strides, *lhs_dilation, *rhs_dilation, feature_group_count} != {1}:
         raise ValueError("convolve takes stride 1, no dilation and one group only")
+    check_fits(x, kernel, padding)
     if jax.default_backend() != "cpu":
         return lax.conv_general_dilated(
             x, kernel, strides, padding, dimension_numbers=NHWC, precision=precision
@@ -98,6 +101,16 @@ def convolve(
     if len(x) == 1 or x.shape[1:3] == kernel.shape[:2] or kernel.shape[-1] >= 24:
         return convolve_patches(x, kernel, precision)
     return convolve_folded(x, kernel, precision)
+
+
+def check_fits(x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]]) -> None:
+    """Raise ValueError if the padded x: [N, H, W, C] is smaller than the window of `kernel`."""
+    height, width = (n + sum(p) for n, p in zip(x.shape[1:3], padding, strict=True))
+    if height < kernel.shape[0] or width < kernel.shape[1]:
+        raise ValueError(
+            f"the image is too small: a convolution of {kernel.shape[0]}x{kernel.shape[1]} on a "
+            f"map of {height}x{width}"
+        )
 
 
 def convolve_patches(
