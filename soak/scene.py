@@ -76,12 +76,12 @@ class Scene:
         return subjects.train_command(self.episode.subject, self.home, self.workdir)
 
     def run(
-        self, name: str, during: During | None = None, limit: int = 0, full_output: bool = False
+        self, name: str, during: During | None = None, limit: int = 0, full_stderr: bool = False
     ) -> Ended:
         """Run a command to its end, with a fault while it runs."""
         self.starts += 1
         output = self.disk.folder / f"output-{self.starts}"
-        self.running = running = Running(self.command(name), output, limit, full_output)
+        self.running = running = Running(self.command(name), output, limit, full_stderr)
         if during is None:
             return running.end(hit=True)
         moment = process.reached(during.moment, running, self.runs, self.work)
