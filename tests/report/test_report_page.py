@@ -273,8 +273,9 @@ def test_a_cell_of_a_sweep_is_its_runs_or_its_result(tmp_path):
     folder = degradation(tmp_path / "sweep", missing=False, inside=False) / "resnet20"
     whole = json.loads((folder / "seed0/result.json").read_text())
     whole |= {"seeds": [0, 1], "made": {"command": ["launch.py", "sweep", "--config=x"]}}
-    for split in (columns for columns in whole.values() if "top1_error" in columns):
-        split |= {key: values * 2 for key, values in split.items() if isinstance(values, list)}
+    for split in whole.values():
+        if isinstance(split, dict) and "top1_error" in split:
+            split |= {key: values * 2 for key, values in split.items() if isinstance(values, list)}
     whole["test"]["top1_error"] = [e / 100 for e in of(tmp_path / "sweep", "resnet20")]
     write_json(folder / "result.json", whole)
     page = report(folder, output=tmp_path / "page.html")
