@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -49,7 +50,10 @@ def main(argv: list[str] | None = None) -> int:
         document = {"seed": seed, "minutes": options.minutes, "abilities": abilities()}
         document["episodes"] = [episode.to_json(p) for p in played]
         Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
-    return int(any(p.findings() for p in played))
+    wrong = any(p.findings() for p in played)
+    if not options.home and not wrong:
+        shutil.rmtree(home)
+    return int(wrong)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

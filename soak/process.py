@@ -97,7 +97,7 @@ class Running:
         arguments: Sequence[str],
         output: Path,
         file_limit: int = 0,
-        full_output: bool = False,
+        full_stderr: bool = False,
     ):
         def before_exec() -> None:
             LIBRARY.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: when the soak ends
@@ -107,12 +107,12 @@ class Running:
 
         self.outputs = [output.with_suffix(f".{name}") for name in ("stdout", "stderr")]
         files = [open(p, "wb") for p in self.outputs]  # noqa: SIM115 (closed below)
-        full = open("/dev/full", "wb") if full_output else None  # noqa: SIM115
+        full = open("/dev/full", "wb") if full_stderr else None  # noqa: SIM115
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
         self.popen = subprocess.Popen(
             [sys.executable, str(ROOT / "launch.py"), *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=full or files[0],
+            stdout=files[0],
             stderr=full or files[1],
             env={"JAX_PLATFORMS": "cpu", **os.environ, "PYTHONPATH": path},
             preexec_fn=before_exec,
@@ -144,7 +144,7 @@ class Running:
                 return True
             if self.hangs():
                 return False
-            time.sleep(0.004)
+            time.sleep(0.01)
         return False
 
     def go_on(self) -> None:

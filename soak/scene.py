@@ -62,6 +62,7 @@ class Scene:
         self.workdir = disk.folder / "run"
         self.running: Running | None = None  # the command that was started last
         self.starts = 0
+        self.retry = False  # whether cells of a sweep have failed
         self.ended = False  # whether the last start has ended the run
         self.lost_lines = False  # whether a damaged log may lack lines by now
 
@@ -73,15 +74,16 @@ class Scene:
             return ["report", str(self.workdir), "-o", str(self.disk.folder / "report.html")]
         if name == "evaluate":
             return ["evaluate", f"--workdir={self.workdir}"]
-        return subjects.train_command(self.episode.subject, self.home, self.workdir)
+        command = subjects.train_command(self.episode.subject, self.home, self.workdir)
+        return [*command, "--retry_failed"] if self.retry else command
 
     def run(
-        self, name: str, during: During | None = None, limit: int = 0, full_output: bool = False
+        self, name: str, during: During | None = None, limit: int = 0, full_stderr: bool = False
     ) -> Ended:
         """Run a command to its end, with a fault while it runs."""
         self.starts += 1
         output = self.disk.folder / f"output-{self.starts}"
-        self.running = running = Running(self.command(name), output, limit, full_output)
+        self.running = running = Running(self.command(name), output, limit, full_stderr)
         if during is None:
             return running.end(hit=True)
         moment = process.reached(during.moment, running, self.runs, self.work)
@@ -251,8 +253,6 @@ class Scene:
         return self.retry_failed(ended)
 
     def retry_failed(self, ended: Ended) -> list[str]:
-        """Remove the notes of failed cells, as the message of a sweep says."""
-        if ended.code == 1:
-            for note in self.workdir.rglob("failed.json"):
-                note.unlink()
+        """Let the next starts try failed cells again, as the message of a sweep says."""
+        self.retry = self.retry or ended.code == 1
         return []

@@ -121,7 +121,7 @@ class ChangedData:
 
 @dataclasses.dataclass(frozen=True)
 class FullStderr:
-    """Standard output and standard error go to a full device."""
+    """Standard error goes to a full device."""
 
 
 Before = Damage | Unreadable | FullDisk | ChangedData | FullStderr
