@@ -30,7 +30,7 @@ exit status:
   2   the command line or the config is wrong
   3   data or a checkpoint is missing or damaged
   4   the loss is not finite
-  75  stopped by a signal: run the same command again, which resumes what was saved"""
+  75  stopped by a signal: run the same command again, which resumes a training"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

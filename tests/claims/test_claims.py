@@ -310,7 +310,7 @@ def with_config(**changes):
 )
 def test_a_result_that_is_not_as_stated_does_not_count(changed, reason, tmp_path):
     if reason == "damaged":
-        with pytest.raises(DataError, match="mlp.json is damaged: test.top1_error is missing"):
+        with pytest.raises(DataError, match="mlp.json is damaged: it has no test.top1_error"):
             verdict_of(tmp_path, {"mnist/mlp.json": changed})
         return
     v = verdict_of(tmp_path, {"mnist/mlp.json": changed}, needs="hours")

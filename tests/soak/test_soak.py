@@ -16,6 +16,9 @@ from soak.process import Ended, Running
 from soak.scene import Injection
 from soak.schedule import Attempt, Damage, Episode, Moment, Signals
 
+# The tests before have started jax. Between fork and exec only system calls are made.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
+
 EPISODES = 1500
 MANY = [schedule.episode(3, number) for number in range(EPISODES)]
 FAULTS = [f for e in MANY for a in e.attempts for f in (a.before, a.during) if f]

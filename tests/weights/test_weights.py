@@ -353,7 +353,7 @@ def test_escapes_in_the_name_of_a_tensor_do_not_reach_the_terminal(tmp_path, cap
         (("export", *RESNET, "--output=run"), "--output=run is a folder"),
         (
             ("export", "--config=vgg_imagenet", "--config.model.column=F", "--output=x"),
-            "column 'F'",
+            "model.column=F: must be A,",
         ),
         (("import", "a.safetensors", *RESNET, "--workdir=run"), "run holds a run already"),
         (("import", "a.safetensors", *RESNET, "--workdir=w", "--config.seeds=2"), "one network"),
