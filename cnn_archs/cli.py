@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any, Literal, NoReturn
 
 from cnn_archs.commands import data, jobs, networks, papers, planning, predictions, runs, sweeps
+from cnn_archs.config_keys import rename_old_override
 from cnn_archs.errors import ConfigError, DataError, UserError
 from cnn_archs.runtime import compilation_cache
-from cnn_archs.runtime.console import print_result, print_status
+from cnn_archs.runtime.console import print_notes, print_result, print_status
 from cnn_archs.runtime.devices import find_device_error
 
 # In the order of --help.
@@ -74,6 +75,7 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Parse a command line -> (arguments, overrides of the config as `a.b=value`).
 
+    Keys of older versions get their present names, and a note says so.
     Raises ConfigError for an unknown or malformed flag.
     """
     keys: dict[str, list[str]] = {"config": [], "compare": [], "slurm": []}
@@ -90,7 +92,10 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
             raise ConfigError(f"{arguments.command} takes no --{section}.{overrides[0]}")
     arguments.compare_overrides, arguments.slurm = keys["compare"], keys["slurm"]
     arguments.argv, arguments.main = argv, main
-    return arguments, keys["config"]
+    overrides = [rename_old_override(override) for override in keys["config"]]
+    renamed = [pair for pair in zip(keys["config"], overrides, strict=True) if pair[0] != pair[1]]
+    print_notes(f"--config.{old} is --config.{new} now" for old, new in renamed)
+    return arguments, overrides
 
 
 def build_parser() -> Parser:
