@@ -171,8 +171,8 @@ def test_a_mesh_that_cannot_be_is_one_line(capsys, tmp_path):
     for flag, message in (
         ("mesh.data=3", "mesh.data=3 x mesh.model=1 are 3 devices, but there are 1"),
         ("mesh.model=2", "mesh.data=0 x mesh.model=2 are 0 devices, but there are 1"),
-        ("mesh.model=0", "mesh: numbers of devices"),
-        ("mesh.data=0", "mesh: numbers of devices"),
+        ("mesh.model=0", "mesh.model=0: must be a whole number, from 1"),
+        ("mesh.data=0", "mesh.data=0"),
     ):
         assert cli.main(["train", f"--config.{flag}", f"--workdir={tmp_path}/run"]) == 2
         said = capsys.readouterr().err
@@ -200,4 +200,4 @@ def test_bn_group_is_a_number_of_images_or_one_of_two_words(capsys, tmp_path):
     flags = ["--config=resnet_cifar10:20", "--config.model.bn_group=-2"]
     flags.append("--config.data.name=digits")
     assert cli.main(["train", *flags, f"--workdir={tmp_path}/run"]) == 2
-    assert "or -1 for each device's share" in capsys.readouterr().err
+    assert "bn_group=-2: must be a whole number, from -1" in capsys.readouterr().err

@@ -129,4 +129,4 @@ def test_images_that_differ_in_size_are_refused_in_one_line(tmp_path, capsys):
     (tmp_path / "config.json").write_text(config.load_config("resnet_imagenette", []).to_json())
     assert cli.main(["evaluate", f"--workdir={tmp_path}", "--robustness"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "imagenette may differ in size" in line
+    assert "the images of imagenette differ in size" in line

@@ -116,5 +116,5 @@ def test_images_that_are_streamed_are_refused(tmp_path):
         (tmp_path / "train" / label).mkdir(parents=True)
         (tmp_path / "train" / label / "1.jpg").touch()
     keys = ("data.name=image_folder", f"data.data_dir={tmp_path}", "diagnose_every=1")
-    with pytest.raises(ConfigError, match="diagnose_every needs a dataset whose images are of one"):
+    with pytest.raises(ConfigError, match="diagnose_every needs a dataset that is held in memory"):
         resolve(config.load_config("resnet_imagenet:18", [*keys, "steps=1"]))

@@ -17,6 +17,7 @@ import numpy as np
 
 from cnn_archs.data.corruption import damage_error, data_errors
 from cnn_archs.data.datasets.splits import Records, Split
+from cnn_archs.errors import escaped
 from cnn_archs.runtime.files import atomic_write, read_regular
 
 CONTENT_BYTES = 256_000_000  # a third of a second, if the files are in memory
@@ -103,18 +104,13 @@ def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[
     for what, names in kinds.items():
         if names:
             first = "" if len(names) == 1 else "first "
-            found.append(f"{len(names):,} {what} ({first}{printable(names[0])})")
+            found.append(f"{len(names):,} {what} ({first}{escaped(names[0])})")
     old_names = {mark: name for name, mark in before.items() if ":" in mark}
     if other and (old := old_names.get(now[other[0]])):
-        found.append(f"{printable(other[0])} is what {printable(old)} was")
+        found.append(f"{escaped(other[0])} is what {escaped(old)} was")
     return found
 
 
 def agree(a: str, b: str) -> bool:
     """Return whether two fingerprints may be of one file: by their sizes if only one has more."""
     return a == b or (":" in a) != (":" in b) and a.partition(":")[0] == b.partition(":")[0]
-
-
-def printable(name: str) -> str:
-    """Return `name`, quoted with escapes if it has characters that cannot be printed."""
-    return name if name.isprintable() else ascii(name)
