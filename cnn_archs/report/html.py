@@ -21,7 +21,7 @@ from cnn_archs.report.runs import Collection
 from cnn_archs.report.svg import STYLES, Figure
 from cnn_archs.report.table import Table
 from cnn_archs.runtime.console import escaped_lines
-from cnn_archs.runtime.files import write_text
+from cnn_archs.runtime.files import write_errors, write_text
 
 # The line styles as SVG's stroke-dasharray, for the legends.
 DASHES = ["none" if s == "-" else " ".join(str(2 * n) for n in s[1]) for s in STYLES]
@@ -56,7 +56,9 @@ class ReportSection(NamedTuple):
 def write_report(paths: Sequence[Path], output: Path) -> dict[str, Any]:
     """Write the page of `paths` to `output`; return its summary for `report --format=json`."""
     sections = [make_section(c) for c in read_collections(paths)]
-    write_text(output, escaped_lines(render_page(sections)))
+    page = escaped_lines(render_page(sections))
+    with write_errors(output):
+        write_text(output, page)
     return {
         "file": str(output),
         "sections": [

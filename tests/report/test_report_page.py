@@ -302,6 +302,7 @@ def test_a_workdir_and_a_sweep_in_one_page(sweep, tmp_path):
         ("empty", 2, "report: there is no sweep, run or result in empty"),
         ("sweep -o none/page.html", 2, "--output: there is no folder"),
         ("sweep -o empty", 2, "--output=empty is a folder"),
+        ("whole -o /dev/full", 3, "cannot write /dev/full: No space left on device"),
         ("other.json", 3, "other.json is not a result"),
         ("broken.json", 3, "broken.json is damaged"),
         ("damaged", 3, "damaged/sweep.json is damaged"),
@@ -315,6 +316,7 @@ def test_mistakes_are_one_line(arguments, code, message, tmp_path, monkeypatch, 
     (tmp_path / "damaged/sweep.json").write_text('{"title": "t"}')
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / "broken.json").write_text("{")
+    workdir(tmp_path / "whole", "resnet20", 0, 0.1, 0.1)
     assert cli.main(["report", *arguments.split()]) == code
     err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1 and message in err, err
