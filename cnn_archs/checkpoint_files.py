@@ -92,7 +92,7 @@ def check_files(folder: Path, items: set[str]) -> None:
     it was written, the digests of the arrays still protect the step.
     """
     try:
-        listed = json.loads((folder / DIGESTS_FILE).read_text())
+        listed = json.loads((folder / DIGESTS_FILE).read_text("utf-8"))
         for name, sha256 in listed.items():
             if name.partition("/")[0] in items and file_sha256(folder / name) != sha256:
                 raise DamagedCheckpoint(f"{name} has changed since it was written")

@@ -1,4 +1,4 @@
-"""What a run ended with, and in what it differs from the uninterrupted one."""
+"""Read what a run ended with, and compare it with the uninterrupted run."""
 
 import hashlib
 import json

@@ -81,7 +81,7 @@ class KilledWorker:
 
 @dataclasses.dataclass(frozen=True)
 class SecondStart:
-    """The same command, started again while the first still runs."""
+    """A second process starts with the same command while the first still runs."""
 
     moment: Moment
 

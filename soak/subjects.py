@@ -8,20 +8,15 @@ from PIL import Image
 from soak.schedule import Subject
 
 COMMON = ("--config.log_every=7", "--config.eval_batch_size=120")
-# A plateau, a warm-up by error, an average of the weights, statistics of images and layers, random
-# crops.
-DIGITS = (
-    "--config=lenet5_digits",
+# Everything with a state: a plateau, a warm-up by error, an average of the weights, and image
+# statistics, which are kept beside the checkpoints.
+FEEDBACK = (
     "--config.model.name=mlp",
     "--config.model.hidden=(16,)",
-    "--config.steps=60",
-    "--config.eval_every=0.5",
-    "--config.checkpoint_every=0.25",
-    "--config.diagnose_every=1",
     "--config.schedule.name=plateau",
     "--config.schedule.learning_rate=0.1",
     "--config.schedule.patience=1",
-    "--config.schedule.improvement=1.0",
+    "--config.schedule.improvement=1.0",  # no evaluation after the first improves this much
     "--config.warmup.name=error",
     "--config.warmup.window=20",
     "--config.warmup.error=0.85",
@@ -30,6 +25,14 @@ DIGITS = (
     "--config.data.mean=pixel",
     "--config.crop.name=pad",
     "--config.mirror=true",
+)
+DIGITS = (
+    "--config=lenet5_digits",
+    *FEEDBACK,
+    "--config.steps=60",
+    "--config.eval_every=0.5",
+    "--config.checkpoint_every=0.25",
+    "--config.diagnose_every=1",
 )
 # Images of many sizes from files, batch normalization.
 FOLDER = (

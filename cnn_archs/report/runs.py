@@ -15,7 +15,9 @@ from cnn_archs.roles import changes_outcome
 
 
 class Measured(NamedTuple):
-    """What an error is an error of; errors of unlike kinds are never compared or averaged.
+    """The images and the protocol that an error was measured with.
+
+    A report compares and averages only errors of one kind.
 
     images: the dataset and the size of its images. protocol: how the network was tested. examples:
     the number of images, 0 for training images, of which cells may use some. digest: of the images

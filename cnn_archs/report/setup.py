@@ -1,4 +1,4 @@
-"""What a report says of how its cells were trained, from the configs of their runs alone."""
+"""Describe how the cells of a report were trained, from the configs of their runs alone."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What to tell a user for whom jax has no device of the kind that is asked for."""
+"""Explain in one line why jax has no device of the kind that the user asked for."""
 
 import os
 import sys

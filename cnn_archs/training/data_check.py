@@ -1,4 +1,4 @@
-"""Whether a run that goes on has the images that it began with, by the record in its folder.
+"""Check that a run that goes on has the images that it began with, by the record in its folder.
 
 A run whose images have changed is refused, unless the user accepts the change. Then all images
 that are still there stay in the split that they were in, and the record, the history of the run

@@ -1,4 +1,4 @@
-"""What the folders of runs hold before they are trained: nothing, a part of a run, or all of it."""
+"""Prepare the folders of runs for training: check what they hold, lock them, open checkpoints."""
 
 from contextlib import ExitStack
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a report says of a run's setup is what its config says, and unlike errors stay apart."""
+"""A report describes the setup of a run as its config has it, and keeps unlike errors apart."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What is printed: names with control characters, streams that are closed, full or not UTF-8."""
+"""Output is printable whatever names it has, and survives streams that are closed or full."""
 
 import json
 import os

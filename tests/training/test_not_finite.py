@@ -1,4 +1,4 @@
-"""What is not finite ends a run with exit code 4, and is neither saved nor reported."""
+"""A run whose weights or losses are not finite ends with exit code 4 and saves none of them."""
 
 import json
 import shutil

@@ -23,6 +23,7 @@ from cnn_archs.training import loop, trainer
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.seeds import SeedAxis
 from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
+from soak.subjects import FEEDBACK
 
 Launch = Callable[..., subprocess.Popen[str]]
 
@@ -51,24 +52,7 @@ NETWORKS = {
         "--config.schedule.name=constant",
         "--config.eval_batch_size=360",
     ),
-    # Everything with a state: a plateau, which drops at steps 25, 37 and 49, a warm-up by error, an
-    # average of the weights, and image statistics, which are kept beside the checkpoints.
-    "feedback": (
-        "--config.model.name=mlp",
-        "--config.model.hidden=(16,)",
-        "--config.schedule.name=plateau",
-        "--config.schedule.learning_rate=0.1",
-        "--config.schedule.patience=1",
-        "--config.schedule.improvement=1.0",  # no evaluation after the first improves this much
-        "--config.warmup.name=error",
-        "--config.warmup.window=20",
-        "--config.warmup.error=0.85",
-        "--config.average.name=ema",
-        "--config.data.holdout=137",
-        "--config.data.mean=pixel",
-        "--config.crop.name=pad",
-        "--config.mirror=true",
-    ),
+    "feedback": FEEDBACK,  # its rate drops at steps 25, 37 and 49
 }
 
 
