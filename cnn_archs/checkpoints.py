@@ -13,8 +13,9 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -40,6 +41,7 @@ for logger in ("absl", "asyncio"):  # where orbax logs what is raised here, in m
 TRIES = 8  # to read checkpoints that cannot be read, or are replaced meanwhile
 SECONDS_BETWEEN = 0.1  # before the second try; twice as many before each further one
 LOOP_CLOSED = "Event loop is closed"  # what late callbacks of a save that failed say
+T = TypeVar("T")
 FINDINGS = 3  # tries that find a step damaged, before a reader beside a training believes it
 
 
@@ -90,7 +92,9 @@ class Checkpoints:
             ),
         )
         with read_errors(self.folder):
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+            self._manager = tried_again(
+                lambda: ocp.CheckpointManager(self.folder, options=options), self.folder
+            )
 
     def steps(self) -> list[int]:
         """Return the saved steps in ascending order."""
@@ -136,20 +140,12 @@ class Checkpoints:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), targets
         )
         found: dict[int, int] = {}  # how often a step was found damaged
-        reason: Exception | None = None
-        for i in range(TRIES):
-            if i:
-                time.sleep(SECONDS_BETWEEN * 2 ** (i - 1))
-                with read_errors(self.folder):
-                    self._manager.reload()
-            try:
-                return self._restore_newest(targets, found)
-            except (OSError, DamagedCheckpoint) as e:
-                reason = e
-        said = reason.strerror if isinstance(reason, OSError) else str(reason)
-        raise DataError(
-            f"cannot read the checkpoints in {self.folder}: {said}; nothing was changed there"
-        )
+
+        def reload_and_restore() -> Restored | None:
+            self._manager.reload()
+            return self._restore_newest(targets, found)
+
+        return tried_again(reload_and_restore, self.folder)
 
     def _restore_newest(self, targets: dict[str, Any], found: dict[int, int]) -> Restored | None:
         """Make one try to restore the newest sound step; see `restore`.
@@ -211,6 +207,23 @@ class Checkpoints:
         """Remove the unfinished steps of saves that were killed."""
         for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def tried_again(action: Callable[[], T], folder: Path) -> T:
+    """Return what `action` returns, which reads the checkpoints in `folder`.
+
+    It is called again, after a while, when it raises OSError or DamagedCheckpoint: a training may
+    have removed a step while it was listed or read. Raises DataError after the last of `TRIES`.
+    """
+    reason = ""
+    for i in range(TRIES):
+        if i:
+            time.sleep(SECONDS_BETWEEN * 2 ** (i - 1))
+        try:
+            return action()
+        except (OSError, DamagedCheckpoint) as e:
+            reason = (e.strerror if isinstance(e, OSError) else None) or str(e)
+    raise DataError(f"cannot read the checkpoints in {folder}: {reason}; nothing was changed there")
 
 
 def short_reason(e: Exception) -> str:
