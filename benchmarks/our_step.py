@@ -15,6 +15,7 @@ import numpy as np
 import sides
 
 from cnn_archs import config as configs
+from cnn_archs.conversion import torch_layout
 from cnn_archs.data.datasets import sources
 from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading import sampler
@@ -22,7 +23,6 @@ from cnn_archs.experiment import start_experiment
 from cnn_archs.runtime import compilation_cache
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.trainer import Trainer
-from cnn_archs.weights import torch_layout
 
 
 def random_images(image: tuple[int, int, int], classes: int, examples: int) -> Split:

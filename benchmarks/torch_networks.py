@@ -1,7 +1,7 @@
 """The networks of `train_step.py` in PyTorch, as a user of torchvision would write them.
 
 Their parameters have torchvision's names, or akamaster's for the CIFAR networks, so that weights
-written by `cnn_archs.weights.torch_layout` load into them. Each network maps images
+written by `cnn_archs.conversion.torch_layout` load into them. Each network maps images
 f32[N, C, H, W] to {"logits": f32[N, classes]}; GoogLeNet adds "aux_4a" and "aux_4d".
 """
 

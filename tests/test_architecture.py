@@ -32,7 +32,7 @@ CORE = [
 TOOLS = [
     {"sweep_dir"},
     {"data.prepare", "launch", "report", "visualize"},
-    {"claims", "planning", "sweeps", "weights"},
+    {"claims", "planning", "sweeps", "conversion"},
     {"commands"},
     {"cli", "__init__"},  # `cnn_archs` itself: the two names that a notebook imports
     {"__main__"},

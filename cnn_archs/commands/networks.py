@@ -102,11 +102,11 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(
             f"export --workdir uses the config of the run: it takes no --config.{overrides[0]}"
         )
+    from cnn_archs.conversion import export as weights
     from cnn_archs.data.record import read_record
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
-    from cnn_archs.weights import export as weights
 
     workdir = require_workdir(arguments) if arguments.workdir else None
     if workdir:
@@ -134,9 +134,9 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(f"there is no file {arguments.file}")
     config = configs.load_config(arguments.config, overrides)
 
+    from cnn_archs.conversion import export as weights
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.runtime.files import write_errors
-    from cnn_archs.weights import export as weights
 
     workdir = Path(arguments.workdir)
     with write_errors(workdir):

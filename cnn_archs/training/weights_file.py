@@ -1,6 +1,6 @@
 """Weights files in the safetensors format, and runs that begin with given weights.
 
-This is the only file that imports safetensors. `cnn_archs/weights/` gives the tensors in a file
+This is the only file that imports safetensors. `cnn_archs/conversion/` gives the tensors in a file
 their names.
 """
 

@@ -18,9 +18,9 @@ from abstract_step import abstract_step
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
+from cnn_archs.conversion import torch_layout
 from cnn_archs.models import inception, residual_units, resnet, summary, vgg
 from cnn_archs.runtime.compiler_options import fast_compile_options
-from cnn_archs.weights import torch_layout
 
 
 def init(model, side, channels=3, seed=0):

@@ -14,8 +14,8 @@ import torch
 import torch_reference as reference
 
 from cnn_archs import models
+from cnn_archs.conversion import torch_layout
 from cnn_archs.runtime.compiler_options import fast_compile_options
-from cnn_archs.weights import torch_layout
 
 
 def residual(name):

@@ -3,7 +3,7 @@
 Full depth, reduced width and image, float64: there a difference is a difference in what is
 computed. In float32 torch differs from itself in float64 by more than a fifth in the gradients of
 a deep plain net, so that no bound on those would mean anything. The weights cross through the
-names and layouts of `weights/`, which are tested with it.
+names and layouts of `conversion/`, which are tested with it.
 """
 
 from functools import partial
@@ -16,8 +16,8 @@ import torch_reference as reference
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
+from cnn_archs.conversion import torch_layout
 from cnn_archs.runtime.compiler_options import supported_options
-from cnn_archs.weights import torch_layout
 
 # XLA's optimization is most of the time of these tests, and no part of what they ask.
 QUICK = {

@@ -16,10 +16,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_archs import models
+from cnn_archs.conversion.torch_names import names
 from cnn_archs.errors import escaped
 from cnn_archs.models import resnet
 from cnn_archs.models.summary import summarize
-from cnn_archs.weights.torch_names import names
 
 LEAVES = dict(kernel="weight", bias="bias", scale="weight", mean="running_mean", var="running_var")
 COUNTER = "num_batches_tracked"  # torch stores it in each batch normalization; nothing uses it

@@ -18,11 +18,11 @@ from safetensors.torch import load_file as load_torch
 
 import cnn_archs
 from cnn_archs import cli, models
+from cnn_archs.conversion import torch_layout
 from cnn_archs.errors import DataError
 from cnn_archs.models import resnet
 from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import weights_file
-from cnn_archs.weights import torch_layout
 
 # torchvision's and akamaster's own names, from their sources: (model, image side, some of them).
 NAMES = {

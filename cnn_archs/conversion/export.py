@@ -8,12 +8,12 @@ import jax
 import numpy as np
 
 from cnn_archs import models
+from cnn_archs.conversion.torch_layout import from_state_dict, tensors, to_state_dict
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.evaluate.load import load_network
 from cnn_archs.experiment import ExperimentSettings
 from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import weights_file
-from cnn_archs.weights.torch_layout import from_state_dict, tensors, to_state_dict
 
 
 def export(output: Path, settings: ExperimentSettings, workdir: Path | None) -> dict[str, Any]:
