@@ -210,7 +210,9 @@ def compute(layer: dict[str, Any], inputs: list[torch.Tensor]) -> torch.Tensor:
             raise AssertionError(kind)
 
 
-LRN = dict(local_size=5, alpha=1e-4, beta=0.75)  # as the released files state it: k is 1
+LRN: dict[str, Any] = dict(
+    local_size=5, alpha=1e-4, beta=0.75
+)  # as the released files state it: k is 1
 
 
 def alexnet(widths=(8, 12, 16, 16, 8), hidden=(10, 6), classes=5, caffenet=False, side=67, **lrn):

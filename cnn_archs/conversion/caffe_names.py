@@ -76,7 +76,7 @@ def vgg_names(model: VGG, there: Collection[str]) -> Table:
 
 def googlenet_names(model: GoogLeNet, there: Collection[str]) -> Table:
     """Put the module before the branch: `inception_3a/3x3_reduce`."""
-    table = {
+    table: Table = {
         ("conv1",): CaffeNames("conv1/7x7_s2"),
         ("conv2_reduce",): CaffeNames("conv2/3x3_reduce"),
         ("conv2",): CaffeNames("conv2/3x3"),
@@ -99,7 +99,7 @@ def resnet_names(model: ResNet, there: Collection[str]) -> Table:
     """
     if model.stem != "7x7" or model.unit != "residual":
         raise ValueError("no .caffemodel is known for this ResNet: there are those for ImageNet")
-    table = {
+    table: Table = {
         ("conv1",): CaffeNames("conv1", "bn_conv1", "scale_conv1"),
         ("fc",): CaffeNames("fc1000"),
     }

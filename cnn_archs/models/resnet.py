@@ -144,7 +144,10 @@ class ResNet(Network):
         x = relu(ConvNorm(bn_group=self.bn_group, **options)(image, train=train))
         if self.stem == "3x3":
             return x
-        pools = {"padded": dict(padding=1), "overhanging": dict(ceil=True)}
+        pools: dict[str, dict[str, Any]] = {
+            "padded": dict(padding=1),
+            "overhanging": dict(ceil=True),
+        }
         return MaxPool(3, 2, **choice("pool1", self.pool1, pools), name="pool1")(x)
 
 
