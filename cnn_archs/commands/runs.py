@@ -11,10 +11,9 @@ from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
     declare_changed_data,
-    declare_weights,
     default_workdir,
     emit,
-    trained_runs,
+    require_workdirs,
     user_path,
 )
 from cnn_archs.errors import ConfigError
@@ -68,7 +67,6 @@ def declare_evaluate(command: Declare) -> None:
             "cnn-archs evaluate --workdir=runs/lenet5_digits",
             "cnn-archs evaluate --workdir=runs/resnet,runs/vgg --protocol=ten_crop",
             "cnn-archs evaluate --workdir=runs/lenet5_digits --robustness",
-            "cnn-archs evaluate --weights=lenet5_mnist",
         ),
     )
     c.add_argument(
@@ -77,7 +75,6 @@ def declare_evaluate(command: Declare) -> None:
         metavar="DIR[,DIR...]",
         help="directory of the run; for several runs, their mean probabilities are evaluated",
     )
-    declare_weights(c)
     c.add_argument(
         "--protocol",
         default="single",
@@ -175,15 +172,11 @@ def train_in_processes(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Evaluate a trained network, or the ensemble of several, under a test protocol."""
+    workdirs = require_workdirs(arguments)
     check_at_least(0, precise_stats=arguments.precise_stats)
-    with trained_runs(arguments) as workdirs:
-        if arguments.robustness:
-            return evaluate_robustness(arguments, workdirs)
-        evaluate_errors(arguments, workdirs)
+    if arguments.robustness:
+        return evaluate_robustness(arguments, workdirs)
 
-
-def evaluate_errors(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
-    """Run `evaluate` without --robustness: print the errors of the runs in `workdirs`."""
     from cnn_archs.evaluate import runs
     from cnn_archs.report import text as report
 
