@@ -13,6 +13,7 @@ from cnn_archs.data.datasets.splits import (
     Records,
     Split,
     SplitOrRecords,
+    border_mean,
     hold_out,
     relabel,
     subsample,
@@ -64,6 +65,11 @@ class Dataset:
         if self.recorded:
             return self.recorded.record.classes
         return sources.class_names(self.name, self.data_dir)
+
+    def background(self) -> float | None:
+        """Return the mean value at the borders of the training images; None if it is not known."""
+        known = self.recorded.record.background if self.recorded else None
+        return 0.0 if known is None and self.name in sources.LIGHT_ON_BLACK else known
 
     def notes(self) -> list[str]:
         """Return lines for the user about what of a folder of images is read, and what is not.
@@ -153,6 +159,7 @@ class Dataset:
             chosen=self.name == "image_folder" and (one_folder or self.examples > 0),
             splits=described,
             changes=self.recorded.record.changes if self.recorded else (),
+            background=background_of(found.get("train")),
         )
         in_files = {name: files[name] for name, part in parts.items() if isinstance(part, Records)}
         return record, in_files
@@ -254,3 +261,8 @@ def recorded_as(split: Split | Streamed) -> Split | Records:
     if isinstance(split, Split):
         return split if split.records is None else split.records
     return split.records
+
+
+def background_of(train: Split | Streamed | None) -> float | None:
+    """Return the mean value at the borders of images in memory, and None for all others."""
+    return border_mean(train.images) if isinstance(train, Split) else None

@@ -64,6 +64,8 @@ SPLIT_SIZES = {
 }
 
 
+LIGHT_ON_BLACK = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
+
 EXTRA_TEST_SPLITS = {
     "shapes": ("challenge",)
 }  # splits besides `test` that a run is tested on at its end

@@ -118,6 +118,13 @@ class Split:
         return dataclasses.replace(self, images=np.rint(sums / by**2).astype(np.uint8))
 
 
+def border_mean(images: np.ndarray) -> float:
+    """Return the mean of the pixels at the borders of images u8[N, H, W, C]."""
+    sides = (images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1])
+    values = sum(side.size for side in sides)
+    return sum(int(side.sum(dtype=np.int64)) for side in sides) / values
+
+
 SplitOrRecords = TypeVar("SplitOrRecords", Split, Records)
 
 

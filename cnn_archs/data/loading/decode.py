@@ -13,6 +13,7 @@ blended with white. EXIF's orientation is ignored, as in ImageNet's recipes; tha
 """
 
 import io
+import warnings
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ import numpy as np
 import simplejpeg
 from PIL import (
     BmpImagePlugin,
+    ExifTags,
     GifImagePlugin,
     Image,
     PngImagePlugin,
@@ -193,6 +195,19 @@ def read_header(encoded: bytes, name: str) -> Header:
     with data_errors(name):
         image = open_image(encoded)
         return Header(name, image.height, image.width, image.gray)
+
+
+def is_turned(encoded: bytes) -> bool:
+    """Return whether EXIF says that an image is to be shown turned, which decoding ignores.
+
+    The orientation of a TIFF is not ignored. An EXIF segment that cannot be read says nothing.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(encoded)) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+            return turned and image.format != "TIFF"
+    except Exception:  # of the many that damaged segments cause
+        return False
 
 
 def decode(encoded: bytes, name: str) -> np.ndarray:
