@@ -123,6 +123,11 @@ class Choices:
             area: Annotated[tuple[Above0UpTo1, Above0UpTo1], "in increasing order"] = (0.08, 1.0)
             aspect: Annotated[tuple[Above0, Above0], "in increasing order"] = (0.75, 4 / 3)
             evaluate: Side = 256     # shorter side in pixels
+        class deslant:       # LeNet-5 1998, section III.A; side: that of the whole image before
+            side: Side = 28
+        class reduce:        # LeNet-5 1998, LeNet-1; sizes in pixels of a digit in its field
+            before: Side = 20
+            after: Side = 16
 
     class color:
         none = Nothing
