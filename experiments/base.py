@@ -176,6 +176,7 @@ class Choices:
         rbf_mean = Nothing  # LeNet-5 1998, equation 8
         class rbf_map:       # equation 9; the paper does not give its j
             j: float = 1.0
+        squared_error = Nothing  # LeNet-5 1998, appendix A: targets +-1
 
     class optimizer:         # decayed: all parameters, or weights only; bias_rate: multiplies the
         class momentum:      # biases' rate. This rate is inside the velocity (Caffe, AlexNet, He)

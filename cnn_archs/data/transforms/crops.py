@@ -228,24 +228,16 @@ class InceptionCrop(Crop):
 
 
 @dataclasses.dataclass(frozen=True)
-class DeslantCrop(Crop):
-    """Deslants a digit and takes the central part (LeCun et al. 1998, section III.A).
+class DeslantCrop(SquareCrop):
+    """Deslants a digit (`digits.deslant`), then takes the central part; never at random.
 
-    side: the size of the square that the whole image is resized to before. See `digits.deslant`.
+    side: the size of the square that the whole image is warped to before.
     """
 
-    side: int
-
-    def __post_init__(self) -> None:
-        check_knob("side", self.side, max(self.out), NETWORK_SEES)
-
-    @property
-    def host_size(self) -> Size:
-        return self.side, self.side
+    resize: str = "warp"
 
     def finish_on_device(self, key: jax.Array | None, images: jax.Array) -> jax.Array:
-        (top, left), (h, w) = (center_offset(self.side, n) for n in self.out), self.out
-        return digits.deslant(images)[:, top : top + h, left : left + w]
+        return super().finish_on_device(None, digits.deslant(images))
 
 
 @dataclasses.dataclass(frozen=True)
