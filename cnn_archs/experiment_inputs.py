@@ -132,8 +132,13 @@ def make_preprocessor(config: Config, shape: Shape, *, resident: bool) -> Prepro
 
 
 def make_crop(config: Config, shape: Shape) -> crops.Crop:
-    """Return the crop of `config` for a network that sees images of `shape`, including padding."""
+    """Return the crop of `config` for a network that sees images of `shape`, including padding.
+
+    Raises ConfigError if its sizes do not fit, or if it deslants images whose mean is subtracted.
+    """
     pad = config.data.pad
+    if config.crop.name == "deslant" and config.data.mean != "none":
+        raise ConfigError("crop.name=deslant measures ink on a background of 0: use data.mean=none")
     return crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **config.crop)
 
 

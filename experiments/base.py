@@ -126,6 +126,11 @@ class Choices:
             aspect: Annotated[tuple[Above0, Above0], "in increasing order"] = (0.75, 4 / 3)
                              # range of its width / height
             evaluate: Side = 256     # shorter side in evaluation, in pixels
+        class deslant:       # LeNet-5 1998, section III.A
+            side: Side = 28  # of the whole image before, in pixels
+        class reduce:        # LeNet-1 (LeCun 1998): a digit made smaller in its field
+            before: Side = 20        # side of a digit, in pixels
+            after: Side = 16         # and afterwards
 
     class color:             # changes of an image's colors in training
         none = Nothing
@@ -176,6 +181,7 @@ class Choices:
         rbf_mean = Nothing  # LeNet-5 1998, equation 8
         class rbf_map:       # LeNet-5 1998, equation 9
             j: float = 1.0   # the constant j, which the paper does not give
+        squared_error = Nothing      # LeNet-5 1998, appendix A: targets of -1 and 1
 
     class optimizer:
         class momentum:      # rate inside the velocity (Caffe, AlexNet, He)

@@ -31,7 +31,7 @@ CORE = [
 ]
 TOOLS = [
     {"sweep_dir"},
-    {"data.prepare", "launch", "report", "visualize"},
+    {"classical", "data.prepare", "launch", "report", "visualize"},
     {"claims", "planning", "sweeps", "conversion"},
     {"commands"},
     {"cli", "__init__"},  # `cnn_archs` itself: the two names that a notebook imports
@@ -53,7 +53,7 @@ HOLDERS = {
     "safetensors": {"training"},
     "scipy": {"report"},
     "simplejpeg": {"data.loading"},
-    "sklearn": {"data.datasets"},
+    "sklearn": {"classical", "data.datasets"},
     "submitit": {"launch"},
     "tensorboardX": {"training"},
     "tensorflow": {"data.prepare"},

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
 from cnn_archs.models.cifar_cnn import FourLayers
 from cnn_archs.models.lenet import LeNet5, LeNet5_1998
+from cnn_archs.models.lenet_ancestors import LeNet1, LeNet4, SquashedMLP
 from cnn_archs.models.mnist_nets import CNN, MLP
 from cnn_archs.models.network import Network as Network
 from cnn_archs.models.zfnet import ZFNet
@@ -27,6 +28,9 @@ MODELS: dict[str, Callable[..., Network]] = {
     "cnn": CNN,
     "lenet5": LeNet5,
     "lenet5_1998": LeNet5_1998,
+    "lenet4": LeNet4,
+    "lenet1": LeNet1,
+    "mlp_1998": SquashedMLP,
     **alexnet.VARIANTS,
     "four_layers": FourLayers,
     "zfnet": ZFNet,
