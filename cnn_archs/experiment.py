@@ -19,6 +19,7 @@ from cnn_archs.data.record import Recorded
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.experiment_inputs import Shape, check_shape, check_streamed, make_preprocessor
+from cnn_archs.layer_patterns import ModulePath, find_frozen
 from cnn_archs.optim import durations
 from cnn_archs.optim.recipe import Recipe, check_batch_sizes, make_rules
 from cnn_archs.runtime import backend
@@ -65,10 +66,14 @@ class Intervals:
 
 
 class WarmStart(NamedTuple):
-    """The run whose weights a training starts from ("" for none), and the layers to copy."""
+    """The run whose weights a training starts from ("" for none), and the layers to copy.
+
+    new_head: whether the last layer keeps its initial weights.
+    """
 
     workdir: str
     layers: str
+    new_head: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +82,8 @@ class ExperimentSettings:
 
     name: of `model`, which sees images of image_shape, (H, W, C). seeds: one per trained network.
     mesh_shape: the devices along the axes "data" and "model", as `mesh.create` takes them.
-    test_scales: as `views.protocol_passes` takes them. deterministic, matmul_precision: see
+    test_scales: as `views.protocol_passes` takes them. frozen: the modules that do not train.
+    deterministic, matmul_precision: see
     `backend.configure_jax`. config: the complete config, in the form of config.json.
     """
 
@@ -91,6 +97,7 @@ class ExperimentSettings:
     eval_batch_size: int
     test_scales: tuple[float, ...]
     warm_start: WarmStart
+    frozen: frozenset[ModulePath]
     deterministic: bool
     matmul_precision: str
     config: dict[str, Any]
@@ -171,10 +178,11 @@ def resolve_settings(config: Config, recorded: Recorded | None = None) -> Experi
     with config_errors(f"model {fields['name']}"):
         model = models.create(**fields)
     check_batch_sizes(recipe.batch_size, recipe.micro_batch, bn_group=model.bn_group)
+    shape = resolve_image_shape(config, recorded)
     return ExperimentSettings(
         name=fields["name"],
         model=model,
-        image_shape=resolve_image_shape(config, recorded),
+        image_shape=shape,
         recipe=recipe,
         intervals=make_intervals(config),
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
@@ -182,8 +190,11 @@ def resolve_settings(config: Config, recorded: Recorded | None = None) -> Experi
         eval_batch_size=config.eval_batch_size,
         test_scales=tuple(config.test_scales),
         warm_start=WarmStart(
-            os.path.expanduser(config.warm_start.workdir), config.warm_start.layers
+            os.path.expanduser(config.warm_start.workdir),
+            config.warm_start.layers,
+            config.warm_start.new_head,
         ),
+        frozen=find_frozen(config.frozen, fields["name"], model, shape),
         deterministic=config.deterministic,
         matmul_precision=config.matmul_precision,
         config=configs.to_plain_dict(config),

@@ -37,7 +37,8 @@ def describe_environment() -> dict[str, Any]:
 def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]:
     """Return the `made` of a result: the part of an environment that may be published.
 
-    made: from `describe_environment`. Host names and paths are left out; the config, or the
+    made: from `describe_environment`; `imported`, what `import` wrote of a file of weights that
+    the run begins with, may be added to it. Host names and paths are left out; the config, or the
     configs of an ensemble, are added.
     """
     machine = ("backend", "processes", "devices", "processor", "cpus")
@@ -45,7 +46,9 @@ def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]
     program, *arguments = made["command"]
     command = [Path(program).name, *(a for a in arguments if not a.startswith("--workdir"))]
     with_config = {"config": configs[0]} if len(configs) == 1 else {"configs": list(configs)}
-    return {"command": command, **{key: made[key] for key in kept}, **with_config}
+    imported = made.get("imported")
+    origin = {"imported": imported} if isinstance(imported, dict) else {}  # once it was a path
+    return {"command": command, **{key: made[key] for key in kept}, **origin, **with_config}
 
 
 def processor_name() -> str:
