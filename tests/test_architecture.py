@@ -18,8 +18,8 @@ DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
 CORE = [
     {"arithmetic", "errors", "metrics", "shipped", "models"},
     {"config_files", "config_keys", "knobs", "optim", "runtime"},
-    {"config", "distributed", "result_files"},
-    {"checkpoint_files", "roles", "run_dir"},
+    {"config", "distributed", "layer_patterns", "result_files"},
+    {"checkpoint_files", "normalizations", "roles", "run_dir"},
     {"checkpoints", "data.corruption", "data.transforms"},
     {"data.datasets"},
     {"data.loading", "data.record"},
@@ -58,6 +58,7 @@ HOLDERS = {
     "tensorboardX": {"training"},
     "tensorflow": {"data.prepare"},
     "tensorflow_datasets": {"data.datasets", "data.prepare"},
+    "torch": {"conversion"},
     "yaml": {"launch"},
 }
 

@@ -37,10 +37,13 @@ def describe_environment() -> dict[str, Any]:
 def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]:
     """Return the `made` of a result: what `published` returns, with the config or configs.
 
-    An ensemble has several configs.
+    An ensemble has several configs. made: `imported`, what `import` wrote of a file of weights that
+    the run begins with, may be added to it.
     """
+    imported = made.get("imported")
+    origin = {"imported": imported} if isinstance(imported, dict) else {}  # once it was a path
     with_config = {"config": configs[0]} if len(configs) == 1 else {"configs": list(configs)}
-    return {**published(made), **with_config}
+    return {**published(made), **origin, **with_config}
 
 
 def published(made: dict[str, Any]) -> dict[str, Any]:
