@@ -10,7 +10,7 @@ import numpy as np
 from cnn_archs import models
 from cnn_archs.conversion.torch_layout import from_state_dict, tensors, to_state_dict
 from cnn_archs.errors import ConfigError, config_errors
-from cnn_archs.evaluate.load import load_network
+from cnn_archs.evaluate.load import load_run
 from cnn_archs.experiment import ExperimentSettings
 from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import weights_file
@@ -27,7 +27,8 @@ def export(output: Path, settings: ExperimentSettings, workdir: Path | None) -> 
     with config_errors(f"model {settings.name}"):
         tensors(model, image_shape)  # refuses a network before anything is allocated
     if workdir:
-        _, variables, _, step = load_network(workdir)
+        saved = load_run(workdir)
+        variables, step = saved.seed_variables(0), saved.step
     else:
         with config_errors(f"model {settings.name}"):
             key, _ = jax.random.split(jax.random.key(settings.seeds[0]))  # as a run begins

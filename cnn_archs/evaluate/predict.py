@@ -12,14 +12,14 @@ from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.loading.decode import decode_and_crop, decode_resized
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.errors import DataError, NotFinite
-from cnn_archs.evaluate.load import open_run, restore_run
+from cnn_archs.evaluate.load import RestoredRun, open_run, restore_run
 from cnn_archs.evaluate.runs import load_statistics
 from cnn_archs.experiment import Experiment
 from cnn_archs.runtime.files import read_regular
 
 
 class Predictor(NamedTuple):
-    """The network of a run's first seed. probabilities: images u8[N, H, W, C] -> f32[N, K]."""
+    """The network of one seed of a run. probabilities: images u8[N, H, W, C] -> f32[N, K]."""
 
     experiment: Experiment
     variables: dict[str, Any]
@@ -44,9 +44,18 @@ class Predictions(NamedTuple):
 
 def load_predictor(workdir: Path, data_dir: str = "") -> Predictor:
     """Load the run in `workdir` at its newest sound checkpoint. data_dir: see `open_run`."""
-    experiment = open_run(workdir, data_dir)
-    net, variables = experiment.net, restore_run(workdir, experiment).seed_variables(0)
-    prepare = net.inputs.make_preprocess(load_statistics(workdir, experiment))
+    return make_predictor(restore_run(workdir, open_run(workdir, data_dir)))
+
+
+def make_predictor(saved: RestoredRun, seed: int = 0) -> Predictor:
+    """Return the network of the run's seed number `seed`, from 0, with its preprocessing.
+
+    Raises ConfigError if there is no such seed, or if the statistics that the preprocessing needs
+    were not kept and the training images are missing.
+    """
+    experiment, variables = saved.experiment, saved.seed_variables(seed)
+    net = experiment.net
+    prepare = net.inputs.make_preprocess(load_statistics(saved.workdir, experiment))
 
     @jax.jit
     def probabilities(images: jax.Array) -> jax.Array:
@@ -92,8 +101,13 @@ def read_image(path: Path, experiment: Experiment) -> np.ndarray:
     """
     with data_errors(str(path)):
         encoded = read_regular(path)
+    return decode_image(encoded, experiment, str(path))
+
+
+def decode_image(encoded: bytes, experiment: Experiment, name: str) -> np.ndarray:
+    """Decode the content of an image file as `read_image` does. name: for messages."""
     shape = experiment.dataset.stored_shape
     if not experiment.dataset.in_memory:
         crop = experiment.inputs.crop
-        return decode_and_crop(encoded, crop.evaluation_box, crop.host_size, str(path), shape[-1])
-    return decode_resized(encoded, shape, str(path))
+        return decode_and_crop(encoded, crop.evaluation_box, crop.host_size, name, shape[-1])
+    return decode_resized(encoded, shape, name)
