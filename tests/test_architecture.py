@@ -16,15 +16,15 @@ DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
 # Floors from the ground up. A room is a folder or a file of cnn_archs, and imports rooms on lower
 # floors only. The rooms of CORE train and evaluate; those of TOOLS use them.
 CORE = [
-    {"arithmetic", "errors", "metrics", "models"},
+    {"arithmetic", "errors", "metrics", "shipped", "models"},
     {"config_files", "config_keys", "knobs", "optim", "runtime"},
     {"config", "distributed", "result_files"},
     {"checkpoint_files", "roles", "run_dir"},
     {"checkpoints", "data.corruption", "data.transforms"},
     {"data.datasets"},
     {"data.loading", "data.record"},
-    {"data.dataset"},
-    {"experiment_inputs"},
+    {"data.arrays", "data.dataset"},
+    {"data", "experiment_inputs"},
     {"experiment"},
     {"evaluate"},
     {"training"},
@@ -33,8 +33,9 @@ TOOLS = [
     {"sweep_dir"},
     {"data.prepare", "launch", "report", "visualize"},
     {"claims", "planning", "sweeps", "conversion"},
-    {"commands"},
-    {"cli", "__init__"},  # `cnn_archs` itself: the two names that a notebook imports
+    {"commands", "library"},
+    {"__init__"},  # `cnn_archs` itself: the names that a notebook uses
+    {"cli"},
     {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(CORE + TOOLS) for room in rooms}
