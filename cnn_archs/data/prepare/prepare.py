@@ -14,7 +14,6 @@ import importlib.util
 import json
 import shlex
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from typing import Any
 from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import fingerprint, tfds_source
 from cnn_archs.data.prepare import raw_datasets, shards
-from cnn_archs.errors import ConfigError, DataError, Stopped, first_line
-from cnn_archs.runtime.console import SECONDS_PER_LINE, format_duration, print_status
+from cnn_archs.data.prepare.progress import Progress
+from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import lock, remove_unfinished, write_errors, write_json
 from cnn_archs.runtime.signals import StopRequest, stop_requests
 
@@ -102,9 +102,13 @@ def prepare_without_tensorflow(raw: raw_datasets.RawDataset, command: str) -> di
     was_there = path.exists()
     if not was_there:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with stop_requests() as stop, lock(path.parent / ".lock", "--data_dir"):
+        with (
+            stop_requests() as stop,
+            lock(path.parent / ".lock", "--data_dir"),
+            Progress(name, stop) as progress,
+        ):
             if not path.exists():  # another process may have finished it meanwhile
-                write_dataset(raw, command, Progress(name, stop))
+                write_dataset(raw, command, progress)
     builder = tfds_source.open_builder(name, str(path.parent.parent))
     if not builder.info.splits:
         raise DataError(f"{path} exists but holds no dataset: remove it and run this command again")
@@ -128,7 +132,8 @@ def check_source(raw: raw_datasets.RawDataset, written: Mapping[str, int]) -> No
     elif raw.counts:  # of an archive, which takes minutes to index
         return
     else:
-        counts = {split: len(found) for split, found in raw.find(lambda _: None).items()}
+        with Progress(raw.name, StopRequest()) as progress:
+            counts = {split: len(found) for split, found in raw.find(progress).splits.items()}
         pairs = [(split, counts[split], written[split]) for split in counts]
         changes = [f"{n:,} pictures of {split}, not {was:,}" for split, n, was in pairs if n != was]
     if changes:
@@ -145,13 +150,12 @@ def note_missing(wanted: Mapping[str, int], found: Mapping[str, int]) -> None:
             print_status(f"note: {split} has {found[split]:,} of {count:,} pictures")
 
 
-def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: "Progress") -> None:
+def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: Progress) -> None:
     """Write the missing shards in the unfinished folder, and rename it once all are written."""
     path = raw.path
     unfinished = path.with_name(path.name + tfds_source.UNFINISHED_SUFFIX)
+    splits, fingerprints = raw.find(progress)
     unfinished.mkdir(exist_ok=True)
-    fingerprints = raw.fingerprints()
-    splits = raw.find(progress.report_indexed)
     note_missing(raw.counts, {split: len(found) for split, found in splits.items()})
     source = shards.source_digest(splits, raw.info.features["label"].names)
     plan = shards.plan_shards(raw.name, splits)
@@ -184,7 +188,7 @@ def write_plan(unfinished: Path, plan: Plan, source: str, command: str) -> None:
     write_json(path, {"source": source, "shards": count, "command": command})
 
 
-def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
+def write_missing(unfinished: Path, plan: Plan, progress: Progress) -> None:
     """Write the shards that are missing. Raises DataError if the disk has no room for them."""
     remove_unfinished(unfinished)
     everything = [shard for split in plan.values() for shard in split]
@@ -195,55 +199,7 @@ def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
             f"{progress.name} takes {size / 1e9:,.2f} GB more, and {unfinished} has room for "
             f"{free / 1e9:,.2f}: free some space, or choose another --data_dir"
         )
-    progress.begin(len(everything) - len(missing), len(everything), size)
+    progress.begin_shards(len(everything) - len(missing), len(everything), size)
     for shard in missing:
-        shards.write_shard(unfinished, shard, progress.report_written)
+        shards.write_shard(unfinished, shard, progress)
         progress.shards += 1
-
-
-class Progress:
-    """Prints a status line every few seconds. Raises Stopped after a signal."""
-
-    def __init__(self, name: str, stop: StopRequest):
-        self.name, self.stop = name, stop
-        self.shown = time.monotonic()
-        self.shards = self.total = self.bytes = self.size = 0
-
-    def report_indexed(self, pictures: int) -> None:
-        """Report the number of pictures of a split that have been found so far."""
-        self.raise_if_stopped()
-        if self.is_due():
-            print_status(f"{self.name}: indexing, {pictures:,} pictures")
-
-    def begin(self, written: int, total: int, size: int) -> None:
-        """Begin to write shards, of which some exist. size: of the missing pictures, in bytes."""
-        self.shards, self.total, self.size = written, total, size
-        self.start = self.shown = time.monotonic()
-        if written:
-            print_status(f"{self.name}: resuming, {written:,} of {total:,} shards are there")
-
-    def report_written(self, size: int) -> None:
-        """Report that a picture of `size` bytes has been written."""
-        self.bytes += size
-        self.raise_if_stopped()
-        if self.is_due():
-            rate = self.bytes / (time.monotonic() - self.start)
-            print_status(
-                f"{self.name}: shard {self.shards + 1:,}/{self.total:,}  {rate / 1e6:,.0f} MB/s  "
-                f"{format_duration((self.size - self.bytes) / rate)} left"
-            )
-
-    def is_due(self) -> bool:
-        """Return whether to print a line now; if so, the time until the next one starts."""
-        if time.monotonic() - self.shown < SECONDS_PER_LINE:
-            return False
-        self.shown = time.monotonic()
-        return True
-
-    def raise_if_stopped(self) -> None:
-        """Raise Stopped if a signal has asked to stop."""
-        if self.stop:
-            raise Stopped(
-                f"stopped by a signal; the shards of {self.name} that have been written are kept: "
-                "run the same command again to resume"
-            )
