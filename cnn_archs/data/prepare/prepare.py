@@ -1,10 +1,11 @@
 """Prepares datasets in tfds' array_record format, so that training needs no TensorFlow.
 
-ImageNet, from its two archives, and folders of images are written here, without TensorFlow. A
-stopped preparation is resumed: a shard that has been written from the same source is not written
-again. The dataset's folder has another name until all shards are written, so a half prepared
-dataset never looks like a whole one. The folder keeps the fingerprints of its source: a source that
-has changed since is not taken for prepared.
+ImageNet, from its two archives, the datasets of `array_sets`, from their original files, and
+folders of images are written here, without TensorFlow. A stopped preparation is resumed: a shard
+that has been written from the same source is not written again. The dataset's folder has another
+name until all shards are written, so a half prepared dataset never looks like a whole one. The
+folder keeps the fingerprints of its source: a source that has changed since is not taken for
+prepared.
 
 All other datasets are prepared by tfds, with TensorFlow. tfds keeps what it has downloaded, by
 checksum, but writes a stopped dataset from the beginning.
@@ -21,7 +22,9 @@ from typing import Any
 from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import fingerprint, tfds_source
 from cnn_archs.data.prepare import raw_datasets, shards
+from cnn_archs.data.prepare.array_sets import ARRAY_SETS
 from cnn_archs.data.prepare.progress import Progress
+from cnn_archs.data.prepare.published import published_arrays
 from cnn_archs.errors import ConfigError, DataError, first_line
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import lock, remove_unfinished, write_errors, write_json
@@ -36,42 +39,60 @@ NOTHING_TO_PREPARE = {
 
 
 def prepare_dataset(
-    name: str, data_dir: str, manual_dir: str = "", image_folder: str = ""
+    name: str, data_dir: str, manual_dir: str = "", image_folder: str = "", source: str = ""
 ) -> dict[str, Any]:
     """Prepare the dataset `name` in `data_dir` unless that has been done.
 
     manual_dir: the folder of files that the user has to download (default: tfds', which is
     downloads/manual in data_dir). image_folder: the folder of images to make a new dataset from.
+    source: the file or folder to read one of ARRAY_SETS from, which is otherwise downloaded.
     Returns {"name", "path", "splits"}, with the number of images in each split. Raises ConfigError
     for an unknown or unsuitable name and if TensorFlow is needed and missing, DataError if the
     source is missing, damaged or has changed since an earlier start, and Stopped after a signal.
     """
     if name in tfds_source.NOT_OF_TFDS:
         raise ConfigError(f"{name} {NOTHING_TO_PREPARE[name]}")
-    given = {"--manual_dir": manual_dir, "--image_folder": image_folder}
+    given = {"--manual_dir": manual_dir, "--image_folder": image_folder, "--from": source}
     for flag, path in given.items():
-        if path and not Path(path).expanduser().is_dir():
+        if path and flag == "--from" and not Path(path).expanduser().exists():
+            raise ConfigError(f"--from: there is no file or folder {path}")
+        if path and flag != "--from" and not Path(path).expanduser().is_dir():
             raise ConfigError(f"{flag}: there is no folder {path}")
-    needs_tfds = not image_folder and name != "imagenet2012"
+    published = name in ARRAY_SETS and not image_folder
+    check_flags(name, given, published)
+    needs_tfds = not image_folder and not published and name != "imagenet2012"
     if needs_tfds and importlib.util.find_spec("tensorflow") is None:
         raise ConfigError(
-            f"preparing {name} needs TensorFlow (training never does, nor do imagenet2012 and "
-            "folders of images): pip install 'cnn-archs[prepare]'"
+            f"preparing {name} needs TensorFlow (training never does, nor do imagenet2012, folders "
+            f"of images, {', '.join(ARRAY_SETS)}): pip install 'cnn-archs[prepare]'"
         )
     where = tfds_source.tfds_dir(data_dir)
     manual = Path(manual_dir).expanduser() if manual_dir else where / "downloads" / "manual"
+    command = ["cnn-archs", "prepare", name, f"--data_dir={where.absolute()}"]
     with write_errors(where):
         where.mkdir(parents=True, exist_ok=True)
         if needs_tfds:
             return prepare_with_tfds(name, where, manual)
-        raw = (
-            raw_datasets.images_folder(name, where, image_folder)
-            if image_folder
-            else raw_datasets.imagenet_archives(where, manual)
-        )
+        if published:
+            own = Path(source).expanduser() if source else None
+            raw = published_arrays(name, where, own, command)
+        elif image_folder:
+            raw = raw_datasets.images_folder(name, where, image_folder)
+        else:
+            raw = raw_datasets.imagenet_archives(where, manual)
         flags = [f"{f}={Path(p).expanduser().absolute()}" for f, p in given.items() if p]
-        command = ["cnn-archs", "prepare", name, f"--data_dir={where.absolute()}", *flags]
-        return prepare_without_tensorflow(raw, shlex.join(command))
+        return prepare_without_tensorflow(raw, shlex.join([*command, *flags]))
+
+
+def check_flags(name: str, given: Mapping[str, str], published: bool) -> None:
+    """Raise ConfigError if a flag is given that means nothing for the dataset `name`.
+
+    given: the value of each flag, or "". published: whether the dataset is one of ARRAY_SETS.
+    """
+    if given["--from"] and not published:
+        raise ConfigError(f"--from: only {', '.join(ARRAY_SETS)} are read from files of one's own")
+    if given["--manual_dir"] and published:
+        raise ConfigError(f"--manual_dir: {name} is read with --from=PATH")
 
 
 def prepare_with_tfds(name: str, where: Path, manual_dir: Path) -> dict[str, Any]:

@@ -32,7 +32,8 @@ class Progress(WorkLine):
 
     def begin(self, size: int) -> None:
         """Begin a phase in which `size` bytes are downloaded or written."""
-        self.size, self.bytes, self.start = size, 0, time.monotonic()
+        self.size, self.bytes = size, 0
+        self.start = self.shown = time.monotonic()
 
     def begin_shards(self, written: int, total: int, size: int) -> None:
         """Begin to write shards, of which some exist. size: of the missing images, in bytes."""
