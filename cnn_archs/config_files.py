@@ -17,8 +17,9 @@ from types import ModuleType
 from typing import Any
 
 from cnn_archs.errors import ConfigError, closest_word, first_line
+from cnn_archs.shipped import shipped_folder
 
-EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+EXPERIMENTS = shipped_folder("experiments")
 
 
 def split_argument(experiment: str) -> tuple[str, str | None]:
@@ -56,7 +57,7 @@ def call_file(path: Path, argument: str | None, function: str) -> Any:
     argument: None calls the function without one. Raises ConfigError for an argument that the
     file's ARGUMENTS do not list, and for any error inside the file.
     """
-    with neighbors_importable(path):
+    with experiments_importable(), neighbors_importable(path):
         module = execute_file(path)
         call = vars(module).get(function)
         if not callable(call):
@@ -102,20 +103,38 @@ def list_arguments(path: Path, known: Sequence[str]) -> str:
     return f"{path.name} takes {', '.join(known)}"
 
 
-def import_experiments() -> None:
-    """Import the folder EXPERIMENTS as `experiments`, so that files can use `experiments.base`.
+@contextmanager
+def experiments_importable() -> Iterator[None]:
+    """Bind the name `experiments` to the folder EXPERIMENTS during the body.
 
-    It is imported by its place, since the path of imports may lead to another folder of that name.
+    So a file that imports `experiments.base` works from any folder, and a package of that name that
+    the user has imported is the user's again afterwards.
     """
-    loaded = sys.modules.get("experiments")
-    if loaded and loaded.__file__ == str(EXPERIMENTS / "__init__.py"):
+    others = imported_experiments()
+    if others and vars(others["experiments"]).get("__file__") == str(EXPERIMENTS / "__init__.py"):
+        yield
         return
+    for name in others:
+        del sys.modules[name]
     spec = importlib.util.spec_from_file_location(
         "experiments", EXPERIMENTS / "__init__.py", submodule_search_locations=[str(EXPERIMENTS)]
     )
     assert spec and spec.loader
     sys.modules["experiments"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["experiments"])
+    try:
+        yield
+    finally:
+        for name in imported_experiments():
+            del sys.modules[name]
+        sys.modules.update(others)
+
+
+def imported_experiments() -> dict[str, ModuleType]:
+    """Return the package `experiments` and its modules by name; empty unless it is imported."""
+    if "experiments" not in sys.modules:
+        return {}
+    return {n: m for n, m in sys.modules.items() if n.partition(".")[0] == "experiments"}
 
 
 def execute_file(path: Path) -> ModuleType:
@@ -125,10 +144,10 @@ def execute_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ConfigError(f"--config: {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    import_experiments()
     sys.modules[name] = module  # where a dataclass in the file looks for its annotations
     try:
-        spec.loader.exec_module(module)
+        with experiments_importable():
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as e:
         raise ConfigError(f"--config: {path}: {describe_error(e, path)}") from e
     finally:
@@ -141,8 +160,12 @@ def neighbors_importable(path: Path) -> Iterator[None]:
     """Let the file `path` import the modules beside it during the body.
 
     They come after all others, so that none replaces an installed package, and are forgotten
-    afterwards, so that a file in another folder may have other modules of the same names.
+    afterwards, so that a file in another folder may have other modules of the same names. The files
+    in EXPERIMENTS import each other as `experiments.NAME` only.
     """
+    if path.resolve().is_relative_to(EXPERIMENTS):
+        yield
+        return
     folder = str(path.resolve().parent)
     before = set(sys.modules)
     sys.path.append(folder)

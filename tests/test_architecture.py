@@ -16,7 +16,7 @@ DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
 # Floors from the ground up. A room is a folder or a file of cnn_archs, and imports rooms on lower
 # floors only. The rooms of CORE train and evaluate; those of TOOLS use them.
 CORE = [
-    {"arithmetic", "errors", "metrics", "models"},
+    {"arithmetic", "errors", "metrics", "shipped", "models"},
     {"config_files", "config_keys", "knobs", "optim", "runtime"},
     {"config", "distributed", "result_files"},
     {"checkpoint_files", "roles", "run_dir"},

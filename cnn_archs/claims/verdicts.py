@@ -21,15 +21,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs import config_files
 from cnn_archs.claims import evidence
 from cnn_archs.claims.checks import CHECKS
 from cnn_archs.claims.schema import Claim, Claims
 from cnn_archs.errors import DataError, UserError, first_line
 from cnn_archs.report.statistics import LEVEL, standard_deviation, welch_test
 from cnn_archs.report.table import Table
+from cnn_archs.shipped import shipped_folder
 
-RESULTS = config_files.EXPERIMENTS.parent / "results"
+RESULTS = shipped_folder("results")
 STATUSES = ("exact", "reproduced", "missed", "not run")
 UNIT_FACTORS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01}
 WIDEST = 28  # characters of a value in the table, at most
