@@ -5,6 +5,7 @@ made of one, are of one size. If they are, and if they fit in memory, they are h
 of MNIST.
 """
 
+import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnn_archs.data.datasets import fingerprint, sources
+from cnn_archs.data.datasets import sources
 from cnn_archs.data.datasets.splits import Records, Split
 from cnn_archs.data.loading.decode import Header, read_header
 from cnn_archs.data.loading.streaming import Streamed
@@ -37,7 +38,8 @@ class Survey(NamedTuple):
     reason: str = ""
 
 
-surveys: dict[frozenset[tuple[str, int]], Survey] = {}  # paths and sizes of all files -> result
+Marks = frozenset[tuple[str, int, int]]  # path, size and time of the last change of each file
+surveys: dict[Marks, Survey] = {}
 
 
 def survey(name: str, data_dir: str) -> Survey:
@@ -47,11 +49,19 @@ def survey(name: str, data_dir: str) -> Survey:
     only once. Images that cannot be read do not count. Raises DataError if the dataset is missing.
     """
     parts = sources.stored_parts(name, data_dir)
-    sizes = (fingerprint.sizes_of_files(part.paths(), skip=True).items() for part in parts)
-    key = frozenset(item for of_part in sizes for item in of_part)
-    if key not in surveys:
-        surveys[key] = survey_parts(parts)
-    return surveys[key]
+    marks = frozenset(mark(path) for part in parts for path in part.paths().values())
+    if marks not in surveys:
+        surveys[marks] = survey_parts(parts)
+    return surveys[marks]
+
+
+def mark(path: str) -> tuple[str, int, int]:
+    """Return what shows whether a file is still the same; zeros if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return path, 0, 0
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns
 
 
 def survey_parts(parts: Sequence[Records]) -> Survey:
