@@ -55,11 +55,15 @@ def load_config(experiment: str, overrides: list[str]) -> ConfigDict:
     for key, text in pairs:
         if key not in names:
             set_override(config, key, text)
-    lengths = {"epochs", "steps"} & {key for key, _ in pairs}
-    if lengths == {"steps"}:
+    stated = {key for key, _ in pairs}
+    if stated & {"epochs", "steps"} == {"steps"}:
         config.epochs = 0.0
-    elif lengths == {"epochs"}:
+    elif stated & {"epochs", "steps"} == {"epochs"}:
         config.steps = 0
+    if stated & {"data.mean", "data.std"} and not stated & {"data.pixel_range"}:
+        data = config.data
+        if data.std or not isinstance(data.mean, str):  # then pixels count as 0 to 1
+            data.pixel_range = (0.0, 1.0)
     config.lock()
     check_values(config)
     return config
@@ -218,6 +222,9 @@ def complete_config(saved: Mapping[str, Any]) -> ConfigDict:
             if stated and stated["name"] in choices:
                 full[kind] = ConfigDict(base_module().section(kind, stated["name"]))
         del full.model
+        if isinstance(mean := saved.get("data", {}).get("mean"), list):
+            with full.ignore_type():  # full.data.mean is a word
+                full.data.mean = tuple(mean)
         full.update(saved)
         if full.model.name in models.MODELS:
             newer = models.fields(full.model.name)
@@ -252,7 +259,9 @@ def set_override(config: ConfigDict, key: str, text: str) -> None:
         raise ConfigError(unknown_key_message(key, list(kinds), all_keys()))
     *sections, leaf = key.split(".")
     node = functools.reduce(lambda node, section: node[section], sections, config)
-    node[leaf] = parse_value(f"--config.{key}", text, kinds[key])
+    value = parse_value(f"--config.{key}", text, kinds[key])
+    with config.ignore_type():  # data.mean is a word or numbers; its kind has been checked
+        node[leaf] = value
 
 
 def check_values(config: ConfigDict) -> None:

@@ -11,6 +11,7 @@ from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
     declare_changed_data,
+    declare_normalization,
     default_workdir,
     emit,
     require_workdirs,
@@ -45,6 +46,7 @@ def declare_train(command: Declare) -> None:
         help="directory of the run (default: runs/EXPERIMENT)",
     )
     declare_changed_data(c)
+    declare_normalization(c)
     several = c.add_argument_group("several processes")
     several.add_argument(
         "--processes", type=int, default=0, metavar="N", help="start N processes on this machine"
@@ -117,8 +119,10 @@ def declare_data_dir(parser: argparse.ArgumentParser) -> None:
 def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Train an experiment, or resume its training, and evaluate it in full at the end."""
     from cnn_archs import config as configs
+    from cnn_archs.normalizations import normalization_overrides
 
-    config = configs.load_config(arguments.config, overrides)
+    named = normalization_overrides(arguments.normalization)
+    config = configs.load_config(arguments.config, [*named, *overrides])
     workdir = Path(arguments.workdir or default_workdir(arguments.config))
     if arguments.processes:
         sys.exit(train_in_processes(arguments))
