@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import cnn_archs
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.data.loading import one_size
@@ -152,6 +153,9 @@ def test_a_prepared_folder_has_the_same_images_even_with_some_held_out(tmp_path)
     for name, split in folder.items():
         np.testing.assert_array_equal(split.images, prepared[name].images)
         np.testing.assert_array_equal(split.labels, prepared[name].labels)
+    images, labels = cnn_archs.data.load("small", "test", tmp_path)
+    np.testing.assert_array_equal(images, folder["test"].images)
+    np.testing.assert_array_equal(labels, folder["test"].labels)
 
 
 @pytest.fixture(scope="module")

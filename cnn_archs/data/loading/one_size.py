@@ -5,6 +5,7 @@ made of one, are of one size. If they are, and if they fit in memory, they are h
 of MNIST.
 """
 
+import dataclasses
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -18,7 +19,8 @@ from cnn_archs.data.datasets.splits import Records, Split
 from cnn_archs.data.loading.decode import Header, read_header
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.loading.threads import run_in_order
-from cnn_archs.errors import DataError
+from cnn_archs.data.transforms.crops import Crop
+from cnn_archs.errors import ConfigError, DataError
 
 MAX_BYTES = 2_000_000_000  # of the pixels of all images; more are streamed, whatever their sizes
 READERS = 8  # threads that read headers; they mostly wait for the disk
@@ -124,3 +126,19 @@ def load_whole(images: Streamed, *, keep_records: bool) -> Split:
     records = images.records.take(sound) if keep_records else None
     damaged = len(images) - count
     return Split(pixels[:count], labels[:count], images.classes, records, damaged)
+
+
+def load_split(name: str, split: str, data_dir: str) -> Split:
+    """Load a split of any dataset whose images have one size, with the channels that they have.
+
+    Raises ConfigError if they differ in size, and the errors of `sources.load_split`.
+    """
+    if 0 not in sources.dataset_spec(name, data_dir)[0]:
+        return sources.load_split(name, split, data_dir)
+    found = survey(name, data_dir)
+    if found.shape is None:
+        raise ConfigError(f"data.name: the images of {name} {found.reason}")
+    height, width, channels = found.shape
+    records = sources.open_records(name, split, data_dir)
+    whole = Streamed(dataclasses.replace(records, channels=channels), Crop((height, width)))
+    return load_whole(whole, keep_records=False)
