@@ -64,6 +64,8 @@ NOT_RUN = {
     "cnn-archs evaluate --workdir=resnet,vgg,alexnet,googlenet --protocol=ten_crop": "these",
     "cnn-archs train --config=resnet_imagenet:18 --config.data.name=image_folder "
     "--config.data.data_dir=photos --config.model.num_classes=10 --config.data.holdout=500": "data",
+    "cnn-archs train --config=lenet5_mnist --config.data.name=image_folder "
+    "--config.data.data_dir=scans": "data",
     "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv": "data",
     "cnn-archs plan --config=vgg_imagenet:E --devices=8 --kind=h100 --cores=96": "a process that "
     "simulates eight devices; tests/planning/test_plan.py has one with four",
