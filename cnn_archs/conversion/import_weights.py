@@ -19,6 +19,7 @@ from cnn_archs.runtime.files import read_errors
 from cnn_archs.training import weights_file
 
 State = dict[str, np.ndarray]
+PROVENANCE = ("source", "commit", "license", "dataset", "normalization", "stated")
 
 
 def import_(
@@ -49,7 +50,12 @@ def import_(
     known = published_weights.find(digest)
     notes += published_weights.notes(known, settings.config["data"]) if known else []
     variables = fitting_variables(path, settings, state, new_head)
-    imported = {"file": path.name, "sha256": digest, "new_head": new_head, **(known or {})}
+    imported = {
+        "file": path.name,
+        "sha256": digest,
+        "new_head": new_head,
+        **({key: known[key] for key in PROVENANCE} if known else {}),
+    }
     weights_file.create_run(workdir, settings, variables, path, imported)
     print_notes(notes)
     return {

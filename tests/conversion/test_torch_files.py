@@ -1,4 +1,4 @@
-"""Files as torch, DataParallel, Lightning and others write them are read; hostile ones run nothing."""
+"""Files that torch, DataParallel, Lightning and others write are read; no code in them runs."""
 
 import io
 import os
@@ -66,6 +66,10 @@ FILES = {
 }
 
 
+PREFIXES = {"akamaster's": "module.", "lightning's": "net.", "compiled and parallel": "module._"}
+TYPES = {"half precision": "float16", "bfloat16": "bfloat16", "double precision": "float64"}
+
+
 def read(path):
     state = state_dicts.find_state(torch_file.read_torch(path), path)
     return settled(state, path)
@@ -88,21 +92,12 @@ def test_a_state_dict_is_found_with_its_names_and_values(kind, zip_file, tmp_pat
     for name, value in values().items():
         np.testing.assert_array_equal(state[name], value.numpy(), strict=True)
     said = " ".join(notes)
-    prefixes = {
-        "akamaster's": "module.",
-        "lightning's": "net.",
-        "compiled and parallel": "module._",
-    }
-    if prefix := prefixes.get(kind):
+    if prefix := PREFIXES.get(kind):
         assert f"the prefix {prefix}" in said
     assert ("criterion.weight" in said) == (kind == "lightning's")
-    for name, dtype in (
-        ("half", "float16"),
-        ("bfloat16", "bfloat16"),
-        ("double", "float64, rounded"),
-    ):
-        if kind.startswith(name):
-            assert dtype.split(",")[0] in said and ("rounded" in said) == (name == "double")
+    if dtype := TYPES.get(kind):
+        assert f"are {dtype}; they become float32" in said
+    assert ("rounded" in said) == (kind == "double precision")
 
 
 def test_safetensors_have_prefixes_and_precisions_too(tmp_path):

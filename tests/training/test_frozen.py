@@ -167,9 +167,7 @@ def settings(frozen):
 
 def test_a_config_freezes_layers_of_its_network():
     assert settings("C*,F6").frozen == {("C1",), ("C3",), ("C5",), ("F6",)}
-    with pytest.raises(
-        ConfigError, match="frozen=C4: no layer matches 'C4'; the network has C1, C3"
-    ):
+    with pytest.raises(ConfigError, match="frozen=C4: no layer matches 'C4'; the network has C1"):
         settings("C4")
     with pytest.raises(ConfigError, match=r"frozen=\*: this leaves no layer to train"):
         settings("*")
