@@ -23,18 +23,19 @@ CORE = [
     {"checkpoints", "data.corruption", "data.transforms", "published_weights"},
     {"data.datasets"},
     {"data.loading", "data.record"},
-    {"data.dataset"},
-    {"experiment_inputs"},
+    {"data.arrays", "data.dataset"},
+    {"data", "experiment_inputs"},
     {"experiment"},
     {"evaluate"},
     {"training"},
 ]
 TOOLS = [
     {"sweep_dir"},
-    {"data.prepare", "launch", "report", "visualize"},
+    {"classical", "data.prepare", "launch", "report", "visualize"},
     {"claims", "planning", "sweeps", "conversion"},
-    {"commands"},
-    {"cli", "__init__"},  # `cnn_archs` itself: the two names that a notebook imports
+    {"commands", "library"},
+    {"__init__"},  # `cnn_archs` itself: the names that a notebook uses
+    {"cli"},
     {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(CORE + TOOLS) for room in rooms}
@@ -53,7 +54,7 @@ HOLDERS = {
     "safetensors": {"training"},
     "scipy": {"report"},
     "simplejpeg": {"data.loading"},
-    "sklearn": {"data.datasets"},
+    "sklearn": {"classical", "data.datasets"},
     "submitit": {"launch"},
     "tensorboardX": {"training"},
     "tensorflow": {"data.prepare"},

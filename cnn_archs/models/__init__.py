@@ -19,6 +19,7 @@ from flax.traverse_util import flatten_dict
 from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
 from cnn_archs.models.cifar_cnn import FourLayers
 from cnn_archs.models.lenet import LeNet5, LeNet5_1998
+from cnn_archs.models.lenet_ancestors import LeNet1, LeNet4, SquashedMLP
 from cnn_archs.models.mnist_nets import CNN, MLP
 from cnn_archs.models.network import Network as Network
 from cnn_archs.models.zfnet import ZFNet
@@ -28,6 +29,9 @@ MODELS: dict[str, Callable[..., Network]] = {
     "cnn": CNN,
     "lenet5": LeNet5,
     "lenet5_1998": LeNet5_1998,
+    "lenet4": LeNet4,
+    "lenet1": LeNet1,
+    "mlp_1998": SquashedMLP,
     **alexnet.VARIANTS,
     "four_layers": FourLayers,
     "zfnet": ZFNet,
@@ -149,11 +153,20 @@ def kinds(name: str) -> dict[str, Any]:
     }
 
 
+def describe(name: str) -> str:
+    """Return the first line of the documentation of the flax module of the network `name`."""
+    return (module_of(name).__doc__ or "").partition("\n")[0]
+
+
+def module_of(name: str) -> type[Network]:
+    """Return the class of the flax module of the network `name`."""
+    constructor = MODELS[name]
+    return constructor.func if isinstance(constructor, partial) else constructor  # type: ignore
+
+
 def module_fields(name: str) -> list[dataclasses.Field]:
     """Return the fields of the flax module of the network `name`, apart from flax's own."""
-    constructor = MODELS[name]
-    module = constructor.func if isinstance(constructor, partial) else constructor
-    found = dataclasses.fields(module)  # type: ignore[arg-type]
+    found = dataclasses.fields(module_of(name))
     return [f for f in found if f.name not in ("parent", "name")]
 
 
