@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_two_networks_in_one_file_are_refused():
     both = {**under("student."), **under("teacher.")}
     arrays = {name: value.numpy() for name, value in both.items()}
     with pytest.raises(ConfigError, match=r"several networks, under student\. and teacher\."):
-        state_dicts.without_prefix(arrays, WANTED, "x")
+        state_dicts.without_prefix(arrays, WANTED, Path("x"))
 
 
 @pytest.mark.parametrize(

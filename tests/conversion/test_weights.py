@@ -359,8 +359,10 @@ def test_no_other_network_has_to_say_its_strides(name):
 
 
 def test_a_file_of_torchvision_is_imported_once_its_strides_are_said(tmp_path, capsys):
-    tiny = ("--config=lenet5_digits", "--config.model.name=resnet50", "--config.model.width=0.05")
-    tiny += ("--config.model.blocks=(1,1)", "--config.model.widths=(64,128)")
+    tiny = [
+        *("--config=lenet5_digits", "--config.model.name=resnet50", "--config.model.width=0.05"),
+        *("--config.model.blocks=(1,1)", "--config.model.widths=(64,128)"),
+    ]
     run("export", *tiny, f"--output={tmp_path / 'ours.safetensors'}")
     save_file(load_file(tmp_path / "ours.safetensors"), tmp_path / "theirs.safetensors")
     theirs = ["import", str(tmp_path / "theirs.safetensors"), *tiny]
@@ -408,10 +410,10 @@ def test_a_file_without_a_last_layer_gets_a_new_one(exported, tmp_path, capsys):
 
 @pytest.mark.parametrize("name, side", [("googlenet", 96), ("inception_v3", 299), ("mlp", 8)])
 def test_the_head_is_every_layer_whose_shape_has_the_number_of_classes(name, side):
-    narrow = {} if name == "mlp" else {"width": 0.1}
+    narrow: dict[str, Any] = {} if name == "mlp" else {"width": 0.1}
     model = models.create(name, **narrow)
     found = {path[1:] for path in models.head_paths(model, (side, side, 3))}
-    layers = {
+    layers: dict[str, list[tuple[str, ...]]] = {
         "googlenet": [("aux_4a", "fc2"), ("aux_4d", "fc2"), ("fc",)],
         "inception_v3": [("AuxLogits", "fc"), ("fc",)],
         "mlp": [("fc3",)],
