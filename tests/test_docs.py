@@ -13,6 +13,7 @@ from readme_tables import mnist_table, protocols_table
 
 from cnn_archs import cli
 from cnn_archs import config as configs
+from cnn_archs.claims import results_page
 from cnn_archs.report import provenance
 from cnn_archs.sweeps import grid, sweep_file
 
@@ -29,6 +30,17 @@ SHELL = [
 # Not run here, and why. Those of ours are parsed and their config is resolved.
 NOT_RUN = {
     "pip install .": "tests/test_packaging.py",
+    "cnn-archs import resnet20-12fca82f.th --config=resnet_cifar10:20 --normalization=imagenet "
+    "--workdir=runs/published": "a file from elsewhere; tests/conversion/test_torch_files.py",
+    "cnn-archs import resnet20-12fca82f.th --config=resnet_cifar10:20 --workdir=runs/published "
+    "--config.data.mean=0.485,0.456,0.406 --config.data.std=0.229,0.224,0.225": "the same",
+    "cnn-archs evaluate --workdir=runs/published": "the same, and data",
+    "cnn-archs import resnet18.pth --config=resnet_imagenet:18 --normalization=imagenet "
+    "--workdir=runs/imagenet": "the same",
+    "cnn-archs train --config=resnet_imagenet:18 --normalization=imagenet --workdir=runs/probe "
+    "--config.data.name=image_folder --config.data.data_dir=photos --config.model.num_classes=10 "
+    "--config.warm_start.workdir=runs/imagenet --config.warm_start.new_head=true "
+    "'--config.frozen=conv*'": "the same, and data",
     "cnn-archs plan --config=alexnet_imagenet --devices=2 --kind=h100 --cores=32": "like the next",
     "cnn-archs sweep --config=alexnet_gains:quick --workdir=runs/alexnet_gains": "data and minutes",
     "cnn-archs sweep --config=inception_width:quick --workdir=runs/inception_width": "the same",
@@ -158,6 +170,9 @@ def test_the_tables_are_those_of_the_results():
     assert table(README, "results") == mnist_table(ROOT / "results" / "mnist")
     from_docs = protocols_table(CIFAR10, PROTOCOLS).replace("](results/", "](../results/")
     assert table(page("protocols"), "protocols") == from_docs
+    published = results_page.published_table(ROOT / "results") + "\n"
+    assert table(README, "published") == published
+    assert table(page("weights"), "published") == published.replace("](results/", "](../results/")
 
 
 def test_the_short_runs_reach_what_their_experiments_say():
@@ -195,6 +210,7 @@ def test_each_result_says_what_made_it():
             assert one["command"] and one["packages"]["jax"], path
         if "members" in result:
             continue
-        assert result["seeds"] and result["device"] and result["protocol"], path
+        assert result["seeds"] and result["protocol"], path
+        assert made["devices"] if "imported" in made else result["device"], path
         assert made["config"], path
         assert len(result["test"]["top1_error"]) == len(result["seeds"])

@@ -21,18 +21,21 @@ class Measured(NamedTuple):
 
     images: the dataset and the size of its images. protocol: how the network was tested. examples:
     the number of images, 0 for training images, of which cells may use some. digest: of the images
-    of a folder, "" if it is not known.
+    of a folder, "" if it is not known. imported: whether the weights are those of a file, not
+    trained further.
     """
 
     images: str
     protocol: str
     examples: int
     digest: str
+    imported: bool = False
 
     def __str__(self) -> str:
         counted = f", {self.examples:,} images" if self.examples else ""
         marked = f" (digest {self.digest[:8]})" if self.digest else ""
-        return f"{self.images}, {self.protocol}{counted}{marked}"
+        origin = ", imported weights" if self.imported else ""
+        return f"{self.images}, {self.protocol}{counted}{marked}{origin}"
 
 
 class Change(NamedTuple):
@@ -120,7 +123,8 @@ class CellRecord:
         examples = 0 if trained_on else result.get(split, {}).get("examples", 0)
         digests = self.finished[0].digests if "image_folder" in self.dataset else {}
         digest = digests.get("train" if trained_on else split.removesuffix("_average"), "")
-        return Measured(self.images, tested, examples, digest)
+        imported = "imported" in result.get("made", {}) and not result.get("steps")
+        return Measured(self.images, tested, examples, digest, imported)
 
     @property
     def seeds(self) -> list[int]:
