@@ -1,36 +1,39 @@
 """Describe how the cells of a report were trained, from the configs of their runs alone."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from cnn_archs.report.runs import CellRecord, Change, Collection
+from cnn_archs.report.runs import CellRecord, Change, Collection, format_setting
 from cnn_archs.report.table import Table
+
+LENGTHS = {"epochs": "steps", "steps": "epochs"}  # one of the two is 0
 
 
 def setup_table(collection: Collection) -> Table:
     """Tabulate the settings in which cells differ from the recipes of their experiments."""
-    found: dict[str, tuple[Change, list[str]]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for cell in with_recipe(collection):
         for change in cell.changes:
-            found.setdefault(repr(change), (change, []))[1].append(cell.name)
+            if change.key not in LENGTHS or change.value:
+                row = (change.key, stated_value(change, cell), format_setting(change.value))
+                found.setdefault(row, []).append(cell.name)
     every = len(collection.cells)
     rows = [
-        (
-            change.key,
-            "not stated" if change.stated is None else format_value(change.stated),
-            format_value(change.value),
-            f"all {every}" if len(names) == every > 1 else ", ".join(names),
-        )
-        for change, names in found.values()
+        (*row, f"all {every}" if len(names) == every > 1 else ", ".join(names))
+        for row, names in found.items()
     ]
     heads = ("setting", "in the recipe", "here", "cells")
     caption = "Settings that differ from the recipe of the experiment, from the configs of the runs"
-    return Table(heads, rows, words=(0, 1, 2, 3), caption=caption)
+    return Table(heads, sorted(rows), words=(0, 1, 2, 3), caption=caption)
 
 
-def format_value(value: Any) -> str:
-    """Format a value of a config; an empty text as two quotes."""
-    return repr(value) if value == "" else str(value)
+def stated_value(change: Change, cell: CellRecord) -> str:
+    """Format the value in the recipe; a length is given there in epochs or in steps."""
+    if change.stated is None:
+        return "not stated"
+    other = LENGTHS.get(change.key, "")
+    if other and not change.stated and cell.recipe.get(other):
+        return f"{cell.recipe[other]:,} {other}"
+    return format_setting(change.stated)
 
 
 def with_recipe(collection: Collection) -> list[CellRecord]:
@@ -40,7 +43,7 @@ def with_recipe(collection: Collection) -> list[CellRecord]:
 
 def setup_sentences(collection: Collection) -> list[str]:
     """State which cells have the whole recipes of their experiments, and what was held out."""
-    known = with_recipe(collection)
+    known = [cell for cell in with_recipe(collection) if cell.changes or not cell.unstated]
     whole = [cell.name for cell in known if not cell.changes]
     unknown = [cell.name for cell in collection.cells if cell not in known]
     said = []
@@ -49,10 +52,10 @@ def setup_sentences(collection: Collection) -> list[str]:
         said.append(
             "Nothing is reduced: every cell has the whole recipe of its experiment."
             if one
-            else f"The whole recipe of their experiment have: {', '.join(whole)}."
+            else f"Trained by the whole recipe of their experiment: {', '.join(whole)}."
         )
     if collection.sweep and unknown:
-        said.append(f"Not known is the recipe of {', '.join(unknown)}.")
+        said.append(f"The recipe is not known, or only in part, of: {', '.join(unknown)}.")
     return [*said, *selection_sentences(collection.cells)]
 
 
