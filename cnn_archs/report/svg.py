@@ -12,15 +12,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib import figure as canvas
+from matplotlib import style
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from cnn_archs.report.runs import CellRecord, Collection
-
-matplotlib.rcdefaults()  # not what a file matplotlibrc in the current folder says
 
 COLORS = 8  # CSS variables of the page: --c0, --c1, ...
 INK_COLOR = COLORS  # that of text, --c8, for entries of legends that are of no cell
@@ -116,8 +112,10 @@ def draw_panel(
     draw: Any, says: str, legend: Sequence[LegendKey] = (), size: tuple[float, float] = SIZE
 ) -> Panel:
     """Call draw(axis) on a new figure and return it as a Panel. size: (width, height) in inches."""
-    with plt.rc_context(RC):  # type: ignore[arg-type]
-        figure, axis = plt.subplots(figsize=size)
+    # Not in the style of a file matplotlibrc, nor in that of the program that calls this.
+    with style.context(RC, after_reset=True):
+        figure = canvas.Figure(figsize=size)
+        axis = figure.subplots()
         draw(axis)
         curves = [line for line in axis.get_lines() if line.get_gid()]
         named = [line.get_gid() for line in curves]
@@ -125,7 +123,6 @@ def draw_panel(
             line.set_gid(f"curve{i}")
         written = svg_element(figure)
         chart = describe_chart(axis, dict(zip(named, curves, strict=True)))
-        plt.close(figure)
     return Panel(written, says, legend, json.dumps(chart, separators=(",", ":")))
 
 
