@@ -42,21 +42,29 @@ def with_recipe(collection: Collection) -> list[CellRecord]:
 
 
 def setup_sentences(collection: Collection) -> list[str]:
-    """State which cells have the whole recipes of their experiments, and what was held out."""
-    known = [cell for cell in with_recipe(collection) if cell.changes or not cell.unstated]
-    whole = [cell.name for cell in known if not cell.changes]
-    unknown = [cell.name for cell in collection.cells if cell not in known]
-    said = []
-    if collection.sweep and whole:
-        one = collection.cells == known and len(whole) == len(known)
-        said.append(
-            "Nothing is reduced: every cell has the whole recipe of its experiment."
-            if one
-            else f"Trained by the whole recipe of their experiment: {', '.join(whole)}."
-        )
-    if collection.sweep and unknown:
-        said.append(f"The recipe is not known, or only in part, of: {', '.join(unknown)}.")
+    """State which cells have the recipes of their experiments, and what was held out.
+
+    An experiment may itself be a short one, such as `alexnet_cifar10:quick`, so it is named.
+    """
+    known = with_recipe(collection)
+    same = [cell for cell in known if not cell.changes]
+    groups = {
+        "No setting differs from the recipe": [cell for cell in same if not cell.unstated],
+        "No setting differs from the recipe, as far as it is recorded": [
+            cell for cell in same if cell.unstated
+        ],
+        "The recipe is not known": [cell for cell in collection.cells if cell not in known],
+    }
+    said = [f"{words}: {name_cells(cells)}." for words, cells in groups.items() if cells]
     return [*said, *selection_sentences(collection.cells)]
+
+
+def name_cells(cells: Sequence[CellRecord]) -> str:
+    """List the names of cells, each with its experiment if that is known and named otherwise."""
+    return ", ".join(
+        f"{cell.name} ({cell.experiment})" if cell.experiment not in ("", cell.name) else cell.name
+        for cell in cells
+    )
 
 
 def selection_sentences(cells: Sequence[CellRecord]) -> list[str]:

@@ -118,7 +118,7 @@ def draw_panel(
         axis = figure.subplots()
         draw(axis)
         curves = [line for line in axis.get_lines() if line.get_gid()]
-        named = [line.get_gid() for line in curves]
+        named = [line.get_gid() or "" for line in curves]
         for i, line in enumerate(curves):
             line.set_gid(f"curve{i}")
         written = svg_element(figure)

@@ -192,7 +192,7 @@ def test_the_page_is_one_file_that_loads_nothing(sweep, tmp_path):
     assert f"script-src 'sha256-{digest}'" in policy and policy.startswith("default-src 'none';")
     assert script.isascii() and not re.search(r"\b(fetch|eval|XMLHttpRequest|import)\b", script)
     handlers = [name for _, a in page.tags for name in a if name.startswith("on")]
-    assert handlers == [] and [tag for tag, _ in page.tags].count("script") == 1
+    assert handlers == [] and "button" not in {tag for tag, _ in page.tags}  # the script adds them
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href", "srcset"):
             assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)

@@ -52,16 +52,14 @@ def test_a_recipe_that_is_whole_or_not_known_is_said_to_be(tmp_path):
     folder = sweep(tmp_path / "sweep", {"a": {}}, recipes={"resnet_cifar10:20": recipe})
     path = folder / "a/seed0/config.json"
     write_json(path, recipe)
-    assert "Nothing is reduced: every cell has the whole recipe" in page_of(folder).text
+    said = "No setting differs from the recipe: a (resnet_cifar10:20)."
+    assert said in page_of(folder).text
     spec = json.loads((folder / "sweep.json").read_text())
     mine = tmp_path / "mine.py"
     mine.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     write_json(folder / "sweep.json", spec | {"cells": {"a": [str(mine)]}, "recipes": {}})
     page = page_of(folder)
-    assert (
-        "The recipe is not known, or only in part, of: a." in page.text
-        and "reduced" not in page.text
-    )
+    assert "The recipe is not known: a (mine)." in page.text
     assert not (tmp_path / "ran").exists()  # a report executes nothing that a run names
 
 
@@ -72,7 +70,8 @@ def test_a_recipe_that_lacks_settings_of_a_run_is_never_said_to_be_whole(tmp_pat
     folder = sweep(tmp_path / "sweep", {"a": {}}, recipes={"resnet_cifar10:20": stated})
     run = recipe | {"model": recipe["model"] | {"width": 0.5, "name": stated["model"]["name"]}}
     write_json(folder / "a/seed0/config.json", run)
-    assert "educed" not in (text := page_of(folder).text) and "only in part, of: a." in text
+    said = "differs from the recipe, as far as it is recorded: a (resnet_cifar10:20)."
+    assert said in page_of(folder).text
 
 
 def test_lengths_are_told_in_the_unit_of_the_recipe(tmp_path):
