@@ -25,6 +25,7 @@ from cnn_archs.experiment_inputs import (
     make_preprocessor,
     resolve_image_shape,
 )
+from cnn_archs.layer_patterns import ModulePath, find_frozen
 from cnn_archs.optim import durations
 from cnn_archs.optim.recipe import Recipe, check_batch_sizes, make_rules
 from cnn_archs.runtime import backend
@@ -71,10 +72,14 @@ class Intervals:
 
 
 class WarmStart(NamedTuple):
-    """The run whose weights a training starts from ("" for none), and the layers to copy."""
+    """The run whose weights a training starts from ("" for none), and the layers to copy.
+
+    new_head: whether the last layer keeps its initial weights.
+    """
 
     workdir: str
     layers: str
+    new_head: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,7 +88,8 @@ class ExperimentSettings:
 
     name: of `model`, which sees images of image_shape, (H, W, C). seeds: one per trained network.
     mesh_shape: the devices along the axes "data" and "model", as `mesh.create` takes them.
-    test_scales: as `views.protocol_passes` takes them. deterministic, matmul_precision: see
+    test_scales: as `views.protocol_passes` takes them. frozen: the modules that do not train.
+    deterministic, matmul_precision: see
     `backend.configure_jax`. config: the complete config, in the form of config.json.
     """
 
@@ -97,6 +103,7 @@ class ExperimentSettings:
     eval_batch_size: int
     test_scales: tuple[float, ...]
     warm_start: WarmStart
+    frozen: frozenset[ModulePath]
     deterministic: bool
     matmul_precision: str
     config: dict[str, Any]
@@ -179,10 +186,11 @@ def resolve_settings(
     with config_errors(f"model {fields['name']}"):
         model = models.create(**fields)
     check_batch_sizes(recipe.batch_size, recipe.micro_batch, bn_group=model.bn_group)
+    shape = resolve_image_shape(config, recorded, data_dir)
     return ExperimentSettings(
         name=fields["name"],
         model=model,
-        image_shape=resolve_image_shape(config, recorded, data_dir),
+        image_shape=shape,
         recipe=recipe,
         intervals=make_intervals(config),
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
@@ -190,8 +198,11 @@ def resolve_settings(
         eval_batch_size=config.eval_batch_size,
         test_scales=tuple(config.test_scales),
         warm_start=WarmStart(
-            os.path.expanduser(config.warm_start.workdir), config.warm_start.layers
+            os.path.expanduser(config.warm_start.workdir),
+            config.warm_start.layers,
+            config.warm_start.new_head,
         ),
+        frozen=find_frozen(config.frozen, fields["name"], model, shape),
         deterministic=config.deterministic,
         matmul_precision=config.matmul_precision,
         config=configs.to_plain_dict(config),

@@ -118,13 +118,16 @@ def make_preprocessor(config: Config, shape: Shape, *, resident: bool) -> Prepro
     with config_errors("config"):
         standardize = make_standardization(config)
         check_colors(config)
+        check_normalization(config, shape)
         return Preprocessor(
             crop=make_crop(config, shape),
             resident=resident,
             mirror=config.mirror,
             color=color.create(**config.color.to_dict()),
             augment=augment.create(**config.augment.to_dict()),
-            mean=config.data.mean,
+            mean=given_mean(config),
+            std=tuple(config.data.std),
+            reverse_channels=config.data.channel_order == "bgr",
             standardize=standardize,
             pixel_range=config.data.pixel_range,
             pad=config.data.pad,
@@ -132,21 +135,28 @@ def make_preprocessor(config: Config, shape: Shape, *, resident: bool) -> Prepro
 
 
 def make_crop(config: Config, shape: Shape) -> crops.Crop:
-    """Return the crop of `config` for a network that sees images of `shape`, including padding."""
+    """Return the crop of `config` for a network that sees images of `shape`, including padding.
+
+    Raises ConfigError if its sizes do not fit, or if it deslants images whose mean is subtracted.
+    """
     pad = config.data.pad
+    if config.crop.name == "deslant" and config.data.mean != "none":
+        raise ConfigError("crop.name=deslant measures ink on a background of 0: use data.mean=none")
     return crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **config.crop)
 
 
 def make_standardization(config: Config) -> Standardization | None:
     """Return the standardization of `config`, if any.
 
-    Raises ConfigError if `data.mean` subtracts a mean as well.
+    Raises ConfigError if `data.mean` or `data.std` normalizes as well.
     """
     knobs = config.standardize.to_dict()
     if knobs.pop("name") == "none":
         return None
-    if config.data.mean != "none":
-        raise ConfigError("data.mean and standardize both subtract a mean: use only one of them")
+    if config.data.mean != "none" or config.data.std:
+        raise ConfigError(
+            "data.mean or data.std and standardize both normalize: use only one of them"
+        )
     return Standardization(**knobs)
 
 
@@ -157,6 +167,34 @@ def check_colors(config: Config) -> None:
     brightness = tuple(config.augment.brightness_range)
     if brightness != (1.0, 1.0) or config.augment.channel_shift_range:
         raise ConfigError("the brightness and channel shift of augment need data.mean=none")
+
+
+def given_mean(config: Config) -> str | tuple[float, ...]:
+    """Return `data.mean`: which mean of the training images it is, or its numbers."""
+    mean = config.data.mean
+    return mean if isinstance(mean, str) else tuple(mean)
+
+
+def check_normalization(config: Config, shape: Shape) -> None:
+    """Raise ConfigError unless the numbers of `data.mean` and `data.std` fit images of `shape`."""
+    numbers = {"mean": given_mean(config), "std": tuple(config.data.std)}
+    given = {key: value for key, value in numbers.items() if value and not isinstance(value, str)}
+    for key, value in given.items():
+        if len(value) not in (1, shape[2]):
+            raise ConfigError(
+                f"data.{key} has {len(value)} numbers, but the images have {shape[2]} channels: "
+                "give one for each, or one for all"
+            )
+    if numbers["mean"] == ():
+        raise ConfigError("data.mean=(): give a number for each channel, or data.mean=none")
+    if given and tuple(config.data.pixel_range) != (0.0, 1.0):
+        raise ConfigError(
+            f"data.pixel_range={tuple(config.data.pixel_range)} and the numbers of data.mean or "
+            "data.std both scale pixels; the numbers are for pixels from 0 to 1, so that "
+            "data.pixel_range must be (0,1)"
+        )
+    if config.data.channel_order == "bgr" and shape[2] != 3:
+        raise ConfigError(f"data.channel_order=bgr: the images have {shape[2]} channels, not 3")
 
 
 def check_shape(dataset: Dataset, inputs: Preprocessor, shape: Shape) -> None:

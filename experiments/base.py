@@ -24,6 +24,8 @@ Above0UpTo1 = Annotated[float, "more than 0 and at most 1"]
 Fraction = Annotated[float, "from 0 to 1"]
 Below1 = Annotated[float, "at least 0 and less than 1"]
 Zero = Literal[0]
+UnitPixel = Annotated[float, "from 0 to 1 and counted so that 255 is 1"]
+UnitStep = Annotated[float, "more than 0 and at most 1 and counted so that 255 is 1"]
 LowHigh = Annotated[tuple[AtLeast0, AtLeast0], "in increasing order"]
 Unit = Literal["epoch", "step"]
 Decayed = Literal["all", "weights"]
@@ -76,6 +78,9 @@ class Settings:
         workdir: str = ""    # run whose newest weights (not their average) are copied at the
                              # start; empty: none
         layers: str = ""     # layers to copy: a,b or ours=theirs if names differ; empty: all
+        new_head: bool = False       # keep the initial weights of the last layer, for other classes
+
+    frozen: str = ""         # layers that do not train: names or patterns, conv*,fc6; empty: none
 
     class data:
         name: str = "digits"         # digits, shapes, image_folder, or an image classification set
@@ -93,11 +98,17 @@ class Settings:
                              # skip to the next sound one
         threads: Annotated[int, "from 0 to 1024"] = 0    # threads that read and decode images of
                              # varying size; 0: one per core
-        mean: Literal["none", "pixel", "channel"] = "none"   # mean of the training images to
-                             # subtract; of images of varying size, that of the evaluation crops
+        mean: Literal["none", "pixel", "channel"] | tuple[UnitPixel, ...] = "none"   # mean of the
+                             # training images to subtract; of images of varying size, that of the
+                             # evaluation crops. Or the mean of each channel, or of all, in numbers,
+                             # of pixels from 0 to 1: (0.485,0.456,0.406)
+        std: tuple[UnitStep, ...] = ()   # what each channel, or all, is divided by afterwards, of
+                             # pixels from 0 to 1: (0.229,0.224,0.225); empty: nothing
+        channel_order: Literal["rgb", "bgr"] = "rgb"     # order of the colors that the network sees
         pixel_range: Annotated[tuple[float, float], "different"] = (0.0, 1.0)
                              # what pixel values 0 and 255 become; with a mean only its width
-                             # matters; not allowed with standardize
+                             # matters; not allowed with standardize, with std or with a mean in
+                             # numbers
         downsample: Side = 1         # side, in pixels, of the squares that are averaged into one
                              # pixel before all else; only for images of one size
         pad: Pixels = 0      # pixels of value 0 added on each side of an image
@@ -126,6 +137,11 @@ class Choices:
             aspect: Annotated[tuple[Above0, Above0], "in increasing order"] = (0.75, 4 / 3)
                              # range of its width / height
             evaluate: Side = 256     # shorter side in evaluation, in pixels
+        class deslant:       # LeNet-5 1998, section III.A
+            side: Side = 28  # of the whole image before, in pixels
+        class reduce:        # LeNet-1 (LeCun 1998): a digit made smaller in its field
+            before: Side = 20        # side of a digit, in pixels
+            after: Side = 16         # and afterwards
 
     class color:             # changes of an image's colors in training
         none = Nothing
@@ -176,6 +192,7 @@ class Choices:
         rbf_mean = Nothing  # LeNet-5 1998, equation 8
         class rbf_map:       # LeNet-5 1998, equation 9
             j: float = 1.0   # the constant j, which the paper does not give
+        squared_error = Nothing      # LeNet-5 1998, appendix A: targets of -1 and 1
 
     class optimizer:
         class momentum:      # rate inside the velocity (Caffe, AlexNet, He)
@@ -249,6 +266,23 @@ class Choices:
         lenet5_book = Nothing        # complete, as the textbook of the notes
                              # prints it
 # fmt: on
+
+
+# What `--normalization=NAME` sets: the input that a network with published weights expects. A mean
+# or standard deviation of one number is that of all channels.
+NORMALIZATIONS: dict[str, dict[str, Any]] = {
+    "none": dict(mean="none"),
+    "imagenet": dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),  # torchvision's
+    "inception": dict(mean=(0.5,), std=(0.5,)),  # from -1 to 1
+    "caffe": dict(  # 0 to 255, in OpenCV's order of colors
+        mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
+        std=(1 / 255,),
+        channel_order="bgr",
+    ),
+    "cifar10": dict(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
+    "cifar100": dict(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762)),
+    "mnist": dict(mean=(0.1307,), std=(0.3081,)),
+}
 
 
 def values(knobs: type) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from cnn_archs.runtime.console import (
     SECONDS_PER_LINE,
     BestEffortStream,
     format_duration,
+    is_status_printed,
     print_status,
 )
 
@@ -50,7 +51,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self.shown = -SECONDS_PER_LINE
         self.silent = silent
         self.bar: Progress | None = None
-        if sys.stderr.isatty() and not silent:
+        if sys.stderr.isatty() and is_status_printed() and not silent:
             columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
             self.bar = Progress(*columns, console=Terminal(), transient=True)
             self.task = self.bar.add_task("", total=total, completed=first, text="compiling")

@@ -35,7 +35,13 @@ def write_variants(experiment: Experiment, output: Path, images: int, count: int
     first seed trains on.
     """
     inputs = dataclasses.replace(
-        experiment.inputs, mean="none", standardize=None, pixel_range=(0.0, 255.0), pad=0
+        experiment.inputs,
+        mean="none",
+        std=(),
+        reverse_channels=False,
+        standardize=None,
+        pixel_range=(0.0, 255.0),
+        pad=0,
     )
     prepare, seed = jax.jit(inputs.make_preprocess({})), experiment.seeds[0]
     train = experiment.dataset.split("train", inputs.crop)
