@@ -30,7 +30,7 @@ FILTERS = "filters.png"
 
 METRICS: Shape = {
     **{"step": int, "split": str, "seed": int, "epoch": NUMBER, "loss": NUMBER},
-    **{"top1_error": NUMBER, "examples": int, ...: NUMBER},
+    **{"top1_error": NUMBER, "examples": int, "time?": NUMBER, ...: NUMBER},
 }
 LAYER: Shape = {"name": str, ...: (*NUMBER, type(None))}
 DIAGNOSTICS = {"step": int, "seed": int, "layers": [LAYER]}
@@ -190,6 +190,10 @@ class RunDir:
     def environment(self) -> dict[str, Any]:
         """Return versions, devices, commit and command line; {} if they were not written."""
         return read_json(self._environment, ENVIRONMENT) if self._environment.is_file() else {}
+
+    def origin(self) -> dict[str, Any]:
+        """Return the entry `imported` of environment.json, {} if no weights were imported."""
+        return {k: v for k, v in self.environment().items() if k == "imported"}
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self._environment, environment)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
 from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
 from cnn_archs.models.cifar_cnn import FourLayers
@@ -88,6 +89,20 @@ def shapes(model: Network, image_shape: tuple[int, int, int]) -> Shapes:
     return Shapes(heads, {name: variables.get(name, {}) for name in ("params", "batch_stats")})
 
 
+def head_paths(model: Network, image_shape: tuple[int, int, int]) -> set[tuple[str, ...]]:
+    """Return the paths of the variables whose shapes depend on the number of classes.
+
+    They are those of the last layer, and of the last layer of each auxiliary classifier; a path
+    begins with its collection. The set is empty for a network with a fixed number of classes.
+    """
+    if all(field.name != "num_classes" for field in dataclasses.fields(model)):
+        return set()
+    variables = flatten_dict(shapes(model, image_shape).variables)
+    more = model.clone(num_classes=model.num_classes + 1)
+    others = flatten_dict(shapes(more, image_shape).variables)
+    return {path for path, leaf in variables.items() if leaf.shape != others[path].shape}
+
+
 def check_batch_statistics(model: Network, image_shape: tuple[int, int, int], images: int) -> None:
     """Raise ValueError if batch normalization in training would have one value to normalize.
 
@@ -138,11 +153,20 @@ def kinds(name: str) -> dict[str, Any]:
     }
 
 
+def describe(name: str) -> str:
+    """Return the first line of the documentation of the flax module of the network `name`."""
+    return (module_of(name).__doc__ or "").partition("\n")[0]
+
+
+def module_of(name: str) -> type[Network]:
+    """Return the class of the flax module of the network `name`."""
+    constructor = MODELS[name]
+    return constructor.func if isinstance(constructor, partial) else constructor  # type: ignore
+
+
 def module_fields(name: str) -> list[dataclasses.Field]:
     """Return the fields of the flax module of the network `name`, apart from flax's own."""
-    constructor = MODELS[name]
-    module = constructor.func if isinstance(constructor, partial) else constructor
-    found = dataclasses.fields(module)  # type: ignore[arg-type]
+    found = dataclasses.fields(module_of(name))
     return [f for f in found if f.name not in ("parent", "name")]
 
 

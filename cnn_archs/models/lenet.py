@@ -103,9 +103,10 @@ class LeNet5(Network):
         x = act(conv(self.widths[1], 0, "C3")(x))  # 10x10x16
         x = AvgPool(2, 2, name="S4")(x)  # 5x5x16
         if min(x.shape[1:3]) < 5:
+            enough = (33 - min(image.shape[1:3])) // 2
             raise ValueError(
                 f"lenet5 takes images of 32x32 or larger after padding, not {image.shape[1]}x"
-                f"{image.shape[2]} with padding {self.padding}"
+                f"{image.shape[2]} with padding {self.padding}: --config.model.padding={enough}"
             )
         x = act(conv(self.widths[2], 0, "C5")(x))  # 1x1x120
         x = act(dense(self.widths[3], "F6")(x.reshape(x.shape[0], -1)))  # 84

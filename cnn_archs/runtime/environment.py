@@ -6,6 +6,7 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import jax
 PACKAGES = ("cnn-archs", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def describe_environment() -> dict[str, Any]:
-    """Return the content of environment.json: strings, numbers, and lists or dicts of them."""
+def describe_environment(command: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of environment.json: strings, numbers, and lists or dicts of them.
+
+    command: what the user called; by default the command line of this process.
+    """
     return {
-        "command": sys.argv,
+        "command": list(command) or sys.argv,
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -37,10 +41,13 @@ def describe_environment() -> dict[str, Any]:
 def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]:
     """Return the `made` of a result: what `published` returns, with the config or configs.
 
-    An ensemble has several configs.
+    An ensemble has several configs. made: `imported`, what `import` wrote of a file of weights that
+    the run begins with, may be added to it.
     """
+    imported = made.get("imported")
+    origin = {"imported": imported} if isinstance(imported, dict) else {}  # once it was a path
     with_config = {"config": configs[0]} if len(configs) == 1 else {"configs": list(configs)}
-    return {**published(made), **with_config}
+    return {**published(made), **origin, **with_config}
 
 
 def published(made: dict[str, Any]) -> dict[str, Any]:
