@@ -68,6 +68,10 @@ NOT_RUN = {
     "cnn-archs claims": "half a minute; tests/claims/test_claims.py has every claim",
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
     "cnn-archs train --config=lenet5_1998_mnist:map": "data and an hour",
+    "cnn-archs classical nearest_deslanted --output=nearest_deslanted.json": "data",
+    "cnn-archs train --config=lenet4_mnist:1": "data and an hour",
+    "cnn-archs train --config=mlp_1998_mnist:300_deslanted": "data and an hour",
+    "cnn-archs sweep --config=training_set_size --workdir=runs/training_set_size": "data, hours",
     "cnn-archs train --config=resnet_cifar10:56": "data and a day",
     "cnn-archs train --config=vgg_imagenet:A": "data and weeks",
     "cnn-archs train --config=vgg_imagenet:D_from_A "
