@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from readme_tables import mnist_table, protocols_table
 
@@ -104,8 +105,20 @@ def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
     for block in re.findall(r"```python\n(.*?)```", README, re.S):
         names: dict = {}
         exec(block, names)
-        assert names["loaded"].step == 3 and names["net"].activation == "relu"
+        check_library(names)
     assert "multiply-adds" in capsys.readouterr().out
+
+
+def check_library(names: dict) -> None:
+    """Check what the README says of the names that its Python code has bound."""
+    net, found, labels = names["net"], names["found"], names["labels"]
+    assert names["images"].shape == (360, 32, 32, 1) and names["images"].dtype == np.uint8
+    assert labels.shape == (360,) and labels.dtype == np.int32
+    assert net.step == 300 and names["error"] == pytest.approx(np.mean(found.labels != labels))
+    assert names["error"] < 0.08
+    assert (names["logits"].argmax(-1) == found.labels).all()
+    assert names["maps"].shape == (8, 10, 10, 16) and names["maps"].dtype == np.float32
+    assert "resnet50_v2" in names["names"] and names["model"].activation == "relu"
 
 
 def table(name):

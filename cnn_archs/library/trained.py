@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -172,7 +172,8 @@ class TrainedNetwork:
 
         @partial(jax.jit, static_argnames="layer")
         def compute(variables: Any, images: jax.Array, layer: str) -> jax.Array:
-            return layer_output(model, variables, self.predictor.prepare(None, images), layer)
+            x = self.predictor.prepare(None, images)
+            return layer_outputs(model, variables, x, [layer])[0]
 
         return partial(compute, variables)
 
@@ -196,18 +197,18 @@ class TrainedNetwork:
         return np.concatenate(parts)
 
 
-def layer_output(
-    model: models.Network, variables: dict[str, Any], x: jax.Array, layer: str
-) -> jax.Array:
-    """Return the output of `layer`, a name in the summary of `model`, for x f32[N, H, W, C]."""
-    path = tuple(layer.split("/"))
+def layer_outputs(
+    model: models.Network, variables: dict[str, Any], x: jax.Array, layers: Sequence[str]
+) -> list[jax.Array]:
+    """Return the outputs of `layers`, names in the summary of `model`, for x f32[N, H, W, C]."""
+    paths = [tuple(layer.split("/")) for layer in layers]
 
-    def is_layer(module: Any, method: str) -> bool:
-        return method == "__call__" and module.path == path
+    def is_wanted(module: Any, method: str) -> bool:
+        return method == "__call__" and module.path in paths
 
-    options: Any = dict(capture_intermediates=is_layer, mutable=["intermediates"])
+    options: Any = dict(capture_intermediates=is_wanted, mutable=["intermediates"])
     _, kept = model.apply(variables, x, train=False, **options)
-    return subtree(kept["intermediates"], path)["__call__"][0]  # type: ignore[return-value]
+    return [subtree(kept["intermediates"], path)["__call__"][0] for path in paths]
 
 
 def load(what: str | os.PathLike[str], seed: int = 0) -> TrainedNetwork:
