@@ -5,7 +5,7 @@ STAMP := .venv/installed
 NEWEST ?= python3.13
 SUITE := pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
-.PHONY: install demo quick-degradation test test-newest test-slow lint bench soak
+.PHONY: install demo quick-degradation test test-newest test-slow lint bench soak docs
 
 install: $(STAMP)
 
@@ -46,11 +46,15 @@ test-slow: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,prepare]'
 	$(BIN)/pytest -m "slow or hypothesis" --hypothesis-profile=many
 
+# The pages of docs/ into site/; a link that leads nowhere is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 # An hour of faults at random, on Linux: SOAK="--minutes=5 --seed=3", or --help.
 soak: install
 	$(BIN)/python -m soak $(SOAK)
 
-# Half an hour on two cores, with nothing else to do: results/benchmarks/ and the README.
+# Half an hour on two cores, with nothing else to do: results/benchmarks/ and docs/speed.md.
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/train_step.py --write

@@ -3,7 +3,7 @@
 A benchmark calls `main` with three functions: `declare(parser)` adds options, `measure(options)`
 returns a JSON object, and `table(result)` formats it as rows of strings, the first of which are the
 heads. Printed results name the machine and the versions. `--write` writes the JSON to
-results/benchmarks/ and the tables of all results there to the README.
+results/benchmarks/ and the tables of all results there to docs/speed.md.
 
 No import of jax or torch stands at the top: a benchmark sets their environment first, and a process
 that runs one side of a comparison has only the packages of that side.
@@ -138,25 +138,25 @@ def describe_setting(result: Mapping[str, Any]) -> str:
     return "; ".join([*parts, f"commit {versions['git_commit'][:9]}"])
 
 
-def readme_tables(folder: Path) -> str:
-    """Format the README's tables in Markdown, one per result file in `folder`."""
+def page_tables(folder: Path) -> str:
+    """Format the tables of docs/speed.md, one per result file in `folder`."""
     parts = []
     for path in sorted(folder.glob("*.json")):
         result = json.loads(path.read_text("utf-8"))
-        link = f"[`benchmarks/{path.stem}.py`](results/benchmarks/{path.name})"
+        link = f"[`benchmarks/{path.stem}.py`](../results/benchmarks/{path.name})"
         parts.append(f"{link}: {describe_setting(result)}.\n\n{table_of(result).markdown()}\n")
     return "\n".join(parts)
 
 
 def write(name: str, result: dict[str, Any]) -> None:
-    """Write a result to results/benchmarks/ and rewrite the tables of the README."""
+    """Write a result to results/benchmarks/ and rewrite the tables of docs/speed.md."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text("utf-8").split("<!-- benchmarks -->\n")
+    page = ROOT / "docs" / "speed.md"
+    before, rest = page.read_text("utf-8").split("<!-- benchmarks -->\n")
     after = rest.split("<!-- /benchmarks -->")[1]
-    tables = readme_tables(RESULTS)
-    readme.write_text(f"{before}<!-- benchmarks -->\n{tables}<!-- /benchmarks -->{after}", "utf-8")
+    tables = page_tables(RESULTS)
+    page.write_text(f"{before}<!-- benchmarks -->\n{tables}<!-- /benchmarks -->{after}", "utf-8")
 
 
 def machine() -> dict[str, Any]:

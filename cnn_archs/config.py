@@ -8,7 +8,6 @@ one line.
 
 import functools
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -64,11 +63,15 @@ def with_overrides(config: ConfigDict, pairs: Sequence[tuple[str, Any]]) -> Conf
     for key, value in pairs:
         if key not in names:
             set_override(config, key, value)
-    lengths = {"epochs", "steps"} & {key for key, _ in pairs}
-    if lengths == {"steps"}:
+    stated = {key for key, _ in pairs}
+    if stated & {"epochs", "steps"} == {"steps"}:
         config.epochs = 0.0
-    elif lengths == {"epochs"}:
+    elif stated & {"epochs", "steps"} == {"epochs"}:
         config.steps = 0
+    if stated & {"data.mean", "data.std"} and not stated & {"data.pixel_range"}:
+        data = config.data
+        if data.std or not isinstance(data.mean, str):  # then pixels count as 0 to 1
+            data.pixel_range = (0.0, 1.0)
     config.lock()
     check_values(config)
     return config
@@ -236,6 +239,9 @@ def complete_config(saved: Mapping[str, Any]) -> ConfigDict:
             if stated and stated["name"] in choices:
                 full[kind] = ConfigDict(base_module().section(kind, stated["name"]))
         del full.model
+        if isinstance(mean := saved.get("data", {}).get("mean"), list):
+            with full.ignore_type():  # full.data.mean is a word
+                full.data.mean = tuple(mean)
         full.update(saved)
         if full.model.name in models.MODELS:
             newer = models.fields(full.model.name)
@@ -252,15 +258,6 @@ def complete_config(saved: Mapping[str, Any]) -> ConfigDict:
 def to_plain_dict(config: ConfigDict) -> dict[str, Any]:
     """Return `config` in the form of config.json: sections are dicts, and tuples are lists."""
     return json.loads(config.to_json())
-
-
-def to_flags(config: ConfigDict) -> str:
-    """Return the flags that set each key of `config`, one a line, quoted for a shell."""
-    words = {True: "true", False: "false"}
-    return "\n".join(
-        shlex.quote(f"--config.{key}={words[value] if isinstance(value, bool) else value}")
-        for key, value in flatten(config.to_dict()).items()
-    )
 
 
 @functools.cache
@@ -283,7 +280,9 @@ def set_override(config: ConfigDict, key: str, value: Any) -> None:
     *sections, leaf = key.split(".")
     node = functools.reduce(lambda node, section: node[section], sections, config)
     read = parse_value if isinstance(value, str) else check_value
-    node[leaf] = read(f"--config.{key}", value, kinds[key])
+    value = read(f"--config.{key}", value, kinds[key])
+    with config.ignore_type():  # data.mean is a word or numbers; its kind has been checked
+        node[leaf] = value
 
 
 def check_values(config: ConfigDict) -> None:

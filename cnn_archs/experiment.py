@@ -14,11 +14,18 @@ from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.config import Config
 from cnn_archs.data.dataset import Dataset
-from cnn_archs.data.datasets import sources
 from cnn_archs.data.record import Recorded
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.errors import ConfigError, config_errors
-from cnn_archs.experiment_inputs import Shape, check_shape, check_streamed, make_preprocessor
+from cnn_archs.experiment_inputs import (
+    Shape,
+    check_shape,
+    check_streamed,
+    make_dataset,
+    make_preprocessor,
+    resolve_image_shape,
+)
+from cnn_archs.layer_patterns import ModulePath, find_frozen
 from cnn_archs.optim import durations
 from cnn_archs.optim.recipe import Recipe, check_batch_sizes, make_rules
 from cnn_archs.runtime import backend
@@ -65,10 +72,14 @@ class Intervals:
 
 
 class WarmStart(NamedTuple):
-    """The run whose weights a training starts from ("" for none), and the layers to copy."""
+    """The run whose weights a training starts from ("" for none), and the layers to copy.
+
+    new_head: whether the last layer keeps its initial weights.
+    """
 
     workdir: str
     layers: str
+    new_head: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +88,8 @@ class ExperimentSettings:
 
     name: of `model`, which sees images of image_shape, (H, W, C). seeds: one per trained network.
     mesh_shape: the devices along the axes "data" and "model", as `mesh.create` takes them.
-    test_scales: as `views.protocol_passes` takes them. deterministic, matmul_precision: see
+    test_scales: as `views.protocol_passes` takes them. frozen: the modules that do not train.
+    deterministic, matmul_precision: see
     `backend.configure_jax`. config: the complete config, in the form of config.json.
     """
 
@@ -91,6 +103,7 @@ class ExperimentSettings:
     eval_batch_size: int
     test_scales: tuple[float, ...]
     warm_start: WarmStart
+    frozen: frozenset[ModulePath]
     deterministic: bool
     matmul_precision: str
     config: dict[str, Any]
@@ -136,7 +149,7 @@ def resolve(config: Config, recorded: Recorded | None = None, data_dir: str = ""
     `config` says. Raises ConfigError if settings do not fit together, DataError if the dataset is
     missing and its size and classes are not known without it.
     """
-    settings = resolve_settings(config, recorded)
+    settings = resolve_settings(config, recorded, data_dir)
     dataset = make_dataset(config, recorded, data_dir)
     name, model, shape = settings.name, settings.model, settings.image_shape
     with config_errors(f"model {name}"):
@@ -160,7 +173,9 @@ def resolve(config: Config, recorded: Recorded | None = None, data_dir: str = ""
     return Experiment(**vars(settings), dataset=dataset, classes=classes, inputs=inputs)
 
 
-def resolve_settings(config: Config, recorded: Recorded | None = None) -> ExperimentSettings:
+def resolve_settings(
+    config: Config, recorded: Recorded | None = None, data_dir: str = ""
+) -> ExperimentSettings:
     """Return the settings of `config` that do not need its dataset.
 
     The dataset, or `recorded`, is consulted only if `data.image_shape` is not set. Raises
@@ -171,10 +186,11 @@ def resolve_settings(config: Config, recorded: Recorded | None = None) -> Experi
     with config_errors(f"model {fields['name']}"):
         model = models.create(**fields)
     check_batch_sizes(recipe.batch_size, recipe.micro_batch, bn_group=model.bn_group)
+    shape = resolve_image_shape(config, recorded, data_dir)
     return ExperimentSettings(
         name=fields["name"],
         model=model,
-        image_shape=resolve_image_shape(config, recorded),
+        image_shape=shape,
         recipe=recipe,
         intervals=make_intervals(config),
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
@@ -182,84 +198,15 @@ def resolve_settings(config: Config, recorded: Recorded | None = None) -> Experi
         eval_batch_size=config.eval_batch_size,
         test_scales=tuple(config.test_scales),
         warm_start=WarmStart(
-            os.path.expanduser(config.warm_start.workdir), config.warm_start.layers
+            os.path.expanduser(config.warm_start.workdir),
+            config.warm_start.layers,
+            config.warm_start.new_head,
         ),
+        frozen=find_frozen(config.frozen, fields["name"], model, shape),
         deterministic=config.deterministic,
         matmul_precision=config.matmul_precision,
         config=configs.to_plain_dict(config),
     )
-
-
-def make_dataset(config: Config, recorded: Recorded | None = None, data_dir: str = "") -> Dataset:
-    """Return the dataset of `config` without reading its images.
-
-    recorded, data_dir: see `resolve`. Raises ConfigError if the images cannot be downsampled,
-    DataError if the dataset is missing and its size and classes are not known without it.
-    """
-    data = config.data
-    if recorded:
-        shape, classes = recorded.record.stored_shape, len(recorded.record.classes)
-    else:
-        shape, classes = sources.dataset_spec(data.name, data_dir or data.data_dir)
-        shape = downsampled_shape(shape, data.downsample)
-        if 0 in shape:
-            shape = (0, 0, decoded_channels(config))
-    return Dataset(
-        name=data.name,
-        data_dir=data_dir or data.data_dir,
-        stored_shape=shape,
-        classes=classes,
-        downsample=data.downsample,
-        holdout=data.holdout,
-        examples=data.examples,
-        on_corrupt=data.on_corrupt,
-        threads=data.threads,
-        recorded=recorded,
-    )
-
-
-def decoded_channels(config: Config) -> int:
-    """Return the channels that images of varying size are decoded to: 3, or 1 for gray.
-
-    Raises ConfigError if the network sees another number.
-    """
-    shape = tuple(config.data.image_shape)
-    if shape[-1] not in (0, 1, 3):
-        raise ConfigError(
-            f"data.image_shape={shape}: images of {config.data.name} are decoded to 3 channels, or "
-            "to 1 in gray"
-        )
-    return shape[-1] or 3
-
-
-def downsampled_shape(shape: Shape, by: int) -> Shape:
-    """Return the (H, W, C) of images of `shape` after `data.downsample`=`by`.
-
-    Raises ConfigError if they cannot be downsampled.
-    """
-    h, w, c = shape
-    if h % by or w % by:
-        raise ConfigError(f"data.downsample={by} does not divide the images, {h} x {w} pixels")
-    if by > 1 and not (h and w):
-        raise ConfigError("data.downsample needs a dataset whose images are of one size")
-    return h // by, w // by, c
-
-
-def resolve_image_shape(config: Config, recorded: Recorded | None) -> Shape:
-    """Return the (H, W, C) that the network sees: `data.image_shape`, or that of the dataset.
-
-    Raises ConfigError if neither is fixed.
-    """
-    stated, pad = tuple(config.data.image_shape), config.data.pad
-    if all(stated):
-        return stated
-    h, w, c = make_dataset(config, recorded).stored_shape
-    if not h or not w:
-        raise ConfigError(
-            f"the images of {config.data.name} may differ in size: set the size that the network "
-            f"sees, --config.data.image_shape=(224,224,{c})"
-        )
-    return h + 2 * pad, w + 2 * pad, c
 
 
 def make_recipe(config: Config) -> Recipe:

@@ -33,6 +33,7 @@ LIMITS: dict[str, Callable[..., bool]] = {
     "less than (.+)": lambda x, a: x < a,
     "from (.+) to (.+)": lambda x, a, b: a <= x <= b,
     "odd": lambda x: x % 2 == 1,
+    "counted so that 255 is 1": lambda x: True,  # a unit, for the message
     "in increasing order": lambda x: list(x) == sorted(x),
     "different": lambda x: len(set(x)) == len(x),
 }
@@ -66,6 +67,10 @@ def read_text(text: str, kind: Kind) -> Any:
     Raises ValueError if it is no literal.
     """
     kind, _ = split_limits(kind)
+    if is_union(kind):
+        words = [w for k in typing.get_args(kind) if is_choice(k) for w in typing.get_args(k)]
+        if text in words:
+            return text
     if kind is str or (is_choice(kind) and isinstance(typing.get_args(kind)[0], str)):
         return text
     if kind is bool:
@@ -80,7 +85,7 @@ def convert(value: Any, kind: Kind) -> Any:
     """Return `value` as a value of `kind`. Raises ValueError if it is not one."""
     kind, limits = split_limits(kind)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, UnionType):
+    if is_union(kind):
         return convert_to_any(value, inner)
     if origin is Literal:
         found = next((x for x in inner if type(x) is type(value) and x == value), None)
@@ -135,6 +140,10 @@ def is_choice(kind: Kind) -> bool:
     return typing.get_origin(kind) is Literal
 
 
+def is_union(kind: Kind) -> bool:
+    return typing.get_origin(kind) in (typing.Union, UnionType)
+
+
 def split_limits(kind: Kind) -> tuple[Kind, list[str]]:
     """Split Annotated[X, "a and b"] -> (X, ["a", "b"]); another kind has no limits."""
     if typing.get_origin(kind) is not Annotated:
@@ -150,7 +159,7 @@ def without_limits(kind: Kind) -> Kind:
     bare = tuple(k if k is Ellipsis else without_limits(k) for k in inner)
     if origin is tuple:
         return tuple.__class_getitem__(bare)
-    return typing.Union[bare] if origin in (typing.Union, UnionType) else kind  # noqa: UP007
+    return typing.Union[bare] if is_union(kind) else kind  # noqa: UP007
 
 
 def is_within(value: Any, limit: str) -> bool:
@@ -165,7 +174,7 @@ def describe(kind: Kind) -> str:
     """Return what a value of `kind` is, to follow "must be": `a number, at least 0`."""
     kind, limits = split_limits(kind)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, UnionType):
+    if is_union(kind):
         text = " or ".join(map(describe, inner))
     elif origin is Literal:
         *others, last = map(str, inner)

@@ -17,8 +17,10 @@ PART: Shape = {
     **{"first_step?": int, "cpus?": (int, type(None))},
 }
 ENVIRONMENT: Shape = {**PART, "command?": [str], "packages?": {...: str}, "devices?": [str]}
+ROW = {"method": str, "form": str, "knobs": dict, "examples": int}
 MADE = {
     **ENVIRONMENT,
+    "row?": ROW,
     "config?": CONFIG,
     "parts?": [PART],
     "by_seed?": [{**ENVIRONMENT, "parts?": [PART]}],
@@ -42,7 +44,7 @@ def read_result(path: Path, shape: Shape = EVALUATION) -> dict[str, Any]:
     Raises DataError if the file is damaged.
     """
     result = read_json(path, shape)
-    count = len(result.get("seeds", [0]))  # an ensemble has no seeds
+    count = len(result.get("seeds", [0]))  # an ensemble, or a method without chance
     if not count:
         raise DataError(f"{path} is damaged: it has no seeds")
     for split, columns in result.items():

@@ -191,6 +191,10 @@ class RunDir:
         """Return versions, devices, commit and command line; {} if they were not written."""
         return read_json(self._environment, ENVIRONMENT) if self._environment.is_file() else {}
 
+    def origin(self) -> dict[str, Any]:
+        """Return the entry `imported` of environment.json, {} if no weights were imported."""
+        return {k: v for k, v in self.environment().items() if k == "imported"}
+
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self._environment, environment)
 

@@ -24,6 +24,8 @@ Above0UpTo1 = Annotated[float, "more than 0 and at most 1"]
 Fraction = Annotated[float, "from 0 to 1"]
 Below1 = Annotated[float, "at least 0 and less than 1"]
 Zero = Literal[0]
+UnitPixel = Annotated[float, "from 0 to 1 and counted so that 255 is 1"]
+UnitStep = Annotated[float, "more than 0 and at most 1 and counted so that 255 is 1"]
 LowHigh = Annotated[tuple[AtLeast0, AtLeast0], "in increasing order"]
 Unit = Literal["epoch", "step"]
 Decayed = Literal["all", "weights"]
@@ -76,6 +78,9 @@ class Settings:
         workdir: str = ""    # run whose newest weights (not their average) are copied at the
                              # start; empty: none
         layers: str = ""     # layers to copy: a,b or ours=theirs if names differ; empty: all
+        new_head: bool = False       # keep the initial weights of the last layer, for other classes
+
+    frozen: str = ""         # layers that do not train: names or patterns, conv*,fc6; empty: none
 
     class data:
         name: str = "digits"         # digits, shapes, image_folder, or an image classification set
@@ -93,11 +98,17 @@ class Settings:
                              # skip to the next sound one
         threads: Annotated[int, "from 0 to 1024"] = 0    # threads that read and decode images of
                              # varying size; 0: one per core
-        mean: Literal["none", "pixel", "channel"] = "none"   # mean of the training images to
-                             # subtract; of images of varying size, that of the evaluation crops
+        mean: Literal["none", "pixel", "channel"] | tuple[UnitPixel, ...] = "none"   # mean of the
+                             # training images to subtract; of images of varying size, that of the
+                             # evaluation crops. Or the mean of each channel, or of all, in numbers,
+                             # of pixels from 0 to 1: (0.485,0.456,0.406)
+        std: tuple[UnitStep, ...] = ()   # what each channel, or all, is divided by afterwards, of
+                             # pixels from 0 to 1: (0.229,0.224,0.225); empty: nothing
+        channel_order: Literal["rgb", "bgr"] = "rgb"     # order of the colors that the network sees
         pixel_range: Annotated[tuple[float, float], "different"] = (0.0, 1.0)
                              # what pixel values 0 and 255 become; with a mean only its width
-                             # matters; not allowed with standardize
+                             # matters; not allowed with standardize, with std or with a mean in
+                             # numbers
         downsample: Side = 1         # side, in pixels, of the squares that are averaged into one
                              # pixel before all else; only for images of one size
         pad: Pixels = 0      # pixels of value 0 added on each side of an image
@@ -112,136 +123,166 @@ class Choices:
         none = Nothing  # unchanged; images of varying size are warped
         class pad:           # pad, then crop at random to the old size
             pixels: Pixels = 4
-        class square:        # resize the shorter side to `side` pixels, then crop inside the
-            side: Side = 256         # central square; warp: resize the whole image to a square
-            resize: Literal["shorter", "warp"] = "shorter"
-        class shorter_side:  # sizes in pixels: training draws one from smallest to largest
-            smallest: Side = 256
-            largest: Side = 256
-            evaluate: Side = 256
-        class inception:     # area and aspect ratio of the crop, drawn from a range; evaluate:
+        class square:        # resize, then crop inside the central square
+            side: Side = 256         # of the resized image, in pixels
+            resize: Literal["shorter", "warp"] = "shorter"   # the shorter side becomes `side`
+                             # pixels, or the whole image a square
+        class shorter_side:  # resize the shorter side to a length drawn anew for each image
+            smallest: Side = 256     # length in training, in pixels, at least
+            largest: Side = 256      # and at most
+            evaluate: Side = 256     # length in evaluation, in pixels
+        class inception:     # a rectangle at random, resized
             area: Annotated[tuple[Above0UpTo1, Above0UpTo1], "in increasing order"] = (0.08, 1.0)
+                             # range of its area, as a fraction of the image
             aspect: Annotated[tuple[Above0, Above0], "in increasing order"] = (0.75, 4 / 3)
-            evaluate: Side = 256     # shorter side in pixels
+                             # range of its width / height
+            evaluate: Side = 256     # shorter side in evaluation, in pixels
+        class deslant:       # LeNet-5 1998, section III.A
+            side: Side = 28  # of the whole image before, in pixels
+        class reduce:        # LeNet-1 (LeCun 1998): a digit made smaller in its field
+            before: Side = 20        # side of a digit, in pixels
+            after: Side = 16         # and afterwards
 
-    class color:
+    class color:             # changes of an image's colors in training
         none = Nothing
         class pca:           # AlexNet, section 4.1
-            sigma: AtLeast0 = 0.1
-        class jitter:
-            brightness: AtLeast0 = 0.4
-            contrast: AtLeast0 = 0.4
-            saturation: AtLeast0 = 0.4
+            sigma: AtLeast0 = 0.1    # standard deviation of the factors of the components
+        class jitter:        # in random order; each factor is drawn from 1 - x to 1 + x
+            brightness: AtLeast0 = 0.4       # x of the factor of all values
+            contrast: AtLeast0 = 0.4         # x of the factor of differences from the mean gray
+            saturation: AtLeast0 = 0.4       # x of the factor of differences from a pixel's gray
 
-    class augment:
+    class augment:           # random transformations of an image in training
         none = Nothing
         class distortions:   # LeNet-5 1998, section III.B
-            translate: AtLeast0 = 2.0        # pixels
-            scale: AtLeast0 = 0.15   # scale, squeeze, shear: fractions
-            squeeze: AtLeast0 = 0.15
-            shear: AtLeast0 = 0.2
-            share: Fraction = 1.0    # fraction of the images
+            translate: AtLeast0 = 2.0        # largest shift, in pixels
+            scale: AtLeast0 = 0.15   # largest change of size, as a fraction
+            squeeze: AtLeast0 = 0.15         # largest change of the ratio of the sides
+            shear: AtLeast0 = 0.2    # largest shear, as a fraction
+            share: Fraction = 1.0    # fraction of the images that are distorted
         class generator:     # the lecture notes', by Keras' names
-            rotation_range: AtLeast0 = 0.0
-            width_shift_range: AtLeast0 = 0.0
-            height_shift_range: AtLeast0 = 0.0
-            shear_range: AtLeast0 = 0.0
-            zoom_range: Below1 = 0.0
-            channel_shift_range: AtLeast0 = 0.0
-            brightness_range: LowHigh = (1.0, 1.0)
-            horizontal_flip: bool = False
-            vertical_flip: bool = False
+            rotation_range: AtLeast0 = 0.0           # largest rotation, in degrees
+            width_shift_range: AtLeast0 = 0.0        # largest shift: below 1 a fraction of the
+                             # width, otherwise pixels
+            height_shift_range: AtLeast0 = 0.0       # the same, of the height
+            shear_range: AtLeast0 = 0.0      # largest shear, in degrees
+            zoom_range: Below1 = 0.0         # each side is zoomed by 1 - x to 1 + x
+            channel_shift_range: AtLeast0 = 0.0      # largest sum to a channel, of 0 to 255
+            brightness_range: LowHigh = (1.0, 1.0)   # range of the factor of all values
+            horizontal_flip: bool = False    # mirror half of the images, left to right
+            vertical_flip: bool = False      # mirror half of the images, top to bottom
             fill_mode: Literal["nearest", "constant", "reflect", "wrap"] = "nearest"
-            cval: float = 0.0
+                             # what is outside of the image
+            cval: float = 0.0        # value outside of the image, for fill_mode=constant
 
-    class standardize:
+    class standardize:       # what is done with the values of all images
         none = Nothing
         class keras:         # the other half of Keras' ImageDataGenerator
-            rescale: float = 0.0
-            samplewise_center: bool = False
-            samplewise_std_normalization: bool = False
-            featurewise_center: bool = False
-            featurewise_std_normalization: bool = False
-            zca_whitening: bool = False
-            zca_epsilon: AtLeast0 = 1e-6
+            rescale: float = 0.0     # factor of all values; 0: none
+            samplewise_center: bool = False  # subtract the image's own mean
+            samplewise_std_normalization: bool = False       # divide by the image's own deviation
+            featurewise_center: bool = False         # subtract the mean of the training images
+            featurewise_std_normalization: bool = False      # divide by their deviation
+            zca_whitening: bool = False      # remove correlations between pixels
+            zca_epsilon: AtLeast0 = 1e-6     # added to the eigenvalues of the covariance
 
     class loss:
         class cross_entropy:
             smoothing: Below1 = 0.0  # fraction of the label spread over all classes
         rbf_mean = Nothing  # LeNet-5 1998, equation 8
-        class rbf_map:       # equation 9; the paper does not give its j
-            j: float = 1.0
+        class rbf_map:       # LeNet-5 1998, equation 9
+            j: float = 1.0   # the constant j, which the paper does not give
+        squared_error = Nothing      # LeNet-5 1998, appendix A: targets of -1 and 1
 
-    class optimizer:         # decayed: all parameters, or weights only; bias_rate: multiplies the
-        class momentum:      # biases' rate. This rate is inside the velocity (Caffe, AlexNet, He)
+    class optimizer:
+        class momentum:      # rate inside the velocity (Caffe, AlexNet, He)
             momentum: Below1 = 0.9
-            weight_decay: AtLeast0 = 0.0
-            decayed: Decayed = "all"
-            bias_rate: AtLeast0 = 1.0
+            weight_decay: AtLeast0 = 0.0     # coefficient
+            decayed: Decayed = "all"         # all parameters, or weights only
+            bias_rate: AtLeast0 = 1.0        # factor of the biases' rate
         class torch_momentum:        # rate outside the velocity
             momentum: Below1 = 0.9
-            weight_decay: AtLeast0 = 0.0
-            decayed: Decayed = "all"
-            bias_rate: AtLeast0 = 1.0
+            weight_decay: AtLeast0 = 0.0     # coefficient
+            decayed: Decayed = "all"         # all parameters, or weights only
+            bias_rate: AtLeast0 = 1.0        # factor of the biases' rate
             nesterov: bool = False
         class adam:
-            b1: Below1 = 0.9
-            b2: Below1 = 0.999
-            eps: Above0 = 1e-8
+            b1: Below1 = 0.9         # decay of the mean of gradients
+            b2: Below1 = 0.999       # decay of the mean of their squares
+            eps: Above0 = 1e-8       # added to the root of that mean
         class rmsprop:
-            decay: Below1 = 0.9
-            eps: Above0 = 1.0
+            decay: Below1 = 0.9      # of the mean of squared gradients
+            eps: Above0 = 1.0        # added to that mean, under the root
             momentum: Below1 = 0.9
-            weight_decay: AtLeast0 = 0.0
-            decayed: Decayed = "all"
+            weight_decay: AtLeast0 = 0.0     # coefficient
+            decayed: Decayed = "all"         # all parameters, or weights only
             clip: AtLeast0 = 0.0     # limit of the norm of all gradients; 0: none
-        class sdlm:          # LeNet-5 1998, section III.B; samples: images whose curvature is
-            mu: Above0 = 0.02        # estimated in each pass
-            samples: Count = 500
+        class sdlm:          # LeNet-5 1998, section III.B
+            mu: Above0 = 0.02        # added to the estimated curvature
+            samples: Count = 500     # images whose curvature is estimated in each pass
 
     class average:           # of weights and batch statistics; evaluated too
         none = Nothing
-        class ema:
-            decay: Below1 = 0.9999
-        class polyak:
+        class ema:           # exponential
+            decay: Below1 = 0.9999   # in each step
+        class polyak:        # of all steps
             start: AtLeast0 = 0.0    # first epoch of the average
 
-    class warmup:
+    class warmup:            # of the learning rate
         none = Nothing
-        class linear:        # start: fraction of the rate at the first step
-            start: AtLeast0 = 0.0
-            length: AtLeast0 = 5.0
+        class linear:
+            start: AtLeast0 = 0.0    # fraction of the rate at the first step
+            length: AtLeast0 = 5.0   # in units of `unit`
             unit: Unit = "epoch"
-        class error:         # ResNet-110; error: a fraction; window in steps
+        class error:         # ResNet-110: a small rate until training errs less
             learning_rate: AtLeast0 = 0.01
-            error: Fraction = 0.8
-            window: Annotated[int, "from 1 to 1000000"] = 100
+            error: Fraction = 0.8    # mean training error at which it ends
+            window: Annotated[int, "from 1 to 1000000"] = 100        # steps of that mean
 
-    class schedule:
+    class schedule:          # of the learning rate
         class constant:
             learning_rate: AtLeast0 = 0.01
         class piecewise:     # learning_rate times each factor, between the boundaries
             learning_rate: AtLeast0 = 0.01
-            factors: tuple[AtLeast0, ...] = (1.0, 0.1)
+            factors: tuple[AtLeast0, ...] = (1.0, 0.1)       # one more than boundaries
             boundaries: Annotated[tuple[AtLeast0, ...], "in increasing order"] = (10.0,)
+                             # ends of the pieces, in units of `unit`
             unit: Unit = "epoch"
-        class plateau:       # of the held-out error: needs data.holdout
+        class plateau:       # lower the rate when the held-out error stops falling: needs
+                             # data.holdout
             learning_rate: AtLeast0 = 0.01
-            factor: AtLeast0 = 0.1
-            drops: Annotated[int, "from 0 to 1000"] = 3
-            patience: Count = 5      # evaluations
+            factor: AtLeast0 = 0.1   # of the rate at each drop
+            drops: Annotated[int, "from 0 to 1000"] = 3      # number of drops, at most
+            patience: Count = 5      # evaluations without improvement before a drop
             improvement: Fraction = 0.0      # decrease of the error, to be exceeded
         class exponential:
             learning_rate: AtLeast0 = 0.01
-            factor: Above0 = 0.96
-            every: Above0 = 1.0
+            factor: Above0 = 0.96    # of the rate, after each `every`
+            every: Above0 = 1.0      # in units of `unit`
             unit: Unit = "epoch"
-            staircase: bool = False
-        # Three printed schedules for LeNet-5, which are complete and have no keys.
-        lenet5_paper1998 = Nothing
-        lenet5_notes = Nothing
-        lenet5_book = Nothing
+            staircase: bool = False  # multiply at once after each `every`, or a little at each step
+        lenet5_paper1998 = Nothing   # complete, as the paper prints it
+        lenet5_notes = Nothing       # complete, as the notes print it
+        lenet5_book = Nothing        # complete, as the textbook of the notes
+                             # prints it
 # fmt: on
+
+
+# What `--normalization=NAME` sets: the input that a network with published weights expects. A mean
+# or standard deviation of one number is that of all channels.
+NORMALIZATIONS: dict[str, dict[str, Any]] = {
+    "none": dict(mean="none"),
+    "imagenet": dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),  # torchvision's
+    "inception": dict(mean=(0.5,), std=(0.5,)),  # from -1 to 1
+    "caffe": dict(  # 0 to 255, in OpenCV's order of colors
+        mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
+        std=(1 / 255,),
+        channel_order="bgr",
+    ),
+    "cifar10": dict(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
+    "cifar100": dict(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762)),
+    "mnist": dict(mean=(0.1307,), std=(0.3081,)),
+}
 
 
 def values(knobs: type) -> dict[str, Any]:

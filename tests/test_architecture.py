@@ -18,8 +18,8 @@ DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
 CORE = [
     {"arithmetic", "errors", "metrics", "shipped", "models"},
     {"config_files", "config_keys", "knobs", "optim", "runtime"},
-    {"config", "distributed", "result_files"},
-    {"checkpoint_files", "roles", "run_dir"},
+    {"config", "distributed", "layer_patterns", "result_files"},
+    {"checkpoint_files", "normalizations", "roles", "run_dir"},
     {"checkpoints", "data.corruption", "data.transforms"},
     {"data.datasets"},
     {"data.loading", "data.record"},
@@ -31,7 +31,7 @@ CORE = [
 ]
 TOOLS = [
     {"sweep_dir"},
-    {"data.prepare", "launch", "report", "visualize"},
+    {"classical", "data.prepare", "launch", "report", "visualize"},
     {"claims", "planning", "sweeps", "conversion"},
     {"commands", "library"},
     {"__init__"},  # `cnn_archs` itself: the names that a notebook uses
@@ -54,11 +54,12 @@ HOLDERS = {
     "safetensors": {"training"},
     "scipy": {"report"},
     "simplejpeg": {"data.loading"},
-    "sklearn": {"data.datasets"},
+    "sklearn": {"classical", "data.datasets"},
     "submitit": {"launch"},
     "tensorboardX": {"training"},
     "tensorflow": {"data.prepare"},
     "tensorflow_datasets": {"data.datasets", "data.prepare"},
+    "torch": {"conversion"},
     "yaml": {"launch"},
 }
 

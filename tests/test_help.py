@@ -23,6 +23,7 @@ COMMANDS = [
     "import",
     "claims",
     "report",
+    "classical",
     "prepare",
     "augment",
 ]

@@ -18,7 +18,7 @@ CHOICES = [
 ]
 # These numbers may be anything finite, and these texts anything.
 ANY_NUMBER = {"augment.cval", "standardize.rescale", "loss.j"}
-ANY_TEXT = {"data.name", "data.data_dir", "warm_start.workdir", "warm_start.layers"}
+ANY_TEXT = {"data.name", "data.data_dir", "warm_start.workdir", "frozen", "warm_start.layers"}
 
 
 def all_kinds():

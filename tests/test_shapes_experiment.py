@@ -1,16 +1,15 @@
 """What the shapes experiment says: augmentation lifts the accuracy on the challenge."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import ROOT, page
 from scipy import stats
 
 from cnn_archs import cli
 from cnn_archs.report import text
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "shapes"
 
 
@@ -30,7 +29,7 @@ def test_the_committed_runs_show_it():
     assert runs[0]["steps"] == runs[1]["steps"]
     accuracies = [[1 - e for e in r["challenge"]["top1_error"]] for r in runs]
     said = " to ".join(text.mean_sd(a) for a in accuracies)
-    assert f"from {said} %" in (ROOT / "README.md").read_text()
+    assert f"from {said} %" in page("experiments")
 
 
 @pytest.mark.slow

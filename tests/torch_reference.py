@@ -188,13 +188,17 @@ def auxiliary_head(net, x, name, variant):
 
 @dataclass(frozen=True)
 class Residual:
-    """What the blocks of one net share; `projection` names a block's shortcut convolution."""
+    """What the blocks of one net share; `projection` names a block's shortcut convolution.
+
+    zeros_around: half of the zero maps of option A stand before the others, as in akamaster's.
+    """
 
     projection: str
     shortcut: str
     bottleneck: bool = False
     stride_in: str = "1x1"
     preactivation: bool = False
+    zeros_around: bool = False
 
     def __post_init__(self):
         assert self.shortcut in ("A", "B", "C", "none"), self.shortcut
@@ -275,5 +279,7 @@ def add_shortcut(net, y, x, name, stride, kind):
         x = net.conv(x, f"{projection}.0", stride, bias=False)
         return y + (x if kind.preactivation else net.norm(x, f"{projection}.1"))
     if changed:
-        x = F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, y.shape[1] - x.shape[1]))
+        zeros = y.shape[1] - x.shape[1]
+        before = zeros // 2 if kind.zeros_around else 0
+        x = F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, before, zeros - before))
     return y + x

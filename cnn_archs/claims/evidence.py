@@ -1,7 +1,8 @@
 """Read the values that a claim is about from the files of results/.
 
 A result counts only if its config is that of the claim's experiment, except for keys whose role
-changes no outcome, and if it was trained to its end and tested with the claim's protocol.
+changes no outcome, and if it was trained to its end and tested with the claim's protocol. A claim
+about a classical method names its row; the result must have that row's settings.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.claims.checks import recipes
+from cnn_archs.classical.rows import ROWS, describe
 from cnn_archs.errors import UserError, first_line
 from cnn_archs.result_files import read_result
 from cnn_archs.runtime.files import read_errors
@@ -27,37 +29,48 @@ def values_of_seeds(
 ) -> list[float]:
     """Return one value per seed, ordered by seed. metric: a name such as `test.loss`.
 
-    source: {experiment, result}. The result is a file in `folder`, or a pattern such as
-    `mnist/mlp_seed*.json` for several files with one or more seeds each. Raises Refused if there is
-    no file, if one has another config, if a seed occurs twice, or if there are fewer than
-    FEWEST_SEEDS networks. Raises DataError if a file is damaged.
+    source: {experiment, result}, or {row, result}. The result is a file in `folder`, or a pattern
+    such as `mnist/mlp_seed*.json` for several files with one or more seeds each. Raises Refused if
+    there is no file, if one has another config, if a seed occurs twice, or if there are fewer than
+    FEWEST_SEEDS networks; of a method that draws no random numbers one is enough. Raises DataError
+    if a file is damaged.
     """
     paths = sorted(folder.glob(source["result"]))
     if not paths:
         raise Refused(f"there is no {source['result']}")
     found: dict[int, float] = {}
     for path in paths:
-        for seed, value in values_in_file(path, source["experiment"], metric, protocol).items():
+        for seed, value in values_in_file(path, source, metric, protocol).items():
             if seed in found:
                 raise Refused(f"{source['result']}: seed {seed} occurs twice")
             found[seed] = value
-    if len(found) < FEWEST_SEEDS:
+    if len(found) < (FEWEST_SEEDS if draws_random_numbers(source) else 1):
         raise Refused(
             f"{source['result']}: {len(found)} of the {FEWEST_SEEDS} networks that are required"
         )
     return [found[seed] for seed in sorted(found)]
 
 
-def values_in_file(path: Path, experiment: str, metric: str, protocol: str) -> dict[int, float]:
+def draws_random_numbers(source: Mapping[str, str]) -> bool:
+    """Return whether the networks, or the method, that a claim names have seeds."""
+    return "row" not in source or bool(ROWS[source["row"]].seeds)
+
+
+def values_in_file(
+    path: Path, source: Mapping[str, str], metric: str, protocol: str
+) -> dict[int, float]:
     """Return {seed: value} of one file. Raises Refused, naming the file, if it does not count."""
     try:
         with read_errors(path):
             result = read_result(path)
-            refuse_unless_evidence(result, experiment, protocol)
+            if "row" in source:
+                refuse_unless_of_row(result, source["row"], protocol)
+            else:
+                refuse_unless_evidence(result, source["experiment"], protocol)
             split, _, name = metric.partition(".")
             if split not in result:
                 raise Refused(f"it has no {split}")
-            pairs = zip(result["seeds"], result[split][name], strict=True)
+            pairs = zip(result.get("seeds", [0]), result[split][name], strict=True)
             return {seed: float(value) for seed, value in pairs}
     except Refused as e:
         raise Refused(f"{path.parent.name}/{path.name}: {e}") from e
@@ -82,9 +95,26 @@ def refuse_unless_evidence(result: Mapping[str, Any], experiment: str, protocol:
         raise Refused("it does not record its epochs")
     if expected["epochs"] and result["epochs"] != expected["epochs"]:
         raise Refused(f"{result['epochs']:g} of {expected['epochs']:g} epochs")
-    if result["name"] != expected["model"]["name"]:
+    refuse_other_tests(result, expected["model"]["name"], protocol)
+
+
+def refuse_unless_of_row(result: Mapping[str, Any], row: str, protocol: str) -> None:
+    """Raise Refused unless `result` is of the row `row` of figure 9, with all training images."""
+    made = result.get("made", {}).get("row", {})
+    expected = describe(ROWS[row], examples=0)
+    if other := [key for key, value in expected.items() if made.get(key) != value]:
+        raise Refused(f"its settings are not those of the row {row}: {', '.join(other)}")
+    if result["dataset"] != "mnist":
+        raise Refused(f"it is of {result['dataset']}, not of mnist")
+    refuse_other_tests(result, row, protocol)
+
+
+def refuse_other_tests(result: Mapping[str, Any], name: str, protocol: str) -> None:
+    """Raise Refused unless `result` is of the network or row `name`, with each seed once."""
+    if result["name"] != name:
         raise Refused(f"it is of {result['name']}")
     if result["protocol"] != protocol:
         raise Refused(f"its protocol is {result['protocol']}, not {protocol}")
-    if len(set(result["seeds"])) != len(result["seeds"]):
+    seeds = result.get("seeds", [0])
+    if len(set(seeds)) != len(seeds):
         raise Refused("a seed occurs twice")

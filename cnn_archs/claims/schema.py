@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.claims.checks import CHECKS
+from cnn_archs.classical.rows import ROWS
 from cnn_archs.errors import DataError, first_line
 from cnn_archs.report.printed_values import CLAIMS_FILE, read_claims_file
 
 SECTIONS = {"papers", "needs", "claim", "not_covered"}
-SOURCE = {"experiment", "result"}  # an experiment, and its file or files in results/
+SOURCES = ({"experiment", "result"}, {"row", "result"})  # and its file or files in results/
 BOUNDS = ("at most", "at least")
 
 
@@ -129,8 +130,10 @@ def check_measured_claim(table: dict[str, Any], needs: Mapping[str, str], where:
     )
     for key in sources:
         texts = all(isinstance(value, str) for value in table[key].values())
-        named = texts and table[key].keys() == SOURCE
-        require(named, f"{where}: {key} must have experiment and result, each a string")
+        named = texts and table[key].keys() in SOURCES
+        require(named, f"{where}: {key} must have experiment or row, and result, each a string")
+        row = table[key].get("row")
+        require(row is None or row in ROWS, f"{where}: there is no row {row} of figure 9")
     require("metric" in table and "protocol" in table, f"{where}: it needs metric and protocol")
     require(table.get("bound", "") in ("", *BOUNDS), f"{where}: no bound {table.get('bound')}")
     bounded = "bound" in table or table["value"] == "higher"

@@ -4,9 +4,9 @@ A claim with a `check` is exact: its value is computed (`checks/`). The other cl
 errors, whose values are read from results/ (`evidence.py`). The statuses are:
 
     exact       the computed value equals the printed one, to the precision that the claim states
-    reproduced  the mean of three or more networks is within the tolerance, or within the bound; or
-                one network's error is above another's by Welch's test at 5 %, and by as much as is
-                printed
+    reproduced  the mean of three or more networks, or the value of a method that draws no random
+                numbers, is within the tolerance, or within the bound; or one network's error is
+                above another's by Welch's test at 5 %, and by as much as is printed
     missed      neither is true; `missed_by` says by how much
     not run     there is no result that counts; `needs` says what a run would take
 
@@ -121,7 +121,7 @@ def evaluate_measured(claim: Claim, results: Path) -> dict[str, Any]:
 
 
 def compare_mean(sample: Sequence[float], value: float, tolerance: float, bound: str) -> dict:
-    """Compare a mean with a printed value.
+    """Compare a mean, or the only value, with a printed value.
 
     If the claim is missed, `missed_by` is the mean minus that value.
     """
@@ -129,7 +129,9 @@ def compare_mean(sample: Sequence[float], value: float, tolerance: float, bound:
     away = mean - value
     beyond = {"at most": away, "at least": -away, "": abs(away) - tolerance}[bound]
     met = beyond <= 1e-9  # percentage points, for the rounding of sums
-    found = {"found": mean, "sd": standard_deviation(sample), "seeds": len(sample)}
+    found = {"found": mean}
+    if len(sample) > 1:  # a method without random numbers has one value
+        found |= {"sd": standard_deviation(sample), "seeds": len(sample)}
     return {"status": "reproduced" if met else "missed", **found, "missed_by": 0.0 if met else away}
 
 

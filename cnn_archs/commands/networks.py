@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_output, emit, require_workdir, user_path
+from cnn_archs.commands.shared import (
+    Declare,
+    check_output,
+    declare_normalization,
+    emit,
+    require_workdir,
+    user_path,
+)
 from cnn_archs.errors import ConfigError, escaped
 
 
@@ -42,16 +49,34 @@ def declare(command: Declare) -> None:
         import_,
         config="named",
         examples=(
-            "cnn-archs import resnet50.safetensors --config=resnet_imagenet:50_v1_5 "
-            "--workdir=runs/imported",
+            "cnn-archs import resnet50.pth --config=resnet_imagenet:50_v1_5 "
+            "--normalization=imagenet --workdir=runs/imported",
+            "cnn-archs import resnet20.th --config=resnet_cifar10:20 --config.model.num_classes=7 "
+            "--new_head --workdir=runs/tuned",
         ),
+        notes="Weights are of use only with the input that they were trained on: say it with "
+        "--normalization, or with --config.data.mean and --config.data.std.",
+    )
+    declare_normalization(c)
+    c.add_argument(
+        "--strides",
+        choices=("v1",),
+        default="",
+        help="say that a file for resnet50, 101 or 152 has the strides of the paper; torchvision's "
+        "have those of resnet50_v1_5, and a file does not show which",
+    )
+    c.add_argument(
+        "--new_head",
+        action="store_true",
+        help="begin with a new last layer, for another number of classes or other classes",
     )
     c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run to make")
     c.add_argument(
         "file",
         type=user_path,
         metavar="FILE",
-        help="safetensors file with torchvision's names, or one that 'export' wrote",
+        help="file of torch.save (.pth, .pt, .th) or safetensors file with torchvision's or "
+        "akamaster's names, or one that 'export' wrote",
     )
 
 
@@ -125,6 +150,7 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
 def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Make a run from weights in torch's names and layout, to evaluate or to train further."""
     from cnn_archs import config as configs
+    from cnn_archs.normalizations import normalization_overrides
 
     if not arguments.config:
         raise ConfigError("import needs --config=EXPERIMENT, whose network the weights are for")
@@ -132,14 +158,21 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError("import needs --workdir=DIR, the folder of the new run")
     if not Path(arguments.file).is_file():
         raise ConfigError(f"there is no file {arguments.file}")
-    config = configs.load_config(arguments.config, overrides)
+    named = normalization_overrides(arguments.normalization)
+    config = configs.load_config(arguments.config, [*named, *overrides])
 
-    from cnn_archs.conversion import export as weights
+    from cnn_archs.conversion.import_weights import import_ as import_file
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.runtime.files import write_errors
 
     workdir = Path(arguments.workdir)
     with write_errors(workdir):
-        done = weights.import_(Path(arguments.file), resolve_settings(config), workdir)
+        done = import_file(
+            Path(arguments.file),
+            resolve_settings(config),
+            workdir,
+            strides=arguments.strides,
+            new_head=arguments.new_head,
+        )
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, escaped(text))

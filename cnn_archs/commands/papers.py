@@ -1,11 +1,12 @@
-"""Commands that compare results with the papers: claims, and the report of runs."""
+"""Commands that compare results with the papers: claims, the report, and classical methods."""
 
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_output, emit, user_path
+from cnn_archs.commands.shared import Declare, check_at_least, check_output, emit, user_path
 from cnn_archs.errors import ClaimMissed, ConfigError, escaped
 from cnn_archs.runtime.console import print_result
+from cnn_archs.runtime.files import write_errors, write_json
 
 
 def declare(command: Declare) -> None:
@@ -42,6 +43,39 @@ def declare(command: Declare) -> None:
         metavar="FILE",
         help="page to write (default: %(default)s)",
     )
+    c = command(
+        classical,
+        examples=(
+            "cnn-archs classical nearest_deslanted --output=nearest.json",
+            "cnn-archs classical linear --dataset=digits",
+        ),
+        notes="Rows: linear, pairwise, nearest, pca_quadratic, rbf, svm, and linear_deslanted and "
+        "nearest_deslanted of deslanted images. They take from seconds to half an hour.",
+    )
+    c.add_argument("row", metavar="ROW", help="row of the figure; see below")
+    c.add_argument(
+        "--dataset",
+        default="mnist",
+        metavar="NAME",
+        help="dataset whose images have one size (default: %(default)s)",
+    )
+    c.add_argument(
+        "--data_dir",
+        default="",
+        type=user_path,
+        metavar="DIR",
+        help="directory of tfds' datasets (default: $TFDS_DATA_DIR, else the default of tfds)",
+    )
+    c.add_argument(
+        "--examples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of training images to use, chosen by class; 0: all (default)",
+    )
+    c.add_argument(
+        "--output", type=user_path, metavar="FILE", help="result file to write (default: none)"
+    )
 
 
 def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -76,3 +110,18 @@ def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if missing:
         text += f", {missing} without a result"
     emit(arguments, done, escaped(text))
+
+
+def classical(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Test a method of LeCun et al. 1998 that is no network: a row of the paper's figure 9."""
+    check_at_least(0, examples=arguments.examples)
+    if arguments.output:
+        check_output(Path(arguments.output))
+
+    from cnn_archs.classical import run
+
+    result = run.run_row(arguments.row, arguments.dataset, arguments.data_dir, arguments.examples)
+    if arguments.output:
+        with write_errors(Path(arguments.output).parent):
+            write_json(Path(arguments.output), result)
+    emit(arguments, result, run.format_row(result))

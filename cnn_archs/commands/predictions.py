@@ -9,6 +9,7 @@ from typing import Any
 from cnn_archs.commands.runs import declare_data_dir
 from cnn_archs.commands.shared import (
     Declare,
+    check_at_least,
     check_output,
     csv_text,
     emit,
@@ -18,6 +19,8 @@ from cnn_archs.commands.shared import (
 from cnn_archs.errors import ConfigError, DataError, escaped
 from cnn_archs.runtime.console import print_notes, print_status
 
+TOP = 5  # classes that are printed for an image
+
 
 def declare(command: Declare) -> None:
     c = command(
@@ -25,6 +28,7 @@ def declare(command: Declare) -> None:
         forms=("text", "json", "csv"),
         examples=(
             "cnn-archs predict --workdir=runs/lenet5_digits digit.png",
+            "cnn-archs predict --workdir=runs/lenet5_digits black_on_white.png --invert --top=3",
             "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
         ),
     )
@@ -35,6 +39,17 @@ def declare(command: Declare) -> None:
         type=user_path,
         metavar="IMAGE",
         help="image file, or directory of images",
+    )
+    c.add_argument(
+        "--top",
+        type=int,
+        metavar="K",
+        help=f"number of classes to print for each image (default: {TOP}; 1 as CSV)",
+    )
+    c.add_argument(
+        "--invert",
+        action="store_true",
+        help="predict the negatives of the images: black on white becomes white on black",
     )
     c.add_argument(
         "--sheet",
@@ -66,20 +81,28 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError(f"there is no file {missing[0]}")
     if arguments.sheet:
         check_output(Path(arguments.sheet), "--sheet")
+    top = TOP if arguments.top is None else arguments.top
+    check_at_least(1, top=top)
+    if arguments.format == "csv" and arguments.top not in (None, 1):
+        raise ConfigError(
+            f"--top={top}: a CSV has the most probable class of each image only; use --format=json "
+            "for more"
+        )
     from cnn_archs.evaluate import predict
 
     files = files_to_predict(arguments.images)
     run = predict.load_predictor(require_workdir(arguments))
-    done = predict.predict_files(run, [Path(path) for path in files])
+    done = predict.predict_files(run, [Path(path) for path in files], top, invert=arguments.invert)
     if arguments.sheet and done.found:
         from cnn_archs.runtime.files import write_errors
         from cnn_archs.visualize import pictures
 
         sheet = Path(arguments.sheet)
         with write_errors(sheet.parent):
-            pictures.write_predictions(run, done.found, sheet)
+            pictures.write_predictions(run, done.found, sheet, invert=arguments.invert)
     if done.found or arguments.format != "text":
         emit(arguments, done.found, predictions_text(arguments.format, files, done.found))
+    print_notes(done.notes)
     for error in done.errors.values():
         print_status(f"not predicted: {error}")
     if done.errors:

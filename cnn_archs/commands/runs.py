@@ -3,19 +3,22 @@
 import argparse
 import errno
 import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
     declare_changed_data,
+    declare_normalization,
     default_workdir,
     emit,
     require_workdirs,
     user_path,
 )
+from cnn_archs.config_keys import flatten
 from cnn_archs.errors import ConfigError
 from cnn_archs.runtime.console import print_status
 
@@ -51,6 +54,7 @@ def declare_train(command: Declare) -> None:
         help="print all settings as flags, and train nothing; with --format=json in the form of "
         "config.json",
     )
+    declare_normalization(c)
     several = c.add_argument_group("several processes")
     several.add_argument(
         "--processes", type=int, default=0, metavar="N", help="start N processes on this machine"
@@ -123,10 +127,12 @@ def declare_data_dir(parser: argparse.ArgumentParser) -> None:
 def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Train an experiment, or resume its training, and evaluate it in full at the end."""
     from cnn_archs import config as configs
+    from cnn_archs.normalizations import normalization_overrides
 
-    config = configs.load_config(arguments.config, overrides)
+    named = normalization_overrides(arguments.normalization)
+    config = configs.load_config(arguments.config, [*named, *overrides])
     if arguments.print_config:
-        return emit(arguments, configs.to_plain_dict(config), configs.to_flags(config))
+        return emit(arguments, configs.to_plain_dict(config), flags_text(flatten(config.to_dict())))
     workdir = Path(arguments.workdir or default_workdir(arguments.config))
     if arguments.processes:
         sys.exit(train_in_processes(arguments))
@@ -161,6 +167,15 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
                 learning_curves.write_curves_png(workdir)
         text = report.result_table(result) + "\n\n" + report.files_table(workdir)
         emit(arguments, result, text)
+
+
+def flags_text(values: Mapping[str, object]) -> str:
+    """Return the flags that set each key of a config, one a line, quoted for a shell."""
+    words = {True: "true", False: "false"}
+    return "\n".join(
+        shlex.quote(f"--config.{key}={words[value] if isinstance(value, bool) else value}")
+        for key, value in values.items()
+    )
 
 
 def train_in_processes(arguments: argparse.Namespace) -> int:

@@ -47,6 +47,18 @@ def declare_changed_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def declare_normalization(parser: argparse.ArgumentParser) -> None:
+    """Declare the flag --normalization, for `normalizations.normalization_overrides`."""
+    parser.add_argument(
+        "--normalization",
+        default="",
+        metavar="NAME",
+        help="the network's input, as data.mean, data.std, data.pixel_range and "
+        "data.channel_order: imagenet (torchvision's), caffe, inception, cifar10, cifar100, mnist, "
+        "or none (pixels from 0 to 1)",
+    )
+
+
 def default_workdir(experiment: str) -> str:
     """Return runs/NAME for an experiment or sweep, or runs/NAME_ARGUMENT if it has an argument."""
     path, argument = split_argument(experiment)

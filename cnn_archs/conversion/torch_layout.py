@@ -1,5 +1,7 @@
 """Convert variables to the state dict of a torch model and back: names, shapes, axes.
 
+A network that torch lacks keeps our names of its modules, in torch's layout.
+
 The kernel of a convolution is [H, W, in, out] in flax and [out, in, H, W] in torch. A dense layer
 over a map is [H, W, in, out] in this package and [out, in * H * W] in torch, since torch flattens
 the maps first. A dense layer over a vector is [in, out] in flax and [out, in] in torch. Biases and
@@ -9,7 +11,7 @@ although torch's are unbiased. Every value keeps all its bits.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,11 +72,10 @@ class Tensor(NamedTuple):
 def tensors(model: models.Network, image_shape: tuple[int, int, int]) -> tuple[Tensor, ...]:
     """Return the tensors of a `model` without loops, sorted by their names in torch.
 
-    Nothing is allocated. Raises ValueError for a network without a torch counterpart.
+    A network that torch lacks has our names, with periods between the modules. Nothing is
+    allocated.
     """
     name = names(model)
-    if name is None:
-        raise ValueError(f"{type(model).__name__} has no counterpart among torch models")
     rows = summarize(model, image_shape, train=True)
     dense = {tuple(row.name.split("/")) for row in rows if row.type == "dense"}
     shapes = models.shapes(model.unrolled(), image_shape).variables
@@ -82,7 +83,7 @@ def tensors(model: models.Network, image_shape: tuple[int, int, int]) -> tuple[T
         Tensor(
             path=path,
             shape=tuple(leaf.shape),
-            name=f"{name(path[1:-1])}.{LEAVES[path[-1]]}",
+            name=f"{name(path[1:-1])}.{LEAVES.get(path[-1], path[-1])}",
             dense=path[1:-1] in dense,
         )
         for path, leaf in flatten_dict(shapes).items()
@@ -117,7 +118,8 @@ def from_state_dict(
     Raises ValueError, naming the first tensor that does not fit.
     """
     wanted = tensors(model, image_shape)
-    check(wanted, {name: (value.shape, value.dtype) for name, value in state.items()})
+    if misfit := next(misfits(wanted, state), None):
+        raise ValueError(misfit.message)
     values = {t.path: t.from_torch(state[t.name]) for t in wanted}
     for tensor in wanted:
         if not np.isfinite(values[tensor.path]).all():
@@ -126,22 +128,25 @@ def from_state_dict(
     return resnet.stack(variables) if model.scan_blocks else variables
 
 
-def check(wanted: Sequence[Tensor], there: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
-    """Raise ValueError for the first tensor, by name, that is missing, unknown or of another shape.
+class Misfit(NamedTuple):
+    """A tensor that a state dict lacks, should not have, or has in another shape or type."""
 
-    there: {name: (shape, dtype)} of the state dict.
-    """
+    name: str
+    message: str
+
+
+def misfits(wanted: Sequence[Tensor], state: Mapping[str, np.ndarray]) -> Iterator[Misfit]:
+    """Yield the tensors of `state` that are not as `wanted`, sorted by name."""
     by_name = {t.name: t for t in wanted}
-    for name in sorted({*by_name, *there}):
-        if name not in there:
-            raise ValueError(f"{name} is missing: wanted float32{list(by_name[name].torch_shape)}")
-        shape, dtype = there[name]
+    for name in sorted({*by_name, *state}):
+        if name not in state:
+            expected = list(by_name[name].torch_shape)
+            yield Misfit(name, f"{name} is missing: wanted float32{expected}")
+            continue
+        found = f"{state[name].dtype}{list(state[name].shape)}"
         if name not in by_name:
-            if name.endswith(COUNTER):
-                continue
-            raise ValueError(
-                f"{escaped(name)}, {dtype}{list(shape)}, is not a tensor of this network"
-            )
-        if (shape, dtype) != (by_name[name].torch_shape, np.float32):
-            found, expected = f"{dtype}{list(shape)}", list(by_name[name].torch_shape)
-            raise ValueError(f"{name} is {found}, wanted float32{expected}")
+            if not name.endswith(COUNTER):
+                yield Misfit(name, f"{escaped(name)}, {found}, is not a tensor of this network")
+        elif (state[name].shape, state[name].dtype) != (by_name[name].torch_shape, np.float32):
+            expected = list(by_name[name].torch_shape)
+            yield Misfit(name, f"{name} is {found}, wanted float32{expected}")

@@ -7,9 +7,9 @@ that these lack are named in the same style: pre-activation networks have `layer
 `conv1.pointwise`; LRN takes no number.
 
 Equal names and shapes do not make equal networks. The strides of torchvision's resnet50, 101 and
-152 are those of `_v1_5` here. With option A, akamaster's code puts half of the zero maps before the
-existing ones; here, as in the first ResNet code in torch, all follow them. Option B and the plain
-networks compute the same in both.
+152 are those of `_v1_5` here (`file_network.py`). With option A, akamaster's code puts half of the
+zero maps before the existing ones; here, as in the first ResNet code in torch, all follow them
+(`option_a.py`). Option B and the plain networks compute the same in both.
 """
 
 from collections.abc import Callable
@@ -26,10 +26,13 @@ KeyPath = tuple[str, ...]  # the names of the modules on the way to a module
 Names = Callable[[KeyPath], str]
 
 
-def names(model: Network) -> Names | None:
-    """Return a function from module path to torch name; None if torch has no such network."""
+def names(model: Network) -> Names:
+    """Return a function from the path of a module to its name in torch.
+
+    The modules of a network that torch lacks keep our names, with periods between them.
+    """
     rule = RULES.get(type(model))
-    return rule(model) if rule else None
+    return rule(model) if rule else ".".join
 
 
 def alexnet_names(model: AlexNet) -> Names:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,14 +13,17 @@ from cnn_archs.data.datasets.splits import (
     Records,
     Split,
     SplitOrRecords,
+    border_mean,
     hold_out,
     relabel,
     subsample,
 )
+from cnn_archs.data.loading import one_size
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.record import DataRecord, Files, Recorded, SplitRecord
 from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import ConfigError, DataError, UserError
+from cnn_archs.runtime.console import print_notes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Dataset:
     """A dataset, and the part of it that an experiment uses.
 
     Nothing is read until a method needs it. stored_shape: (H, W, C) of the images after
-    downsampling; H and W are 0 if images differ in size; then C is 3, or 1 to have them
+    downsampling; H and W are 0 if they are read one by one; then C is 3, or 1 to have them
     in gray. classes: the number of classes.
     downsample: each square of this many pixels on a side is replaced by its mean. holdout: the
     number of training images that are set aside as the split `val`. examples: the number of
@@ -52,11 +56,20 @@ class Dataset:
         """Whether all images have one size and are loaded whole instead of streamed."""
         return 0 not in self.stored_shape
 
+    def place(self) -> str:
+        """Return the folder of an `image_folder`, and the name of any other dataset."""
+        return self.data_dir if self.name == "image_folder" else self.name
+
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the classes in the order of their labels."""
         if self.recorded:
             return self.recorded.record.classes
         return sources.class_names(self.name, self.data_dir)
+
+    def background(self) -> float | None:
+        """Return the mean value at the borders of the training images; None if it is not known."""
+        known = self.recorded.record.background if self.recorded else None
+        return 0.0 if known is None and self.name in sources.LIGHT_ON_BLACK else known
 
     def notes(self) -> list[str]:
         """Return lines for the user about what of a folder of images is read, and what is not.
@@ -102,9 +115,9 @@ class Dataset:
             if name not in both:
                 raise ConfigError("--split=val: this run held out no images (data.holdout=0)")
             return both[name]
-        if self.in_memory:
+        if not self._is_listed():
             return self._load(name)
-        return self._stream(self._open(name), crop)
+        return self._deliver(self._open(name), crop)
 
     def where_it_was(self) -> "Dataset":
         """Return the dataset in the folder of the record, if data_dir is relative to another."""
@@ -120,7 +133,7 @@ class Dataset:
         Reads the sizes of all files, and their content if there is not too much of it. Raises
         DataError if a file cannot be read.
         """
-        parts = {name: s.records if isinstance(s, Streamed) else s for name, s in found.items()}
+        parts = {name: recorded_as(split) for name, split in found.items()}
         old = self.recorded.record.splits if self.recorded else {}
         skip = self.on_corrupt == "skip"
         by_content = {name: old[name].by_content if name in old else None for name in parts}
@@ -146,8 +159,10 @@ class Dataset:
             chosen=self.name == "image_folder" and (one_folder or self.examples > 0),
             splits=described,
             changes=self.recorded.record.changes if self.recorded else (),
+            background=background_of(found.get("train")),
         )
-        return record, ({} if self.in_memory else files)
+        in_files = {name: files[name] for name, part in parts.items() if isinstance(part, Records)}
+        return record, in_files
 
     def _folder(self) -> str:
         """Return the absolute path of the folder of the images; "" for images in no files."""
@@ -157,12 +172,13 @@ class Dataset:
         where = Path(self.data_dir) if image_folder else tfds_source.tfds_dir(self.data_dir)
         return str(where.expanduser().absolute())
 
-    def _load_training(self, crop: Crop) -> dict[str, Split] | dict[str, Streamed]:
+    def _load_training(self, crop: Crop) -> dict[str, Split | Streamed]:
         """Load `train`, and `val` if images are held out."""
-        if self.in_memory:
-            return self._hold_out(self._load("train"))
-        parts = self._divide_as_before(self._open("train"))
-        return {name: self._stream(part, crop) for name, part in parts.items()}
+        if not self._is_listed():
+            return {**self._hold_out(self._load("train"))}
+        divided = bool(self.holdout or self.examples)
+        parts = self._divide_as_before(self._open("train", labeled=self.in_memory and divided))
+        return {name: self._deliver(part, crop) for name, part in parts.items()}
 
     def _divide_as_before(self, train: Records) -> dict[str, Records]:
         """Divide the training images of a folder as the run did; see `_hold_out`.
@@ -189,13 +205,19 @@ class Dataset:
             found["train"] = subsample(found["train"], self.examples)
         return found
 
+    def _is_listed(self) -> bool:
+        """Return whether nothing but the images themselves says what size they have."""
+        return self.name == "image_folder" or 0 in sources.dataset_spec(self.name, self.data_dir)[0]
+
     def _load(self, name: str) -> Split:
         loaded = sources.load_split(self.name, name, self.data_dir)
         return self._with_labels(loaded).downsample(self.downsample)
 
-    def _open(self, name: str) -> Records:
+    def _open(self, name: str, *, labeled: bool = False) -> Records:
         if not self.recorded or self.name != "image_folder":
-            return self._with_labels(sources.open_records(self.name, name, self.data_dir))
+            return self._with_labels(
+                sources.open_records(self.name, name, self.data_dir, labeled=labeled)
+            )
         record = self.recorded.record
         one_folder = record.splits["test"].source == record.splits["train"].source
         kept = self.recorded.kept if one_folder else {}
@@ -207,6 +229,40 @@ class Dataset:
         """Return `found` with the labels of the run's record, if there is one."""
         return relabel(found, self.recorded.record.classes) if self.recorded else found
 
-    def _stream(self, records: Records, crop: Crop) -> Streamed:
-        records = dataclasses.replace(records, channels=self.stored_shape[-1])
-        return Streamed(records, crop, on_corrupt=self.on_corrupt, threads=self.threads)
+    def _deliver(self, records: Records, crop: Crop) -> Split | Streamed:
+        """Return the images in memory, if they are of one size, or else as read one by one."""
+        height, width, channels = self.stored_shape
+        size = (height * self.downsample, width * self.downsample)
+        records = dataclasses.replace(records, channels=channels)
+        options: Any = dict(on_corrupt=self.on_corrupt, threads=self.threads)
+        if not self.in_memory:
+            return Streamed(records, crop, **options)
+        if self.recorded:
+            self._note_other_sizes(records, size)
+        whole = Streamed(records, Crop(size), **options)
+        keep = self.name == "image_folder"
+        return one_size.load_whole(whole, keep_records=keep).downsample(self.downsample)
+
+    def _note_other_sizes(self, records: Records, size: tuple[int, int]) -> None:
+        """Tell the user if images have another size than those that the run began with."""
+        found = one_size.survey_parts([records])
+        if not found.shape or found.shape[:2] != size:
+            width, height = size[::-1]
+            print_notes(
+                [
+                    f"not all images of {self.place()} have the size of those that the "
+                    f"run was trained on: they are resized to {width}x{height} pixels"
+                ]
+            )
+
+
+def recorded_as(split: Split | Streamed) -> Split | Records:
+    """Return what the fingerprints of a split are made of: its files, if an image is a file."""
+    if isinstance(split, Split):
+        return split if split.records is None else split.records
+    return split.records
+
+
+def background_of(train: Split | Streamed | None) -> float | None:
+    """Return the mean value at the borders of images in memory, and None for all others."""
+    return border_mean(train.images) if isinstance(train, Split) else None

@@ -42,6 +42,8 @@ class DataRecord:
     their names in the order of the labels. stored_shape: see `Dataset`. chosen: whether images of
     one folder were divided into several splits, so that only the list of files says which image is
     in which. changes: {"step", "what"} of each change of the data that the user has accepted.
+    background: the mean value at the borders of the training images, from 0 to 255; None if they
+    are not in memory, or in the record of an older version.
     """
 
     dataset: str
@@ -51,6 +53,7 @@ class DataRecord:
     chosen: bool
     splits: dict[str, SplitRecord]
     changes: tuple[dict[str, Any], ...] = ()
+    background: float | None = None
 
     def summary(self) -> dict[str, Any]:
         """Return the number of images and the digest of each split, for the result of a run."""

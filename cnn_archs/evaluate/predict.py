@@ -12,6 +12,7 @@ from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.loading.decode import decode_and_crop, decode_resized
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.errors import DataError, NotFinite
+from cnn_archs.evaluate.doubts import Doubts
 from cnn_archs.evaluate.load import RestoredRun, open_run, restore_run
 from cnn_archs.evaluate.runs import load_statistics
 from cnn_archs.experiment import Experiment
@@ -35,11 +36,13 @@ class Predictor(NamedTuple):
 class Predictions(NamedTuple):
     """The predictions of image files, in order, and the errors of those that cannot be read.
 
-    found: {"file", "top"} each, where "top" has the most probable classes. errors: by file.
+    found: {"file", "top"} each, where "top" has the most probable classes. errors: by file. notes:
+    lines about images that are probably not seen as the user means them.
     """
 
     found: list[dict[str, Any]]
     errors: dict[str, DataError]
+    notes: list[str]
 
 
 def load_predictor(workdir: Path, data_dir: str = "") -> Predictor:
@@ -65,49 +68,82 @@ def make_predictor(saved: RestoredRun, seed: int = 0) -> Predictor:
     return Predictor(experiment, variables, prepare, probabilities, experiment.class_names())
 
 
-def predict_files(predictor: Predictor, files: Sequence[Path], top: int = 5) -> Predictions:
+def predict_files(
+    predictor: Predictor, files: Sequence[Path], top: int = 5, *, invert: bool = False
+) -> Predictions:
     """Predict the `top` most probable classes of each image file that can be read.
 
     An image is cropped as in evaluation. If all images of the dataset have one size, the image is
-    first resized to it and converted to its channels.
+    first resized to it and converted to its channels. invert: whether the network gets the
+    negatives of the images.
     """
-    done, size = Predictions([], {}), predictor.experiment.eval_batch_size
-    for i in range(0, len(files), size):
+    experiment, found, errors, doubts = predictor.experiment, list[dict[str, Any]](), {}, Doubts()
+    for i in range(0, len(files), experiment.eval_batch_size):
         sound: dict[Path, np.ndarray] = {}
-        for file in files[i : i + size]:
+        for file in files[i : i + experiment.eval_batch_size]:
             try:
-                sound[file] = read_image(file, predictor.experiment)
+                encoded = read_encoded(file)
+                sound[file] = decode_image(encoded, str(file), experiment, invert=invert)
             except DataError as e:
-                done.errors[str(file)] = e
-        if not sound:
-            continue
-        probabilities = np.asarray(predictor.probabilities(np.stack(list(sound.values()))))
-        for file, p in zip(sound, probabilities, strict=True):
-            if not np.isfinite(p).all():
-                raise NotFinite(f"{file}: the probabilities are not finite")
-            best = np.argsort(-p, kind="stable")[:top]
-            rows = [
+                errors[str(file)] = e
+            else:
+                doubts.check(str(file), encoded, sound[file], experiment.dataset.background())
+        if sound:
+            of_files = predict_images(predictor, np.stack(list(sound.values())), list(sound), top)
+            found += (
+                {"file": str(f), "top": rows} for f, rows in zip(sound, of_files, strict=True)
+            )
+    return Predictions(found, errors, doubts.notes(len(files), inverted=invert))
+
+
+def predict_images(
+    predictor: Predictor, images: np.ndarray, names: Sequence[str], top: int = 5
+) -> list[list[dict[str, Any]]]:
+    """Return the `top` most probable classes of each image, as {"class", "label", "probability"}.
+
+    images: u8[N, H, W, C], in the form that `decode_image` returns. names: of the images, for
+    errors. Raises NotFinite if the probabilities of an image are not finite.
+    """
+    found = []
+    probabilities = np.asarray(predictor.probabilities(images))
+    for name, p in zip(names, probabilities, strict=True):
+        if not np.isfinite(p).all():
+            raise NotFinite(f"{name}: the probabilities are not finite")
+        best = np.argsort(-p, kind="stable")[:top]
+        found.append(
+            [
                 {"class": predictor.class_names[k], "label": int(k), "probability": float(p[k])}
                 for k in best
             ]
-            done.found.append({"file": str(file), "top": rows})
-    return done
+        )
+    return found
 
 
-def read_image(path: Path, experiment: Experiment) -> np.ndarray:
-    """Read an image file as u8[H, W, C], in the form in which evaluation delivers images.
+def read_encoded(path: Path) -> bytes:
+    """Read an image file as it is. Raises DataError if it cannot be read."""
+    with data_errors(str(path)):
+        return read_regular(path)
+
+
+def read_image(path: Path, experiment: Experiment, *, invert: bool = False) -> np.ndarray:
+    """Read an image file as u8[H, W, C]; see `decode_image`.
 
     Raises DataError for a file that is no image, or a damaged one.
     """
-    with data_errors(str(path)):
-        encoded = read_regular(path)
-    return decode_image(encoded, experiment, str(path))
+    return decode_image(read_encoded(path), str(path), experiment, invert=invert)
 
 
-def decode_image(encoded: bytes, experiment: Experiment, name: str) -> np.ndarray:
-    """Decode the content of an image file as `read_image` does. name: for messages."""
+def decode_image(
+    encoded: bytes, name: str, experiment: Experiment, *, invert: bool = False
+) -> np.ndarray:
+    """Decode an image to u8[H, W, C], in the form in which evaluation delivers images.
+
+    invert: whether to return its negative. Raises DataError about `name` if it is damaged.
+    """
     shape = experiment.dataset.stored_shape
-    if not experiment.dataset.in_memory:
+    if experiment.dataset.in_memory:
+        image = decode_resized(encoded, shape, name)
+    else:
         crop = experiment.inputs.crop
-        return decode_and_crop(encoded, crop.evaluation_box, crop.host_size, name, shape[-1])
-    return decode_resized(encoded, shape, name)
+        image = decode_and_crop(encoded, crop.evaluation_box, crop.host_size, name, shape[-1])
+    return 255 - image if invert else image

@@ -55,8 +55,9 @@ def evaluate_runs(
             for workdir, experiment in zip(workdirs, experiments, strict=True)
         ]
         found = members[0].result if alone else ensemble.combine_members(members, split)
-    made = [experiment.config for experiment in experiments]
-    return {**found, "made": provenance(describe_environment(), *made)}
+    configs = [experiment.config for experiment in experiments]
+    made = {**describe_environment(), **(RunDir(workdirs[0]).origin() if alone else {})}
+    return {**found, "made": provenance(made, *configs)}
 
 
 def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
 from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
 from cnn_archs.models.cifar_cnn import FourLayers
 from cnn_archs.models.lenet import LeNet5, LeNet5_1998
+from cnn_archs.models.lenet_ancestors import LeNet1, LeNet4, SquashedMLP
 from cnn_archs.models.mnist_nets import CNN, MLP
 from cnn_archs.models.network import Network as Network
 from cnn_archs.models.zfnet import ZFNet
@@ -27,6 +29,9 @@ MODELS: dict[str, Callable[..., Network]] = {
     "cnn": CNN,
     "lenet5": LeNet5,
     "lenet5_1998": LeNet5_1998,
+    "lenet4": LeNet4,
+    "lenet1": LeNet1,
+    "mlp_1998": SquashedMLP,
     **alexnet.VARIANTS,
     "four_layers": FourLayers,
     "zfnet": ZFNet,
@@ -82,6 +87,20 @@ def shapes(model: Network, image_shape: tuple[int, int, int]) -> Shapes:
 
     heads, variables = jax.eval_shape(run, jax.random.key(0))
     return Shapes(heads, {name: variables.get(name, {}) for name in ("params", "batch_stats")})
+
+
+def head_paths(model: Network, image_shape: tuple[int, int, int]) -> set[tuple[str, ...]]:
+    """Return the paths of the variables whose shapes depend on the number of classes.
+
+    They are those of the last layer, and of the last layer of each auxiliary classifier; a path
+    begins with its collection. The set is empty for a network with a fixed number of classes.
+    """
+    if all(field.name != "num_classes" for field in dataclasses.fields(model)):
+        return set()
+    variables = flatten_dict(shapes(model, image_shape).variables)
+    more = model.clone(num_classes=model.num_classes + 1)
+    others = flatten_dict(shapes(more, image_shape).variables)
+    return {path for path, leaf in variables.items() if leaf.shape != others[path].shape}
 
 
 def check_batch_statistics(model: Network, image_shape: tuple[int, int, int], images: int) -> None:

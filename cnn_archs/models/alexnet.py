@@ -14,7 +14,8 @@ One override removes each improvement that the paper claims: `activation=tanh`, 
 
 Deviations: the input is 227x227, since with the printed 224 conv1 cannot have 55x55 outputs.
             One device holds both towers, and the normalization runs across both; the paper does
-            not say whether it should.
+            not say whether it should. Its constants are those printed; Caffe's AlexNet has
+            `lrn_k=1` and `lrn_alpha_over_n=true`.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_archs.models.fields import Count, Dtype, Factor, Pixels, Rate, Side
+from cnn_archs.models.fields import (
+    Above0,
+    AtLeast0,
+    Count,
+    Dtype,
+    Factor,
+    Maps,
+    Pixels,
+    Rate,
+    Side,
+)
 from cnn_archs.models.layers import (
     INITIALIZERS,
     LRN,
@@ -46,10 +57,12 @@ class AlexNet(Network):
     """Five convolutions with pooling and response normalization, then three dense layers.
 
     groups: number of groups of conv2, conv4 and conv5. stem: window, stride and padding of conv1.
-    pool: window and stride. dropout: fraction of the `outputs` of fc6 and fc7, or of their `inputs`
-    (`dropout_on`), that is dropped. initializer: `normal` as printed; `glorot` or `he` with zero
-    biases; or `torch`, with weights and biases uniform in +-1/sqrt(fan-in). width: multiplies all
-    widths except the number of classes.
+    pool: window and stride. lrn_k, lrn_n, lrn_alpha, lrn_beta, lrn_alpha_over_n: see `LRN`.
+    lrn_after_pool: whether pooling precedes the normalization, as in CaffeNet. dropout: fraction
+    of the `outputs` of fc6 and fc7, or of their `inputs` (`dropout_on`), that is dropped.
+    initializer: `normal` as printed; `glorot` or `he` with zero biases; or `torch`, with weights
+    and biases uniform in +-1/sqrt(fan-in). width: multiplies all widths except the number of
+    classes.
     """
 
     num_classes: Count = 1000
@@ -60,6 +73,12 @@ class AlexNet(Network):
     pool: tuple[Side, Side] = (3, 2)
     activation: Activation = "relu"
     lrn: bool = True
+    lrn_k: Above0 = 2.0
+    lrn_n: Maps = 5
+    lrn_alpha: AtLeast0 = 1e-4
+    lrn_beta: AtLeast0 = 0.75
+    lrn_alpha_over_n: bool = False
+    lrn_after_pool: bool = False
     dropout: Rate = 0.5
     dropout_on: Literal["inputs", "outputs"] = "outputs"
     initializer: Literal["normal", "torch", "glorot", "he"] = "normal"
@@ -99,14 +118,22 @@ class AlexNet(Network):
             return FullyConnected(width, kernel_init, bias_init, self.dtype, name=name)(x)
 
         def norm(x, name):
-            return LRN(name=name)(x) if self.lrn else x
+            if not self.lrn:
+                return x
+            constants = (self.lrn_k, self.lrn_n, self.lrn_alpha, self.lrn_beta)
+            return LRN(*constants, self.lrn_alpha_over_n, name=name)(x)
 
         def pool(x, name):
             return MaxPool(*self.pool, name=name)(x)
 
+        def norm_pool(x, number):
+            if self.lrn_after_pool:
+                return norm(pool(x, f"pool{number}"), f"lrn{number}")
+            return pool(norm(x, f"lrn{number}"), f"pool{number}")
+
         window, stride, _ = self.stem
-        x = pool(norm(conv(image, 1, window, stride), "lrn1"), "pool1")  # 27x27x96
-        x = pool(norm(conv(x, 2, 5, groups=self.groups), "lrn2"), "pool2")  # 13x13x256
+        x = norm_pool(conv(image, 1, window, stride), 1)  # 27x27x96
+        x = norm_pool(conv(x, 2, 5, groups=self.groups), 2)  # 13x13x256
         x = conv(x, 3, 3)  # 13x13x384
         x = conv(x, 4, 3, groups=self.groups)  # 13x13x384
         x = pool(conv(x, 5, 3, groups=self.groups), "pool5")  # 6x6x256

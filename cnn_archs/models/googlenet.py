@@ -8,7 +8,8 @@ parameters, 13,378,280 with the auxiliary classifiers.
 Initialization, which the paper does not give: Glorot's (Caffe's filler of that name uses the fan-in
 only), with biases of 0.2 except in the last layers, as in the Caffe release.
 
-Deviations: the constants of the normalization, which the paper does not give, are AlexNet's.
+Deviations: the constants of the normalization, which the paper does not give, are AlexNet's;
+            the Caffe release has `lrn_k=1` and `lrn_alpha_over_n=true`.
             `googlenet_bn` has batch normalization instead of biases and no response normalization.
             `googlenet_torchvision` is torchvision's network: 3x3 where the paper has 5x5,
             a 2x2 pool before 5a, another auxiliary pool, dropout 0.2, and weights N(0, 0.01^2) cut
@@ -19,12 +20,23 @@ Deviations: the constants of the normalization, which the paper does not give, a
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.fields import BnGroup, Count, Dtype, Factor, FactorOrZero, Rate, Side
+from cnn_archs.models.fields import (
+    Above0,
+    AtLeast0,
+    BnGroup,
+    Count,
+    Dtype,
+    Factor,
+    FactorOrZero,
+    Maps,
+    Rate,
+    Side,
+)
 from cnn_archs.models.inception import (
     INCEPTION,
     ApplyLayer,
@@ -57,7 +69,8 @@ class GoogLeNet(Network):
     modules: the rows of INCEPTION. scale_1x1 and so on: multiply the widths of that branch in all
     modules; 0 removes the branch. width: multiplies all widths of the network except the number of
     classes. module, window: see `Inception`. stem: the first convolution, `7x7`, `separable` (7x7),
-    or, for 32x32 images, `3x3` with stride 1 and no pool before 3a. initializer: `glorot` or `he`
+    or, for 32x32 images, `3x3` with stride 1 and no pool before 3a. lrn_k, lrn_n,
+    lrn_alpha, lrn_beta, lrn_alpha_over_n: see `LRN`. initializer: `glorot` or `he`
     with biases of 0.2, or torchvision's `truncated` with biases of 0. bn_group: number of images
     that share batch statistics; 0 for the whole batch, -1 for the images of one device. remat:
     whether each module is rematerialized in the backward pass.
@@ -73,6 +86,11 @@ class GoogLeNet(Network):
     scale_pool: FactorOrZero = 1.0
     stem: Literal["7x7", "separable", "3x3"] = "7x7"
     lrn: bool = True
+    lrn_k: Above0 = 2.0
+    lrn_n: Maps = 5
+    lrn_alpha: AtLeast0 = 1e-4
+    lrn_beta: AtLeast0 = 0.75
+    lrn_alpha_over_n: bool = False
     pool4: tuple[Side, Side] = (3, 2)
     aux: bool = True
     aux_pool: Literal["5x5/3", "adaptive"] = "5x5/3"
@@ -80,7 +98,7 @@ class GoogLeNet(Network):
     aux_dropout: Rate = 0.7
     batch_norm: bool = False
     bn_group: BnGroup = 0
-    epsilon: Annotated[float, "more than 0"] = 1e-5
+    epsilon: Above0 = 1e-5
     initializer: Literal["glorot", "he", "truncated"] = "glorot"
     width: Factor = 1.0
     remat: bool = False
@@ -117,7 +135,10 @@ class GoogLeNet(Network):
             return FullyConnected(width, init, bias_init, self.dtype, name=name)(x)
 
         def norm(x, name):
-            return LRN(name=name)(x) if self.lrn else x
+            if not self.lrn:
+                return x
+            constants = (self.lrn_k, self.lrn_n, self.lrn_alpha, self.lrn_beta)
+            return LRN(*constants, self.lrn_alpha_over_n, name=name)(x)
 
         def inception(x, name):
             widths = self.branches(name)

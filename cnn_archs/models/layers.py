@@ -87,14 +87,23 @@ def maybe_remat(
 
 
 class LRN(Layer):
-    """Local response normalization with AlexNet's constants; see `local_response_norm`."""
+    """Local response normalization; see `local_response_norm`. The defaults are AlexNet's.
+
+    alpha_over_n: whether alpha is divided by n, as in Caffe, torch and AlexNet's later code.
+    """
 
     kind = "lrn"
+    k: float = 2.0
+    n: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    alpha_over_n: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalize x: f32[N, H, W, C] across its maps."""
-        return local_response_norm(x)
+        alpha = self.alpha / self.n if self.alpha_over_n else self.alpha
+        return local_response_norm(x, self.k, self.n, alpha, self.beta)
 
 
 class FullyConnected(Layer):

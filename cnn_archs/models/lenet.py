@@ -103,9 +103,10 @@ class LeNet5(Network):
         x = act(conv(self.widths[1], 0, "C3")(x))  # 10x10x16
         x = AvgPool(2, 2, name="S4")(x)  # 5x5x16
         if min(x.shape[1:3]) < 5:
+            enough = (33 - min(image.shape[1:3])) // 2
             raise ValueError(
                 f"lenet5 takes images of 32x32 or larger after padding, not {image.shape[1]}x"
-                f"{image.shape[2]} with padding {self.padding}"
+                f"{image.shape[2]} with padding {self.padding}: --config.model.padding={enough}"
             )
         x = act(conv(self.widths[2], 0, "C5")(x))  # 1x1x120
         x = act(dense(self.widths[3], "F6")(x.reshape(x.shape[0], -1)))  # 84
@@ -133,14 +134,20 @@ def uniform(fan_in: int | np.ndarray) -> Callable[..., jax.Array]:
 
 
 class Subsample(Layer):
-    """S2, S4: the sum of each 2x2 square times a trainable coefficient plus a trainable bias."""
+    """S2, S4: the sum of each 2x2 square times a trainable coefficient plus a trainable bias.
+
+    copies: the number of maps of output for each map of input, each with its own coefficient.
+    """
+
+    copies: int = 1
 
     kind = "subsampling"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map x: f32[N, H, W, C] to f32[N, H/2, W/2, C]."""
+        """Map x: f32[N, H, W, C] to f32[N, H/2, W/2, copies C]."""
         init = uniform(4)
+        x = jnp.repeat(x, self.copies, axis=-1) if self.copies > 1 else x
         coefficient = self.param("coefficient", init, (x.shape[-1],))
         bias = self.param("bias", init, (x.shape[-1],))
         n, h, w, c = x.shape
@@ -152,23 +159,26 @@ class Subsample(Layer):
 
 
 class TableConv(Layer):
-    """C3: a 5x5 convolution whose output maps see only the input maps of Table I.
+    """C3: a 5x5 convolution whose output maps (columns of `table`) see only some input maps (rows).
 
-    The parameters are the 60 connections, f32[5, 5, 60]. The full kernel f32[5, 5, 6, 16] is
-    assembled from them, with zeros for unconnected maps.
+    In Table I the parameters are the 60 connections, f32[5, 5, 60]. The full kernel
+    f32[5, 5, 6, 16] is assembled from them, with zeros for unconnected maps.
     """
+
+    table: tuple[str, ...]
 
     kind = "conv"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map x: f32[N, H, W, 6] to f32[N, H-4, W-4, 16]."""
-        fan_in = 25 * C3_MASK.sum(0)  # 75, 100 or 150
-        connections = np.argwhere(C3_MASK)  # int[60, 2]: input map, output map
+        """Map x: f32[N, H, W, rows] to f32[N, H-4, W-4, columns]."""
+        mask = np.array([[c == "X" for c in row] for row in self.table])
+        fan_in = 25 * mask.sum(0)  # in Table I 75, 100 or 150
+        connections = np.argwhere(mask)  # int[60, 2]: input map, output map
         init = uniform(fan_in[connections[:, 1]])
         weights = self.param("kernel", init, (5, 5, len(connections)))
-        bias = self.param("bias", uniform(fan_in), (16,))
-        place = np.zeros((len(connections), *C3_MASK.shape), np.float32)
+        bias = self.param("bias", uniform(fan_in), (mask.shape[1],))
+        place = np.zeros((len(connections), *mask.shape), np.float32)
         place[np.arange(len(connections)), connections[:, 0], connections[:, 1]] = 1.0
         kernel = jnp.einsum("hwk,kio->hwio", weights, place, precision="highest")
         return convolve(x, kernel) + bias.reshape(1, 1, 1, -1)
@@ -212,7 +222,7 @@ class LeNet5_1998(SquashedChain):
 
         self.C1 = Conv5x5(6, padding=0, **init(25))
         self.S2 = Subsample()
-        self.C3 = TableConv()
+        self.C3 = TableConv(C3_TABLE)
         self.S4 = Subsample()
         self.C5 = Conv5x5(120, padding=0, **init(400))
         self.F6 = nn.Dense(84, **init(120))

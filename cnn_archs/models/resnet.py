@@ -17,7 +17,7 @@ Deviations: evaluation uses moving averages of the batch statistics; those of th
             were computed over many training images at the end. `_v2` on ImageNet has its strides in
             the 3x3, the released models in the first 1x1. The papers do not say that projections
             are batch-normalized (the released ones are), and give neither the pool's padding (1 on
-            each side) nor epsilon 1e-5 and momentum 0.9.
+            each side; see `pool1`) nor epsilon 1e-5 and momentum 0.9.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,6 +61,8 @@ class ResNet(Network):
 
     blocks, widths: number of units in each stage, and maps of their 3x3 convolutions. kind, unit,
     shortcut, stride_in: see `residual_units.py`. stem: `7x7` with stride 2 and a pool, or `3x3`.
+    pool1: whether the pool of `7x7` is `padded` by 1 on each side, as in torch, or its last window
+    hangs over the edge, as in the released models (Caffe); at 224x224 both give 56x56.
     scan_blocks: whether all units of a stage but the first run in one `lax.scan`, so that the time
     to trace and compile does not grow with depth; `stack` and `unstack` convert the parameters. Do
     not train with it on a CPU, where convolutions in a loop are slow. bn_group: number of images
@@ -77,6 +79,7 @@ class ResNet(Network):
     shortcut: Literal["A", "B", "C", "none"] = "B"
     stride_in: Literal["1x1", "3x3"] = "1x1"
     stem: Literal["7x7", "3x3"] = "7x7"
+    pool1: Literal["padded", "overhanging"] = "padded"
     scan_blocks: bool = False
     bn_group: BnGroup = 0
     width: Factor = 1.0
@@ -139,7 +142,13 @@ class ResNet(Network):
         if self.stem == "3x3" and self.unit == "preactivation":  # conv2_1 begins with the norm
             return Conv(use_bias=False, **options)(image)
         x = relu(ConvNorm(bn_group=self.bn_group, **options)(image, train=train))
-        return x if self.stem == "3x3" else MaxPool(3, 2, padding=1, name="pool1")(x)
+        if self.stem == "3x3":
+            return x
+        pools: dict[str, dict[str, Any]] = {
+            "padded": dict(padding=1),
+            "overhanging": dict(ceil=True),
+        }
+        return MaxPool(3, 2, **choice("pool1", self.pool1, pools), name="pool1")(x)
 
 
 def scan(apply: Callable[..., jax.Array], unit: nn.Module, x: jax.Array, count: int) -> jax.Array:

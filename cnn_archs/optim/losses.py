@@ -44,10 +44,24 @@ def correct_logit(logits: jax.Array, label: jax.Array) -> jax.Array:
     return jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
 
 
+def squared_error() -> Loss:
+    """Return half the squared distance of the outputs from +1 for the label, -1 for the others.
+
+    LeCun et al. 1998, appendix A has these targets; the factor of one half is ours.
+    """
+
+    def loss(logits: jax.Array, label: jax.Array) -> jax.Array:
+        target = 2.0 * jax.nn.one_hot(label, logits.shape[-1]) - 1.0
+        return 0.5 * jnp.square(logits - target).sum(-1)
+
+    return loss
+
+
 LOSSES: dict[str, Callable[..., Loss]] = {
     "cross_entropy": cross_entropy,
     "rbf_mean": rbf_mean,
     "rbf_map": rbf_map,
+    "squared_error": squared_error,
 }
 
 

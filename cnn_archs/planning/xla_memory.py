@@ -97,6 +97,7 @@ def jitted_step(
         auxiliary=experiment.recipe.auxiliary,
         micro_batch=0,
         mesh=mesh,
+        frozen=experiment.frozen,
     )
     arguments = steps.abstract_arguments(
         partial(initial_state, net, made), delivered_shape(experiment), batch

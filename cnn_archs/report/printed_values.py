@@ -102,7 +102,7 @@ def nearest_cell(
 
 def is_same_network(source: Mapping[str, str], cell: CellRecord) -> bool:
     """Return whether a cell has the network that the claim names, under any recipe."""
-    if not cell.experiment:
+    if not cell.experiment or "row" in source:
         return any(run.path.match(source["result"]) for run in cell.runs)
     name, overrides = experiment_and_overrides(source)
     other = [o for o in changed_settings(source, cell) if o.partition("=")[0].startswith("model.")]
@@ -123,6 +123,8 @@ def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
 
     A result that does not record its experiment is compared by its config.
     """
+    if "row" in source:
+        return []
     name, overrides = experiment_and_overrides(source)
     if not cell.config:
         return [o for o in cell.changed if o not in overrides]

@@ -246,11 +246,14 @@ def plain_experiment(experiment: str) -> str:
 
 
 def read_result_file(path: Path) -> RunRecord:
-    """Read a result file; an ensemble counts as one network with seed 0."""
+    """Read a result file; one without seeds counts as one network with seed 0.
+
+    It is of an ensemble, or of a method that draws no random numbers.
+    """
     if not is_result(path):
         raise DataError(f"{path} is not a result: it has no protocol, dataset or test")
     result = read_result(path)
-    if "members" in result:  # an ensemble, which has no seeds
+    if "seeds" not in result:
         result = {**result, "seeds": [0]}
     made = result.get("made", {})
     return RunRecord(path, result=result, config=made.get("config", {}), environment=made)

@@ -156,7 +156,7 @@ def runs_table(collection: Collection) -> Table:
     for cell in collection.cells:
         for run in cell.finished:
             r = run.result
-            if "seconds" in r:
+            if "steps" in r and "seconds" in r:
                 commit = (
                     ", ".join(c[:10] for c in provenance.commits_of(run.environment)) or NO_VALUE
                 )

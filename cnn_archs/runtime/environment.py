@@ -39,17 +39,27 @@ def describe_environment(command: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]:
-    """Return the `made` of a result: the part of an environment that may be published.
+    """Return the `made` of a result: what `published` returns, with the config or configs.
 
-    made: from `describe_environment`. Host names and paths are left out; the config, or the
-    configs of an ensemble, are added.
+    An ensemble has several configs. made: `imported`, what `import` wrote of a file of weights that
+    the run begins with, may be added to it.
+    """
+    imported = made.get("imported")
+    origin = {"imported": imported} if isinstance(imported, dict) else {}  # once it was a path
+    with_config = {"config": configs[0]} if len(configs) == 1 else {"configs": list(configs)}
+    return {**published(made), **origin, **with_config}
+
+
+def published(made: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of an environment that may be published, without host names and paths.
+
+    made: from `describe_environment`.
     """
     machine = ("backend", "processes", "devices", "processor", "cpus")
     kept = ("python", "packages", *machine, "git_commit")
     program, *arguments = made["command"]
     command = [Path(program).name, *(a for a in arguments if not a.startswith("--workdir"))]
-    with_config = {"config": configs[0]} if len(configs) == 1 else {"configs": list(configs)}
-    return {"command": command, **{key: made[key] for key in kept}, **with_config}
+    return {"command": command, **{key: made[key] for key in kept}}
 
 
 def processor_name() -> str:

@@ -13,7 +13,8 @@ from cnn_archs import config as configs
 from cnn_archs import roles
 from cnn_archs.config_keys import unknown_message
 from cnn_archs.errors import ConfigError, DataError, first_line
-from cnn_archs.experiment import make_dataset, make_recipe
+from cnn_archs.experiment import make_recipe
+from cnn_archs.experiment_inputs import make_dataset
 from cnn_archs.run_dir import Failure, RunDir
 from cnn_archs.runtime.files import read_errors
 from cnn_archs.sweep_dir import SweepDir

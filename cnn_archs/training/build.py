@@ -29,6 +29,7 @@ from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.runtime.console import print_notes
 from cnn_archs.training import cpu_step, steps
+from cnn_archs.training.frozen import Frozen
 from cnn_archs.training.layer_stats import make_layer_stats_fn
 from cnn_archs.training.placement import PlacedModel, place_model
 from cnn_archs.training.seeds import SeedAxis, fastest_axis
@@ -74,7 +75,9 @@ def build_trainer(
     seeds = tuple(seed for member in members for seed in member.experiment.seeds)
     schedule_states = [s for m in members for s in init_schedules(m.experiment, float(epoch))]
     keys, states, sharding = init_states(placed, rules, axis, seeds, schedule_states)
-    train_step, eval_step = make_steps(recipe, placed, rules, prepare, axis, sharding, loop)
+    train_step, eval_step = make_steps(
+        recipe, placed, rules, prepare, axis, sharding, loop, experiment.frozen
+    )
     samples = min(recipe.curvature_examples, train.examples)
     net = placed.net
     return Trainer(
@@ -104,7 +107,9 @@ def build_trainer(
             out_shardings=meshes.replicated(placed.mesh),
             compiler_options=fast_compile_options(),
         ),
-        layer_stats_fn=make_layer_stats_fn(net.model, rules.loss, prepare, recipe.auxiliary),
+        layer_stats_fn=make_layer_stats_fn(
+            net.model, rules.loss, prepare, recipe.auxiliary, experiment.frozen
+        ),
         states=states,
     )
 
@@ -231,10 +236,12 @@ def make_steps(
     axis: SeedAxis,
     state_sharding: Any,
     loop: int,
+    frozen: Frozen,
 ) -> tuple[Callable[..., steps.TrainState], Callable[..., MetricSums]]:
     """Return the jitted training step and evaluation step for trees in the form of `axis`.
 
-    loop: the most steps that one call of the training step makes.
+    loop: the most steps that one call of the training step makes. frozen: the modules that do not
+    train.
     """
     model, mesh, in_memory = placed.net.model, placed.mesh, placed.net.inputs.resident
     train_step = steps.make_train_step(
@@ -246,6 +253,7 @@ def make_steps(
         auxiliary=recipe.auxiliary,
         micro_batch=recipe.micro_batch,
         mesh=mesh,
+        frozen=frozen,
     )
     eval_step = make_eval_step(model, rules.loss, prepare)
     if in_memory:

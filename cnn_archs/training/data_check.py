@@ -115,8 +115,8 @@ def check_member(
         if step := folder.newest_step():
             print_status(
                 f"note: {folder.path}, at step {step:,}, has no record of its images, as runs of "
-                f"older versions: {folder.data_file.name} is written now, from {place(dataset)} as "
-                "it is"
+                f"older versions: {folder.data_file.name} is written now, from "
+                f"{dataset.place()} as it is"
             )
         return CheckedRecord(folder, now, True, files)
     old = dataset.recorded.record
@@ -152,14 +152,9 @@ def change_error(workdir: Path, dataset: Dataset, what: str, *, acceptable: bool
     """
     accept = ", accept the change with --accept_changed_data," if acceptable else ""
     return DataError(
-        f"the images of {place(dataset)} are not those that {workdir} was trained on: {what}; "
+        f"the images of {dataset.place()} are not those that {workdir} was trained on: {what}; "
         f"restore them{accept} or start a new run in another --workdir"
     )
-
-
-def place(dataset: Dataset) -> str:
-    """Return the folder of an `image_folder`, and the name of any other dataset."""
-    return dataset.data_dir if dataset.name == "image_folder" else dataset.name
 
 
 def write_records(checked: Sequence[CheckedRecord]) -> None:

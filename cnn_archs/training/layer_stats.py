@@ -15,6 +15,7 @@ from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.models import Network
 from cnn_archs.optim.losses import Loss
 from cnn_archs.runtime.compiler_options import fast_compile_options
+from cnn_archs.training.frozen import NOTHING, Frozen
 from cnn_archs.training.steps import make_loss_fn
 
 ModulePath = tuple[str, ...]
@@ -22,14 +23,19 @@ LayerStats = list[dict[str, Any]]  # per layer: name; gradient_norm, response_sd
 
 
 def make_layer_stats_fn(
-    model: Network, loss: Loss, prepare: Preprocess, auxiliary: float
+    model: Network,
+    loss: Loss,
+    prepare: Preprocess,
+    auxiliary: float,
+    frozen: Frozen = NOTHING,
 ) -> Callable[..., LayerStats]:
     """Return (variables, images u8[B, ...], labels i32[B], key) -> a row per layer, in order.
 
     gradient_norm: L2 norm of the gradient of the training loss with respect to the kernel, on
     these images without augmentation. response_sd: standard deviation of the output of batch
     normalization over images, positions and channels, with the statistics that evaluation uses.
-    auxiliary: the weight of each auxiliary head's loss. key: for dropout.
+    auxiliary: the weight of each auxiliary head's loss. key: for dropout. frozen: the modules that
+    do not train, whose gradient is 0.
     """
     names: list[tuple[str, ...]] = []  # (*path, statistic) of each value; set by the trace
 
@@ -37,7 +43,8 @@ def make_layer_stats_fn(
     def compute_values(variables, images, labels, key):
         x = prepare(None, images)
         _, state = model.apply(variables, x, train=False, capture_intermediates=True)
-        loss_fn = make_loss_fn(model, loss, auxiliary, variables["batch_stats"], x, labels, key)
+        stats = variables["batch_stats"]
+        loss_fn = make_loss_fn(model, loss, auxiliary, stats, x, labels, key, frozen)
         grads = jax.grad(loss_fn, has_aux=True)(variables["params"])[0]
         found, names[:] = [], []
         for path, output in module_outputs(state["intermediates"]):

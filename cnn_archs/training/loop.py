@@ -78,7 +78,7 @@ def train_together(
         checked = data_check.check_images(members, splits, accept_changed_data)
         trainer = build_trainer(*(Member(*member) for member in members), splits=splits)
         restore_or_warm_start(trainer, checkpoints, experiment)
-        trained_by = [made] * len(members)
+        trained_by = [{**made, **RunDir(workdir).origin()} for _, workdir in members]
         if trainer.step < trainer.total_steps:
             new = history.make_segment(made, trainer.device, trainer.step)
             changes = [one.record.changes for one in checked]
@@ -140,7 +140,7 @@ def open_writers(
         folder.write_config(experiment.config)
         if trainer.step < trainer.total_steps:
             folder.remove_result()
-            folder.write_environment(made)
+            folder.write_environment({**made, **folder.origin()})
         keep = trainer.step if trainer.logged and trainer.step else trainer.step - 1
         writer = RunWriter(folder, keep, "diagnose" in trainer.periods, lines)
         resources.callback(writer.close)

@@ -20,6 +20,8 @@ from cnn_archs.distributed.mesh import with_mesh
 from cnn_archs.metrics import MetricSums
 from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.weight_averaging import Average
+from cnn_archs.training import frozen as frozen_layers
+from cnn_archs.training.frozen import Frozen
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -109,20 +111,24 @@ def make_loss_fn(
     images: jax.Array,
     labels: jax.Array,
     key: jax.Array,
+    frozen: Frozen = frozen_layers.NOTHING,
 ) -> Callable[[Any], tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]]:
     """Return params -> (total loss, (loss f32[B] and logits of the main head, new batch_stats)).
 
-    auxiliary: the weight of each auxiliary head's loss. key: for dropout.
+    auxiliary: the weight of each auxiliary head's loss. key: for dropout. frozen: the modules that
+    do not train.
     """
 
     def loss_fn(params):
-        heads, updates = model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": key},
-        )
+        params = frozen_layers.without_gradient(frozen, params)
+        with frozen_layers.use_running_statistics(frozen):
+            heads, updates = model.apply(
+                {"params": params, "batch_stats": batch_stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+            )
         heads = {name: head.astype(jnp.float32) for name, head in heads.items()}
         logits = heads.pop("logits")
         each = loss(logits, labels)
@@ -142,23 +148,27 @@ def make_train_step(
     auxiliary: float,
     micro_batch: int,
     mesh: Mesh | None = None,
+    frozen: Frozen = frozen_layers.NOTHING,
 ) -> Callable[..., TrainState]:
     """Return step(state, key, images u8[B, ...], labels i32[B]) -> the next state.
 
     auxiliary: the weight of each auxiliary head's loss. micro_batch: number of images whose
     gradients are computed at once; 0 means B. mesh: the devices that each micro-batch is split
-    over.
+    over. frozen: the modules that do not train.
     """
 
     def gradient(state, images, labels, dropout_key):
         loss_fn = make_loss_fn(
-            model, loss, auxiliary, state.batch_stats, images, labels, dropout_key
+            model, loss, auxiliary, state.batch_stats, images, labels, dropout_key, frozen
         )
         (total, (each, logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params
         )
         counts = MetricSums.from_logits(logits, labels, each, jnp.ones_like(labels, bool))
         return (grads, batch_stats, total), counts
+
+    def keep_each(before, after):
+        return {kind: frozen_layers.keep(frozen, before[kind], after[kind]) for kind in after}
 
     def train_step(state, key, images, labels):
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
@@ -169,14 +179,17 @@ def make_train_step(
         )
         error = 1 - counts.top1 / counts.examples
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, error=error)
-        params = optax.apply_updates(state.params, updates)
-        variables = {"params": params, "batch_stats": batch_stats}
+        variables = {
+            "params": optax.apply_updates(state.params, updates),
+            "batch_stats": batch_stats,
+        }
+        variables = keep_each(state.variables, variables)
         norm = optax.tree.norm(grads)
         bad = (state.bad_step < 0) & ~jnp.isfinite(total + norm)
         return TrainState(
             step=state.step + 1,
             **variables,
-            average=average.update(state.average, variables, state.step),
+            average=keep_each(state.average, average.update(state.average, variables, state.step)),
             opt_state=opt_state,
             window=state.window + counts,
             epoch=state.epoch + counts,

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from cnn_archs.checkpoints import Checkpoints
@@ -42,22 +42,35 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path} is not a valid safetensors file: {first_line(e)}") from e
 
 
-def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file that `read_safetensors` has read."""
+    with safe_open(path, framework="np") as file:
+        return file.metadata() or {}
+
+
+def write_safetensors(
+    path: Path, tensors: dict[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
     """Write `tensors` as a safetensors file atomically. Raises DataError if that fails."""
     try:
         with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata={"format": "pt"})
+            save_file(tensors, temporary, metadata=dict(metadata))
     except SafetensorError as e:  # which is also raised when the disk is full
         raise DataError(f"cannot write {path}: {first_line(e)}") from e
 
 
 def create_run(
-    workdir: Path, settings: ExperimentSettings, variables: Mapping[str, Any], source: Path
+    workdir: Path,
+    settings: ExperimentSettings,
+    variables: Mapping[str, Any],
+    source: Path,
+    imported: Mapping[str, Any],
 ) -> None:
     """Create a run of `settings` in `workdir`, with one seed, at step 0, and with `variables`.
 
-    variables: {"params", "batch_stats"}. source: the file that they come from. Raises ConfigError
-    if `workdir` holds a run already, and DataError if a weight is not finite.
+    variables: {"params", "batch_stats"}. source: the file that they come from. imported: what the
+    run's environment.json says of that file. Raises ConfigError if `workdir` holds a run already,
+    and DataError if a weight is not finite.
     """
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(variables)):
         raise DataError(f"{source} has weights that are not finite")
@@ -74,5 +87,5 @@ def create_run(
         Checkpoints(folder.checkpoints, keep=settings.intervals.keep).save(
             0, items_of_state(one_seed), notes
         )
-        folder.write_environment({**describe_environment(), "imported": str(source)})
+        folder.write_environment({**describe_environment(), "imported": imported})
         folder.write_config(settings.config)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import jax
 import numpy as np
@@ -34,7 +35,13 @@ def write_variants(experiment: Experiment, output: Path, images: int, count: int
     first seed trains on.
     """
     inputs = dataclasses.replace(
-        experiment.inputs, mean="none", standardize=None, pixel_range=(0.0, 255.0), pad=0
+        experiment.inputs,
+        mean="none",
+        std=(),
+        reverse_channels=False,
+        standardize=None,
+        pixel_range=(0.0, 255.0),
+        pad=0,
     )
     prepare, seed = jax.jit(inputs.make_preprocess({})), experiment.seeds[0]
     train = experiment.dataset.split("train", inputs.crop)
@@ -253,8 +260,10 @@ def caption_of(mistake: Mistake, names: Sequence[str]) -> str:
     return f"{true}\nas {predicted} {100 * mistake.probability:.1f} %"
 
 
-def write_predictions(run: Predictor, found: Sequence[dict[str, Any]], output: Path) -> None:
-    """Write a PNG of the predicted images, as the network sees them.
+def write_predictions(
+    run: Predictor, found: Sequence[dict[str, Any]], output: Path, *, invert: bool
+) -> None:
+    """Write a PNG of the predicted images, as the network sees them. invert: as negatives.
 
     Each image has its most probable class and the probability. Its frame shows whether that class
     is the true one, if `class_named_by` finds it.
@@ -270,7 +279,9 @@ def write_predictions(run: Predictor, found: Sequence[dict[str, Any]], output: P
         known, hits = known + (true is not None), hits + (frame == HIT)
         shown.append(
             CaptionedImage(
-                read_image(path, run.experiment), f"{shorten(path.name, 20)}\n{caption}", frame
+                read_image(path, run.experiment, invert=invert),
+                f"{shorten(path.name, 20)}\n{caption}",
+                frame,
             )
         )
     title = f"{run.experiment.name} on {len(shown):,} of {len(found):,} images"
@@ -282,9 +293,9 @@ def class_named_by(path: Path, names: Sequence[str]) -> str | None:
     """Return the class that an image's path names, or None.
 
     It is the name of a folder, the nearest first, or the file's name up to the first dot, as in
-    cat.0.jpg.
+    cat.0.jpg; decomposed Unicode counts as composed.
     """
     words = [path.resolve().parent.name, *(p.name for p in path.resolve().parent.parents)]
     if path.name.count(".") > 1:
         words.append(path.name.split(".")[0])
-    return next((word for word in words if word in names), None)
+    return next((word for word in (normalize("NFC", w) for w in words) if word in names), None)

@@ -1,7 +1,8 @@
-"""The memory of a training step: the benchmark runs, and the README has its table."""
+"""The memory of a training step: the benchmark runs, and docs/devices.md has its table."""
 
 import pytest
-from running import ROOT, run
+from pages import page, table
+from running import run
 
 
 def test_a_small_run_counts_parameters_and_what_remat_saves():
@@ -14,11 +15,11 @@ def test_a_small_run_counts_parameters_and_what_remat_saves():
 
 
 @pytest.mark.slow
-def test_the_table_of_the_readme():
+def test_the_table_of_the_page():
     result = run("memory")
     assert 0 < result["ratio"] < 0.2
-    table = (ROOT / "README.md").read_text().split("<!-- memory -->\n")[1].split("<!-- /memory")[0]
-    printed = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    lines = table(page("devices"), "memory").splitlines()[2:]
+    printed = [line.strip("| ").split(" | ") for line in lines]
     found = {
         (r["network"], r["dtype"], r["remat"]): f"{r['left'] / 1e9:.1f}" for r in result["rows"]
     }

@@ -1,10 +1,11 @@
-"""The results that benchmarks wrote under results/ are whole, and stand in the README."""
+"""The results that benchmarks wrote under results/ are whole, and stand in docs/speed.md."""
 
 import json
 import re
 
 import common
 import pytest
+from pages import page, table
 from running import ROOT
 
 RESULTS = ROOT / "results" / "benchmarks"
@@ -19,10 +20,8 @@ def test_each_result_is_of_a_benchmark_and_says_what_made_it():
         assert re.fullmatch(r"[0-9a-f]{40}\+?", result["versions"]["git_commit"])
 
 
-def test_the_readme_has_the_tables_of_all_results():
-    readme = (ROOT / "README.md").read_text()
-    found = re.search(r"<!-- benchmarks -->\n(.*?)<!-- /benchmarks -->", readme, re.S)
-    assert found and found[1] == common.readme_tables(RESULTS)
+def test_the_page_of_speed_has_the_tables_of_all_results():
+    assert table(page("speed"), "benchmarks") == common.page_tables(RESULTS)
 
 
 def test_a_result_becomes_a_line_and_a_table(tmp_path):
@@ -32,12 +31,13 @@ def test_a_result_becomes_a_line_and_a_table(tmp_path):
         "table": [["network", "s"], ["lenet5", "0.5"]],
     }
     (tmp_path / "train_step.json").write_text(json.dumps(result))
-    assert common.readme_tables(tmp_path) == (
-        "[`benchmarks/train_step.py`](results/benchmarks/train_step.json): 2 cores of a processor, "
-        "load 0.0; 2 threads; jaxlib 1.2; Python 3.13; commit 012345678.\n\n"
+    assert common.page_tables(tmp_path) == (
+        "[`benchmarks/train_step.py`](../results/benchmarks/train_step.json): "
+        "2 cores of a processor, load 0.0; 2 threads; jaxlib 1.2; Python 3.13; commit 012345678."
+        "\n\n"
         "| network | s |\n| --- | ---: |\n| lenet5 | 0.5 |\n"
     )
-    assert common.readme_tables(tmp_path / "nowhere") == ""
+    assert common.page_tables(tmp_path / "nowhere") == ""
 
 
 @pytest.mark.parametrize("name", [p.stem for p in (ROOT / "benchmarks").glob("*.py")])

@@ -25,10 +25,12 @@ def run(tmp_path_factory):
 
 
 def put(folder, *names):
-    """Write a gray image under each name."""
+    """Write a gray square on black under each name."""
     folder.mkdir(exist_ok=True)
     for i, name in enumerate(names):
-        Image.fromarray(np.full((32, 32), 20 * i, np.uint8)).save(folder / name, "PNG")
+        pixels = np.zeros((32, 32), np.uint8)
+        pixels[8:24, 8:24] = 100 + 10 * i
+        Image.fromarray(pixels).save(folder / name, "PNG")
 
 
 def table(capsys, *words, code=0):

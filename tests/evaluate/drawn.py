@@ -35,7 +35,7 @@ class Places(models.Network):
 def inputs(crop, *, resident, mean="channel", **more):
     """Return a preprocessor that subtracts a mean and divides by 255."""
     fields: dict[str, Any] = dict(mirror=False, color=None, augment=None, standardize=None, pad=0)
-    fields |= dict(pixel_range=(0.0, 1.0), **more)
+    fields |= dict(std=(), reverse_channels=False, pixel_range=(0.0, 1.0), **more)
     return Preprocessor(crop=crop, resident=resident, mean=mean, **fields)
 
 

@@ -89,6 +89,17 @@ def test_another_size_is_resized_as_the_command_does_it(workdir, net, tmp_path, 
         assert p.argmax() == best["label"] and p.max() == pytest.approx(best["probability"])
 
 
+def test_a_dark_drawing_on_white_paper_is_told_and_can_be_inverted(net, digits, tmp_path):
+    Image.fromarray(255 - digits.images[7][..., 0]).save(tmp_path / "paper.png")
+    found = net.predict([tmp_path / "paper.png", digits.images[7]])
+    assert len(found.notes) == 1 and "paper.png" in found.notes[0]
+    right = net.predict(digits.images[7])
+    assert right.notes == () and len(net.predict(255 - digits.images[:5]).notes) == 1
+    for negative in (tmp_path / "paper.png", 255 - digits.images[7]):
+        inverted = net.predict(negative, invert=True)
+        assert np.array_equal(inverted.probabilities, right.probabilities) and inverted.notes == ()
+
+
 @pytest.mark.parametrize(
     "images, words",
     [

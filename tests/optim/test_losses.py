@@ -48,6 +48,13 @@ def test_smoothed_labels_are_torchs(smoothing):
     )
 
 
+def test_squared_error_is_half_the_squared_distance_from_plus_and_minus_one():
+    outputs = RNG.normal(0, 1, (5, 10)).astype(np.float32)
+    target = np.where(LABELS[:, None] == np.arange(10), 1.0, -1.0)
+    loss = losses.create("squared_error")(jnp.asarray(outputs), CLASSES)
+    np.testing.assert_allclose(loss, ((outputs - target) ** 2).sum(1) / 2, rtol=1e-5)
+
+
 def test_rbf_mean_is_equation_8():
     loss = losses.create("rbf_mean")(SCORES, CLASSES)
     assert np.asarray(loss).tolist() == PENALTIES[np.arange(5), LABELS].tolist()

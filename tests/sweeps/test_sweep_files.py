@@ -40,6 +40,7 @@ def test_the_grids_that_there_are():
     assert set(MODULES) == {
         *("degradation", "depth", "inception_width", "alexnet_gains", "vgg_columns"),
         *("lenet_activation", "mlp_vs_cnn", "augmentation", "notes_claims"),
+        "training_set_size",
     }
     for name, module in MODULES.items():
         assert {"", "quick"} <= set(module.ARGUMENTS)

@@ -4,6 +4,7 @@
 whose images differ in size, to be read image by image.
 """
 
+import dataclasses
 from collections.abc import Mapping, Set
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from cnn_archs.data.datasets.splits import Record, Records, Split, StoredFiles, 
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.runtime.files import read_regular
 
-VARIABLE_SIZE = (0, 0, 3)  # (H, W, C) of a dataset whose images differ in size
+VARIABLE_SIZE = (0, 0, 3)  # (H, W, C) of a dataset whose images may differ in size
 
 # (H, W, C) and number of classes of well-known datasets: with them a network can be described, and
 # a mistake in a config found, before the data has been downloaded.
@@ -63,6 +64,8 @@ SPLIT_SIZES = {
 }
 
 
+LIGHT_ON_BLACK = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
+
 EXTRA_TEST_SPLITS = {
     "shapes": ("challenge",)
 }  # splits besides `test` that a run is tested on at its end
@@ -71,7 +74,7 @@ EXTRA_TEST_SPLITS = {
 def dataset_spec(name: str, data_dir: str = "") -> tuple[tuple[int, int, int], int]:
     """Return ((H, W, C), number of classes) of a dataset without reading its images.
 
-    (H, W, C) is (0, 0, 3) if images differ in size. Raises ConfigError for an unknown name and
+    (H, W, C) is (0, 0, 3) if images may differ in size. Raises ConfigError for an unknown name and
     DataError for a dataset that is not in DATASET_SPECS and not on the disk.
     """
     if name in DATASET_SPECS:
@@ -115,9 +118,10 @@ def load_split(name: str, split: str, data_dir: str = "") -> Split:
     return select_part(whole, whole.labels, split) if both else whole
 
 
-def open_records(name: str, split: str, data_dir: str = "") -> Records:
+def open_records(name: str, split: str, data_dir: str = "", *, labeled: bool = False) -> Records:
     """Open a split of a folder of images (`image_folder`, in data_dir) or of a tfds dataset.
 
+    labeled: whether the labels must be known, for which all records of a tfds dataset are read.
     Splits and errors are those of `load_split`; nothing is decoded.
     """
     if name == "image_folder":
@@ -125,6 +129,19 @@ def open_records(name: str, split: str, data_dir: str = "") -> Records:
     if name in tfds_source.NOT_OF_TFDS:
         raise ConfigError(f"data.name: {name} is loaded whole, and not read one by one")
     stored, both = tfds_source.find_split(name, split, data_dir)
+    whole = tfds_records(stored)
+    if not (both or labeled):
+        return whole
+    labels = stored.read_labels()
+    whole = dataclasses.replace(whole, labels=labels)
+    return select_part(whole, labels, split) if both else whole
+
+
+def tfds_records(stored: tfds_source.TfdsSplit) -> Records:
+    """Return all examples of a split of tfds, whose labels are not known before they are read.
+
+    Raises DataError if a file is damaged.
+    """
     stored.check_shards()
 
     def read(i: int) -> Record:
@@ -132,15 +149,24 @@ def open_records(name: str, split: str, data_dir: str = "") -> Records:
         with data_errors(what):
             return Record(*stored.example(i), what)
 
-    labels = stored.read_labels() if both else None
     files = StoredFiles(
         root=str(stored.builder.data_path),
         paths=[str(path) for path in stored.info.filepaths],
         source=stored.split,
         label_names=stored.classes,
     )
-    whole = Records(read, np.arange(len(stored)), labels, stored.classes, files)
-    return whole if labels is None else select_part(whole, labels, split)
+    return Records(read, np.arange(len(stored)), None, stored.classes, files)
+
+
+def stored_parts(name: str, data_dir: str) -> list[Records]:
+    """Return all images of a folder, or of the splits of tfds, that `train` and `test` are made of.
+
+    Errors are those of `open_records`.
+    """
+    if name == "image_folder":
+        return [open_folder(split, data_dir) for split in ("train", "test")]
+    found = [tfds_source.find_split(name, split, data_dir)[0] for split in ("train", "test")]
+    return [tfds_records(stored) for stored in {stored.split: stored for stored in found}.values()]
 
 
 def count_training_images(name: str, data_dir: str = "") -> int:

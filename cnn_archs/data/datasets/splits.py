@@ -10,36 +10,6 @@ import numpy as np
 from cnn_archs.errors import ConfigError, DataError
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """A part of a dataset in memory.
-
-    images: u8[N, H, W, C]. labels: i32[N]. classes: the name of each label.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, index: np.ndarray) -> "Split":
-        """Return the examples at `index`, i64[M], in that order."""
-        return Split(self.images[index], self.labels[index], self.classes)
-
-    def downsample(self, by: int) -> "Split":
-        """Replace each square of `by` x `by` pixels by its mean, rounded with halves to even.
-
-        `by` must divide the height and the width.
-        """
-        if by == 1:
-            return self
-        n, h, w, c = self.images.shape
-        sums = self.images.reshape(n, h // by, by, w // by, by, c).sum((2, 4), dtype=np.uint32)
-        return dataclasses.replace(self, images=np.rint(sums / by**2).astype(np.uint8))
-
-
 class StoredFiles(NamedTuple):
     """The files that hold the images of a part of a dataset.
 
@@ -110,6 +80,49 @@ class Records:
         every = self.files.paths
         own = self.files.names(every[i] for i in self.index)
         return np.array([name in names for name in own], bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A part of a dataset in memory.
+
+    images: u8[N, H, W, C]. labels: i32[N]. classes: the name of each label. records: those that the
+    images were decoded from, if each has a file of its own. damaged: the number of images that
+    were left out because they cannot be read.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    records: Records | None = None
+    damaged: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: np.ndarray) -> "Split":
+        """Return the examples at `index`, i64[M], in that order."""
+        images, labels = self.images[index], self.labels[index]
+        records = self.records.take(index) if self.records else None
+        return dataclasses.replace(self, images=images, labels=labels, records=records)
+
+    def downsample(self, by: int) -> "Split":
+        """Replace each square of `by` x `by` pixels by its mean, rounded with halves to even.
+
+        `by` must divide the height and the width.
+        """
+        if by == 1:
+            return self
+        n, h, w, c = self.images.shape
+        sums = self.images.reshape(n, h // by, by, w // by, by, c).sum((2, 4), dtype=np.uint32)
+        return dataclasses.replace(self, images=np.rint(sums / by**2).astype(np.uint8))
+
+
+def border_mean(images: np.ndarray) -> float:
+    """Return the mean of the pixels at the borders of images u8[N, H, W, C]."""
+    sides = (images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1])
+    values = sum(side.size for side in sides)
+    return sum(int(side.sum(dtype=np.int64)) for side in sides) / values
 
 
 SplitOrRecords = TypeVar("SplitOrRecords", Split, Records)

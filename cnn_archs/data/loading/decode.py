@@ -13,14 +13,16 @@ blended with white. EXIF's orientation is ignored, as in ImageNet's recipes; tha
 """
 
 import io
+import warnings
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
 from PIL import (
     BmpImagePlugin,
+    ExifTags,
     GifImagePlugin,
     Image,
     PngImagePlugin,
@@ -46,14 +48,16 @@ FORMATS: dict[bytes, Any] = {  # the first bytes of a file -> Pillow's reader
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
     **dict.fromkeys((b"P%d" % i for i in range(1, 7)), PpmImagePlugin.PpmImageFile),
 }
+GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf")  # chunks that do not change pixels
 
 
 class JpegImage:
     """A JPEG that is still to be decoded.
 
-    height, width: of the whole image. factors: the factors by which decoding can shrink it.
-    Raises an exception if the header is damaged or the image is a decompression bomb.
+    height, width: of the whole image. gray: whether it has no colors. factors: the factors by which
+    decoding can shrink it. Raises an exception if the header is damaged or the image is a
+    decompression bomb.
     """
 
     factors = (8, 4, 2)  # libjpeg-turbo has fast code for these
@@ -67,6 +71,7 @@ class JpegImage:
             self.encoded = plain_header(encoded)
             header = simplejpeg.decode_jpeg_header(self.encoded)
         self.height, self.width, self.space, _ = header
+        self.gray = self.space == "Gray"
         refuse_bombs(self.height, self.width, len(encoded))
 
     def decode(self, factor: int) -> Image.Image:
@@ -111,6 +116,7 @@ class OtherImage:
         self.stored: Image.Image = reader(io.BytesIO(encoded))
         size: tuple[int, int] = self.stored.size
         self.width, self.height = size
+        self.gray = is_gray(self.stored)
         refuse_bombs(self.height, self.width, len(encoded))
 
     def decode(self, factor: int) -> Image.Image:
@@ -135,6 +141,15 @@ def open_image(encoded: bytes) -> JpegImage | OtherImage:
     Raises an exception if it is no image of a known format, or damaged.
     """
     return JpegImage(encoded) if encoded.startswith(b"\xff\xd8") else OtherImage(encoded)
+
+
+def is_gray(image: Image.Image) -> bool:
+    """Return whether an opened image can have no colors: by its mode, or by its palette."""
+    if image.mode == "P" and image.palette:
+        colors = np.frombuffer(image.palette.tobytes(), np.uint8)
+        colors = colors[: len(colors) // 3 * 3].reshape(-1, 3)
+        return image.palette.mode == "RGB" and bool((colors == colors[:, :1]).all())
+    return image.mode in GRAY_MODES
 
 
 def check_png(encoded: bytes) -> bytes:
@@ -164,6 +179,35 @@ def refuse_bombs(height: int, width: int, size: int) -> None:
     pixels = height * width
     if pixels > MAX_PIXELS or (pixels > LARGE_PIXELS and pixels > MAX_PIXELS_PER_BYTE * size):
         raise ValueError(f"{width}x{height} pixels in {size:,} bytes: too large to be decoded")
+
+
+class Header(NamedTuple):
+    """The name of an image, its size in pixels, and whether it is stored without colors."""
+
+    name: str
+    height: int
+    width: int
+    gray: bool
+
+
+def read_header(encoded: bytes, name: str) -> Header:
+    """Read the header of an image. Raises a DataError about `name` if that is damaged."""
+    with data_errors(name):
+        image = open_image(encoded)
+        return Header(name, image.height, image.width, image.gray)
+
+
+def is_turned(encoded: bytes) -> bool:
+    """Return whether EXIF says that an image is to be shown turned, which decoding ignores.
+
+    The orientation of a TIFF is not ignored. An EXIF segment that cannot be read says nothing.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(encoded)) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+            return turned and image.format != "TIFF"
+    except Exception:  # of the many that damaged segments cause
+        return False
 
 
 def decode(encoded: bytes, name: str) -> np.ndarray:

@@ -20,7 +20,7 @@ class Resident:
         held = (split.images, split.labels)
         self.images, self.labels = meshes.place(held, meshes.replicated(mesh))
         self.examples = len(split)
-        self.damaged = 0
+        self.damaged = split.damaged
 
     def evaluation_batches(
         self, batch_size: int, put: Callable[[Any], Any], rows: np.ndarray | None = None

@@ -65,7 +65,9 @@ def compute_statistics(inputs: Preprocessor, train: Callable[[], Split | Streame
     cropped as for evaluation.
     """
     found = {}
-    if inputs.mean != "none":
+    if not isinstance(inputs.mean, str):
+        found["mean"] = np.array(inputs.mean, np.float32)[None, None] * 255
+    elif inputs.mean != "none":
         found["mean"] = mean_image(inputs.mean, image_batches(train()))
     if inputs.standardize:
         images = train()

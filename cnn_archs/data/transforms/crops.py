@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_archs.data.transforms import digits
 from cnn_archs.data.transforms.boxes import (
     Box,
     Size,
@@ -226,12 +227,44 @@ class InceptionCrop(Crop):
         return Box(top, left, h, w)
 
 
+@dataclasses.dataclass(frozen=True)
+class DeslantCrop(SquareCrop):
+    """Deslants a digit (`digits.deslant`), then takes the central part; never at random.
+
+    side: the size of the square that the whole image is warped to before.
+    """
+
+    resize: str = "warp"
+
+    def finish_on_device(self, key: jax.Array | None, images: jax.Array) -> jax.Array:
+        return super().finish_on_device(None, digits.deslant(images))
+
+
+@dataclasses.dataclass(frozen=True)
+class ReduceCrop(Crop):
+    """Reduces a digit in the middle of its field (LeCun et al. 1998, section III.C, LeNet-1).
+
+    before, after: the size of the digit's box in pixels; the field keeps its size.
+    """
+
+    before: int
+    after: int
+
+    def __post_init__(self) -> None:
+        check_knob("before", self.before, self.after, ", crop.after")
+
+    def finish_on_device(self, key: jax.Array | None, images: jax.Array) -> jax.Array:
+        return digits.reduce_in_place(images, self.after / self.before)
+
+
 CROPS: dict[str, Callable[..., Crop]] = {
     "none": Crop,
     "pad": PadCrop,
     "square": SquareCrop,
     "shorter_side": ShorterSideCrop,
     "inception": InceptionCrop,
+    "deslant": DeslantCrop,
+    "reduce": ReduceCrop,
 }
 
 

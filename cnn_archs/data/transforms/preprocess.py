@@ -21,9 +21,12 @@ class Preprocessor:
     resident: whether images of one size, in device memory, are cropped there altogether; otherwise
     the host has made its part of the crop. mirror: whether half of the training images are
     mirrored. mean: the mean of the training images that is subtracted: `pixel`, of each position;
-    `channel`, over all positions; or `none`. pixel_range: the values that 0 and 255 are mapped to;
-    differences from a mean are scaled by the same factor. standardize: used instead of mean and
-    pixel_range, or None. pad: the width of the border of zeros that is added last, in pixels.
+    `channel`, over all positions; numbers in place of it, of each channel or of all, of pixels from
+    0 to 1; or `none`. pixel_range: the values that 0 and 255 are mapped to; differences from a mean
+    are scaled by the same factor. std: what each channel, or all, is divided by after that; empty
+    for nothing. reverse_channels: whether the network sees BGR in place of RGB. standardize: used
+    instead of mean, std and pixel_range, or None. pad: the width of the border of zeros that is
+    added last, in pixels.
     """
 
     crop: crops.Crop
@@ -31,7 +34,9 @@ class Preprocessor:
     mirror: bool
     color: Augment
     augment: Augment
-    mean: str
+    mean: str | tuple[float, ...]
+    std: tuple[float, ...]
+    reverse_channels: bool
     standardize: Standardization | None
     pixel_range: tuple[float, float]
     pad: int
@@ -68,7 +73,13 @@ class Preprocessor:
         around = ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0))
         x = jnp.pad(images, around)
         if self.standardize:
-            return self.standardize.standardize(x, statistics)
+            return self.in_order(self.standardize.standardize(x, statistics))
         low, high = self.pixel_range
         scaled = x * ((high - low) / 255)
-        return scaled + low if self.mean == "none" else scaled
+        if self.mean == "none":
+            scaled = scaled + low
+        return self.in_order(scaled / jnp.array(self.std, jnp.float32) if self.std else scaled)
+
+    def in_order(self, images: jax.Array) -> jax.Array:
+        """Return images f32[N, H, W, C] with their channels in the order that the network sees."""
+        return images[..., ::-1] if self.reverse_channels else images

@@ -31,6 +31,11 @@ def any_crop(draw: Any) -> crops.Crop:
         area, low = sorted([draw(shares), draw(shares)]), draw(st.floats(0.2, 1.0))
         aspect = (low, draw(st.floats(low, 5.0)))
         return crops.create(name, out, area=tuple(area), aspect=aspect, evaluate=draw(more))
+    if name == "deslant":
+        return crops.create(name, out, side=draw(more))
+    if name == "reduce":
+        after = draw(sides)
+        return crops.create(name, out, before=after + draw(sides), after=after)
     return crops.create(name, out)
 
 

@@ -1,13 +1,15 @@
-"""The README is true: its commands run, its numbers are those of results/."""
+"""README.md and docs/ are true: their commands run, their numbers are those of results/."""
 
 import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import PAGES, README, ROOT, commands, page, programs, snippets, table
 from readme_tables import mnist_table, protocols_table
 
 from cnn_archs import cli
@@ -15,20 +17,29 @@ from cnn_archs import config as configs
 from cnn_archs.report import provenance
 from cnn_archs.sweeps import grid, sweep_file
 
-ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
 CIFAR10 = ROOT / "results" / "cifar10"
 PROTOCOLS = ("single", "mirror", "ten_crop")
+# Pages whose commands are for other machines, or are no commands of ours to check.
+ELSEWHERE = ("docs/tpu_pod.md", "docs/faults.md", "docs/known_issues.md")
 SHELL = [
-    line
-    for block in re.findall(r"```sh\n(.*?)```", README, re.S)
-    for line in re.sub(r"\\\n *", "", block).splitlines()
+    *dict.fromkeys(
+        line for name, text in PAGES.items() if name not in ELSEWHERE for line in commands(text)
+    )
 ]
 
 # Not run here, and why. Those of ours are parsed and their config is resolved.
 NOT_RUN = {
-    "make demo": "make test sets up the same way; run by hand before a release",
-    "make test": "this is it",
+    "pip install .": "tests/test_packaging.py",
+    "cnn-archs plan --config=alexnet_imagenet --devices=2 --kind=h100 --cores=32": "like the next",
+    "cnn-archs sweep --config=alexnet_gains:quick --workdir=runs/alexnet_gains": "data and minutes",
+    "cnn-archs sweep --config=inception_width:quick --workdir=runs/inception_width": "the same",
+    "cnn-archs sweep --config=lenet_activation --workdir=runs/lenet_activation": "data and hours",
+    "cnn-archs sweep --config=vgg_columns:quick --workdir=runs/vgg_columns": "data and minutes",
+    "cnn-archs augment --config=lenet5_1998_mnist:map_distorted": "data",
+    "cnn-archs evaluate --workdir=runs/vgg_imagenet_D_from_A --protocol=multi_scale": "its run",
+    "cnn-archs sweep --config=activation.py:quick --workdir=runs/activation": "eight processes; "
+    "below, as a slow test",
+    "cnn-archs report runs/activation -o activation.html": "the same",
     "make quick-degradation": "data and a quarter of an hour",
     "make bench": "half an hour; tests/benchmarks/ runs each of them at a small size",
     "cnn-archs sweep --config=degradation --workdir=runs/degradation --dry_run": "ten seconds",
@@ -69,20 +80,28 @@ NOT_RUN = {
 
 def test_every_command_is_run_or_stands_in_the_list():
     run_here = [line for line in SHELL if line not in NOT_RUN]
-    assert len(run_here) >= 5 and set(NOT_RUN) <= set(SHELL)
+    assert len(run_here) >= 15 and set(NOT_RUN) <= set(SHELL)
     assert all(line.startswith("cnn-archs ") for line in run_here)
 
 
+def write_programs(folder):
+    """Write the Python files that pages show into `folder`."""
+    for text in PAGES.values():
+        for name, program in programs(text).items():
+            (folder / name).write_text(program)
+
+
 @pytest.mark.parametrize("line", NOT_RUN)
-def test_what_is_not_run_is_well_formed(line):
+def test_what_is_not_run_is_well_formed(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_programs(tmp_path)
     words = shlex.split(line)
     if words[0] == "make":
         subprocess.run(["make", "-n", words[1]], cwd=ROOT, check=True, capture_output=True)
     elif words[0] == "pip":
-        extra = re.fullmatch(r"\.\[(\w+)\]", words[2])
-        assert extra and re.search(
-            rf"^{extra[1]} = \[", (ROOT / "pyproject.toml").read_text(), re.M
-        )
+        extra = re.fullmatch(r"\.(?:\[(\w+)\])?", words[2])
+        text = (ROOT / "pyproject.toml").read_text()
+        assert extra and (not extra[1] or re.search(rf"^{extra[1]} = \[", text, re.M))
     else:
         arguments, overrides = cli.parse(words[1:])
         sweep = arguments.config if arguments.command == "sweep" else vars(arguments).get("sweep")
@@ -97,20 +116,23 @@ def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     Image.new("L", (20, 20), 255).save("digit.png")
+    write_programs(tmp_path)
     for line in SHELL:
         if line not in NOT_RUN:
             words = shlex.split(line)[1:]
             short = ["--config.steps=3"] if words[0] == "train" else []
             assert cli.main([*words, *short]) == 0, line
-    for block in re.findall(r"```python\n(.*?)```", README, re.S):
-        names: dict = {}
+    names: dict = {}
+    for block in snippets("".join(PAGES[name] for name in PAGES if name not in ELSEWHERE)):
         exec(block, names)
-        check_library(names)
+    trained = json.loads(Path("runs/lenet5_digits/result.json").read_text())
+    assert names["accuracy"] == pytest.approx(1 - trained["test"]["top1_error"][0])
+    check_library(names)
     assert "multiply-adds" in capsys.readouterr().out
 
 
 def check_library(names: dict) -> None:
-    """Check what the README says of the names that its Python code has bound."""
+    """Check what docs/library.md says of the names that its code has bound."""
     net, found, labels = names["net"], names["found"], names["labels"]
     assert names["images"].shape == (360, 32, 32, 1) and names["images"].dtype == np.uint8
     assert labels.shape == (360,) and labels.dtype == np.int32
@@ -121,13 +143,34 @@ def check_library(names: dict) -> None:
     assert "resnet50_v2" in names["names"] and names["model"].activation == "relu"
 
 
-def table(name):
-    return README.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
+@pytest.mark.slow
+def test_a_sweep_of_ones_own_is_trained_and_reported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_programs(tmp_path)
+    for line in commands(page("sweeps"))[-2:]:
+        subprocess.run(
+            [sys.executable, ROOT / "launch.py", *shlex.split(line)[1:]], check=True, cwd=tmp_path
+        )
+    assert len(list(tmp_path.glob("runs/activation/*/seed*/result.json"))) == 8
+    assert "ReLU has a lower error at 0.01" in (tmp_path / "activation.html").read_text()
+
+
+@pytest.mark.slow
+def test_what_getting_started_trains_learns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in commands(page("getting_started")) if "lenet5_digits" in line]
+    for line in [line for line in lines if line.startswith("cnn-archs train")]:
+        assert cli.main(shlex.split(line)[1:]) == 0
+    assert cli.main(["train"]) == 0
+    for name in ("relu", "lenet5_digits"):
+        result = json.loads((tmp_path / "runs" / name / "result.json").read_text())
+        assert result["test"]["top1_error"][0] < 0.05
 
 
 def test_the_tables_are_those_of_the_results():
-    assert table("results") == mnist_table(ROOT / "results" / "mnist")
-    assert table("protocols") == protocols_table(CIFAR10, PROTOCOLS)
+    assert table(README, "results") == mnist_table(ROOT / "results" / "mnist")
+    from_docs = protocols_table(CIFAR10, PROTOCOLS).replace("](results/", "](../results/")
+    assert table(page("protocols"), "protocols") == from_docs
 
 
 def test_the_short_runs_reach_what_their_experiments_say():
@@ -147,7 +190,9 @@ def test_the_photographs_are_told_apart_far_better_than_by_chance():
     found = json.loads((ROOT / "results" / "photographs" / "resnet18.json").read_text())
     (error,) = found["test"]["top1_error"]
     assert (
-        found["test"]["examples"] == 400 and error < 0.6 and f"{100 * error:.2f} % error" in README
+        found["test"]["examples"] == 400
+        and error < 0.6
+        and f"{100 * error:.2f} % error" in page("papers/resnet")
     )
 
 
