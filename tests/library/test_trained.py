@@ -1,6 +1,7 @@
 """`cnn_archs.load`: predictions, preprocessing and features of a run, whatever form images have."""
 
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -214,7 +215,7 @@ def test_streamed_images_are_cropped_as_in_evaluation(tmp_path, document_of):
             for i in range(count):
                 image = rng.integers(0, 256, (20 + i, 30, 3), np.uint8)
                 Image.fromarray(image).save(folder / f"{i}.png")
-    more = {"data.name": "image_folder", "data.data_dir": str(tmp_path / "photos")}
+    more: dict[str, Any] = {"data.name": "image_folder", "data.data_dir": str(tmp_path / "photos")}
     more |= {"data.image_shape": (16, 16, 3), "model.num_classes": 2, "data.batch_size": 4}
     more |= {
         "crop.name": "shorter_side",
