@@ -280,9 +280,9 @@ def set_override(config: ConfigDict, key: str, value: Any) -> None:
     *sections, leaf = key.split(".")
     node = functools.reduce(lambda node, section: node[section], sections, config)
     read = parse_value if isinstance(value, str) else check_value
-    value = read(f"--config.{key}", value, kinds[key])
+    checked = read(f"--config.{key}", value, kinds[key])
     with config.ignore_type():  # data.mean is a word or numbers; its kind has been checked
-        node[leaf] = value
+        node[leaf] = checked
 
 
 def check_values(config: ConfigDict) -> None:

@@ -48,13 +48,13 @@ def declare_train(command: Declare) -> None:
         help="directory of the run (default: runs/EXPERIMENT)",
     )
     declare_changed_data(c)
+    declare_normalization(c)
     c.add_argument(
         "--print_config",
         action="store_true",
         help="print all settings as flags, and train nothing; with --format=json in the form of "
         "config.json",
     )
-    declare_normalization(c)
     several = c.add_argument_group("several processes")
     several.add_argument(
         "--processes", type=int, default=0, metavar="N", help="start N processes on this machine"

@@ -89,10 +89,9 @@ def predict_files(
             else:
                 doubts.check(str(file), encoded, sound[file], experiment.dataset.background())
         if sound:
-            of_files = predict_images(predictor, np.stack(list(sound.values())), list(sound), top)
-            found += (
-                {"file": str(f), "top": rows} for f, rows in zip(sound, of_files, strict=True)
-            )
+            names = [str(file) for file in sound]
+            of_files = predict_images(predictor, np.stack(list(sound.values())), names, top)
+            found += ({"file": f, "top": rows} for f, rows in zip(names, of_files, strict=True))
     return Predictions(found, errors, doubts.notes(len(files), inverted=invert))
 
 

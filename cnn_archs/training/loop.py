@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.checkpoints import Checkpoints
+from cnn_archs.config_keys import flatten
 from cnn_archs.distributed import multihost
 from cnn_archs.distributed.multihost import AnyProcess
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
+from cnn_archs.roles import changes_outcome
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.progress import ProgressLine
@@ -142,7 +144,10 @@ def open_writers(
             folder.remove_result()
             folder.write_environment({**made, **folder.origin()})
         keep = trainer.step if trainer.logged and trainer.step else trainer.step - 1
-        writer = RunWriter(folder, keep, "diagnose" in trainer.periods, lines)
+        config = experiment.config
+        settings = {k: v for k, v in flatten(config).items() if changes_outcome(k, config)}
+        layers = "diagnose" in trainer.periods
+        writer = RunWriter(folder, experiment.seeds, settings, keep, layers, lines)
         resources.callback(writer.close)
         writers += [writer] * len(experiment.seeds)
     return writers
