@@ -8,7 +8,7 @@ import numpy as np
 from cnn_archs.data.dataset import Dataset
 from cnn_archs.data.datasets import sources
 from cnn_archs.data.datasets.splits import Split
-from cnn_archs.data.loading import one_size, threads
+from cnn_archs.data.loading import one_size
 from cnn_archs.data.transforms.crops import Crop
 from cnn_archs.errors import ConfigError
 from cnn_archs.runtime.library_call import library_call
@@ -53,7 +53,7 @@ def load(name: str, split: str = "train", data_dir: str | os.PathLike[str] = "")
             found = one_size.survey(name, where)
             if not found.shape:
                 raise ConfigError(
-                    f"the images of {where or name} {found.reason}: they are no array"
+                    f"the images of {where or name} {found.reason}; no array holds them"
                 )
             shape = found.shape
         dataset = Dataset(
@@ -64,8 +64,8 @@ def load(name: str, split: str = "train", data_dir: str | os.PathLike[str] = "")
             downsample=1,
             holdout=0,
             examples=0,
-            on_corrupt="fail",
-            threads=threads.cores(),
+            on_corrupt="raise",
+            threads=0,
         )
         loaded = dataset.split(split, Crop(shape[:2]))
     assert isinstance(loaded, Split)
