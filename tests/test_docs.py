@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import PAGES, README, ROOT, commands, page, programs, snippets, table
 from readme_tables import mnist_table, protocols_table
@@ -142,11 +143,25 @@ def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
             words = shlex.split(line)[1:]
             short = ["--config.steps=3"] if words[0] == "train" else []
             assert cli.main([*words, *short]) == 0, line
+    names: dict = {}
     for block in snippets("".join(PAGES[name] for name in PAGES if name not in ELSEWHERE)):
-        names: dict = {}
         exec(block, names)
-        assert names["loaded"].step == 3 and names["net"].activation == "relu"
+    trained = json.loads(Path("runs/lenet5_digits/result.json").read_text())
+    assert names["accuracy"] == pytest.approx(1 - trained["test"]["top1_error"][0])
+    check_library(names)
     assert "multiply-adds" in capsys.readouterr().out
+
+
+def check_library(names: dict) -> None:
+    """Check what docs/library.md says of the names that its code has bound."""
+    net, found, labels = names["net"], names["found"], names["labels"]
+    assert names["images"].shape == (360, 32, 32, 1) and names["images"].dtype == np.uint8
+    assert labels.shape == (360,) and labels.dtype == np.int32
+    assert net.step == 300 and names["error"] == pytest.approx(np.mean(found.labels != labels))
+    assert names["error"] < 0.08
+    assert (names["logits"].argmax(-1) == found.labels).all()
+    assert names["maps"].shape == (8, 10, 10, 16) and names["maps"].dtype == np.float32
+    assert "resnet50_v2" in names["names"] and names["model"].activation == "relu"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from cnn_archs.commands.shared import (
     require_workdirs,
     user_path,
 )
+from cnn_archs.config_keys import flatten
 from cnn_archs.errors import ConfigError
 from cnn_archs.runtime.console import print_notes, print_status
 
@@ -141,7 +143,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     named = normalization_overrides(arguments.normalization)
     config = configs.load_config(arguments.config, [*named, *overrides])
     if arguments.print_config:
-        return emit(arguments, configs.to_plain_dict(config), configs.to_flags(config))
+        return emit(arguments, configs.to_plain_dict(config), flags_text(flatten(config.to_dict())))
     if arguments.smoke:
         few = smoke_overrides(configs.to_plain_dict(config))
         config = configs.load_config(arguments.config, [*named, *overrides, *few])
@@ -203,6 +205,15 @@ def train_in(workdir: Path, config: "Config", arguments: argparse.Namespace) -> 
         emit(arguments, result, text)
         note = report.guessing_note(result, experiment.dataset.classes)
         print_notes([note] if note and not arguments.smoke else [])
+
+
+def flags_text(values: Mapping[str, object]) -> str:
+    """Return the flags that set each key of a config, one a line, quoted for a shell."""
+    words = {True: "true", False: "false"}
+    return "\n".join(
+        shlex.quote(f"--config.{key}={words[value] if isinstance(value, bool) else value}")
+        for key, value in values.items()
+    )
 
 
 def train_in_processes(arguments: argparse.Namespace) -> int:
