@@ -16,7 +16,7 @@ PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 def test_the_metadata_is_right():
     written = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, wheel = written["project"], written["tool"]["hatch"]["build"]["targets"]["wheel"]
-    inside = {name: f"cnn_archs/{name}" for name in ("experiments", "results")}
+    inside = {name: f"cnn_archs/{name}" for name in ("experiments", "results", "weights")}
     assert wheel == {"packages": ["cnn_archs"], "force-include": inside}
     assert project["scripts"] == {"cnn-archs": "cnn_archs.__main__:run"}
     assert {"cuda13", "tpu", "prepare", "slurm", "dev"} <= set(project["optional-dependencies"])
