@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cnn_archs import config as configs
-from cnn_archs.conversion.import_weights import read_variables, sha256
+from cnn_archs.conversion.import_weights import fitting_variables, read_state, sha256
 from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.loading.pixel_statistics import write_statistics
 from cnn_archs.data.record import Recorded, parse_record, write_record
@@ -82,7 +82,8 @@ def make_run(path: Path, card: Mapping[str, Any], workdir: Path) -> None:
         }
     config = configs.parse_config(card["config"], where)
     settings = resolve_settings(config, Recorded(record, {}))
-    variables = read_variables(path, settings)
+    state, _ = read_state(path, settings, strides="")
+    variables = fitting_variables(path, settings, state, new_head=False)
     create_run(workdir, settings, variables, path, {"file": escaped(path.name)})
     write_record(RunDir(workdir), record, {})
     if statistics:
