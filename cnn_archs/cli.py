@@ -8,15 +8,26 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NoReturn
 
-from cnn_archs.commands import data, jobs, networks, papers, planning, predictions, runs, sweeps
+from cnn_archs import __version__
+from cnn_archs.commands import (
+    data,
+    jobs,
+    listing,
+    networks,
+    papers,
+    planning,
+    predictions,
+    runs,
+    sweeps,
+)
 from cnn_archs.config_keys import rename_old_override
-from cnn_archs.errors import ConfigError, DataError, UserError
+from cnn_archs.errors import ConfigError, UserError
 from cnn_archs.runtime import compilation_cache
 from cnn_archs.runtime.console import print_notes, print_result, print_status
-from cnn_archs.runtime.devices import find_device_error
+from cnn_archs.runtime.system_errors import system_errors
 
 # In the order of --help.
-FAMILIES = (runs, predictions, sweeps, planning, jobs, networks, papers, data)
+FAMILIES = (runs, predictions, sweeps, planning, jobs, networks, papers, data, listing)
 DEFAULT_EXPERIMENT = "lenet5_digits"
 
 OVERRIDES = (
@@ -41,24 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
-        arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
-        if arguments.compiles:
-            compilation_cache.enable_cache()
-        arguments.run(arguments, overrides)
+        with system_errors():
+            arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))
+            if arguments.compiles:
+                compilation_cache.enable_cache()
+            arguments.run(arguments, overrides)
     except UserError as e:
         print_status(f"error: {e}")
         return e.code
-    except (RuntimeError, AssertionError):
-        error = find_device_error()
-        if error is None:
-            raise
-        print_status(f"error: {error}")
-        return error.code
     except BrokenPipeError:  # the reader of stdout, which is written last, has closed it
         return 0
-    except OSError as e:  # a folder that may not be entered, a disk that fails
-        print_status(f"error: cannot use {e.filename or 'a file'}: {e.strerror or e}")
-        return DataError.code
     return 0
 
 
@@ -70,6 +73,20 @@ class Parser(argparse.ArgumentParser):
 
     def print_help(self, file: Any = None) -> None:
         print_result(self.format_help().rstrip())
+
+
+class ShowVersion(argparse.Action):
+    """Prints the versions of this package, of jax and of Python, and exits."""
+
+    def __call__(self, *arguments: Any) -> NoReturn:
+        import importlib.metadata
+
+        try:
+            jax = f"jax {importlib.metadata.version('jax')}"
+        except importlib.metadata.PackageNotFoundError:
+            jax = "no jax"
+        print_result(f"cnn-archs {__version__}, {jax}, Python {sys.version.split()[0]}")
+        sys.exit(0)
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -110,6 +127,9 @@ def build_parser() -> Parser:
         f"{wrap(OVERRIDES)}\n\n{EXIT_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action=ShowVersion, nargs=0, help="print the versions and exit"
     )
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", title="commands", required=True

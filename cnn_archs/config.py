@@ -8,7 +8,8 @@ one line.
 
 import functools
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -46,15 +47,23 @@ def load_config(experiment: str, overrides: list[str]) -> ConfigDict:
     ConfigError for an unknown name or key, and for a value that is wrong by itself.
     """
     config = check_config(*load_file(experiment))
-    pairs = [split_override(override) for override in overrides]
+    return with_overrides(config, [split_override(override) for override in overrides])
+
+
+def with_overrides(config: ConfigDict, pairs: Sequence[tuple[str, Any]]) -> ConfigDict:
+    """Return `config`, which is changed, locked and with each key of `pairs` set to its value.
+
+    A text is read as on the command line; other values are taken as they are. Raises ConfigError
+    for an unknown key, and for a value that is wrong by itself.
+    """
     kinds = ("model", *base_module().CHOICES)
     names = {f"{kind}.name": kind for kind in kinds}
-    for key, text in pairs:
+    for key, value in pairs:
         if key in names:
-            reset_section(config, names[key], text)
-    for key, text in pairs:
+            reset_section(config, names[key], check_value(f"--config.{key}", value, str))
+    for key, value in pairs:
         if key not in names:
-            set_override(config, key, text)
+            set_override(config, key, value)
     stated = {key for key, _ in pairs}
     if stated & {"epochs", "steps"} == {"steps"}:
         config.epochs = 0.0
@@ -95,17 +104,26 @@ def check_config(config: ConfigDict, file: str) -> ConfigDict:
         name = section.get("name") if isinstance(section, dict) else None
         if not isinstance(name, str) or choices is not None and name not in choices:
             raise ConfigError(f"--config: {file}: {kind} has no name that is known: {name!r}")
-    tree["model"] = complete_model(tree["model"], file)
+    tree["model"] = complete_model(tree["model"], f"--config: {file}: ")
     stated, kinds = flatten(tree), flatten(knob_kinds(tree))
     for key in stated.keys() - kinds.keys():
         raise ConfigError(f"{file}: {unknown_key_message(key, list(kinds), {})}")
     for key in kinds.keys() - stated.keys():
         raise ConfigError(f"--config: {file}: {key} is missing: return base.config(...)")
-    for key, value in stated.items():
+    return ConfigDict(check_leaves(tree, kinds, f"--config: {file}: "))
+
+
+def check_leaves(tree: dict[str, Any], kinds: Mapping[str, Kind], where: str) -> dict[str, Any]:
+    """Return `tree`, which is changed, with each value in the type of its kind.
+
+    kinds: those of the flat keys of `tree`. where: the beginning of messages. Raises ConfigError
+    for a value of another kind.
+    """
+    for key, value in flatten(tree).items():
         *sections, leaf = key.split(".")
         node = functools.reduce(lambda node, part: node[part], sections, tree)
-        node[leaf] = check_value(f"--config: {file}: {key}", value, kinds[key])
-    return ConfigDict(tree)
+        node[leaf] = check_value(f"{where}{key}", value, kinds[key])
+    return tree
 
 
 def knob_kinds(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,21 +149,21 @@ def all_keys() -> dict[str, list[str]]:
     return found
 
 
-def complete_model(stated: dict[str, Any], file: str) -> dict[str, Any]:
-    """Return the model of an experiment `file` with all fields of its flax module.
+def complete_model(stated: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a section `model` with all fields of its flax module.
 
-    Raises ConfigError for an unknown network or field.
+    where: the beginning of messages. Raises ConfigError for an unknown network or field.
     """
     from cnn_archs import models
 
     name = stated["name"]
     if name not in models.MODELS:
         message = unknown_message("model.name", name, list(models.MODELS))
-        raise ConfigError(f"--config: {file}: {message}")
+        raise ConfigError(f"{where}{message}")
     fields = models.fields(name)
     for key in stated.keys() - fields.keys() - {"name"}:
         message = unknown_message(f"model {name}", key, list(fields), what="field")
-        raise ConfigError(f"--config: {file}: {message}")
+        raise ConfigError(f"{where}{message}")
     return merge_fields(fields, stated)
 
 
@@ -250,14 +268,26 @@ def to_plain_dict(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json())
 
 
+def to_flags(config: ConfigDict) -> str:
+    """Return the flags that set each key of `config`, one a line, quoted for a shell."""
+    words = {True: "true", False: "false"}
+    return "\n".join(
+        shlex.quote(f"--config.{key}={words[value] if isinstance(value, bool) else value}")
+        for key, value in flatten(config.to_dict()).items()
+    )
+
+
 @functools.cache
 def base_module() -> ModuleType:
     """Return experiments/base.py as a module, executed once."""
     return execute_file(EXPERIMENTS / "base.py")
 
 
-def set_override(config: ConfigDict, key: str, text: str) -> None:
-    """Set `key` of `config` to what `text` denotes. Raises ConfigError if it is out of range."""
+def set_override(config: ConfigDict, key: str, value: Any) -> None:
+    """Set `key` of `config` to `value`, which is read if it is a text.
+
+    Raises ConfigError if it is of another kind or out of range.
+    """
     tree = config.to_dict()
     kinds: dict[str, Kind] = flatten(knob_kinds(tree))
     if key not in kinds:
@@ -266,9 +296,10 @@ def set_override(config: ConfigDict, key: str, text: str) -> None:
         raise ConfigError(unknown_key_message(key, list(kinds), all_keys()))
     *sections, leaf = key.split(".")
     node = functools.reduce(lambda node, section: node[section], sections, config)
-    value = parse_value(f"--config.{key}", text, kinds[key])
+    read = parse_value if isinstance(value, str) else check_value
+    checked = read(f"--config.{key}", value, kinds[key])
     with config.ignore_type():  # data.mean is a word or numbers; its kind has been checked
-        node[leaf] = value
+        node[leaf] = checked
 
 
 def check_values(config: ConfigDict) -> None:

@@ -30,7 +30,7 @@ FILTERS = "filters.png"
 
 METRICS: Shape = {
     **{"step": int, "split": str, "seed": int, "epoch": NUMBER, "loss": NUMBER},
-    **{"top1_error": NUMBER, "examples": int, ...: NUMBER},
+    **{"top1_error": NUMBER, "examples": int, "time?": NUMBER, ...: NUMBER},
 }
 LAYER: Shape = {"name": str, ...: (*NUMBER, type(None))}
 DIAGNOSTICS = {"step": int, "seed": int, "layers": [LAYER]}

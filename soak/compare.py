@@ -8,7 +8,7 @@ from typing import Any
 
 from soak.disturb import steps_of
 
-TIMES = {"seconds", "images_per_second", "command", "argv", "started", "ended", "parts"}
+TIMES = {"time", "seconds", "images_per_second", "command", "argv", "started", "ended", "parts"}
 LITTER = ("*.part", "*.orbax-checkpoint-tmp*", "failed.json")
 
 
@@ -93,8 +93,11 @@ def without_times(tree: Any) -> Any:
 
 
 def log_differences(log: Path, other: Path, lost_lines: bool) -> list[str]:
-    """Compare two logs line by line. lost_lines: whether lines of `other` may be missing."""
-    ours, theirs = ([*p.read_text().splitlines()] if p.exists() else [] for p in (log, other))
+    """Compare two logs line by line, times excepted.
+
+    lost_lines: whether lines of `other` may be missing.
+    """
+    ours, theirs = log_lines(log), log_lines(other)
     if ours == theirs:
         return []
     if not is_subsequence(ours, theirs):
@@ -104,7 +107,21 @@ def log_differences(log: Path, other: Path, lost_lines: bool) -> list[str]:
     return [f"{log.name} lacks {len(theirs) - len(ours)} of {len(theirs)} lines"]
 
 
-def is_subsequence(few: Iterable[str], many: Iterable[str]) -> bool:
+def log_lines(log: Path) -> list[Any]:
+    """Return the lines of a log without times; [] if there is no log.
+
+    A line that is not JSON, such as one that was being written, is returned as text.
+    """
+    found: list[Any] = []
+    for line in log.read_text().splitlines() if log.exists() else []:
+        try:
+            found.append(without_times(json.loads(line)))
+        except ValueError:
+            found.append(line)
+    return found
+
+
+def is_subsequence(few: Iterable[Any], many: Iterable[Any]) -> bool:
     rest = iter(many)
     return all(line in rest for line in few)
 

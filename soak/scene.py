@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from soak import compare, disturb, process, schedule, subjects
 from soak.process import Ended, Running
@@ -219,15 +219,17 @@ class Scene:
             if damage.target == "metrics":
                 self.lost_lines = True
                 if "metrics.jsonl" not in ended.stderr and ended.code in (0, 75):
-                    lost = len((saved_log := self.log(saved)).splitlines())
-                    if not self.log(self.workdir).startswith(saved_log):
+                    lost = len(saved_log := self.log(saved))
+                    if self.log(self.workdir)[:lost] != saved_log:
                         return [f"of {lost} lines of a damaged metrics.jsonl some are lost unsaid"]
             return []
 
         return mend
 
-    def log(self, workdir: Path) -> str:
-        return "".join(p.read_text() for p in sorted(workdir.rglob("metrics.jsonl")))
+    def log(self, workdir: Path) -> list[Any]:
+        """Return the whole lines of all logs in a folder, without times."""
+        lines = [x for p in sorted(workdir.rglob("metrics.jsonl")) for x in compare.log_lines(p)]
+        return [line for line in lines if isinstance(line, dict)]
 
     def prepare_unreadable(self, paths: list[Path]) -> Callable[[Ended], list[str]] | None:
         if not paths:

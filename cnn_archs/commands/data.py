@@ -12,10 +12,12 @@ def declare(command: Declare) -> None:
         prepare,
         examples=(
             "cnn-archs prepare mnist",
+            "cnn-archs prepare cifar10 --from=cifar-10-python.tar.gz",
             "cnn-archs prepare imagenet2012 --manual_dir=archives",
             "cnn-archs prepare photos --image_folder=photos",
         ),
-        notes="A stopped preparation is resumed by the same command. Datasets other than "
+        notes="A stopped preparation is resumed by the same command. mnist, fashion_mnist, kmnist, "
+        "cifar10 and cifar100 are downloaded, or read from --from. Datasets other than these, "
         "imagenet2012 and those of --image_folder need TensorFlow: pip install '.[prepare]'",
     )
     c.add_argument(
@@ -27,6 +29,14 @@ def declare(command: Declare) -> None:
         ("--image_folder", "directory of the images to make DATASET from"),
     ):
         c.add_argument(flag, type=user_path, metavar="DIR", default="", help=purpose)
+    c.add_argument(
+        "--from",
+        dest="source",
+        type=user_path,
+        metavar="PATH",
+        default="",
+        help="what you have of mnist, cifar10 or their like: a folder, an archive or an .npz",
+    )
     c = command(
         augment,
         config="default",
@@ -59,7 +69,11 @@ def prepare(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.data.prepare import prepare
 
     done = prepare.prepare_dataset(
-        arguments.dataset, arguments.data_dir, arguments.manual_dir, arguments.image_folder
+        arguments.dataset,
+        arguments.data_dir,
+        arguments.manual_dir,
+        arguments.image_folder,
+        arguments.source,
     )
     counts = ", ".join(f"{split} {count:,}" for split, count in done["splits"].items())
     emit(arguments, done, escaped(f"{done['name']} is in {done['path']}: {counts}"))

@@ -48,6 +48,12 @@ def declare_train(command: Declare) -> None:
     )
     declare_changed_data(c)
     declare_normalization(c)
+    c.add_argument(
+        "--print_config",
+        action="store_true",
+        help="print all settings as flags, and train nothing; with --format=json in the form of "
+        "config.json",
+    )
     several = c.add_argument_group("several processes")
     several.add_argument(
         "--processes", type=int, default=0, metavar="N", help="start N processes on this machine"
@@ -126,6 +132,8 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     named = normalization_overrides(arguments.normalization)
     config = configs.load_config(arguments.config, [*named, *overrides])
+    if arguments.print_config:
+        return emit(arguments, configs.to_plain_dict(config), configs.to_flags(config))
     workdir = Path(arguments.workdir or default_workdir(arguments.config))
     if arguments.processes:
         sys.exit(train_in_processes(arguments))
@@ -144,9 +152,13 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     with stop_requests():  # a signal at the very end changes nothing: all is finished and printed
         with multihost.exit_on_error(), write_errors(workdir):
             experiment = start_experiment(config, data_check.read_saved_record(workdir))
-            result = loop.train(
-                experiment, workdir, accept_changed_data=arguments.accept_changed_data
-            )
+            with stop_requests() as stop:  # again: jax's start may have replaced the handlers
+                result = loop.train(
+                    experiment,
+                    workdir,
+                    stop=stop,
+                    accept_changed_data=arguments.accept_changed_data,
+                )
             if not multihost.is_primary():
                 return
             if not RunDir(workdir).has_curves_of_result():

@@ -11,7 +11,7 @@ from cnn_archs import models
 from cnn_archs.conversion import file_network, option_a
 from cnn_archs.conversion.torch_layout import tensors, to_state_dict
 from cnn_archs.errors import DataError, config_errors
-from cnn_archs.evaluate.load import load_network
+from cnn_archs.evaluate.load import load_run
 from cnn_archs.experiment import ExperimentSettings
 from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import weights_file
@@ -30,7 +30,8 @@ def export(
     with config_errors(f"model {settings.name}"):
         tensors(model, image_shape)  # refuses a network before anything is allocated
     if workdir:
-        _, variables, _, step = load_network(workdir)
+        saved = load_run(workdir)
+        variables, step = saved.seed_variables(0), saved.step
     else:
         variables = initial_variables(settings)
     state = to_state_dict(model, image_shape, jax.device_get(variables), step)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cnn_archs import config as configs
 from cnn_archs import models
 from cnn_archs.checkpoints import Checkpoints
 from cnn_archs.data.datasets.splits import Split
@@ -22,19 +21,6 @@ from cnn_archs.errors import ConfigError, DataError, NotFinite
 from cnn_archs.experiment import Experiment, resolve, start_experiment
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
-
-
-class TrainedNetwork(NamedTuple):
-    """A trained network.
-
-    variables: params and batch_stats. config: the complete config of the run, as returned by
-    `config.read_config`. step: the training step at which the variables were saved.
-    """
-
-    model: models.Network
-    variables: dict[str, Any]
-    config: configs.Config
-    step: int
 
 
 class RestoredRun(NamedTuple):
@@ -61,16 +47,15 @@ class RestoredRun(NamedTuple):
         return jax.tree.map(lambda x: x[i], self.average if averaged else self.variables)
 
 
-def load_network(workdir: str | Path, seed: int = 0) -> TrainedNetwork:
-    """Load the network that was trained in `workdir`, from its newest sound checkpoint.
+def load_run(workdir: Path) -> RestoredRun:
+    """Load the newest sound checkpoint of `workdir`, in a process that may have used its devices.
 
-    seed: which of the run's seeds, counted from 0. Raises ConfigError if there is no such run or
-    seed, DataError if there is no sound checkpoint.
+    Raises ConfigError if there is no run, DataError if there is no sound checkpoint.
     """
-    config = RunDir(Path(workdir)).config()
-    experiment = resolve(config, read_record(RunDir(Path(workdir))))
-    saved = restore_run(Path(workdir), experiment)
-    return TrainedNetwork(experiment.model, saved.seed_variables(seed), config, saved.step)
+    folder = RunDir(workdir)
+    experiment = resolve(folder.config(), read_record(folder))
+    dataset = experiment.dataset.where_it_was()
+    return restore_run(workdir, dataclasses.replace(experiment, dataset=dataset))
 
 
 def open_run(workdir: Path, data_dir: str = "") -> Experiment:

@@ -13,14 +13,14 @@ from cnn_archs.data.loading.decode import decode_and_crop, decode_resized
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.errors import DataError, NotFinite
 from cnn_archs.evaluate.doubts import Doubts
-from cnn_archs.evaluate.load import open_run, restore_run
+from cnn_archs.evaluate.load import RestoredRun, open_run, restore_run
 from cnn_archs.evaluate.runs import load_statistics
 from cnn_archs.experiment import Experiment
 from cnn_archs.runtime.files import read_regular
 
 
 class Predictor(NamedTuple):
-    """The network of a run's first seed. probabilities: images u8[N, H, W, C] -> f32[N, K]."""
+    """The network of one seed of a run. probabilities: images u8[N, H, W, C] -> f32[N, K]."""
 
     experiment: Experiment
     variables: dict[str, Any]
@@ -47,9 +47,18 @@ class Predictions(NamedTuple):
 
 def load_predictor(workdir: Path, data_dir: str = "") -> Predictor:
     """Load the run in `workdir` at its newest sound checkpoint. data_dir: see `open_run`."""
-    experiment = open_run(workdir, data_dir)
-    net, variables = experiment.net, restore_run(workdir, experiment).seed_variables(0)
-    prepare = net.inputs.make_preprocess(load_statistics(workdir, experiment))
+    return make_predictor(restore_run(workdir, open_run(workdir, data_dir)))
+
+
+def make_predictor(saved: RestoredRun, seed: int = 0) -> Predictor:
+    """Return the network of the run's seed number `seed`, from 0, with its preprocessing.
+
+    Raises ConfigError if there is no such seed, or if the statistics that the preprocessing needs
+    were not kept and the training images are missing.
+    """
+    experiment, variables = saved.experiment, saved.seed_variables(seed)
+    net = experiment.net
+    prepare = net.inputs.make_preprocess(load_statistics(saved.workdir, experiment))
 
     @jax.jit
     def probabilities(images: jax.Array) -> jax.Array:
@@ -80,10 +89,9 @@ def predict_files(
             else:
                 doubts.check(str(file), encoded, sound[file], experiment.dataset.background())
         if sound:
-            of_files = predict_images(predictor, np.stack(list(sound.values())), list(sound), top)
-            found += (
-                {"file": str(f), "top": rows} for f, rows in zip(sound, of_files, strict=True)
-            )
+            names = [str(file) for file in sound]
+            of_files = predict_images(predictor, np.stack(list(sound.values())), names, top)
+            found += ({"file": f, "top": rows} for f, rows in zip(names, of_files, strict=True))
     return Predictions(found, errors, doubts.notes(len(files), inverted=invert))
 
 

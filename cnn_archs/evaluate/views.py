@@ -141,6 +141,18 @@ PROTOCOLS: dict[str, Callable[[Scales], list[Pass]]] = {
     ],
 }
 
+DESCRIPTIONS = {  # of the views that each of PROTOCOLS takes, for the user
+    "single": "1: the crop that the experiment names",
+    "mirror": "2: that crop and its mirror image",
+    "ten_crop": "10: the corners and the center, mirrored (AlexNet)",
+    "grid_50": "50: 5x5 places, mirrored, at one scale (VGG)",
+    "grid_150": "150: 5x5 places, mirrored, at three scales (VGG)",
+    "grid_144": "144: 4 scales, 3 squares, 6 crops, mirrored (GoogLeNet)",
+    "dense": "2: the whole image, fully convolutional, mirrored (VGG)",
+    "multi_scale": "2 for each scale: as dense (VGG, ResNet)",
+    "dense+grid_150": "156: multi_scale and grid_150, averaged (VGG)",
+}
+
 
 def protocol_passes(protocol: str, crop: Crop, test_scales: Sequence[float]) -> list[Pass]:
     """Return the passes of `protocol` for a network that was trained with `crop`.

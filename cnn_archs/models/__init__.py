@@ -153,11 +153,20 @@ def kinds(name: str) -> dict[str, Any]:
     }
 
 
+def describe(name: str) -> str:
+    """Return the first line of the documentation of the flax module of the network `name`."""
+    return (module_of(name).__doc__ or "").partition("\n")[0]
+
+
+def module_of(name: str) -> type[Network]:
+    """Return the class of the flax module of the network `name`."""
+    constructor = MODELS[name]
+    return constructor.func if isinstance(constructor, partial) else constructor  # type: ignore
+
+
 def module_fields(name: str) -> list[dataclasses.Field]:
     """Return the fields of the flax module of the network `name`, apart from flax's own."""
-    constructor = MODELS[name]
-    module = constructor.func if isinstance(constructor, partial) else constructor
-    found = dataclasses.fields(module)  # type: ignore[arg-type]
+    found = dataclasses.fields(module_of(name))
     return [f for f in found if f.name not in ("parent", "name")]
 
 

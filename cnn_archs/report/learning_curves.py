@@ -5,10 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib import figure as canvas
+from matplotlib import style
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from cnn_archs.arithmetic import ceil_div
@@ -174,12 +172,14 @@ def mean_curve(
     return points, [statistics.fmean(f[p] for f in found) for p in points]
 
 
+@style.context("default")
 def write_curves_png(workdir: Path) -> Path:
     """Draw error and loss by epoch, for each split that a run logged, as a PNG in its folder."""
     folder = RunDir(workdir)
     run = read_run(folder)
     cell = CellRecord(workdir.name, "", (), [run])
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure = canvas.Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, metric, label in zip(axes, ("top1_error", "loss"), ("error, %", "loss"), strict=True):
         for i, split in enumerate(LINES):
             draw_split(axis, cell, split, f"C{i}", "epoch", metric, labeled=True)
@@ -194,7 +194,6 @@ def write_curves_png(workdir: Path) -> Path:
     figure.suptitle(f"{title}, {seeds} seed{'s' if seeds > 1 else ''}")
     with atomic_write(folder.curves) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
-    plt.close(figure)
     return folder.curves
 
 

@@ -9,14 +9,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib import figure as canvas
+from matplotlib import style
 
 from cnn_archs.report.runs import CellRecord, Collection
-
-matplotlib.rcdefaults()  # not what a file matplotlibrc in the current folder says
 
 COLORS = 8  # CSS variables of the page: --c0, --c1, ...
 INK, GRID = "#010203", "#0a0b0c"
@@ -101,11 +97,11 @@ def draw_panel(
     draw: Any, says: str, legend: Sequence[LegendKey] = (), size: tuple[float, float] = SIZE
 ) -> Panel:
     """Call draw(axis) on a new figure and return it as a Panel. size: (width, height) in inches."""
-    with plt.rc_context(RC):  # type: ignore[arg-type]
-        figure, axis = plt.subplots(figsize=size)
-        draw(axis)
+    # Not in the style of a file matplotlibrc, nor in that of the program that calls this.
+    with style.context(RC, after_reset=True):
+        figure = canvas.Figure(figsize=size)
+        draw(figure.subplots())
         written = svg_element(figure)
-        plt.close(figure)
     return Panel(written, says, legend)
 
 

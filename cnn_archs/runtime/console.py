@@ -3,8 +3,9 @@
 import io
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TextIO
 
 from cnn_archs.errors import DataError, escaped
@@ -105,12 +106,42 @@ class BestEffortStream:
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """Print each of `notes` on a line of its own on stderr."""
+    """Print each of `notes` as a line of its own; see `print_status`."""
     for note in notes:
         print_status(f"note: {note}")
 
 
-def print_status(text: str) -> None:
+def print_on_stderr(text: str) -> None:
     """Print lines on stderr, escaped, if it can be written: the work should go on without it."""
     with suppress(OSError, ValueError):
         print(escaped_lines(text), file=sys.stderr, flush=True)
+
+
+def write_to_log(text: str) -> None:
+    """Write lines to the log "cnn_archs" of the module logging, which by default shows none."""
+    import logging  # here, because this module is imported before signals are answered
+
+    logging.getLogger("cnn_archs").info("%s", escaped_lines(text))
+
+
+STATUS: ContextVar[Callable[[str], None]] = ContextVar("STATUS", default=print_on_stderr)
+
+
+def print_status(text: str) -> None:
+    """Print lines for the user on stderr, or write them to a log inside `status_in_log`."""
+    STATUS.get()(text)
+
+
+@contextmanager
+def status_in_log() -> Iterator[None]:
+    """Let what this thread prints with `print_status` during the body go to `write_to_log`."""
+    before = STATUS.set(write_to_log)
+    try:
+        yield
+    finally:
+        STATUS.reset(before)
+
+
+def is_status_printed() -> bool:
+    """Return whether the lines of `print_status` go to stderr."""
+    return STATUS.get() is print_on_stderr

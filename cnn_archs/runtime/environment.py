@@ -6,6 +6,7 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import jax
 PACKAGES = ("cnn-archs", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def describe_environment() -> dict[str, Any]:
-    """Return the content of environment.json: strings, numbers, and lists or dicts of them."""
+def describe_environment(command: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of environment.json: strings, numbers, and lists or dicts of them.
+
+    command: what the user called; by default the command line of this process.
+    """
     return {
-        "command": sys.argv,
+        "command": list(command) or sys.argv,
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""Show the progress of a training on stderr: a live bar on a terminal, plain lines elsewhere."""
+"""Show the progress of work on stderr: a live bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -13,6 +13,7 @@ from cnn_archs.runtime.console import (
     SECONDS_PER_LINE,
     BestEffortStream,
     format_duration,
+    is_status_printed,
     print_status,
 )
 
@@ -50,7 +51,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self.shown = -SECONDS_PER_LINE
         self.silent = silent
         self.bar: Progress | None = None
-        if sys.stderr.isatty() and not silent:
+        if sys.stderr.isatty() and is_status_printed() and not silent:
             columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
             self.bar = Progress(*columns, console=Terminal(), transient=True)
             self.task = self.bar.add_task("", total=total, completed=first, text="compiling")
@@ -100,3 +101,43 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
             self.bar.console.print(text, highlight=False, markup=False)
         elif not self.silent:
             print_status(text)
+
+
+class WorkLine(AbstractContextManager["WorkLine"]):
+    """Show how much of a piece of work is done, and what is being done."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.shown = time.monotonic()
+        self.bar: Progress | None = None
+        if sys.stderr.isatty():
+            columns = (BarColumn(20), TextColumn("{task.description}", markup=False))
+            self.bar = Progress(*columns, console=Terminal(), transient=True)
+            self.task = self.bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def is_due(self) -> bool:
+        """Return whether to print a plain line now; if so, the time until the next one starts."""
+        if time.monotonic() - self.shown < SECONDS_PER_LINE:
+            return False
+        self.shown = time.monotonic()
+        return True
+
+    def show(self, text: Callable[[], str], done: float, total: float | None) -> None:
+        """Show that `done` of `total` is done. total: None if it is not known.
+
+        text: what to say of it, asked for only when it is shown.
+        """
+        if self.bar:
+            line = f"{self.name}: {text()}"
+            self.bar.update(self.task, completed=done, total=total, description=line)
+        elif self.is_due():
+            print_status(f"{self.name}: {text()}")

@@ -56,7 +56,8 @@ def train_cells(cells: list[Mapping[str, Any]], accept_changed_data: bool = Fals
             left.append((start_experiment(config, recorded), Path(c["workdir"])))
         while left:
             try:
-                loop.train_together(left, accept_changed_data=accept_changed_data)
+                with stop_requests() as stop:  # again: jax's start may have replaced the handlers
+                    loop.train_together(left, stop=stop, accept_changed_data=accept_changed_data)
                 break
             except NotFinite as e:
                 broken = e.with_traceback(None)  # the traceback holds the run and its arrays

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.checkpoints import Checkpoints
+from cnn_archs.config_keys import flatten
 from cnn_archs.distributed import multihost
 from cnn_archs.distributed.multihost import AnyProcess
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
+from cnn_archs.roles import changes_outcome
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.progress import ProgressLine
-from cnn_archs.runtime.signals import stop_requests
 from cnn_archs.runtime.work_clock import WorkClock
 from cnn_archs.training import data_check, history, warm_start
 from cnn_archs.training.build import Member, build_trainer
@@ -27,32 +28,47 @@ from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
 
 
 def train(
-    experiment: Experiment, workdir: Path, *, accept_changed_data: bool = False
+    experiment: Experiment,
+    workdir: Path,
+    *,
+    stop: object = False,
+    accept_changed_data: bool = False,
+    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train `experiment` in `workdir`, from its newest checkpoint if there is one.
 
+    stop: becomes true when the run should be saved and stopped, as `signals.stop_requests` does.
     accept_changed_data: whether the images may be others than the run began with; see
-    `data_check.py`. Returns the contents of result.json. Raises ConfigError, DataError, NotFinite,
-    and Stopped after a signal, once the run is saved.
+    `data_check.py`. command: see `describe_environment`. Returns the contents of result.json.
+    Raises ConfigError, DataError, NotFinite, and Stopped once a run that should stop is saved.
     """
-    one = [(experiment, workdir)]
-    return train_together(one, accept_changed_data=accept_changed_data)[0]
+    (result,) = train_together(
+        [(experiment, workdir)],
+        stop=stop,
+        accept_changed_data=accept_changed_data,
+        command=command,
+    )
+    return result
 
 
 def train_together(
-    members: MemberRuns, *, accept_changed_data: bool = False
+    members: MemberRuns,
+    *,
+    stop: object = False,
+    accept_changed_data: bool = False,
+    command: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Train several experiments side by side, each as `train` does, and return their results.
 
     Their configs differ in seeds and learning rates only, and their runs are at the same step.
     """
     experiment, workdir = members[0]
-    with stop_requests() as request, ExitStack() as resources:
-        stop = AnyProcess(request)
+    with ExitStack() as resources:
+        asked = AnyProcess(stop)
         finished = multihost.on_primary(lambda: finished_results(members))
         if finished:
             return finished
-        made = describe_environment()
+        made = describe_environment(command)
         multihost.check_equal(
             "settings or packages", (shared_settings(experiment), made["packages"])
         )
@@ -79,8 +95,8 @@ def train_together(
         try:
             profiled = trainer.profiled_steps if multihost.is_primary() else range(0)
             with StepTrace(profiled, RunDir(workdir).profile) as trace, WorkClock() as clock:
-                run_to_end(trainer, checkpoints, writers, stop, trace, clock)
-            results = final_results(trainer, members, trained_by, lambda: raise_if_stopped(stop))
+                run_to_end(trainer, checkpoints, writers, asked, trace, clock)
+            results = final_results(trainer, members, trained_by, lambda: raise_if_stopped(asked))
         except Interrupted:
             save_checkpoint(trainer, checkpoints, writers)
             raise Stopped(
@@ -128,7 +144,10 @@ def open_writers(
             folder.remove_result()
             folder.write_environment({**made, **folder.origin()})
         keep = trainer.step if trainer.logged and trainer.step else trainer.step - 1
-        writer = RunWriter(folder, keep, "diagnose" in trainer.periods, lines)
+        config = experiment.config
+        settings = {k: v for k, v in flatten(config).items() if changes_outcome(k, config)}
+        layers = "diagnose" in trainer.periods
+        writer = RunWriter(folder, experiment.seeds, settings, keep, layers, lines)
         resources.callback(writer.close)
         writers += [writer] * len(experiment.seeds)
     return writers

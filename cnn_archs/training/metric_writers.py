@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import write_text
-from cnn_archs.training.event_file import EventFile
+from cnn_archs.training.event_file import EventFiles
 
 
 class JsonlWriter:
@@ -48,11 +49,20 @@ class JsonlWriter:
 class RunWriter:
     """Writes the metrics of a run to its folder, and optionally the statistics of its layers."""
 
-    def __init__(self, folder: RunDir, keep: int, diagnostics: bool, expected: Mapping[str, int]):
+    def __init__(
+        self,
+        folder: RunDir,
+        seeds: Sequence[int],
+        settings: Mapping[str, Any],
+        keep: int,
+        diagnostics: bool,
+        expected: Mapping[str, int],
+    ):
         """Open the files of `folder`, and remove their entries for steps after `keep`.
 
-        diagnostics: whether statistics of the layers are written as well. expected: the
-        `line_counts` when step `keep` was saved; {} if they are not known.
+        settings: {section.key: value} of the config, for TensorBoard. diagnostics: whether
+        statistics of the layers are written as well. expected: the `line_counts` when step `keep`
+        was saved; {} if they are not known.
         """
         written = folder.metrics()
         layers = folder.diagnostics() if diagnostics else []  # both are read before one is opened
@@ -61,13 +71,17 @@ class RunWriter:
         if diagnostics:
             lines = expected.get("diagnostics", 0)
             self._layers = JsonlWriter(folder.diagnostics_file, layers, keep, lines)
-        self._events = EventFile(folder.tensorboard, purge_step=keep + 1)
+        self._events = EventFiles(folder.tensorboard, seeds, keep + 1, settings)
 
     def write(self, step: int, split: str, seed: int, values: dict[str, Any]) -> None:
-        """Write one line, and its values as the TensorBoard scalars `split/name/seedN`."""
-        self._lines.write({"step": step, "split": split, "seed": seed, **values})
+        """Write one line with the present time, in seconds since 1970.
+
+        TensorBoard gets its values as the scalars `split/name` of the folder of the seed.
+        """
+        now = round(time.time(), 3)
+        self._lines.write({"step": step, "split": split, "seed": seed, "time": now, **values})
         for name, value in values.items():
-            self._events.write_scalar(f"{split}/{name}/seed{seed}", value, step)
+            self._events.write_scalar(seed, f"{split}/{name}", value, step, now)
 
     def write_layers(
         self, step: int, epoch: float, seed: int, layers: list[dict[str, Any]]
@@ -91,7 +105,7 @@ class RunWriter:
         """Close all files."""
         for lines in filter(None, (self._lines, self._layers)):
             lines.close()
-        self._events.close()
+        self._events.flush()
 
 
 class NullWriter:

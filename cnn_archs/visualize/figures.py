@@ -5,19 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib import style
 from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cnn_archs.arithmetic import ceil_div
 from cnn_archs.errors import escaped
 from cnn_archs.runtime.files import atomic_write
-
-matplotlib.rcdefaults()  # not what a file matplotlibrc in the current folder says
 
 
 class CaptionedImage(NamedTuple):
@@ -34,6 +30,7 @@ LINE_HEIGHT = 0.17  # inches per line of a caption
 CAPTION: dict[str, Any] = dict(ha="center", va="top", fontsize=7.5, parse_math=False)
 
 
+@style.context("default")
 def draw_filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) -> None:
     """Draw the first `most` filters of a kernel f32[h, w, 1 or 3, F], as in AlexNet's figure 3.
 
@@ -44,7 +41,7 @@ def draw_filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) ->
     down = ceil_div(count, across)
     h, w, channels, _ = kernel.shape
     gap = 1 / 8  # between filters, as a part of a filter's width
-    figure = plt.figure(figsize=(min(0.9 * across, 10.0), min(0.9 * across, 10.0) * down / across))
+    figure = Figure(figsize=(min(0.9 * across, 10.0), min(0.9 * across, 10.0) * down / across))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, across * (1 + gap)), ylim=(down * (1 + gap) * h / w, 0), aspect="equal")
     axis.set_axis_off()
@@ -58,6 +55,7 @@ def draw_filters(kernel: np.ndarray, title: str, path: Path, most: int = 256) ->
     save_titled(figure, axis, title, path)
 
 
+@style.context("default")
 def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
     """Draw counts i64[K, K] of true classes (rows) by predicted classes (columns).
 
@@ -66,7 +64,7 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path:
     """
     k = len(classes)
     side = min(max(0.52 * k, 3.5), 14.0)
-    figure = plt.figure(figsize=(side + 0.8, side))
+    figure = Figure(figsize=(side + 0.8, side))
     axis = figure.add_subplot()
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     drawn = axis.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
@@ -84,6 +82,7 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path:
     save_titled(figure, axis, title, path)
 
 
+@style.context("default")
 def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across: int = 8) -> None:
     """Draw images in a grid, each with its caption below it."""
     across = min(across, max(len(shown), 1))
@@ -91,7 +90,7 @@ def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across
     lines = max((s.caption.count("\n") + 1 for s in shown), default=1)
     high = IMAGE_SIDE + lines * LINE_HEIGHT + 0.1
     size = max(across * (IMAGE_SIDE + 0.15), 4.0), down * high + 0.5
-    figure = plt.figure(figsize=size)
+    figure = Figure(figsize=size)
     axis = figure.add_axes((0, 0, 1, down * high / size[1]))
     axis.set(xlim=(0, size[0]), ylim=(down * high, 0))
     axis.set_axis_off()
@@ -109,6 +108,7 @@ def draw_gallery(shown: Sequence[CaptionedImage], title: str, path: Path, across
     write_png(figure, path)
 
 
+@style.context("default")
 def draw_features(
     image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], title: str, path: Path
 ) -> None:
@@ -120,7 +120,8 @@ def draw_features(
     rows = len(layers) + 1
     tight = dict(left=0, right=1, bottom=0, top=1, wspace=0.06, hspace=0.06)
     size = (across, rows)
-    figure, axes = plt.subplots(rows, across, figsize=size, gridspec_kw=tight, squeeze=False)
+    figure = Figure(figsize=size)
+    axes = figure.subplots(rows, across, gridspec_kw=tight, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     axes[0, 0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray")
@@ -148,10 +149,9 @@ def save_titled(figure: Any, axis: Any, title: str, path: Path) -> None:
 
 
 def write_png(figure: Any, path: Path, **options: Any) -> None:
-    """Write a figure as a PNG, whole or not at all, and close it. options: of savefig."""
+    """Write a figure as a PNG, whole or not at all. options: of savefig."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png", **options)
-    plt.close(figure)
 
 
 def shorten(text: str, length: int) -> str:

@@ -16,7 +16,7 @@ from cnn_archs.conversion import stored
 from cnn_archs.conversion.export import as_dtype
 from cnn_archs.conversion.import_weights import sha256
 from cnn_archs.errors import DataError
-from cnn_archs.evaluate.load import load_network
+from cnn_archs.evaluate.load import load_run
 from cnn_archs.shipped import shipped_folder
 
 MNIST = Path(os.environ.get("TFDS_DATA_DIR") or "/nowhere") / "mnist"
@@ -81,9 +81,9 @@ def test_export_writes_the_first_seed_and_its_card(made):
     assert card["test"]["top1_error"] == result["test"]["top1_error"][0]
     assert card["made"]["command"] == result["made"]["command"]
     assert "2 seeds side by side" in (made / "tiny.md").read_text()
-    trained = load_network(made / "run").variables["params"]
+    trained = load_run(made / "run").seed_variables(0)["params"]
     with stored.run_of_weights(str(made / "tiny.safetensors")) as workdir:
-        kept = load_network(workdir).variables["params"]
+        kept = load_run(workdir).seed_variables(0)["params"]
     assert not workdir.exists()
     rounded = jax.tree.map(lambda x: np.float32(np.float16(x)), trained)
     jax.tree.map(np.testing.assert_array_equal, kept, rounded)

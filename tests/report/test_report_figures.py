@@ -5,12 +5,9 @@ import re
 import statistics
 from pathlib import Path
 
-import matplotlib
 import pytest
 from fake_sweep import degradation, workdir, write_json
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from cnn_archs.report import layer_plots, learning_curves, read_runs, scatter, svg
 from cnn_archs.report.runs import CellRecord, Collection, RunRecord
@@ -29,9 +26,7 @@ def sweep(folder):
 
 @pytest.fixture
 def axis():
-    figure, axis = plt.subplots()
-    yield axis
-    plt.close(figure)
+    return Figure().subplots()
 
 
 def logged(folder, cell, split, seed):
@@ -254,8 +249,13 @@ def test_colors_and_fonts_are_the_page_s(sweep):
 @pytest.fixture
 def drawn_png(monkeypatch):
     """The axes of each figure that is saved."""
-    saved = []
-    monkeypatch.setattr(plt, "close", lambda figure: saved.append(figure.axes))
+    saved, original = [], Figure.savefig
+
+    def save(figure, *arguments, **options):
+        saved.append(figure.axes)
+        original(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save)
     return saved
 
 

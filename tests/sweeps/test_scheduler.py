@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from run_logs import log_lines
 
 from cnn_archs import cli, config
 from cnn_archs.errors import CellsFailed, ConfigError
@@ -457,7 +458,7 @@ def numbers(folder):
         result = json.loads((folder / name / "result.json").read_text())
         found[name] = {k: v for k, v in result.items() if k not in ("seconds", "images_per_second")}
         del found[name]["made"]
-        found[name]["log"] = (folder / name / "metrics.jsonl").read_text()
+        found[name]["log"] = log_lines(folder / name)
     return found
 
 

@@ -15,6 +15,7 @@ from cnn_archs import config as configs
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import resolve
 from cnn_archs.report.text import files_table
+from cnn_archs.runtime.signals import stop_requests
 from cnn_archs.training import loop
 from cnn_archs.training.profiler import StepTrace
 from cnn_archs.training.trainer import Trainer
@@ -64,8 +65,8 @@ def test_what_was_traced_is_kept_when_a_signal_ends_the_run(tmp_path, monkeypatc
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(Trainer, "run_steps", told)
-    with pytest.raises(Stopped):
-        loop.train(experiment("steps=4", "profile=(1,6)"), tmp_path)
+    with stop_requests() as stop, pytest.raises(Stopped):
+        loop.train(experiment("steps=4", "profile=(1,6)"), tmp_path, stop=stop)
     assert [sorted(steps) for steps, _ in traces(tmp_path)] == [[1]]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from run_logs import log_lines
 
 from cnn_archs import cli, config
 from cnn_archs.checkpoints import Checkpoints
@@ -95,7 +96,7 @@ def check_same(workdir: Path, reference: Path) -> None:
         for leaf in a[item].keys() | b[item].keys():
             # Sums since the last line of the log are zero, or `settled` is false.
             assert leaf.startswith("['window']") or a[item][leaf] == b[item][leaf], leaf
-    assert (workdir / "metrics.jsonl").read_text() == (reference / "metrics.jsonl").read_text()
+    assert log_lines(workdir) == log_lines(reference)
     assert result(workdir) == result(reference)
 
 
@@ -282,9 +283,8 @@ def test_a_run_stopped_in_many_places_ends_as_one_that_was_not(
 
 
 def test_the_run_with_feedback_warms_up_and_drops(references):
-    lines = (references("feedback") / "metrics.jsonl").read_text().splitlines()
     rate = {}
-    for line in map(json.loads, lines):
+    for line in log_lines(references("feedback")):
         if line["split"] == "train":
             rate[line["step"]] = line["learning_rate"]
     assert rate[13] == rate[14] == pytest.approx(0.01)  # warming up: the window is 20 steps
@@ -440,9 +440,8 @@ def test_seeds_begin_with_weights_and_random_keys_of_their_own(together):
 def test_a_seed_trains_the_same_whatever_other_seeds_there_are(tmp_path):
     loop.train(configured("steps=8", "seeds=2"), tmp_path / "two")
     loop.train(configured("steps=8", "seed=1"), tmp_path / "one")
-    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
-    of_second = [line for line in lines if json.loads(line)["seed"] == 1]
-    assert of_second == (tmp_path / "one" / "metrics.jsonl").read_text().splitlines()
+    of_second = [line for line in log_lines(tmp_path / "two") if line["seed"] == 1]
+    assert of_second == log_lines(tmp_path / "one")
 
 
 def test_seeds_have_orders_of_their_own():

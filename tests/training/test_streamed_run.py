@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 from PIL import Image
+from run_logs import log_lines
 
 from cnn_archs import cli
 from cnn_archs.training import trainer
@@ -98,8 +99,7 @@ def test_stopped_and_resumed_with_other_threads_it_ends_with_the_same_bits(
             assert train(folder, tmp_path) == 75
     assert train(folder, tmp_path) == 0
     assert digests(tmp_path)["variables"] == digests(whole)["variables"]
-    lines = [(w / "metrics.jsonl").read_text() for w in (tmp_path, whole)]
-    assert lines[0] == lines[1]
+    assert log_lines(tmp_path) == log_lines(whole)
 
 
 def test_the_number_of_threads_changes_nothing(folder, whole, tmp_path):

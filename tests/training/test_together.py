@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from run_logs import log_lines
 
 from cnn_archs import config
 from cnn_archs.checkpoints import Checkpoints
@@ -37,10 +38,6 @@ def configured(*more):
     return resolve(config.load_config("lenet5_digits", [*MLP, *more]))
 
 
-def lines(workdir):
-    return (workdir / "metrics.jsonl").read_text()
-
-
 def digests(workdir):
     newest = max((workdir / "checkpoints").glob("*"), key=lambda p: int(p.name))
     return json.loads((newest / "notes" / "metadata").read_text())["digests"]
@@ -54,13 +51,13 @@ def test_each_run_ends_as_it_would_alone(schedule, tmp_path):
     results = loop.train_together(parts)
     for (c, workdir), result in zip(parts, results, strict=True):
         alone = loop.train(c, tmp_path / "alone" / workdir.name)
-        assert lines(workdir) == lines(tmp_path / "alone" / workdir.name)
+        assert log_lines(workdir) == log_lines(tmp_path / "alone" / workdir.name)
         assert digests(workdir) == digests(tmp_path / "alone" / workdir.name)
         for key in ("seeds", "test", "train", "train_eval", "steps", "epochs", "params"):
             assert result[key] == alone[key], key
         assert (result["together"], alone["together"]) == (4, len(alone["seeds"]))
         assert result["made"]["config"]["seed"] == c.seeds[0]
-    a, b = (json.loads(lines(tmp_path / name).splitlines()[-1]) for name in "ab")
+    a, b = (log_lines(tmp_path / name)[-1] for name in "ab")
     assert a != b  # the rates do differ
 
 

@@ -26,6 +26,13 @@ def tfds_dir(data_dir: str) -> Path:
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
+def list_prepared(data_dir: str = "") -> list[str]:
+    """List the names of the prepared datasets in `tfds_dir`, by the names of its files alone."""
+    where = tfds_dir(data_dir)
+    found = [*where.glob("*/*/dataset_info.json"), *where.glob("*/*/*/dataset_info.json")]
+    return sorted({path.relative_to(where).parts[0] for path in found})
+
+
 def open_builder(name: str, data_dir: str) -> Any:
     """Return tfds' builder of a dataset, which reads array_record and needs no TensorFlow.
 

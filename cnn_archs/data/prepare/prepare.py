@@ -1,10 +1,11 @@
 """Prepares datasets in tfds' array_record format, so that training needs no TensorFlow.
 
-ImageNet, from its two archives, and folders of images are written here, without TensorFlow. A
-stopped preparation is resumed: a shard that has been written from the same source is not written
-again. The dataset's folder has another name until all shards are written, so a half prepared
-dataset never looks like a whole one. The folder keeps the fingerprints of its source: a source that
-has changed since is not taken for prepared.
+ImageNet, from its two archives, the datasets of `array_sets`, from their original files, and
+folders of images are written here, without TensorFlow. A stopped preparation is resumed: a shard
+that has been written from the same source is not written again. The dataset's folder has another
+name until all shards are written, so a half prepared dataset never looks like a whole one. The
+folder keeps the fingerprints of its source: a source that has changed since is not taken for
+prepared.
 
 All other datasets are prepared by tfds, with TensorFlow. tfds keeps what it has downloaded, by
 checksum, but writes a stopped dataset from the beginning.
@@ -14,7 +15,6 @@ import importlib.util
 import json
 import shlex
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,11 @@ from typing import Any
 from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import fingerprint, tfds_source
 from cnn_archs.data.prepare import raw_datasets, shards
-from cnn_archs.errors import ConfigError, DataError, Stopped, first_line
-from cnn_archs.runtime.console import SECONDS_PER_LINE, format_duration, print_status
+from cnn_archs.data.prepare.array_sets import ARRAY_SETS
+from cnn_archs.data.prepare.progress import Progress
+from cnn_archs.data.prepare.published import published_arrays
+from cnn_archs.errors import ConfigError, DataError, first_line
+from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.files import lock, remove_unfinished, write_errors, write_json
 from cnn_archs.runtime.signals import StopRequest, stop_requests
 
@@ -36,42 +39,60 @@ NOTHING_TO_PREPARE = {
 
 
 def prepare_dataset(
-    name: str, data_dir: str, manual_dir: str = "", image_folder: str = ""
+    name: str, data_dir: str, manual_dir: str = "", image_folder: str = "", source: str = ""
 ) -> dict[str, Any]:
     """Prepare the dataset `name` in `data_dir` unless that has been done.
 
     manual_dir: the folder of files that the user has to download (default: tfds', which is
     downloads/manual in data_dir). image_folder: the folder of images to make a new dataset from.
+    source: the file or folder to read one of ARRAY_SETS from, which is otherwise downloaded.
     Returns {"name", "path", "splits"}, with the number of images in each split. Raises ConfigError
     for an unknown or unsuitable name and if TensorFlow is needed and missing, DataError if the
     source is missing, damaged or has changed since an earlier start, and Stopped after a signal.
     """
     if name in tfds_source.NOT_OF_TFDS:
         raise ConfigError(f"{name} {NOTHING_TO_PREPARE[name]}")
-    given = {"--manual_dir": manual_dir, "--image_folder": image_folder}
+    given = {"--manual_dir": manual_dir, "--image_folder": image_folder, "--from": source}
     for flag, path in given.items():
-        if path and not Path(path).expanduser().is_dir():
+        if path and flag == "--from" and not Path(path).expanduser().exists():
+            raise ConfigError(f"--from: there is no file or folder {path}")
+        if path and flag != "--from" and not Path(path).expanduser().is_dir():
             raise ConfigError(f"{flag}: there is no folder {path}")
-    needs_tfds = not image_folder and name != "imagenet2012"
+    published = name in ARRAY_SETS and not image_folder
+    check_flags(name, given, published)
+    needs_tfds = not image_folder and not published and name != "imagenet2012"
     if needs_tfds and importlib.util.find_spec("tensorflow") is None:
         raise ConfigError(
-            f"preparing {name} needs TensorFlow (training never does, nor do imagenet2012 and "
-            "folders of images): pip install 'cnn-archs[prepare]'"
+            f"preparing {name} needs TensorFlow (training never does, nor do imagenet2012, folders "
+            f"of images, {', '.join(ARRAY_SETS)}): pip install 'cnn-archs[prepare]'"
         )
     where = tfds_source.tfds_dir(data_dir)
     manual = Path(manual_dir).expanduser() if manual_dir else where / "downloads" / "manual"
+    command = ["cnn-archs", "prepare", name, f"--data_dir={where.absolute()}"]
     with write_errors(where):
         where.mkdir(parents=True, exist_ok=True)
         if needs_tfds:
             return prepare_with_tfds(name, where, manual)
-        raw = (
-            raw_datasets.images_folder(name, where, image_folder)
-            if image_folder
-            else raw_datasets.imagenet_archives(where, manual)
-        )
+        if published:
+            own = Path(source).expanduser() if source else None
+            raw = published_arrays(name, where, own, command)
+        elif image_folder:
+            raw = raw_datasets.images_folder(name, where, image_folder)
+        else:
+            raw = raw_datasets.imagenet_archives(where, manual)
         flags = [f"{f}={Path(p).expanduser().absolute()}" for f, p in given.items() if p]
-        command = ["cnn-archs", "prepare", name, f"--data_dir={where.absolute()}", *flags]
-        return prepare_without_tensorflow(raw, shlex.join(command))
+        return prepare_without_tensorflow(raw, shlex.join([*command, *flags]))
+
+
+def check_flags(name: str, given: Mapping[str, str], published: bool) -> None:
+    """Raise ConfigError if a flag is given that means nothing for the dataset `name`.
+
+    given: the value of each flag, or "". published: whether the dataset is one of ARRAY_SETS.
+    """
+    if given["--from"] and not published:
+        raise ConfigError(f"--from: only {', '.join(ARRAY_SETS)} are read from files of one's own")
+    if given["--manual_dir"] and published:
+        raise ConfigError(f"--manual_dir: {name} is read with --from=PATH")
 
 
 def prepare_with_tfds(name: str, where: Path, manual_dir: Path) -> dict[str, Any]:
@@ -102,9 +123,13 @@ def prepare_without_tensorflow(raw: raw_datasets.RawDataset, command: str) -> di
     was_there = path.exists()
     if not was_there:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with stop_requests() as stop, lock(path.parent / ".lock", "--data_dir"):
+        with (
+            stop_requests() as stop,
+            lock(path.parent / ".lock", "--data_dir"),
+            Progress(name, stop) as progress,
+        ):
             if not path.exists():  # another process may have finished it meanwhile
-                write_dataset(raw, command, Progress(name, stop))
+                write_dataset(raw, command, progress)
     builder = tfds_source.open_builder(name, str(path.parent.parent))
     if not builder.info.splits:
         raise DataError(f"{path} exists but holds no dataset: remove it and run this command again")
@@ -128,7 +153,8 @@ def check_source(raw: raw_datasets.RawDataset, written: Mapping[str, int]) -> No
     elif raw.counts:  # of an archive, which takes minutes to index
         return
     else:
-        counts = {split: len(found) for split, found in raw.find(lambda _: None).items()}
+        with Progress(raw.name, StopRequest()) as progress:
+            counts = {split: len(found) for split, found in raw.find(progress).splits.items()}
         pairs = [(split, counts[split], written[split]) for split in counts]
         changes = [f"{n:,} pictures of {split}, not {was:,}" for split, n, was in pairs if n != was]
     if changes:
@@ -145,13 +171,12 @@ def note_missing(wanted: Mapping[str, int], found: Mapping[str, int]) -> None:
             print_status(f"note: {split} has {found[split]:,} of {count:,} pictures")
 
 
-def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: "Progress") -> None:
+def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: Progress) -> None:
     """Write the missing shards in the unfinished folder, and rename it once all are written."""
     path = raw.path
     unfinished = path.with_name(path.name + tfds_source.UNFINISHED_SUFFIX)
+    splits, fingerprints = raw.find(progress)
     unfinished.mkdir(exist_ok=True)
-    fingerprints = raw.fingerprints()
-    splits = raw.find(progress.report_indexed)
     note_missing(raw.counts, {split: len(found) for split, found in splits.items()})
     source = shards.source_digest(splits, raw.info.features["label"].names)
     plan = shards.plan_shards(raw.name, splits)
@@ -184,7 +209,7 @@ def write_plan(unfinished: Path, plan: Plan, source: str, command: str) -> None:
     write_json(path, {"source": source, "shards": count, "command": command})
 
 
-def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
+def write_missing(unfinished: Path, plan: Plan, progress: Progress) -> None:
     """Write the shards that are missing. Raises DataError if the disk has no room for them."""
     remove_unfinished(unfinished)
     everything = [shard for split in plan.values() for shard in split]
@@ -195,55 +220,7 @@ def write_missing(unfinished: Path, plan: Plan, progress: "Progress") -> None:
             f"{progress.name} takes {size / 1e9:,.2f} GB more, and {unfinished} has room for "
             f"{free / 1e9:,.2f}: free some space, or choose another --data_dir"
         )
-    progress.begin(len(everything) - len(missing), len(everything), size)
+    progress.begin_shards(len(everything) - len(missing), len(everything), size)
     for shard in missing:
-        shards.write_shard(unfinished, shard, progress.report_written)
+        shards.write_shard(unfinished, shard, progress)
         progress.shards += 1
-
-
-class Progress:
-    """Prints a status line every few seconds. Raises Stopped after a signal."""
-
-    def __init__(self, name: str, stop: StopRequest):
-        self.name, self.stop = name, stop
-        self.shown = time.monotonic()
-        self.shards = self.total = self.bytes = self.size = 0
-
-    def report_indexed(self, pictures: int) -> None:
-        """Report the number of pictures of a split that have been found so far."""
-        self.raise_if_stopped()
-        if self.is_due():
-            print_status(f"{self.name}: indexing, {pictures:,} pictures")
-
-    def begin(self, written: int, total: int, size: int) -> None:
-        """Begin to write shards, of which some exist. size: of the missing pictures, in bytes."""
-        self.shards, self.total, self.size = written, total, size
-        self.start = self.shown = time.monotonic()
-        if written:
-            print_status(f"{self.name}: resuming, {written:,} of {total:,} shards are there")
-
-    def report_written(self, size: int) -> None:
-        """Report that a picture of `size` bytes has been written."""
-        self.bytes += size
-        self.raise_if_stopped()
-        if self.is_due():
-            rate = self.bytes / (time.monotonic() - self.start)
-            print_status(
-                f"{self.name}: shard {self.shards + 1:,}/{self.total:,}  {rate / 1e6:,.0f} MB/s  "
-                f"{format_duration((self.size - self.bytes) / rate)} left"
-            )
-
-    def is_due(self) -> bool:
-        """Return whether to print a line now; if so, the time until the next one starts."""
-        if time.monotonic() - self.shown < SECONDS_PER_LINE:
-            return False
-        self.shown = time.monotonic()
-        return True
-
-    def raise_if_stopped(self) -> None:
-        """Raise Stopped if a signal has asked to stop."""
-        if self.stop:
-            raise Stopped(
-                f"stopped by a signal; the shards of {self.name} that have been written are kept: "
-                "run the same command again to resume"
-            )

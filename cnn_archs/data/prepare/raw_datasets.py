@@ -10,7 +10,8 @@ from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.datasets import fingerprint, image_folder, sources, tfds_source
 from cnn_archs.data.datasets.fingerprint import Fingerprints
 from cnn_archs.data.prepare import imagenet
-from cnn_archs.data.prepare.shards import OnProgress, Picture, Splits
+from cnn_archs.data.prepare.progress import Progress
+from cnn_archs.data.prepare.shards import Picture, Splits
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.runtime.console import print_notes
 from cnn_archs.runtime.files import check_regular
@@ -18,20 +19,27 @@ from cnn_archs.runtime.files import check_regular
 VERSION = "1.0.0"  # of a dataset made from a folder of images
 
 
+class Found(NamedTuple):
+    """The examples of each split, and the fingerprints of the source that they were found in."""
+
+    splits: Splits
+    fingerprints: Fingerprints
+
+
 class RawDataset(NamedTuple):
     """The source of the dataset `name`, which is to be written in the folder `path`.
 
     info: tfds' description of the dataset. counts: the expected number of pictures in each split,
-    if known. find: finds the pictures of all splits, and reports how many it has found so far.
-    fingerprints: returns those of the source as it is now, by which a later `prepare` sees whether
-    it is still the same; {} if the source is gone.
+    if known. find: finds the examples of all splits. fingerprints: returns those of the source as
+    it is now, by which a later `prepare` sees whether it is still the same; {} if the source is
+    gone, or if none was named and it would have to be downloaded.
     """
 
     name: str
     path: Path
     info: Any
     counts: Mapping[str, int]
-    find: Callable[[OnProgress], Splits]
+    find: Callable[[Progress], Found]
     fingerprints: Callable[[], Fingerprints]
 
 
@@ -43,10 +51,11 @@ def imagenet_archives(where: Path, manual_dir: Path) -> RawDataset:
     synsets = builder.info.features["label"].names
     labels = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt")
 
-    def find(tick: OnProgress) -> Splits:
-        return imagenet.index_archives(manual_dir, synsets, labels.read_text("utf-8").split(), tick)
-
     path = Path(builder.data_path)
+
+    def find(progress: Progress) -> Found:
+        marks, validation = fingerprints(), labels.read_text("utf-8").split()
+        return Found(imagenet.index_archives(manual_dir, synsets, validation, progress), marks)
 
     def fingerprints() -> Fingerprints:
         archives = [manual_dir / name for name in (imagenet.TRAIN, imagenet.VALIDATION)]
@@ -98,9 +107,11 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
     )
     info.set_file_format("array_record")
 
-    def find(tick: OnProgress) -> Splits:
+    def find(progress: Progress) -> Found:
         print_notes(image_folder.reading_notes(images_dir))
-        return {split: folder_pictures(split, images_dir, tick) for split in ("train", "test")}
+        marks = fingerprints()
+        parts = {s: folder_pictures(s, images_dir, progress) for s in ("train", "test")}
+        return Found(parts, marks)
 
     def fingerprints() -> Fingerprints:
         parts = [sources.open_folder(split, images_dir) for split in ("train", "test")]
@@ -110,8 +121,8 @@ def images_folder(name: str, where: Path, images_dir: str) -> RawDataset:
     return RawDataset(name, path, info, {}, find, fingerprints)
 
 
-def folder_pictures(split: str, images_dir: str, tick: OnProgress) -> list[Picture]:
-    """List the pictures of a split of a folder of images, in order. tick: called with the count."""
+def folder_pictures(split: str, images_dir: str, progress: Progress) -> list[Picture]:
+    """List the pictures of a split of a folder of images, in order."""
     records = sources.open_folder(split, images_dir)
     assert records.labels is not None
     found: list[Picture] = []
@@ -119,5 +130,5 @@ def folder_pictures(split: str, images_dir: str, tick: OnProgress) -> list[Pictu
         with data_errors(path):
             file = check_regular(path)
         found.append(Picture(path, 0, file.st_size, file.st_mtime, name, label))
-        tick(len(found))
+        progress.report_indexed(len(found))
     return found

@@ -1,0 +1,240 @@
+"""Trained networks with their preprocessing: `cnn_archs.load`."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_archs import models
+from cnn_archs.config import Config
+from cnn_archs.config_keys import unknown_message
+from cnn_archs.errors import ConfigError, NotFinite
+from cnn_archs.evaluate.load import RestoredRun, load_run
+from cnn_archs.evaluate.predict import Predictor, make_predictor
+from cnn_archs.library.images import image_batches
+from cnn_archs.models import resnet
+from cnn_archs.models.summary import summarize
+from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.backend import jax_configured
+from cnn_archs.runtime.library_call import library_call
+from cnn_archs.training.layer_stats import subtree
+
+
+class Predictions(NamedTuple):
+    """What a network makes of images.
+
+    labels: i64[N], the most probable class of each image. probabilities: f32[N, K], of all
+    classes. names: the name of each label.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class TrainedNetwork:
+    """A trained network and the preprocessing of its run, as `cnn_archs.load` returns it.
+
+    Images can be given in each of these forms: an array u8[N, H, W, C], or u8[N, H, W] in gray;
+    one image u8[H, W, C]; the path of an image file; an image of PIL; or a list of these. They
+    hold raw pixels. Images of another size than those of the dataset are resized and cropped as
+    the command `cnn-archs predict` does it.
+
+    Attributes:
+      model: the flax module.
+      variables: its `params` and `batch_stats`, for `model.apply(variables, x, train=False)`
+        where `x` is what `preprocess` returns.
+      config: the complete config of the run.
+      step: the training step at which the variables were saved.
+      class_names: the name of each label.
+    """
+
+    model: models.Network
+    variables: dict[str, Any]
+    config: Config
+    step: int
+    class_names: tuple[str, ...]
+    saved: RestoredRun
+    seed: int
+
+    def __repr__(self) -> str:
+        made = f"{self.saved.experiment.name} on {self.saved.experiment.dataset.name}"
+        return f"TrainedNetwork({made}, step {self.step}, {str(self.saved.workdir)!r})"
+
+    def predict(self, images: Any) -> Predictions:
+        """Predict the classes of images.
+
+        Args:
+          images: raw pixels or files, in one of the forms that the class describes.
+
+        Returns:
+          `Predictions`: `labels` i64[N], `probabilities` f32[N, K] and the `names` of the most
+          probable classes.
+
+        Raises:
+          cnn_archs.errors.ConfigError: if `images` is something else, such as an array of floats.
+          cnn_archs.errors.DataError: if a file is missing, damaged or no image.
+          cnn_archs.errors.NotFinite: if a probability is not finite.
+
+        Example:
+          >>> import cnn_archs
+          >>> net = cnn_archs.load("runs/digits")
+          >>> images, labels = cnn_archs.data.load("digits", "test")
+          >>> found = net.predict(images)
+          >>> found.labels.shape, found.probabilities.shape
+          ((360,), (360, 10))
+          >>> accuracy = (found.labels == labels).mean()
+        """
+        found = self.over_batches(images, self.predictor.probabilities)
+        if not np.isfinite(found).all():
+            raise NotFinite(f"{self.saved.workdir}: the probabilities are not finite")
+        labels = found.argmax(-1)
+        return Predictions(labels, found, tuple(self.class_names[k] for k in labels))
+
+    def preprocess(self, images: Any) -> jax.Array:
+        """Return what the network sees of images, as in evaluation.
+
+        Args:
+          images: raw pixels or files, in one of the forms that the class describes.
+
+        Returns:
+          f32[N, H, W, C], cropped, scaled and without the mean, as the run's config says.
+
+        Raises:
+          cnn_archs.errors.ConfigError: as in `predict`.
+          cnn_archs.errors.DataError: as in `predict`.
+
+        Example:
+          >>> import cnn_archs
+          >>> net = cnn_archs.load("runs/digits")
+          >>> images, labels = cnn_archs.data.load("digits", "test")
+          >>> x = net.preprocess(images[:4])
+          >>> x.shape, x.dtype
+          ((4, 32, 32, 1), dtype('float32'))
+          >>> net.model.apply(net.variables, x, train=False)["logits"].shape
+          (4, 10)
+        """
+        return jnp.asarray(self.over_batches(images, self.prepared))
+
+    def features(self, images: Any, layer: str) -> np.ndarray:
+        """Return the output of a layer for images, before the activation function that follows.
+
+        Args:
+          images: raw pixels or files, in one of the forms that the class describes.
+          layer: the name of a layer, as `cnn-archs summarize` prints it.
+
+        Returns:
+          f32[N, H', W', C'] of a convolution or a pool, f32[N, C'] of a dense layer.
+
+        Raises:
+          cnn_archs.errors.ConfigError: for an unknown layer, with the nearest one, and as in
+            `predict`.
+          cnn_archs.errors.DataError: as in `predict`.
+
+        Example:
+          >>> import cnn_archs
+          >>> net = cnn_archs.load("runs/digits")
+          >>> images, labels = cnn_archs.data.load("digits", "test")
+          >>> net.features(images[:4], layer="C3").shape
+          (4, 10, 10, 16)
+        """
+        with library_call():
+            names = [row.name for row in summarize(self.model, self.saved.experiment.image_shape)]
+            if layer not in names:
+                name = self.saved.experiment.name
+                raise ConfigError(unknown_message(name, layer, names, what="layer"))
+        return self.over_batches(images, lambda u8: self.layer_of(u8, layer))
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The network with the statistics of its training images."""
+        return make_predictor(self.saved, self.seed)
+
+    @cached_property
+    def prepared(self) -> Callable[[np.ndarray], jax.Array]:
+        """The function from images u8[N, H, W, C], as evaluation delivers them, to `preprocess`."""
+        return jax.jit(partial(self.predictor.prepare, None))
+
+    @cached_property
+    def layer_of(self) -> Callable[[np.ndarray, str], jax.Array]:
+        """The function from images, as evaluation delivers them, and a layer to its output."""
+        # Without a loop over its blocks each layer has its name.
+        model, variables = self.model.unrolled(), self.variables
+        if self.model.scan_blocks:
+            variables = resnet.unstack(variables)
+
+        @partial(jax.jit, static_argnames="layer")
+        def compute(variables: Any, images: jax.Array, layer: str) -> jax.Array:
+            return layer_output(model, variables, self.predictor.prepare(None, images), layer)
+
+        return partial(compute, variables)
+
+    def over_batches(self, images: Any, function: Callable[[np.ndarray], jax.Array]) -> np.ndarray:
+        """Return the f32 results of `function` for batches of images, joined."""
+        experiment = self.saved.experiment
+        with (
+            library_call(),
+            jax_configured(
+                deterministic=experiment.deterministic,
+                matmul_precision=experiment.matmul_precision,
+            ),
+        ):
+            size = experiment.eval_batch_size
+            parts = [
+                np.asarray(function(batch), np.float32)
+                for batch in image_batches(images, experiment, size)
+            ]
+        if not parts:
+            raise ConfigError("there are no images")
+        return np.concatenate(parts)
+
+
+def layer_output(
+    model: models.Network, variables: dict[str, Any], x: jax.Array, layer: str
+) -> jax.Array:
+    """Return the output of `layer`, a name in the summary of `model`, for x f32[N, H, W, C]."""
+    path = tuple(layer.split("/"))
+
+    def is_layer(module: Any, method: str) -> bool:
+        return method == "__call__" and module.path == path
+
+    options: Any = dict(capture_intermediates=is_layer, mutable=["intermediates"])
+    _, kept = model.apply(variables, x, train=False, **options)
+    return subtree(kept["intermediates"], path)["__call__"][0]  # type: ignore[return-value]
+
+
+def load(what: str | os.PathLike[str], seed: int = 0) -> TrainedNetwork:
+    """Load a trained network with its preprocessing, from the newest sound checkpoint of its run.
+
+    Args:
+      what: the folder of a run.
+      seed: which of the seeds of the run, counted from 0.
+
+    Returns:
+      A `TrainedNetwork`, which has `predict`, `preprocess` and `features`.
+
+    Raises:
+      cnn_archs.errors.ConfigError: if there is no such run or seed.
+      cnn_archs.errors.DataError: if there is no sound checkpoint.
+
+    Example:
+      >>> import cnn_archs
+      >>> net = cnn_archs.load("runs/digits")
+      >>> net.step, net.class_names[:3]
+      (40, ('0', '1', '2'))
+    """
+    workdir = Path(what).expanduser()
+    with library_call():
+        config = RunDir(workdir).config()
+        saved = load_run(workdir)
+        variables = saved.seed_variables(seed)
+    experiment = saved.experiment
+    names = experiment.class_names()
+    return TrainedNetwork(experiment.model, variables, config, saved.step, names, saved, seed)
