@@ -34,6 +34,11 @@ def list_weights() -> list[str]:
     return sorted(path.stem for path in shipped_folder("weights").glob(f"*{SUFFIX}"))
 
 
+def is_weights(text: str) -> bool:
+    """Return whether `text` names weights of the package, or ends as a file of weights does."""
+    return text in list_weights() or text.endswith(SUFFIX)
+
+
 def locate_weights(text: str) -> Path:
     """Return the file of weights that `text` names: one of the package's, or a path.
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 from safetensors.numpy import load_file, save_file
 
+import cnn_archs
 from cnn_archs import cli
 from cnn_archs.conversion import stored
 from cnn_archs.conversion.export import as_dtype
@@ -58,6 +59,14 @@ def test_shipped_weights_tell_a_drawn_digit(tmp_path, capsys):
     run("predict", "--weights=mlp_mnist", tmp_path / "seven.png", "--format=json")
     (found,) = json.loads(capsys.readouterr().out)
     assert found["top"][0]["class"] == "7" and found["top"][0]["probability"] > 0.9
+
+
+def test_a_library_loads_them_by_name():
+    pixels = np.zeros((2, 28, 28), np.uint8)
+    pixels[:, 5:23, 13:16] = 255  # a stroke
+    net = cnn_archs.load("lenet5_mnist")
+    assert list(net.predict(pixels).names) == ["1", "1"]
+    assert net.features(pixels, layer="C5").shape[-1] == 120
 
 
 @pytest.fixture(scope="module")
