@@ -75,7 +75,13 @@ def imported(path, model, image, rgb=True, heads=()):
     return from_state_dict(model, image, state)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow) if n in ("googlenet", "vgg16") else n
+        for n in NETWORKS
+    ],
+)
 def test_logits_are_those_that_caffe_computes(name, tmp_path):
     make, last, ours, fields, side, v1 = NETWORKS[name]
     net = make()
@@ -340,6 +346,7 @@ def test_an_imported_file_tells_the_classes_that_caffe_tells(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_caffemodel_of_other_classes_takes_a_new_head(tmp_path, capsys):
     net = renamed(caffe_net.alexnet(classes=7), "fc8", "fc8_flickr")
     path = written(net, tmp_path, v1=True)
