@@ -23,9 +23,9 @@ CORE = [
     {"checkpoints", "data.corruption", "data.transforms", "published_weights"},
     {"data.datasets"},
     {"data.loading", "data.record"},
-    {"data.arrays", "data.dataset"},
-    {"data", "experiment_inputs"},
-    {"experiment"},
+    {"data.dataset"},
+    {"data.arrays", "experiment_inputs"},
+    {"data", "experiment"},
     {"evaluate"},
     {"training"},
 ]

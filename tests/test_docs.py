@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import PAGES, README, ROOT, commands, page, programs, snippets, table
 from readme_tables import mnist_table, protocols_table
@@ -57,6 +58,9 @@ NOT_RUN = {
     "cnn-archs sweep --config=degradation --workdir=runs/degradation": "data and weeks",
     "cnn-archs report runs/degradation -o report.html": "these",
     "cnn-archs prepare mnist": "network",
+    "cnn-archs prepare mnist --from=data/MNIST/raw": "data; tests/data/prepare/test_published.py",
+    "cnn-archs prepare mnist --from=mnist.npz": "data; tests/data/prepare/test_published.py",
+    "cnn-archs prepare cifar10 --from=cifar-10-python.tar.gz": "data; the same",
     "cnn-archs prepare imagenet2012 --manual_dir=archives": "archives",
     "cnn-archs prepare photos --image_folder=photos": "data",
     "cnn-archs train --config=alexnet_imagenet --config.mesh.model=2": "data and two devices",
@@ -65,6 +69,10 @@ NOT_RUN = {
     "cnn-archs claims": "half a minute; tests/claims/test_claims.py has every claim",
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
     "cnn-archs train --config=lenet5_1998_mnist:map": "data and an hour",
+    "cnn-archs classical nearest_deslanted --output=nearest_deslanted.json": "data",
+    "cnn-archs train --config=lenet4_mnist:1": "data and an hour",
+    "cnn-archs train --config=mlp_1998_mnist:300_deslanted": "data and an hour",
+    "cnn-archs sweep --config=training_set_size --workdir=runs/training_set_size": "data, hours",
     "cnn-archs train --config=resnet_cifar10:56": "data and a day",
     "cnn-archs train --config=vgg_imagenet:A": "data and weeks",
     "cnn-archs train --config=vgg_imagenet:D_from_A "
@@ -76,7 +84,18 @@ NOT_RUN = {
     "cnn-archs evaluate --workdir=resnet,vgg,alexnet,googlenet --protocol=ten_crop": "these",
     "cnn-archs train --config=resnet_imagenet:18 --config.data.name=image_folder "
     "--config.data.data_dir=photos --config.model.num_classes=10 --config.data.holdout=500": "data",
+    "cnn-archs train --config=lenet5_mnist --config.data.name=image_folder "
+    "--config.data.data_dir=scans": "data",
     "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv": "data",
+    "cnn-archs import bvlc_alexnet.caffemodel --config=alexnet_imagenet --config.model.lrn_k=1 "
+    "--config.model.lrn_alpha_over_n=true --workdir=runs/bvlc_alexnet": "the original",
+    "cnn-archs import VGG_ILSVRC_16_layers.caffemodel --config=vgg_imagenet:D "
+    "--workdir=runs/vgg_16": "the original",
+    "cnn-archs import ResNet-152-model.caffemodel --config=resnet_imagenet:152 "
+    "--config.model.pool1=overhanging --workdir=runs/resnet_152": "the original",
+    "cnn-archs evaluate --weights=mlp_mnist": "data; tests/conversion/test_stored.py",
+    "cnn-archs export --workdir=runs/mine --output=mine.safetensors --dtype=float16 "
+    "--card": "a trained run; tests/conversion/test_stored.py",
     "cnn-archs plan --config=vgg_imagenet:E --devices=8 --kind=h100 --cores=96": "a process that "
     "simulates eight devices; tests/planning/test_plan.py has one with four",
     "pip install '.[cuda13]'": "hardware",
@@ -118,7 +137,7 @@ def test_what_is_not_run_is_well_formed(line, tmp_path, monkeypatch):
         sweep = arguments.config if arguments.command == "sweep" else vars(arguments).get("sweep")
         if sweep:
             assert grid.list_cells(sweep_file.load_sweep(sweep), Path("runs"), overrides)
-        elif hasattr(arguments, "config"):
+        elif vars(arguments).get("config"):
             configs.load_config(arguments.config, overrides)
 
 
@@ -133,11 +152,25 @@ def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
             words = shlex.split(line)[1:]
             short = ["--config.steps=3"] if words[0] == "train" else []
             assert cli.main([*words, *short]) == 0, line
+    names: dict = {}
     for block in snippets("".join(PAGES[name] for name in PAGES if name not in ELSEWHERE)):
-        names: dict = {}
         exec(block, names)
-        assert names["loaded"].step == 3 and names["net"].activation == "relu"
+    trained = json.loads(Path("runs/lenet5_digits/result.json").read_text())
+    assert names["accuracy"] == pytest.approx(1 - trained["test"]["top1_error"][0])
+    check_library(names)
     assert "multiply-adds" in capsys.readouterr().out
+
+
+def check_library(names: dict) -> None:
+    """Check what docs/library.md says of the names that its code has bound."""
+    net, found, labels = names["net"], names["found"], names["labels"]
+    assert names["images"].shape == (360, 32, 32, 1) and names["images"].dtype == np.uint8
+    assert labels.shape == (360,) and labels.dtype == np.int32
+    assert net.step == 300 and names["error"] == pytest.approx(np.mean(found.labels != labels))
+    assert names["error"] < 0.08
+    assert (names["logits"].argmax(-1) == found.labels).all()
+    assert names["maps"].shape == (8, 10, 10, 16) and names["maps"].dtype == np.float32
+    assert "resnet50_v2" in names["names"] and names["model"].activation == "relu"
 
 
 @pytest.mark.slow
