@@ -8,12 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_archs import models
+from cnn_archs import models, published_weights
 from cnn_archs.conversion import (
     caffe_import,
     file_network,
     option_a,
-    published,
     state_dicts,
     torch_file,
 )
@@ -26,6 +25,7 @@ from cnn_archs.runtime.files import read_errors
 from cnn_archs.training import weights_file
 
 State = dict[str, np.ndarray]
+PROVENANCE = ("source", "commit", "license", "dataset", "normalization", "stated")
 
 
 def import_(
@@ -43,10 +43,15 @@ def import_(
         raise ConfigError(f"a file holds one network, not {len(settings.seeds)}: --config.seeds=1")
     state, notes = read_state(path, settings, strides)
     digest = sha256(path)
-    known = published.find(digest)
-    notes += published.notes(known, settings.config["data"]) if known else []
+    known = published_weights.find(digest)
+    notes += published_weights.notes(known, settings.config["data"]) if known else []
     variables = fitting_variables(path, settings, state, new_head)
-    imported = {"file": path.name, "sha256": digest, "new_head": new_head, **(known or {})}
+    imported = {
+        "file": path.name,
+        "sha256": digest,
+        "new_head": new_head,
+        **({key: known[key] for key in PROVENANCE} if known else {}),
+    }
     weights_file.create_run(workdir, settings, variables, path, imported)
     print_notes(notes)
     return {
