@@ -9,13 +9,7 @@ import jax
 import numpy as np
 
 from cnn_archs import models, published_weights
-from cnn_archs.conversion import (
-    caffe_import,
-    file_network,
-    option_a,
-    state_dicts,
-    torch_file,
-)
+from cnn_archs.conversion import caffe_import, file_network, option_a, state_dicts, torch_file
 from cnn_archs.conversion.export import initial_variables
 from cnn_archs.conversion.torch_layout import from_state_dict, misfits, tensors, to_state_dict
 from cnn_archs.errors import ConfigError, DataError, config_errors
