@@ -41,6 +41,7 @@ def make_dataset(config: Config, recorded: Recorded | None = None, data_dir: str
         downsample=data.downsample,
         holdout=data.holdout,
         examples=data.examples,
+        eval_examples=config.eval_examples,
         on_corrupt=data.on_corrupt,
         threads=data.threads,
         recorded=recorded,

@@ -43,7 +43,7 @@ def load(name: str, split: str = "train", data_dir: str | os.PathLike[str] = "")
       ((360, 32, 32, 1), dtype('uint8'), (360,))
     """
     with library_call():
-        found = one_size.load_split(name, split, os.fspath(data_dir))
+        found = one_size.load_split(name, split, os.path.expanduser(data_dir))
     return Examples(found.images, found.labels)
 
 
