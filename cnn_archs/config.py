@@ -8,7 +8,6 @@ one line.
 
 import functools
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -202,7 +201,14 @@ def read_config(path: Path) -> ConfigDict:
 
     Raises DataError if the file is damaged.
     """
-    tree = read_json(path)
+    return parse_config(read_json(path), path)
+
+
+def parse_config(tree: Mapping[str, Any], path: Path) -> ConfigDict:
+    """Return the config that `tree`, read from the file `path`, holds, complete and locked.
+
+    It may be of an older version. Raises DataError if it is damaged.
+    """
     with read_errors(path):
         config = complete_config(tree).lock()
     try:
@@ -259,15 +265,6 @@ def complete_config(saved: Mapping[str, Any]) -> ConfigDict:
 def to_plain_dict(config: ConfigDict) -> dict[str, Any]:
     """Return `config` in the form of config.json: sections are dicts, and tuples are lists."""
     return json.loads(config.to_json())
-
-
-def to_flags(config: ConfigDict) -> str:
-    """Return the flags that set each key of `config`, one a line, quoted for a shell."""
-    words = {True: "true", False: "false"}
-    return "\n".join(
-        shlex.quote(f"--config.{key}={words[value] if isinstance(value, bool) else value}")
-        for key, value in flatten(config.to_dict()).items()
-    )
 
 
 @functools.cache

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_archs import models
-from cnn_archs.conversion import file_network, option_a, published, state_dicts, torch_file
+from cnn_archs import models, published_weights
+from cnn_archs.conversion import caffe_import, file_network, option_a, state_dicts, torch_file
 from cnn_archs.conversion.export import initial_variables
 from cnn_archs.conversion.torch_layout import from_state_dict, misfits, tensors, to_state_dict
 from cnn_archs.errors import ConfigError, DataError, config_errors
@@ -19,6 +19,7 @@ from cnn_archs.runtime.files import read_errors
 from cnn_archs.training import weights_file
 
 State = dict[str, np.ndarray]
+PROVENANCE = ("source", "commit", "license", "dataset", "normalization", "stated")
 
 
 def import_(
@@ -34,6 +35,37 @@ def import_(
     """
     if len(settings.seeds) != 1:
         raise ConfigError(f"a file holds one network, not {len(settings.seeds)}: --config.seeds=1")
+    state, notes = read_state(path, settings, strides)
+    digest = sha256(path)
+    known = published_weights.find(digest)
+    notes += published_weights.notes(known, settings.config["data"]) if known else []
+    variables = fitting_variables(path, settings, state, new_head)
+    imported = {
+        "file": path.name,
+        "sha256": digest,
+        "new_head": new_head,
+        **({key: known[key] for key in PROVENANCE} if known else {}),
+    }
+    weights_file.create_run(workdir, settings, variables, path, imported)
+    print_notes(notes)
+    return {
+        "workdir": str(workdir),
+        "model": settings.name,
+        "tensors": len(state),
+        "parameters": sum(np.size(v) for v in jax.tree.leaves(variables["params"])),
+        "imported": imported,
+        "notes": notes,
+    }
+
+
+def read_state(path: Path, settings: ExperimentSettings, strides: str) -> tuple[State, list[str]]:
+    """Return the tensors of a file in the names and order of the network of `settings`, and notes.
+
+    strides: see `file_network.check_strides`. Raises ConfigError if the file is of another network,
+    DataError if it is damaged.
+    """
+    if caffe_import.is_caffe_file(path):
+        return caffe_import.read_caffe(path, settings)
     state, metadata, notes = read_weights(path, settings)
     if file_network.KEY in metadata:
         file_network.check_same_network(metadata, settings.config["model"], path)
@@ -45,21 +77,7 @@ def import_(
             "the names are those of akamaster's pytorch_resnet_cifar10, so the maps of option A's "
             "shortcuts are put from its order into ours"
         )
-    digest = sha256(path)
-    known = published.find(digest)
-    notes += published.notes(known, settings.config["data"]) if known else []
-    variables = fitting_variables(path, settings, state, new_head)
-    imported = {"file": path.name, "sha256": digest, "new_head": new_head, **(known or {})}
-    weights_file.create_run(workdir, settings, variables, path, imported)
-    print_notes(notes)
-    return {
-        "workdir": str(workdir),
-        "model": settings.name,
-        "tensors": len(state),
-        "parameters": sum(np.size(v) for v in jax.tree.leaves(variables["params"])),
-        "imported": imported,
-        "notes": notes,
-    }
+    return state, notes
 
 
 def read_weights(

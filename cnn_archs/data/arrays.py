@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnn_archs.data.datasets import sources
+from cnn_archs.data.loading import one_size
 from cnn_archs.runtime.library_call import library_call
 
 
@@ -21,7 +22,8 @@ def load(name: str, split: str = "train", data_dir: str | os.PathLike[str] = "")
 
     Args:
       name: such as `"digits"` and `"shapes"`, which need no files, or `"mnist"`, `"cifar10"` and
-        others that `cnn-archs prepare NAME` has prepared.
+        others that `cnn-archs prepare NAME` has prepared; `"image_folder"` for the folder of images
+        `data_dir`.
       split: `"train"`, `"test"`, or another one that the dataset has.
       data_dir: the folder of prepared datasets; by default $TFDS_DATA_DIR, or else
         ~/tensorflow_datasets.
@@ -41,7 +43,7 @@ def load(name: str, split: str = "train", data_dir: str | os.PathLike[str] = "")
       ((360, 32, 32, 1), dtype('uint8'), (360,))
     """
     with library_call():
-        found = sources.load_split(name, split, os.fspath(data_dir))
+        found = one_size.load_split(name, split, os.path.expanduser(data_dir))
     return Examples(found.images, found.labels)
 
 

@@ -4,13 +4,13 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from cnn_archs.errors import ConfigError
-from cnn_archs.evaluate.predict import decode_image, read_image
+from cnn_archs.evaluate.predict import decode_image, read_encoded
 from cnn_archs.experiment import Experiment
 
 FORMS = (
@@ -20,24 +20,29 @@ FORMS = (
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # others are converted to RGB
 
 
-def image_batches(images: Any, experiment: Experiment, size: int) -> Iterator[np.ndarray]:
-    """Yield u8[N, H, W, C] as evaluation delivers images, with N = `size` but in the last one.
+class Item(NamedTuple):
+    """One image u8[H, W, C] as evaluation delivers it, its name, and its file (b"" without one)."""
+
+    image: np.ndarray
+    name: str
+    encoded: bytes
+
+
+def image_batches(images: Any, experiment: Experiment, invert: bool) -> Iterator[list[Item]]:
+    """Yield images as evaluation delivers them, as many at a time as evaluation takes.
 
     images: in one of FORMS. A file or an array of another size than the dataset's is resized and
-    cropped as the command `predict` does it. Raises ConfigError for something else, DataError for
-    a file that cannot be read.
+    cropped as the command `predict` does it. invert: whether to yield their negatives. Raises
+    ConfigError for something else, DataError for a file that cannot be read.
     """
-    stored = experiment.dataset.stored_shape
-    given = as_list(images)
+    given, size = as_list(images), experiment.eval_batch_size
+    if not given:
+        raise ConfigError("there are no images")
     for first in range(0, len(given), size):
-        yield np.stack(
-            [
-                image
-                if isinstance(image, np.ndarray) and image.shape == stored
-                else read_item(image, experiment, f"image {first + i}")
-                for i, image in enumerate(given[first : first + size])
-            ]
-        )
+        yield [
+            read_item(image, experiment, f"image {first + i}", invert)
+            for i, image in enumerate(given[first : first + size])
+        ]
 
 
 def as_list(images: Any) -> list[Any]:
@@ -70,13 +75,18 @@ def is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or "__array__" in dir(value)
 
 
-def read_item(image: Any, experiment: Experiment, name: str) -> np.ndarray:
-    """Return one image of `as_list` as u8[H, W, C]. name: of an image that is in no file."""
-    if isinstance(image, str | os.PathLike):
-        return read_image(Path(image).expanduser(), experiment)
+def read_item(image: Any, experiment: Experiment, name: str, invert: bool) -> Item:
+    """Return one image of `as_list` as an Item. name: of an image that is in no file."""
     if isinstance(image, np.ndarray):
+        if image.shape == experiment.dataset.stored_shape:
+            return Item(255 - image if invert else image, name, b"")
         image = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    return decode_image(encode(image), name, experiment)
+    if isinstance(image, Image.Image):
+        encoded = encode(image)
+    else:
+        name = os.path.expanduser(image)
+        encoded = read_encoded(Path(name))
+    return Item(decode_image(encoded, name, experiment, invert=invert), name, encoded)
 
 
 def encode(image: Image.Image) -> bytes:

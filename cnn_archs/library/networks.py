@@ -20,8 +20,8 @@ def list_models(pattern: str = "*") -> list[str]:
 
     Example:
       >>> import cnn_archs
-      >>> cnn_archs.list_models("lenet*")
-      ['lenet5', 'lenet5_1998']
+      >>> cnn_archs.list_models("alexnet_one*")
+      ['alexnet_one_tower', 'alexnet_one_gpu']
     """
     return [name for name in models.MODELS if fnmatch.fnmatchcase(name, pattern.lower())]
 

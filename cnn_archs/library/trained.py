@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +14,12 @@ import numpy as np
 from cnn_archs import models
 from cnn_archs.config import Config
 from cnn_archs.config_keys import unknown_message
+from cnn_archs.conversion import stored
 from cnn_archs.errors import ConfigError, NotFinite
+from cnn_archs.evaluate.doubts import Doubts
 from cnn_archs.evaluate.load import RestoredRun, load_run
 from cnn_archs.evaluate.predict import Predictor, make_predictor
-from cnn_archs.library.images import image_batches
+from cnn_archs.library.images import Item, image_batches
 from cnn_archs.models import resnet
 from cnn_archs.models.summary import summarize
 from cnn_archs.run_dir import RunDir
@@ -30,12 +32,14 @@ class Predictions(NamedTuple):
     """What a network makes of images.
 
     labels: i64[N], the most probable class of each image. probabilities: f32[N, K], of all
-    classes. names: the name of each label.
+    classes. names: the name of each label. notes: lines about images that the network probably
+    does not see as they are meant, such as a black digit on white paper.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
     names: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -68,15 +72,16 @@ class TrainedNetwork:
         made = f"{self.saved.experiment.name} on {self.saved.experiment.dataset.name}"
         return f"TrainedNetwork({made}, step {self.step}, {str(self.saved.workdir)!r})"
 
-    def predict(self, images: Any) -> Predictions:
+    def predict(self, images: Any, *, invert: bool = False) -> Predictions:
         """Predict the classes of images.
 
         Args:
           images: raw pixels or files, in one of the forms that the class describes.
+          invert: whether the network gets the negatives of the images.
 
         Returns:
-          `Predictions`: `labels` i64[N], `probabilities` f32[N, K] and the `names` of the most
-          probable classes.
+          `Predictions`: `labels` i64[N], `probabilities` f32[N, K], the `names` of the most
+          probable classes, and `notes` about images that look unlike those of the training.
 
         Raises:
           cnn_archs.errors.ConfigError: if `images` is something else, such as an array of floats.
@@ -92,11 +97,16 @@ class TrainedNetwork:
           ((360,), (360, 10))
           >>> accuracy = (found.labels == labels).mean()
         """
-        found = self.over_batches(images, self.predictor.probabilities)
+        background, doubts = self.saved.experiment.dataset.background(), Doubts()
+
+        def check(item: Item) -> None:
+            doubts.check(item.name, item.encoded, item.image, background)
+
+        found = self.over_batches(images, self.predictor.probabilities, check, invert)
         if not np.isfinite(found).all():
             raise NotFinite(f"{self.saved.workdir}: the probabilities are not finite")
-        labels = found.argmax(-1)
-        return Predictions(labels, found, tuple(self.class_names[k] for k in labels))
+        labels, notes = found.argmax(-1), doubts.notes(len(found), inverted=invert)
+        return Predictions(labels, found, tuple(self.class_names[k] for k in labels), tuple(notes))
 
     def preprocess(self, images: Any) -> jax.Array:
         """Return what the network sees of images, as in evaluation.
@@ -172,12 +182,22 @@ class TrainedNetwork:
 
         @partial(jax.jit, static_argnames="layer")
         def compute(variables: Any, images: jax.Array, layer: str) -> jax.Array:
-            return layer_output(model, variables, self.predictor.prepare(None, images), layer)
+            x = self.predictor.prepare(None, images)
+            return layer_outputs(model, variables, x, [layer])[0]
 
         return partial(compute, variables)
 
-    def over_batches(self, images: Any, function: Callable[[np.ndarray], jax.Array]) -> np.ndarray:
-        """Return the f32 results of `function` for batches of images, joined."""
+    def over_batches(
+        self,
+        images: Any,
+        function: Callable[[np.ndarray], jax.Array],
+        check: Callable[[Item], None] = lambda item: None,
+        invert: bool = False,
+    ) -> np.ndarray:
+        """Return the f32 results of `function` for batches of images, joined.
+
+        check: called with each image. invert: see `image_batches`.
+        """
         experiment = self.saved.experiment
         with (
             library_call(),
@@ -186,35 +206,35 @@ class TrainedNetwork:
                 matmul_precision=experiment.matmul_precision,
             ),
         ):
-            size = experiment.eval_batch_size
-            parts = [
-                np.asarray(function(batch), np.float32)
-                for batch in image_batches(images, experiment, size)
-            ]
-        if not parts:
-            raise ConfigError("there are no images")
+            parts = []
+            for items in image_batches(images, experiment, invert):
+                for item in items:
+                    check(item)
+                batch = np.stack([item.image for item in items])
+                parts.append(np.asarray(function(batch), np.float32))
         return np.concatenate(parts)
 
 
-def layer_output(
-    model: models.Network, variables: dict[str, Any], x: jax.Array, layer: str
-) -> jax.Array:
-    """Return the output of `layer`, a name in the summary of `model`, for x f32[N, H, W, C]."""
-    path = tuple(layer.split("/"))
+def layer_outputs(
+    model: models.Network, variables: dict[str, Any], x: jax.Array, layers: Sequence[str]
+) -> list[jax.Array]:
+    """Return the outputs of `layers`, names in the summary of `model`, for x f32[N, H, W, C]."""
+    paths = [tuple(layer.split("/")) for layer in layers]
 
-    def is_layer(module: Any, method: str) -> bool:
-        return method == "__call__" and module.path == path
+    def is_wanted(module: Any, method: str) -> bool:
+        return method == "__call__" and module.path in paths
 
-    options: Any = dict(capture_intermediates=is_layer, mutable=["intermediates"])
+    options: Any = dict(capture_intermediates=is_wanted, mutable=["intermediates"])
     _, kept = model.apply(variables, x, train=False, **options)
-    return subtree(kept["intermediates"], path)["__call__"][0]  # type: ignore[return-value]
+    return [subtree(kept["intermediates"], path)["__call__"][0] for path in paths]
 
 
 def load(what: str | os.PathLike[str], seed: int = 0) -> TrainedNetwork:
     """Load a trained network with its preprocessing, from the newest sound checkpoint of its run.
 
     Args:
-      what: the folder of a run.
+      what: the folder of a run; or the name of weights that come with the package, such as
+        "lenet5_mnist"; or a .safetensors file that `cnn-archs export --card` has written.
       seed: which of the seeds of the run, counted from 0.
 
     Returns:
@@ -232,9 +252,19 @@ def load(what: str | os.PathLike[str], seed: int = 0) -> TrainedNetwork:
     """
     workdir = Path(what).expanduser()
     with library_call():
-        config = RunDir(workdir).config()
-        saved = load_run(workdir)
-        variables = saved.seed_variables(seed)
+        if workdir.is_dir() or not stored.is_weights(str(what)):
+            return load_folder(workdir, seed)
+        with stored.run_of_weights(str(what)) as run:
+            network = load_folder(run, seed)
+            _ = network.predictor  # it reads the run, which exists here only
+            return network
+
+
+def load_folder(workdir: Path, seed: int) -> TrainedNetwork:
+    """Load the trained network of the run in `workdir`."""
+    config = RunDir(workdir).config()
+    saved = load_run(workdir)
+    variables = saved.seed_variables(seed)
     experiment = saved.experiment
     names = experiment.class_names()
     return TrainedNetwork(experiment.model, variables, config, saved.step, names, saved, seed)

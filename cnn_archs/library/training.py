@@ -34,8 +34,7 @@ def train(
 
     Args:
       config: an experiment: the name of an installed one, such as `"lenet5_digits"` or
-        `"resnet_cifar10:56"`, the path of a file, or a config, as `experiments.base.config(...)`
-        returns it.
+        `"resnet_cifar10:56"`, the path of a file, or a config, such as that of a trained network.
       workdir: the folder of the run, which is made.
       overrides: {key of the config: value}, such as `{"epochs": 2, "model.activation": "relu"}`;
         a text is read as on the command line.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import cnn_archs
 from cnn_archs import cli, models
@@ -55,12 +56,12 @@ def test_a_network_has_the_fields_that_it_is_given():
     "name, fields, text",
     [
         ("lenet", {}, "model.name: no value 'lenet'; did you mean 'lenet5'?"),
-        ("resnet21", {}, "did you mean 'resnet20'?"),
+        ("vgg_a_bm", {}, "did you mean 'vgg_a_bn'?"),
         ("lenet5", {"activaton": "relu"}, "model lenet5: no field 'activaton'; did you mean"),
         ("lenet5", {"activation": "rleu"}, "model.activation=rleu: must be"),
         ("lenet5", {"num_classes": 0}, "model.num_classes=0: must be a whole number"),
         ("lenet5", {"num_classes": "10"}, "model.num_classes="),
-        ("lenet5", {"width": float("nan")}, "model.width=nan: must be"),
+        ("resnet20", {"width": float("nan")}, "model.width=nan: must be"),
     ],
 )
 def test_a_wrong_network_is_told_with_the_nearest(name, fields, text):
@@ -84,6 +85,22 @@ def test_data_that_are_not_there_are_told_as_the_command_does(tmp_path):
         cnn_archs.data.load("mnist", data_dir=tmp_path)
     with pytest.raises(ConfigError):
         cnn_archs.data.load("digits", "tset")
+
+
+def test_a_folder_of_images_of_one_size_is_an_array(tmp_path):
+    for part, count in (("train", 3), ("test", 2)):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                image = Image.fromarray(np.full((5, 4), 40 * i + 3, np.uint8))
+                image.save(tmp_path / part / name / f"{i}.png")
+    images, labels = cnn_archs.data.load("image_folder", "test", data_dir=tmp_path)
+    assert images.shape == (4, 5, 4, 1) and labels.tolist() == [0, 0, 1, 1]
+    assert images[:, 0, 0, 0].tolist() == [3, 43, 3, 43]
+    assert cnn_archs.data.class_names("image_folder", tmp_path) == ("cat", "dog")
+    Image.new("L", (7, 7)).save(tmp_path / "test" / "dog" / "9.png")
+    with pytest.raises(ConfigError, match=r"differ in size: .* has 7x7 pixels; no array"):
+        cnn_archs.data.load("image_folder", "test", data_dir=tmp_path)
 
 
 PUBLIC = {
@@ -132,6 +149,6 @@ def test_the_version_is_one(capsys):
     with pytest.raises(SystemExit) as e:
         cli.main(["--version"])
     assert e.value.code == 0
-    assert capsys.readouterr().out.split()[:2] == ["cnn-archs", cnn_archs.__version__]
+    assert capsys.readouterr().out.startswith(f"cnn-archs {cnn_archs.__version__}, jax ")
     project = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()
     assert 'dynamic = ["version"]' in project and 'path = "cnn_archs/__init__.py"' in project
