@@ -11,7 +11,7 @@ from cnn_archs.data.record import Recorded
 from cnn_archs.data.transforms import augment, color, crops
 from cnn_archs.data.transforms.keras_standardize import Standardization
 from cnn_archs.data.transforms.preprocess import Preprocessor
-from cnn_archs.errors import ConfigError, config_errors
+from cnn_archs.errors import ConfigError, DataError, config_errors
 
 Shape = tuple[int, int, int]  # (H, W, C)
 
@@ -41,6 +41,7 @@ def make_dataset(config: Config, recorded: Recorded | None = None, data_dir: str
         downsample=data.downsample,
         holdout=data.holdout,
         examples=data.examples,
+        eval_examples=config.eval_examples,
         on_corrupt=data.on_corrupt,
         threads=data.threads,
         recorded=recorded,
@@ -51,13 +52,19 @@ def found_shape(config: Config, where: str) -> Shape:
     """Return the (H, W, C) of the images in `where`, by their headers; H and W are 0 if they vary.
 
     C is that of `data.image_shape`, if it is set. Images of one size are taken for images that vary
-    if the network is to see them in another size.
+    if the network is to see them in another size. Raises DataError if the dataset is missing and
+    `data.image_shape` is not set.
     """
     stated, data = tuple(config.data.image_shape), config.data
-    found = one_size.survey(data.name, where).shape or sources.VARIABLE_SIZE
-    seen = tuple(side // data.downsample + 2 * data.pad for side in found[:2])
+    try:
+        found = one_size.survey(data.name, where).shape or sources.VARIABLE_SIZE
+    except DataError:
+        if all(stated):  # whoever reads the images will say what is wrong
+            return sources.VARIABLE_SIZE
+        raise
     if not all(stated):
         return found
+    seen = tuple(side // data.downsample + 2 * data.pad for side in found[:2])
     return (*found[:2], decoded_channels(config)) if stated[:2] == seen else sources.VARIABLE_SIZE
 
 

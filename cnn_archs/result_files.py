@@ -24,6 +24,7 @@ MADE = {
     "config?": CONFIG,
     "parts?": [PART],
     "by_seed?": [{**ENVIRONMENT, "parts?": [PART]}],
+    "imported?": dict,
 }
 EVALUATION = {
     **dict.fromkeys(("name", "dataset", "protocol"), str),

@@ -48,6 +48,8 @@ class Settings:
     steps: Whole = 0         # optimizer steps, or 0 if `epochs` is given; setting one zeroes the
                              # other
     eval_batch_size: Images = 1000   # images
+    eval_examples: Whole = 0         # test images on which a training evaluates, chosen by class
+                             # like those of data.examples; 0: all
     test_scales: tuple[Side, ...] = ()    # shorter sides, in pixels, for multi_scale, and for
                              # grid_150 if there are three; empty: VGG's rule
     log_every: Count = 100   # steps between lines of metrics.jsonl

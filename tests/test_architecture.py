@@ -20,7 +20,7 @@ CORE = [
     {"config_files", "config_keys", "knobs", "optim", "runtime"},
     {"config", "distributed", "layer_patterns", "result_files"},
     {"checkpoint_files", "normalizations", "roles", "run_dir"},
-    {"checkpoints", "data.corruption", "data.transforms"},
+    {"checkpoints", "data.corruption", "data.transforms", "published_weights"},
     {"data.datasets"},
     {"data.loading", "data.record"},
     {"data.dataset"},

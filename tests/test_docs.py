@@ -14,6 +14,7 @@ from readme_tables import mnist_table, protocols_table
 
 from cnn_archs import cli
 from cnn_archs import config as configs
+from cnn_archs.claims import results_page
 from cnn_archs.report import provenance
 from cnn_archs.sweeps import grid, sweep_file
 
@@ -30,6 +31,17 @@ SHELL = [
 # Not run here, and why. Those of ours are parsed and their config is resolved.
 NOT_RUN = {
     "pip install .": "tests/test_packaging.py",
+    "cnn-archs import resnet20-12fca82f.th --config=resnet_cifar10:20 --normalization=imagenet "
+    "--workdir=runs/published": "a file from elsewhere; tests/conversion/test_torch_files.py",
+    "cnn-archs import resnet20-12fca82f.th --config=resnet_cifar10:20 --workdir=runs/published "
+    "--config.data.mean=0.485,0.456,0.406 --config.data.std=0.229,0.224,0.225": "the same",
+    "cnn-archs evaluate --workdir=runs/published": "the same, and data",
+    "cnn-archs import resnet18.pth --config=resnet_imagenet:18 --normalization=imagenet "
+    "--workdir=runs/imagenet": "the same",
+    "cnn-archs train --config=resnet_imagenet:18 --normalization=imagenet --workdir=runs/probe "
+    "--config.data.name=image_folder --config.data.data_dir=photos --config.model.num_classes=10 "
+    "--config.warm_start.workdir=runs/imagenet --config.warm_start.new_head=true "
+    "'--config.frozen=conv*'": "the same, and data",
     "cnn-archs plan --config=alexnet_imagenet --devices=2 --kind=h100 --cores=32": "like the next",
     "cnn-archs sweep --config=alexnet_gains:quick --workdir=runs/alexnet_gains": "data and minutes",
     "cnn-archs sweep --config=inception_width:quick --workdir=runs/inception_width": "the same",
@@ -46,6 +58,9 @@ NOT_RUN = {
     "cnn-archs sweep --config=degradation --workdir=runs/degradation": "data and weeks",
     "cnn-archs report runs/degradation -o report.html": "these",
     "cnn-archs prepare mnist": "network",
+    "cnn-archs prepare mnist --from=data/MNIST/raw": "data; tests/data/prepare/test_published.py",
+    "cnn-archs prepare mnist --from=mnist.npz": "data; tests/data/prepare/test_published.py",
+    "cnn-archs prepare cifar10 --from=cifar-10-python.tar.gz": "data; the same",
     "cnn-archs prepare imagenet2012 --manual_dir=archives": "archives",
     "cnn-archs prepare photos --image_folder=photos": "data",
     "cnn-archs train --config=alexnet_imagenet --config.mesh.model=2": "data and two devices",
@@ -54,6 +69,10 @@ NOT_RUN = {
     "cnn-archs claims": "half a minute; tests/claims/test_claims.py has every claim",
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
     "cnn-archs train --config=lenet5_1998_mnist:map": "data and an hour",
+    "cnn-archs classical nearest_deslanted --output=nearest_deslanted.json": "data",
+    "cnn-archs train --config=lenet4_mnist:1": "data and an hour",
+    "cnn-archs train --config=mlp_1998_mnist:300_deslanted": "data and an hour",
+    "cnn-archs sweep --config=training_set_size --workdir=runs/training_set_size": "data, hours",
     "cnn-archs train --config=resnet_cifar10:56": "data and a day",
     "cnn-archs train --config=vgg_imagenet:A": "data and weeks",
     "cnn-archs train --config=vgg_imagenet:D_from_A "
@@ -65,6 +84,8 @@ NOT_RUN = {
     "cnn-archs evaluate --workdir=resnet,vgg,alexnet,googlenet --protocol=ten_crop": "these",
     "cnn-archs train --config=resnet_imagenet:18 --config.data.name=image_folder "
     "--config.data.data_dir=photos --config.model.num_classes=10 --config.data.holdout=500": "data",
+    "cnn-archs train --config=lenet5_mnist --config.data.name=image_folder "
+    "--config.data.data_dir=scans": "data",
     "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv": "data",
     "cnn-archs plan --config=vgg_imagenet:E --devices=8 --kind=h100 --cores=96": "a process that "
     "simulates eight devices; tests/planning/test_plan.py has one with four",
@@ -171,6 +192,9 @@ def test_the_tables_are_those_of_the_results():
     assert table(README, "results") == mnist_table(ROOT / "results" / "mnist")
     from_docs = protocols_table(CIFAR10, PROTOCOLS).replace("](results/", "](../results/")
     assert table(page("protocols"), "protocols") == from_docs
+    published = results_page.published_table(ROOT / "results") + "\n"
+    assert table(README, "published") == published
+    assert table(page("weights"), "published") == published.replace("](results/", "](../results/")
 
 
 def test_the_short_runs_reach_what_their_experiments_say():
@@ -208,6 +232,7 @@ def test_each_result_says_what_made_it():
             assert one["command"] and one["packages"]["jax"], path
         if "members" in result:
             continue
-        assert result["seeds"] and result["device"] and result["protocol"], path
+        assert result["seeds"] and result["protocol"], path
+        assert made["devices"] if "imported" in made else result["device"], path
         assert made["config"], path
         assert len(result["test"]["top1_error"]) == len(result["seeds"])

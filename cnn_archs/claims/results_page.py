@@ -7,6 +7,7 @@ from typing import Any
 
 from cnn_archs.claims.schema import Claims
 from cnn_archs.claims.verdicts import STATUSES, format_found, format_printed, format_value
+from cnn_archs.published_weights import known_weights, read_evaluation
 from cnn_archs.report import tables
 from cnn_archs.report.printed_values import short_reference
 from cnn_archs.report.read_runs import find_records, group_by_dataset
@@ -24,8 +25,10 @@ fails if it differs from the output of that command. The statements come from
 
 *Exact*: computed now, and as printed. *Reproduced*: the mean of three networks or more is within a
 tolerance that was fixed before the run, or one network's error is above another's by Welch's test
-at 5 %. *Missed*: neither. *Not run*: no result exists, or none with the full recipe."""
+at 5 %. *Missed*: neither. *Not run*: no result exists, or none with the full recipe. *Published
+weights*: the error of a network that others trained, evaluated here; it reproduces nothing."""
 HEADS = ("statement", "source", "printed", "ours", "status")
+PUBLISHED = "published weights"
 WIDEST_IN_PAGE = 100  # characters of a value, at most
 
 
@@ -33,15 +36,19 @@ def results_markdown(stated: Claims, found: Verdicts, results: Path) -> str:
     """Return the whole page. results: the folder whose result tables end the page."""
     parts = [HEAD, counts_table(stated, found)]
     for key, paper in stated.papers.items():
-        rows = [claim_row(f) for f in found if f["paper"] == key]
+        of_paper = [f for f in found if f["paper"] == key]
+        rows = [claim_row(f) for f in of_paper]
+        beside = [published_error(f["id"], results) for f in of_paper]
+        heads: Sequence[str] = HEADS
+        if any(beside):
+            rows = [(*row, error) for row, error in zip(rows, beside, strict=True)]
+            heads = (*HEADS, PUBLISHED)
         if rows:
-            parts += [
-                f"## {paper}",
-                words_table(("statement", "source", "printed", "ours", "status"), rows),
-            ]
+            parts += [f"## {paper}", words_table(heads, rows)]
     parts += list(missed_section(stated, found))
     parts += list(not_run_section(stated, found))
     parts += list(not_covered_section(stated))
+    parts += list(published_section(results))
     parts += list(runs_section(results))
     return "\n\n".join(parts)
 
@@ -140,6 +147,46 @@ def not_covered_section(stated: Claims) -> Iterator[str]:
             for gap in stated.not_covered
         ]
         yield words_table(("paper", "table, figure or statement", "why"), rows)
+
+
+def published_error(claim: str, results: Path) -> str:
+    """Return the error of published weights of the network of a claim, with a link, or ""."""
+    for known in known_weights():
+        result = read_evaluation(known, results) if known["claim"] == claim else None
+        if result:
+            return f"[{test_error(result)}](results/{known['result']})"
+    return ""
+
+
+def test_error(result: Mapping[str, Any]) -> str:
+    """Format the top-1 error of a result on its test images, in percent."""
+    return f"{100 * result['test']['top1_error'][0]:.2f}"
+
+
+def published_section(results: Path) -> Iterator[str]:
+    """Show the errors of published weights, if the folder `results` has any."""
+    if table := published_table(results):
+        yield "## Published weights, evaluated here"
+        yield (
+            "Others trained these networks. `cnn-archs import` read their files, and `cnn-archs "
+            "evaluate` measured the error in percent. None of it is training of ours."
+        )
+        yield table
+
+
+def published_table(results: Path) -> str:
+    """Format published weights in Markdown: stated and measured errors; "" if there are none."""
+    heads = ("network", "stated", "here", "measured on", "weights", "license", "SHA-256")
+    rows = []
+    for known in known_weights():
+        if result := read_evaluation(known, results):
+            tested = f"{result['dataset']}, {result['protocol']}, {result['test']['examples']:,}"
+            source = f"[{known['file']}]({known['source']}), commit {known['commit']}"
+            name = f"[{known['network']}](results/{known['result']})"
+            stated = f"{known['stated']:.2f}"
+            end = (f"{tested} images", source, known["license"], known["sha256"][:8])
+            rows.append((name, stated, test_error(result), *end))
+    return Table(heads, rows, words=(0, 3, 4, 5, 6)).markdown() if rows else ""
 
 
 def runs_section(results: Path) -> Iterator[str]:

@@ -3,8 +3,11 @@
 The paper prints k = 3 for the deslanted digits, 40 components, 10 times 100 units and degree 4.
 Deviations: k of the digits that are not deslanted is 3 too. The widths of the Gaussian units, the
     regularization of their linear layer, and the kernel's constant and penalty of the support
-    vector machine are ours, because the paper does not print them. The rows that the paper leaves
-    open between "gradient descent learning" and "directly solving linear systems" are solved.
+    vector machine are ours, because the paper does not print them. The outputs of the pairwise
+    units are squashed, of which the paper says nothing. That was chosen on held-out training images
+    (17.9 for 43.1 % errors, of 3,000 after training on 10,000), after a first run of all images
+    without it had 30.4 % test error. The paper says that gradient descent and solving linear
+    systems gave similar results; here they are solved.
 """
 
 import dataclasses

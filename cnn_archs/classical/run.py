@@ -32,7 +32,7 @@ def run_row(name: str, dataset: str, data_dir: str, examples: int) -> dict[str, 
     if examples:
         if examples > len(train):
             raise ConfigError(f"--examples={examples}: {dataset} has {len(train):,} to train on")
-        train = subsample(train, examples)
+        train = subsample(train, examples, "--examples")
     began = time.monotonic()
     predict = METHODS[row.method]
     inputs, tested = to_vectors(train, row.form), to_vectors(test, row.form)

@@ -28,7 +28,7 @@ def declare(command: Declare) -> None:
         forms=("text", "json", "csv"),
         examples=(
             "cnn-archs predict --workdir=runs/lenet5_digits digit.png",
-            "cnn-archs predict --workdir=runs/lenet5_digits black_on_white.png --invert --top=3",
+            "cnn-archs predict --workdir=runs/lenet5_digits digit.png --invert --top=3",
             "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
         ),
     )

@@ -5,8 +5,10 @@ import errno
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cnn_archs.commands.shared import (
     Declare,
@@ -20,7 +22,10 @@ from cnn_archs.commands.shared import (
 )
 from cnn_archs.config_keys import flatten
 from cnn_archs.errors import ConfigError
-from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.console import print_notes, print_status
+
+if TYPE_CHECKING:
+    from cnn_archs.config import Config
 
 
 def declare(command: Declare) -> None:
@@ -54,6 +59,12 @@ def declare_train(command: Declare) -> None:
         action="store_true",
         help="print all settings as flags, and train nothing; with --format=json in the form of "
         "config.json",
+    )
+    c.add_argument(
+        "--smoke",
+        action="store_true",
+        help="try it: 3 steps on few images, with everything else as it will be; without --workdir "
+        "nothing is kept",
     )
     several = c.add_argument_group("several processes")
     several.add_argument(
@@ -133,10 +144,33 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     config = configs.load_config(arguments.config, [*named, *overrides])
     if arguments.print_config:
         return emit(arguments, configs.to_plain_dict(config), flags_text(flatten(config.to_dict())))
-    workdir = Path(arguments.workdir or default_workdir(arguments.config))
+    if arguments.smoke:
+        few = smoke_overrides(configs.to_plain_dict(config))
+        config = configs.load_config(arguments.config, [*named, *overrides, *few])
     if arguments.processes:
         sys.exit(train_in_processes(arguments))
+    if arguments.smoke and not arguments.workdir:
+        with tempfile.TemporaryDirectory() as folder:
+            return train_in(Path(folder) / "run", config, arguments)
+    train_in(Path(arguments.workdir or default_workdir(arguments.config)), config, arguments)
 
+
+def smoke_overrides(config: Mapping[str, Any]) -> list[str]:
+    """Return the overrides of `train --smoke`: 3 steps, and few images to train on and to test.
+
+    config: the experiment, as a nested dict. Raises DataError if its dataset is missing.
+    """
+    from cnn_archs.data.datasets import sources
+
+    data, classes = config["data"], config["model"].get("num_classes", 10)
+    images = sources.count_training_images(data["name"], data["data_dir"]) - data["holdout"]
+    few = max(3 * data["batch_size"], classes)
+    examples = [f"data.examples={few}"] if few <= images - classes else []
+    return ["steps=3", "eval_examples=100", *examples]
+
+
+def train_in(workdir: Path, config: "Config", arguments: argparse.Namespace) -> None:
+    """Train the experiment `config` in `workdir`, evaluate it, and print the result."""
     from cnn_archs.distributed import multihost
     from cnn_archs.experiment import start_experiment
     from cnn_archs.report import text as report
@@ -165,8 +199,12 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
                 from cnn_archs.report import learning_curves
 
                 learning_curves.write_curves_png(workdir)
-        text = report.result_table(result) + "\n\n" + report.files_table(workdir)
+        text = report.result_table(result)
+        if arguments.workdir or not arguments.smoke:
+            text += "\n\n" + report.files_table(workdir)
         emit(arguments, result, text)
+        note = report.guessing_note(result, experiment.dataset.classes)
+        print_notes([note] if note and not arguments.smoke else [])
 
 
 def flags_text(values: Mapping[str, object]) -> str:

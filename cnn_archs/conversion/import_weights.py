@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_archs import models
-from cnn_archs.conversion import file_network, option_a, published, state_dicts, torch_file
+from cnn_archs import models, published_weights
+from cnn_archs.conversion import file_network, option_a, state_dicts, torch_file
 from cnn_archs.conversion.export import initial_variables
 from cnn_archs.conversion.torch_layout import from_state_dict, misfits, tensors, to_state_dict
 from cnn_archs.errors import ConfigError, DataError, config_errors
@@ -19,6 +19,7 @@ from cnn_archs.runtime.files import read_errors
 from cnn_archs.training import weights_file
 
 State = dict[str, np.ndarray]
+PROVENANCE = ("source", "commit", "license", "dataset", "normalization", "stated")
 
 
 def import_(
@@ -46,10 +47,15 @@ def import_(
             "shortcuts are put from its order into ours"
         )
     digest = sha256(path)
-    known = published.find(digest)
-    notes += published.notes(known, settings.config["data"]) if known else []
+    known = published_weights.find(digest)
+    notes += published_weights.notes(known, settings.config["data"]) if known else []
     variables = fitting_variables(path, settings, state, new_head)
-    imported = {"file": path.name, "sha256": digest, "new_head": new_head, **(known or {})}
+    imported = {
+        "file": path.name,
+        "sha256": digest,
+        "new_head": new_head,
+        **({key: known[key] for key in PROVENANCE} if known else {}),
+    }
     weights_file.create_run(workdir, settings, variables, path, imported)
     print_notes(notes)
     return {

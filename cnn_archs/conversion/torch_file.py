@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ def read_torch(path: Path) -> Any:
             "the weights as safetensors where torch is"
         ) from e
     try:
-        return as_arrays(torch.load(path, map_location="cpu", weights_only=True), torch)
+        with warnings.catch_warnings():  # about formats of pickles, before the error
+            warnings.simplefilter("ignore")
+            return as_arrays(torch.load(path, map_location="cpu", weights_only=True), torch)
     except pickle.UnpicklingError as e:
         raise DataError(f"{path} cannot be read: {why_refused(e)}") from e
     except Exception as e:  # of archives, pickles and storages, whatever a damaged file causes

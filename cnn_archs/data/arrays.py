@@ -5,12 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnn_archs.data.dataset import Dataset
 from cnn_archs.data.datasets import sources
-from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading import one_size
-from cnn_archs.data.transforms.crops import Crop
-from cnn_archs.errors import ConfigError
 from cnn_archs.runtime.library_call import library_call
 
 
@@ -25,9 +21,9 @@ def load(name: str, split: str = "train", data_dir: str | os.PathLike[str] = "")
     """Load a split of a dataset whose images all have one size.
 
     Args:
-      name: such as `"digits"` and `"shapes"`, which need no files; `"mnist"`, `"cifar10"` and
-        others that `cnn-archs prepare NAME` has prepared; or `"image_folder"`, the folder of images
-        in `data_dir`.
+      name: such as `"digits"` and `"shapes"`, which need no files, or `"mnist"`, `"cifar10"` and
+        others that `cnn-archs prepare NAME` has prepared; `"image_folder"` for the folder of images
+        `data_dir`.
       split: `"train"`, `"test"`, or another one that the dataset has.
       data_dir: the folder of prepared datasets; by default $TFDS_DATA_DIR, or else
         ~/tensorflow_datasets.
@@ -46,30 +42,9 @@ def load(name: str, split: str = "train", data_dir: str | os.PathLike[str] = "")
       >>> images.shape, images.dtype, labels.shape
       ((360, 32, 32, 1), dtype('uint8'), (360,))
     """
-    where = os.path.expanduser(data_dir)
     with library_call():
-        shape, classes = sources.dataset_spec(name, where)
-        if 0 in shape:
-            found = one_size.survey(name, where)
-            if not found.shape:
-                raise ConfigError(
-                    f"the images of {where or name} {found.reason}; no array holds them"
-                )
-            shape = found.shape
-        dataset = Dataset(
-            name,
-            where,
-            shape,
-            classes,
-            downsample=1,
-            holdout=0,
-            examples=0,
-            on_corrupt="raise",
-            threads=0,
-        )
-        loaded = dataset.split(split, Crop(shape[:2]))
-    assert isinstance(loaded, Split)
-    return Examples(loaded.images, loaded.labels)
+        found = one_size.load_split(name, split, os.path.expanduser(data_dir))
+    return Examples(found.images, found.labels)
 
 
 def class_names(name: str, data_dir: str | os.PathLike[str] = "") -> tuple[str, ...]:
@@ -92,4 +67,4 @@ def class_names(name: str, data_dir: str | os.PathLike[str] = "") -> tuple[str, 
       ('circle', 'rectangle', 'triangle')
     """
     with library_call():
-        return sources.class_names(name, os.path.expanduser(data_dir))
+        return sources.class_names(name, os.fspath(data_dir))

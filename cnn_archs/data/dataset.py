@@ -35,7 +35,8 @@ class Dataset:
     in gray. classes: the number of classes.
     downsample: each square of this many pixels on a side is replaced by its mean. holdout: the
     number of training images that are set aside as the split `val`. examples: the number of
-    training images to use; 0 for all that are not held out. on_corrupt, threads: see `Streamed`.
+    training images to use; 0 for all that are not held out. eval_examples: the number of test
+    images on which a training evaluates; 0 for all. on_corrupt, threads: see `Streamed`.
     recorded: the record of the run that the images are for, if it has begun: labels are those of
     its classes, matched by name, and images of a folder are in the same splits as before.
     """
@@ -47,6 +48,7 @@ class Dataset:
     downsample: int
     holdout: int
     examples: int
+    eval_examples: int
     on_corrupt: str
     threads: int
     recorded: Recorded | None = None
@@ -104,6 +106,29 @@ class Dataset:
         """
         tested = ("test", *sources.EXTRA_TEST_SPLITS.get(self.name, ()))
         return self._load_training(crop) | {name: self.split(name, crop) for name in tested}
+
+    def limit_tests(self, splits: dict[str, Split | Streamed]) -> dict[str, Split | Streamed]:
+        """Return `splits`, of whose test images those are left that a training evaluates."""
+        trained = ("train", "val")
+        return {
+            name: split if name in trained or not self.eval_examples else self._limit(split)
+            for name, split in splits.items()
+        }
+
+    def _limit(self, split: Split | Streamed) -> Split | Streamed:
+        if self.eval_examples > len(split) - len(split.classes):
+            return split
+        if isinstance(split, Split):
+            return self._chosen(split)
+        records = self._chosen(split.records)
+        return Streamed(records, split.crop, on_corrupt=split.on_corrupt, threads=split.threads)
+
+    def _chosen(self, split: SplitOrRecords) -> SplitOrRecords:
+        if self.eval_examples >= len(split.classes):
+            return subsample(split, self.eval_examples, "eval_examples")
+        # Fewer than the classes cannot have one of each.
+        order = np.random.default_rng(0).permutation(len(split))
+        return split.take(np.sort(order[: self.eval_examples]))
 
     def split(self, name: str, crop: Crop) -> Split | Streamed:
         """Load one of `splits` by name, or another split that the dataset has.
@@ -202,7 +227,7 @@ class Dataset:
         if self.holdout:
             found["train"], found["val"] = hold_out(train, self.holdout)
         if self.examples:
-            found["train"] = subsample(found["train"], self.examples)
+            found["train"] = subsample(found["train"], self.examples, "data.examples")
         return found
 
     def _is_listed(self) -> bool:

@@ -165,7 +165,7 @@ class TableConv(Layer):
     f32[5, 5, 6, 16] is assembled from them, with zeros for unconnected maps.
     """
 
-    table: tuple[str, ...]
+    table: tuple[str, ...] = C3_TABLE
 
     kind = "conv"
 
@@ -222,7 +222,7 @@ class LeNet5_1998(SquashedChain):
 
         self.C1 = Conv5x5(6, padding=0, **init(25))
         self.S2 = Subsample()
-        self.C3 = TableConv(C3_TABLE)
+        self.C3 = TableConv()
         self.S4 = Subsample()
         self.C5 = Conv5x5(120, padding=0, **init(400))
         self.F6 = nn.Dense(84, **init(120))

@@ -1,6 +1,7 @@
 """The page of a report: one HTML file that contains everything and loads nothing."""
 
 import base64
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,13 +24,15 @@ from cnn_archs.report.table import Table
 from cnn_archs.runtime.console import escaped_lines
 from cnn_archs.runtime.files import write_errors, write_text
 
+SCRIPT = Path(__file__).parent / "page.js"
 # The line styles as SVG's stroke-dasharray, for the legends.
 DASHES = ["none" if s == "-" else " ".join(str(2 * n) for n in s[1]) for s in STYLES]
 
 
 class FilterImage(NamedTuple):
-    """A picture of filters. data: a PNG as a data URI; says: its alternative text."""
+    """A picture of a cell's filters. data: a PNG as a data URI; says: its alternative text."""
 
+    cell: str
     data: str
     says: str
 
@@ -123,12 +126,14 @@ def filter_images(collection: Collection) -> Iterator[FilterImage]:
         if data:
             encoded = base64.b64encode(data).decode()
             yield FilterImage(
-                f"data:image/png;base64,{encoded}", f"first-layer filters of {cell.name}"
+                cell.name,
+                f"data:image/png;base64,{encoded}",
+                f"first-layer filters of {cell.name}",
             )
 
 
 def render_page(sections: Sequence[ReportSection]) -> str:
-    """Fill the template `page.html`."""
+    """Fill the template `page.html`. Its policy admits one script, `page.js`, by its digest."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -137,6 +142,8 @@ def render_page(sections: Sequence[ReportSection]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     title = sections[0].collection.title if len(sections) == 1 else "Report of classic CNNs"
+    script = SCRIPT.read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(
-        title=title, sections=sections, dashes=DASHES
+        title=title, sections=sections, dashes=DASHES, script=script, digest=digest
     )

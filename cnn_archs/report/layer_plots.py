@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from cnn_archs.report.runs import CellRecord, Collection
 from cnn_archs.report.svg import (
@@ -18,6 +18,9 @@ from cnn_archs.report.svg import (
     assign_looks,
     draw_panel,
     look_color,
+    make_logarithmic,
+    plot_bars,
+    plot_curve,
 )
 
 LayerLines = Mapping[str, Sequence[float]]  # {cell: one value per layer}
@@ -113,15 +116,12 @@ def layer_panel(
         for name, values in lines.items():
             usable = [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in values]
             style = dict(color=look_color(look[name]), linestyle=STYLES[look[name].style])
-            axis.plot(range(1, len(usable) + 1), usable, linewidth=1.4, **style)
+            layers = list(range(1, len(usable) + 1))
+            plot_curve(axis, name, "", layers, usable, linewidth=1.4, **style)
         axis.set(title=title, xlabel=x, ylabel=y)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if log:
-            axis.set_yscale("log")
-            low, high = axis.get_ylim()
-            plain = FuncFormatter(lambda v, _: f"{v:g}")  # the default ticks are mathtext
-            between = plain if high < 10 * low else NullFormatter()
-            axis.yaxis.set(major_formatter=plain, minor_formatter=between)
+            make_logarithmic(axis, "y")
         else:
             axis.set_ylim(bottom=0)
 
@@ -159,11 +159,11 @@ def damage_panel(cells: Sequence[CellRecord], look: Mapping[str, Look], kind: st
     def draw(axis: Any) -> None:
         for name, cell in found.items():
             amounts, means, sds = damage(cell, kind)
-            style = dict(
-                color=look_color(look[name]), linestyle=STYLES[look[name].style], capsize=2
-            )
-            marker = dict(marker=MARKERS[look[name].style], markersize=3.5, linewidth=1.4)
-            axis.errorbar(amounts, means, yerr=sds if any(sds) else None, **style, **marker)
+            style = dict(color=look_color(look[name]), linewidth=1.4)
+            plot_bars(axis, name, amounts, means, sds, **style)
+            marker = dict(marker=MARKERS[look[name].style], markersize=3.5)
+            marker |= dict(linestyle=STYLES[look[name].style])
+            plot_curve(axis, name, "", amounts, means, **style, **marker)
         axis.set(title=kind, xlabel=f"{kind}, {unit}", ylabel="error, %")
         axis.set_ylim(bottom=0)
 

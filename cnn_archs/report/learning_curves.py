@@ -14,7 +14,9 @@ from cnn_archs.report.read_runs import read_run
 from cnn_archs.report.runs import CellRecord, Collection
 from cnn_archs.report.svg import (
     COLORS,
+    INK_COLOR,
     STYLES,
+    UNLIKE,
     Figure,
     LegendKey,
     Look,
@@ -22,6 +24,8 @@ from cnn_archs.report.svg import (
     cells_by_group,
     draw_panel,
     look_color,
+    make_logarithmic,
+    plot_curve,
 )
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.files import atomic_write
@@ -47,6 +51,9 @@ LINES = {  # of the splits in metrics.jsonl
 }
 
 
+KIND_LOOKS = {"train": Look(INK_COLOR, 1), "test": Look(INK_COLOR, 0)}  # in legends
+
+
 def error_figures(collection: Collection) -> list[Figure]:
     """Draw error by iteration: a figure for each dataset and size, a panel per group of cells."""
     of_images: dict[str, list[PanelCells]] = {}
@@ -54,7 +61,8 @@ def error_figures(collection: Collection) -> list[Figure]:
         drawn = [c for c in cells if c.lines("test") or c.lines("train")]
         for images in dict.fromkeys(c.images for c in drawn):
             here = [c for c in drawn if c.images == images]
-            of_images.setdefault(images, []).extend((group, part) for part in split_by_colors(here))
+            parts = [(group, p) for alike in split_by_length(here) for p in split_by_colors(alike)]
+            of_images.setdefault(images, []).extend(parts)
     title = "Training and test error"
     return [
         panels_figure(parts, title + (f" on {images}" if len(of_images) > 1 else ""), collection)
@@ -65,31 +73,67 @@ def error_figures(collection: Collection) -> list[Figure]:
 PanelCells = tuple[str, Sequence[CellRecord]]  # the title of a panel, and its cells
 
 
-def panels_figure(parts: Sequence[PanelCells], title: str, collection: Collection) -> Figure:
-    """Draw one panel for each of `parts`, all with the same axes."""
-    look = assign_looks(collection)
-    every = [c for _, cells in parts for c in cells]
-    top, cut = axis_top(every)
-    longest = max(line["step"] for c in every for run in c.runs for line in run.metrics)
-    panels = []
-    for group, cells in parts:
+class Limits(NamedTuple):
+    """The axes of a panel of errors: steps from 0 to `right`, percent from `bottom` to `top`.
 
-        def draw(axis: Any, group: str = group, cells: Sequence[CellRecord] = cells) -> None:
+    log: whether the scale of errors is logarithmic. cut: whether `top` cuts anything off.
+    """
+
+    right: float
+    bottom: float
+    top: float
+    log: bool = False
+    cut: bool = False
+
+
+def panels_figure(parts: Sequence[PanelCells], title: str, collection: Collection) -> Figure:
+    """Draw one panel for each of `parts`, with the same axes if these fit the curves of all."""
+    look = assign_looks(collection)
+    limits = common_limits([error_limits(cells) for _, cells in parts])
+    panels = []
+    for (group, cells), fit in zip(parts, limits, strict=True):
+
+        def draw(
+            axis: Any, group: str = group, cells: Sequence[CellRecord] = cells, fit: Limits = fit
+        ) -> None:
             for cell in cells:
                 draw_errors(axis, cell, look_color(look[cell.name]))
             axis.set(title=group, xlabel="iterations", ylabel="error, %")
-            axis.set(xlim=(0, longest * 1.01), ylim=(0, top))
+            axis.set(xlim=(0, fit.right), ylim=(fit.bottom, fit.top))
+            if fit.log:
+                make_logarithmic(axis, "y")
             axis.xaxis.set_major_locator(MaxNLocator(5))
             axis.xaxis.set_major_formatter(FuncFormatter(thousands))
 
         says = f"Error by iteration of {', '.join(c.name for c in cells)}"
         keys = [LegendKey(Look(look[c.name].color, 0), c.name) for c in cells]
+        logged = [split for split in ("train", "test") if any(c.lines(split) for c in cells)]
+        keys += [LegendKey(KIND_LOOKS[split], LINES[split].label, is_kind=True) for split in logged]
         panels.append(draw_panel(draw, says, keys))
     caption = (
         "Dashed: training error, the running average on training batches. Bold: test error. Means "
         "over the seeds that are trained to their end; each thin line is a seed."
     )
-    return Figure(title, caption + " What is higher is cut off." * cut, panels)
+    if any(fit.cut for fit in limits):
+        caption += " What is higher is cut off."
+    if any(fit.log for fit in limits):
+        caption += " The scale of errors is logarithmic: 0 lies below its lower edge."
+    return Figure(title, caption, panels)
+
+
+def split_by_length(cells: Sequence[CellRecord]) -> list[list[CellRecord]]:
+    """Split cells so that in each part the longest log is at most UNLIKE times the shortest."""
+    parts: list[tuple[int, list[CellRecord]]] = []
+    for cell in sorted(cells, key=last_step):
+        if not parts or last_step(cell) > UNLIKE * parts[-1][0]:
+            parts.append((last_step(cell), []))
+        parts[-1][1].append(cell)
+    return [[cell for cell in cells if cell in part] for _, part in parts]
+
+
+def last_step(cell: CellRecord) -> int:
+    """Return the last logged step of a cell."""
+    return max(line["step"] for run in cell.runs for line in run.metrics)
 
 
 def split_by_colors(cells: Sequence[CellRecord]) -> Iterator[Sequence[CellRecord]]:
@@ -102,16 +146,34 @@ def thousands(value: float, _: Any) -> str:
     return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
-def axis_top(cells: Sequence[CellRecord]) -> tuple[float, bool]:
-    """Return the top of the error axis in percent, and whether it cuts anything off.
+def error_limits(cells: Sequence[CellRecord]) -> Limits:
+    """Return axes that fit the curves of `cells`.
 
-    The top is low enough that the last errors can be told apart.
+    The axis of errors is logarithmic if the last test errors are UNLIKE times apart. Otherwise its
+    top is low enough that the last errors can be told apart, and its bottom is 0, unless that would
+    leave almost half of it empty.
     """
+    right = 1.01 * max(map(last_step, cells))
     lines = [by for c in cells for split in ("train", "test") for by in c.lines(split).values()]
-    last = max(by[-1]["top1_error"] for by in lines)
-    most = max(line["top1_error"] for by in lines for line in by)
-    top = min(2.2 * last, 1.03 * most) or 1.0
-    return 100 * top, top < most
+    every = [100 * line["top1_error"] for by in lines for line in by]
+    most, least = max(every), min((error for error in every if error > 0), default=0.0)
+    last = [100 * by[-1]["top1_error"] for c in cells for by in c.lines("test").values()]
+    if last and max(last) > UNLIKE * max(min(last), least):
+        return Limits(right, least / 1.3, 1.1 * most, log=True)
+    top = min(2.2 * max(100 * by[-1]["top1_error"] for by in lines), 1.03 * most) or 1.0
+    bottom = min(every) - 0.05 * (top - min(every)) if min(every) > 0.45 * top else 0.0
+    return Limits(right, bottom, top, cut=top < most)
+
+
+def common_limits(found: Sequence[Limits]) -> Sequence[Limits]:
+    """Return the widest axes for every panel, or each panel's own if these are too unlike."""
+    bottom, top = min(fit.bottom for fit in found), max(fit.top for fit in found)
+    right = max(fit.right for fit in found)
+    for fit in found:
+        is_flat = top - bottom > UNLIKE * (fit.top - fit.bottom)
+        if right > UNLIKE * fit.right or is_flat or fit.log != found[0].log:
+            return found
+    return [fit._replace(right=right, bottom=bottom, top=top) for fit in found]
 
 
 def draw_errors(axis: Any, cell: CellRecord, ink: str) -> None:
@@ -138,11 +200,13 @@ def draw_split(
     of_seeds = {seed: binned_curve(lines, x, metric) for seed, lines in cell.lines(split).items()}
     if len(of_seeds) > 1:
         for points, values in of_seeds.values():
-            axis.plot(points, values, color=ink, linewidth=0.5, alpha=0.55)
+            thin = dict(color=ink, linewidth=0.5, alpha=0.55)
+            plot_curve(axis, cell.name, f"seed {line.label}", points, values, **thin)
     whole = [of_seeds[seed] for seed in cell.seeds if seed in of_seeds]
     if meant := whole or list(of_seeds.values()):
         style = dict(linewidth=line.width, linestyle=line.style)
-        axis.plot(*mean_curve(meant), color=ink, label=line.label if labeled else None, **style)
+        label = line.label if labeled else None
+        plot_curve(axis, cell.name, line.label, *mean_curve(meant), color=ink, label=label, **style)
 
 
 def binned_curve(
@@ -218,8 +282,8 @@ def warm_up_figure(collection: Collection) -> Figure | None:
                 for lines in cell.lines("train").values():
                     first = lines[: max(len(lines) // FIRST, 10)]
                     steps, values = [p["step"] for p in first], [factor * p[key] for p in first]
-                    style = dict(color=look_color(one), linestyle=STYLES[one.style])
-                    axis.plot(steps, values, linewidth=1.4, **style)
+                    style = dict(color=look_color(one), linestyle=STYLES[one.style], linewidth=1.4)
+                    plot_curve(axis, cell.name, "", steps, values, **style)
             axis.set(xlabel="iterations", ylabel=label)
             axis.set_ylim(bottom=0)
 

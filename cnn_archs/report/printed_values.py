@@ -16,7 +16,7 @@ from cnn_archs import config_files
 from cnn_archs.config_keys import flatten
 from cnn_archs.errors import DataError, first_line
 from cnn_archs.knobs import read_text
-from cnn_archs.report.runs import CellRecord
+from cnn_archs.report.runs import CellRecord, format_setting
 from cnn_archs.roles import changes_outcome
 
 CLAIMS_FILE = config_files.EXPERIMENTS / "claims.toml"
@@ -134,7 +134,7 @@ def changed_settings(source: Mapping[str, str], cell: CellRecord) -> list[str]:
     keys = {o.partition("=")[0] for o in overrides}
     expected = stated_config(name)
     return [
-        f"{key}={value}"
+        f"{key}={format_setting(value)}"
         for key, value in flatten(cell.config).items()
         if key in expected
         and value != expected[key]

@@ -13,6 +13,8 @@ from cnn_archs.config_keys import flatten
 from cnn_archs.report.text import format_protocol
 from cnn_archs.roles import changes_outcome
 
+ALL = "all training images"
+
 
 class Measured(NamedTuple):
     """The images and the protocol that an error was measured with.
@@ -21,18 +23,21 @@ class Measured(NamedTuple):
 
     images: the dataset and the size of its images. protocol: how the network was tested. examples:
     the number of images, 0 for training images, of which cells may use some. digest: of the images
-    of a folder, "" if it is not known.
+    of a folder, "" if it is not known. imported: whether the weights are those of a file, not
+    trained further.
     """
 
     images: str
     protocol: str
     examples: int
     digest: str
+    imported: bool = False
 
     def __str__(self) -> str:
         counted = f", {self.examples:,} images" if self.examples else ""
         marked = f" (digest {self.digest[:8]})" if self.digest else ""
-        return f"{self.images}, {self.protocol}{counted}{marked}"
+        origin = ", imported weights" if self.imported else ""
+        return f"{self.images}, {self.protocol}{counted}{marked}{origin}"
 
 
 class Change(NamedTuple):
@@ -44,6 +49,15 @@ class Change(NamedTuple):
     key: str
     stated: Any
     value: Any
+
+
+def format_setting(value: Any) -> str:
+    """Format a value of a config as one writes it in a flag; an empty text as two quotes."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"({','.join(map(format_setting, value))}{',' * (len(value) == 1)})"
+    return '""' if value == "" else str(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +122,16 @@ class CellRecord:
         size = f", images of {'x'.join(map(str, shape))}" if any(shape) else ""
         return self.dataset + size + (f", {downsample} times smaller" if downsample > 1 else "")
 
+    @property
+    def training_images(self) -> str:
+        """How many of the training images the cell is trained on, from its config."""
+        if not (data := self.config.get("data", {})):
+            return "training images that are not recorded"
+        held, used = data.get("holdout", 0), data.get("examples", 0)
+        if used:
+            return f"{used:,} training images"
+        return f"all but {held:,} training images" if held else ALL
+
     def measured(self, split: str) -> Measured | None:
         """Return what the errors on a split are errors of; None if the cell has no result."""
         if not self.finished:
@@ -120,7 +144,8 @@ class CellRecord:
         examples = 0 if trained_on else result.get(split, {}).get("examples", 0)
         digests = self.finished[0].digests if "image_folder" in self.dataset else {}
         digest = digests.get("train" if trained_on else split.removesuffix("_average"), "")
-        return Measured(self.images, tested, examples, digest)
+        imported = "imported" in result.get("made", {}) and not result.get("steps")
+        return Measured(self.images, tested, examples, digest, imported)
 
     @property
     def seeds(self) -> list[int]:
@@ -162,7 +187,7 @@ class CellRecord:
         Without a config they are the overrides.
         """
         if self.config:
-            return [f"{change.key}={change.value}" for change in self.changes]
+            return [f"{change.key}={format_setting(change.value)}" for change in self.changes]
         return [o for o in self.overrides if changes_outcome(o.partition("=")[0], self.config)]
 
     @property
@@ -184,6 +209,12 @@ class CellRecord:
                 else key in named or not key.startswith("model.")
             )
         ]
+
+    @property
+    def unstated(self) -> bool:
+        """Whether the recipe lacks settings of the config, so that it is known in part only."""
+        keys = flatten(self.config)
+        return any(k not in self.recipe and changes_outcome(k, self.config) for k in keys)
 
     @property
     def depth(self) -> int | None:

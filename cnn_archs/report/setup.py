@@ -1,36 +1,39 @@
 """Describe how the cells of a report were trained, from the configs of their runs alone."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from cnn_archs.report.runs import CellRecord, Change, Collection
+from cnn_archs.report.runs import CellRecord, Change, Collection, format_setting
 from cnn_archs.report.table import Table
+
+LENGTHS = {"epochs": "steps", "steps": "epochs"}  # one of the two is 0
 
 
 def setup_table(collection: Collection) -> Table:
     """Tabulate the settings in which cells differ from the recipes of their experiments."""
-    found: dict[str, tuple[Change, list[str]]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for cell in with_recipe(collection):
         for change in cell.changes:
-            found.setdefault(repr(change), (change, []))[1].append(cell.name)
+            if change.key not in LENGTHS or change.value:
+                row = (change.key, stated_value(change, cell), format_setting(change.value))
+                found.setdefault(row, []).append(cell.name)
     every = len(collection.cells)
     rows = [
-        (
-            change.key,
-            "not stated" if change.stated is None else format_value(change.stated),
-            format_value(change.value),
-            f"all {every}" if len(names) == every > 1 else ", ".join(names),
-        )
-        for change, names in found.values()
+        (*row, f"all {every}" if len(names) == every > 1 else ", ".join(names))
+        for row, names in found.items()
     ]
     heads = ("setting", "in the recipe", "here", "cells")
     caption = "Settings that differ from the recipe of the experiment, from the configs of the runs"
-    return Table(heads, rows, words=(0, 1, 2, 3), caption=caption)
+    return Table(heads, sorted(rows), words=(0, 1, 2, 3), caption=caption)
 
 
-def format_value(value: Any) -> str:
-    """Format a value of a config; an empty text as two quotes."""
-    return repr(value) if value == "" else str(value)
+def stated_value(change: Change, cell: CellRecord) -> str:
+    """Format the value in the recipe; a length is given there in epochs or in steps."""
+    if change.stated is None:
+        return "not stated"
+    other = LENGTHS.get(change.key, "")
+    if other and not change.stated and cell.recipe.get(other):
+        return f"{cell.recipe[other]:,} {other}"
+    return format_setting(change.stated)
 
 
 def with_recipe(collection: Collection) -> list[CellRecord]:
@@ -39,21 +42,29 @@ def with_recipe(collection: Collection) -> list[CellRecord]:
 
 
 def setup_sentences(collection: Collection) -> list[str]:
-    """State which cells have the whole recipes of their experiments, and what was held out."""
+    """State which cells have the recipes of their experiments, and what was held out.
+
+    An experiment may itself be a short one, such as `alexnet_cifar10:quick`, so it is named.
+    """
     known = with_recipe(collection)
-    whole = [cell.name for cell in known if not cell.changes]
-    unknown = [cell.name for cell in collection.cells if cell not in known]
-    said = []
-    if collection.sweep and whole:
-        one = collection.cells == known and len(whole) == len(known)
-        said.append(
-            "Nothing is reduced: every cell has the whole recipe of its experiment."
-            if one
-            else f"The whole recipe of their experiment have: {', '.join(whole)}."
-        )
-    if collection.sweep and unknown:
-        said.append(f"Not known is the recipe of {', '.join(unknown)}.")
+    same = [cell for cell in known if not cell.changes]
+    groups = {
+        "No setting differs from the recipe": [cell for cell in same if not cell.unstated],
+        "No setting differs from the recipe, as far as it is recorded": [
+            cell for cell in same if cell.unstated
+        ],
+        "The recipe is not known": [cell for cell in collection.cells if cell not in known],
+    }
+    said = [f"{words}: {name_cells(cells)}." for words, cells in groups.items() if cells]
     return [*said, *selection_sentences(collection.cells)]
+
+
+def name_cells(cells: Sequence[CellRecord]) -> str:
+    """List the names of cells, each with its experiment if that is known and named otherwise."""
+    return ", ".join(
+        f"{cell.name} ({cell.experiment})" if cell.experiment not in ("", cell.name) else cell.name
+        for cell in cells
+    )
 
 
 def selection_sentences(cells: Sequence[CellRecord]) -> list[str]:

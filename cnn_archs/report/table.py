@@ -10,13 +10,17 @@ class Table(NamedTuple):
     """Rows of text under `heads`, which may be empty.
 
     words: the columns that hold words and are flush left; the others hold numbers and are flush
-    right. caption: a description of all values, which only a report prints.
+    right. Only a report uses the rest. caption: a description of all values. order: the column by
+    whose numbers the rows are sorted, the least first, if any. best: the number of rows at the top
+    that are marked as the best.
     """
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     words: Collection[int] = (0,)
     caption: str = ""
+    order: int | None = None
+    best: int = 0
 
     def text(self) -> str:
         """Format the table for a terminal, with columns aligned by spaces."""

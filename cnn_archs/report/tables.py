@@ -35,27 +35,46 @@ def format_values(values: Sequence[float], metric: str) -> str:
 
 
 def results_tables(collection: Collection) -> Iterator[Table]:
-    """Yield the errors of all cells, one table for the same test images and protocol."""
-    for measured, cells in collection.by_measured("test").items():
+    """Yield the errors of all cells, one table for the same test images and protocol.
+
+    The rows are sorted by test error, and those with the least are marked. The training images are
+    told in a column if the cells differ in them.
+    """
+    for measured, alike in collection.by_measured("test").items():
+        cells = sorted(alike, key=test_error)
         metrics = [f"{split}.top1_error" for split in SPLIT_LABELS]
         metrics = [m for m in metrics if any(c.values(m) for c in cells)]
-        further = [m for m in collection.columns if m not in metrics]
-        heads = [SPLIT_LABELS[m.partition(".")[0]] for m in metrics] + [
-            metric_label(m) for m in further
-        ]
+        metrics += [m for m in collection.columns if m not in metrics]
+        marked = len({cell.training_images for cell in cells}) > 1
         rows = [
             (
                 cell.name,
+                *(format_values(values_of_metric(cell, m), m) for m in metrics),
+                *([cell.training_images.removesuffix(" training images")] if marked else []),
                 *network_columns(cell),
-                *(format_values(values_of_metric(cell, m), m) for m in [*metrics, *further]),
             )
             for cell in cells
         ]
+        best = [cell for cell in cells if test_error(cell) == test_error(cells[0])]
+        heads = ["cell", *map(column_label, metrics), *["trained on"] * marked]
+        words = (0, *[len(heads) - 1] * marked, len(heads))
+        heads += ["network", "parameters", "multiply-adds"]
         caption = f"Top-1 error in percent on {measured}; the last epoch: " + (
-            "mean ± standard deviation (seeds)"
+            "mean ± standard deviation (seeds). Sorted by test error"
         )
-        heads = ["cell", "network", "parameters", "multiply-adds", *heads]
-        yield Table(heads, rows, words=(0, 1), caption=caption)
+        marks = len(best) if len(best) < len(cells) else 0
+        yield Table(heads, rows, words=words, caption=caption, order=1, best=marks)
+
+
+def test_error(cell: CellRecord) -> float:
+    """Return the mean test error of a cell that has one, as a fraction."""
+    return statistics.fmean(values_of_metric(cell, "test.top1_error"))
+
+
+def column_label(metric: str) -> str:
+    """Format `test.top1_error` as the head of a column of top-1 errors."""
+    split, _, name = metric.partition(".")
+    return SPLIT_LABELS.get(split, split) if name == "top1_error" else metric_label(metric)
 
 
 def values_of_metric(cell: CellRecord, metric: str) -> list[float]:

@@ -56,6 +56,24 @@ def result_table(result: dict[str, Any]) -> str:
     return f"{head}\n\n{Table(heads, rows).text()}"
 
 
+def guessing_note(result: Mapping[str, Any], classes: int) -> str:
+    """Return a line if some networks of a run have learned next to nothing, and "" otherwise.
+
+    Their test error is at least 97 % of what guessing among `classes` classes gives, after an epoch
+    or more.
+    """
+    guessing = 1 - 1 / classes
+    errors = dict(zip(result["seeds"], result["test"]["top1_error"], strict=True))
+    failed = {seed: e for seed, e in errors.items() if e >= 0.97 * guessing}
+    if not failed or result["epochs"] < 1:
+        return ""
+    some = f" of seed {', '.join(map(str, failed))}" if len(failed) < len(errors) else ""
+    return (
+        f"the test error{some} is about the {100 * guessing:.2f} % that guessing gives: the "
+        "network has learned next to nothing; try a lower --config.schedule.learning_rate"
+    )
+
+
 def cells_table(done: Mapping[str, Mapping[str, Any]]) -> str:
     """Format the results of a sweep: one line per cell, errors in percent."""
     heads = ("cell", "seeds", "test error, %", "train error, %", "steps", "seconds per seed")

@@ -83,12 +83,10 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
 
     def show(self, step: int, loss: float, error: float, learning_rate: float) -> None:
         """Show the state of the training at `step`. error: a fraction of 1."""
-        rate = self.images_per_second(step)
-        left = (self.total - step) * self.images_per_step / rate if rate else float("nan")
-        text = (
-            f"loss {loss:.4f}  error {100 * error:.2f} %  lr {learning_rate:.3g}  "
-            f"{rate:,.0f} images/s  {format_duration(left)} left"
-        )
+        text = f"loss {loss:.4f}  error {100 * error:.2f} %  lr {learning_rate:.3g}"
+        if rate := self.images_per_second(step):
+            left = format_duration((self.total - step) * self.images_per_step / rate)
+            text += f"  {rate:,.0f} images/s  {left} left"
         if self.bar:
             self.bar.update(self.task, completed=step, text=text)
         elif self.is_due():

@@ -13,6 +13,7 @@ from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
 from cnn_archs.roles import changes_outcome
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.progress import ProgressLine
 from cnn_archs.runtime.work_clock import WorkClock
@@ -23,6 +24,7 @@ from cnn_archs.training.metric_writers import MetricWriter, NullWriter, RunWrite
 from cnn_archs.training.profiler import StepTrace
 from cnn_archs.training.results import final_results
 from cnn_archs.training.run_start import finished_results, open_checkpoints
+from cnn_archs.training.status_lines import header, mean_over_seeds, summary_line
 from cnn_archs.training.trainer import Trainer
 from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
 
@@ -76,10 +78,13 @@ def train_together(
         checkpoints = opened or []
         members = data_check.with_records(members, accept_changed_data)
         experiment = members[0][0]
+        tell(f"reading {experiment.dataset.place()}")
         splits = experiment.dataset.splits(experiment.inputs.crop)
         checked = data_check.check_images(members, splits, accept_changed_data)
+        splits = experiment.dataset.limit_tests(splits)
         trainer = build_trainer(*(Member(*member) for member in members), splits=splits)
         restore_or_warm_start(trainer, checkpoints, experiment)
+        tell(header(trainer, members))
         trained_by = [{**made, **RunDir(workdir).origin()} for _, workdir in members]
         if trainer.step < trainer.total_steps:
             new = history.make_segment(made, trainer.device, trainer.step)
@@ -108,6 +113,12 @@ def train_together(
                 result["made"]["data"] = one.record.summary()
                 one.folder.write_result(result)
         return results
+
+
+def tell(text: str) -> None:
+    """Print a line on stderr, on the first process of a run only."""
+    if multihost.is_primary():
+        print_status(text)
 
 
 def shared_settings(experiment: Experiment) -> dict[str, Any]:
@@ -193,6 +204,8 @@ def run_to_end(
         if trace.misses_all(trainer.step, trainer.total_steps):
             steps = f"steps {trainer.step} to {trainer.total_steps - 1}"
             line.print_line(f"profile: no step is traced, since this run makes only {steps}")
+        if trainer.step < trainer.total_steps and not line.bar:
+            line.print_line("compiling the training step")
         while True:
             raise_if_stopped(stop)
             if not trainer.logged:
@@ -267,16 +280,3 @@ def show_progress(trainer: Trainer, line: ProgressLine) -> None:
     loss, error = mean_over_seeds(reports, "loss"), mean_over_seeds(reports, "top1_error")
     rates = trainer.learning_rates()
     line.show(trainer.step, loss, error, sum(rates) / len(rates))
-
-
-def summary_line(reports: dict[str, list[dict[str, float]]]) -> str:
-    """Return `train loss 0.1 error 2.00 %, test ...`, with the means over the seeds."""
-    return ", ".join(
-        f"{split} loss {mean_over_seeds(r, 'loss'):.4f} "
-        f"error {100 * mean_over_seeds(r, 'top1_error'):.2f} %"
-        for split, r in reports.items()
-    )
-
-
-def mean_over_seeds(reports: list[dict[str, float]], key: str) -> float:
-    return sum(r[key] for r in reports) / len(reports)

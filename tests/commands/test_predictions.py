@@ -134,3 +134,66 @@ def test_deep_pixels_and_transparency_are_read_as_in_a_folder(run, tmp_path, cap
     )
     found = [p["top"] for p in json.loads(capsys.readouterr().out)]
     assert found[0] == found[1] == found[2]
+
+
+def digit(folder, name, ink, paper, mode="L"):
+    """Draw a bar of `ink` on `paper`, 64x64 pixels, and return the path."""
+    image = Image.new(mode, (64, 64), paper)
+    image.paste(ink, (26, 8, 38, 56))
+    image.save(folder / name)
+    return str(folder / name)
+
+
+def predictions(capsys, *words):
+    """Run predict: what it found, as JSON, and the lines on stderr."""
+    capsys.readouterr()
+    assert cli.main(["predict", *words, "--format=json"]) == 0
+    out, err = capsys.readouterr()
+    return json.loads(out), err.splitlines()
+
+
+def test_black_on_white_is_said_and_inverted(run, tmp_path, capsys):
+    white = digit(tmp_path, "white.png", 255, 0)
+    black = digit(tmp_path, "black.png", 0, 255)
+    clear = digit(tmp_path, "clear.png", (0, 0, 0, 255), (9, 9, 9, 0), "RGBA")
+    ((as_trained,), none) = predictions(capsys, run, white)
+    assert none == []
+    found, (note,) = predictions(capsys, run, white, black, clear)
+    assert f"2 of 3 images ({black}, ...) are light where the training images are dark" in note
+    assert "--invert" in note and found[1]["top"] == found[2]["top"] != as_trained["top"]
+    found, none = predictions(capsys, run, black, clear, "--invert")
+    assert none == [] and found[0]["top"] == found[1]["top"] == as_trained["top"]
+    _, (note,) = predictions(capsys, run, white, "--invert")
+    assert note.startswith(f"note: {white} is light") and "without --invert" in note
+
+
+def test_what_is_nearly_of_one_color_or_turned_is_said(run, tmp_path, capsys):
+    low = tmp_path / "low.png"
+    Image.fromarray(np.eye(32, dtype=np.uint16) * 255).save(low)  # 8 of 16 bits
+    blank = digit(tmp_path, "blank.png", (255, 255, 255, 255), (0, 0, 0, 0), "RGBA")
+    _, (note,) = predictions(capsys, run, str(low), blank)
+    assert (
+        note == f"note: 2 of 2 images ({low}, ...) are nearly of one color as the network sees them"
+    )
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = tmp_path / "turned.jpg"
+    Image.open(digit(tmp_path, "plain.png", 255, 0)).save(turned, exif=exif)
+    _, (note,) = predictions(capsys, run, str(turned), str(tmp_path / "plain.png"))
+    assert note.startswith(f"note: 1 of 2 images ({turned}) is marked by the camera as turned")
+
+
+def test_the_number_of_classes(run, tmp_path, capsys):
+    image = digit(tmp_path, "1.png", 255, 0)
+    assert [len(predictions(capsys, run, image, *w)[0][0]["top"]) for w in ([], ["--top=2"])] == [
+        5,
+        2,
+    ]
+    assert len(predictions(capsys, run, image, "--top=99")[0][0]["top"]) == 10
+    for flags, says in (
+        (["--top=0"], "at least 1"),
+        (["--top=3", "--format=csv"], "--format=json"),
+    ):
+        assert cli.main(["predict", run, image, *flags]) == 2
+        assert says in capsys.readouterr().err
+    assert len(table(capsys, run, image, "--top=1")[0]) == 1

@@ -18,8 +18,8 @@ from safetensors.torch import load_file as load_torch
 
 import cnn_archs
 from cnn_archs import cli, models
-from cnn_archs.conversion import torch_layout
-from cnn_archs.errors import DataError
+from cnn_archs.conversion import file_network, option_a, torch_layout
+from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.models import resnet
 from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training import weights_file
@@ -131,17 +131,48 @@ SMALL: dict[str, tuple[str, dict[str, Any], int]] = {
     "plain20": ("plain20", dict(width=0.5), 32),
     "resnet110_v2": ("resnet110_v2", dict(width=0.5, scan_blocks=True), 32),
     "inception_v3": ("inception_v3", dict(width=0.1), 299),
+    "mlp": ("mlp", dict(hidden=(5, 4)), 8),
+    "cnn": ("cnn", dict(widths=(3, 4), hidden=5), 8),
+    "lenet5": ("lenet5", dict(widths=(2, 3, 5, 4)), 32),
+    "lenet5_1998": ("lenet5_1998", {}, 32),
+    "four_layers": ("four_layers", {}, 32),
+    "zfnet": ("zfnet", dict(width=0.05), 96),
 }
+COLORS = {"lenet5_1998": 1}
 
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_there_and_back_keeps_every_bit(kind, tmp_path):
     name, fields, side = SMALL[kind]
-    model, image = models.create(name, **fields), (side, side, 3)
+    there_and_back(models.create(name, **fields), (side, side, COLORS.get(name, 3)), tmp_path)
+
+
+# The networks that SMALL has not, as narrow as they can be.
+SIDES = {"alexnet": 99, "zfnet": 96, "vgg": 64, "googlenet": 96, "resnet": 64, "inception": 299}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_network_goes_there_and_back(name, tmp_path):
+    small = name.endswith("_cifar") or "3x3" in (models.fields(name).get("stem"),)
+    side = next((s for kind, s in SIDES.items() if name.startswith(kind)), 32)
+    side = 32 if small else side
+    narrow = {"width": 0.05} if "width" in models.fields(name) else {}
+    there_and_back(models.create(name, **narrow), (side, side, COLORS.get(name, 3)), tmp_path)
+
+
+def there_and_back(model, image, tmp_path):
     shapes = models.shapes(model, image).variables
     random = np.random.default_rng(0)
     variables = jax.tree.map(lambda s: random.normal(size=s.shape).astype(s.dtype), shapes)
     state = torch_layout.to_state_dict(model, image, variables, step=7)
+    if option_a.has_akamasters_maps(model):
+        theirs = option_a.to_akamasters(model, state)
+        back = option_a.from_akamasters(model, theirs)
+        assert {k: v.tobytes() for k, v in back.items()} == {
+            k: v.tobytes() for k, v in state.items()
+        }
+        assert any(not np.array_equal(theirs[k], state[k]) for k in state)
     save_file(state, tmp_path / "x.safetensors")
     back = torch_layout.from_state_dict(model, image, load_file(tmp_path / "x.safetensors"))
     expected = {path: v.tobytes() for path, v in flatten_dict(variables).items()}
@@ -253,6 +284,142 @@ def edit(state, what):
     elif what == "nan":
         state["bn1.running_var"] = np.full_like(state["bn1.running_var"], np.nan)
     return state
+
+
+# --- Which network a file is of ------------------------------------------------------------------
+
+
+def section(name, **fields):
+    """Return the section `model` of a config.json."""
+    return json.loads(json.dumps({"name": name, **models.fields(name), **fields}))
+
+
+@pytest.mark.parametrize(
+    "of_file, here",
+    [
+        (section("resnet50"), section("resnet50", dtype="bfloat16", num_classes=7, remat=True)),
+        (section("resnet50", stride_in="3x3"), section("resnet50_v1_5")),
+        (section("alexnet", dropout=0.1), section("alexnet", initializer="he")),
+    ],
+)
+def test_metadata_of_the_same_network_fit(of_file, here):
+    file_network.check_same_network(file_network.metadata(of_file), here, "x")
+
+
+@pytest.mark.parametrize(
+    "of_file, here, message",
+    [
+        (
+            section("resnet50"),
+            section("resnet50_v1_5"),
+            "of resnet50, not of resnet50_v1_5, by its metadata: --config.model.name=resnet50",
+        ),
+        (
+            section("vgg_a_lrn", width=0.5),
+            section("vgg_a"),
+            "--config.model.name=vgg_a_lrn --config.model.width=0.5",
+        ),
+        (
+            section("alexnet", lrn=False, activation="tanh"),
+            section("alexnet"),
+            "of another alexnet, by its metadata: --config.model.activation=tanh "
+            "--config.model.lrn=False",
+        ),
+        (section("resnet20", width=0.5), section("resnet20"), "--config.model.width=0.5"),
+        ({"name": "resnet21"}, section("resnet20"), "no value 'resnet21'; did you mean 'resnet"),
+    ],
+)
+def test_metadata_of_another_network_are_refused_with_the_way(of_file, here, message):
+    with pytest.raises(ConfigError) as e:
+        file_network.check_same_network(file_network.metadata(of_file), here, "x")
+    assert message in str(e.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"network": "resnet20", "fields": 3}', "{}"])
+def test_damaged_metadata_are_an_error(text):
+    with pytest.raises(DataError, match="x is damaged: its metadata 'cnn_archs' name no network"):
+        file_network.check_same_network({"cnn_archs": text}, section("resnet20"), "x")
+
+
+V1 = ("resnet50", "resnet101", "resnet152")
+NO_QUESTION = ("resnet50_v1_5", "resnet18", "resnet34", "resnet50_v2", "resnet20", "resnet50_a")
+
+
+@pytest.mark.parametrize("name", V1)
+def test_torchvisions_names_are_not_enough_for_the_strides_of_v1(name):
+    message = f"torchvision's strides are those of {name}_v1_5: --config.model.stride_in=3x3"
+    with pytest.raises(ConfigError, match=message):
+        file_network.check_strides(models.create(name, width=0.5), "", "x")
+    file_network.check_strides(models.create(name), "v1", "x")
+
+
+@pytest.mark.parametrize("name", NO_QUESTION)
+def test_no_other_network_has_to_say_its_strides(name):
+    file_network.check_strides(models.create(name), "", "x")
+
+
+def test_a_file_of_torchvision_is_imported_once_its_strides_are_said(tmp_path, capsys):
+    tiny = [
+        *("--config=lenet5_digits", "--config.model.name=resnet50", "--config.model.width=0.05"),
+        *("--config.model.blocks=(1,1)", "--config.model.widths=(64,128)"),
+    ]
+    run("export", *tiny, f"--output={tmp_path / 'ours.safetensors'}")
+    save_file(load_file(tmp_path / "ours.safetensors"), tmp_path / "theirs.safetensors")
+    theirs = ["import", str(tmp_path / "theirs.safetensors"), *tiny]
+    assert cli.main([*theirs, f"--workdir={tmp_path / 'a'}"]) == 2
+    assert "torchvision's strides are those of resnet8_v1_5" in capsys.readouterr().err
+    run(*theirs, f"--workdir={tmp_path / 'a'}", "--strides=v1")
+    assert not (tmp_path / "b").exists()
+    run("import", tmp_path / "ours.safetensors", *tiny, f"--workdir={tmp_path / 'b'}")
+
+
+# --- A new head ----------------------------------------------------------------------------------
+
+
+def test_another_number_of_classes_needs_a_new_head(exported, tmp_path, capsys):
+    more = (*RESNET, "--config.model.num_classes=12")
+    arguments = ["import", str(exported / "a.safetensors"), *more, f"--workdir={tmp_path / 'run'}"]
+    assert cli.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert "linear.bias is float32[10], wanted float32[12]; --new_head gives" in err
+    assert "a new head" in err and "--config.model.num_classes=10" in err
+    run(*arguments, "--new_head")
+    ours, theirs = cnn_archs.load(tmp_path / "run").variables, load_file(exported / "a.safetensors")
+    head = ours["params"]["fc"]
+    assert head["kernel"].shape == (16, 12) and np.asarray(head["kernel"]).std() > 0.1
+    assert not np.asarray(head["bias"]).any()
+    conv1 = np.asarray(ours["params"]["conv1"]["conv"]["kernel"])
+    np.testing.assert_array_equal(conv1.transpose(3, 2, 0, 1), theirs["conv1.weight"])
+
+
+def test_a_file_without_a_last_layer_gets_a_new_one(exported, tmp_path, capsys):
+    state = {k: v for k, v in load_file(exported / "a.safetensors").items() if "linear" not in k}
+    save_file({f"module.{k}": v for k, v in state.items()}, tmp_path / "x.safetensors")
+    arguments = [
+        "import",
+        str(tmp_path / "x.safetensors"),
+        *RESNET,
+        f"--workdir={tmp_path / 'run'}",
+    ]
+    assert cli.main(arguments) == 2
+    assert "linear.bias is missing: wanted float32[10]; --new_head" in capsys.readouterr().err
+    run(*arguments, "--new_head")
+    err = capsys.readouterr().err
+    assert "note: the prefix module. is taken off" in err and "akamaster's" in err
+
+
+@pytest.mark.parametrize("name, side", [("googlenet", 96), ("inception_v3", 299), ("mlp", 8)])
+def test_the_head_is_every_layer_whose_shape_has_the_number_of_classes(name, side):
+    narrow: dict[str, Any] = {} if name == "mlp" else {"width": 0.1}
+    model = models.create(name, **narrow)
+    found = {path[1:] for path in models.head_paths(model, (side, side, 3))}
+    layers: dict[str, list[tuple[str, ...]]] = {
+        "googlenet": [("aux_4a", "fc2"), ("aux_4d", "fc2"), ("fc",)],
+        "inception_v3": [("AuxLogits", "fc"), ("fc",)],
+        "mlp": [("fc3",)],
+    }
+    assert found == {(*layer, leaf) for layer in layers[name] for leaf in ("kernel", "bias")}
+    assert not models.head_paths(models.create("lenet5_1998"), (32, 32, 1))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 Counts by arithmetic from the sentences of the papers; logits and gradients against torch, float64.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +17,10 @@ from cnn_archs.claims.checks import CHECKS
 from cnn_archs.models import lenet_ancestors, summary
 from cnn_archs.optim import gauss_newton, losses
 
-LENET1 = ("lenet1", {}, (28, 28, 1))
-LENET4 = ("lenet4", {}, (32, 32, 1))
-DENSE = ("mlp_1998", {"hidden": (11, 7)}, (6, 5, 1))
+Case = tuple[str, dict[str, Any], tuple[int, int, int]]  # network, its fields, image
+LENET1: Case = ("lenet1", {}, (28, 28, 1))
+LENET4: Case = ("lenet4", {}, (32, 32, 1))
+DENSE: Case = ("mlp_1998", {"hidden": (11, 7)}, (6, 5, 1))
 CASES = pytest.mark.parametrize("name, fields, image", [LENET1, LENET4, DENSE])
 RANDOM = np.random.default_rng(0)
 
@@ -87,8 +90,9 @@ def test_logits_and_gradients_are_torchs(name, fields, image):
     (0.5 * (expected - targets).square().sum(1)).mean().backward()
 
     def energy(params, batch):
-        logits = model.apply({"params": params}, batch, train=True)["logits"]
-        return losses.create("squared_error")(logits, labels).mean(), logits
+        heads: Any = model.apply({"params": params}, batch, train=True)
+        loss = losses.create("squared_error")(heads["logits"], jnp.asarray(labels))
+        return loss.mean(), heads["logits"]
 
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), params)

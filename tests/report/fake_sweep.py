@@ -195,27 +195,37 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tables, self.texts, self.tags, self.open = [], [], [], []
+        self.scripts: list[str] = []
+        self.marked: list[list[str]] = []  # rows with a mark, by the cells before it
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        self.open.append(tag)
+        self.open.append("badge" if dict(attributes).get("class") == "badge" else tag)
         if tag == "table":
             self.tables.append([])
         if tag == "tr":
             self.tables[-1].append([])
         if tag in ("td", "th"):
             self.tables[-1][-1].append("")
-        if tag == "small" and "td" in self.open:
+        if tag == "small" and {"td", "th"} & set(self.open):
             self.tables[-1][-1][-1] += "\n"
 
     def handle_endtag(self, tag):
+        if "badge" in self.open and tag == "span":
+            self.open.pop()
+            return
         while self.open and self.open.pop() != tag:
             pass
 
     def handle_data(self, text):
-        if {"td", "th"} & set(self.open):
+        if "badge" in self.open:
+            self.tables[-1][-1][-1] = self.tables[-1][-1][-1].rstrip()
+            self.marked.append([*self.tables[-1][-1], text])
+        elif {"td", "th"} & set(self.open):
             self.tables[-1][-1][-1] += text
+        elif "script" in self.open:
+            self.scripts.append(text)
         elif text.strip() and "style" not in self.open:
             self.texts.append(text.strip())
 

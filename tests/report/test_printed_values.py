@@ -61,7 +61,7 @@ def test_of_a_result_of_a_sweep_the_config_tells_what_is_changed():
     )
     sweep = CellRecord("resnet20", "", (), [run])
     (one,) = printed_values.find_printed_values([sweep], STATED)
-    assert sorted(one.changed) == ["mirror=False", "steps=100"]
+    assert sorted(one.changed) == ["mirror=false", "steps=100"]
     table = comparisons.paper_table([one._replace(cells=(with_test(sweep),))])
     assert table.rows[0][4] == "changed: " + ", ".join(one.changed)
 

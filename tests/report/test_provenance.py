@@ -104,7 +104,8 @@ def test_files_of_a_seed_each_are_one_cell_in_every_table(tmp_path):
     (found,) = read_runs.read_collections([folder])
     assert [(c.name, c.seeds) for c in found.cells] == [("cnn", [0]), ("mlp", [0, 1, 10])]
     (table,) = tables.results_tables(found)
-    assert dict(zip(table.heads, table.rows[1], strict=True))["test"] == "3.00 ± 2.65 (3)"
+    rows = {row[0]: dict(zip(table.heads, row, strict=True)) for row in table.rows}
+    assert rows["mlp"]["test"] == "3.00 ± 2.65 (3)"
     assert [row[-1] for row in tables.runs_table(found).rows] == ["d", "c0", "c1", "c10"]
     assert "| 3.00 ± 2.65 (3) | 1 | 60, 2 x cpu |" in mnist_table(folder)
     links = "[mlp](results/mnist/mlp_seed0.json) [2](results/mnist/mlp_seed1.json) [3]("

@@ -68,8 +68,9 @@ def test_long_logs_are_averaged_over_the_images_in_between():
 
 
 def test_the_axis_shows_the_last_errors_well(sweep):
-    top, cut = learning_curves.axis_top(sweep.cells)
-    assert cut and top == pytest.approx(2.2 * max(c for c in last_errors(sweep)))
+    fit = learning_curves.error_limits(sweep.cells)
+    assert fit.cut and fit.top == pytest.approx(2.2 * max(c for c in last_errors(sweep)))
+    assert fit.bottom == 0 and not fit.log and fit.right == 1.01 * 1500
 
 
 def last_errors(sweep):
@@ -78,14 +79,77 @@ def last_errors(sweep):
             yield from (100 * lines[-1]["top1_error"] for lines in cell.lines(split).values())
 
 
+def logged_cell(name, errors, steps=100):
+    """A cell of one seed without a result, whose training and test errors are `errors`."""
+    lines = [
+        dict(step=steps * (i + 1) // len(errors), seed=0, split=split, top1_error=e, examples=10)
+        for split in ("train", "test")
+        for i, e in enumerate(errors)
+    ]
+    return CellRecord(name, "", (), [RunRecord(Path(name), metrics=lines)])
+
+
+def test_axes_fit_curves_that_end_far_apart_or_fall_little():
+    """A network that learned nothing does not flatten the others, nor does 0 where nothing is."""
+    good, bad = logged_cell("good", [0.9, 0.2, 0.02]), logged_cell("bad", [0.9, 0.9, 0.9])
+    fit = learning_curves.error_limits([good, bad])
+    assert fit.log and fit.bottom < 2 and fit.top > 90 and not fit.cut
+    fit = learning_curves.error_limits([bad, logged_cell("b", [0.9, 0.85, 0.8])])
+    assert not fit.log and 70 < fit.bottom < 80 and fit.top > 90
+    zero = learning_curves.error_limits([good, logged_cell("zero", [0.9, 0.1, 0.0])])
+    assert not zero.log and zero.bottom == 0
+    (figure,) = learning_curves.error_figures(Collection("t", "", [good, bad]))
+    assert ">50<" in figure.panels[0].svg and "0 lies below" in figure.caption
+
+
+def test_a_short_run_is_not_a_stroke_at_the_left_of_a_long_one():
+    short, long = logged_cell("short", [0.5, 0.4], 90), logged_cell("long", [0.5, 0.4], 64_000)
+    (figure,) = learning_curves.error_figures(Collection("t", "", [long, short]))
+    right = [json.loads(p.chart)["x"][2] for p in figure.panels]
+    assert right == pytest.approx([1.01 * 90, 1.01 * 64_000], rel=1e-5)
+    assert [p.legend[0].label for p in figure.panels] == ["short", "long"]
+
+
+def test_a_curve_of_one_point_has_a_marker():
+    (figure,) = learning_curves.error_figures(Collection("t", "", [logged_cell("a", [0.5])]))
+    assert "<use" in figure.panels[0].svg.split("data-curve")[1]
+
+
+def test_the_numbers_of_a_panel_are_those_that_were_logged(sweep, folder):
+    """The page's script shows values and zooms by these, in the order of the SVG's curves."""
+    (figure,) = learning_curves.error_figures(sweep)
+    panel = figure.panels[0]
+    chart = json.loads(panel.chart)
+    drawn = re.findall(r'data-curve="(\d+)"', panel.svg)
+    assert drawn == [str(i) for i in range(16)] and len(chart["curves"]) == 16
+    of_kind = {(name, kind): ys for name, kind, _, ys in chart["curves"]}
+    of_seeds = [logged(folder, "plain20", "test", seed) for seed in range(3)]
+    means = [statistics.fmean(one[step] for one in of_seeds) for step in of_seeds[0]]
+    assert of_kind["plain20", "test"] == pytest.approx(means, rel=1e-5)
+    assert of_kind["plain20", "seed test"] == pytest.approx([*of_seeds[2].values()], rel=1e-5)
+    labels = {(k.label, k.is_kind) for k in panel.legend}
+    assert {(name, False) for name, *_ in chart["curves"]} <= labels
+    left, top, width, height = chart["box"]
+    across, down = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', panel.svg)[0])
+    assert 0 < left < left + width <= across and 0 <= top < top + height < down
+    assert chart["x"][:2] == ["iterations", 0] and chart["y"][0] == "error, %"
+    # A value of the numbers lies in the SVG where the limits say.
+    number = [curve[:2] for curve in chart["curves"]].index(["plain20", "test"])
+    path = re.findall(rf'data-curve="{number}">\s*<path d="M ([\d.]+) ([\d.]+)', panel.svg)[0]
+    across, up = (500 / chart["x"][2], means[0] / chart["y"][2])
+    at = (left + width * across, top + height * (1 - up))
+    assert tuple(map(float, path)) == pytest.approx(at, abs=0.01)
+
+
 def test_plain_is_left_and_residual_right(sweep):
     (figure,) = learning_curves.error_figures(sweep)
     assert [[k.label for k in p.legend] for p in figure.panels] == [
-        ["plain20", "plain56"],
-        ["resnet20", "resnet56"],
+        ["plain20", "plain56", "train", "test"],
+        ["resnet20", "resnet56", "train", "test"],
     ]
     assert ">plain<" in figure.panels[0].svg and ">residual<" in figure.panels[1].svg
-    assert [k.look.color for p in figure.panels for k in p.legend] == [0, 1, 0, 1]
+    named = [k.look.color for p in figure.panels for k in p.legend if not k.is_kind]
+    assert named == [0, 1, 0, 1]
 
 
 def test_runs_on_two_datasets_are_two_figures(tmp_path):

@@ -72,3 +72,88 @@ def test_it_prints_in_light(browser, path, tmp_path):
     browser.pdf(tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
     browser.call("Emulation.setEmulatedMedia", media="")
+
+
+FIRST_CHART = "document.querySelector('[data-chart]')"
+ROWS = "[...document.querySelector('table').tBodies[0].rows].map(r => r.cells[0].textContent)"
+
+
+def click(browser, element):
+    browser.value(f"{element}.click()")
+
+
+def test_a_click_on_a_head_sorts_by_its_column(browser, path):
+    browser.open(path)
+    heads = "document.querySelector('table').tHead.rows[0].cells"
+    by_error = browser.value(ROWS)
+    click(browser, f"{heads}[1].firstChild")
+    assert browser.value(ROWS) == by_error[::-1]
+    assert browser.value(f"[...{heads}].map(h => h.ariaSort).filter(s => s)") == ["descending"]
+    click(browser, f"{heads}[0].firstChild")
+    assert browser.value(ROWS) == ["plain20", "plain56", "plain110", "resnet20"] + [
+        *("resnet56", "resnet110")
+    ]
+    assert not browser.complaints()
+
+
+def key(browser, name):
+    browser.value(f"{FIRST_CHART}.querySelector('[role=img]').focus()")
+    browser.call("Input.dispatchKeyEvent", type="keyDown", key=name)
+    browser.call("Input.dispatchKeyEvent", type="keyUp", key=name)
+
+
+def readout(browser):
+    """The lines of the values that are shown: of the x axis, then of each curve."""
+    return browser.value(
+        f"[...{FIRST_CHART}.querySelector('.readout:not([hidden])')?.children ?? []]"
+        ".map(row => row.textContent)"
+    )
+
+
+def test_the_pointer_and_the_arrow_keys_show_values(browser, path):
+    browser.open(path, width=1200)
+    key(browser, "ArrowLeft")  # the last values
+    assert readout(browser)[0] == "iterations 1,500"
+    assert "plain56, test 14" in readout(browser)
+    key(browser, "ArrowLeft")
+    assert readout(browser)[0] == "iterations 1,400"
+    key(browser, "Escape")
+    assert readout(browser) == []
+    box = f"{FIRST_CHART}.querySelector('svg').getBoundingClientRect()"
+    browser.value(f"scrollTo(0, scrollY + {box}.top - 50)")
+    x, y = browser.value(f"(b => [b.left + 0.9 * b.width, b.top + b.height / 2])({box})")
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    assert readout(browser)[0].startswith("iterations 1,")
+    assert not browser.complaints()
+
+
+def test_zoom_shows_other_limits_and_reset_the_first(browser, path):
+    browser.open(path, width=1200)
+    labels = f"[...{FIRST_CHART}.querySelectorAll('svg text')].filter(t => t.checkVisibility())"
+    labels += ".map(t => t.textContent)"
+    curve = f"{FIRST_CHART}.querySelector('[data-curve] path').getBBox().width"
+    before, width = browser.value(labels), browser.value(curve)
+    key(browser, "+")
+    zoomed = browser.value(labels)
+    assert zoomed != before and browser.value(curve) == pytest.approx(2 * width, rel=0.02)
+    key(browser, "0")
+    assert browser.value(labels) == before
+    assert browser.value(curve) == pytest.approx(width, rel=0.02)
+    key(browser, "-")  # also what the picture cuts off
+    assert not browser.complaints()
+
+
+def test_the_legend_switches_curves(browser, path):
+    browser.open(path, width=1200)
+    hidden = "document.querySelectorAll('[data-curve][display=none]').length"
+    entry = "document.querySelector('.key [data-name=plain20] button')"
+    click(browser, entry)
+    assert browser.value(f"{entry}.ariaPressed") == "false" and browser.value(hidden) == 6
+    key(browser, "ArrowLeft")
+    assert not [row for row in readout(browser) if "plain20" in row]
+    click(browser, entry)
+    assert browser.value(hidden) == 0
+    click(browser, "document.querySelector('.key [data-kind=train] button')")
+    assert browser.value(hidden) > 0
+    key(browser, "ArrowLeft")
+    assert not [row for row in readout(browser) if ", train" in row]

@@ -1,5 +1,7 @@
 """The report's page: what stands in it is what the files say, whatever is missing."""
 
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -55,7 +57,12 @@ def test_title_and_numbers_stand_on_top(page):
 
 def test_the_table_of_results_has_what_the_files_say(sweep, page):
     rows = page.table("cell", "parameters", "test")
-    assert list(rows) == ["plain20", "plain56", "resnet20", "resnet56"]
+    assert list(rows) == ["resnet56", "resnet20", "plain20", "plain56"]  # by their test error
+    means = [statistics.fmean(of(sweep, name)) for name in rows]
+    assert means == sorted(means)
+    assert page.marked == [["resnet56", mean_sd(of(sweep, "resnet56")), "best"]]
+    (heads,) = (table[0] for table in page.tables if "parameters" in table[0])
+    assert heads[:2] == ["cell", "test"]
     for name, row in rows.items():
         assert row["test"] == mean_sd(of(sweep, name))
         assert row["train, running average"] == mean_sd(of(sweep, name, "train"))
@@ -178,7 +185,14 @@ def test_every_figure_is_there_with_its_panels(page):
 def test_the_page_is_one_file_that_loads_nothing(sweep, tmp_path):
     output = tmp_path / "page.html"
     page = report(sweep, output=output)
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert not {"link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    (script,) = page.scripts  # the only one, and the policy admits no other
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [a["content"] for tag, a in page.tags if "http-equiv" in a]
+    assert f"script-src 'sha256-{digest}'" in policy and policy.startswith("default-src 'none';")
+    assert script.isascii() and not re.search(r"\b(fetch|eval|XMLHttpRequest|import)\b", script)
+    handlers = [name for _, a in page.tags for name in a if name.startswith("on")]
+    assert handlers == [] and "button" not in {tag for tag, _ in page.tags}  # the script adds them
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href", "srcset"):
             assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
@@ -186,6 +200,23 @@ def test_the_page_is_one_file_that_loads_nothing(sweep, tmp_path):
     again = tmp_path / "again.html"
     report(sweep, output=again)
     assert again.read_text() == output.read_text()
+
+
+def test_tables_can_be_read_by_a_screen_reader(page):
+    """Each column and row has a head, and the column by which a table is sorted says so."""
+    heads = [a for tag, a in page.tags if tag == "th"]
+    assert {a["scope"] for a in heads} == {"row", "col"}
+    rows = sum(len(table) for table in page.tables)
+    assert sum(a["scope"] == "row" for a in heads) == rows - len(page.tables)
+    assert [a["aria-sort"] for a in heads if "aria-sort" in a] == ["ascending"]
+
+
+@pytest.mark.parametrize("folder", ["cifar10", "mnist", "shapes", "photographs"])
+def test_no_value_of_python_stands_in_the_page(folder, tmp_path):
+    page = report(ROOT / "results" / folder, output=tmp_path / "page.html")
+    cells = [cell for table in page.tables for row in table for cell in row]
+    for text in (*page.texts, *cells):
+        assert not re.search(r"\b(None|True|False|nan|inf|dict|\[\]|\(\))\b", text), text
 
 
 def test_names_in_a_picture_are_not_those_of_another(page):

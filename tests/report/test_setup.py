@@ -52,14 +52,61 @@ def test_a_recipe_that_is_whole_or_not_known_is_said_to_be(tmp_path):
     folder = sweep(tmp_path / "sweep", {"a": {}}, recipes={"resnet_cifar10:20": recipe})
     path = folder / "a/seed0/config.json"
     write_json(path, recipe)
-    assert "Nothing is reduced: every cell has the whole recipe" in page_of(folder).text
+    said = "No setting differs from the recipe: a (resnet_cifar10:20)."
+    assert said in page_of(folder).text
     spec = json.loads((folder / "sweep.json").read_text())
     mine = tmp_path / "mine.py"
     mine.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     write_json(folder / "sweep.json", spec | {"cells": {"a": [str(mine)]}, "recipes": {}})
     page = page_of(folder)
-    assert "Not known is the recipe of a." in page.text and "reduced" not in page.text
+    assert "The recipe is not known: a (mine)." in page.text
     assert not (tmp_path / "ran").exists()  # a report executes nothing that a run names
+
+
+def test_a_recipe_that_lacks_settings_of_a_run_is_never_said_to_be_whole(tmp_path):
+    """The width was changed by an earlier start, and older sweeps did not record whole recipes."""
+    recipe = to_plain_dict(load_config("resnet_cifar10:20", []))
+    stated = recipe | {"model": {"name": "resnet", "kind": "basic", "blocks": [3, 3, 3]}}
+    folder = sweep(tmp_path / "sweep", {"a": {}}, recipes={"resnet_cifar10:20": stated})
+    run = recipe | {"model": recipe["model"] | {"width": 0.5, "name": stated["model"]["name"]}}
+    write_json(folder / "a/seed0/config.json", run)
+    said = "differs from the recipe, as far as it is recorded: a (resnet_cifar10:20)."
+    assert said in page_of(folder).text
+
+
+def test_lengths_are_told_in_the_unit_of_the_recipe(tmp_path):
+    recipe = to_plain_dict(load_config("lenet5_digits", []))
+    folder = sweep(tmp_path / "sweep", {"a": {}}, recipes={"lenet5_digits": recipe})
+    spec = json.loads((folder / "sweep.json").read_text())
+    write_json(folder / "sweep.json", spec | {"cells": {"a": ["lenet5_digits"]}})
+    write_json(
+        folder / "a/seed0/config.json", recipe | {"epochs": 0.0, "steps": 90, "mirror": True}
+    )
+    page = page_of(folder)
+    (rows,) = (table[1:] for table in page.tables if table[0][0] == "setting")
+    assert rows == [["mirror", "false", "true", "a"], ["steps", "20.0 epochs", "90", "a"]]
+
+
+def test_other_training_images_are_marked_in_the_table_and_in_the_scatter(tmp_path):
+    folder = sweep(
+        tmp_path / "sweep",
+        {"a": {}, "b": {"examples": 500}, "c": {"holdout": 5000}},
+        x="params",
+        groups={"all": ["a", "b", "c"]},
+    )
+    for i, name in enumerate("abc"):
+        path = folder / name / "seed0/result.json"
+        write_json(path, json.loads(path.read_text()) | {"params": 1000 * (i + 1)})
+    (found,) = read_runs.read_collections([folder])
+    (table,) = tables.results_tables(found)
+    at = table.heads.index("trained on")
+    assert [row[at] for row in table.rows] == ["all", "500", "all but 5,000"]
+    (figure,) = scatter.cost_figures(found)
+    names = {curve[0] for curve in json.loads(figure.panels[0].chart)["curves"]}
+    marks = ("all training images", "500 training images", "all but 5,000 training images")
+    assert names == {f"{name}, {mark}" for name, mark in zip("abc", marks, strict=True)}
+    assert all(f">{name}<" in figure.panels[0].svg for name in names)
+    assert scatter.size_figures(found) == []  # no two of a group may be on one line
 
 
 UNLIKE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

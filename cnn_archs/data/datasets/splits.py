@@ -184,9 +184,12 @@ def hold_out(split: SplitOrRecords, count: int) -> tuple[SplitOrRecords, SplitOr
     return split_stratified(split, count, "data.holdout")
 
 
-def subsample(split: SplitOrRecords, count: int) -> SplitOrRecords:
-    """Return `count` examples of `split`, chosen as by `hold_out`: always the same ones."""
-    return split if count == len(split) else split_stratified(split, count, "data.examples")[1]
+def subsample(split: SplitOrRecords, count: int, key: str) -> SplitOrRecords:
+    """Return `count` examples of `split`, chosen as by `hold_out`: always the same ones.
+
+    key: the config key of `count`, for the error message.
+    """
+    return split if count == len(split) else split_stratified(split, count, key)[1]
 
 
 def split_stratified(

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ class TfdsSplit:
     def __init__(self, name: str, builder: Any, split: str, data_dir: str):
         self.name, self.builder, self.split, self.where = name, builder, split, tfds_dir(data_dir)
         self.classes = tuple(features_of(name, builder)["label"].names)
-        self.remedy = f"prepare it: cnn-archs prepare {name} --data_dir={self.where}"
+        command = ["cnn-archs", "prepare", name, f"--data_dir={self.where}"]
+        self.remedy = f"prepare it: {shlex.join(command)}"
         if split not in builder.info.splits:
             self.raise_missing(split)
         info = builder.info.splits[split]

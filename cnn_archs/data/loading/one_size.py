@@ -5,6 +5,8 @@ made of one, are of one size. If they are, and if they fit in memory, they are h
 of MNIST.
 """
 
+import dataclasses
+import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
@@ -12,12 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnn_archs.data.datasets import fingerprint, sources
+from cnn_archs.data.datasets import sources
 from cnn_archs.data.datasets.splits import Records, Split
 from cnn_archs.data.loading.decode import Header, read_header
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.loading.threads import run_in_order
-from cnn_archs.errors import DataError
+from cnn_archs.data.transforms.crops import Crop
+from cnn_archs.errors import ConfigError, DataError
 
 MAX_BYTES = 2_000_000_000  # of the pixels of all images; more are streamed, whatever their sizes
 READERS = 8  # threads that read headers; they mostly wait for the disk
@@ -37,7 +40,8 @@ class Survey(NamedTuple):
     reason: str = ""
 
 
-surveys: dict[frozenset[tuple[str, int]], Survey] = {}  # paths and sizes of all files -> result
+Marks = frozenset[tuple[str, int, int]]  # path, size and time of the last change of each file
+surveys: dict[Marks, Survey] = {}
 
 
 def survey(name: str, data_dir: str) -> Survey:
@@ -47,11 +51,19 @@ def survey(name: str, data_dir: str) -> Survey:
     only once. Images that cannot be read do not count. Raises DataError if the dataset is missing.
     """
     parts = sources.stored_parts(name, data_dir)
-    sizes = (fingerprint.sizes_of_files(part.paths(), skip=True).items() for part in parts)
-    key = frozenset(item for of_part in sizes for item in of_part)
-    if key not in surveys:
-        surveys[key] = survey_parts(parts)
-    return surveys[key]
+    marks = frozenset(mark(path) for part in parts for path in part.paths().values())
+    if marks not in surveys:
+        surveys[marks] = survey_parts(parts)
+    return surveys[marks]
+
+
+def mark(path: str) -> tuple[str, int, int]:
+    """Return what shows whether a file is still the same; zeros if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return path, 0, 0
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns
 
 
 def survey_parts(parts: Sequence[Records]) -> Survey:
@@ -114,3 +126,19 @@ def load_whole(images: Streamed, *, keep_records: bool) -> Split:
     records = images.records.take(sound) if keep_records else None
     damaged = len(images) - count
     return Split(pixels[:count], labels[:count], images.classes, records, damaged)
+
+
+def load_split(name: str, split: str, data_dir: str) -> Split:
+    """Load a split of any dataset whose images have one size, with the channels that they have.
+
+    Raises ConfigError if they differ in size, and the errors of `sources.load_split`.
+    """
+    if 0 not in sources.dataset_spec(name, data_dir)[0]:
+        return sources.load_split(name, split, data_dir)
+    found = survey(name, data_dir)
+    if found.shape is None:
+        raise ConfigError(f"data.name: the images of {name} {found.reason}")
+    height, width, channels = found.shape
+    records = sources.open_records(name, split, data_dir)
+    whole = Streamed(dataclasses.replace(records, channels=channels), Crop((height, width)))
+    return load_whole(whole, keep_records=False)

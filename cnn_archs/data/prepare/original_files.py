@@ -48,12 +48,13 @@ def read_original(dataset: ArraySet, source: Path) -> dict[str, Arrays]:
     source: a file or a folder. Raises DataError if it has no files of this dataset, not all of
     them, or damaged ones.
     """
-    if not source.is_dir():
-        return read_file(dataset, source)
-    for folder in (source, source / "raw", *(source / name for name in dataset.folders)):
-        found = read_folder(dataset, folder) if folder.is_dir() else None
-        if found:
-            return found
+    with data_errors(str(source)):
+        if not source.is_dir():
+            return read_file(dataset, source)
+        for folder in (source, source / "raw", *(source / name for name in dataset.folders)):
+            found = read_folder(dataset, folder) if folder.is_dir() else None
+            if found:
+                return found
     raise DataError(f"{source} has no files of {dataset.name}, which is read from {dataset.reads}")
 
 

@@ -13,6 +13,7 @@ checksum, but writes a stopped dataset from the beginning.
 
 import importlib.util
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -54,7 +55,7 @@ def prepare_dataset(
         raise ConfigError(f"{name} {NOTHING_TO_PREPARE[name]}")
     given = {"--manual_dir": manual_dir, "--image_folder": image_folder, "--from": source}
     for flag, path in given.items():
-        if path and flag == "--from" and not Path(path).expanduser().exists():
+        if path and flag == "--from" and not os.path.exists(Path(path).expanduser()):
             raise ConfigError(f"--from: there is no file or folder {path}")
         if path and flag != "--from" and not Path(path).expanduser().is_dir():
             raise ConfigError(f"{flag}: there is no folder {path}")
@@ -62,6 +63,7 @@ def prepare_dataset(
     check_flags(name, given, published)
     needs_tfds = not image_folder and not published and name != "imagenet2012"
     if needs_tfds and importlib.util.find_spec("tensorflow") is None:
+        tfds_source.open_builder(name, "")  # a name that is wrong needs no TensorFlow
         raise ConfigError(
             f"preparing {name} needs TensorFlow (training never does, nor do imagenet2012, folders "
             f"of images, {', '.join(ARRAY_SETS)}): pip install 'cnn-archs[prepare]'"

@@ -8,15 +8,15 @@ import io
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from cnn_archs.data.datasets import tfds_source
 from cnn_archs.data.datasets.fingerprint import Fingerprints
-from cnn_archs.data.prepare import download
 from cnn_archs.data.prepare.array_sets import ARRAY_SETS, Arrays
+from cnn_archs.data.prepare.download import RemoteFile, fetch
 from cnn_archs.data.prepare.original_files import read_original
 from cnn_archs.data.prepare.progress import Progress
 from cnn_archs.data.prepare.raw_datasets import Found, RawDataset
@@ -63,14 +63,10 @@ def published_arrays(
     def find(progress: Progress) -> Found:
         folder = where / "downloads" / name
         if not source:
-            files = [
-                download.RemoteFile(url, int(info.size), info.checksum)
-                for url, info in builder.url_infos.items()
-            ]
             from_folder = shlex.join([*command, f"--from={folder.absolute()}"])
-            download.fetch(files, folder, progress, from_folder)
+            fetch(remote_files(builder), folder, progress, from_folder)
         arrays = read_original(dataset, source or folder)
-        marks = {split: fingerprint_of(found) for split, found in arrays.items()}
+        marks = fingerprints_of(arrays)
         total, done = sum(len(found.images) for found in arrays.values()), 0
         splits = {}
         has_id = "id" in builder.info.features
@@ -84,11 +80,14 @@ def published_arrays(
         return Found(splits, marks)
 
     def fingerprints() -> Fingerprints:
-        if not source:
-            return {}
-        return {s: fingerprint_of(found) for s, found in read_original(dataset, source).items()}
+        return fingerprints_of(read_original(dataset, source)) if source else {}
 
     return RawDataset(name, path, builder.info, dataset.counts, find, fingerprints)
+
+
+def remote_files(builder: Any) -> list[RemoteFile]:
+    """Return the files that tfds downloads for a dataset, from its own list."""
+    return [RemoteFile(url, int(i.size), i.checksum) for url, i in builder.url_infos.items()]
 
 
 def example(
@@ -103,9 +102,12 @@ def example(
     return ArrayImage(str(i), file.getvalue(), fields)
 
 
-def fingerprint_of(arrays: Arrays) -> str:
-    """Return the size and a digest of the images and labels of a split."""
-    digest = hashlib.sha256(arrays.images.data)
-    for field in sorted(arrays.labels):
-        digest.update(np.ascontiguousarray(arrays.labels[field]).data)
-    return f"{arrays.images.nbytes}:{digest.hexdigest()[:16]}"
+def fingerprints_of(arrays: Mapping[str, Arrays]) -> Fingerprints:
+    """Return the size and a digest of the images and labels of each split."""
+    marks = {}
+    for split, found in arrays.items():
+        digest = hashlib.sha256(found.images.data)
+        for field in sorted(found.labels):
+            digest.update(found.labels[field].data)
+        marks[f"images and labels of {split}"] = f"{found.images.nbytes}:{digest.hexdigest()[:16]}"
+    return marks

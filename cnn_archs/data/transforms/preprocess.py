@@ -78,7 +78,9 @@ class Preprocessor:
         scaled = x * ((high - low) / 255)
         if self.mean == "none":
             scaled = scaled + low
-        return self.in_order(scaled / jnp.array(self.std, jnp.float32) if self.std else scaled)
+        if self.std:
+            scaled = scaled / jnp.array(self.std, jnp.float32)[None, None, None]
+        return self.in_order(scaled)
 
     def in_order(self, images: jax.Array) -> jax.Array:
         """Return images f32[N, H, W, C] with their channels in the order that the network sees."""

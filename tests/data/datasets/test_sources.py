@@ -127,13 +127,13 @@ def test_hold_out_at_its_limits():
 
 def test_some_are_of_every_class_and_always_the_same():
     whole = numbered()
-    first, second = (splits.subsample(whole, 10) for _ in range(2))
+    first, second = (splits.subsample(whole, 10, "data.examples") for _ in range(2))
     assert np.bincount(first.labels).tolist() == [5, 3, 2]
     assert first.images.tolist() == second.images.tolist()
-    assert splits.subsample(whole, 100) is whole
+    assert splits.subsample(whole, 100, "data.examples") is whole
     for count in (-1, 2, 99, 101):
         with pytest.raises(ConfigError, match="data.examples"):
-            splits.subsample(whole, count)
+            splits.subsample(whole, count, "data.examples")
 
 
 def test_fewer_training_images_leave_held_out_and_test_images_as_they_are():

@@ -24,7 +24,7 @@ TINY = Path(__file__).resolve().parents[2] / "tiny_dataset.py"
 
 @pytest.mark.skipif(TENSORFLOW, reason="TensorFlow is installed here")
 def test_prepare_without_tensorflow_names_the_extra(capsys, tmp_path):
-    assert cli.main(["prepare", "mnist", f"--data_dir={tmp_path / 'new'}"]) == 2
+    assert cli.main(["prepare", "svhn_cropped", f"--data_dir={tmp_path / 'new'}"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "cnn-archs[prepare]" in error
     assert not (tmp_path / "new").exists()

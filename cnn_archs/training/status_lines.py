@@ -1,0 +1,31 @@
+"""What a training says of itself on stderr: what is trained, and how far it is."""
+
+from cnn_archs.models.summary import summarize, totals
+from cnn_archs.training.data_check import MemberRuns
+from cnn_archs.training.trainer import Trainer
+
+
+def header(trainer: Trainer, members: MemberRuns) -> str:
+    """Return the line that says what is trained: network, images, device, folder and steps."""
+    experiment, workdir = members[0]
+    size = totals(summarize(trainer.net.model, trainer.net.image_shape))
+    networks = f", {len(trainer.seeds)} networks" if len(trainer.seeds) > 1 else ""
+    more = f" and {len(members) - 1} other folders" if len(members) > 1 else ""
+    return (
+        f"{experiment.name} ({size['params']:,} parameters{networks}) on {experiment.dataset.name} "
+        f"({trainer.data['train'].examples:,} images, {trainer.batch_size} at a time) on "
+        f"{trainer.device}, in {workdir}{more}: step {trainer.step:,} of {trainer.total_steps:,}"
+    )
+
+
+def summary_line(reports: dict[str, list[dict[str, float]]]) -> str:
+    """Return `train loss 0.1 error 2.00 %, test ...`, with the means over the seeds."""
+    return ", ".join(
+        f"{split} loss {mean_over_seeds(r, 'loss'):.4f} "
+        f"error {100 * mean_over_seeds(r, 'top1_error'):.2f} %"
+        for split, r in reports.items()
+    )
+
+
+def mean_over_seeds(reports: list[dict[str, float]], key: str) -> float:
+    return sum(r[key] for r in reports) / len(reports)

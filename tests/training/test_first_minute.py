@@ -1,0 +1,76 @@
+"""What a new user sees of a training: its lines, a quick try, a run that learns nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cnn_archs import cli
+from cnn_archs.report import text
+
+FEW = ("--config.model.name=mlp", "--config.model.hidden=(3,)", "--config.eval_batch_size=400")
+
+
+def test_a_training_says_what_it_does_from_its_start_to_its_first_step(tmp_path, capsys):
+    arguments = ["train", *FEW, "--config.steps=2", f"--workdir={tmp_path}/run"]
+    assert cli.main(arguments) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == [
+        "reading digits",
+        # 32 x 32 x 3 + 3 and 3 x 10 + 10
+        "mlp (3,115 parameters) on digits (1,437 images, 32 at a time) on 1 x cpu, in "
+        f"{tmp_path}/run: step 0 of 2",
+        "compiling the training step",
+    ]
+    assert "images/s ?" not in "".join(lines) and "? left" not in "".join(lines)
+
+
+def test_smoke_makes_three_steps_on_few_images_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", *FEW, "--smoke", "--format=json"]) == 0
+    shown = capsys.readouterr()
+    result = json.loads(shown.out)
+    assert (result["steps"], result["train_eval"]["examples"]) == (3, 3 * 32)
+    assert result["test"]["examples"] == 100 and "guessing" not in shown.err
+    assert list(tmp_path.iterdir()) == []
+    folder = Path(shown.err.split(", in ")[1].split(": step")[0])
+    assert folder.name == "run" and not folder.parent.exists()
+
+
+@pytest.mark.parametrize("count, evaluated", [(7, 7), (40, 40), (355, 360)])
+def test_a_training_evaluates_as_many_test_images_as_it_is_told(count, evaluated, tmp_path, capsys):
+    arguments = ["train", *FEW, "--config.steps=1", f"--config.eval_examples={count}"]
+    assert cli.main([*arguments, f"--workdir={tmp_path}", "--format=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test"]["examples"] == evaluated
+    if count == 40:  # the images of the run are as before, and evaluate reads all of them
+        assert cli.main(["evaluate", f"--workdir={tmp_path}", "--format=json"]) == 0
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["test"]["examples"] == 360 and "note" not in shown.err
+
+
+def result(*errors, epochs=1.0):
+    seeds = list(range(len(errors)))
+    return {"seeds": seeds, "test": {"top1_error": list(errors)}, "epochs": epochs}
+
+
+@pytest.mark.parametrize(
+    "found, classes, note",
+    [
+        (result(0.9), 10, "the test error is about the 90.00 % that guessing gives"),
+        (result(0.8865), 10, "the test error is about the 90.00 % that"),  # always a 1 of MNIST
+        (result(0.02, 0.9, 0.91), 10, "the test error of seed 1, 2 is about the 90.00 %"),
+        (result(0.5), 2, "the test error is about the 50.00 %"),
+        (result(0.87), 10, ""),
+        (result(0.9, epochs=0.5), 10, ""),
+    ],
+)
+def test_a_run_that_learned_nothing_is_told(found, classes, note):
+    said = text.guessing_note(found, classes)
+    assert said.startswith(note) if note else said == ""
+
+
+def test_a_network_with_dead_units_ends_with_that_line(tmp_path, capsys):
+    knobs = ("--config.epochs=1", "--config.schedule.learning_rate=20", "--config.data.mean=none")
+    assert cli.main(["train", *FEW, *knobs, f"--workdir={tmp_path}"]) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("note: the test error is about the 90.00 % that guessing gives")
