@@ -250,9 +250,14 @@ def load(what: str | os.PathLike[str], seed: int = 0) -> TrainedNetwork:
     """
     workdir = Path(what).expanduser()
     with jax_call():
-        config = RunDir(workdir).config()
-        saved = load_run(workdir)
-        variables = saved.seed_variables(seed)
+        return load_folder(workdir, seed)
+
+
+def load_folder(workdir: Path, seed: int) -> TrainedNetwork:
+    """Load the trained network of the run in `workdir`."""
+    config = RunDir(workdir).config()
+    saved = load_run(workdir)
+    variables = saved.seed_variables(seed)
     experiment = saved.experiment
     names = experiment.class_names()
     return TrainedNetwork(experiment.model, variables, config, saved.step, names, saved, seed)
