@@ -15,7 +15,6 @@ from readme_tables import mnist_table, protocols_table
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.claims import results_page
-from cnn_archs.classical import rows
 from cnn_archs.report import provenance
 from cnn_archs.sweeps import grid, sweep_file
 
@@ -243,8 +242,9 @@ def test_each_result_says_what_made_it():
         if "members" in result:
             continue
         assert result["protocol"], path
-        if path.stem in rows.ROWS:  # a method without random numbers has no seeds
-            assert len(result["test"]["top1_error"]) == len(result.get("seeds", [0]))
+        if "row" in made:  # a classical method, without seeds if it draws no random numbers
+            assert made["row"]["method"] and made["git_commit"] and made["packages"]["scikit-learn"]
+            assert len(result["test"]["top1_error"]) == len(result.get("seeds", [0])), path
             continue
         assert made["devices"] if "imported" in made else result["device"], path
         assert made["config"], path
