@@ -26,6 +26,7 @@ COMMANDS = [
     "classical",
     "prepare",
     "augment",
+    "list",
 ]
 
 
