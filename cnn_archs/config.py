@@ -201,7 +201,14 @@ def read_config(path: Path) -> ConfigDict:
 
     Raises DataError if the file is damaged.
     """
-    tree = read_json(path)
+    return parse_config(read_json(path), path)
+
+
+def parse_config(tree: Mapping[str, Any], path: Path) -> ConfigDict:
+    """Return the config that `tree`, read from the file `path`, holds, complete and locked.
+
+    It may be of an older version. Raises DataError if it is damaged.
+    """
     with read_errors(path):
         config = complete_config(tree).lock()
     try:

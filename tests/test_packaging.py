@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -16,7 +17,7 @@ PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 def test_the_metadata_is_right():
     written = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, wheel = written["project"], written["tool"]["hatch"]["build"]["targets"]["wheel"]
-    inside = {name: f"cnn_archs/{name}" for name in ("experiments", "results")}
+    inside = {name: f"cnn_archs/{name}" for name in ("experiments", "results", "weights")}
     assert wheel == {"packages": ["cnn_archs"], "force-include": inside}
     assert project["scripts"] == {"cnn-archs": "cnn_archs.__main__:run"}
     assert {"cuda13", "tpu", "prepare", "slurm", "dev"} <= set(project["optional-dependencies"])
@@ -103,6 +104,10 @@ def test_an_installed_copy_trains_from_another_folder(tmp_path):
         done = subprocess.run(command, cwd=elsewhere, check=True, capture_output=True, text=True)
         assert json.loads(done.stdout)["params"] in (60_000, 61_706)
     assert not (env / "lib" / PYTHON / "site-packages" / "experiments").exists()
+    Image.new("L", (28, 28)).save(elsewhere / "black.png")
+    command = [env / "bin" / "cnn-archs", "predict", "--weights=lenet5_mnist", "black.png"]
+    done = subprocess.run(command, cwd=elsewhere, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("black.png: ")
     command = [env / "bin" / "cnn-archs", "claims", "--format=json"]
     installed = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True)
     command = [sys.executable, ROOT / "launch.py", "claims", "--format=json"]

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from cnn_archs.commands.runs import declare_data_dir
 from cnn_archs.commands.shared import (
     Declare,
     check_output,
@@ -37,6 +38,8 @@ def declare(command: Declare) -> None:
         examples=(
             "cnn-archs export --workdir=runs/resnet50 --output=resnet50.safetensors",
             "cnn-archs export --config=resnet_cifar10:20 --output=initial.safetensors",
+            "cnn-archs export --workdir=runs/lenet5 --output=lenet5.safetensors --dtype=float16 "
+            "--card",
         ),
     )
     c.add_argument(
@@ -45,6 +48,20 @@ def declare(command: Declare) -> None:
     c.add_argument(
         "--output", required=True, type=user_path, metavar="FILE", help="safetensors file to write"
     )
+    c.add_argument(
+        "--dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="type of the numbers in the file; float16 takes half of the space",
+    )
+    c.add_argument(
+        "--card",
+        action="store_true",
+        help="of a run that is trained to its end: also write FILE.json and FILE.md, with what "
+        "made the weights and with the test error of FILE as stored; 'predict' and 'evaluate' "
+        "take --weights=FILE then",
+    )
+    declare_data_dir(c)
     c = command(
         import_,
         config="named",
@@ -75,8 +92,8 @@ def declare(command: Declare) -> None:
         "file",
         type=user_path,
         metavar="FILE",
-        help="file of torch.save (.pth, .pt, .th) or safetensors file with torchvision's or "
-        "akamaster's names, or one that 'export' wrote",
+        help="Caffe's .caffemodel, or a file of torch.save (.pth, .pt, .th) or safetensors file "
+        "with torchvision's or akamaster's names, or one that 'export' wrote",
     )
 
 
@@ -141,16 +158,25 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     output = Path(arguments.output)
     check_output(output)
+    if arguments.card:
+        if not workdir:
+            raise ConfigError("--card needs --workdir=DIR, a run that is trained to its end")
+        from cnn_archs.conversion import card
+
+        card.check_card(output, workdir)
     with write_errors(output.parent):
-        done = weights.export(output, resolve_settings(config, recorded), workdir)
+        settings = resolve_settings(config, recorded)
+        done = weights.export(output, settings, workdir, arguments.dtype)
+        if workdir and arguments.card:
+            done["card"] = card.write_card(output, workdir, arguments.dtype, arguments.data_dir)
     text = f"{done['file']}: {done['model']}, {done['parameters']:,} parameters at step "
     emit(arguments, done, escaped(text + f"{done['step']:,}, {done['tensors']} tensors"))
 
 
 def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Make a run from weights in torch's names and layout, to evaluate or to train further."""
+    """Make a run from weights of a file of torch or Caffe, to evaluate or to train further."""
     from cnn_archs import config as configs
-    from cnn_archs.normalizations import normalization_overrides
+    from cnn_archs.conversion.caffe_import import input_overrides
 
     if not arguments.config:
         raise ConfigError("import needs --config=EXPERIMENT, whose network the weights are for")
@@ -158,7 +184,7 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError("import needs --workdir=DIR, the folder of the new run")
     if not Path(arguments.file).is_file():
         raise ConfigError(f"there is no file {arguments.file}")
-    named = normalization_overrides(arguments.normalization)
+    named = input_overrides(Path(arguments.file), arguments.normalization, overrides)
     config = configs.load_config(arguments.config, [*named, *overrides])
 
     from cnn_archs.conversion.import_weights import import_ as import_file

@@ -12,8 +12,10 @@ from cnn_archs.commands.shared import (
     check_at_least,
     check_output,
     csv_text,
+    declare_weights,
     emit,
     require_workdir,
+    trained_runs,
     user_path,
 )
 from cnn_archs.errors import ConfigError, DataError, escaped
@@ -29,10 +31,12 @@ def declare(command: Declare) -> None:
         examples=(
             "cnn-archs predict --workdir=runs/lenet5_digits digit.png",
             "cnn-archs predict --workdir=runs/lenet5_digits digit.png --invert --top=3",
+            "cnn-archs predict --weights=lenet5_mnist digit.png",
             "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
         ),
     )
     c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
+    declare_weights(c)
     c.add_argument(
         "images",
         nargs="+",
@@ -91,7 +95,10 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from cnn_archs.evaluate import predict
 
     files = files_to_predict(arguments.images)
-    run = predict.load_predictor(require_workdir(arguments))
+    with trained_runs(arguments) as workdirs:
+        if len(workdirs) > 1:
+            raise ConfigError("predict takes one run, not several")
+        run = predict.load_predictor(workdirs[0])
     done = predict.predict_files(run, [Path(path) for path in files], top, invert=arguments.invert)
     if arguments.sheet and done.found:
         from cnn_archs.runtime.files import write_errors

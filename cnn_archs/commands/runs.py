@@ -15,9 +15,10 @@ from cnn_archs.commands.shared import (
     check_at_least,
     declare_changed_data,
     declare_normalization,
+    declare_weights,
     default_workdir,
     emit,
-    require_workdirs,
+    trained_runs,
     user_path,
 )
 from cnn_archs.config_keys import flatten
@@ -88,6 +89,7 @@ def declare_evaluate(command: Declare) -> None:
             "cnn-archs evaluate --workdir=runs/lenet5_digits",
             "cnn-archs evaluate --workdir=runs/resnet,runs/vgg --protocol=ten_crop",
             "cnn-archs evaluate --workdir=runs/lenet5_digits --robustness",
+            "cnn-archs evaluate --weights=lenet5_mnist",
         ),
     )
     c.add_argument(
@@ -96,6 +98,7 @@ def declare_evaluate(command: Declare) -> None:
         metavar="DIR[,DIR...]",
         help="directory of the run; for several runs, their mean probabilities are evaluated",
     )
+    declare_weights(c)
     c.add_argument(
         "--protocol",
         default="single",
@@ -237,11 +240,15 @@ def train_in_processes(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Evaluate a trained network, or the ensemble of several, under a test protocol."""
-    workdirs = require_workdirs(arguments)
     check_at_least(0, precise_stats=arguments.precise_stats)
-    if arguments.robustness:
-        return evaluate_robustness(arguments, workdirs)
+    with trained_runs(arguments) as workdirs:
+        if arguments.robustness:
+            return evaluate_robustness(arguments, workdirs)
+        evaluate_errors(arguments, workdirs)
 
+
+def evaluate_errors(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
+    """Run `evaluate` without --robustness: print the errors of the runs in `workdirs`."""
     from cnn_archs.evaluate import runs
     from cnn_archs.report import text as report
 

@@ -5,7 +5,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,40 @@ def split_folders(text: str) -> list[Path]:
         if folder.is_dir():
             return [folder, *(split_folders(",".join(parts[count:])) if parts[count:] else [])]
     return [Path(user_path(parts[0])), *(split_folders(",".join(parts[1:])) if parts[1:] else [])]
+
+
+def declare_weights(parser: argparse.ArgumentParser) -> None:
+    """Declare the flag --weights, for `trained_runs`."""
+    parser.add_argument(
+        "--weights",
+        default="",
+        metavar="NAME",
+        help="in place of --workdir: trained weights that come with the package, such as "
+        "lenet5_mnist, or a .safetensors file with its card beside it",
+    )
+
+
+@contextmanager
+def trained_runs(arguments: argparse.Namespace) -> Iterator[list[Path]]:
+    """Yield the folders of the runs of --workdir=A[,B,...] or --weights=A[,B,...].
+
+    Those of --weights exist during the body only. Raises ConfigError unless one of the two flags is
+    given and names runs.
+    """
+    if not arguments.weights:
+        if not arguments.workdir:
+            raise ConfigError(
+                f"{arguments.command} needs --workdir=DIR, the folder of a run, or --weights=NAME"
+            )
+        yield require_workdirs(arguments)
+        return
+    if arguments.workdir:
+        raise ConfigError(f"{arguments.command} takes --workdir or --weights, not both")
+    from cnn_archs.conversion.stored import run_of_weights
+
+    with ExitStack() as runs:
+        names = split_names(arguments.weights)
+        yield [runs.enter_context(run_of_weights(name)) for name in names]
 
 
 def require_workdir_flag(arguments: argparse.Namespace) -> str:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from cnn_archs import models, published_weights
-from cnn_archs.conversion import file_network, option_a, state_dicts, torch_file
+from cnn_archs.conversion import caffe_import, file_network, option_a, state_dicts, torch_file
 from cnn_archs.conversion.export import initial_variables
 from cnn_archs.conversion.torch_layout import from_state_dict, misfits, tensors, to_state_dict
 from cnn_archs.errors import ConfigError, DataError, config_errors
@@ -35,17 +35,7 @@ def import_(
     """
     if len(settings.seeds) != 1:
         raise ConfigError(f"a file holds one network, not {len(settings.seeds)}: --config.seeds=1")
-    state, metadata, notes = read_weights(path, settings)
-    if file_network.KEY in metadata:
-        file_network.check_same_network(metadata, settings.config["model"], path)
-    else:
-        file_network.check_strides(settings.model, strides, path)
-    if option_a.has_akamasters_maps(settings.model):
-        state = option_a.from_akamasters(settings.model, state)
-        notes.append(
-            "the names are those of akamaster's pytorch_resnet_cifar10, so the maps of option A's "
-            "shortcuts are put from its order into ours"
-        )
+    state, notes = read_state(path, settings, strides)
     digest = sha256(path)
     known = published_weights.find(digest)
     notes += published_weights.notes(known, settings.config["data"]) if known else []
@@ -66,6 +56,28 @@ def import_(
         "imported": imported,
         "notes": notes,
     }
+
+
+def read_state(path: Path, settings: ExperimentSettings, strides: str) -> tuple[State, list[str]]:
+    """Return the tensors of a file in the names and order of the network of `settings`, and notes.
+
+    strides: see `file_network.check_strides`. Raises ConfigError if the file is of another network,
+    DataError if it is damaged.
+    """
+    if caffe_import.is_caffe_file(path):
+        return caffe_import.read_caffe(path, settings)
+    state, metadata, notes = read_weights(path, settings)
+    if file_network.KEY in metadata:
+        file_network.check_same_network(metadata, settings.config["model"], path)
+    else:
+        file_network.check_strides(settings.model, strides, path)
+    if option_a.has_akamasters_maps(settings.model):
+        state = option_a.from_akamasters(settings.model, state)
+        notes.append(
+            "the names are those of akamaster's pytorch_resnet_cifar10, so the maps of option A's "
+            "shortcuts are put from its order into ours"
+        )
+    return state, notes
 
 
 def read_weights(

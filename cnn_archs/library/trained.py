@@ -14,6 +14,7 @@ import numpy as np
 from cnn_archs import models
 from cnn_archs.config import Config
 from cnn_archs.config_keys import unknown_message
+from cnn_archs.conversion import stored
 from cnn_archs.errors import ConfigError, NotFinite
 from cnn_archs.evaluate.doubts import Doubts
 from cnn_archs.evaluate.load import RestoredRun, load_run
@@ -232,7 +233,8 @@ def load(what: str | os.PathLike[str], seed: int = 0) -> TrainedNetwork:
     """Load a trained network with its preprocessing, from the newest sound checkpoint of its run.
 
     Args:
-      what: the folder of a run.
+      what: the folder of a run; or the name of weights that come with the package, such as
+        "lenet5_mnist"; or a .safetensors file that `cnn-archs export --card` has written.
       seed: which of the seeds of the run, counted from 0.
 
     Returns:
@@ -250,7 +252,12 @@ def load(what: str | os.PathLike[str], seed: int = 0) -> TrainedNetwork:
     """
     workdir = Path(what).expanduser()
     with jax_call():
-        return load_folder(workdir, seed)
+        if workdir.is_dir() or not stored.is_weights(str(what)):
+            return load_folder(workdir, seed)
+        with stored.run_of_weights(str(what)) as run:
+            network = load_folder(run, seed)
+            _ = network.predictor  # it reads the run, which exists here only
+            return network
 
 
 def load_folder(workdir: Path, seed: int) -> TrainedNetwork:
