@@ -102,7 +102,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         if argument.startswith("--") and dot and section in keys:
             keys[section].append(override)
         else:
-            rest.append(argument)
+            rest.append(with_underscores(argument))
     arguments = build_parser().parse_args(rest)
     for section, overrides in keys.items():
         if overrides and not hasattr(arguments, section):
@@ -113,6 +113,14 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     renamed = [pair for pair in zip(keys["config"], overrides, strict=True) if pair[0] != pair[1]]
     print_notes(f"--config.{old} is --config.{new} now" for old, new in renamed)
     return arguments, overrides
+
+
+def with_underscores(argument: str) -> str:
+    """Return a flag with underscores for the hyphens in its name: `--dry-run` is `--dry_run`."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
 
 
 def build_parser() -> Parser:

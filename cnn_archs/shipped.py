@@ -1,4 +1,4 @@
-"""Where the folders stand that are shipped with the package: experiments, results, weights."""
+"""Find the folders that are shipped with the package: experiments, results, weights."""
 
 from pathlib import Path
 

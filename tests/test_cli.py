@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnn_archs import cli, errors
+from cnn_archs.planning.devices import find_device
 from cnn_archs.run_dir import RunDir
 
 
@@ -279,3 +280,17 @@ def test_a_batch_must_divide_over_the_devices(launch):
 def test_errors_have_the_exit_codes_of_the_manual():
     kinds = (errors.ConfigError, errors.DataError, errors.NotFinite, errors.Stopped)
     assert [e.code for e in kinds] == [2, 3, 4, 75]
+
+
+def test_a_flag_may_have_hyphens(tmp_path, capsys):
+    sweep = ["sweep", "--config=degradation:quick", "--cells=plain20", f"--workdir={tmp_path}"]
+    assert cli.main([*sweep, "--dry-run", "--format=json"]) == 0
+    assert [c["cell"] for c in json.loads(capsys.readouterr().out)] == ["plain20"]
+    assert not list(tmp_path.iterdir())
+    assert cli.parse(["submit", "--config=shapes", "--slurm.cpus-per-task=8"])[0].slurm == [
+        "cpus-per-task=8"
+    ]
+
+
+def test_a_kind_of_device_may_be_in_upper_case():
+    assert find_device("A100") == find_device("a100")

@@ -246,7 +246,6 @@ def test_each_result_says_what_made_it():
             assert made["row"]["method"] and made["git_commit"] and made["packages"]["scikit-learn"]
             assert len(result["test"]["top1_error"]) == len(result.get("seeds", [0])), path
             continue
-        assert result["seeds"], path
         assert made["devices"] if "imported" in made else result["device"], path
         assert made["config"], path
-        assert len(result["test"]["top1_error"]) == len(result["seeds"])
+        assert len(result["test"]["top1_error"]) == len(result["seeds"]) > 0

@@ -92,8 +92,8 @@ def declare(command: Declare) -> None:
         "file",
         type=user_path,
         metavar="FILE",
-        help="file of torch.save (.pth, .pt, .th) or safetensors file with torchvision's or "
-        "akamaster's names, or one that 'export' wrote",
+        help="Caffe's .caffemodel, or a file of torch.save (.pth, .pt, .th) or safetensors file "
+        "with torchvision's or akamaster's names, or one that 'export' wrote",
     )
 
 
@@ -174,7 +174,7 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Make a run from weights in torch's names and layout, to evaluate or to train further."""
+    """Make a run from weights of a file of torch or Caffe, to evaluate or to train further."""
     from cnn_archs import config as configs
     from cnn_archs.conversion.caffe_import import input_overrides
 

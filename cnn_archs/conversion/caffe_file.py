@@ -63,6 +63,7 @@ V1 = Form(
 V1_KINDS = {4: "Convolution", 14: "InnerProduct", 15: "LRN", 17: "Pooling", 18: "ReLU"}
 V1_OLDEST = 1  # the field of V1LayerParameter that holds a layer of the form before it
 
+METHOD, GLOBAL = "method (0: maximum, 1: mean)", "pooling over the whole map"
 # Kind of layer -> {setting: (the numbers of its fields, whether it is a float32, default)}. Where
 # there are several fields, the later ones state the height and the width apart.
 SETTINGS: dict[str, dict[str, tuple[tuple[int, ...], bool, float]]] = {
@@ -77,9 +78,9 @@ SETTINGS: dict[str, dict[str, tuple[tuple[int, ...], bool, float]]] = {
         **{"within_channel": ((4,), False, 0), "k": ((5,), True, 1.0)},
     },
     "Pooling": {
-        **{"mean": ((1,), False, 0), "kernel": ((2, 5, 6), False, 0)},
+        **{METHOD: ((1,), False, 0), "kernel": ((2, 5, 6), False, 0)},
         **{"stride": ((3, 7, 8), False, 1), "pad": ((4, 9, 10), False, 0)},
-        **{"global": ((12,), False, 0)},
+        **{GLOBAL: ((12,), False, 0)},
     },
     "ReLU": {"negative_slope": ((1,), True, 0.0)},
     "BatchNorm": {"eps": ((3,), True, 1e-5)},

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnn_archs import models
+from cnn_archs.conversion import caffe_file
 from cnn_archs.conversion.caffe_file import CaffeLayer
 from cnn_archs.conversion.caffe_names import layer_names, pool_name
 from cnn_archs.errors import escaped
@@ -64,7 +65,12 @@ def wanted_settings(
             wanted[name] = {"stride": stride, "pad": pad, "dilation": 1}
         elif row.type == "maxpool":
             name = pool_name(model, row.name)
-            wanted[name] = {"kernel": size, "stride": stride, "mean": 0, "global": 0}
+            wanted[name] = {
+                "kernel": size,
+                "stride": stride,
+                caffe_file.METHOD: 0,
+                caffe_file.GLOBAL: 0,
+            }
     return wanted
 
 

@@ -66,17 +66,38 @@ class MaxPool(Layer):
 
 
 class AvgPool(Layer):
-    """The mean over `window` x `window` pixels, every `stride` pixels; the padding counts as 0."""
+    """The mean over `window` x `window` pixels, every `stride` pixels; the padding counts as 0.
+
+    ceil: whether a last window that extends beyond the edge counts (see `pool_padding`); it is the
+    mean of what it has inside of the image and its padding, as in Caffe and torch.
+    """
 
     kind = "avgpool"
     window: int
     stride: int
     padding: int = 0
+    ceil: bool = False
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map x: f32[N, H, W, C] to [N, H', W', C], H' = (H + 2 padding - window) // stride + 1."""
+        """Map x: f32[N, H, W, C] to [N, H', W', C], H' = (H + 2 padding - window) / stride + 1.
+
+        H' is rounded down, or up in ceil mode.
+        """
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # sums in float32 or better
-        return mean_pool(wide, self.window, self.stride, self.padding).astype(x.dtype)
+        height, width = (
+            pool_padding(size, self.window, self.stride, self.padding, self.ceil)
+            for size in x.shape[1:3]
+        )
+        means = mean_pool(wide, self.window, self.stride, (height, width))
+        if self.ceil:
+            rows, columns = map(self.shares, x.shape[1:3], means.shape[1:3])
+            means = means / jnp.asarray(np.outer(rows, columns)[None, :, :, None], wide.dtype)
+        return means.astype(x.dtype)
+
+    def shares(self, size: int, windows: int) -> np.ndarray:
+        """Return the share of each window along an axis that is inside: f64[windows]."""
+        starts = np.arange(windows) * self.stride - self.padding
+        return (np.minimum(starts + self.window, size + self.padding) - starts) / self.window
 
     def windows(self) -> Windows:
         return windows_of(self.window, self.stride, self.padding)

@@ -73,10 +73,11 @@ OF_PEAK, OF_BANDWIDTH = 0.6, 0.8
 
 
 def find_device(name: str) -> DeviceSpec:
-    """Return the device `name`; `cpu` is this machine, measured now.
+    """Return the device `name`, in lower or upper case; `cpu` is this machine, measured now.
 
     Raises ConfigError for an unknown name.
     """
+    name = name.lower()
     if name == "cpu":
         return this_machine()
     if name not in DEVICES:

@@ -1,4 +1,4 @@
-"""What a call from a notebook or a program has in common with a command of the command line."""
+"""Errors and lines for the user in a call from a notebook or a program."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

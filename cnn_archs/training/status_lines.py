@@ -1,4 +1,4 @@
-"""What a training says of itself on stderr: what is trained, and how far it is."""
+"""Write the lines with which a training tells on stderr what it trains and how far it is."""
 
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.training.data_check import MemberRuns

@@ -191,7 +191,7 @@ MISFITS: dict[str, tuple[Any, Any, str]] = {
     "a mean": (
         lambda: changed(ALEX(), "pool2", pool=1),
         SMALL_ALEXNET,
-        "pool2 has the mean 1, but that of this network is 0",
+        r"pool2 has the method \(0: maximum, 1: mean\) 1, but that of this network is 0",
     ),
     "a leak": (
         lambda: changed(ALEX(), "relu_conv2", negative_slope=0.1),

@@ -138,7 +138,7 @@ SMALL: dict[str, tuple[str, dict[str, Any], int]] = {
     "four_layers": ("four_layers", {}, 32),
     "zfnet": ("zfnet", dict(width=0.05), 96),
 }
-COLORS = {"lenet5_1998": 1}
+COLORS = {"lenet5_1998": 1, "lenet4": 1, "lenet1": 1}
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -148,7 +148,15 @@ def test_there_and_back_keeps_every_bit(kind, tmp_path):
 
 
 # The networks that SMALL has not, as narrow as they can be.
-SIDES = {"alexnet": 99, "zfnet": 96, "vgg": 64, "googlenet": 96, "resnet": 64, "inception": 299}
+SIDES = {
+    "alexnet": 99,
+    "zfnet": 96,
+    "vgg": 64,
+    "googlenet": 96,
+    "resnet": 64,
+    "inception": 299,
+    "lenet1": 28,
+}
 
 
 @pytest.mark.slow

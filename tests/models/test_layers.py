@@ -131,6 +131,16 @@ def test_mean_pools_are_torchs(window, stride, padding):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("window, stride, padding", [(3, 2, 0), (3, 2, 1), (2, 2, 0), (4, 3, 2)])
+@pytest.mark.parametrize("size", [7, 8, 9, 10])
+def test_mean_pool_in_ceil_mode_is_torchs(size, window, stride, padding):
+    x = images((2, size, size + 1, 3))
+    found: Any = AvgPool(window, stride, padding, ceil=True).apply({}, x)
+    expected = nhwc(F.avg_pool2d(nchw(x), window, stride, padding, ceil_mode=True))
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("side", [4, 5, 8, 13, 14, 15])
 def test_adaptive_pool_is_torchs(side):
     x = images((2, side, side + 3, 3))

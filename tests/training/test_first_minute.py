@@ -1,4 +1,4 @@
-"""What a new user sees of a training: its lines, a quick try, a run that learns nothing."""
+"""A new user sees what a training does, can try it quickly, and is told if it learned nothing."""
 
 import json
 from pathlib import Path

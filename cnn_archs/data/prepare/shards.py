@@ -66,7 +66,7 @@ class Picture(NamedTuple):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What tells this picture from others without reading it."""
+        """A text that tells this picture from others without reading it."""
         return self.name, self.label, self.offset, self.size, self.modified
 
     def read(self) -> bytes:

@@ -14,24 +14,26 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cnn_archs.models.cpu.max_pool import Padding
 
-def mean_pool(x: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
+
+def mean_pool(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Array:
     """Return the mean over each `window` x `window`, every `stride` pixels. The padding is zeros.
 
-    x: f32 or f64[N, H, W, C] -> [N, H', W', C]. Other backends use XLA's operation.
+    x: f32 or f64[N, H, W, C] -> [N, H', W', C]. padding: ((top, bottom), (left, right)). Other
+    backends use XLA's operation.
     """
     if jax.default_backend() != "cpu":
-        around = ((padding, padding),) * 2
-        return nn.avg_pool(x, (window, window), (stride, stride), padding=around)
-    for axis in (1, 2):
-        x = sums(x, axis, window, stride, padding)
+        return nn.avg_pool(x, (window, window), (stride, stride), padding=padding)
+    for axis, around in zip((1, 2), padding, strict=True):
+        x = sums(x, axis, window, stride, around)
     return x / window**2
 
 
-def sums(x: jax.Array, axis: int, window: int, stride: int, padding: int) -> jax.Array:
+def sums(x: jax.Array, axis: int, window: int, stride: int, padding: tuple[int, int]) -> jax.Array:
     """Return the sums of `window` neighbors along `axis`, one sum every `stride` positions."""
     around = [(0, 0, 0)] * x.ndim
-    around[axis] = (padding, padding, 0)
+    around[axis] = (*padding, 0)
     x = lax.pad(x, jnp.zeros((), x.dtype), around)
     starts = x.shape[axis] - window + 1
     return reduce(

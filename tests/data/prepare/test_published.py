@@ -149,14 +149,15 @@ def test_arrays_are_found_by_the_usual_names(tmp_path):
     pixels, label = train.images[..., 0], train.labels["label"]
     of_test = test.images[..., 0], test.labels["label"]
     keys = ("x_train", "y_train", "x_test", "y_test")
-    for names, values in (
+    each: list[tuple[tuple[str, ...], tuple[np.ndarray, ...]]] = [
         (keys, (pixels, label, *of_test)),
         (("train_images", "train_labels", "test_images", "test_labels"), (pixels, label, *of_test)),
         (("trainX", "trainy", "testX", "testy"), (train.images, label[:, None], *of_test)),
         (keys, (pixels.reshape(15, 784).astype(np.float64), label.astype(np.uint8), *of_test)),
-    ):
-        arrays = dict(zip(names, values, strict=True))
-        (tmp_path / "any.npz").write_bytes(originals.npz(arrays))
+    ]
+    for names, values in each:
+        named: dict[str, np.ndarray] = dict(zip(names, values, strict=True))
+        (tmp_path / "any.npz").write_bytes(originals.npz(named))
         same("mnist", tmp_path / "any.npz")
         same("mnist", tmp_path)
     (tmp_path / "any.npz").unlink()
