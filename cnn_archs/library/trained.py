@@ -23,8 +23,7 @@ from cnn_archs.library.images import Item, image_batches
 from cnn_archs.models import resnet
 from cnn_archs.models.summary import summarize
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.backend import jax_configured
-from cnn_archs.runtime.library_call import library_call
+from cnn_archs.runtime.backend import jax_call, jax_configured
 from cnn_archs.training.layer_stats import subtree
 
 
@@ -155,7 +154,7 @@ class TrainedNetwork:
           >>> net.features(images[:4], layer="C3").shape
           (4, 10, 10, 16)
         """
-        with library_call():
+        with jax_call():
             names = [row.name for row in summarize(self.model, self.saved.experiment.image_shape)]
             if layer not in names:
                 name = self.saved.experiment.name
@@ -165,7 +164,8 @@ class TrainedNetwork:
     @cached_property
     def predictor(self) -> Predictor:
         """The network with the statistics of its training images."""
-        return make_predictor(self.saved, self.seed)
+        with jax_call():
+            return make_predictor(self.saved, self.seed)
 
     @cached_property
     def prepared(self) -> Callable[[np.ndarray], jax.Array]:
@@ -200,7 +200,7 @@ class TrainedNetwork:
         """
         experiment = self.saved.experiment
         with (
-            library_call(),
+            jax_call(),
             jax_configured(
                 deterministic=experiment.deterministic,
                 matmul_precision=experiment.matmul_precision,
@@ -251,7 +251,7 @@ def load(what: str | os.PathLike[str], seed: int = 0) -> TrainedNetwork:
       (40, ('0', '1', '2'))
     """
     workdir = Path(what).expanduser()
-    with library_call():
+    with jax_call():
         if workdir.is_dir() or not stored.is_weights(str(what)):
             return load_folder(workdir, seed)
         with stored.run_of_weights(str(what)) as run:

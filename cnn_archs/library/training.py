@@ -12,9 +12,8 @@ from cnn_archs.config_keys import rename_old_override
 from cnn_archs.experiment import resolve
 from cnn_archs.report import learning_curves
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.backend import jax_configured
+from cnn_archs.runtime.backend import jax_call, jax_configured
 from cnn_archs.runtime.files import write_errors
-from cnn_archs.runtime.library_call import library_call
 from cnn_archs.training import data_check, loop
 
 
@@ -61,7 +60,7 @@ def train(
     named = "config" if isinstance(config, configs.Config) else os.fspath(config)
     command = ["cnn_archs.train", f"--config={named}", *(f"--config.{k}={v}" for k, v in pairs)]
     folder = Path(workdir).expanduser()
-    with library_call(progress), write_errors(folder):
+    with jax_call(progress), write_errors(folder):
         if isinstance(config, configs.Config):
             stated = configs.check_config(config, "config")
         else:

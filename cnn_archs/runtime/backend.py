@@ -9,6 +9,7 @@ import jax
 from cnn_archs.errors import ConfigError
 from cnn_archs.runtime.allocation import keep_memory
 from cnn_archs.runtime.compiler_options import supported_flags
+from cnn_archs.runtime.library_call import library_call
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
@@ -28,6 +29,13 @@ def configure_jax(*, deterministic: bool, matmul_precision: str) -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     jax.config.update("jax_default_matmul_precision", matmul_precision)
     keep_memory()
+
+
+@contextmanager
+def jax_call(progress: bool = False) -> Iterator[None]:
+    """Run the body, which uses jax, as a `library_call`, in 32 bits as a command runs it."""
+    with library_call(progress), jax.enable_x64(False):
+        yield
 
 
 @contextmanager

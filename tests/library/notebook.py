@@ -18,7 +18,8 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-# Its own work: a device is in use, a figure is open, signals have handlers.
+# Its own work: 64 bits, a device in use, an open figure, signals with handlers.
+jax.config.update("jax_enable_x64", True)
 nn.Dense(3).init(jax.random.key(0), jnp.zeros((1, 2)))
 plt.rcParams["lines.linewidth"] = 7.0
 plt.figure()
