@@ -104,7 +104,7 @@ def statements(paper: str) -> str:
     _, found, rest = (ROOT / "RESULTS.md").read_text("utf-8").partition(heading)
     if not found:
         raise PluginError(f"RESULTS.md has no section {heading.strip()}")
-    return rest.partition("\n## ")[0].strip()
+    return LINK.sub(r"\1/\2\3", rest.partition("\n## ")[0].strip())  # links from the root
 
 
 def recipe(name: str) -> str:
