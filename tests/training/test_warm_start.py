@@ -117,3 +117,18 @@ def test_what_does_not_fit_is_one_line(layers, message, net_a, tmp_path):
 def test_a_source_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match="there is no run in .*none"):
         loop.train(experiment("mlp", f"warm_start.workdir={tmp_path / 'none'}"), tmp_path / "run")
+
+
+def test_a_new_head_keeps_its_initial_weights_and_all_else_is_copied(net_a, tmp_path):
+    more = (f"warm_start.workdir={net_a}", "model.num_classes=12")
+    with pytest.raises(ConfigError, match="fc8.*: --config.warm_start.new_head=true"):
+        started(tmp_path, "vgg_a_bn_cifar", *more)
+    run, (variables,) = started(
+        tmp_path, "vgg_a_bn_cifar", *more, "warm_start.new_head=true", "seed=3"
+    )
+    a, random = cnn_archs.load(net_a).variables, run.seed_variables()[0]
+    for name in random["params"]:
+        source = random if name == "fc8" else a
+        for kind in ("params", "batch_stats"):
+            assert same(variables[kind].get(name, {}), source[kind].get(name, {})), name
+    assert not same(variables["params"]["conv1_1"], random["params"]["conv1_1"])
