@@ -25,8 +25,9 @@ fails if it differs from the output of that command. The statements come from
 
 *Exact*: computed now, and as printed. *Reproduced*: the mean of three networks or more is within a
 tolerance that was fixed before the run, or the value of a method without random numbers is, or one
-network's error is above another's by Welch's test at 5 %. *Missed*: neither. *Not run*: no result exists, or none with the full recipe. *Published
-weights*: the error of a network that others trained, evaluated here; it reproduces nothing."""
+network's error is above another's by Welch's test at 5 %. *Missed*: neither. *Not run*: no result
+exists, or none with the full recipe. *Published weights*: the error of a network that others
+trained, evaluated here; it reproduces nothing."""
 HEADS = ("statement", "source", "printed", "ours", "status")
 PUBLISHED = "published weights"
 WIDEST_IN_PAGE = 100  # characters of a value, at most
