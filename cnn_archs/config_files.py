@@ -1,7 +1,7 @@
 """Run the Python file of an experiment or a sweep, with the argument that the user gave.
 
 A file that takes an argument lists the values of it in `ARGUMENTS`. All other values are refused
-here, before its function is called.
+here, before its function is called, but for those of ARGUMENT_FORMS, {description: pattern}.
 """
 
 import importlib.util
@@ -90,12 +90,14 @@ def check_argument(path: Path, module: ModuleType, function: str, argument: str 
             f"--config={path.stem}:{argument}: {path} does not say which arguments {function} "
             f'takes: write ARGUMENTS = ("{argument or "quick"}",) with all of them in it'
         )
-    if argument not in known:
+    forms = vars(module).get("ARGUMENT_FORMS", {})
+    if not isinstance(forms, dict) or not all(isinstance(f, str) for f in forms.values()):
+        raise ConfigError(f"--config: {path}: ARGUMENT_FORMS must be {{description: pattern}}")
+    if argument not in known and not any(re.fullmatch(f, argument) for f in forms.values()):
         near = closest_word(argument, known)
         hint = f"did you mean {near!r}? " if near else ""
-        raise ConfigError(
-            f"--config={path.stem}: no argument {argument!r}; {hint}{list_arguments(path, known)}"
-        )
+        listed = list_arguments(path, [*known, *forms])
+        raise ConfigError(f"--config={path.stem}: no argument {argument!r}; {hint}{listed}")
 
 
 def list_arguments(path: Path, known: Sequence[str]) -> str:

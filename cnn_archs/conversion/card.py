@@ -60,7 +60,7 @@ def describe(output: Path, workdir: Path, dtype: str) -> dict[str, Any]:
     """Return the card of `output`, but for the error of what it holds."""
     folder = RunDir(workdir)
     result, recorded = folder.result(), read_record(folder)
-    # Of GPUs alone, and to be set before jax starts, which a library may have done already.
+    # `deterministic` has to be set before jax uses a GPU, which the reader's process may have done.
     config = {**configs.to_plain_dict(folder.config()), "seeds": 1, "deterministic": False}
     config["data"] = {**config["data"], "data_dir": ""}
     assert recorded

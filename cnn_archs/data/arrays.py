@@ -67,4 +67,4 @@ def class_names(name: str, data_dir: str | os.PathLike[str] = "") -> tuple[str, 
       ('circle', 'rectangle', 'triangle')
     """
     with library_call():
-        return sources.class_names(name, os.fspath(data_dir))
+        return sources.class_names(name, os.path.expanduser(data_dir))

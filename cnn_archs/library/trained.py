@@ -15,7 +15,7 @@ from cnn_archs import models
 from cnn_archs.config import Config
 from cnn_archs.config_keys import unknown_message
 from cnn_archs.conversion import stored
-from cnn_archs.errors import ConfigError, NotFinite
+from cnn_archs.errors import ConfigError, NotFinite, closest_word
 from cnn_archs.evaluate.doubts import Doubts
 from cnn_archs.evaluate.load import RestoredRun, load_run
 from cnn_archs.evaluate.predict import Predictor, make_predictor
@@ -253,6 +253,9 @@ def load(what: str | os.PathLike[str], seed: int = 0) -> TrainedNetwork:
     workdir = Path(what).expanduser()
     with jax_call():
         if workdir.is_dir() or not stored.is_weights(str(what)):
+            near = closest_word(str(what), stored.list_weights())
+            if near and not workdir.exists():
+                raise ConfigError(f"there is no run in {workdir}; did you mean {near!r}?")
             return load_folder(workdir, seed)
         with stored.run_of_weights(str(what)) as run:
             network = load_folder(run, seed)

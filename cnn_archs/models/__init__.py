@@ -24,7 +24,21 @@ from cnn_archs.models.mnist_nets import CNN, MLP
 from cnn_archs.models.network import Network as Network
 from cnn_archs.models.zfnet import ZFNet
 
-MODELS: dict[str, Callable[..., Network]] = {
+
+class Catalog(dict[str, Callable[..., Network]]):
+    """The networks by name, with ResNets for CIFAR-10 of every depth, of which it lists some."""
+
+    def __missing__(self, name: str) -> Callable[..., Network]:
+        made = resnet.cifar_by_name(name)
+        if made is None:
+            raise KeyError(name)
+        return made
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or resnet.cifar_by_name(str(name)) is not None
+
+
+LISTED: dict[str, Callable[..., Network]] = {
     "mlp": MLP,
     "cnn": CNN,
     "lenet5": LeNet5,
@@ -40,6 +54,7 @@ MODELS: dict[str, Callable[..., Network]] = {
     **inception_v3.VARIANTS,
     **resnet.VARIANTS,
 }
+MODELS = Catalog(LISTED)
 
 
 def create(name: str, **fields: Any) -> Network:

@@ -20,6 +20,7 @@ Deviations: evaluation uses moving averages of the batch statistics; those of th
             each side; see `pool1`) nor epsilon 1e-5 and momentum 0.9.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -219,6 +220,33 @@ def cifar(depth: int, **fields: Any) -> partial[ResNet]:
     assert rest == 0, depth
     small: dict[str, Any] = dict(num_classes=10, widths=(16, 32, 64), stem="3x3", kind="basic")
     return partial(ResNet, blocks=(n, n, n), **{**small, "shortcut": "A", **fields})
+
+
+CIFAR_NAME = re.compile(r"(resnet|plain)(\d+)(_cifar)?(_bottleneck)?(_b|_c|_v2)?")
+SHORTCUTS = {"_b": "B", "_c": "C"}
+
+
+def cifar_by_name(name: str) -> partial[ResNet] | None:
+    """Return the network for CIFAR-10 that is called `name`, of any depth; None if there is none.
+
+    Names are those of VARIANTS with another depth, 6n + 2, and `resnetN_bottleneck` and
+    `resnetN_bottleneck_v2` with N = 9n + 2. Where a network for ImageNet has the same depth, the
+    depth is followed by `_cifar`, as in `resnet50_cifar_v2`.
+    """
+    found = CIFAR_NAME.fullmatch(name)
+    if not found:
+        return None
+    family, depth, cifar_, bottleneck, form = found.groups()
+    n, rest = divmod(int(depth) - 2, 9 if bottleneck else 6)
+    is_plain = family == "plain"
+    if rest or not 1 <= n <= 1000 or bool(cifar_) != (int(depth) in TABLE_1 and not bottleneck):
+        return None
+    if (is_plain and (bottleneck or form)) or (bottleneck and form in SHORTCUTS):
+        return None
+    shortcut = "none" if is_plain else SHORTCUTS.get(form, "B" if bottleneck else "A")
+    fields = V2 if form == "_v2" else {}
+    kind = "bottleneck" if bottleneck else "basic"
+    return cifar(int(depth), kind=kind, shortcut=shortcut, **fields)
 
 
 V2: dict[str, Any] = dict(unit="preactivation")

@@ -138,7 +138,7 @@ def test_the_names_are_those_of_the_prototxt(name, there, some):
 
 
 def changed(net, name, **settings):
-    """`net` with other settings in its layer `name`; a blob or kind of None removes the layer."""
+    """Return `net` with other settings in its layer `name`."""
     for layer in net.layers:
         if layer["name"] == name:
             layer["settings"] = {**layer["settings"], **settings}

@@ -99,7 +99,7 @@ def test_a_folder_of_images_of_one_size_is_an_array(tmp_path):
     assert images[:, 0, 0, 0].tolist() == [3, 43, 3, 43]
     assert cnn_archs.data.class_names("image_folder", tmp_path) == ("cat", "dog")
     Image.new("L", (7, 7)).save(tmp_path / "test" / "dog" / "9.png")
-    with pytest.raises(ConfigError, match=r"differ in size: .* has 7x7 pixels; no array"):
+    with pytest.raises(ConfigError, match=r"differ in size: .* has 7x7 pixels"):
         cnn_archs.data.load("image_folder", "test", data_dir=tmp_path)
 
 

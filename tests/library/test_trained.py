@@ -189,6 +189,8 @@ def test_seeds_and_runs_that_are_not_there(workdir, tmp_path):
         cnn_archs.load(workdir, seed=2)
     with pytest.raises(ConfigError, match="there is no run in"):
         cnn_archs.load(tmp_path)
+    with pytest.raises(ConfigError, match="no run in lenet5_mnits; did you mean 'lenet5_mnist'?"):
+        cnn_archs.load("lenet5_mnits")
 
 
 def test_a_run_without_its_statistics_has_its_network(tmp_path, workdir):

@@ -15,7 +15,7 @@ KINDS = ("|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "
 
 
 class StoredType:
-    """The arguments of numpy.dtype, of which the first is the name of the type."""
+    """Keeps the arguments of numpy.dtype, of which the first is the name of the type."""
 
     def __init__(self, name: object, *flags: object):
         self.name = name.decode("ascii") if isinstance(name, bytes) else name
@@ -33,7 +33,7 @@ class StoredType:
 
 
 class StoredArray:
-    """The state of a pickled array: its shape, type and bytes."""
+    """Keeps the state of a pickled array: its shape, type and bytes."""
 
     def __init__(self, *arguments: object):
         self.state: Any = None

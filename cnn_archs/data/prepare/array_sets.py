@@ -1,4 +1,4 @@
-"""The datasets that their authors publish as arrays: how they look, and what they are made of."""
+"""Describe the datasets that their authors publish as arrays, and check arrays against them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ CIFAR100_FILES = {"train": ("train",), "test": ("test",)}
 
 @dataclasses.dataclass(frozen=True)
 class ArraySet:
-    """A dataset that is published as arrays.
+    """Describes a dataset that is published as arrays.
 
     files: the names of the files of each split; those of CIFAR's binary form end in .bin. labels:
     the fields of its labels with the number of classes of each, in the order of the binary files.
@@ -48,17 +48,17 @@ class ArraySet:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of its images."""
+        """Return (H, W, C) of its images."""
         return DATASET_SPECS[self.name][0]
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of images in each split."""
+        """Return the number of images in each split."""
         return dict(zip(SPLITS, SPLIT_SIZES[self.name], strict=True))
 
 
 class Arrays(NamedTuple):
-    """The images of a split, u8[N, H, W, C], and its labels by field, each i64[N]."""
+    """Holds the images of a split, u8[N, H, W, C], and its labels by field, each i64[N]."""
 
     images: np.ndarray
     labels: Mapping[str, np.ndarray]

@@ -1,4 +1,4 @@
-"""The names of the classes of CIFAR-10 and CIFAR-100."""
+"""Name the classes of CIFAR-10 and CIFAR-100, and the superclasses of the latter."""
 
 CIFAR10 = (
     *("airplane", "automobile", "bird", "cat", "deer"),

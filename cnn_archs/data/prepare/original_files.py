@@ -36,7 +36,7 @@ ARRAY_NAME = re.compile(
 
 
 class Files(NamedTuple):
-    """The files of a folder or of an archive. read: by name, without an ending .gz."""
+    """Gives the content of files of a folder or archive. read: by name, without an ending .gz."""
 
     where: str
     read: Mapping[str, Callable[[], bytes]]
@@ -81,7 +81,7 @@ def read_folder(dataset: ArraySet, folder: Path) -> dict[str, Arrays] | None:
         of_file = read_npz(read_unpacked(path), str(path))
         one = len(stored) > 1 and list(of_file) == ["arr_0"]  # as KMNIST is published
         arrays |= {path.stem: of_file["arr_0"]} if one else of_file
-    return read_named_arrays(dataset, arrays, str(folder)) if stored else None
+    return read_named_arrays(dataset, arrays, str(folder)) if arrays else None
 
 
 def read_file(dataset: ArraySet, path: Path) -> dict[str, Arrays]:
@@ -89,8 +89,9 @@ def read_file(dataset: ArraySet, path: Path) -> dict[str, Arrays]:
     content = read_unpacked(path)
     found = None
     if content.startswith(ZIP):
-        return read_named_arrays(dataset, read_npz(content, str(path)), str(path))
-    if is_tar(content):
+        arrays = read_npz(content, str(path))
+        found = read_named_arrays(dataset, arrays, str(path)) if arrays else None
+    elif is_tar(content):
         found = read_files(dataset, files_in_tar(content, str(path)))
     elif path.name.removesuffix(".gz") in wanted_files(dataset):
         found = read_folder(dataset, path.parent)
@@ -244,12 +245,13 @@ def read_cifar_pickle(dataset: ArraySet, content: bytes, what: str) -> Arrays:
 
 
 def read_npz(content: bytes, what: str) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz. what: its name for errors."""
+    """Read all arrays of an .npz; {} if it is another zip. what: its name for errors."""
     with data_errors(what):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             check_size(sum(member.file_size for member in archive.infolist()), what)
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored if isinstance(stored[name], np.ndarray)}
+            return {name.removesuffix(".npy"): stored[name] for name in names}
 
 
 def read_named_arrays(
@@ -271,8 +273,7 @@ def read_named_arrays(
         found[key] = (name, array)
     for key in (f"{kind}_{split}" for split in SPLITS for kind in "xy"):
         if key not in found:
-            names = ", ".join(sorted(arrays)) or "nothing"
-            raise DataError(f"{what} has no {key}, only {names}")
+            raise DataError(f"{what} has no {key}, only {', '.join(sorted(arrays))}")
     if others:
         print_status(f"note: {what}: left out: {', '.join(sorted(others))}")
     return {

@@ -1,4 +1,4 @@
-"""The source of a dataset that its authors publish as arrays: MNIST, CIFAR-10 and their like.
+"""Make examples of the datasets that are published as arrays: MNIST, CIFAR-10 and their like.
 
 Images are encoded as PNG, as tfds does it: equal pixels, in files that differ by a few bytes.
 """

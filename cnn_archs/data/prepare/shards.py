@@ -61,12 +61,12 @@ class Picture(NamedTuple):
 
     @property
     def fields(self) -> Mapping[str, int | bytes]:
-        """The label, and the name as file_name."""
+        """Return the label, and the name as file_name."""
         return {"label": self.label, "file_name": os.fsencode(self.name)}
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """A text that tells this picture from others without reading it."""
+        """Return the values that tell this picture from others; it is not read."""
         return self.name, self.label, self.offset, self.size, self.modified
 
     def read(self) -> bytes:

@@ -297,6 +297,9 @@ def refusals(tmp_path: Path):
     with zipfile.ZipFile(file, "w") as archive_of_one:
         archive_of_one.writestr("x_train.npy", huge.getvalue())
     yield "mnist", file.getvalue(), "damaged data"
+    with zipfile.ZipFile(file, "w") as other:
+        other.writestr("train.csv", "5,0,0")
+    yield "mnist", file.getvalue(), "no files of mnist, which is read from the four files"
 
 
 def test_what_is_hostile_damaged_or_of_another_kind_is_one_line(tmp_path):
