@@ -14,7 +14,9 @@ LITTER = ("*.part", "*.orbax-checkpoint-tmp*", "failed.json")
 
 def list_runs(workdir: Path) -> list[Path]:
     """Return the folders of the runs: the folder itself, or those of a sweep's cells."""
-    cells = sorted(p for p in workdir.glob("*/seed*") if p.is_dir())
+    cells = sorted(
+        p for p in workdir.glob("*/seed*") if p.is_dir() and p.parent.name != "tensorboard"
+    )
     return cells or [workdir]
 
 

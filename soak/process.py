@@ -233,7 +233,8 @@ def reached(
     runs: lists the folders of the runs. work: processor time of an undisturbed command.
     """
     nth = moment.nth if moment.on == "save" else 1
-    seen: list[set[tuple[Path, str]]] = []
+    before: list[set[tuple[Path, str]]] = []
+    since: set[tuple[Path, str]] = set()
 
     def happened() -> bool:
         if running.work < moment.share * work:
@@ -243,8 +244,9 @@ def reached(
             return True
         # A step is first a folder of another name, of which the number is the beginning.
         now = {(run, p.name.partition(".")[0]) for run in runs() for p in run.glob(pattern)}
-        if not seen or now - seen[-1]:
-            seen.append(now | (seen[-1] if seen else set()))
-        return len(seen) > nth
+        if not before:
+            before.append(now)
+        since.update(now - before[0])  # several may have come since the last look
+        return len(since) >= nth
 
     return happened
