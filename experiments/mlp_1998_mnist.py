@@ -7,8 +7,9 @@ An argument names the hidden units of each layer. `_deslanted` takes deslanted d
 pixels, `_distorted` distorts nine of ten training images as LeNet-5's does.
 Deviations: the paper says that the networks are trained as in appendix C, and prints no other
     setting. Rates, passes and samples are those of LeNet-5, mu is its printed 0.02. The energy is
-    half the squared distance from the targets +1 and -1. For the paper's deslanted
-    digits of 20x20, the central pixels of the deslanted 28x28 are taken, which loses 3 % of the ink. Figure 9 has 500 and 150 hidden units, section III.C 1000 and 150.
+    half the squared distance from the targets +1 and -1. The deslanted digits of 20x20 are the
+    central pixels of the deslanted 28x28, which loses 3 % of the ink. Figure 9 has 500 and 150
+    hidden units, section III.C 1000 and 150.
 """
 
 from experiments import base
