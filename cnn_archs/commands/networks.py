@@ -57,9 +57,9 @@ def declare(command: Declare) -> None:
     c.add_argument(
         "--card",
         action="store_true",
-        help="of a run that is trained to its end: also write FILE.json and FILE.md, with what "
-        "made the weights and with the test error of FILE as stored; 'predict' and 'evaluate' "
-        "take --weights=FILE then",
+        help="also write FILE.json and FILE.md, with what made the weights and with the test error "
+        "of FILE as stored; the run must be trained to its end; 'predict' and 'evaluate' then take "
+        "--weights=FILE",
     )
     declare_data_dir(c)
     c = command(

@@ -133,6 +133,20 @@ def print_status(text: str) -> None:
 
 
 @contextmanager
+def status_if_slow(text: str) -> Iterator[None]:
+    """Print a line for the user if the body takes longer than SECONDS_PER_LINE."""
+    from threading import Timer  # here, because this module is imported before signals are answered
+
+    timer = Timer(SECONDS_PER_LINE, STATUS.get(), (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
 def status_in_log() -> Iterator[None]:
     """Let what this thread prints with `print_status` during the body go to `write_to_log`."""
     before = STATUS.set(write_to_log)

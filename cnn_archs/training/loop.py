@@ -13,7 +13,7 @@ from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
 from cnn_archs.roles import changes_outcome
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.console import print_status, status_if_slow
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.progress import ProgressLine
 from cnn_archs.runtime.work_clock import WorkClock
@@ -78,9 +78,9 @@ def train_together(
         checkpoints = opened or []
         members = data_check.with_records(members, accept_changed_data)
         experiment = members[0][0]
-        tell(f"reading {experiment.dataset.place()}")
-        splits = experiment.dataset.splits(experiment.inputs.crop)
-        checked = data_check.check_images(members, splits, accept_changed_data)
+        with status_if_slow(f"reading {experiment.dataset.place()}"):
+            splits = experiment.dataset.splits(experiment.inputs.crop)
+            checked = data_check.check_images(members, splits, accept_changed_data)
         splits = experiment.dataset.limit_tests(splits)
         trainer = build_trainer(*(Member(*member) for member in members), splits=splits)
         restore_or_warm_start(trainer, checkpoints, experiment)

@@ -512,7 +512,7 @@ def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, c
     assert out.count(reason) == 2
     assert "1 needs hours:" in out and "1 needs a result that counts:" in out
     assert "| the notes | figure 1 | a picture |" in out
-    assert "| [mlp](results/mnist/mlp.json) | mlp | 9 | 9 | 2.00 ± 0.00 (2) |" in out
+    assert "| [mlp](results/mnist/mlp.json) | 2.00 ± 0.00 (2) | mlp | 9 | 9 |" in out
 
 
 MORE = dict(params=9, macs=9, seconds=1.0, images_per_second=1.0, device="cpu")

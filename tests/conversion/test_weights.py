@@ -424,7 +424,7 @@ def test_the_head_is_every_layer_whose_shape_has_the_number_of_classes(name, sid
     layers: dict[str, list[tuple[str, ...]]] = {
         "googlenet": [("aux_4a", "fc2"), ("aux_4d", "fc2"), ("fc",)],
         "inception_v3": [("AuxLogits", "fc"), ("fc",)],
-        "mlp": [("fc3",)],
+        "mlp": [("fc2",)],
     }
     assert found == {(*layer, leaf) for layer in layers[name] for leaf in ("kernel", "bias")}
     assert not models.head_paths(models.create("lenet5_1998"), (32, 32, 1))

@@ -288,7 +288,8 @@ def test_unlike_protocols_and_datasets_never_share_a_column(tmp_path):
     def kind(r):
         data = r.get("made", {}).get("config", {}).get("data", {})
         smaller = data.get("downsample", data.get("shrink", 1))  # as older versions named it
-        return (r["dataset"], smaller, r["protocol"], len(r.get("members", [])))
+        imported = "imported" in r.get("made", {})
+        return (r["dataset"], smaller, r["protocol"], len(r.get("members", [])), imported)
 
     seen: set[tuple[Any, ...]] = set()
     for first, *rows in page.tables:

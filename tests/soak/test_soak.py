@@ -234,6 +234,7 @@ def test_a_file_without_permissions_cannot_be_read_by_commands_not_even_as_root(
     assert Running([str(secret)], tmp_path / "output").end(hit=True).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the soak reads /proc")
 def test_the_short_run(tmp_path, monkeypatch, capsys):
     """One episode: killed in a save, then started with a flipped bit in the newest checkpoint."""
