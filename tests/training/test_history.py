@@ -23,7 +23,7 @@ def train(tmp_path, monkeypatch, capfd):
     environment = loop.describe_environment
 
     def run(steps, **otherwise):
-        monkeypatch.setattr(loop, "describe_environment", lambda: {**environment(), **otherwise})
+        monkeypatch.setattr(loop, "describe_environment", lambda _: {**environment(), **otherwise})
         flags = (f"--workdir={tmp_path}/run", f"--config.steps={steps}")
         assert cli.main(["train", *MLP, *flags]) == 0
         said = [line for line in capfd.readouterr().err.splitlines() if SAID in line]

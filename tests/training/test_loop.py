@@ -52,7 +52,7 @@ def contents(folder):
 def test_a_finished_run_that_is_started_again_is_not_touched(plateau, monkeypatch):
     before = contents(plateau)
     elsewhere = {**loop.describe_environment(), "backend": "tpu", "host": "another"}
-    monkeypatch.setattr(loop, "describe_environment", lambda: elsewhere)
+    monkeypatch.setattr(loop, "describe_environment", lambda _: elsewhere)
     monkeypatch.setattr(loop, "build_trainer", None)  # nothing may be built
     result = loop.train(experiment(*PLATEAU, "steps=2", "log_every=3"), plateau)
     assert result == RunDir(plateau).result() and result["steps"] == 2
@@ -67,7 +67,7 @@ def test_a_result_that_is_missing_says_what_trained_the_run(plateau, tmp_path, m
     first, made = RunDir(copy).result(), RunDir(copy).environment()
     RunDir(copy).remove_result()
     elsewhere = {**loop.describe_environment(), "backend": "tpu", "processor": "another"}
-    monkeypatch.setattr(loop, "describe_environment", lambda: elsewhere)
+    monkeypatch.setattr(loop, "describe_environment", lambda _: elsewhere)
     again = loop.train(experiment(*PLATEAU, "steps=2"), copy)
     assert again["made"] == first["made"] and again["device"] == first["device"] == "1 x cpu"
     assert RunDir(copy).environment() == made
