@@ -136,7 +136,7 @@ class Net:
         return net.SerializeToString()
 
     def forward(self, image: np.ndarray) -> dict[str, torch.Tensor]:
-        """What each top holds in the end, for image [N, 3, H, W] of the channels B, G, R."""
+        """Return what each top holds in the end, for image [N, 3, H, W] of the channels B, G, R."""
         tops = {"data": torch.tensor(image, dtype=torch.float64)}
         for layer in self.layers:
             if all(b in tops for b in layer["bottom"]):

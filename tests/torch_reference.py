@@ -188,7 +188,7 @@ def auxiliary_head(net, x, name, variant):
 
 @dataclass(frozen=True)
 class Residual:
-    """What the blocks of one net share; `projection` names a block's shortcut convolution.
+    """Holds what the blocks of one net share; `projection` names a block's shortcut convolution.
 
     zeros_around: half of the zero maps of option A stand before the others, as in akamaster's.
     """

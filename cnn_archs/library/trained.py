@@ -28,7 +28,7 @@ from cnn_archs.training.layer_stats import subtree
 
 
 class Predictions(NamedTuple):
-    """What a network makes of images.
+    """The predictions of a network for images.
 
     labels: i64[N], the most probable class of each image. probabilities: f32[N, K], of all
     classes. names: the name of each label. notes: lines about images that the network probably

@@ -12,9 +12,9 @@ import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from cnn_archs.layer_patterns import ModulePath
 from cnn_archs.models.layers import BatchNorm
 
-ModulePath = tuple[str, ...]
 Frozen = frozenset[ModulePath]  # the modules whose variables do not change
 NOTHING: Frozen = frozenset()
 

@@ -84,7 +84,8 @@ def train_together(
         splits = experiment.dataset.limit_tests(splits)
         trainer = build_trainer(*(Member(*member) for member in members), splits=splits)
         restore_or_warm_start(trainer, checkpoints, experiment)
-        tell(header(trainer, members))
+        if multihost.is_primary():
+            print_status(header(trainer, members))
         trained_by = [{**made, **RunDir(workdir).origin()} for _, workdir in members]
         if trainer.step < trainer.total_steps:
             new = history.make_segment(made, trainer.device, trainer.step)
@@ -113,12 +114,6 @@ def train_together(
                 result["made"]["data"] = one.record.summary()
                 one.folder.write_result(result)
         return results
-
-
-def tell(text: str) -> None:
-    """Print a line on stderr, on the first process of a run only."""
-    if multihost.is_primary():
-        print_status(text)
 
 
 def shared_settings(experiment: Experiment) -> dict[str, Any]:

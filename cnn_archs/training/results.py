@@ -6,8 +6,8 @@ from typing import Any
 
 from cnn_archs.experiment import Experiment
 from cnn_archs.metrics import stack_by_seed
-from cnn_archs.models.summary import summarize, totals
 from cnn_archs.runtime.environment import provenance
+from cnn_archs.training.status_lines import network_size
 from cnn_archs.training.trainer import Trainer
 
 
@@ -25,7 +25,7 @@ def final_results(
     final = {s: trainer.evaluate(s, poll) for s in trainer.available_splits(*trainer.data)}
     final["train_eval"], final["train"] = final["train"], trainer.metrics("epoch")
     images = trainer.step * trainer.batch_size * len(trainer.seeds)
-    size = totals(summarize(trainer.net.model, trainer.net.image_shape))
+    size = network_size(trainer.net.model, trainer.net.image_shape)
     damaged = sum(data.damaged for data in trainer.data.values())
     return [
         {

@@ -1,14 +1,23 @@
 """Write the lines with which a training tells on stderr what it trains and how far it is."""
 
+from functools import lru_cache
+
+from cnn_archs.models import Network
 from cnn_archs.models.summary import summarize, totals
 from cnn_archs.training.data_check import MemberRuns
 from cnn_archs.training.trainer import Trainer
 
 
+@lru_cache(maxsize=4)
+def network_size(model: Network, image_shape: tuple[int, int, int]) -> dict[str, int]:
+    """Return the totals of the summary of `model`, which takes a second for a deep network."""
+    return totals(summarize(model, image_shape))
+
+
 def header(trainer: Trainer, members: MemberRuns) -> str:
     """Return the line that says what is trained: network, images, device, folder and steps."""
     experiment, workdir = members[0]
-    size = totals(summarize(trainer.net.model, trainer.net.image_shape))
+    size = network_size(trainer.net.model, trainer.net.image_shape)
     networks = f", {len(trainer.seeds)} networks" if len(trainer.seeds) > 1 else ""
     more = f" and {len(members) - 1} other folders" if len(members) > 1 else ""
     return (

@@ -35,7 +35,7 @@ TINY = {"model.name": "mlp", "model.hidden": (4,), "steps": 2}
 
 
 def state() -> dict[str, object]:
-    """What belongs to the process and must stay as it is."""
+    """Return the state of the process, which a call must leave as it is."""
     return {
         "signals": [signal.getsignal(n) for n in range(1, 32)],
         "environment": dict(os.environ),

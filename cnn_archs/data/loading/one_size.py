@@ -29,7 +29,7 @@ AT_ONCE = 1000  # images that are decoded at a time
 
 
 class Survey(NamedTuple):
-    """What the headers of a dataset's images say.
+    """The size and the channels that the headers of a dataset's images state.
 
     shape: the (H, W, C) of all images, with C = 1 if all are gray and 3 otherwise; None if they
     differ in size or take more than MAX_BYTES. reason: why there is none, as the end of a sentence
