@@ -2,9 +2,12 @@
 
 python launch.py train --config=experiments/resnet_imagenet.py:50
 Expected: 22.85 % top-1 and 6.71 % top-5 error for 50, 25.03 and 7.76 for 34_a, 28.54 and 10.02 for
-    plain34, ten crops (tables 2 and 3); table 1's 1.8, 3.6, 3.8, 7.6 and 11.3 billion multiply-adds
-    for 18, 34, 50, 101 and 152; 21.1 and 5.5 % for 152_v2, 20.7 and 5.3 for 200_v2, one view of
-    320x320 (2016, table 5).
+    plain34, ten crops (tables 2 and 3):
+        cnn-archs evaluate --workdir=runs/resnet_imagenet_50 --protocol=ten_crop
+    20.74 and 5.25 % for 50, at five scales (table 4):
+        cnn-archs evaluate --workdir=runs/resnet_imagenet_50 --protocol=multi_scale
+    Table 1's 1.8, 3.6, 3.8, 7.6 and 11.3 billion multiply-adds for 18, 34, 50, 101 and 152:
+        cnn-archs summarize --config=resnet_imagenet:50
 `_v1_5` has the recipe that is usual for it: fb.resnet.torch's, without its PCA noise and its
 division by the standard deviation, and with He's fan-in weights; 90 epochs, the crops of
 GoogLeNet's paper, Nesterov's momentum. `_v2` is the second paper, in which the rate falls at epochs

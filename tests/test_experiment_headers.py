@@ -88,7 +88,8 @@ def test_what_is_expected_has_its_command_beside_it(name):
     measured = [command[0] for command in commands(paragraph)]
     prose = " ".join(line for line in paragraph.split("\n") if "cnn-archs" not in line)
     assert ("evaluate" in measured) == bool(FIGURE.search(prose)), prose
-    assert ("summarize" in measured) == ("parameters" in prose), prose
+    counted = "parameters" in prose or "multiply-adds" in prose
+    assert ("summarize" in measured) == counted, prose
 
 
 @pytest.mark.parametrize("name", HEADERS)
@@ -99,7 +100,10 @@ def test_the_counts_are_those_that_summarize_prints(name):
             arguments, overrides = cli.parse(command)
             settings = resolve_settings(configs.load_config(arguments.config, overrides))
             rows = summarize(settings.model, settings.image_shape, arguments.train)
-            assert f"{totals(rows)['params']:,} " in paragraph.replace("\n", " ")
+            counts, said = totals(rows), paragraph.replace("\n", " ")
+            assert f"{counts['params']:,} parameters" in said or "parameters" not in said
+            for number in re.findall(r"([\d,]{9,}) +multiply-adds", said):
+                assert number == f"{counts['macs']:,}" or arguments.train
 
 
 def test_a_command_is_found_with_the_lines_that_continue_it():
