@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_archs import models
+from cnn_archs.claims.checks.observed import quick_jit
 from cnn_archs.data.datasets import sources
 from cnn_archs.models import lenet, residual_units
 from cnn_archs.models.cpu.convolution import convolve
@@ -35,7 +36,7 @@ def c3_connections() -> np.ndarray:
     The layer is run on seven images: one of zeros, and for each map one that has ones in it.
     """
 
-    @jax.jit
+    @quick_jit
     def run(key: jax.Array, x: jax.Array) -> Any:
         return lenet.LeNet5_1998().init_with_output(key, x, "C3", method="affine")[0]
 
@@ -74,7 +75,7 @@ def zeroed_unit(form: str, kind: str, x: float) -> float:
     options: Any = dict(shortcut="B", stride_in="1x1", bn_group=0, dtype="float32")
     module = residual_units.UNITS[form](width=4, stride=1, kind=kind, **options)
 
-    @jax.jit
+    @quick_jit
     def run(image: jax.Array) -> Any:
         zeros = jax.tree_util.tree_map_with_path(
             lambda path, leaf: jnp.zeros_like(leaf) if path[-1].key == "kernel" else leaf,
@@ -99,7 +100,7 @@ def initial(
     """Return weights and biases of these layers before training, from seed 0."""
     height, width, channels = image
 
-    @jax.jit  # XLA drops all that these layers do not need
+    @quick_jit  # XLA drops all that these layers do not need
     def run(key: jax.Array) -> Any:
         net = models.create(model, **fields)
         params = models.init(net, key, (height, width, channels))["params"]

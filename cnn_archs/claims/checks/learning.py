@@ -19,8 +19,10 @@ from cnn_archs.claims.checks.observed import (
     Otherwise,
     compare,
     function_check,
+    normal,
     observe,
     quick_jit,
+    wide,
 )
 from cnn_archs.claims.checks.recipes import settings_of
 from cnn_archs.claims.checks.small import SMALL
@@ -40,7 +42,7 @@ def rules_of(experiment: str) -> Rules:
 def scores(rows: int) -> tuple[Array, Array]:
     """Draw logits f64[rows, CLASSES], as float32 has them, and labels int[rows]."""
     random = np.random.default_rng(SEED)
-    logits = np.float64(np.float32(random.normal(0.0, 2.0, (rows, CLASSES))))
+    logits = 2.0 * normal(random, rows, CLASSES)
     return logits, random.integers(0, CLASSES, rows)
 
 
@@ -50,8 +52,7 @@ def momentum_steps(
 ) -> None:
     """Check v <- momentum v - weight_decay e w - e g, w <- w + v, one step for each rate e."""
     random = np.random.default_rng(SEED)
-    w = np.float64(np.float32(random.normal(0.0, 1.0, (3, 5))))
-    gradients = np.float64(np.float32(random.normal(0.0, 1.0, (len(rates), 3, 5))))
+    w, gradients = normal(random, 3, 5), normal(random, len(rates), 3, 5)
     optimizer = rules_of(experiment).optimizer
 
     @quick_jit
@@ -59,14 +60,14 @@ def momentum_steps(
         updates, state = optimizer.update(gradient, state, params, error=jnp.float32(1.0))
         return optax.apply_updates(params, updates), state
 
-    params: Any = {"layer": {"kernel": jnp.float32(w)}}
+    params: Any = {"layer": {"kernel": w.astype(np.float32)}}
     state, v = optimizer.init(params), np.zeros_like(w)
     for number, (e, g) in enumerate(zip(rates, gradients, strict=True), start=1):
-        params, state = step(params, state, {"layer": {"kernel": jnp.float32(g)}})
+        params, state = step(params, state, {"layer": {"kernel": g.astype(np.float32)}})
         before = w
         v = momentum * v - weight_decay * e * w - e * g
         w = w + v
-        moved = np.float64(params["layer"]["kernel"]) - before
+        moved = wide(params["layer"]["kernel"]) - before
         if abs(float(state.learning_rate) - e) > 1e-6 * e:
             raise Otherwise(f"the rate of step {number} is {float(state.learning_rate):g}")
         compare(moved, v, f"step {number}")
@@ -76,8 +77,7 @@ def momentum_steps(
 def second_order_steps(experiment: str, mu: float, rate: float) -> None:
     """Check w_k <- w_k - rate / (mu + h_kk) g_k."""
     random = np.random.default_rng(SEED)
-    g, h = (np.float64(np.float32(random.normal(0.0, 1.0, (3, 5)))) for _ in range(2))
-    h = 0.1 * h**2
+    g, h = normal(random, 3, 5), 0.1 * normal(random, 3, 5) ** 2
     optimizer = rules_of(experiment).optimizer
 
     @quick_jit
@@ -86,7 +86,7 @@ def second_order_steps(experiment: str, mu: float, rate: float) -> None:
         state = optimizers.set_curvature(optimizer.init(params), curvature)
         return optimizer.update(gradient, state, params, error=jnp.float32(1.0))[0]
 
-    found = step(*({"layer": {"kernel": np.float32(of)}} for of in (g, h)))
+    found = step(*({"layer": {"kernel": of.astype(np.float32)}} for of in (g, h)))
     compare(found["layer"]["kernel"], -rate / (mu + h) * g, "the step")
 
 
@@ -99,7 +99,7 @@ def curvatures(net: str) -> None:
     """
     seen = observe(SMALL[net])
     params: dict[str, Any] = {
-        layer: {name: jnp.float32(value) for name, value in of.items()}
+        layer: {name: value.astype(np.float32) for name, value in of.items()}
         for layer, of in seen.variables.items()
     }
     model = models.create(SMALL[net].model)
@@ -111,7 +111,7 @@ def curvatures(net: str) -> None:
         found = diagonal(*arguments)
         return {layer: found[layer] for layer in ("S4", "C5", "F6")}
 
-    found = last_layers(params, jnp.float32(seen.image), label)
+    found = last_layers(params, seen.image.astype(np.float32), label)
 
     s4, c5, f6 = (seen.call(layer) for layer in ("S4", "C5", "F6"))
     a5 = c5.y.reshape(len(c5.y), -1)
@@ -148,7 +148,7 @@ def criterion(experiment: str, formula: str, j: float = 0.0) -> None:
         "softmax": formulas.cross_entropy(logits, label),
     }[formula]
     loss = quick_jit(rules_of(experiment).loss)
-    compare(loss(np.float32(logits), np.int32(label)), stated, "the loss")
+    compare(loss(logits.astype(np.float32), label), stated, "the loss")
 
 
 @function_check
@@ -168,7 +168,8 @@ def plateaus(experiment: str, rate: float, factor: float, drops: int) -> None:
 
         return jax.lax.scan(evaluate, schedule.init(), errors)[1]
 
-    found = np.float64(after(np.float32([*np.linspace(0.9, 0.4, 20), *[0.4] * 80])))
+    errors = np.concatenate([np.linspace(0.9, 0.4, 20), np.full(80, 0.4)])
+    found = wide(after(errors.astype(np.float32)))
     compare(found[:20], np.full(20, rate), "the rate while the error falls")
     if (np.diff(found) > 0).any():
         raise Otherwise("the rate rises")
@@ -199,8 +200,8 @@ def auxiliary_losses(experiment: str, share: float) -> None:
         settings = (recipe.loss, recipe.auxiliary)
         return steps.make_loss_fn(Heads(), *settings, {}, image, label, key)(params)[0]
 
-    params = {name: np.float32(row) for name, row in rows.items()}
-    total = loss(params, np.int32(label), jax.random.key(0))
+    params = {name: row.astype(np.float32) for name, row in rows.items()}
+    total = loss(params, label, jax.random.key(0))
     main, *others = (formulas.cross_entropy(row, label).mean() for row in rows.values())
     compare(total, np.asarray(main + share * sum(others)), "the loss")
 

@@ -46,10 +46,10 @@ def convolved_relu(seen: Observed, module: str, x: Array, name: str, window: int
     return relu(formulas.convolve(x, kernel, padding=window // 2) + bias)
 
 
-def normalized(seen: Observed, x: Array, layer: str) -> Array:
+def normalized(seen: Observed, x: Array, layer: str, epsilon: float = EPSILON) -> Array:
     """Return the batch normalization `layer` of x by its running statistics."""
-    names = ("scale", "bias", "mean", "var")
-    return formulas.batch_norm(x, *(seen.of(layer, name) for name in names), EPSILON)
+    scale, bias, mean, var = (seen.of(layer, name) for name in ("scale", "bias", "mean", "var"))
+    return formulas.batch_norm(x, scale, bias, mean, var, epsilon)
 
 
 def convolved(seen: Observed, x: Array, layer: str, window: int, stride: int) -> Array:
@@ -150,9 +150,7 @@ def tested_batch_norms(net: str, layers: Sequence[str], epsilon: float) -> None:
     seen = observe(SMALL[net])
     for layer in layers:
         x, found = seen.call(layer)
-        names = ("scale", "bias", "mean", "var")
-        values = (seen.of(layer, name) for name in names)
-        compare(found, formulas.batch_norm(x, *values, epsilon), layer)
+        compare(found, normalized(seen, x, layer, epsilon), layer)
 
 
 MODULE_FUNCTIONS = (

@@ -93,13 +93,14 @@ def observe(small: Small) -> Observed:
         variable_shapes(small.model, small.image, small.fields),
     )
     pixels = random.normal(0.0, small.scale, (IMAGES, *(small.at or small.image)))
+    pixels = pixels.astype(np.float32)
     step = small.train and small.one_cpu and jax.default_backend() == "cpu"
     run = program(small.model, small.fields, small.train, step)
     with jax.default_matmul_precision("highest"):
-        found = run(variables, np.float32(pixels), jax.random.key(SEED))
+        found = run(variables, pixels, jax.random.key(SEED))
     heads, after, calls = jax.tree.map(wide, found)
     return Observed(
-        wide(np.float32(pixels)),
+        wide(pixels),
         {layer: [Call(*call) for call in of] for layer, of in calls.items()},
         by_layer(variables["params"], variables["batch_stats"]),
         by_layer(after),
@@ -163,7 +164,12 @@ def draw(random: np.random.Generator, name: str, shape: tuple[int, ...], scale: 
         drawn = random.uniform(0.5, 1.5, shape)
     else:  # biases, means, and the coefficients of a subsampling
         drawn = random.normal(0.0, 0.5 * (scale if name == "mean" else 1.0), shape)
-    return np.float32(drawn)
+    return drawn.astype(np.float32)
+
+
+def normal(random: np.random.Generator, *shape: int) -> Array:
+    """Draw normal numbers f64[shape] that float32 represents exactly."""
+    return wide(random.normal(0.0, 1.0, shape).astype(np.float32))
 
 
 def wide(x: Any) -> Array:

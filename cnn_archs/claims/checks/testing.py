@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_archs.claims.checks.images import factor, inputs_of
-from cnn_archs.claims.checks.observed import SEED, compare, function_check
+from cnn_archs.claims.checks.observed import SEED, compare, function_check, wide
 from cnn_archs.claims.checks.recipes import passes, settings_of
 from cnn_archs.data.datasets.splits import Split
 from cnn_archs.distributed.mesh import make_mesh
@@ -26,7 +26,7 @@ class Linear(Network):
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Map image: f32[N, H, W, C] to logits: f32[N, CLASSES]."""
-        kernel = self.get_variable("params", "kernel")
+        kernel: jax.Array = self.get_variable("params", "kernel")
         flat = image.reshape(len(image), -1)
         return {"logits": jnp.matmul(flat, kernel, precision="highest")}
 
@@ -40,9 +40,9 @@ def ten_crop_means(experiment: str, side: int) -> None:
     random, inputs = np.random.default_rng(SEED), inputs_of(experiment)
     height, width, channels = shape = settings_of(experiment).image_shape
     pixels = random.integers(0, 256, (IMAGES, side, side, channels), dtype=np.uint8)
-    mean = np.float32(random.uniform(90.0, 150.0, (side, side, channels)))
-    kernel = np.float32(random.normal(0.0, 0.03, (height * width * channels, CLASSES)))
-    kernel /= 255 * factor(inputs)
+    mean = random.uniform(90.0, 150.0, (side, side, channels)).astype(np.float32)
+    kernel = random.normal(0.0, 0.03, (height * width * channels, CLASSES))
+    kernel = (kernel / (255 * factor(inputs))).astype(np.float32)
     found = mean_probabilities(
         Classifier(Linear(), shape, CLASSES, inputs),
         [{"params": {"kernel": kernel}}],
@@ -52,13 +52,13 @@ def ten_crop_means(experiment: str, side: int) -> None:
         IMAGES,
         make_mesh(1),
     )
-    x = (np.float64(pixels) - mean) * factor(inputs)
+    x = (wide(pixels) - mean) * factor(inputs)
     last, center = side - height, (side - height) // 2
     total = np.zeros((IMAGES, CLASSES))
     for top, left in ((0, 0), (0, last), (last, 0), (last, last), (center, center)):
         crop = x[:, top : top + height, left : left + width]
         for view in (crop, crop[:, :, ::-1]):
-            logits = view.reshape(IMAGES, -1) @ np.float64(kernel)
+            logits = view.reshape(IMAGES, -1) @ wide(kernel)
             p = np.exp(logits - logits.max(-1, keepdims=True))
             total += p / p.sum(-1, keepdims=True) / 10
     compare(found.by_network[0], total, "the mean probabilities")
