@@ -6,12 +6,13 @@ is gone, or has other content than was written, is damaged.
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from cnn_archs.runtime.files import file_sha256
 
 DIGESTS_FILE = "sha256.json"  # in the folder of a step: the digests of its files
 MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # a file is gone; other errors may pass
@@ -77,11 +78,6 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 def fail(e: OSError) -> None:
     raise e
-
-
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def check_files(folder: Path, items: set[str]) -> None:

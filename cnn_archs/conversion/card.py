@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs import config as configs
-from cnn_archs.conversion.import_weights import sha256
 from cnn_archs.conversion.stored import SUFFIX, make_run
 from cnn_archs.data.loading.pixel_statistics import read_statistics
 from cnn_archs.data.record import read_record
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.runs import evaluate_runs
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.files import write_json, write_text
+from cnn_archs.runtime.files import file_sha256, write_json, write_text
 
 # Keys of a result that a card repeats, and of what it was made by.
 RESULT = ("dataset", "steps", "epochs", "seconds", "together", "params", "macs", "device")
@@ -70,7 +69,7 @@ def describe(output: Path, workdir: Path, dtype: str) -> dict[str, Any]:
         "name": output.stem,
         "network": result["name"],
         "dtype": dtype,
-        "sha256": sha256(output),
+        "sha256": file_sha256(output),
         "seed": result["seeds"][0],
         **{key: result[key] for key in RESULT if key in result},
         "test": {"examples": result["test"]["examples"], **test},

@@ -1,6 +1,5 @@
 """The command `import`: a run that begins with the weights of a file."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from cnn_archs.conversion.torch_layout import from_state_dict, misfits, tensors,
 from cnn_archs.errors import ConfigError, DataError, config_errors
 from cnn_archs.experiment import ExperimentSettings
 from cnn_archs.runtime.console import print_notes
-from cnn_archs.runtime.files import read_errors
+from cnn_archs.runtime.files import file_sha256, read_errors
 from cnn_archs.training import weights_file
 
 State = dict[str, np.ndarray]
@@ -36,7 +35,8 @@ def import_(
     if len(settings.seeds) != 1:
         raise ConfigError(f"a file holds one network, not {len(settings.seeds)}: --config.seeds=1")
     state, notes = read_state(path, settings, strides)
-    digest = sha256(path)
+    with read_errors(path):
+        digest = file_sha256(path)
     known = published_weights.find(digest)
     notes += published_weights.notes(known, settings.config["data"]) if known else []
     variables = fitting_variables(path, settings, state, new_head)
@@ -136,9 +136,3 @@ def new_head_hint(state: State, head: set[str]) -> str:
     classes = {len(state[name]) for name in head if name in state and state[name].ndim}
     keep = f", or --config.model.num_classes={classes.pop()}" if len(classes) == 1 else ""
     return f"--new_head gives the network a new head in place of the file's last layer{keep}"
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 digest of a file in hexadecimal."""
-    with read_errors(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

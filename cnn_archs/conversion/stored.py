@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from cnn_archs import config as configs
-from cnn_archs.conversion.import_weights import fitting_variables, read_state, sha256
+from cnn_archs.conversion.import_weights import fitting_variables, read_state
 from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.loading.pixel_statistics import write_statistics
 from cnn_archs.data.record import Recorded, parse_record, write_record
 from cnn_archs.errors import ConfigError, DataError, closest_word, escaped
 from cnn_archs.experiment import resolve_settings
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.files import file_sha256, read_errors
 from cnn_archs.runtime.json_files import Shape, read_json
 from cnn_archs.shipped import shipped_folder
 from cnn_archs.training.weights_file import create_run
@@ -77,7 +78,9 @@ def run_of_weights(text: str) -> Iterator[Path]:
 
 def make_run(path: Path, card: Mapping[str, Any], workdir: Path) -> None:
     """Make `workdir` a run with the weights of the file `path`, which `card` belongs to."""
-    if sha256(path) != card["sha256"]:
+    with read_errors(path):
+        digest = file_sha256(path)
+    if digest != card["sha256"]:
         raise DataError(f"{path} is not the file that its card is of: its content differs")
     where = path.with_suffix(".json")
     with data_errors(str(where)):

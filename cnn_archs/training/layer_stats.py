@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from cnn_archs.data.transforms.preprocess import Preprocess
+from cnn_archs.layer_patterns import ModulePath
 from cnn_archs.models import Network
 from cnn_archs.optim.losses import Loss
 from cnn_archs.runtime.compiler_options import fast_compile_options
 from cnn_archs.training.frozen import NOTHING, Frozen
 from cnn_archs.training.steps import make_loss_fn
 
-ModulePath = tuple[str, ...]
 LayerStats = list[dict[str, Any]]  # per layer: name; gradient_norm, response_sd where it has them
 
 

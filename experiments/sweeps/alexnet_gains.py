@@ -5,12 +5,14 @@ The form for 32x32 images with one thing changed: ReLU, response normalization, 
 crops and mirror images, colors, dropout, and the smaller net of section 3.2. Also the paper's own
 evidence on CIFAR-10, with a four-layer network whose layout is ours: the steps to 25 % training
 error with ReLU and with tanh, each at the best of RATES (figure 1), and the error with and without
-response normalization (section 3.3: 11 and 13 %). `quick` takes minutes on two CPU cores; its
-steps are too few for dropout, crops and mirror images to help, and to tell ReLU from tanh.
+response normalization (section 3.3: 11 and 13 %). `figure_1` and `lrn` have the cells of one of
+these alone, at full length. `quick` takes minutes on two CPU cores; its steps are too few for
+dropout, crops and mirror images to help, and to tell ReLU from tanh.
 """
 
-ARGUMENTS = ("", "quick")
+ARGUMENTS = ("", "figure_1", "lrn", "quick")
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
+QUICK_RATES = (0.003, 0.01, 0.03)
 ACTIVATIONS = ("relu", "tanh")
 CHANGES = {
     # cell: (overrides, the paper's claim about the error)
@@ -26,6 +28,16 @@ CHANGES = {
     ),
     "no_dropout": (["model.dropout=0.0"], "the error is higher without dropout (4.2)"),
 }
+FOUR_LAYERS = {
+    "four_layers": ["four_layers_cifar10"],
+    "four_layers_lrn": ["four_layers_cifar10", "model.lrn=true"],
+}
+NORMALIZED_IS_BETTER = dict(
+    says="four layers with response normalization have a lower error (3.3)",
+    higher="four_layers",
+    lower="four_layers_lrn",
+    metric="test.top1_error",
+)
 QUICK = [
     "model.width=0.25",
     "model.groups=1",
@@ -48,29 +60,22 @@ QUICK_FOUR = [
 
 
 def get_sweep(variant=""):
+    if variant == "lrn":
+        return dict(
+            title="Four layers with and without response normalization",
+            seeds=3,
+            cells=FOUR_LAYERS,
+            comparisons=[NORMALIZED_IS_BETTER],
+            x="",
+        )
     quick = variant == "quick"
-    rates = (0.003, 0.01, 0.03) if quick else RATES
-    four = {
-        f"figure_1_{act}_{rate:g}": [
-            "four_layers_cifar10:figure_1",
-            *(QUICK_FOUR if quick else []),
-            f"model.activation={act}",
-            f"schedule.learning_rate={rate}",
-        ]
-        for act in ACTIVATIONS
-        for rate in rates
-    }
+    rates = QUICK_RATES if quick else RATES
+    cells, comparisons = ({}, []) if variant == "figure_1" else gains(quick)
     return dict(
         title="The gains that AlexNet's paper claims",
         seeds=1 if quick else 3,
-        cells={**gain_cells(quick), **four},
-        comparisons=[
-            *(
-                dict(says=says, higher=cell, lower="as_printed", metric="test.top1_error")
-                for cell, (_, says) in CHANGES.items()
-            ),
-            *([] if quick else full_grid_comparisons()),
-        ],
+        cells={**cells, **figure_1_cells(rates, QUICK_FOUR if quick else [])},
+        comparisons=comparisons,
         x="",
         groups={
             f"figure 1, {act}": [f"figure_1_{act}_{rate:g}" for rate in rates]
@@ -80,19 +85,37 @@ def get_sweep(variant=""):
     )
 
 
-def gain_cells(quick):
-    """Return the cells of AlexNet's form with one change each, and those of section 3.3."""
+def figure_1_cells(rates, reduced):
+    """Return a cell of the four-layer network for each activation at each of `rates`."""
+    return {
+        f"figure_1_{act}_{rate:g}": [
+            "four_layers_cifar10:figure_1",
+            *reduced,
+            f"model.activation={act}",
+            f"schedule.learning_rate={rate}",
+        ]
+        for act in ACTIVATIONS
+        for rate in rates
+    }
+
+
+def gains(quick):
+    """Return the cells of AlexNet's form with one change each and of section 3.3, compared."""
     reduced = QUICK if quick else []
     cells = {"as_printed": ["alexnet_cifar10", *reduced]}
     cells |= {c: ["alexnet_cifar10", *reduced, *keys] for c, (keys, _) in CHANGES.items()}
-    if not quick:
-        cells |= {
-            "colours": ["alexnet_cifar10", "color.name=pca"],
-            "one_gpu": ["alexnet_cifar10:one_gpu"],
-            "four_layers": ["four_layers_cifar10"],
-            "four_layers_lrn": ["four_layers_cifar10", "model.lrn=true"],
-        }
-    return cells
+    comparisons = [
+        dict(says=says, higher=cell, lower="as_printed", metric="test.top1_error")
+        for cell, (_, says) in CHANGES.items()
+    ]
+    if quick:
+        return cells, comparisons
+    cells |= {
+        "colours": ["alexnet_cifar10", "color.name=pca"],
+        "one_gpu": ["alexnet_cifar10:one_gpu"],
+        **FOUR_LAYERS,
+    }
+    return cells, [*comparisons, *full_grid_comparisons()]
 
 
 def full_grid_comparisons():
@@ -107,8 +130,5 @@ def full_grid_comparisons():
             says="the net for one GPU has a higher error (3.2)",
             higher="one_gpu", lower="as_printed", **error,
         ),
-        dict(
-            says="four layers with response normalization have a lower error (3.3)",
-            higher="four_layers", lower="four_layers_lrn", **error,
-        ),
+        NORMALIZED_IS_BETTER,
     ]  # fmt: skip

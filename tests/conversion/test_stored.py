@@ -15,9 +15,9 @@ import cnn_archs
 from cnn_archs import cli
 from cnn_archs.conversion import stored
 from cnn_archs.conversion.export import as_dtype
-from cnn_archs.conversion.import_weights import sha256
 from cnn_archs.errors import DataError
 from cnn_archs.evaluate.load import load_run
+from cnn_archs.runtime.files import file_sha256
 from cnn_archs.shipped import shipped_folder
 
 MNIST = Path(os.environ.get("TFDS_DATA_DIR") or "/nowhere") / "mnist"
@@ -40,7 +40,7 @@ def test_a_card_is_of_its_file(name):
     path = shipped_folder("weights") / f"{name}.safetensors"
     card = json.loads(path.with_suffix(".json").read_text())
     assert path.stat().st_size < 4e6
-    assert (card["name"], card["sha256"], card["dtype"]) == (name, sha256(path), "float16")
+    assert (card["name"], card["sha256"], card["dtype"]) == (name, file_sha256(path), "float16")
     assert card["config"]["seeds"] == 1 and card["config"]["seed"] == card["seed"] == 0
     test = card["test"]
     assert abs(test["top1_error_as_stored"] - test["top1_error"]) <= 0.0003

@@ -195,6 +195,28 @@ def test_each_cell_of_alexnets_gains_changes_what_it_says():
         assert config.crop.name == config.augment.name == config.color.name == "none"
 
 
+def test_the_parts_of_alexnets_gains_are_cells_of_the_whole():
+    whole = sweep("alexnet_gains", "")
+    speed, normalized = sweep("alexnet_gains", "figure_1"), sweep("alexnet_gains", "lrn")
+    assert speed["cells"].items() <= whole["cells"].items() and len(speed["cells"]) == 10
+    assert normalized["cells"].items() <= whole["cells"].items() and len(normalized["cells"]) == 2
+    assert (speed["reach"], speed["groups"]) == (whole["reach"], whole["groups"])
+    assert all(c in whole["comparisons"] for c in normalized["comparisons"])
+    assert speed["seeds"] == normalized["seeds"] == whole["seeds"] == 3
+
+
+def test_small_inception_changes_width_and_length_only():
+    full, small = resolved("inception_width", ""), resolved("inception_width", "small")
+    assert len(small) == 6 and small.keys() < full.keys()
+    for cell, config in small.items():
+        values = [json.loads(c.to_json()) for c in (full[cell], config)]
+        lengths = ["epochs", "eval_every", "schedule.boundaries", "steps"]
+        assert set(roles.differences(*values)) <= {"model.width", *lengths}
+        assert (config.model.width, config.steps) == (0.5, 10_000)
+        ends = [float(b * 50_000 / 128 / 10_000) for b in config.schedule.boundaries]
+        assert ends == pytest.approx([60 / 90, 80 / 90], abs=0.005)
+
+
 def test_a_branch_without_width_is_gone():
     grid = resolved("inception_width", "")
     sizes = {cell: parameters(config) for cell, config in grid.items()}

@@ -4,7 +4,6 @@ What there is of a file is kept beside it as `NAME.part`. A file gets its name w
 right, so a file that has its name is whole.
 """
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -19,7 +18,7 @@ from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.prepare.progress import Progress
 from cnn_archs.errors import DataError, first_line
 from cnn_archs.runtime.console import print_status
-from cnn_archs.runtime.files import check_regular
+from cnn_archs.runtime.files import check_regular, file_sha256
 
 SECONDS = 20.0  # without a byte, before a connection counts as broken
 BLOCK = 1 << 16  # bytes
@@ -47,8 +46,7 @@ class RemoteFile(NamedTuple):
             size = check_regular(path).st_size
             if size != self.size:
                 return f"it has {size:,} bytes, not {self.size:,}"
-            with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = file_sha256(path)
         return "" if found == self.sha256 else f"its SHA-256 is {found}, not {self.sha256}"
 
 
