@@ -19,7 +19,8 @@ a module of 96, 64, 96 and 64 maps; the last module C is neither scaled nor foll
 A module adds `scale` times its branches, which a linear 1x1 convolution leads to the number of maps
 of its input, to that input, and a ReLU follows (section 3.3, figure 20). The release's scales are
 0.17, 0.1 and 0.2 in A, B and C; the paper says from 0.1 to 0.3. All other convolutions have batch
-normalization and a ReLU. Padding, epsilon and initial weights are as in `inception_v4.py`.
+normalization and a ReLU. Padding, epsilon, the order of branches and the weights at the start are
+as in `inception_v4.py`.
 
 Deviations: where a figure's last convolution has another number of maps than its input, so that the
             two could not be added, the sum of the branches holds: 1152 for 1154 in figure 17, and
@@ -95,10 +96,10 @@ def module_c(first: int, second: int) -> Module:
     }
 def reduction_b(second: int, third: int, fourth: int) -> Module:
     return {
-        "pool":      [("3x3/2", MaxPool)],
         "3x3":       [("1x1", 256), ("3x3/2", 384)],
         "3x3b":      [("1x1", 256), ("3x3/2", second)],
         "double3x3": [("1x1", 256), ("3x3", third), ("3x3/2", fourth)],
+        "pool":      [("3x3/2", MaxPool)],
     }
 FIGURE_10, FIGURE_16 = module_a(32, 32), module_a(48, 64)
 FIGURE_11, FIGURE_17 = module_b(128, 128, 128), module_b(192, 160, 192)

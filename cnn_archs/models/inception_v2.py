@@ -1,44 +1,48 @@
 """BN-Inception, or Inception-v2 (Ioffe & Szegedy 2015, "Batch normalization", figure 5).
 
-         outputs     1x1  3x3       double 3x3  pool
-    conv1  112x112x64   7x7/2, separable with depth multiplier 8 (appendix)
-    pool1  56x56x64     3x3/2
-    conv2  56x56x192    1x1 of 64, 3x3 of 192
-    pool2  28x28x192    3x3/2
-    3a   28x28x256   64   64 -> 64   64 -> 96    mean, 32
-    3b   28x28x320   64   64 -> 96   64 -> 96    mean, 64
-    3c   14x14x576    -  128 -> 160  64 -> 96    max, as it is; stride 2
-    4a   14x14x576  224   64 -> 96   96 -> 128   mean, 128
-    4b   14x14x576  192   96 -> 128  96 -> 128   mean, 128
-    4c   14x14x608  160  128 -> 160 128 -> 160   mean, 128
-    4d   14x14x608   96  128 -> 192 160 -> 192   mean, 128
-    4e   7x7x1056     -  128 -> 192 192 -> 256   max, as it is; stride 2
-    5a   7x7x1024   352  192 -> 320 160 -> 224   mean, 128
-    5b   7x7x1024   352  192 -> 320 192 -> 224   max, 128
-    pool5  1x1x1024     mean, then a dense layer of 1000
+           outputs     1x1  3x3         double 3x3  pool
+    conv1  112x112x64  7x7/2
+    pool1  56x56x64    3x3/2
+    conv2  56x56x192   1x1 of 64, 3x3 of 192
+    pool2  28x28x192   3x3/2
+    3a     28x28x256    64   64 ->  64   64 ->  96  mean, 32
+    3b     28x28x320    64   64 ->  96   64 ->  96  mean, 64
+    3c     14x14x576     -  128 -> 160   64 ->  96  maximum, stride 2
+    4a     14x14x576   224   64 ->  96   96 -> 128  mean, 128
+    4b     14x14x576   192   96 -> 128   96 -> 128  mean, 128
+    4c     14x14x608   160  128 -> 160  128 -> 160  mean, 128
+    4d     14x14x608    96  128 -> 192  160 -> 192  mean, 128
+    4e     7x7x1056      -  128 -> 192  192 -> 256  maximum, stride 2
+    5a     7x7x1024    352  192 -> 320  160 -> 224  mean, 128
+    5b     7x7x1024    352  192 -> 320  192 -> 224  maximum, 128
+    pool5  1x1x1024    mean, then a dense layer of 1000
 
-Every convolution has batch normalization and then a ReLU; `inception_v2_sigmoid` has a sigmoid in
-its place (section 4.2.2). Both layers of a double 3x3 have the width of its column.
+Every convolution has batch normalization, and then a ReLU. Both 3x3 of a double 3x3 have the width
+of their column. In 3c and 4e the last convolution of a branch has stride 2, and so does the pool,
+whose maps are passed on. The network has 11,285,224 parameters. With `stem="separable"` its first
+convolution is separable with depth multiplier 8, as the appendix says of the authors' own, without
+a table of it; that has 11,278,528.
 
-The paper gives neither padding, which is GoogLeNet's here (half of the window; pools with stride 2
-whose last window may extend beyond the edge), nor epsilon, which is 1e-5, nor the weights at the
-start, which are He et al.'s. Mean pools leave the padding out, as in the authors' later releases.
+The paper does not give these: padding, which is as in GoogLeNet here (half of the window, and pools
+of stride 2 whose last window may extend beyond the edge; a map of odd size is padded before such a
+pool, so that it gives as many outputs as the convolutions beside it); epsilon, which is 1e-5; and
+the weights at the start, which are He et al.'s. Mean pools leave the padding out, as in the
+authors' later releases.
 
-Deviations: figure 5 prints 576 maps after 4c and 4d and 1024 after 4e, but its branches add up to
-            608, 608 and 1056, which hold here. The network has 11,278,528 parameters, not the
-            13.6 million of section 4.2. `stem="7x7"` has an ordinary first convolution.
+Deviations: figure 5 prints 576 maps of 4c and 4d and 1024 of 4e, but their branches add up to 608,
+            608 and 1056, which hold here. It prints the sizes of 3c and 4e before their stride.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
-from cnn_archs.models.branches import InnerAvgPool, Mixed, Module, classify, parse_patch
+from cnn_archs.models.branches import InnerAvgPool, Module, classify, parse_patch, run_layers
 from cnn_archs.models.fields import BnGroup, Count, Dtype, Factor, Rate
-from cnn_archs.models.layers import INITIALIZERS, Conv, ConvNorm, activation, maybe_remat, scaled
+from cnn_archs.models.layers import INITIALIZERS, Conv, ConvNorm, activation, choice, scaled
 from cnn_archs.models.network import Network
 from cnn_archs.models.pooling import MaxPool
 
@@ -65,7 +69,11 @@ def halve(three: tuple[int, int], double: tuple[int, int]) -> Module:
 
 
 # fmt: off
-FIGURE_5 = {
+FIGURE_5: dict[str, Any] = {  # after conv1
+    "pool1": ("3x3/2", MaxPool),
+    "conv2_reduce": ("1x1", 64),
+    "conv2": ("3x3", 192),
+    "pool2": ("3x3/2", MaxPool),
     "3a": keep( 64, ( 64,  64), ( 64,  96), InnerAvgPool,  32),
     "3b": keep( 64, ( 64,  96), ( 64,  96), InnerAvgPool,  64),
     "3c": halve(    (128, 160), ( 64,  96)),
@@ -83,12 +91,12 @@ FIGURE_5 = {
 class InceptionV2(Network):
     """The network of figure 5.
 
-    stem: the first convolution, `separable` or an ordinary `7x7`. activation: the function after
-    each normalization.
+    stem: the first convolution, `7x7` or `separable`. activation: the function after each
+    normalization; the paper compares with `sigmoid` (section 4.2.2).
     """
 
     num_classes: Count = 1000
-    stem: Literal["separable", "7x7"] = "separable"
+    stem: Literal["7x7", "separable"] = "7x7"
     activation: Literal["relu", "sigmoid"] = "relu"
     dropout: Rate = 0.0  # section 4.2.1: removed
     bn_group: BnGroup = 0  # images that share batch statistics; 0: all; -1: one device's
@@ -98,7 +106,7 @@ class InceptionV2(Network):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes]. Comments are for 224x224."""
+        """Map image: f32[N, H, W, C] to logits: f32[N, num_classes]."""
         act = activation(self.activation)
         norm: Any = dict(bn_group=self.bn_group, dtype=self.dtype, kernel_init=INITIALIZERS["he"])
 
@@ -106,27 +114,18 @@ class InceptionV2(Network):
             window = parse_patch(patch)
             side, stride, around = window.height, window.stride, window.height // 2
             if maps is MaxPool and stride == 2:
-                return MaxPool(side, stride, ceil=True, name=name)(x)
+                return MaxPool(side, stride, ceil=True, name=name)(made_even(x))
             if not isinstance(maps, int):
                 return maps(side, stride, around, name=name)(x)
             how: Any = dict(strides=stride, padding=around, name=name, **norm)
             conv = ConvNorm(scaled(maps, self.width), window.size, **how)
             return act(conv(x, train=train))
 
-        def mix(_, x, branches, name):
-            return Mixed(branches, layer, name=name)(x)
-
-        if self.stem == "separable":
-            x = layer(self.depthwise(image), "1x1", 64, name="conv1_pointwise")  # 112x112
+        if choice("stem", self.stem, {"7x7": False, "separable": True}):
+            x = layer(self.depthwise(image), "1x1", 64, name="conv1_pointwise")
         else:
             x = layer(image, "7x7/2", 64, name="conv1")
-        x = layer(x, "3x3/2", MaxPool, name="pool1")  # 56x56
-        x = layer(x, "1x1", 64, name="conv2_reduce")
-        x = layer(x, "3x3", 192, name="conv2")
-        x = layer(x, "3x3/2", MaxPool, name="pool2")  # 28x28
-        for name, branches in FIGURE_5.items():
-            again = self.remat and train
-            x = maybe_remat(again, self, partial(mix, branches=branches, name=name), x)
+        x = run_layers(self, layer, x, FIGURE_5.items(), self.remat and train)
         return {"logits": classify(self, x, train)}
 
     def depthwise(self, image: jax.Array) -> jax.Array:
@@ -145,7 +144,12 @@ class InceptionV2(Network):
         return conv(image)
 
 
-VARIANTS: dict[str, Callable[..., Network]] = {
-    "inception_v2": InceptionV2,
-    "inception_v2_sigmoid": partial(InceptionV2, activation="sigmoid"),
-}
+def made_even(x: jax.Array) -> jax.Array:
+    """Return x: f32[N, H, W, C], padded with -inf above and on the left to even H and W."""
+    if not any(side % 2 for side in x.shape[1:3]):
+        return x
+    around = ((0, 0), (x.shape[1] % 2, 0), (x.shape[2] % 2, 0), (0, 0))
+    return jnp.pad(x, around, constant_values=-jnp.inf)
+
+
+VARIANTS: dict[str, Callable[..., Network]] = {"inception_v2": InceptionV2}

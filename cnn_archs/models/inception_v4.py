@@ -10,16 +10,17 @@
     softmax          1000
 
 Every convolution has batch normalization and a ReLU. Convolutions and pools that the figures mark
-with V are not padded, all others keep the size. Branches are joined in the order of the figures,
-from left to right. The network has 42,679,816 parameters.
+with V are not padded, all others keep the size. The network has 42,679,816 parameters.
 
-The figures do not give epsilon, which is the release's 1e-3, nor the weights at the start, which
-are He et al.'s. As in the release, mean pools leave the padding out.
+The figures do not give these, which are those of the weights that the authors released: epsilon
+1e-3; mean pools that leave the padding out; and branches that are joined with the pool last, which
+the figures draw on the left. Weights start as He et al. propose.
 
-Deviations: of the two 1x7 convolutions in a row of figure 5 the second is 7x1, as in the other
-            branch and in the release. The last convolution of figure 3's stem has stride 2, without
-            which its map would not have the size of the pool's beside it. There is no auxiliary
-            classifier: the figures have none, although the release trains with one.
+Deviations: of the two 1x7 convolutions in a branch of figure 5 the second is 7x1, as in the
+            release. The last convolution of figure 3 has stride 2, without which its map would not
+            have the size of the pool's beside it. There is no auxiliary classifier: the figures
+            have none, although the release trains with one. In the long branches of figures 3, 5
+            and 6 the release has each pair of 1x7 and 7x1, or of 1x3 and 3x1, in the other order.
 """
 
 from collections.abc import Callable, Iterator
@@ -65,28 +66,28 @@ FIGURE_3: dict[str, Any] = {          # outputs
     },
 }
 FIGURE_4: Module = {
-    "pool":      [("3x3", InnerAvgPool), ("1x1", 96)],
     "1x1":       [("1x1", 96)],
     "3x3":       [("1x1", 64), ("3x3", 96)],
     "double3x3": [("1x1", 64), ("3x3", 96), ("3x3", 96)],
+    "pool":      [("3x3", InnerAvgPool), ("1x1", 96)],
 }
 FIGURE_5: Module = {
-    "pool":      [("3x3", InnerAvgPool), ("1x1", 128)],
     "1x1":       [("1x1", 384)],
     "7x7":       [("1x1", 192), ("1x7", 224), ("7x1", 256)],
     "double7x7": [("1x1", 192), ("1x7", 192), ("7x1", 224), ("1x7", 224), ("7x1", 256)],
+    "pool":      [("3x3", InnerAvgPool), ("1x1", 128)],
 }
 FIGURE_6: Module = {
-    "pool":      [("3x3", InnerAvgPool), ("1x1", 256)],
     "1x1":       [("1x1", 256)],
     "3x3":       [("1x1", 384), {"_2a": ("1x3", 256), "_2b": ("3x1", 256)}],
     "double3x3": [("1x1", 384), ("1x3", 448), ("3x1", 512),
-                  {"_4a": ("3x1", 256), "_4b": ("1x3", 256)}],
+                  {"_4a": ("1x3", 256), "_4b": ("3x1", 256)}],
+    "pool":      [("3x3", InnerAvgPool), ("1x1", 256)],
 }
 FIGURE_8: Module = {
-    "pool":      [("3x3/2", MaxPool)],
     "3x3":       [("1x1", 192), ("3x3/2", 192)],
     "7x7":       [("1x1", 256), ("1x7", 256), ("7x1", 320), ("3x3/2", 320)],
+    "pool":      [("3x3/2", MaxPool)],
 }
 TABLE_1 = {                 #  k    l    m    n
     "inception_v4":         (192, 224, 256, 384),
@@ -100,9 +101,9 @@ def figure_7(network: str) -> Module:
     """Return Reduction-A of a network of table 1."""
     reduce, first, second, single = TABLE_1[network]
     return {
-        "pool": [("3x3/2", MaxPool)],
         "3x3": [("3x3/2", single)],
         "double3x3": [("1x1", reduce), ("3x3", first), ("3x3/2", second)],
+        "pool": [("3x3/2", MaxPool)],
     }
 
 
