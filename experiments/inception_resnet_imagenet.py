@@ -1,10 +1,13 @@
 """Inception-ResNet on ImageNet (Szegedy et al. 2016). Arguments: v2, v2_paper, v1.
 
 python launch.py train --config=experiments/inception_resnet_imagenet.py
-Expected: 19.9 % top-1 and 4.9 % top-5 error for v2, 21.3 and 5.5 for v1, one crop (table 2); 18.7
-    and 4.1, 19.8 and 4.6, 12 crops (table 3); 17.8 and 3.7, 18.8 and 4.3, 144 crops (table 4).
+Expected: 19.9 % top-1 and 4.9 % top-5 error for v2, 21.3 and 5.5 for v1, one crop (table 2); 17.8
+    and 3.7 for v2, 18.8 and 4.3 for v1, 144 crops (table 4), of the averaged weights:
+        cnn-archs evaluate --workdir=runs/inception_resnet_imagenet_v2
+        cnn-archs evaluate --workdir=runs/inception_resnet_imagenet_v2 --protocol=grid_144
     55,843,464 parameters and 13,155,794,016 multiply-adds for v2, 32,433,928 and 9,257,953,632 for
-    v2_paper, 22,756,328 and 6,206,361,696 for v1.
+    v2_paper, 22,756,328 and 6,206,361,696 for v1:
+        cnn-archs summarize --config=inception_resnet_imagenet:v2
 `v2` is the network that the authors released, with 10, 20 and 10 modules; `v2_paper` and `v1` are
 the figures. The recipe is that of Inception-v4, with the same additions of ours.
 Deviations: as in the Inception-v4 experiment; figure 17 prints 1154 maps and figure 19 prints 2048,

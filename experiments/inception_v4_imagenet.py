@@ -1,9 +1,12 @@
 """Inception-v4 on ImageNet (Szegedy, Ioffe, Vanhoucke & Alemi 2016).
 
 python launch.py train --config=experiments/inception_v4_imagenet.py
-Expected: 20.0 % top-1 and 5.0 % top-5 error, one crop (table 2); 18.7 and 4.2 %, 12 crops
-    (table 3); 17.7 and 3.8 %, 144 crops (table 4). 42,679,816 parameters, 12,253,974,624
-    multiply-adds.
+Expected: 20.0 % top-1 and 5.0 % top-5 error, one crop (table 2), and 17.7 and 3.8 %, 144 crops
+    (table 4), of the averaged weights:
+        cnn-archs evaluate --workdir=runs/inception_v4_imagenet
+        cnn-archs evaluate --workdir=runs/inception_v4_imagenet --protocol=grid_144
+    42,679,816 parameters and 12,253,974,624 multiply-adds:
+        cnn-archs summarize --config=inception_v4_imagenet
 The paper does not give these, which are those of the Inception-v3 experiment: 32 images for each
 replica, RMSProp's momentum of 0.9, decay 4e-5 of the weights, label smoothing of 0.1, the decay of
 the average, pixels from -1 to 1, crops and colors. The 160 epochs are ours.

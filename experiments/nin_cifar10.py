@@ -2,7 +2,10 @@
 
 python launch.py train --config=experiments/nin_cifar10.py
 Expected: 10.41 % test error, 14.51 for `no_dropout`, 8.81 for `augmented`, which are translated and
-    mirrored (section 4.2, table 1). 966,986 parameters.
+    mirrored (section 4.2, table 1):
+        cnn-archs evaluate --workdir=runs/nin_cifar10
+    966,986 parameters:
+        cnn-archs summarize --config=nin_cifar10
 The paper does not give these, which are those of the authors' released network: the sizes of the
 layers, the first rate, momentum and weight decay. The norm of an image and the constant of the
 whitening are those of Maxout's published code. Translations by up to four pixels are ours.
