@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import linen
 from flax.traverse_util import flatten_dict, unflatten_dict
 from torch import nn
 from torch_bn_inception import BnInception
@@ -25,7 +26,8 @@ from torch_inception_v4 import InceptionV4
 from torch_nin import NetworkInNetwork
 
 from cnn_archs import models
-from cnn_archs.models import summary
+from cnn_archs.models import nin, summary
+from cnn_archs.models.layers import INITIALIZERS
 from cnn_archs.models.pooling import AvgPool
 from cnn_archs.runtime.compiler_options import supported_options
 
@@ -150,6 +152,23 @@ def test_bn_inception_takes_images_of_any_size():
     """A pool of stride 2 must give as many outputs as the convolutions beside it."""
     model = models.create("inception_v2", width=1 / 16)  # 107 leads to 7 pixels before 3c
     assert models.shapes(model, (107, 96, 3)).heads["logits"].shape == (1, 1000)
+
+
+@pytest.mark.parametrize("name", ["inception_v2", "inception_resnet_v1", "nin_cifar10"])
+def test_weights_start_as_the_docstrings_say(name):
+    initializers = set()
+
+    def note(following, args, kwargs, context):
+        if isinstance(context.module, linen.Conv | linen.Dense):
+            initializers.add(context.module.kernel_init)
+        return following(*args, **kwargs)
+
+    few = {"blocks": (1, 1, 1)} if "blocks" in models.fields(name) else {}
+    model = models.create(name, width=1 / 16, **few)
+    with linen.intercept_methods(note):
+        jax.eval_shape(partial(models.init, model, image_shape=(96, 96, 3)), jax.random.key(0))
+    assert initializers == {nin.INIT if name == "nin_cifar10" else INITIALIZERS["he"]}
+    assert nin.INIT(jax.random.key(0), (10_000,)).std() == pytest.approx(0.05, rel=0.03)
 
 
 def test_a_mean_without_the_padding_is_that_of_the_pixels_in_the_window():
