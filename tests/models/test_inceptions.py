@@ -139,41 +139,44 @@ def test_the_maps_of_figures_9_and_15(name, maps):
     assert [found[f"reduction_{x}"].out[2] for x in "AB"] == list(maps[1:])
 
 
-@pytest.mark.parametrize("name", ["inception_v4", "inception_resnet_v1"])
-def test_the_smallest_image_is_75x75(name):
-    """There the last maps are of one pixel; a smaller image is refused in words."""
-    model = models.create(name, blocks=(1, 1, 1), width=1 / 16)
-    assert models.shapes(model, (75, 80, 3)).heads["logits"].shape == (1, 1000)
-    with pytest.raises(ValueError, match="75x75 or more, not"):
-        models.shapes(model, (80, 74, 3))
+STARTS = {  # fields, an image, the initializer of all weights
+    "inception_v2": ({}, (107, 96, 3), INITIALIZERS["he"]),  # leads to 7 pixels before 3c
+    "inception_resnet_v1": ({"blocks": (1, 1, 1)}, (75, 80, 3), INITIALIZERS["he"]),
+    "nin_cifar10": ({}, (29, 32, 3), nin.INIT),
+}
 
 
-def test_bn_inception_takes_images_of_any_size():
-    """A pool of stride 2 must give as many outputs as the convolutions beside it."""
-    model = models.create("inception_v2", width=1 / 16)  # 107 leads to 7 pixels before 3c
-    assert models.shapes(model, (107, 96, 3)).heads["logits"].shape == (1, 1000)
-
-
-@pytest.mark.parametrize("name", ["inception_v2", "inception_resnet_v1", "nin_cifar10"])
-def test_weights_start_as_the_docstrings_say(name):
-    initializers = set()
+@pytest.mark.parametrize("name", STARTS)
+def test_unusual_images_are_taken_and_weights_start_as_the_docstrings_say(name):
+    """In BN-Inception a pool of stride 2 must give as many outputs as the convolutions beside it.
+    75x75 is the smallest image of the networks of 2016: it leads to one pixel."""
+    fields, image, initializer = STARTS[name]
+    found = set()
 
     def note(following, args, kwargs, context):
         if isinstance(context.module, linen.Conv | linen.Dense):
-            initializers.add(context.module.kernel_init)
+            found.add(context.module.kernel_init)
         return following(*args, **kwargs)
 
-    few = {"blocks": (1, 1, 1)} if "blocks" in models.fields(name) else {}
-    model = models.create(name, width=1 / 16, **few)
+    model = models.create(name, width=1 / 16, **fields)
     with linen.intercept_methods(note):
-        jax.eval_shape(partial(models.init, model, image_shape=(96, 96, 3)), jax.random.key(0))
-    assert initializers == {nin.INIT if name == "nin_cifar10" else INITIALIZERS["he"]}
+        heads = models.shapes(model, image).heads
+    assert heads["logits"].shape == (1, model.num_classes) and found == {initializer}
+
+
+def test_the_weights_of_network_in_network_have_a_deviation_of_0_05():
     assert nin.INIT(jax.random.key(0), (10_000,)).std() == pytest.approx(0.05, rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["inception_v4", "inception_resnet_v1"])
+def test_too_small_an_image_is_refused_in_words(name):
+    with pytest.raises(ValueError, match="75x75 or more, not"):
+        models.shapes(models.create(name), (80, 74, 3))
 
 
 def test_a_mean_without_the_padding_is_that_of_the_pixels_in_the_window():
     x = np.random.default_rng(0).normal(size=(2, 5, 7, 3))
-    for window, stride, padding in ((3, 1, 1), (3, 2, 1), (5, 3, 2)):
+    for window, stride, padding in ((3, 1, 1), (5, 3, 2)):
         pool = partial(AvgPool, window, stride, padding)
         for counted in (True, False):
             theirs = nn.AvgPool2d(window, stride, padding, count_include_pad=counted)
@@ -282,8 +285,12 @@ def case(name, blocks, side):
 
 
 def error(found, expected):
-    """Return the norm of the difference over that of `expected`."""
-    return np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected)
+    """Return the norm of the difference, over that of `expected` unless that is 0 up to rounding.
+
+    A bias before a batch norm, as in the last module of the released network, has no gradient.
+    """
+    size = np.linalg.norm(expected)
+    return np.linalg.norm(np.asarray(found) - expected) / (size if size > 1e-9 else 1.0)
 
 
 def check_inference(name, blocks, side):
@@ -322,18 +329,14 @@ SIDES = {"nin_cifar10": 32, "inception_v2": 96}  # others: 107, so that the last
 FEW = (1, 1, 2)  # the released network treats its last module C differently
 
 
-@pytest.mark.parametrize("name", ["inception_v4", "inception_resnet_v2", "nin_cifar10"])
-def test_inference_computes_what_torch_computes(name):
-    check_inference(name, FEW, SIDES.get(name, 75))
+QUICKEST = [n if n == "nin_cifar10" else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", QUICKEST)
 def test_whole_networks_compute_what_torch_computes(name):
     check_inference(name, None, SIDES.get(name, 107))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", QUICKEST)
 def test_training_computes_what_torch_computes(name):
     check_training(name, FEW, SIDES.get(name, 107))
