@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from flax.traverse_util import flatten_dict, unflatten_dict
+from compare_torch import assert_torch_agrees
 
 from cnn_archs import models
 from cnn_archs.models import summary
@@ -150,42 +150,25 @@ def test_half_of_the_outputs_of_fc6_and_fc7_are_dropped_in_training(train):
 
 
 def reference(image, w):
-    """image: [N, C, H, W] -> logits. Torch divides alpha by n."""
+    """Map an image [N, C, H, W] to logits. Torch divides alpha by n."""
     lrn = partial(F.local_response_norm, size=5, alpha=5 * 1e-4, beta=0.75, k=2.0)
     pool = partial(F.max_pool2d, kernel_size=3, stride=2, ceil_mode=True)
 
     def conv(x, layer, stride=1, padding=0):
-        kernel, bias = w[layer]
-        return F.relu(F.conv2d(x, kernel, bias, stride, padding))
+        return F.relu(F.conv2d(x, w[f"{layer}/kernel"], w[f"{layer}/bias"], stride, padding))
+
+    def dense(x, layer):
+        return F.linear(x.flatten(1), w[f"{layer}/kernel"].flatten(1), w[f"{layer}/bias"])
 
     x = lrn(pool(conv(image, "conv1", stride=2, padding=1)))
     x = lrn(pool(conv(x, "conv2", stride=2)))
     for layer in ("conv3", "conv4", "conv5"):
         x = conv(x, layer, padding=1)
-    x = pool(x).flatten(1)
-    x = F.relu(F.linear(x, *w["fc6"]))
-    return F.linear(F.relu(F.linear(x, *w["fc7"])), *w["fc8"])
+    x = F.relu(dense(pool(x), "fc6"))
+    return dense(F.relu(dense(x, "fc7")), "fc8")
 
 
 def test_inference_computes_what_torch_computes():
-    """In float64, at a sixteenth of the widths; images in [-128, 128], as in section 3."""
+    """At a sixteenth of the widths; images in [-128, 128], as in section 3."""
     model = models.create("zfnet", num_classes=7, width=1 / 16, dtype="float64")
-    random = np.random.default_rng(3)
-    images = random.uniform(-128, 128, (2, *IMAGE))
-    with jax.enable_x64(True):
-        shapes = jax.eval_shape(lambda key: models.init(model, key, IMAGE), jax.random.key(0))
-        params = {
-            path: random.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)
-            for path, leaf in flatten_dict(shapes["params"]).items()
-        }
-        apply = jax.jit(partial(model.apply, train=False))
-        logits = apply({"params": unflatten_dict(params)}, images)["logits"]
-
-    weights = {}
-    for layer in {path[0] for path in params}:
-        kernel = torch.tensor(params[layer, "kernel"]).permute(3, 2, 0, 1)  # HWIO -> OIHW
-        kernel = kernel.flatten(1) if layer.startswith("fc") else kernel
-        weights[layer] = kernel, torch.tensor(params[layer, "bias"])
-    expected = reference(torch.tensor(images).movedim(3, 1), weights).numpy()
-    assert logits.dtype == expected.dtype == np.float64 and expected.std() > 0.1
-    np.testing.assert_allclose(logits, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+    assert_torch_agrees(model, IMAGE, reference, pixels=(-128, 128))
