@@ -95,7 +95,10 @@ def parts(experiment):
     (h, w, c), _ = sources.dataset_spec(experiment.dataset.name)
     delivered = (h, w) if experiment.dataset.in_memory else inputs.crop.host_size
     mean = jnp.full((1, 1, c) if inputs.mean == "channel" else (*delivered, c), 127.0)
-    prepare = inputs.make_preprocess({"mean": mean})
+    statistics = {"mean": mean}
+    if inputs.standardize:
+        statistics["whitening"] = jnp.eye(mean.size)
+    prepare = inputs.make_preprocess(statistics)
     knobs = dict(auxiliary=recipe.auxiliary, micro_batch=recipe.micro_batch)
     step = steps.make_train_step(model, loss, optimizer, average, prepare, **knobs)
     evaluate = make_eval_step(model, loss, prepare)
@@ -103,7 +106,10 @@ def parts(experiment):
 
 
 # These take longer to compile than all the others together.
-COSTLY = {"googlenet_cifar10", "googlenet_imagenet", "inception_v3_imagenet", "resnet_imagenet:18"}
+COSTLY = {
+    *("googlenet_cifar10", "googlenet_imagenet", "resnet_imagenet:18", "inception_v3_imagenet"),
+    *("inception_v2_imagenet:x30", "inception_v4_imagenet", "inception_resnet_imagenet:v2"),
+}
 
 
 def run_here():
@@ -153,10 +159,13 @@ def like(config):
     tree["data"]["batch_size"] = 2 * (tree["model"].get("bn_group") or 2)
     if tree["crop"]["name"] == "shorter_side":
         tree["crop"] |= {"smallest": 256, "largest": 256, "evaluate": 256}
+    if tree["schedule"]["name"] == "exponential":
+        tree["schedule"] |= {"learning_rate": 0.1, "factor": 0.9, "every": 2.0}
     if tree["schedule"]["name"] in ("piecewise", "plateau"):
         tree["schedule"]["learning_rate"] = 0.1
         if "factors" in tree["schedule"]:
             tree["schedule"] |= {"factors": [1.0, 0.1], "boundaries": [1.0], "unit": "epoch"}
+            tree["schedule"]["bias_factors"] = tree["schedule"]["bias_factors"][:2]
     return json.dumps(tree, sort_keys=True)
 
 

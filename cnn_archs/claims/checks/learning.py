@@ -46,13 +46,11 @@ def scores(rows: int) -> tuple[Array, Array]:
     return logits, random.integers(0, CLASSES, rows)
 
 
-@function_check
-def momentum_steps(
-    experiment: str, momentum: float, weight_decay: float, rates: Sequence[float]
-) -> None:
-    """Check v <- momentum v - weight_decay e w - e g, w <- w + v, one step for each rate e."""
-    random = np.random.default_rng(SEED)
-    w, gradients = normal(random, 3, 5), normal(random, len(rates), 3, 5)
+def taken_steps(experiment: str, w: Array, gradients: Array, rates: Sequence[float]) -> list[Array]:
+    """Return how far each step of an experiment's optimizer moves the weights w: f64[K, F].
+
+    gradients: f64[steps, K, F]. Raises Otherwise if the rates of the steps are not `rates`.
+    """
     optimizer = rules_of(experiment).optimizer
 
     @quick_jit
@@ -61,16 +59,42 @@ def momentum_steps(
         return optax.apply_updates(params, updates), state
 
     params: Any = {"layer": {"kernel": w.astype(np.float32)}}
-    state, v = optimizer.init(params), np.zeros_like(w)
-    for number, (e, g) in enumerate(zip(rates, gradients, strict=True), start=1):
+    state, moves = optimizer.init(params), []
+    for number, (rate, g) in enumerate(zip(rates, gradients, strict=True), start=1):
+        before = wide(params["layer"]["kernel"])
         params, state = step(params, state, {"layer": {"kernel": g.astype(np.float32)}})
-        before = w
+        moves.append(wide(params["layer"]["kernel"]) - before)
+        if abs(float(state.learning_rate) - rate) > 1e-6 * rate:
+            raise Otherwise(f"the rate of step {number} is {float(state.learning_rate):g}")
+    return moves
+
+
+@function_check
+def momentum_steps(
+    experiment: str, momentum: float, weight_decay: float, rates: Sequence[float]
+) -> None:
+    """Check v <- momentum v - weight_decay e w - e g, w <- w + v, one step for each rate e."""
+    random = np.random.default_rng(SEED)
+    w, gradients = normal(random, 3, 5), normal(random, len(rates), 3, 5)
+    moves, v = taken_steps(experiment, w, gradients, rates), np.zeros_like(w)
+    for number, (e, g, moved) in enumerate(zip(rates, gradients, moves, strict=True), start=1):
         v = momentum * v - weight_decay * e * w - e * g
         w = w + v
-        moved = wide(params["layer"]["kernel"]) - before
-        if abs(float(state.learning_rate) - e) > 1e-6 * e:
-            raise Otherwise(f"the rate of step {number} is {float(state.learning_rate):g}")
         compare(moved, v, f"step {number}")
+
+
+@function_check
+def rmsprop_steps(experiment: str, decay: float, epsilon: float, rates: Sequence[float]) -> None:
+    """Check s <- decay s + (1 - decay) g^2, w <- w - e g / sqrt(s + epsilon), for each rate e.
+
+    s begins at 1, as in the papers' releases.
+    """
+    random = np.random.default_rng(SEED)
+    w, gradients = normal(random, 3, 5), normal(random, len(rates), 3, 5)
+    moves, s = taken_steps(experiment, w, gradients, rates), np.ones_like(w)
+    for number, (e, g, moved) in enumerate(zip(rates, gradients, moves, strict=True), start=1):
+        s = decay * s + (1 - decay) * g**2
+        compare(moved, -e * g / np.sqrt(s + epsilon), f"step {number}")
 
 
 @function_check
@@ -207,5 +231,6 @@ def auxiliary_losses(experiment: str, share: float) -> None:
 
 
 LEARNING_FUNCTIONS = (
-    *(momentum_steps, second_order_steps, curvatures, criterion, plateaus, auxiliary_losses),
+    *(momentum_steps, rmsprop_steps, second_order_steps, curvatures, criterion, plateaus),
+    auxiliary_losses,
 )

@@ -49,6 +49,7 @@ SMALL: dict[str, Small] = {
     "inception_naive": small(
         "inception_module", (8, 8, 6), module="naive", widths=(4, 6, 8, 2, 4, 4)
     ),
+    "nin": small("nin_cifar10", (16, 16, 3), width=1 / 24)._replace(train=True),
     "resnet20": RESNET20,
     "resnet20_b": small("resnet20_b", (8, 8, 3), blocks=(1, 1), **CIFAR),
     "resnet20_c": small("resnet20_c", (8, 8, 3), blocks=(2,), widths=(4,), num_classes=10),
