@@ -9,7 +9,7 @@ Totals from outside, by where they are printed:
     Keras      keras.io/api/applications.
 
 Nothing is computed: parameters start on torch's "meta" device, and a batch has no images. Sizes are
-not taken on that device, whose batch norm imports torch's compiler, which takes seconds.
+not taken on that device, whose operations import torch's compiler, which takes seconds.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,9 @@ def counts(name: str) -> Counts:
     build, side = NETWORKS[name]
     with torch.device("meta"):
         network = build().eval()
-    network.to_empty(device="cpu")
+    state = network.state_dict()
+    empty = {key: torch.empty(value.shape, dtype=value.dtype) for key, value in state.items()}
+    network.load_state_dict(empty, assign=True)
     norms = (m for m in network.modules() if isinstance(m, nn.BatchNorm2d))
     found = Counts(sum(p.numel() for p in network.parameters()), sum(m.num_features for m in norms))
 

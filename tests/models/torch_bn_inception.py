@@ -13,7 +13,8 @@ The figure does not say these, and here they are as in the Caffe release of this
   edge (Caffe's ceil mode).
 - Convolutions of stride 2 have the padding of those of stride 1, so that the first window of a 3x3
   starts one pixel outside. TensorFlow's "SAME" would start it at the first pixel.
-- In 3c and 4e the stride lies in the last convolution of each branch.
+- In 3c and 4e the stride lies in the last convolution of each branch. Branches and pool agree
+  on the size if that of the input is even, so the sides of images are multiples of 32.
 - Whether mean pools count the zeros of their padding is an argument.
 
 The first convolution is an ordinary one, as the figure has it. The text says that the authors'
