@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_archs.arithmetic import ceil_div
 from cnn_archs.models.cpu.max_pool import Padding, max_pool
 from cnn_archs.models.cpu.mean_pool import mean_pool
 from cnn_archs.models.network import WHOLE, Layer, Windows, windows_of
@@ -123,7 +122,7 @@ class AdaptiveAvgPool(Layer):
     def means(self, n: int) -> np.ndarray:
         """Return the weights of the `n` inputs along an axis in each output: f64[size, n]."""
         at = np.arange(self.size)[:, None]
-        first, end = at * n // self.size, ceil_div((at + 1) * n, self.size)
+        first, end = at * n // self.size, -(-(at + 1) * n // self.size)
         inside = (first <= np.arange(n)) & (np.arange(n) < end)
         return inside / (end - first)
 

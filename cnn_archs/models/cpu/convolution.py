@@ -12,8 +12,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from cnn_archs.arithmetic import ceil_div
-
 NHWC = ("NHWC", "HWIO", "NHWC")  # axes of image, kernel and output
 SMALL = 16  # positions of a map up to which a convolution is one matrix product
 
@@ -140,9 +138,9 @@ def convolve_folded(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLik
     """
     kh, kw, channels, features = kernel.shape
     n, h, w, _ = x.shape
-    fold = ceil_div(24, features)
-    groups = ceil_div(w - kw + 1, fold)
-    seen = ceil_div(fold + kw - 1, fold)
+    fold = -(-24 // features)
+    groups = -(-(w - kw + 1) // fold)
+    seen = -(-(fold + kw - 1) // fold)
     x = jnp.pad(x, ((0, 0), (0, 0), (0, (groups + seen - 1) * fold - w), (0, 0)))
     copies = [
         jnp.pad(kernel, ((0, 0), (i, seen * fold - kw - i), (0, 0), (0, 0))) for i in range(fold)

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_archs.arithmetic import ceil_div
 from cnn_archs.models.cpu.isolate import isolate
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
@@ -117,7 +116,7 @@ def given(
     winner = lax.broadcast_in_dim(winner, blocks, (0, 1, 3, 5))
     cotangent = lax.broadcast_in_dim(cotangent, blocks, (0, 1, 3, 5))
     (top, _), (left, _) = padding
-    down, across = (ceil_div(a + b, stride) for a, b in zip((top, left), size, strict=True))
+    down, across = (-(-(a + b) // stride) for a, b in zip((top, left), size, strict=True))
     gifts = []
     for i in range(reach):
         for j in range(reach):
