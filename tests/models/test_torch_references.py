@@ -80,7 +80,7 @@ def counts(name: str) -> Counts:
 
 
 def test_bn_inception_has_the_parameters_of_others():
-    """11,295,240 (osmr) with a bias in each of the convolutions, which figure 5 has not."""
+    """Their 11,295,240 (osmr) count a bias of each convolution; batch norm makes it superfluous."""
     found = counts("bn_inception")
     assert found.params + found.scales == 11_295_240
     assert (found.params, found.scales) == (11_285_224, 10_016)
@@ -92,7 +92,7 @@ def test_inception_v4_has_the_parameters_of_others(kernels):
 
 
 def test_inception_resnet_v1_has_the_parameters_of_others():
-    """Facenet's has a sixth block C, and 512 features with a batch norm in place of the classes."""
+    """Facenet's network has a sixth block C, and 512 normalized features instead of classes."""
     found = counts("inception_resnet_v1").params
     classes = 1792 * 1000 + 1000
     features = 1792 * 512 + 2 * 512
@@ -152,7 +152,7 @@ def test_inception_resnet_v2_of_the_paper_has_the_parameters_of_its_figures():
 
 
 def test_bn_inception_has_the_sizes_of_figure_5():
-    """Figure 5, but for 4c, 4d (576 printed) and 4e (1024 printed), whose branches have more."""
+    """4c and 4d (576 printed) and 4e (1024 printed) differ: their branches have more."""
     assert counts("bn_inception").maps == {
         "conv1": (64, 112, 112),
         "pool1": (64, 56, 56),

@@ -7,7 +7,7 @@ Where figure 5 does not add up, the sum of the branches holds:
 - 4e prints 1024 maps; with the 608 of 4d passed through it has 192 + 256 + 608 = 1056.
 - 3c and 4e print the size of their input; their stride of 2 gives 14x14 and 7x7.
 
-The figure does not say these, and here they are as in the Caffe release of this network:
+The figure does not say these, and here they are as in the Caffe model of it that others published:
 
 - Max pools of stride 2 have no padding; where the size is even, the last window hangs over the
   edge (Caffe's ceil mode).
@@ -49,7 +49,7 @@ def halve() -> nn.MaxPool2d:
 
 
 class Inception(Concat):
-    """A module of stride 1: 1x1, 3x3, double 3x3, and the projection of a pool."""
+    """Concatenate 1x1, 3x3, double 3x3 and the projection of a pool, at stride 1."""
 
     def __init__(self, row: tuple[int, ...], pool: nn.Module, eps: float) -> None:
         inputs, one, reduce, three, double_reduce, double, projection = row
@@ -67,7 +67,7 @@ class Inception(Concat):
 
 
 class Reduction(Concat):
-    """A module of stride 2: 3x3, double 3x3, and a max pool that passes its maps through."""
+    """Concatenate 3x3, double 3x3 and a max pool that passes its maps through, at stride 2."""
 
     def __init__(self, row: tuple[int, ...], eps: float) -> None:
         inputs, _, reduce, three, double_reduce, double, _ = row

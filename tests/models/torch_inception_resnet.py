@@ -150,7 +150,7 @@ def repeat(times: int, build: Callable[[], Residual]) -> nn.Sequential:
 
 
 class InceptionResNetV1(nn.Sequential):
-    """Figure 15 with the parts of v1: map f[N, 3, 299, 299] to logits f[N, num_classes]."""
+    """Map f[N, 3, 299, 299] to logits f[N, num_classes] by figure 15 with the parts of v1."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class InceptionResNetV1(nn.Sequential):
 
 
 class InceptionResNetV2Paper(nn.Sequential):
-    """Figure 15 with the parts of v2: map f[N, 3, 299, 299] to logits f[N, num_classes]."""
+    """Map f[N, 3, 299, 299] to logits f[N, num_classes] by figure 15 with the parts of v2."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class InceptionResNetV2Paper(nn.Sequential):
 
 
 class InceptionResNetV2Released(nn.Sequential):
-    """The released v2: map images f[N, 3, 299, 299] to logits f[N, num_classes]."""
+    """Map f[N, 3, 299, 299] to logits f[N, num_classes] as the released v2 does."""
 
     def __init__(
         self,

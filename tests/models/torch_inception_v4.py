@@ -126,7 +126,7 @@ def reduction_b(eps: float) -> Concat:
 
 
 class InceptionV4(nn.Sequential):
-    """Figure 9: map images f[N, 3, 299, 299] to logits f[N, num_classes]."""
+    """Map images f[N, 3, 299, 299] to logits f[N, num_classes], as figure 9 does."""
 
     def __init__(
         self,
