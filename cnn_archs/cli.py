@@ -20,6 +20,7 @@ from cnn_archs.commands import (
     runs,
     sweeps,
 )
+from cnn_archs.config_files import DEFAULT_EXPERIMENT
 from cnn_archs.config_keys import rename_old_override
 from cnn_archs.errors import ConfigError, UserError
 from cnn_archs.runtime import compilation_cache
@@ -28,7 +29,6 @@ from cnn_archs.runtime.system_errors import system_errors
 
 # In the order of --help.
 FAMILIES = (runs, predictions, sweeps, planning, jobs, networks, papers, data, listing)
-DEFAULT_EXPERIMENT = "lenet5_digits"
 
 OVERRIDES = (
     "Any key of the experiment is a flag too: --config.KEY=VALUE, as in --config.epochs=2 or "

@@ -20,6 +20,7 @@ from cnn_archs.errors import ConfigError, closest_word, first_line
 from cnn_archs.shipped import shipped_folder
 
 EXPERIMENTS = shipped_folder("experiments")
+DEFAULT_EXPERIMENT = "lenet5_digits"  # of commands that take --config and get none
 
 
 def split_argument(experiment: str) -> tuple[str, str | None]:
@@ -49,6 +50,18 @@ def locate_file(where: str, folder: Path, what: str) -> Path:
     if not os.path.isfile(path):
         raise ConfigError(f"--config: there is no file {path}")
     return path
+
+
+def recorded_name(experiment: str) -> str:
+    """Return `experiment` as a run records it, without the folder of its file.
+
+    An experiment that is installed is NAME[:argument]; a file of somebody else's is
+    FILE.py[:argument], so that it is never taken for an installed one of the same name.
+    """
+    where, argument = split_argument(experiment)
+    path = locate_file(where, EXPERIMENTS, "experiment")
+    name = path.stem if path.resolve().parent == EXPERIMENTS.resolve() else path.name
+    return name if argument is None else f"{name}:{argument}"
 
 
 def call_file(path: Path, argument: str | None, function: str) -> Any:

@@ -111,11 +111,16 @@ class ExperimentSettings:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Experiment(ExperimentSettings):
-    """An experiment, resolved from a config. classes, inputs: see `Classifier`."""
+    """An experiment, resolved from a config. classes, inputs: see `Classifier`.
+
+    source: the name or the file of the experiment that the config is of, with its argument, as the
+    user gave it; "" for a config that is of none, such as that of a run.
+    """
 
     dataset: Dataset
     classes: int
     inputs: Preprocessor
+    source: str = ""
 
     @property
     def net(self) -> Classifier:
@@ -129,25 +134,27 @@ class Experiment(ExperimentSettings):
 
 
 def start_experiment(
-    config: Config, recorded: Recorded | None = None, data_dir: str = ""
+    config: Config, recorded: Recorded | None = None, data_dir: str = "", source: str = ""
 ) -> Experiment:
     """Configure jax as `config` says and resolve it; must run before any device is initialized.
 
-    recorded, data_dir: see `resolve`.
+    recorded, data_dir: see `resolve`. source: see `Experiment`.
     """
     backend.configure_jax(
         deterministic=config.deterministic, matmul_precision=config.matmul_precision
     )
-    return resolve(config, recorded, data_dir)
+    return resolve(config, recorded, data_dir, source)
 
 
-def resolve(config: Config, recorded: Recorded | None = None, data_dir: str = "") -> Experiment:
+def resolve(
+    config: Config, recorded: Recorded | None = None, data_dir: str = "", source: str = ""
+) -> Experiment:
     """Return the experiment of `config`, checked as far as possible without reading an image.
 
     recorded: the record of the data of a run of `config`, which is asked for the classes and the
     shape of the images in place of the dataset. data_dir: where the dataset is, if it is not where
-    `config` says. Raises ConfigError if settings do not fit together, DataError if the dataset is
-    missing and its size and classes are not known without it.
+    `config` says. source: see `Experiment`. Raises ConfigError if settings do not fit together,
+    DataError if the dataset is missing and its size and classes are not known without it.
     """
     settings = resolve_settings(config, recorded, data_dir)
     dataset = make_dataset(config, recorded, data_dir)
@@ -170,7 +177,9 @@ def resolve(config: Config, recorded: Recorded | None = None, data_dir: str = ""
             images = model.bn_group or settings.recipe.micro_batch_size
             models.check_batch_statistics(model, shape, images)
     assert logits.shape == (1, classes), logits.shape
-    return Experiment(**vars(settings), dataset=dataset, classes=classes, inputs=inputs)
+    return Experiment(
+        **vars(settings), dataset=dataset, classes=classes, inputs=inputs, source=source
+    )
 
 
 def resolve_settings(

@@ -16,7 +16,14 @@ PART: Shape = {
     **dict.fromkeys(("git_commit?", "python?", "jax?", "jaxlib?", "backend?", "processor?"), str),
     **{"first_step?": int, "cpus?": (int, type(None))},
 }
-ENVIRONMENT: Shape = {**PART, "command?": [str], "packages?": {...: str}, "devices?": [str]}
+RECIPE: Shape = {"experiment": str, "changed": dict}
+ENVIRONMENT: Shape = {
+    **PART,
+    "recipe?": RECIPE,
+    "command?": [str],
+    "packages?": {...: str},
+    "devices?": [str],
+}
 ROW = {"method": str, "form": str, "knobs": dict, "examples": int}
 MADE = {
     **ENVIRONMENT,

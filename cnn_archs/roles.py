@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.config import base_module
+from cnn_archs.config import base_module, load_config, to_plain_dict
+from cnn_archs.config_files import recorded_name
 from cnn_archs.config_keys import flatten
 from cnn_archs.errors import ConfigError
 
@@ -70,6 +71,28 @@ def common_outcome_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> li
     x, y = flatten(a), flatten(b)
     differing = [key for key in x if key in y and x[key] != y[key]]
     return keep_other_roles(differing, base_module().OUTCOME_UNCHANGED, b)
+
+
+def recipe_record(experiment: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {"recipe": what a run records of the experiment that `config` is a form of}.
+
+    The record holds `experiment`, see `recorded_name`, and `changed`: {key of `config` that affects
+    the outcome and has another value in the experiment's file: that value, or None if the file has
+    no such key}. It is {} for a config without an experiment, and for an experiment that cannot be
+    loaded without overrides.
+    """
+    if not experiment:
+        return {}
+    try:
+        recipe = flatten(to_plain_dict(load_config(experiment, [])))
+    except ConfigError:
+        return {}
+    changed = {
+        key: recipe.get(key)
+        for key, value in flatten(config).items()
+        if (key not in recipe or recipe[key] != value) and changes_outcome(key, config)
+    }
+    return {"recipe": {"experiment": recorded_name(experiment), "changed": changed}}
 
 
 def changes_outcome(key: str, config: Mapping[str, Any]) -> bool:

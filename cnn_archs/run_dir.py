@@ -195,6 +195,10 @@ class RunDir:
         """Return the entry `imported` of environment.json, {} if no weights were imported."""
         return {k: v for k, v in self.environment().items() if k == "imported"}
 
+    def recipe(self) -> dict[str, Any]:
+        """Return the entry `recipe` of environment.json, {} if there is none."""
+        return {k: v for k, v in self.environment().items() if k == "recipe"}
+
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self._environment, environment)
 

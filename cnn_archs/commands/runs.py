@@ -185,7 +185,9 @@ def train_in(workdir: Path, config: "Config", arguments: argparse.Namespace) -> 
     multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
     with stop_requests():  # a signal at the very end changes nothing: all is finished and printed
         with multihost.exit_on_error(), write_errors(workdir):
-            experiment = start_experiment(config, data_check.read_saved_record(workdir))
+            experiment = start_experiment(
+                config, data_check.read_saved_record(workdir), source=arguments.config
+            )
             with stop_requests() as stop:  # again: jax's start may have replaced the handlers
                 result = loop.train(
                     experiment,

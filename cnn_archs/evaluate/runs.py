@@ -62,7 +62,9 @@ def evaluate_runs(
         ]
         found = members[0].result if alone else ensemble.combine_members(members, split)
     configs = [experiment.config for experiment in experiments]
-    made = {**describe_environment(), **(RunDir(workdirs[0]).origin() if alone else {})}
+    made = describe_environment()
+    if alone:
+        made |= RunDir(workdirs[0]).origin() | RunDir(workdirs[0]).recipe()
     return {**found, "made": provenance(made, *configs)}
 
 

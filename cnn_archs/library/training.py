@@ -66,7 +66,9 @@ def train(
         else:
             stated = configs.check_config(*configs.load_file(os.fspath(config)))
         experiment = resolve(
-            configs.with_overrides(stated, pairs), data_check.read_saved_record(folder)
+            configs.with_overrides(stated, pairs),
+            data_check.read_saved_record(folder),
+            source="" if isinstance(config, configs.Config) else os.fspath(config),
         )
         with jax_configured(
             deterministic=experiment.deterministic, matmul_precision=experiment.matmul_precision

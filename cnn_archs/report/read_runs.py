@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.config_files import split_argument
-from cnn_archs.config_keys import flatten, rename_old_override
-from cnn_archs.errors import ConfigError, DataError, UserError, escaped
-from cnn_archs.report.printed_values import stated_config
+from cnn_archs.config_keys import flatten
+from cnn_archs.errors import ConfigError, DataError, escaped
+from cnn_archs.report.run_recipe import cell_of_run, known_recipe, plain_experiment
 from cnn_archs.report.runs import CellRecord, Collection, RunRecord
 from cnn_archs.report.text import split_sizes
 from cnn_archs.result_files import is_result, read_result
@@ -169,17 +168,6 @@ def not_of_cell(
     return ""
 
 
-def known_recipe(experiment: str) -> dict[str, Any]:
-    """Return the keys that an installed experiment states, {section.key: value}; {} if it is none.
-
-    A file that a run names is never executed.
-    """
-    try:
-        return stated_config(experiment)
-    except UserError:
-        return {}
-
-
 def cell_and_seed(path: Path) -> tuple[str, int]:
     """Return the cell and the seed in the name of a result file: (NAME, 2) for NAME_seed2.json.
 
@@ -220,29 +208,6 @@ def read_cell_files(folder: Path, name: str) -> CellRecord:
                 raise DataError(f"{seen[seed]} and {other.path} both have seed {seed}")
             seen[seed] = other.path
     return dataclasses.replace(cell_of_run(first, name), runs=runs)
-
-
-def cell_of_run(run: RunRecord, name: str) -> CellRecord:
-    """Make a cell of one run.
-
-    If the run trained, the experiment and the overrides are those of its command line.
-    """
-    experiment, overrides = "", []
-    command = run.environment.get("command", [])
-    for argument in command if "train" in command else []:
-        key, _, value = argument.removeprefix("--").partition("=")
-        if key == "config":
-            experiment = plain_experiment(value)
-        elif key.startswith("config."):
-            overrides.append(rename_old_override(f"{key.removeprefix('config.')}={value}"))
-    recipe = known_recipe(experiment) if experiment else {}
-    return CellRecord(escaped(name), experiment, tuple(overrides), [run], recipe)
-
-
-def plain_experiment(experiment: str) -> str:
-    """Shorten `experiments/x.py:argument` to `x:argument`."""
-    path, argument = split_argument(experiment)
-    return Path(path).name.removesuffix(".py") + (f":{argument}" if argument else "")
 
 
 def read_result_file(path: Path) -> RunRecord:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cnn_archs.config_files import split_argument
 from cnn_archs.report.runs import CellRecord, Change, Collection, format_setting
 from cnn_archs.report.table import Table
 
@@ -60,10 +61,16 @@ def setup_sentences(collection: Collection) -> list[str]:
 
 
 def name_cells(cells: Sequence[CellRecord]) -> str:
-    """List the names of cells, each with its experiment if that is known and named otherwise."""
-    return ", ".join(
+    """List the names of cells, as `name_cell` gives them."""
+    return ", ".join(map(name_cell, cells))
+
+
+def name_cell(cell: CellRecord) -> str:
+    """Return the name of a cell, with its experiment if that is known and named otherwise."""
+    if split_argument(cell.experiment)[0].endswith(".py"):
+        return f"{cell.name} ({cell.experiment}, a file that is not one of this package's)"
+    return (
         f"{cell.name} ({cell.experiment})" if cell.experiment not in ("", cell.name) else cell.name
-        for cell in cells
     )
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,13 @@ def provenance(made: dict[str, Any], *configs: dict[str, Any]) -> dict[str, Any]
     """Return the `made` of a result: what `published` returns, with the config or configs.
 
     An ensemble has several configs. made: `imported`, what `import` wrote of a file of weights that
-    the run begins with, may be added to it.
+    the run begins with, and `recipe`, see `roles.recipe_record`, may be added to it.
     """
     imported = made.get("imported")
     origin = {"imported": imported} if isinstance(imported, dict) else {}  # once it was a path
+    recipe = {"recipe": made["recipe"]} if "recipe" in made else {}
     with_config = {"config": configs[0]} if len(configs) == 1 else {"configs": list(configs)}
-    return {**published(made), **origin, **with_config}
+    return {**published(made), **recipe, **origin, **with_config}
 
 
 def published(made: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +60,12 @@ def published(made: dict[str, Any]) -> dict[str, Any]:
     machine = ("backend", "processes", "devices", "processor", "cpus")
     kept = ("python", "packages", *machine, "git_commit")
     program, *arguments = made["command"]
-    command = [Path(program).name, *(a for a in arguments if not a.startswith("--workdir"))]
+    without = [
+        argument
+        for before, argument in pairwise(["", *arguments])
+        if not argument.startswith("--workdir") and before != "--workdir"
+    ]
+    command = [Path(program).name, *without]
     return {"command": command, **{key: made[key] for key in kept}}
 
 

@@ -53,7 +53,8 @@ def train_cells(cells: list[Mapping[str, Any]], accept_changed_data: bool = Fals
         for c in cells:
             config = configs.load_config(c["experiment"], c["overrides"])
             recorded = data_check.read_saved_record(Path(c["workdir"]))
-            left.append((start_experiment(config, recorded), Path(c["workdir"])))
+            experiment = start_experiment(config, recorded, source=c["experiment"])
+            left.append((experiment, Path(c["workdir"])))
         while left:
             try:
                 with stop_requests() as stop:  # again: jax's start may have replaced the handlers

@@ -11,7 +11,7 @@ from cnn_archs.distributed import multihost
 from cnn_archs.distributed.multihost import AnyProcess
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
-from cnn_archs.roles import changes_outcome
+from cnn_archs.roles import changes_outcome, recipe_record
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status, status_if_slow
 from cnn_archs.runtime.environment import describe_environment
@@ -74,6 +74,7 @@ def train_together(
         multihost.check_equal(
             "settings or packages", (shared_settings(experiment), made["packages"])
         )
+        made_of_each = [{**made, **recipe_record(e.source, e.config)} for e, _ in members]
         opened = multihost.only_on_primary(lambda: open_checkpoints(members, resources))
         checkpoints = opened or []
         members = data_check.with_records(members, accept_changed_data)
@@ -86,7 +87,8 @@ def train_together(
         restore_or_warm_start(trainer, checkpoints, experiment)
         if multihost.is_primary():
             print_status(header(trainer, members))
-        trained_by = [{**made, **RunDir(workdir).origin()} for _, workdir in members]
+        folders = [RunDir(workdir) for _, workdir in members]
+        trained_by = [{**m, **f.origin()} for m, f in zip(made_of_each, folders, strict=True)]
         if trainer.step < trainer.total_steps:
             new = history.make_segment(made, trainer.device, trainer.step)
             changes = [one.record.changes for one in checked]
@@ -94,9 +96,13 @@ def train_together(
                 lambda: history.extend_histories(trainer.history, new, changes)
             )
         elif multihost.is_primary():  # only its result is missing
-            trained_by = [{**made, **RunDir(workdir).environment()} for _, workdir in members]
+            trained_by = [
+                {**m, **f.environment()} for m, f in zip(made_of_each, folders, strict=True)
+            ]
         multihost.on_primary(lambda: data_check.write_records(checked))
-        writers = multihost.only_on_primary(lambda: open_writers(trainer, members, made, resources))
+        writers = multihost.only_on_primary(
+            lambda: open_writers(trainer, members, trained_by, resources)
+        )
         writers = writers or [NullWriter()] * len(trainer.seeds)
         try:
             profiled = trainer.profiled_steps if multihost.is_primary() else range(0)
@@ -134,21 +140,26 @@ def restore_or_warm_start(
 
 
 def open_writers(
-    trainer: Trainer, members: MemberRuns, made: dict[str, Any], resources: ExitStack
+    trainer: Trainer,
+    members: MemberRuns,
+    made: Sequence[dict[str, Any]],
+    resources: ExitStack,
 ) -> list[MetricWriter]:
     """Open the metric logs and return that of each seed; `resources` closes them.
 
     Log lines of steps that the trainer will repeat are removed, as is the result of a shorter run.
     Lines that were there at the checkpoint and are not any more are told on stderr.
-    made: the environment of this process, which is written if it is going to train.
+    made: the environment of each member, which is written if it is going to train.
     """
     writers: list[MetricWriter] = []
-    for (experiment, workdir), lines in zip(members, trainer.log_lines, strict=True):
+    for (experiment, workdir), of_member, lines in zip(
+        members, made, trainer.log_lines, strict=True
+    ):
         folder = RunDir(workdir)
         folder.write_config(experiment.config)
         if trainer.step < trainer.total_steps:
             folder.remove_result()
-            folder.write_environment({**made, **folder.origin()})
+            folder.write_environment(of_member)
         keep = trainer.step if trainer.logged and trainer.step else trainer.step - 1
         config = experiment.config
         settings = {k: v for k, v in flatten(config).items() if changes_outcome(k, config)}

@@ -39,6 +39,9 @@ def test_a_notebook_that_imported_all_before_keeps_what_is_its_own(by_command, t
     assert found["changed"] == [] and found["wakeup"]
     assert digests(tmp_path / "main") == digests(tmp_path / "thread") == digests(by_command)
     assert (tmp_path / "main" / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    made = RunDir(by_command).result()["made"]["recipe"]
+    assert made["experiment"] == "lenet5_digits" and made["changed"]["epochs"] == 20.0
+    assert RunDir(tmp_path / "main").result()["made"]["recipe"] == made
     assert found["command"][:2] == ["cnn_archs.train", "--config=lenet5_digits"]
     assert len(found["labels"]) == 360
     assert found["errors"] == {
@@ -72,6 +75,9 @@ def test_a_config_and_a_file_are_taken_like_a_name(tmp_path):
     assert by_file["test"] == by_config["test"]
     assert digests(tmp_path / "file") == digests(tmp_path / "config")
     assert made == RunDir(tmp_path / "config").config()
+    assert by_file["made"]["recipe"]["experiment"] == "mine.py"
+    assert by_file["made"]["recipe"]["changed"]["model.name"] == "lenet5"
+    assert "recipe" not in by_config["made"]
 
 
 @pytest.mark.parametrize(

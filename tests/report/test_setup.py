@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from fake_sweep import Page, compared, workdir, write_json
 
-from cnn_archs import cli
+from cnn_archs import cli, roles
 from cnn_archs.config import load_config, to_plain_dict
+from cnn_archs.config_files import EXPERIMENTS
 from cnn_archs.report import read_runs, scatter, tables
 
 
@@ -61,6 +62,66 @@ def test_a_recipe_that_is_whole_or_not_known_is_said_to_be(tmp_path):
     page = page_of(folder)
     assert "The recipe is not known: a (mine)." in page.text
     assert not (tmp_path / "ran").exists()  # a report executes nothing that a run names
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["cnn-archs", "train"],
+        ["cnn-archs", "train", "--workdir", "evaluate", "--config", "lenet5_digits"],
+        ["launch.py", "train", "--config=experiments/lenet5_digits.py"],
+        ["cnn_archs.train", "--config=lenet5_digits"],
+    ],
+)
+def test_an_older_run_has_the_recipe_of_its_command_line(tmp_path, command):
+    """It has no record of its recipe."""
+    folder = workdir(tmp_path / "a", "lenet5", 0, 0.1, 0.05)
+    write_json(folder / "config.json", to_plain_dict(load_config("lenet5_digits", [])))
+    write_json(folder / "environment.json", {"command": command})
+    said = "differs from the recipe, as far as it is recorded: a (lenet5_digits)."
+    assert said in page_of(folder).text
+
+
+@pytest.mark.parametrize(
+    "command, said",
+    [
+        (["cnn_archs.train", "--config=config"], "a"),
+        (["cnn-archs", "evaluate", "--workdir", "train"], "a"),
+        (
+            ["cnn-archs", "train", "--config=/home/me/lenet5_digits.py"],
+            "a (lenet5_digits.py, a file that is not one of this package's)",
+        ),
+    ],
+)
+def test_an_older_run_of_no_installed_experiment_has_no_recipe(tmp_path, command, said):
+    folder = workdir(tmp_path / "a", "lenet5", 0, 0.1, 0.05)
+    write_json(folder / "config.json", to_plain_dict(load_config("lenet5_digits", [])))
+    write_json(folder / "environment.json", {"command": command})
+    assert f"The recipe is not known: {said}." in page_of(folder).text
+
+
+def test_a_run_is_compared_with_the_recipe_that_it_recorded(tmp_path):
+    """The command of a sweep names no experiment, and a file of one's own may have changed."""
+    mine = tmp_path / "lenet5_digits.py"
+    mine.write_text((EXPERIMENTS / "lenet5_digits.py").read_text())
+    folder = workdir(tmp_path / "a", "lenet5", 0, 0.1, 0.05)
+    for overrides, said in (
+        ([], "No setting differs from the recipe: a (lenet5_digits.py, a file that is not one of "),
+        (["seed=3"], "No setting differs from the recipe: a (lenet5_digits.py"),
+        (["model.activation=relu"], "last epoch"),
+    ):
+        config = to_plain_dict(load_config(str(mine), overrides))
+        result = json.loads((folder / "result.json").read_text())
+        write_json(folder / "config.json", config)
+        write_json(folder / "result.json", result | {"seeds": [config["seed"]]})
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
+        made = {"command": ["cnn-archs", "sweep"], **roles.recipe_record(str(mine), config)}
+        write_json(folder / "environment.json", made)
+        page = page_of(folder)
+        assert said in page.text and "The recipe is not known" not in page.text
+        assert ("No setting differs" in page.text) == (overrides != ["model.activation=relu"])
+    (rows,) = (table[1:] for table in page.tables if table[0][0] == "setting")
+    assert [row[0] for row in rows] == ["model.activation"] and rows[0][2:] == ["relu", "a"]
 
 
 def test_a_recipe_that_lacks_settings_of_a_run_is_never_said_to_be_whole(tmp_path):
