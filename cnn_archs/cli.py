@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NoReturn
 
@@ -32,17 +32,32 @@ FAMILIES = (runs, predictions, sweeps, planning, jobs, networks, papers, data, l
 
 OVERRIDES = (
     "Any key of the experiment is a flag too: --config.KEY=VALUE, as in --config.epochs=2 or "
-    "--config.schedule.learning_rate=0.05. experiments/base.py lists the keys with their units."
+    "--config.schedule.learning_rate=0.05. 'cnn-archs train --config=EXPERIMENT --print_config' "
+    "prints all keys of an experiment."
 )
 
-EXIT_STATUS = """\
-exit status:
-  0   success
-  1   a computed claim is not met, or a cell of a sweep failed
-  2   the command line or the config is wrong
-  3   data or a checkpoint is missing or damaged
-  4   the loss is not finite
-  75  stopped by a signal: run the same command again, which resumes a training"""
+EXIT_STATUS = {
+    0: "success",
+    1: "a computed claim is not met, or a cell of a sweep failed",
+    2: "the command line or the config is wrong",
+    3: "data or a checkpoint is missing or damaged",
+    4: "the loss is not finite",
+    75: "stopped by a signal: run the same command again, which resumes a training",
+}
+# What a code of one command says; every command can end with 0, 2, 3 and 75.
+EXIT_STATUS_OF: dict[str, dict[int, str]] = {
+    "claims": {1: "a computed claim is not met"},
+    "sweep": {1: "a cell of the sweep failed", 75: "stopped by a signal: the same command resumes"},
+    "train": {
+        4: "the loss, a gradient or a weight is not finite",
+        75: "stopped by a signal: the same command resumes",
+    },
+    "prepare": {75: "stopped by a signal: the same command resumes"},
+    **dict.fromkeys(
+        ("evaluate", "predict", "figures", "neighbours", "export"),
+        {4: "the weights or outputs of the network are not finite"},
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,7 +147,7 @@ def build_parser() -> Parser:
             "AlexNet, VGG, GoogLeNet and ResNet."
         ),
         epilog=f"'cnn-archs COMMAND --help' describes a command and gives examples.\n\n"
-        f"{wrap(OVERRIDES)}\n\n{EXIT_STATUS}",
+        f"{wrap(OVERRIDES)}\n\n{exit_status(EXIT_STATUS)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -171,7 +186,7 @@ def add_command(
         name,
         help=description,
         description=wrap(description),
-        epilog="\n\n".join([*parts, EXIT_STATUS]),
+        epilog="\n\n".join([*parts, exit_status_of(name)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -197,6 +212,18 @@ def add_command(
         "--format", choices=forms, default="text", help="output format (default: text)"
     )
     return parser
+
+
+def exit_status_of(command: str) -> str:
+    """Return the lines of --help about the codes with which a command can end."""
+    common = {**{code: EXIT_STATUS[code] for code in (0, 2, 3)}, 75: "stopped by a signal"}
+    codes = {**common, **EXIT_STATUS_OF.get(command, {})}
+    return exit_status({code: codes[code] for code in sorted(codes)})
+
+
+def exit_status(codes: Mapping[int, str]) -> str:
+    """Return the lines of --help about exit codes."""
+    return "\n".join(["exit status:", *(f"  {code:<3} {says}" for code, says in codes.items())])
 
 
 def wrap(paragraph: str) -> str:

@@ -195,6 +195,21 @@ class RunDir:
         """Return the entry `imported` of environment.json, {} if no weights were imported."""
         return {k: v for k, v in self.environment().items() if k == "imported"}
 
+    def label(self) -> str:
+        """Return the name of the run for messages: its folder, or that of the weights it is of."""
+        imported = self.origin().get("imported")
+        named = imported.get("weights") if isinstance(imported, dict) else None
+        return named if isinstance(named, str) else str(self.path)
+
+    def trained_steps(self, step: int) -> int:
+        """Return the training steps of the network at `step` of this run.
+
+        A run of stored weights begins at step 0 with what its card says was trained before.
+        """
+        imported = self.origin().get("imported")
+        before = imported.get("steps") if isinstance(imported, dict) else None
+        return step + (before if isinstance(before, int) else 0)
+
     def recipe(self) -> dict[str, Any]:
         """Return the entry `recipe` of environment.json, {} if there is none."""
         return {k: v for k, v in self.environment().items() if k == "recipe"}

@@ -39,7 +39,7 @@ def test_every_row_has_a_test_and_names_nothing_else():
 def test_every_exit_code_is_there_and_no_other():
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
     assert listed == codes() | {0}
-    assert {int(c) for c in re.findall(r"^  (\d+) ", cli.EXIT_STATUS, re.MULTILINE)} == listed
+    assert set(cli.EXIT_STATUS) == listed
     of_rows = {
         int(c)
         for row in ROWS

@@ -85,3 +85,15 @@ def test_only_examples_are_wider_than_a_terminal(command, help_of):
     page = help_of(*command)
     wide = [line for line in page.splitlines() if len(line) > 80]
     assert not [line for line in wide if not line.startswith("  cnn-archs ")]
+
+
+def test_a_command_has_the_exit_codes_that_it_can_end_with(help_of):
+    def codes(*command: str) -> list[int]:
+        return [int(n) for n in re.findall(r"^  (\d+) ", help_of(*command), re.M)]
+
+    assert codes() == [0, 1, 2, 3, 4, 75]
+    found = {command: set(codes(command)) for command in COMMANDS}
+    assert all({0, 2, 3, 75} <= of_one for of_one in found.values())
+    assert [c for c in COMMANDS if 1 in found[c]] == ["sweep", "claims"]
+    assert "train" in [c for c in COMMANDS if 4 in found[c]] and 4 not in found["list"]
+    assert "base.py" not in "".join(help_of(c) for c in COMMANDS)  # a wheel's user has none

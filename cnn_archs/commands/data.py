@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cnn_archs.commands.shared import Declare, check_at_least, check_output, emit, user_path
 from cnn_archs.errors import escaped
+from cnn_archs.runtime.console import counted
 
 
 def declare(command: Declare) -> None:
@@ -96,5 +97,6 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
         done = variants.write_variants(
             start_experiment(config), output, arguments.images, arguments.variants
         )
-    text = f"{done['file']}: {done['images']} images and {done['variants']} variants of each"
+    each = f"{counted(done['images'], 'image')} and {counted(done['variants'], 'variant')} of each"
+    text = f"{done['file']}: {each}"
     emit(arguments, done, escaped(text))

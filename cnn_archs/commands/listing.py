@@ -10,6 +10,23 @@ from cnn_archs.config_files import EXPERIMENTS, execute_file, list_names
 from cnn_archs.config_keys import unknown_message
 from cnn_archs.errors import ConfigError
 
+PAPERS = {  # of the networks in each file of models/
+    "lenet": "LeCun et al. 1998",
+    "lenet_ancestors": "LeCun et al. 1998",
+    "mnist_nets": "lecture notes",
+    "cifar_cnn": "Krizhevsky et al. 2012",
+    "alexnet": "Krizhevsky et al. 2012",
+    "zfnet": "Zeiler & Fergus 2013",
+    "nin": "Lin et al. 2013",
+    "vgg": "Simonyan & Zisserman 2014",
+    "googlenet": "Szegedy et al. 2014",
+    "inception": "Szegedy et al. 2014",
+    "inception_v2": "Ioffe & Szegedy 2015",
+    "inception_v3": "Szegedy et al. 2015",
+    "inception_v4": "Szegedy et al. 2016",
+    "inception_resnet": "Szegedy et al. 2016",
+    "resnet": "He et al. 2015",
+}
 Rows = list[dict[str, object]]  # one for each name, with the same keys
 
 
@@ -43,10 +60,25 @@ def list_(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def list_networks() -> Rows:
-    """List the networks, each with the first line of its documentation."""
+    """List the networks: paper, layers with weights, and the settings of each form."""
     from cnn_archs import models
+    from cnn_archs.report.runs import depth_of, format_setting
 
-    return [{"name": name, "is": models.describe(name)} for name in models.MODELS]
+    rows: Rows = []
+    for name in models.MODELS:
+        fields, preset = models.fields(name), models.presets(name)
+        family = models.module_of(name).__module__.rpartition(".")[2]
+        later = preset.get("unit") == "preactivation"
+        rows.append(
+            {
+                "name": name,
+                "layers": str(depth_of(fields) or ""),
+                "paper": "He et al. 2016" if later else PAPERS[family],
+                "settings": " ".join(f"{k}={format_setting(v)}" for k, v in preset.items()),
+                "is": models.describe(name),
+            }
+        )
+    return rows
 
 
 def list_files(folder: Path) -> Rows:
@@ -76,6 +108,8 @@ def list_datasets() -> Rows:
         row = {"name": name, "images": size, "classes": classes, "train": train, "test": test}
         rows.append({**row, "files": files})
     unknown = {"images": "", "classes": "", "train": "", "test": "", "files": "prepared"}
+    yours = "your own, in --config.data.data_dir=DIR"
+    rows.append({"name": "image_folder", **unknown, "images": "varies", "files": yours})
     return rows + [{"name": name, **unknown} for name in here if name not in sources.DATASET_SPECS]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cnn_archs.commands.shared import Declare, check_at_least, check_output, emit, user_path
 from cnn_archs.errors import ClaimMissed, ConfigError, escaped
-from cnn_archs.runtime.console import print_result
+from cnn_archs.runtime.console import counted, print_result
 from cnn_archs.runtime.files import write_errors, write_json
 
 
@@ -106,7 +106,7 @@ def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
     done = html.write_report([Path(path) for path in arguments.paths], output)
     networks = sum(s["finished"] for s in done["sections"])
     missing = sum(s["missing"] for s in done["sections"])
-    text = f"{done['file']}: {networks} networks"
+    text = f"{done['file']}: {counted(networks, 'network')}"
     if missing:
         text += f", {missing} without a result"
     emit(arguments, done, escaped(text))

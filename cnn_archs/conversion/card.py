@@ -47,7 +47,7 @@ def write_card(output: Path, workdir: Path, dtype: str, data_dir: str) -> dict[s
     card = describe(output, workdir, dtype)
     with tempfile.TemporaryDirectory(prefix="cnn-archs-") as folder:
         run = Path(folder) / output.stem
-        make_run(output, card, run)
+        make_run(output, card, run, called=str(output))
         stored = evaluate_runs([run], "single", "test", data_dir=data_dir)["test"]
     card["test"]["top1_error_as_stored"] = stored["top1_error"][0]
     write_json(output.with_suffix(".json"), card)

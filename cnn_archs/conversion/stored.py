@@ -72,12 +72,15 @@ def run_of_weights(text: str) -> Iterator[Path]:
     card = read_json(path.with_suffix(".json"), CARD)
     with tempfile.TemporaryDirectory(prefix="cnn-archs-") as folder:
         workdir = Path(folder) / path.stem
-        make_run(path, card, workdir)
+        make_run(path, card, workdir, called=text)
         yield workdir
 
 
-def make_run(path: Path, card: Mapping[str, Any], workdir: Path) -> None:
-    """Make `workdir` a run with the weights of the file `path`, which `card` belongs to."""
+def make_run(path: Path, card: Mapping[str, Any], workdir: Path, called: str) -> None:
+    """Make `workdir` a run with the weights of the file `path`, which `card` belongs to.
+
+    called: what the user calls the weights, for messages, which do not name `workdir`.
+    """
     with read_errors(path):
         digest = file_sha256(path)
     if digest != card["sha256"]:
@@ -92,7 +95,8 @@ def make_run(path: Path, card: Mapping[str, Any], workdir: Path) -> None:
     settings = resolve_settings(config, Recorded(record, {}))
     state, _ = read_state(path, settings, strides="")
     variables = fitting_variables(path, settings, state, new_head=False)
-    create_run(workdir, settings, variables, path, {"file": escaped(path.name)})
+    trained = {"weights": escaped(called), "steps": card.get("steps", 0)}
+    create_run(workdir, settings, variables, path, {"file": escaped(path.name), **trained})
     write_record(RunDir(workdir), record, {})
     if statistics:
         write_statistics(RunDir(workdir).statistics, statistics)

@@ -11,6 +11,7 @@ from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.protocols import report_probabilities
 from cnn_archs.experiment import Experiment
 from cnn_archs.metrics import stack_by_seed
+from cnn_archs.run_dir import RunDir
 
 
 class Member(NamedTuple):
@@ -22,6 +23,7 @@ class Member(NamedTuple):
     """
 
     workdir: Path
+    label: str
     result: dict[str, Any]
     probabilities: dict[str, np.ndarray]
     labels: np.ndarray
@@ -37,13 +39,14 @@ def check_same_examples(
     ]
     if twice:
         raise ConfigError(f"--workdir names {twice[0]} twice")
+    labels = [RunDir(workdir).label() for workdir in workdirs]
     first = example_settings(experiments[0], split)
-    for workdir, experiment in zip(workdirs, experiments, strict=True):
+    for label, experiment in zip(labels, experiments, strict=True):
         for setting, value in example_settings(experiment, split).items():
             if value != first[setting]:
                 raise ConfigError(
-                    f"all runs of an ensemble must have the same {setting}: {workdirs[0]} has "
-                    f"{first[setting]}, {workdir} has {value}"
+                    f"all runs of an ensemble must have the same {setting}: {labels[0]} has "
+                    f"{first[setting]}, {label} has {value}"
                 )
 
 
@@ -73,7 +76,7 @@ def combine_members(members: Sequence[Member], split: str) -> dict[str, Any]:
     for member in members[1:]:
         if not have_same_labels(members[0], member):
             raise ConfigError(
-                f"{members[0].workdir} and {member.workdir} have other images in {split}, or their "
+                f"{members[0].label} and {member.label} have other images in {split}, or their "
                 "classes in another order: an ensemble needs the same ones"
             )
     first = members[0].result
@@ -114,7 +117,7 @@ def network_entries(member: Member) -> list[dict[str, Any]]:
     common: dict[str, Any] = {
         key: result[key] for key in ("name", "steps", "views", "scales") if key in result
     }
-    common["workdir"] = str(member.workdir)
+    common["workdir"] = member.label
     return [
         {
             **common,

@@ -27,10 +27,11 @@ class RestoredRun(NamedTuple):
     """The variables in a checkpoint of a run.
 
     variables, average ({} without weight averaging): of all seeds, stacked along a
-    leading axis.
+    leading axis. label: the name of the run for messages.
     """
 
     workdir: Path
+    label: str
     experiment: Experiment
     variables: dict[str, Any]
     average: dict[str, Any]
@@ -43,7 +44,7 @@ class RestoredRun(NamedTuple):
         """
         seeds = len(self.experiment.seeds)
         if not 0 <= i < seeds:
-            raise ConfigError(f"{self.workdir} has seeds 0 to {seeds - 1}, not {i}")
+            raise ConfigError(f"{self.label} has seeds 0 to {seeds - 1}, not {i}")
         return jax.tree.map(lambda x: x[i], self.average if averaged else self.variables)
 
 
@@ -81,9 +82,10 @@ def load_images(
     DataError for a class that the run did not have.
     """
     dataset, folder = experiment.dataset, RunDir(workdir)
+    label = folder.label()
     if dataset.data_dir and not Path(dataset.data_dir).expanduser().is_dir():
         raise ConfigError(
-            f"there is no folder {dataset.data_dir}, where the images of {workdir} were: say where "
+            f"there is no folder {dataset.data_dir}, where the images of {label} were: say where "
             "they are with --data_dir=DIR"
         )
     images = dataset.split(split, experiment.inputs.crop)
@@ -93,7 +95,7 @@ def load_images(
     what = describe_difference(folder, dataset.recorded.record, now, files)
     if not what:
         return images, {}
-    print_status(f"note: the images are not those that {workdir} was trained with: {what}")
+    print_status(f"note: the images are not those that {label} was trained with: {what}")
     return images, {"changed_data": what}
 
 
@@ -108,11 +110,12 @@ def restore_run(workdir: Path, experiment: Experiment) -> RestoredRun:
         lambda x: jax.ShapeDtypeStruct((len(experiment.seeds), *x.shape), x.dtype),
         {**variables, "average": variables if experiment.recipe.keeps_average else {}},
     )
-    folder = RunDir(workdir).checkpoints
+    folder, label = RunDir(workdir).checkpoints, RunDir(workdir).label()
     found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
     if not found:
         raise DataError(f"{workdir} holds no checkpoint yet: train it first")
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(found.items["variables"])):
-        raise NotFinite(f"the weights of {workdir} at step {found.step} are not finite")
+        raise NotFinite(f"the weights of {label} at step {found.step} are not finite")
     variables = meshes.place(found.items["variables"], meshes.replicated(meshes.make_mesh()))
-    return RestoredRun(workdir, experiment, variables, variables.pop("average"), found.step)
+    average = variables.pop("average")
+    return RestoredRun(workdir, label, experiment, variables, average, found.step)

@@ -85,7 +85,7 @@ def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) 
         name: stack_by_seed(
             [
                 finite_report(
-                    sum_metrics(eval_step, v, data, size, mesh), f"{name} of {saved.workdir}"
+                    sum_metrics(eval_step, v, data, size, mesh), f"{name} of {saved.label}"
                 )
                 for v in by_seed
             ]
@@ -130,7 +130,7 @@ def evaluate_member(
     scales = [size] if size else list(dict.fromkeys(p.scale for p in passes if p.scale))
     name = f"{protocol}_{size}" if size else protocol  # another name: another column of a table
     result = {**result_header(saved, name, number, scales), **used, **reports, **changed}
-    return Member(saved.workdir, result, probabilities, found.labels, found.readable)
+    return Member(saved.workdir, saved.label, result, probabilities, found.labels, found.readable)
 
 
 def result_header(
@@ -204,5 +204,7 @@ def load_training_images(workdir: Path, experiment: Experiment) -> Split | Strea
     train, changed = load_images(workdir, experiment, "train")
     if changed:
         what = changed["changed_data"]
-        raise DataError(f"{workdir} needs its own training images, which have changed: {what}")
+        raise DataError(
+            f"{RunDir(workdir).label()} needs its own training images, which have changed: {what}"
+        )
     return train

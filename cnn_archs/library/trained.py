@@ -55,7 +55,8 @@ class TrainedNetwork:
       variables: its `params` and `batch_stats`, for `model.apply(variables, x, train=False)`
         where `x` is what `preprocess` returns.
       config: the complete config of the run.
-      step: the training step at which the variables were saved.
+      step: the training step at which the variables were saved; of stored weights, that of the
+        run which they come from.
       class_names: the name of each label.
     """
 
@@ -69,7 +70,7 @@ class TrainedNetwork:
 
     def __repr__(self) -> str:
         made = f"{self.saved.experiment.name} on {self.saved.experiment.dataset.name}"
-        return f"TrainedNetwork({made}, step {self.step}, {str(self.saved.workdir)!r})"
+        return f"TrainedNetwork({made}, step {self.step}, {self.saved.label!r})"
 
     def predict(self, images: Any, *, invert: bool = False) -> Predictions:
         """Predict the classes of images.
@@ -103,7 +104,7 @@ class TrainedNetwork:
 
         found = self.over_batches(images, self.predictor.probabilities, check, invert)
         if not np.isfinite(found).all():
-            raise NotFinite(f"{self.saved.workdir}: the probabilities are not finite")
+            raise NotFinite(f"{self.saved.label}: the probabilities are not finite")
         labels, notes = found.argmax(-1), doubts.notes(len(found), inverted=invert)
         return Predictions(labels, found, tuple(self.class_names[k] for k in labels), tuple(notes))
 
@@ -270,4 +271,5 @@ def load_folder(workdir: Path, seed: int) -> TrainedNetwork:
     variables = saved.seed_variables(seed)
     experiment = saved.experiment
     names = experiment.class_names()
-    return TrainedNetwork(experiment.model, variables, config, saved.step, names, saved, seed)
+    step = RunDir(workdir).trained_steps(saved.step)
+    return TrainedNetwork(experiment.model, variables, config, step, names, saved, seed)

@@ -163,8 +163,7 @@ def split(model: Network, devices: int) -> dict[str, str]:
 
 def fields(name: str) -> dict[str, Any]:
     """Return the fields of the network `name` with their default values."""
-    constructor = MODELS[name]
-    preset = constructor.keywords if isinstance(constructor, partial) else {}
+    preset = presets(name)
     values = {f.name: preset.get(f.name, f.default) for f in module_fields(name)}
     return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
@@ -180,6 +179,12 @@ def kinds(name: str) -> dict[str, Any]:
         key: dict.fromkeys(rows[key], get_args(kind)[1]) if key in rows else kind
         for key, kind in stated.items()
     }
+
+
+def presets(name: str) -> dict[str, Any]:
+    """Return the fields in which the network `name` differs from the defaults of its module."""
+    constructor = MODELS[name]
+    return dict(constructor.keywords) if isinstance(constructor, partial) else {}
 
 
 def describe(name: str) -> str:

@@ -48,8 +48,12 @@ def compare_pair(collection: Collection, stated: Mapping[str, str]) -> Compariso
     if found.low is None or found.high is None:
         numbers += f"; no interval, of {format_seed_counts(found)}"
     else:
+        unsure = min(found.seeds) == 2 and not found.excludes_zero
+        few = "; two seeds are too few for a narrow one" if unsure else ""
         low, high = format_difference(found.low, metric), format_difference(found.high, metric)
-        numbers += f"; 95 % interval {low} to {high} ({found.kind}, {format_seed_counts(found)})"
+        numbers += (
+            f"; 95 % interval {low} to {high} ({found.kind}, {format_seed_counts(found)}{few})"
+        )
     return Comparison(stated["says"], *conclusion(found), numbers)
 
 
@@ -60,6 +64,8 @@ def conclusion(found: Interval) -> tuple[str, str]:
         return "open", "There is no difference."
     if found.low is None:
         return "open", f"The sign is {sign}; without a second seed it cannot be significant."
+    if not found.excludes_zero and min(found.seeds) == 2:
+        return "open", f"The sign is {sign}; two seeds are too few to tell it from chance."
     if not found.excludes_zero:
         return "open", f"The sign is {sign}, but not significant: the interval holds 0."
     answer = "yes" if found.difference > 0 else "no"

@@ -110,10 +110,12 @@ def panels_figure(parts: Sequence[PanelCells], title: str, collection: Collectio
         logged = [split for split in ("train", "test") if any(c.lines(split) for c in cells)]
         keys += [LegendKey(KIND_LOOKS[split], LINES[split].label, is_kind=True) for split in logged]
         panels.append(draw_panel(draw, says, keys))
-    caption = (
-        "Dashed: training error, the running average on training batches. Bold: test error. Means "
-        "over the seeds that are trained to their end; each thin line is a seed."
-    )
+    caption = "Dashed: training error, the running average on training batches. Bold: test error."
+    if any(len(c.lines(s)) > 1 for _, cells in parts for c in cells for s in ("train", "test")):
+        caption += (
+            " Means over the seeds that are trained to their end; where a cell has several, each "
+            "thin line is a seed."
+        )
     if any(fit.cut for fit in limits):
         caption += " What is higher is cut off."
     if any(fit.log for fit in limits):

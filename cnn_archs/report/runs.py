@@ -60,6 +60,18 @@ def format_setting(value: Any) -> str:
     return '""' if value == "" else str(value)
 
 
+def depth_of(model: Mapping[str, Any]) -> int | None:
+    """Return the number of layers with weights of a section `model`, or None; see `depth`."""
+    if "blocks" in model and model.get("kind") in ("basic", "bottleneck"):
+        return (2 if model["kind"] == "basic" else 3) * sum(model["blocks"]) + 2
+    if "column" in model:
+        from cnn_archs.models import vgg  # here, since it imports jax
+
+        column = model["column"]
+        return vgg.depth_of(column) if column in vgg.TABLE_1 else None
+    return None
+
+
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
     """One workdir or one result file, with one or more seeds.
@@ -222,15 +234,7 @@ class CellRecord:
 
         It is known if the config has `blocks`, or the `column` of a VGG.
         """
-        model = self.config.get("model", {})
-        if "blocks" in model and model.get("kind") in ("basic", "bottleneck"):
-            return (2 if model["kind"] == "basic" else 3) * sum(model["blocks"]) + 2
-        if "column" in model:
-            from cnn_archs.models import vgg  # here, since it imports jax
-
-            column = model["column"]
-            return vgg.depth_of(column) if column in vgg.TABLE_1 else None
-        return None
+        return depth_of(self.config.get("model", {}))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,7 +84,11 @@ def selection_sentences(cells: Sequence[CellRecord]) -> list[str]:
     counts = " or ".join(f"{n:,}" if n else "all" for n in sorted(used))
     said = [] if used == {0} else [f"Of the training images {counts} are used, chosen by class."]
     if held == {0}:
-        return [*said, "Selection: none. Nothing is held out, and the last epoch is reported."]
+        return [
+            *said,
+            "No training images are held out to choose an epoch: every error is that of the last "
+            "epoch.",
+        ]
     counts = " or ".join(f"{n:,}" if n else "none" for n in sorted(held))
     return [
         *said,

@@ -188,7 +188,16 @@ def runs_table(collection: Collection) -> Table:
         each = f"{sum(r['seconds'] for r in found) / len(seeds):,.0f}"
         speed = f"{statistics.fmean(r['images_per_second'] for r in found):,.0f}"
         rows.append((name, format_seeds(seeds), steps, length, each, speed, device, commit))
-    heads = ("cell", "seeds", "steps", "epochs", "seconds per seed", "images/s", "device", "commit")
+    heads = (
+        "cell",
+        "seed numbers",
+        "steps",
+        "epochs",
+        "seconds per seed",
+        "images/s",
+        "device",
+        "commit",
+    )
     caption = "Seconds of training steps, without evaluations"
     return Table(heads, rows, words=(0, 6, 7), caption=caption)
 

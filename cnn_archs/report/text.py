@@ -50,7 +50,7 @@ def result_table(result: dict[str, Any]) -> str:
     if "params" in result:
         head += (
             f": {result['params']:,} parameters, {result['macs']:,} multiply-adds\n"
-            f"{result['steps']:,} steps in {result['seconds']:.0f} s, "
+            f"{result['steps']:,} steps in {result['seconds']:.0f} s without evaluations, "
             f"{result['images_per_second']:,.0f} images/s on {escaped(result['device'])}"
         )
     return f"{head}\n\n{Table(heads, rows).text()}"

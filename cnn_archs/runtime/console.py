@@ -72,6 +72,11 @@ def discard(stream: TextIO) -> None:
         os.close(null)
 
 
+def counted(number: int, noun: str) -> str:
+    """Format a number of things: `1 network`, `2 networks`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def format_duration(seconds: float | None) -> str:
     """Format a duration as `1 h 05 min`, `12 min` or `40 s`; `?` for None, NaN or less than 0."""
     if seconds is None or not seconds >= 0:

@@ -86,7 +86,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         text = f"loss {loss:.4f}  error {100 * error:.2f} %  lr {learning_rate:.3g}"
         if rate := self.images_per_second(step):
             left = format_duration((self.total - step) * self.images_per_step / rate)
-            text += f"  {rate:,.0f} images/s  {left} left"
+            text += f"  {rate:,.0f} images/s with evaluations  {left} left"
         if self.bar:
             self.bar.update(self.task, completed=step, text=text)
         elif self.is_due():

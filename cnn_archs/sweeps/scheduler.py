@@ -19,7 +19,7 @@ from cnn_archs.arithmetic import ceil_div
 from cnn_archs.errors import CellsFailed, Stopped
 from cnn_archs.launch.device_probe import probe
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.console import print_status
+from cnn_archs.runtime.console import counted, print_status
 from cnn_archs.runtime.files import lock
 from cnn_archs.runtime.own_process import process_command
 from cnn_archs.runtime.signals import ENDS_WITH_STDIN, StopRequest, stop_requests
@@ -80,7 +80,11 @@ def train_sweep(
         untried = [cell for cell in found if retry_failed or not cell.has_failed()]
         left = [cell for cell in untried if not cell.is_done()]
         missing = {str(cell) for cell in left}
-        print_status(f"{stated['title']}: {len(found)} cells, {len(missing)} to train")
+        each = (
+            f"{counted(len({cell.name for cell in found}), 'cell')} with "
+            f"{counted(len({cell.seed for cell in found}), 'seed')} each"
+        )
+        print_status(f"{stated['title']}: {each}; {counted(len(missing), 'network')} to train")
         grid.check_data(left)
         if missing:
             machine = probe()
@@ -109,7 +113,8 @@ def train_sweep(
     if failed:
         errors = "; ".join(f"{cell}: {failure_message(cell.run)}" for cell in failed)
         raise CellsFailed(
-            f"{len(failed)} cells failed twice; add --retry_failed to try them again: {errors}"
+            f"{counted(len(failed), 'network')} failed twice; add --retry_failed to try again: "
+            f"{errors}"
         )
     return done
 
@@ -152,6 +157,7 @@ class Scheduler:
         self.running: list[Process] = []
         self.ended = 0
         self.last_report = time.monotonic()
+        self.reported: dict[str, str] = {}
 
     def run(self) -> None:
         """Train all groups. Raises Stopped after a signal, once the processes have saved."""
@@ -163,8 +169,8 @@ class Scheduler:
                 if self.stop:
                     self.stop_all()
                     raise Stopped(
-                        f"stopped by a signal, {self.ended} of {self.total} cells trained; saved: "
-                        "run the same command again to resume"
+                        f"stopped by a signal, {self.ended} of {self.total} networks trained; "
+                        "saved: run the same command again to resume"
                     )
                 self.report()
                 time.sleep(0.2)
@@ -243,11 +249,17 @@ class Scheduler:
                 process.popen.kill()
 
     def report(self) -> None:
-        """Print the progress of each process, at most every SECONDS_PER_REPORT."""
+        """Print the progress of each process, at most every SECONDS_PER_REPORT.
+
+        A line that says what the last one of the same process said is left out.
+        """
         if time.monotonic() - self.last_report >= SECONDS_PER_REPORT:
             self.last_report = time.monotonic()
             for process in self.running:
-                print_status(f"{process.cells[0]}: {last_output_line(process.output)}")
+                cell, line = str(process.cells[0]), last_output_line(process.output)
+                if self.reported.get(cell) != line:
+                    self.reported[cell] = line
+                    print_status(f"{cell}: {line}")
 
 
 def describe_result(cell: SweepCell) -> str:

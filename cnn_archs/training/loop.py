@@ -24,7 +24,7 @@ from cnn_archs.training.metric_writers import MetricWriter, NullWriter, RunWrite
 from cnn_archs.training.profiler import StepTrace
 from cnn_archs.training.results import final_results
 from cnn_archs.training.run_start import finished_results, open_checkpoints
-from cnn_archs.training.status_lines import header, mean_over_seeds, summary_line
+from cnn_archs.training.status_lines import format_epoch, header, mean_over_seeds, summary_line
 from cnn_archs.training.trainer import Trainer
 from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
 
@@ -237,14 +237,13 @@ def run_due_events(
     Raises Interrupted, before anything is logged, if a signal comes during the evaluation.
     """
     trainer.check_finite()
-    epoch = trainer.epoch
     reports = {"train": trainer.metrics("window")}
     trainer.check_reports("train", reports["train"])
     if trainer.is_due("evaluate"):
         for split in trainer.available_splits("val", "test"):
             reports[split] = trainer.evaluate(split, lambda: raise_if_stopped(stop))
         shown = {"train": trainer.metrics("epoch"), **reports}
-        line.print_line(f"epoch {epoch:g}: " + summary_line(shown))
+        line.print_line(f"epoch {format_epoch(trainer.epoch)}: {summary_line(shown)}")
     else:
         show_progress(trainer, line)
     write_reports(trainer, writers, reports)

@@ -36,5 +36,10 @@ def summary_line(reports: dict[str, list[dict[str, float]]]) -> str:
     )
 
 
+def format_epoch(epoch: float) -> str:
+    """Format a number of epochs with two decimals at most, and with two digits below 0.1."""
+    return f"{round(epoch, 2) if epoch >= 0.1 else epoch:.{6 if epoch >= 0.1 else 2}g}"
+
+
 def mean_over_seeds(reports: list[dict[str, float]], key: str) -> float:
     return sum(r[key] for r in reports) / len(reports)

@@ -32,6 +32,13 @@ def test_everything_that_a_flag_can_name_is_listed(document_of, tmp_path, monkey
     assert files["mnist"] == "prepared" and files["digits"] == "needs none"
     assert files["cifar10"] == "cnn-archs prepare cifar10" and "half" not in files
     assert all(row["is"] for what in ("networks", "experiments", "sweeps") for row in found[what])
+    assert files["image_folder"].endswith("--config.data.data_dir=DIR")
+    networks = {row["name"]: row for row in found["networks"]}
+    told = {(r["layers"], r["paper"], r["settings"], r["is"]) for r in found["networks"]}
+    assert len(told) == len(networks)  # no two are described alike
+    assert networks["resnet110_v2"]["layers"] == "110" and networks["vgg_d"]["layers"] == "16"
+    assert networks["resnet110_v2"]["paper"] == "He et al. 2016"
+    assert "shortcut=C" in networks["resnet50_c"]["settings"]
     resnet = next(row for row in found["experiments"] if row["name"] == "resnet_cifar10")
     assert {"20", "plain56", "20_quick"} <= set(resnet["arguments"])
 

@@ -15,7 +15,7 @@ import cnn_archs
 from cnn_archs import cli
 from cnn_archs.conversion import stored
 from cnn_archs.conversion.export import as_dtype
-from cnn_archs.errors import DataError
+from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.evaluate.load import load_run
 from cnn_archs.runtime.files import file_sha256
 from cnn_archs.shipped import shipped_folder
@@ -59,6 +59,16 @@ def test_shipped_weights_tell_a_drawn_digit(tmp_path, capsys):
     run("predict", "--weights=mlp_mnist", tmp_path / "seven.png", "--format=json")
     (found,) = json.loads(capsys.readouterr().out)
     assert found["top"][0]["class"] == "7" and found["top"][0]["probability"] > 0.9
+
+
+def test_stored_weights_are_called_by_their_name_and_have_their_steps():
+    net = cnn_archs.load("lenet5_mnist")
+    card = json.loads((shipped_folder("weights") / "lenet5_mnist.json").read_text())
+    assert net.step == card["steps"] > 0
+    said = f"step {card['steps']}, 'lenet5_mnist')"
+    assert repr(net) == f"TrainedNetwork(lenet5 on mnist, {said}"
+    with pytest.raises(ConfigError, match="^lenet5_mnist has seeds 0 to 0, not 2$"):
+        cnn_archs.load("lenet5_mnist", seed=2)
 
 
 def test_a_library_loads_them_by_name():

@@ -225,7 +225,7 @@ def test_a_sweep_is_an_array_whose_jobs_are_stopped_alone(cluster, submit, alone
         assert end_of(cluster, each["id"])["JobState"] == "COMPLETED", Path(
             each["stderr"]
         ).read_text()
-    assert "cells trained; saved" in log_of(job)
+    assert "networks trained; saved" in log_of(job)
     undisturbed = alone("sweep", f"--config={file}")
     for name in ("width8", "width9"):
         for seed in (0, 1):

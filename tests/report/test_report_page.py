@@ -52,7 +52,7 @@ def mean_sd(values):
 def test_title_and_numbers_stand_on_top(page):
     assert page.texts[0] == page.texts[1] == "Plain and residual nets on CIFAR-10"
     assert page.texts[2].startswith("cifar10: 4 cells, 6 trained networks; 2 without a result")
-    assert "Nothing is held out" in page.text
+    assert "No training images are held out" in page.text
 
 
 def test_the_table_of_results_has_what_the_files_say(sweep, page):
@@ -92,6 +92,26 @@ def test_networks_without_a_result_are_listed_with_the_reason(page):
 
 def test_of_one_seed_nothing_is_significant(page):
     assert "The sign is as stated; without a second seed it cannot be significant." in page.texts
+
+
+def test_two_seeds_are_said_to_be_too_few(tmp_path):
+    folder = degradation(tmp_path / "sweep", seeds=2, missing=False, inside=False)
+    for seed, error in enumerate((0.02, 0.2)):  # the interval of 2 is 12 times their deviation
+        path = folder / "plain56" / f"seed{seed}" / "result.json"
+        result = json.loads(path.read_text())
+        result["train"]["top1_error"] = [error]
+        write_json(path, result)
+    page = report(folder, output=tmp_path / "page.html")
+    words, numbers = found(page, "plain56 trains worse than plain20")
+    assert words == "The sign is as stated; two seeds are too few to tell it from chance."
+    assert numbers.endswith("(paired, 2 seeds; two seeds are too few for a narrow one)")
+
+
+def test_a_thin_line_is_explained_where_there_is_one(tmp_path):
+    for seeds, explained in ((1, False), (2, True)):
+        folder = degradation(tmp_path / f"{seeds}", seeds=seeds, missing=False, inside=False)
+        page = report(folder, output=tmp_path / "page.html")
+        assert ("each thin line is a seed" in page.text) == explained
 
 
 def found(page, says):
@@ -164,7 +184,7 @@ def test_without_a_held_out_part_none_is_chosen(page):
 
 def test_what_ran_where_and_how_long(page):
     row = page.table("cell", "steps", "device")["plain20"]
-    assert row["seeds"] == "0, 1" and row["steps"] == "1,500" and row["device"] == "1 x cpu"
+    assert row["seed numbers"] == "0, 1" and row["steps"] == "1,500" and row["device"] == "1 x cpu"
     assert row["seconds per seed"] == "60" and row["commit"] == "0123456789"  # 60 and 61
     assert "Python 3.12.1, jax 0.10.2, flax 0.12.8, optax 0.2.8." in page.texts
 

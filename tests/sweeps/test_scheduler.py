@@ -16,6 +16,7 @@ from cnn_archs import cli, config
 from cnn_archs.errors import CellsFailed, ConfigError
 from cnn_archs.launch.device_probe import Machine
 from cnn_archs.report import read_runs
+from cnn_archs.runtime.signals import stop_requests
 from cnn_archs.sweep_dir import SweepDir
 from cnn_archs.sweeps import grid, scheduler, slots, sweep_file
 
@@ -494,3 +495,16 @@ def test_killed_three_times_it_ends_with_the_same_numbers(launch, file, tmp_path
     for name, stamp in stamps.items():
         assert (folder / name / "result.json").stat().st_mtime_ns == stamp, name
     assert len(stamps) >= 4 and numbers(folder) == numbers(tmp_path / "whole")
+
+
+def test_a_line_of_progress_is_printed_once(file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scheduler, "SECONDS_PER_REPORT", 0.0)
+    one, output = cells(file, tmp_path)[0], tmp_path / "log.txt"
+    with stop_requests() as stop, subprocess.Popen(["true"], text=True) as popen:
+        running = scheduler.Scheduler([], [], stop)
+    running.running = [scheduler.Process([one], slots.Slot(), popen, output)]
+    for text in ("", "", "compiling\n", "compiling\n", "step 1\n"):
+        output.write_text(text)
+        running.report()
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"slow/seed0: {line}" for line in ("no output yet", "compiling", "step 1")]

@@ -9,6 +9,7 @@ import pytest
 from cnn_archs import cli
 from cnn_archs.report import text
 from cnn_archs.runtime import console
+from cnn_archs.training.status_lines import format_epoch
 
 FEW = ("--config.model.name=mlp", "--config.model.hidden=(3,)", "--config.eval_batch_size=400")
 
@@ -60,6 +61,14 @@ def test_a_training_evaluates_as_many_test_images_as_it_is_told(count, evaluated
         assert cli.main(["evaluate", f"--workdir={tmp_path}", "--format=json"]) == 0
         shown = capsys.readouterr()
         assert json.loads(shown.out)["test"]["examples"] == 360 and "note" not in shown.err
+
+
+@pytest.mark.parametrize(
+    "epoch, said",
+    [(1.00209, "1"), (0.04448, "0.044"), (12.346, "12.35"), (150.25, "150.25"), (2.0, "2")],
+)
+def test_an_epoch_is_told_with_few_decimals(epoch, said):
+    assert format_epoch(epoch) == said
 
 
 def result(*errors, epochs=1.0):

@@ -58,7 +58,7 @@ def index_train(path: Path, label_of: dict[str, int], progress: Progress) -> lis
         what = f"{path}, in {synset.name}"
         for member, _ in archive_members(inner, what):
             if not TRAIN_PICTURE.fullmatch(member.name):
-                raise DataError(f"{what}: {member.name!r} is not a picture of ImageNet")
+                raise DataError(f"{what}: {member.name!r} is not an image of ImageNet")
             found.append(make_picture(path, synset.offset_data, member, label))
         progress.report_indexed(len(found))
     return found
@@ -70,7 +70,7 @@ def index_validation(path: Path, labels: Sequence[int], progress: Progress) -> l
     for member, _ in file_members(path):
         number = VALIDATION_PICTURE.fullmatch(member.name)
         if not number or not 1 <= int(number[1]) <= len(labels):
-            raise DataError(f"{path}: {member.name!r} is not a picture of ImageNet")
+            raise DataError(f"{path}: {member.name!r} is not an image of ImageNet")
         found.append(make_picture(path, 0, member, labels[int(number[1]) - 1]))
         progress.report_indexed(len(found))
     return found
@@ -93,8 +93,8 @@ def check_unique(split: str, pictures: list[Picture]) -> list[Picture]:
     names: set[str] = set()
     for p in pictures:
         if p.name in names:
-            raise DataError(f"{p.path} has two pictures that are named {p.name}")
+            raise DataError(f"{p.path} has two images that are named {p.name}")
         names.add(p.name)
     if not names:
-        raise DataError(f"imagenet2012 has no pictures in {split}")
+        raise DataError(f"imagenet2012 has no images in {split}")
     return pictures

@@ -158,7 +158,7 @@ def check_source(raw: raw_datasets.RawDataset, written: Mapping[str, int]) -> No
         with Progress(raw.name, StopRequest()) as progress:
             counts = {split: len(found) for split, found in raw.find(progress).splits.items()}
         pairs = [(split, counts[split], written[split]) for split in counts]
-        changes = [f"{n:,} pictures of {split}, not {was:,}" for split, n, was in pairs if n != was]
+        changes = [f"{n:,} images of {split}, not {was:,}" for split, n, was in pairs if n != was]
     if changes:
         raise DataError(
             f"{raw.path} was prepared from a source that has changed since: {'; '.join(changes)}; "
@@ -170,7 +170,7 @@ def note_missing(wanted: Mapping[str, int], found: Mapping[str, int]) -> None:
     """Print a line for each split that has not as many pictures as it should."""
     for split, count in wanted.items():
         if found[split] != count:
-            print_status(f"note: {split} has {found[split]:,} of {count:,} pictures")
+            print_status(f"note: {split} has {found[split]:,} of {count:,} images")
 
 
 def write_dataset(raw: raw_datasets.RawDataset, command: str, progress: Progress) -> None:
@@ -204,7 +204,7 @@ def write_plan(unfinished: Path, plan: Plan, source: str, command: str) -> None:
             before = json.loads(path.read_text("utf-8"))["source"]
         if before != source:
             raise DataError(
-                f"{unfinished} was begun from other pictures than there are now: remove it and run "
+                f"{unfinished} was begun from other images than there are now: remove it and run "
                 "this command again to start over"
             )
     count = sum(map(len, plan.values()))

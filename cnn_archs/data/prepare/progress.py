@@ -23,7 +23,7 @@ class Progress(WorkLine):
     def report_indexed(self, pictures: int) -> None:
         """Report the number of pictures of a split that have been found so far."""
         self.raise_if_stopped()
-        self.show(lambda: f"indexing, {pictures:,} pictures", pictures, None)
+        self.show(lambda: f"indexing, {pictures:,} images", pictures, None)
 
     def report_encoded(self, images: int, total: int) -> None:
         """Report how many of `total` images have been encoded."""

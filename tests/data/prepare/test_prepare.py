@@ -112,7 +112,7 @@ def test_a_folder_that_changed_is_not_mixed_with_what_was_begun(tmp_path, capsys
     os.utime(changed, (1e9, 1e9))  # as many bytes of another image
     assert prepare("pets", images, tmp_path) == 3
     unfinished = tmp_path / "pets" / "1.0.0.incomplete"
-    assert f"{unfinished} was begun from other pictures" in capsys.readouterr().err
+    assert f"{unfinished} was begun from other images" in capsys.readouterr().err
     shutil.rmtree(unfinished)
     assert prepare("pets", images, tmp_path) == 0
 
@@ -136,7 +136,7 @@ def test_a_source_that_changed_since_is_not_taken_for_prepared(tmp_path, capsys)
     (cat / "new.bmp").unlink()
     capsys.readouterr()
     assert prepare("pets", images, tmp_path) == 3
-    assert " pictures of train, not " in capsys.readouterr().err
+    assert " images of train, not " in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path, capsys):

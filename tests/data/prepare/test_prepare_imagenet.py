@@ -118,14 +118,14 @@ def test_archives_that_were_incomplete_are_not_taken_for_whole(tmp_path, capsys)
     some = {name: tar(train[name]) for name in list(train)[:2]}
     archives = put(tmp_path / "manual", some)
     assert run(archives, tmp_path / "data") == 0
-    assert "note: train has 29 of 1,281,167 pictures" in capsys.readouterr().err
+    assert "note: train has 29 of 1,281,167 images" in capsys.readouterr().err
     put(archives)
     error = refused(capsys, archives, tmp_path / "data")
     assert f"has changed since: 1 replaced ({TRAIN}); remove that folder" in error
     for name in (TRAIN, VALIDATION):  # nobody has to keep the archives
         (archives / name).unlink()
     assert run(archives, tmp_path / "data") == 0
-    assert "note: train has 29 of 1,281,167 pictures" in capsys.readouterr().err
+    assert "note: train has 29 of 1,281,167 images" in capsys.readouterr().err
 
 
 def test_every_picture_is_read_with_its_label(whole):
@@ -376,7 +376,7 @@ def test_a_picture_of_no_synset_or_twice_is_refused(tmp_path, capsys):
     put(tmp_path, {"n99999999.tar": inner})
     assert "n99999999.tar" in refused(capsys, tmp_path, tmp_path)
     put(tmp_path, {"n01440764.tar": inner, "n01443537.tar": inner})
-    assert "two pictures that are named n01440764_1.JPEG" in refused(capsys, tmp_path, tmp_path)
+    assert "two images that are named n01440764_1.JPEG" in refused(capsys, tmp_path, tmp_path)
     put(tmp_path, {"n01440764.tar": inner}, {"ILSVRC2012_val_00050001.JPEG": b"x"})
     assert "ILSVRC2012_val_00050001.JPEG" in refused(capsys, tmp_path, tmp_path)
 
