@@ -253,6 +253,8 @@ class Choices:
             boundaries: Annotated[tuple[AtLeast0, ...], "in increasing order"] = (10.0,)
                              # ends of the pieces, in units of `unit`
             unit: Unit = "epoch"
+            bias_factors: tuple[AtLeast0, ...] = ()          # factors of biases, besides bias_rate;
+                             # empty: those of weights
         class plateau:       # lower the rate when the held-out error stops falling: needs
                              # data.holdout
             learning_rate: AtLeast0 = 0.01

@@ -173,6 +173,7 @@ def like(config):
         tree["schedule"]["learning_rate"] = 0.1
         if "factors" in tree["schedule"]:
             tree["schedule"] |= {"factors": [1.0, 0.1], "boundaries": [1.0], "unit": "epoch"}
+            tree["schedule"]["bias_factors"] = tree["schedule"]["bias_factors"][:2]
     return json.dumps(tree, sort_keys=True)
 
 
