@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,7 @@ def test_each_job_of_a_sweep_is_told_the_cells_and_seeds(tmp_path, document_of):
 
 def test_a_sweep_of_one_job_waits_for_the_lock_that_it_holds(tmp_path, document_of):
     script = document_of("submit", *SWEEP, f"--workdir={tmp_path}/run", "--dry_run")["script"]
-    assert "--array" not in script and "/run/part${SLURM_ARRAY_TASK_ID:-0}of1.lock" in script
+    assert "--array" not in script and '/part"${SLURM_ARRAY_TASK_ID:-0}"of1.lock' in script
 
 
 def test_a_job_does_not_get_the_programs_of_another_processor(tmp_path, monkeypatch, document_of):
@@ -189,31 +190,36 @@ def script(tmp_path, document_of):
     """Return script(code, **environment), which runs a job's script whose srun exits with `code`.
 
     It returns the exit code of the script, its calls of scontrol, and whether it called srun.
+    saves: a folder that srun makes in the folder of the run. said: a text on its stderr.
     """
     where = tmp_path / 'it\'s `touch a` $(touch b) "${HOME}" ;touch c'
     text = document_of("submit", *DIGITS, f"--workdir={where}/run", "--dry_run")["script"]
     (tmp_path / "bin").mkdir()
-    (where / "run").mkdir(parents=True)
+    (where / "run" / "jobs").mkdir(parents=True)
 
     def program(name, line):
         path = tmp_path / "bin" / name
         path.write_text(f"#!/bin/sh\n{line}\n")
         path.chmod(0o755)
 
-    def run(code, **environment):
-        program("srun", f'echo "$@" > {tmp_path}/srun.txt; exit {code}')
+    def run(code, *, saves="", said="", **environment):
+        made = shlex.quote(f"{where}/run/{saves}")
+        program("srun", f'echo "$@" > {tmp_path}/srun.txt; mkdir -p {made}; exit {code}')
         program("scontrol", f'echo "$@" >> {tmp_path}/scontrol.txt')
         path = f"{tmp_path}/bin:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "SLURM_JOB_ID": "12", **environment}
         for file in ("srun.txt", "scontrol.txt"):
             (tmp_path / file).unlink(missing_ok=True)
         script = text.replace(" 600 ", " 0.3 ")
-        done = subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path)
+        done = subprocess.run(
+            ["bash", "-c", script], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        )
         assert not [name for name in "abc" if (tmp_path / name).exists()]
-        said = tmp_path / "scontrol.txt"
+        assert said in done.stderr and bool(said) == bool(done.stderr), done.stderr
+        asked = tmp_path / "scontrol.txt"
         return (
             done.returncode,
-            said.read_text().strip() if said.exists() else "",
+            asked.read_text().strip() if asked.exists() else "",
             (tmp_path / "srun.txt").exists(),
         )
 
@@ -221,10 +227,23 @@ def script(tmp_path, document_of):
 
 
 def test_what_was_stopped_is_requeued_and_nothing_else(script):
-    for code in (75, 140, 143):
-        assert script(code) == (code, "requeue 12", True)
+    for step, code in enumerate((75, 140, 143), 1):
+        saves = f"checkpoints/{step}"
+        assert script(code, saves=saves) == (code, "requeue 12", True)
     for code in (0, 1, 2, 3, 4, 134, 137):
-        assert script(code) == (code, "", True)
+        assert script(code, saves=f"checkpoints/9{code}") == (code, "", True)
+
+
+def test_a_job_that_has_saved_nothing_new_is_not_requeued(script, tmp_path):
+    more = "submit again with more --hours"
+    assert script(75, saves="checkpoints/8") == (75, "requeue 12", True)
+    (place,) = tmp_path.glob("it's*")
+    old = time.time() - 5
+    os.utime(place / "run" / "checkpoints" / "8", (old, old))
+    assert script(75, saves="checkpoints/8", said=more) == (75, "", True)
+    unfinished = "checkpoints/16.orbax-checkpoint-tmp"
+    assert script(143, saves=unfinished, said=more) == (143, "", True)
+    assert script(75, saves="cell/seed1/checkpoints/4") == (75, "requeue 12", True)
 
 
 def test_a_restarted_job_waits_for_the_lock_of_its_run(script, tmp_path):
@@ -234,6 +253,18 @@ def test_a_restarted_job_waits_for_the_lock_of_its_run(script, tmp_path):
         assert script(0) == (0, "", True)  # the first start says who holds it
         assert script(0, SLURM_RESTART_COUNT="1") == (75, "requeue 12", False)
     assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)
+
+
+def test_a_lock_that_never_goes_ends_the_job(script, tmp_path):
+    (place,) = tmp_path.glob("it's*")
+    for _ in range(2):  # what was waited before is forgotten once the job has run or ended
+        with lock(place / "run" / "lock"):
+            for _ in range(slurm.LOCK_WAITS - 1):
+                assert script(0, SLURM_RESTART_COUNT="1") == (75, "requeue 12", False)
+            held = "is still held by another process"
+            assert script(0, SLURM_RESTART_COUNT="1", said=held) == (75, "", False)
+            assert script(0, SLURM_RESTART_COUNT="1") == (75, "requeue 12", False)
+        assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)
 
 
 # Manifests of Kubernetes: what there is in JobSet v1alpha2 and Kubernetes 1.34, with its type.
