@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ import yaml
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.launch import job, slurm
+from cnn_archs.planning import pod_needs
 from cnn_archs.runtime.files import lock
 from cnn_archs.runtime.signals import stop_requests
 
@@ -22,6 +24,30 @@ ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ("--config=lenet5_digits",)
 SWEEP = ("--sweep=degradation:quick",)
 PODS = ("--cluster=kubernetes", "--image=some/image:1", "--volume=runs")
+PLAN = {  # of a training whose images are decoded: the part of the document that pods are made of
+    "kind": "h200",
+    "input": {"wanted": 16_000.0, "images_per_second_a_core": 500.0},
+    "reading": {"bytes_sent_a_step": 100_000_000},
+    "memory": {
+        "parts": {"parameters": 10**8, "optimizer": 10**8, "statistics": 0, "dataset": 0},
+        "training": 9 * 10**9,
+        "evaluation": 3 * 10**9,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def planned(request, monkeypatch):
+    """Record the calls of `plan`, which return PLAN at once, in all tests but slow ones."""
+    calls = []
+
+    def plan(*words):
+        calls.append(words)
+        return PLAN
+
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr(pod_needs, "plan_in_own_process", plan)
+    return calls
 
 
 # Command lines.
@@ -50,6 +76,10 @@ WRONG = {
         *("A_1", "JobSet"),
     ),
     "--config=lenet5_digits --cluster=kubernetes --image=x --volume=x --workdir=a": ("absolute",),
+    "--config=lenet5_digits --cluster=kubernetes --image=x --volume=x --workdir=/a/b --kind=h20": (
+        *("--kind=h20", "did you mean h200?"),
+    ),
+    "--config=lenet5_digits --kind=h200": ("--kind", "--cluster=kubernetes"),
     "--sweep=degradatoin": ("did you mean 'degradation'?",),
     "--sweep=degradation:quick --jobs=99": ("--jobs=99", "cells"),
     "--sweep=degradation:quick --cells=plain20 --jobs=3": ("--jobs=3", "2 cells"),
@@ -278,7 +308,10 @@ CONTAINER = {
     "name": TEXT,
     "image": TEXT,
     "command?": [TEXT],
-    "resources?": {"limits": {"nvidia.com/gpu": COUNT}},
+    "resources?": {
+        "limits?": {"nvidia.com/gpu": COUNT},
+        "requests?": {"cpu": TEXT, "memory": TEXT},
+    },
     "volumeMounts?": [{"name": TEXT, "mountPath": TEXT}],
 }
 VOLUME = {
@@ -338,10 +371,15 @@ MANIFESTS = {
 }
 
 
+MADE: dict[str, Any] = {}  # the JobSets that `manifest` has made
+
+
 @pytest.fixture(params=MANIFESTS)
 def manifest(request, document_of):
     """Return (JobSet, spec of its Job, spec of a pod) of each kind of job."""
-    found = document_of("submit", *PODS, *MANIFESTS[request.param])
+    if request.param not in MADE:
+        MADE[request.param] = document_of("submit", *PODS, *MANIFESTS[request.param])
+    found = MADE[request.param]
     spec = found["spec"]["replicatedJobs"][0]["template"]["spec"]
     return found, spec, spec["template"]["spec"]
 
@@ -376,6 +414,46 @@ def test_a_manifest_says_what_the_controllers_accept(manifest):
     assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
     longest = f"{jobset['metadata']['name']}-{job['name']}-0-{spec['completions'] - 1}-abcde"
     assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", longest) and len(longest) <= 63
+
+
+def resources(manifest):
+    """Return the resources of the pods of a JobSet."""
+    pod = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    return pod["containers"][0]["resources"]
+
+
+def test_pods_ask_for_the_cores_and_the_memory_of_the_plan(document_of, planned):
+    found = resources(document_of("submit", *PODS, *MANIFESTS["two nodes"]))
+    assert planned == [("lenet5_digits", (), ("--kind=h200", "--devices=16"))]
+    # 16,000 images per second are 8,000 a node, and so 16 cores beside that of the process.
+    # 4 GB, twice 0.2 of the state, 8 batches of 50 MB, and one GB for each GPU: 12.8 GB.
+    assert found["requests"] == {"cpu": "17", "memory": "12Gi"}
+    assert found["limits"] == {"nvidia.com/gpu": 8}
+
+
+def test_the_pods_of_a_sweep_ask_for_each_gpu_what_its_largest_network_needs(document_of, planned):
+    flags = (*SWEEP, "--workdir=/runs/x", "--jobs=4", "--gpus_per_node=2", "--kind=l4")
+    found = resources(document_of("submit", *PODS, *flags, "--cells=plain20,plain44"))
+    ((experiment, _, flags),) = planned
+    assert experiment.endswith("plain44") and flags == ("--kind=l4", "--devices=1")
+    assert found["requests"] == {"cpu": "66", "memory": "12Gi"}  # twice 33, and 4 + 0.4 + 0.8 + 1
+
+
+def test_a_cpu_holds_what_a_device_would_and_decodes_nothing_that_is_resident():
+    whole = {**PLAN, "kind": "cpu", "input": None}
+    assert pod_needs.pod_needs(whole, 1, 0, 1) == (1, 14_200_000_000)
+
+
+@pytest.mark.slow
+def test_pods_ask_for_what_a_real_plan_says(document_of, capsys):
+    found = resources(document_of("submit", *PODS, *MANIFESTS["one node"]))
+    assert found["requests"] == {"cpu": "1", "memory": "4Gi"}
+    folder = ("--config.data.name=image_folder", "--config.data.data_dir=/only/in/pods")
+    capsys.readouterr()
+    assert cli.main(["submit", *PODS, *DIGITS, "--workdir=/runs/x", *folder]) == 0
+    printed = capsys.readouterr()
+    assert "note: the pods ask for no CPUs and no memory; plan: data.data_dir" in printed.err
+    assert "requests" not in printed.out and "JobSet" in printed.out
 
 
 def test_a_stopped_pod_starts_again_and_a_hopeless_one_does_not(manifest):
