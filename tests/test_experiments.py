@@ -67,14 +67,6 @@ def test_without_its_argument_an_experiment_is_one_of_its_variants(name):
     assert as_json(name) in {as_json(e) for e in EXPERIMENTS if e.split(":")[0] == name}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_the_header_has_the_command_and_the_expected_result(name):
-    header = MODULES[name].__doc__
-    assert header
-    assert f"python launch.py train --config=experiments/{name}.py" in header
-    assert "Expected:" in header
-
-
 class Parts(NamedTuple):
     """Functions and objects that train an experiment; nothing has been traced yet.
 
