@@ -35,8 +35,11 @@ def get_config(variant=""):
     if variant == "owt":
         factors = tuple(250.0 ** (-i / 3) for i in range(4))
         schedule = dict(
-            name="piecewise", learning_rate=0.01, factors=factors, boundaries=(22.5, 45.0, 67.5),
-            bias_factors=(1.0, 1.0, 0.1, 0.1),               # epsB, twice the rate: `bias_rate`
+            name="piecewise",
+            learning_rate=0.01,
+            factors=factors,
+            boundaries=(22.5, 45.0, 67.5),
+            bias_factors=(1.0, 1.0, 0.1, 0.1),  # epsB, twice the rate: `bias_rate`
         )
     return base.config(
         model=dict(
