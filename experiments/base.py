@@ -64,6 +64,8 @@ class Settings:
                              # same bits each time
     matmul_precision: Literal["default", "high", "highest"] = "default"  # of float32 products;
                              # default is TF32 on a GPU
+    cuda_graph: bool = True          # launch the kernels of many steps together on an NVIDIA GPU,
+                             # as one CUDA graph; false: one by one
     auxiliary: AtLeast0 = 0.3        # weight of the loss of each auxiliary classifier, if there are
                              # any
     profile: Annotated[tuple[Whole, Whole], "in increasing order"] = (0, 0)  # first traced step and
@@ -317,6 +319,7 @@ ROLES: dict[str, Role] = {
     "steps": "length",
     "mesh": "layout",            # how the same work is laid out in memory and over devices
     "eval_batch_size": "layout",
+    "cuda_graph": "layout",
     "model.remat": "layout",
     "data.data_dir": "layout",
     "data.threads": "layout",

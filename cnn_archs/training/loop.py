@@ -13,6 +13,7 @@ from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
 from cnn_archs.roles import changes_outcome
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.compiler_options import cuda_graph_options
 from cnn_archs.runtime.console import print_status, status_if_slow
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.progress import ProgressLine
@@ -71,6 +72,7 @@ def train_together(
         if finished:
             return finished
         made = describe_environment(command)
+        made["compiler_options"] = cuda_graph_options(experiment.cuda_graph)
         multihost.check_equal(
             "settings or packages", (shared_settings(experiment), made["packages"])
         )

@@ -153,7 +153,7 @@ class Trainer:
     def call_length(self) -> int:
         """Return the number of steps for one call: at most MAX_CALL_SECONDS of them.
 
-        The number does not change any bit of the result; see `steps.repeat_steps`.
+        The number does not change any bit of the result; see `step_loop.repeat_steps`.
         """
         if not self.seconds_per_step:
             return self.steps_per_call

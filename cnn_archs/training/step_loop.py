@@ -1,0 +1,94 @@
+"""Compiles the training step, alone or as a loop of many steps in one call."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from cnn_archs.distributed import mesh as meshes
+from cnn_archs.distributed.mesh import with_mesh
+from cnn_archs.training.steps import TrainState
+
+
+def gather_batch(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]:
+    """Return step(state, key, images, labels, index i32[B]), which gathers its batch by `index`.
+
+    images, labels: all of a split, on the devices.
+    """
+    return lambda state, key, images, labels, index: train_step(
+        state, key, images[index], labels[index]
+    )
+
+
+def repeat_steps(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]:
+    """Return step(state, key, images, labels, index[, count]), which makes many steps in a call.
+
+    index: i32[N, ..., B], where index[i] is for step i of the call. Without `count` all N steps are
+    made: the number is a constant of the program, so that an accelerator need not ask its host
+    before each step whether to go on. count: i32[], the number of steps to make, at most N.
+    """
+
+    def steps(state, key, images, labels, index, count=None):
+        def body(i, state):
+            return train_step(state, key, images, labels, index[i])
+
+        return jax.lax.fori_loop(0, len(index) if count is None else count, body, state)
+
+    return steps
+
+
+@dataclasses.dataclass(frozen=True)
+class StepLoop:
+    """The compiled forms of `repeat_steps`, for an index of N batches i32[N, ..., B].
+
+    part: makes any number of steps up to N, its last argument. whole: makes N steps; None on a CPU,
+    which is its own host, so that one program is enough.
+    """
+
+    part: Callable[..., TrainState]
+    whole: Callable[..., TrainState] | None
+
+    def __call__(self, state: Any, key: Any, images: Any, labels: Any, index: Any, count: int):
+        """Make the first `count` of the steps in `index`, and return the next state."""
+        if self.whole and count == len(index):
+            return self.whole(state, key, images, labels, index)
+        return self.part(state, key, images, labels, index, np.int32(count))
+
+
+def jit_train_step(
+    train_step: Callable[..., TrainState],
+    mesh: Mesh,
+    *,
+    state_sharding: Any,
+    in_memory: bool,
+    seed_axes: int = 0,
+    multi_step: bool = False,
+    jit: Callable[..., Callable[..., TrainState]] = jax.jit,
+) -> Callable[..., TrainState]:
+    """Jit `train_step` over `mesh`: the batch is split along "data", and the state is donated.
+
+    state_sharding: the sharding of each array of the state. in_memory: the step is one of
+    `gather_batch`; otherwise batches are its arguments. seed_axes: number of axes before the batch
+    in the index of a gathered step. multi_step: return a `StepLoop` of the step. jit: `jax.jit`, or
+    a function with the same arguments.
+    """
+    replicated = meshes.replicated(mesh)
+    step = with_mesh(mesh, train_step)
+    jit = partial(jit, donate_argnums=0, out_shardings=state_sharding)
+    if not in_memory:
+        batch = meshes.batch_sharded(mesh)
+        return jit(step, in_shardings=(state_sharding, replicated, batch, batch))
+    index = meshes.batch_sharded(mesh, axis=seed_axes + multi_step)
+    in_shardings = (state_sharding, *[replicated] * 3, index)
+    if not multi_step:
+        return jit(step, in_shardings=in_shardings)
+    step = repeat_steps(step)
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return StepLoop(
+        part=jit(step, in_shardings=(*in_shardings, replicated)),
+        whole=None if on_cpu else jit(step, in_shardings=in_shardings),
+    )

@@ -1,0 +1,95 @@
+"""A loop of steps gives what single steps give, and holds no loop of another kind."""
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import jaxprs_in_params
+
+from cnn_archs import config
+from cnn_archs.experiment import resolve
+from cnn_archs.planning.xla_memory import delivered_shape, placeholder_statistics
+from cnn_archs.training import step_loop, steps
+from cnn_archs.training.placement import place_model
+
+LOOP = 7
+RECIPES = {
+    "resnet_cifar10:20": ("model.blocks=(1,1,1)", "model.width=0.25", "warmup.name=error"),
+    "lenet5_digits": ("schedule.name=lenet5_paper1998", "augment.name=distortions"),
+    "alexnet_cifar10": ("schedule.name=piecewise", "color.name=pca", "average.name=ema"),
+}
+
+
+def loops(jaxpr):
+    """Count the `while` and (`scan`, length) in a jaxpr, including nested ones."""
+    found: Counter[Any] = Counter()
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name in ("while", "scan"):
+            found[name if name == "while" else (name, equation.params["length"])] += 1
+        for inner in jaxprs_in_params(equation.params):
+            found += loops(inner)
+    return found
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_on_an_accelerator_the_count_is_constant_and_no_loop_is_inside_the_step(
+    recipe, monkeypatch
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    experiment = resolve(config.load_config(recipe, [*RECIPES[recipe], "data.batch_size=64"]))
+    placed, rules = place_model(experiment), experiment.recipe.make_rules(100.0)
+    init = partial(
+        steps.init_state,
+        placed.net.model,
+        rules.optimizer,
+        rules.average,
+        image_shape=placed.net.image_shape,
+    )
+    state, key, images, labels = steps.abstract_arguments(init, delivered_shape(experiment), 640)
+    step = steps.make_train_step(
+        placed.net.model,
+        rules.loss,
+        rules.optimizer,
+        rules.average,
+        placed.net.inputs.make_preprocess(placeholder_statistics(experiment)),
+        auxiliary=0.3,
+        micro_batch=0,
+    )
+    looped = step_loop.repeat_steps(step_loop.gather_batch(step))
+    index = jax.ShapeDtypeStruct((LOOP, 64), jnp.int32)
+    jaxpr = jax.make_jaxpr(looped)(state, key, images, labels, index)
+    assert loops(jaxpr.jaxpr) == {("scan", LOOP): 1}
+
+
+def counting_step(state, key, images, labels):
+    """Return a state that depends on the order of the batches and on their number."""
+    return {"x": 0.75 * state["x"] + images.sum() * labels.mean(), "step": state["step"] + 1}
+
+
+def test_all_steps_and_some_of_them_are_those_of_single_calls():
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(20, 3)), jnp.float32)
+    labels = jnp.arange(20.0)
+    index = jnp.asarray(np.random.default_rng(1).permutation(20)[:15].reshape(5, 3), jnp.int32)
+    start = {"x": jnp.float32(1), "step": jnp.int32(0)}
+    single = step_loop.gather_batch(counting_step)
+    looped = jax.jit(step_loop.repeat_steps(single))
+    called = []
+
+    def noted(name):
+        return lambda *arguments: called.append(name) or looped(*arguments)
+
+    loop = step_loop.StepLoop(part=noted("part"), whole=noted("whole"))
+    state = start
+    for count in range(1, 6):
+        state = jax.jit(single)(state, None, images, labels, index[count - 1])
+        found = loop(start, None, images, labels, index, count)
+        assert found["step"] == state["step"] == count and found["x"] == state["x"]
+    assert called == ["part"] * 4 + ["whole"]
+    on_cpu = step_loop.StepLoop(part=noted("part"), whole=None)
+    assert on_cpu(start, None, images, labels, index, 5)["x"] == state["x"]
+    assert called[-1] == "part"
