@@ -27,10 +27,10 @@ def make_plan(
     cores: CPU cores per host, for decoding. files: result files; those made on such devices are
     used. Keys of the plan: name, dataset, kind, devices; network, training; reading, in bytes;
     memory, in bytes of one device, where `parts` are those during training; time, in seconds per
-    step, where `expected` has one estimate per source, the best first; input, in images per second,
-    None if all images are on the devices; measured, the results of the same network, input and
-    batch. Raises ConfigError if settings do not fit together, DataError if the dataset is missing
-    and its size is not known.
+    step, where `expected` has one estimate per source, the best first, and `compile` the seconds of
+    compilation, None if they are not known; input, in images per second, None if all images are on
+    the devices; measured, the results of the same network, input and batch. Raises ConfigError if
+    settings do not fit together, DataError if the dataset is missing and its size is not known.
     """
     recipe, on = experiment.recipe, place_model(experiment)
     net, mesh = on.net, on.mesh
@@ -180,6 +180,7 @@ def time_and_input(
             "all_reduce_is": throughput.all_reduce_formula(kind, held.shared_by),
             "all_reduce_bytes": 2 * (held.shared_by - 1) * of_step.params // held.shared_by,
             "input": read,
+            "compile": next((k.compile_seconds for k in known if k.alike and k.apart), None),
         },
         "input": decoding
         and decoding | {"wanted": wanted, "keeps_up": decoding["images_per_second"] >= wanted},

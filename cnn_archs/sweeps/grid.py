@@ -238,6 +238,8 @@ def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 f"seeds {first['seeds'][0]} and {other['seeds'][0]} of one cell were trained on "
                 "other images: remove the folder of one of them"
             )
+    # Older results count compilation among the steps.
+    whole["compile_seconds"] = sum(r.get("compile_seconds", 0.0) for r in results)
     images = sum(r["images_per_second"] * r["seconds"] for r in results)
     whole["images_per_second"] = images / whole["seconds"]
     whole["made"] = merge_provenance(results)

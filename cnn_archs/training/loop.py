@@ -1,5 +1,6 @@
 """The training loop: decides when to log, evaluate and save. The trainer does the work."""
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -211,11 +212,14 @@ def run_to_end(
                     save_checkpoint(trainer, checkpoints, writers)
             if trainer.step == trainer.total_steps:
                 return
+            times = dataclasses.replace(trainer.times)
             with trace.step(trainer.step):
-                started = clock.now()
-                trainer.run_steps()
-                trainer.seconds += clock.now() - started
-            line.tick(trainer.step)
+                trainer.run_steps(clock.now)
+            line.tick(
+                trainer.step,
+                trainer.times.compile_steps - times.compile_steps,
+                trainer.times.compile_seconds - times.compile_seconds,
+            )
             if trainer.logged and line.is_due():
                 show_progress(trainer, line)
 

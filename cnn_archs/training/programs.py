@@ -61,7 +61,7 @@ def make_steps(
         state_sharding=state_sharding,
         in_memory=in_memory,
         seed_axes=axis.ndim,
-        multi_step=loop > 1,
+        loop=loop,
         jit=jit,
     )
     return train_step, compile_eval(eval_step, mesh, resident=in_memory)

@@ -45,16 +45,21 @@ def repeat_steps(train_step: Callable[..., TrainState]) -> Callable[..., TrainSt
 class StepLoop:
     """The compiled forms of `repeat_steps`, for an index of N batches i32[N, ..., B].
 
-    part: makes any number of steps up to N, its last argument. whole: makes N steps; None on a CPU,
-    which is its own host, so that one program is enough.
+    steps: N. part: makes any number of steps up to N, its last argument. whole: makes N steps; None
+    on a CPU, which is its own host, so that one program is enough.
     """
 
+    steps: int
     part: Callable[..., TrainState]
     whole: Callable[..., TrainState] | None
 
+    def makes_all(self, count: int) -> bool:
+        """Return whether a call of `count` steps is one of `whole`."""
+        return self.whole is not None and count == self.steps
+
     def __call__(self, state: Any, key: Any, images: Any, labels: Any, index: Any, count: int):
         """Make the first `count` of the steps in `index`, and return the next state."""
-        if self.whole and count == len(index):
+        if self.whole and self.makes_all(count):
             return self.whole(state, key, images, labels, index)
         return self.part(state, key, images, labels, index, np.int32(count))
 
@@ -66,15 +71,15 @@ def jit_train_step(
     state_sharding: Any,
     in_memory: bool,
     seed_axes: int = 0,
-    multi_step: bool = False,
+    loop: int = 1,
     jit: Callable[..., Callable[..., TrainState]] = jax.jit,
 ) -> Callable[..., TrainState]:
     """Jit `train_step` over `mesh`: the batch is split along "data", and the state is donated.
 
     state_sharding: the sharding of each array of the state. in_memory: the step is one of
     `gather_batch`; otherwise batches are its arguments. seed_axes: number of axes before the batch
-    in the index of a gathered step. multi_step: return a `StepLoop` of the step. jit: `jax.jit`, or
-    a function with the same arguments.
+    in the index of a gathered step. loop: the most steps in one call; if it is more than 1, the
+    result is a `StepLoop`. jit: `jax.jit`, or a function with the same arguments.
     """
     replicated = meshes.replicated(mesh)
     step = with_mesh(mesh, train_step)
@@ -82,13 +87,14 @@ def jit_train_step(
     if not in_memory:
         batch = meshes.batch_sharded(mesh)
         return jit(step, in_shardings=(state_sharding, replicated, batch, batch))
-    index = meshes.batch_sharded(mesh, axis=seed_axes + multi_step)
+    index = meshes.batch_sharded(mesh, axis=seed_axes + (loop > 1))
     in_shardings = (state_sharding, *[replicated] * 3, index)
-    if not multi_step:
+    if loop == 1:
         return jit(step, in_shardings=in_shardings)
     step = repeat_steps(step)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return StepLoop(
+        steps=loop,
         part=jit(step, in_shardings=(*in_shardings, replicated)),
         whole=None if on_cpu else jit(step, in_shardings=in_shardings),
     )

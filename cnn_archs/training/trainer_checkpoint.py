@@ -13,6 +13,7 @@ from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError
 from cnn_archs.training.history import UNKNOWN
+from cnn_archs.training.step_times import StepTimes
 from cnn_archs.training.steps import TrainState
 from cnn_archs.training.trainer import Trainer
 
@@ -32,7 +33,7 @@ def save_trainer(trainer: Trainer, checkpoints: Sequence[Checkpoints]) -> None:
         members = zip(checkpoints, states, slices, *of_each, strict=True)
         for folder, state, seeds, history, lines in members:
             notes = {
-                "seconds": trainer.member_seconds(seeds),
+                **trainer.times.notes(trainer.share(seeds)),
                 "settled": trainer.logged,
                 "parts": history,
                 "log_lines": lines,
@@ -68,7 +69,7 @@ def restore_trainer(trainer: Trainer, checkpoints: Sequence[Checkpoints]) -> boo
         meshes.place(state, trainer.state_sharding) for state in trainer.axis.stack(per_seed)
     ]
     notes = [notes for _, notes in headers]
-    trainer.step, trainer.seconds = headers[0][0], sum(n["seconds"] for n in notes)
+    trainer.step, trainer.times = headers[0][0], StepTimes.of_members(notes)
     trainer.evaluations = {}
     trainer.logged = all(n["settled"] for n in notes)
     trainer.history = [n.get("parts", [UNKNOWN]) for n in notes]

@@ -83,13 +83,13 @@ def test_all_steps_and_some_of_them_are_those_of_single_calls():
     def noted(name):
         return lambda *arguments: called.append(name) or looped(*arguments)
 
-    loop = step_loop.StepLoop(part=noted("part"), whole=noted("whole"))
+    loop = step_loop.StepLoop(5, part=noted("part"), whole=noted("whole"))
     state = start
     for count in range(1, 6):
         state = jax.jit(single)(state, None, images, labels, index[count - 1])
         found = loop(start, None, images, labels, index, count)
         assert found["step"] == state["step"] == count and found["x"] == state["x"]
     assert called == ["part"] * 4 + ["whole"]
-    on_cpu = step_loop.StepLoop(part=noted("part"), whole=None)
+    on_cpu = step_loop.StepLoop(5, part=noted("part"), whole=None)
     assert on_cpu(start, None, images, labels, index, 5)["x"] == state["x"]
     assert called[-1] == "part"
