@@ -55,10 +55,14 @@ class Settings:
     log_every: Count = 100   # steps between lines of metrics.jsonl
     eval_every: Above0 = 1.0         # epochs between evaluations; the patience of a plateau counts
                              # them
+    eval_seconds: AtLeast0 = 0.0     # least seconds between evaluations: those that are due sooner
+                             # are left out; 0: none; not allowed with a plateau
     diagnose_every: AtLeast0 = 0.0   # epochs between lines of diagnostics.jsonl, which has norms of
                              # gradients and deviations of responses by layer, also of the start
                              # and the end; 0: never
     checkpoint_every: Above0 = 1.0   # epochs between checkpoints; the end is always saved
+    checkpoint_seconds: AtLeast0 = 0.0       # least seconds between checkpoints: those that are
+                             # due sooner are left out; 0: none
     keep: Count = 2          # number of newest checkpoints to keep
     deterministic: bool = False      # use XLA's deterministic operations on a GPU: slower, but the
                              # same bits each time
@@ -325,8 +329,10 @@ ROLES: dict[str, Role] = {
     "data.threads": "layout",
     "log_every": "logging",
     "eval_every": "logging",
+    "eval_seconds": "logging",
     "diagnose_every": "logging",
     "checkpoint_every": "logging",
+    "checkpoint_seconds": "logging",
     "keep": "logging",
     "profile": "logging",
     "deterministic": "numerics", # how exactly the same arithmetic is rounded

@@ -64,7 +64,10 @@ def make_steps(
         loop=loop,
         jit=jit,
     )
-    return train_step, compile_eval(eval_step, mesh, resident=in_memory)
+    evaluation = compile_eval(
+        eval_step, mesh, resident=in_memory, compiler_options=compiler_options
+    )
+    return train_step, evaluation
 
 
 def make_refresh(

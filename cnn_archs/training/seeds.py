@@ -46,9 +46,9 @@ class SeedAxis:
         return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
 
     def take(self, trees: Sequence[Any], seeds: slice) -> Any:
-        """Return the trees of some seeds as one tree with a leading seed axis."""
+        """Return a copy of the trees of some seeds as one tree with a leading seed axis."""
         if self.vmapped:
-            return jax.tree.map(lambda x: x[seeds], trees[0])
+            return jax.tree.map(lambda x: x[seeds].copy(), trees[0])
         return stack_trees(trees[seeds])
 
     def groups(self, seeds: tuple[int, ...]) -> list[tuple[int, ...]]:

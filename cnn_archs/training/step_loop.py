@@ -92,9 +92,8 @@ def jit_train_step(
     if loop == 1:
         return jit(step, in_shardings=in_shardings)
     step = repeat_steps(step)
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
     return StepLoop(
         steps=loop,
         part=jit(step, in_shardings=(*in_shardings, replicated)),
-        whole=None if on_cpu else jit(step, in_shardings=in_shardings),
+        whole=None if meshes.is_cpu(mesh) else jit(step, in_shardings=in_shardings),
     )

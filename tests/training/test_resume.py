@@ -23,7 +23,7 @@ from cnn_archs.experiment import resolve
 from cnn_archs.training import loop, trainer
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.seeds import SeedAxis
-from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
+from cnn_archs.training.trainer_checkpoint import Saver, restore_trainer
 from soak.subjects import FEEDBACK
 
 Launch = Callable[..., subprocess.Popen[str]]
@@ -225,7 +225,7 @@ FUNCTIONS: dict[str, tuple[Any, str, bool]] = {
     "restore": (loop, "restore_trainer", False),
     "steps": (trainer.Trainer, "run_steps", False),
     "evaluate": (trainer.Trainer, "evaluate", True),
-    "save": (loop, "save_trainer", True),
+    "save": (loop, "save_checkpoint", True),
     "finish": (loop, "final_results", True),
 }
 
@@ -353,7 +353,8 @@ def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_pat
     r = build_trainer(Member(resolve(config.load_config("lenet5_digits", [*more, *few]))))
     while r.step < 6:
         if r.step in (3, 4, 5):
-            save_trainer(r, [Checkpoints(tmp_path / str(r.step))])
+            with Saver([Checkpoints(tmp_path / str(r.step))]) as saver:
+                saver.save(r)
         r.run_steps()
     whole = host(r.member_state(slice(None)))
     for step in (3, 4, 5):
@@ -374,7 +375,8 @@ def test_a_residual_net_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
     first, second = assembled(), assembled()
     while first.step < 6:
         if first.step == 3:
-            save_trainer(first, [Checkpoints(tmp_path)])
+            with Saver([Checkpoints(tmp_path)]) as saver:
+                saver.save(first)
         first.run_steps()
     whole = host(first.member_state(slice(None)))
     for again in (first, second):
@@ -405,7 +407,8 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, 
     while first.step < 5:
         first.run_steps()
     folder = tmp_path / "checkpoints"
-    save_trainer(first, [Checkpoints(folder)])
+    with Saver([Checkpoints(folder)]) as saver:
+        saver.save(first)
     shapes = [entry["shape"] for item in digests(tmp_path, 5).values() for entry in item.values()]
     assert all(shape[0] == 2 for shape in shapes)
     for form in (together, not together):
