@@ -30,7 +30,7 @@ def normalize_groups(
 def _forward(x, near, scale, bias, epsilon):
     wide = x.astype(jnp.float32)
     shifted = wide - near[None, None]
-    mean, square = sums(shifted, jnp.square(shifted)) / x.shape[1]
+    mean, square = means(shifted, jnp.square(shifted))
     variance = jnp.maximum(square - jnp.square(mean), 0.0)
     mean = mean + near[None]
     factor = scale[None] * lax.rsqrt(variance + epsilon)
@@ -41,23 +41,22 @@ def _forward(x, near, scale, bias, epsilon):
 def _backward(epsilon, kept, cotangents):
     (x, scale, mean, variance), g = kept, cotangents[0]
     away, inverse = x.astype(jnp.float32) - mean[:, None], lax.rsqrt(variance + epsilon)
-    total, slope = sums(g, g * away)
+    even, slope = means(g, g * away)
     slope = slope * inverse
+    dx = (g - even[:, None] - away * (slope * inverse)[:, None]) * (scale[None] * inverse)[:, None]
     count = x.shape[1]
-    rest = (total / count)[:, None] + away * (slope * inverse / count)[:, None]
-    dx = (g - rest) * (scale[None] * inverse)[:, None]
-    return dx.astype(x.dtype), jnp.zeros_like(scale), slope.sum(0), total.sum(0)
+    return dx.astype(x.dtype), jnp.zeros_like(scale), count * slope.sum(0), count * even.sum(0)
 
 
 normalize_groups.defvjp(_forward, _backward)
 
 
-def sums(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return the sums of a and b, f32[G, M, C] each, over M: f32[2, G, C].
+def means(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return the means of a and b, f32[G, M, C] each, over M: f32[2, G, C].
 
-    They are taken in two steps, as XLA sums tall matrices on a GPU, but in one kernel each.
+    They are summed in two steps, as XLA sums tall matrices on a GPU, but in one kernel each.
     """
     groups, rows, channels = a.shape
     parts = gcd(rows, PARTS)
     halves = [term.reshape(groups, parts, -1, channels).sum(2) for term in (a, b)]
-    return jnp.stack(halves).sum(2)
+    return jnp.stack(halves).sum(2) * (1 / rows)

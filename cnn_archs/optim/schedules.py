@@ -121,10 +121,9 @@ def lenet5_table(name: str) -> Callable[[float], Schedule]:
 
 def piecewise_rates(rates: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedule:
     """Return rates[i] from step boundaries[i-1] on, exactly as given."""
-    edges = jnp.asarray(boundaries, jnp.int32)
     # jnp.searchsorted would be a loop inside each training step.
     return Schedule(
-        rate=lambda state, step: state[(edges <= step).sum()],
+        rate=lambda state, step: state[sum((step >= b).astype(jnp.int32) for b in boundaries)],
         init=lambda: jnp.asarray(rates, jnp.float32),
     )
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -24,21 +25,63 @@ def gather_batch(train_step: Callable[..., TrainState]) -> Callable[..., TrainSt
     )
 
 
-def repeat_steps(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]:
+def repeat_steps(
+    train_step: Callable[..., TrainState], *, packed: bool
+) -> Callable[..., TrainState]:
     """Return step(state, key, images, labels, index[, count]), which makes many steps in a call.
 
     index: i32[N, ..., B], where index[i] is for step i of the call. Without `count` all N steps are
     made: the number is a constant of the program, so that an accelerator need not ask its host
     before each step whether to go on. count: i32[], the number of steps to make, at most N.
+    packed: keep the batch statistics and the counts as one vector per dtype between steps, so that
+    an accelerator updates all of them in one kernel each.
     """
 
     def steps(state, key, images, labels, index, count=None):
-        def body(i, state):
-            return train_step(state, key, images, labels, index[i])
+        pack, unpack = packing(state) if packed else (identity, identity)
 
-        return jax.lax.fori_loop(0, len(index) if count is None else count, body, state)
+        def body(i, held):
+            return pack(train_step(unpack(held), key, images, labels, index[i]))
+
+        number = len(index) if count is None else count
+        return unpack(jax.lax.fori_loop(0, number, body, pack(state)))
 
     return steps
+
+
+def identity(state: Any) -> Any:
+    return state
+
+
+def packing(state: TrainState) -> tuple[Callable[[TrainState], Any], Callable[[Any], TrainState]]:
+    """Return pack(state) -> (state without its small parts, vectors by dtype), and its inverse."""
+    names = ("batch_stats", "window", "epoch")
+
+    def small(state):
+        return {name: getattr(state, name) for name in names}
+
+    leaves, structure = jax.tree.flatten(small(state))
+    dtypes = sorted({leaf.dtype.name for leaf in leaves})
+
+    def pack(state):
+        flat = jax.tree.leaves(small(state))
+        vectors = {
+            name: jnp.concatenate([x.reshape(-1) for x in flat if x.dtype.name == name])
+            for name in dtypes
+        }
+        return state.replace(**dict.fromkeys(names)), vectors
+
+    def unpack(held):
+        rest, vectors = held
+        found, used = [], dict.fromkeys(dtypes, 0)
+        for leaf in leaves:
+            first = used[leaf.dtype.name]
+            used[leaf.dtype.name] += leaf.size
+            part = vectors[leaf.dtype.name][first : first + leaf.size]
+            found.append(part.reshape(leaf.shape))
+        return rest.replace(**jax.tree.unflatten(structure, found))
+
+    return pack, unpack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +134,7 @@ def jit_train_step(
     in_shardings = (state_sharding, *[replicated] * 3, index)
     if loop == 1:
         return jit(step, in_shardings=in_shardings)
-    step = repeat_steps(step)
+    step = repeat_steps(step, packed=not meshes.is_cpu(mesh))
     return StepLoop(
         steps=loop,
         part=jit(step, in_shardings=(*in_shardings, replicated)),

@@ -1,5 +1,6 @@
 """Checkpoints are written in a thread: whole, in order, and with their errors told."""
 
+import shutil
 import signal
 import threading
 import time
@@ -66,7 +67,8 @@ def test_what_is_saved_is_the_state_at_the_save_though_the_training_goes_on(
 
 def test_saves_are_in_order_and_the_last_one_is_waited_for(tmp_path, monkeypatch):
     """Each begins after the one before it has ended, and the run ends after all."""
-    happened, save = [], Checkpoints.save
+    happened: list[tuple[str, int]] = []
+    save = Checkpoints.save
 
     def slow(self, step, items, notes):
         happened.append(("begin", step))
@@ -80,25 +82,36 @@ def test_saves_are_in_order_and_the_last_one_is_waited_for(tmp_path, monkeypatch
     assert RunDir(tmp_path).has_result() and RunDir(tmp_path).newest_step() == 9
 
 
-@pytest.mark.parametrize("step, last", [(3, 6), (9, 9)])
-def test_an_error_is_told_at_the_next_save_or_at_the_end(step, last, tmp_path, monkeypatch, capsys):
-    """A file stands where the folder of one step should be."""
-    reached, run_steps = [], Trainer.run_steps
+def no_room_for_save(number, monkeypatch):
+    """Leave no room on the disk when a process makes its save `number`, from 0 on."""
+    usage, asked = shutil.disk_usage, []
+
+    def disk_usage(folder):
+        asked.append(folder)
+        found = usage(folder)
+        return found._replace(free=0) if len(asked) == number + 1 else found
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+
+
+@pytest.mark.parametrize("number, step, last", [(0, 3, 6), (2, 9, 9)])
+def test_an_error_is_told_at_the_next_save_or_at_the_end(
+    number, step, last, tmp_path, monkeypatch, capsys
+):
+    reached: list[int] = []
+    run_steps = Trainer.run_steps
 
     def noted(self, *arguments):
         run_steps(self, *arguments)
         reached.append(self.step)
-        blocked = tmp_path / "checkpoints" / str(step)
-        if self.step < step and not blocked.exists():
-            blocked.write_text("in the way")
 
     monkeypatch.setattr(Trainer, "run_steps", noted)
+    no_room_for_save(number, monkeypatch)
     assert train(tmp_path) == 3
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: cannot save step {step} in {tmp_path}/checkpoints: ")
+    assert error.endswith("needed, 0.0 MB free")
     assert reached[-1] == last and not RunDir(tmp_path).has_result()
-    (tmp_path / "checkpoints" / str(step)).unlink()
-    monkeypatch.undo()
     assert train(tmp_path) == 0 and RunDir(tmp_path).newest_step() == 9
 
 
@@ -124,9 +137,8 @@ def test_a_run_that_is_stopped_waits_for_both_saves(tmp_path, monkeypatch, capsy
     assert steps == [3, 4]
 
 
-def test_a_state_that_is_not_saved_is_told_where_the_body_has_no_error(tmp_path):
+def test_an_error_is_told_where_the_body_has_none(tmp_path, monkeypatch):
     run = trainer_of()
-    folder = Checkpoints(tmp_path / "there")
-    with pytest.raises(DataError, match="cannot save step 0"), Saver([folder]) as saver:
-        (folder.folder / "0").write_text("in the way")
-        saver.save(run)
+    no_room_for_save(0, monkeypatch)
+    with pytest.raises(DataError, match="cannot save step 0"), Saver([Checkpoints(tmp_path)]) as s:
+        s.save(run)

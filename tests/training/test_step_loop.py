@@ -60,7 +60,7 @@ def test_on_an_accelerator_the_count_is_constant_and_no_loop_is_inside_the_step(
         auxiliary=0.3,
         micro_batch=0,
     )
-    looped = step_loop.repeat_steps(step_loop.gather_batch(step))
+    looped = step_loop.repeat_steps(step_loop.gather_batch(step), packed=True)
     index = jax.ShapeDtypeStruct((LOOP, 64), jnp.int32)
     jaxpr = jax.make_jaxpr(looped)(state, key, images, labels, index)
     assert loops(jaxpr.jaxpr) == {("scan", LOOP): 1}
@@ -77,7 +77,7 @@ def test_all_steps_and_some_of_them_are_those_of_single_calls():
     index = jnp.asarray(np.random.default_rng(1).permutation(20)[:15].reshape(5, 3), jnp.int32)
     start = {"x": jnp.float32(1), "step": jnp.int32(0)}
     single = step_loop.gather_batch(counting_step)
-    looped = jax.jit(step_loop.repeat_steps(single))
+    looped = jax.jit(step_loop.repeat_steps(single, packed=False))
     called = []
 
     def noted(name):

@@ -25,17 +25,17 @@ def test_the_first_call_of_each_program_is_compilation():
     times = StepTimes()
     times.count("part", 1, 20.0)
     assert times.call_length(100) == 1 and times.steps_per_second(1) == 1 / 20
-    times.count("part", 1, 0.01)
-    assert times.call_length(100) == 100 and times.call_length(1000) == MAX_CALL_SECONDS / 0.01
+    times.count("part", 1, 0.0078125)
+    assert times.call_length(100) == 100 and times.call_length(1000) == MAX_CALL_SECONDS * 128
     times.count("whole", 100, 30.0)
     assert times.call_length(100) == 100  # what it compiled is no reason to make short calls
     times.count("whole", 100, 1.0)
-    assert (times.seconds, times.compile_seconds, times.compile_steps) == (51.01, 50.0, 101)
-    assert times.steps_per_second(202) == pytest.approx(101 / 1.01)
+    assert (times.seconds, times.compile_seconds, times.compile_steps) == (51.0078125, 50.0, 101)
+    assert times.steps_per_second(202) == pytest.approx(101 / 1.0078125)
     resumed = StepTimes.of_members([times.notes(0.75), times.notes(0.25)])
     resumed.count("whole", 100, 9.0)
     assert resumed.compile_seconds == pytest.approx(59) and resumed.compile_steps == 201
-    assert resumed.steps_per_second(302) == pytest.approx(101 / 1.01)
+    assert resumed.steps_per_second(302) == pytest.approx(101 / 1.0078125)
     older = StepTimes.of_members([{"seconds": 3.0}])
     assert older.steps_per_second(6) == 2.0 and older.call_length(100) == 1
 
