@@ -135,6 +135,7 @@ def protocols_of_all():
     return tuple(PROTOCOLS)
 
 
+@pytest.mark.slow
 def test_a_narrow_family_on_one_and_eight_devices(simulated, photographs, tmp_path):
     """At a third of its image's size; evaluate/test_protocols.py has the protocols one by one."""
     data_dir = some(photographs, tmp_path / "data", 30, 8)

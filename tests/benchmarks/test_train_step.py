@@ -16,14 +16,18 @@ assert SPEC and SPEC.loader
 networks = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(networks)
 
+PARAMETERS = {"lenet5": 61_706, "resnet20": 269_722}
 
-def test_a_small_run_prints_one_json_object_with_the_ratio():
-    small = ("--networks=lenet5,resnet20", "--batch=4", "--rounds=2", "--seconds=0.01")
-    result = run("train_step", *small)
+
+@pytest.mark.parametrize(
+    "params", [{"lenet5": 61_706}, pytest.param(PARAMETERS, marks=pytest.mark.slow)]
+)
+def test_a_small_run_prints_one_json_object_with_the_ratio(params):
+    networks = f"--networks={','.join(params)}"
+    result = run("train_step", networks, "--batch=4", "--rounds=2", "--seconds=0.01")
     assert result["ratio"] == max(row["ratio"] for row in result["rows"])
-    lenet, resnet = result["rows"]
-    for row, network, params in ((lenet, "lenet5", 61_706), (resnet, "resnet20", 269_722)):
-        assert row["network"] == network and row["params"] == params
+    for row, (network, count) in zip(result["rows"], params.items(), strict=True):
+        assert row["network"] == network and row["params"] == count
         assert row["ratio"] == pytest.approx(row["ours"] / row["torch"])
         assert row["cpu_ratio"] == pytest.approx(row["ours_cpu"] / row["torch_cpu"])
         assert math.isfinite(row["ratio"]) and row["ratio"] > 0

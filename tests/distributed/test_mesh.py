@@ -35,10 +35,7 @@ FAST = [  # what the tests that are not slow ask for: all in one process
     ("alexnet",),
     ("alexnet", "mesh.data=1"),
     ("alexnet", "mesh.model=2"),
-    ("vgg", "mesh.data=1"),
-    ("vgg", "mesh.model=2"),
     ("vgg_bn", "model.bn_group=-1"),
-    ("vgg_bn", "model.bn_group=8", "mesh.data=1"),
 ]
 
 
@@ -98,9 +95,8 @@ def test_losses_on_8_devices_are_those_of_one(network, trained):
 # Batch statistics: over the batch (above), over each device's share, over groups of a size.
 
 
-@pytest.mark.parametrize(
-    ("group", "images"), [(-1, 8), pytest.param(32, 32, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "images"), [(-1, 8), (32, 32)])
 def test_batch_statistics_of_groups_are_those_of_one_device(group, images, trained):
     """64 images on 8 devices are 8 per device, or 2 groups of 32, each over 4 devices."""
     found = trained("vgg_bn", f"model.bn_group={group}")
@@ -133,7 +129,8 @@ def test_alexnet_s_towers_live_on_two_devices(trained):
     assert len(found["collectives"]["all-gather"]) <= 3
 
 
-@pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 4])
 def test_vgg_s_dense_layers_are_split_column_then_row(devices, trained):
     found, one = trained("vgg", f"mesh.model={devices}"), trained("vgg", "mesh.data=1")
     np.testing.assert_allclose(found["losses"], one["losses"], rtol=1e-5)

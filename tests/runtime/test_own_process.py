@@ -47,7 +47,7 @@ def copy(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("variable", ["OTHER", "PYTHONPATH"])
+@pytest.mark.parametrize("variable", [pytest.param("OTHER", marks=pytest.mark.slow), "PYTHONPATH"])
 def test_the_code_is_that_of_the_command_and_strays_are_not_run(variable, copy, tmp_path):
     """Also if PYTHONPATH leads to the repository, as it does where nothing is installed."""
     put_strays(tmp_path, copy / "ran.txt")
