@@ -96,8 +96,9 @@ class ExperimentSettings:
     name: of `model`, which sees images of image_shape, (H, W, C). seeds: one per trained network.
     mesh_shape: the devices along the axes "data" and "model", as `mesh.create` takes them.
     test_scales: as `views.protocol_passes` takes them. frozen: the modules that do not train.
-    cuda_graph: see `compiler_options.cuda_graph_options`. deterministic, matmul_precision: see
-    `backend.configure_jax`. config: the complete config, in the form of config.json.
+    seeds_form: see `seeds.choose_axis`. cuda_graph: see `compiler_options.cuda_graph_options`.
+    deterministic, matmul_precision: see `backend.configure_jax`. config: the complete config, in
+    the form of config.json.
     """
 
     name: str
@@ -111,6 +112,7 @@ class ExperimentSettings:
     test_scales: tuple[float, ...]
     warm_start: WarmStart
     frozen: frozenset[ModulePath]
+    seeds_form: str
     cuda_graph: bool
     deterministic: bool
     matmul_precision: str
@@ -211,6 +213,7 @@ def resolve_settings(
             config.warm_start.new_head,
         ),
         frozen=find_frozen(config.frozen, fields["name"], model, shape),
+        seeds_form=config.seeds_form,
         cuda_graph=config.cuda_graph,
         deterministic=config.deterministic,
         matmul_precision=config.matmul_precision,

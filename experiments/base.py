@@ -43,6 +43,9 @@ class Settings:
                              # seed + 1, ..., seed + seeds - 1
     seeds: Annotated[int, "from 1 to 10000"] = 1         # number of networks to train, which
                              # differ in random numbers only
+    seeds_form: Literal["default", "vmapped", "unrolled", "in_turn"] = "default"     # one program
+                             # for all seeds, vmapped or with the step written out for each, or the
+                             # seeds in turn; default: unrolled on a GPU, vmapped on a single TPU
     epochs: Annotated[float, "from 0 to 1000000"] = 20.0     # passes over the training images, or 0
                              # if `steps` is given
     steps: Whole = 0         # optimizer steps, or 0 if `epochs` is given; setting one zeroes the
@@ -323,6 +326,7 @@ ROLES: dict[str, Role] = {
     "steps": "length",
     "mesh": "layout",            # how the same work is laid out in memory and over devices
     "eval_batch_size": "layout",
+    "seeds_form": "layout",
     "cuda_graph": "layout",
     "model.remat": "layout",
     "data.data_dir": "layout",

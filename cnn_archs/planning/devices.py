@@ -35,6 +35,13 @@ class DeviceSpec(NamedTuple):
     host: int
     called: str
 
+    @property
+    def platform(self) -> str:
+        """jax's name of the platform: cpu, gpu or tpu."""
+        if self.name == "cpu":
+            return "cpu"
+        return "tpu" if self.called.startswith("TPU") else "gpu"
+
     def peak(self, dtype: str, matmul_precision: str) -> float:
         """Return the peak FLOP/s for a network that computes in `dtype`."""
         return getattr(self, "bfloat16" if dtype == "bfloat16" else matmul_precision)

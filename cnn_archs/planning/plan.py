@@ -16,7 +16,7 @@ from cnn_archs.planning.input_rate import InputVolume
 from cnn_archs.planning.memory import DeviceMemory
 from cnn_archs.planning.throughput import MeasuredRun, SpeedEstimate, StepBounds
 from cnn_archs.training.placement import place_model
-from cnn_archs.training.seeds import fastest_axis
+from cnn_archs.training.seeds import choose_axis
 
 
 def make_plan(
@@ -35,7 +35,12 @@ def make_plan(
     recipe, on = experiment.recipe, place_model(experiment)
     net, mesh = on.net, on.mesh
     taken = input_rate.input_volume(experiment)
-    axis = fastest_axis(in_memory=taken.resident, devices=mesh.size, platform=kind.name)
+    axis = choose_axis(
+        experiment.seeds_form,
+        in_memory=taken.resident,
+        devices=mesh.size,
+        platform=kind.platform,
+    )
     held = DeviceMemory(experiment, on, taken, axis)
     size = totals(summarize(net.model, net.image_shape))
     trained = totals(summarize(net.model, net.image_shape, train=True))

@@ -29,7 +29,7 @@ from cnn_archs.training import steps
 from cnn_archs.training.layer_stats import make_layer_stats_fn
 from cnn_archs.training.placement import PlacedModel, place_model
 from cnn_archs.training.programs import make_refresh, make_steps
-from cnn_archs.training.seeds import SeedAxis, fastest_axis
+from cnn_archs.training.seeds import SeedAxis, choose_axis
 from cnn_archs.training.trainer import Trainer
 
 
@@ -50,7 +50,7 @@ def build_trainer(
 ) -> Trainer:
     """Build the trainer of `members` at step 0: data on the devices, nothing compiled yet.
 
-    axis: whether the seeds of all members are vmapped; None chooses the faster form. splits: those
+    axis: the form of the seeds of all members; None takes that of the config. splits: those
     of the members' dataset, if they are loaded already. Raises
     ConfigError unless the configs of the members differ in seeds and learning rates only.
     """
@@ -63,7 +63,9 @@ def build_trainer(
     )
     placed = place_model(experiment)
     platform = jax.default_backend()
-    axis = axis or fastest_axis(in_memory=in_memory, devices=placed.mesh.size, platform=platform)
+    axis = axis or choose_axis(
+        experiment.seeds_form, in_memory=in_memory, devices=placed.mesh.size, platform=platform
+    )
     data, prepare = load_data(members, placed.mesh, splits)
     train = data["train"]
     epoch, total = recipe.steps_per_epoch(train.examples), recipe.total_steps(train.examples)
@@ -78,7 +80,7 @@ def build_trainer(
         rules,
         prepare,
         axis,
-        sharding,
+        axis.calls([sharding] * len(states))[0],
         loop,
         experiment.frozen,
         cuda_graph_options(experiment.cuda_graph),
@@ -185,13 +187,13 @@ def make_feeds(
     loop: int,
     total: int,
 ) -> list[ResidentFeed | StreamedFeed]:
-    """Return the source of batches for each training state.
+    """Return the source of batches for each call of the training step.
 
     size: images per batch. loop: the most steps in one call. total: the step at which the run ends.
     """
     groups = axis.groups(seeds)
     if isinstance(train, Resident):
-        batch_axis = axis.ndim + 1 if loop > 1 else axis.ndim
+        batch_axis = axis.together + (loop > 1)
         sharding = meshes.batch_sharded(mesh, axis=batch_axis)
         put: Callable[[np.ndarray], Any] = partial(meshes.place, sharding=sharding)
         return [ResidentFeed(train, g, size, loop, axis.join_indices, put) for g in groups]

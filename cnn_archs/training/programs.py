@@ -33,8 +33,9 @@ def make_steps(
 ) -> tuple[Callable[..., steps.TrainState], Callable[..., MetricSums]]:
     """Return the jitted training step and evaluation step for trees in the form of `axis`.
 
-    loop: the most steps that one call of the training step makes. frozen: the modules that do not
-    train. compiler_options: for both steps, except on a single CPU.
+    state_sharding: the sharding of each array that a call steps; see `SeedAxis.calls`. loop: the
+    most steps that one call of the training step makes. frozen: the modules that do not train.
+    compiler_options: for both steps, except on a single CPU.
     """
     model, mesh, in_memory = placed.net.model, placed.mesh, placed.net.inputs.resident
     train_step = steps.make_train_step(
@@ -50,7 +51,7 @@ def make_steps(
     )
     eval_step = make_eval_step(model, rules.loss, prepare)
     if in_memory:
-        train_step = axis.map(step_loop.gather_batch(train_step), in_axes=(0, 0, None, None, 0))
+        train_step = axis.map_training(step_loop.gather_batch(train_step))
         eval_step = axis.map(eval_step, in_axes=(0, None, None, None))
     jit: Any = partial(jax.jit, compiler_options=compiler_options)
     if cpu_step.is_one_cpu(mesh) and not axis.vmapped and loop == 1:
@@ -60,7 +61,7 @@ def make_steps(
         mesh,
         state_sharding=state_sharding,
         in_memory=in_memory,
-        seed_axes=axis.ndim,
+        seed_axes=int(axis.together),
         loop=loop,
         jit=jit,
     )

@@ -1,7 +1,7 @@
 """Compiles the training step, alone or as a loop of many steps in one call."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -53,34 +53,41 @@ def identity(state: Any) -> Any:
     return state
 
 
-def packing(state: TrainState) -> tuple[Callable[[TrainState], Any], Callable[[Any], TrainState]]:
-    """Return pack(state) -> (state without its small parts, vectors by dtype), and its inverse."""
+def packing(states: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return pack(states) -> (states without their small parts, vectors by dtype), and its inverse.
+
+    states: a TrainState, or a tuple of them.
+    """
     names = ("batch_stats", "window", "epoch")
 
-    def small(state):
-        return {name: getattr(state, name) for name in names}
+    def each(states: Any) -> Sequence[TrainState]:
+        return states if isinstance(states, tuple) else [states]
 
-    leaves, structure = jax.tree.flatten(small(state))
-    dtypes = sorted({leaf.dtype.name for leaf in leaves})
+    def small(states: Any) -> list[Any]:
+        return jax.tree.leaves([getattr(s, name) for s in each(states) for name in names])
 
-    def pack(state):
-        flat = jax.tree.leaves(small(state))
+    def pack(states: Any) -> Any:
         vectors = {
-            name: jnp.concatenate([x.reshape(-1) for x in flat if x.dtype.name == name])
+            name: jnp.concatenate([x.reshape(-1) for x in small(states) if x.dtype.name == name])
             for name in dtypes
         }
-        return state.replace(**dict.fromkeys(names)), vectors
+        rest = [s.replace(**dict.fromkeys(names)) for s in each(states)]
+        return rest, vectors
 
-    def unpack(held):
+    def unpack(held: Any) -> Any:
         rest, vectors = held
-        found, used = [], dict.fromkeys(dtypes, 0)
+        used, found = dict.fromkeys(dtypes, 0), []
         for leaf in leaves:
             first = used[leaf.dtype.name]
             used[leaf.dtype.name] += leaf.size
-            part = vectors[leaf.dtype.name][first : first + leaf.size]
-            found.append(part.reshape(leaf.shape))
-        return rest.replace(**jax.tree.unflatten(structure, found))
+            found.append(vectors[leaf.dtype.name][first : first + leaf.size].reshape(leaf.shape))
+        parts = iter(jax.tree.unflatten(structure, found))
+        whole = tuple(s.replace(**{name: next(parts) for name in names}) for s in rest)
+        return whole if isinstance(states, tuple) else whole[0]
 
+    leaves = small(states)
+    structure = jax.tree.structure([getattr(s, name) for s in each(states) for name in names])
+    dtypes = sorted({leaf.dtype.name for leaf in leaves})
     return pack, unpack
 
 

@@ -45,7 +45,7 @@ class Trainer:
     Fixed for the run:
       net: the network and the preprocessing of its images.
       seeds, seed_slices: all seeds, and the slice of them that belongs to each member.
-      axis: whether seeds are vmapped; `states`, `keys` and `feeds` have this form.
+      axis: how the seeds are trained; `states`, `keys` and `feeds` have this form.
       steps_per_call, total_steps: the most steps in one call of `train_step`, and all of the run.
       batch_size, eval_batch_size: images per step, and per evaluation step.
       periods: for each scheduled event, the number of steps between two occurrences.
@@ -53,7 +53,7 @@ class Trainer:
       schedule, average: the learning rate schedule, and the rule that averages the weights.
       mesh, state_sharding: the devices, and the sharding of each array of a state.
       data: the splits by name.
-      feeds: for each state, (step, count) -> the arguments of `train_step` after the key.
+      feeds: for each call of `train_step`, (step, count) -> its arguments after the key.
       keys: for each state, the random key that steps are folded into.
       train_step, eval_step: compiled functions; see `steps.py` and `evaluate/step.py`.
       refresh_curvature, curvature_samples: renews the second derivatives at the start of each
@@ -146,8 +146,11 @@ class Trainer:
             made = multihost.on_primary(
                 lambda: min(self.times.call_length(self.steps_per_call), stop - self.step)
             )
-        for i, feed in enumerate(self.feeds):
-            self.states[i] = self.train_step(self.states[i], self.keys[i], *feed(self.step, made))
+        calls = (self.axis.calls(self.states), self.axis.calls(self.keys), self.feeds)
+        found = []
+        for state, key, feed in zip(*calls, strict=True):
+            found.append(self.train_step(state, key, *feed(self.step, made)))
+        self.states = self.axis.of_calls(found)
         jax.block_until_ready([s.step for s in self.states])
         whole = isinstance(self.train_step, StepLoop) and self.train_step.makes_all(made)
         self.times.count("whole" if whole else "part", made, clock() - started)

@@ -22,7 +22,7 @@ from cnn_archs.planning.xla_memory import placeholder_statistics
 from cnn_archs.runtime import compiler_options
 from cnn_archs.training import programs, steps
 from cnn_archs.training.placement import PlacedModel
-from cnn_archs.training.seeds import SeedAxis
+from cnn_archs.training.seeds import choose_axis
 
 H200 = """
 gpu_device_info {
@@ -54,7 +54,7 @@ def compile_loop(overrides: list[str]) -> dict[str, str]:
     mesh = Mesh(np.array([[device]]), ("data", "model"), axis_types=auto)
     experiment = resolve(config.load_config("resnet_cifar10:20", overrides))
     rules = experiment.recipe.make_rules(EPOCH)
-    axis = SeedAxis(vmapped=False)
+    axis = choose_axis("default", in_memory=True, devices=1, platform="gpu")
     images = jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct((50_000,), jnp.int32)
     init = partial(
@@ -66,7 +66,8 @@ def compile_loop(overrides: list[str]) -> dict[str, str]:
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(init, key)
-    index = jax.ShapeDtypeStruct((LOOP, experiment.recipe.batch_size), jnp.int32)
+    seeds, batch = len(experiment.seeds), experiment.recipe.batch_size
+    index = jax.ShapeDtypeStruct((LOOP, seeds, batch), jnp.int32)
     jax.default_backend = lambda: "gpu"  # what is traced is what a GPU would run
     train_step, _ = programs.make_steps(
         experiment.recipe,
@@ -74,7 +75,7 @@ def compile_loop(overrides: list[str]) -> dict[str, str]:
         rules,
         experiment.inputs.make_preprocess(placeholder_statistics(experiment)),
         axis,
-        meshes.tree_shardings(state, mesh, {}),
+        axis.calls([meshes.tree_shardings(state, mesh, {})] * seeds)[0],
         LOOP,
         experiment.frozen,
         {},
@@ -83,7 +84,8 @@ def compile_loop(overrides: list[str]) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         options = compiler_options.cuda_graph_options(experiment.cuda_graph)
         dump = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
-        lowered = train_step.whole.lower(state, key, images, labels, index)
+        states, keys = axis.calls([state] * seeds)[0], axis.calls([key] * seeds)[0]
+        lowered = train_step.whole.lower(states, keys, images, labels, index)
         program = lowered.compile({**options, **dump})
         (thunks,) = (
             *Path(folder).glob("*thunk_sequence_after_thunk_passes.txt"),

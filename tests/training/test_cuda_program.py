@@ -49,3 +49,11 @@ def test_a_step_of_resnet20_is_few_launches_in_one_graph():
     step = body(found["thunks"])
     assert 100 < len(step) <= 250
     assert sum("kConvolution" in line for line in step) == 56
+
+
+def test_two_seeds_are_written_out_and_keep_fast_gradients_of_their_kernels():
+    found = compiled("seeds=2", "model.blocks=(1,1,1)")
+    step = body(found["thunks"])
+    assert sum("kConvolution" in line for line in step) == 2 * (3 * 7 - 1)
+    assert found["hlo"].count('custom_call_target="__cudnn$convBackwardFilter"') == 2 * 7
+    assert "feature_group_count" not in found["hlo"]

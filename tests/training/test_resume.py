@@ -401,9 +401,12 @@ def check_equal(a: Any, b: Any) -> None:
         assert x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, tmp_path):
-    first = build_trainer(Member(configured("seeds=2")), axis=SeedAxis(together))
+FORMS = (SeedAxis(False), SeedAxis(True), SeedAxis(False, unrolled=True))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_all_forms(form, tmp_path):
+    first = build_trainer(Member(configured("seeds=2")), axis=form)
     while first.step < 5:
         first.run_steps()
     folder = tmp_path / "checkpoints"
@@ -411,10 +414,10 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_both_forms(together, 
         saver.save(first)
     shapes = [entry["shape"] for item in digests(tmp_path, 5).values() for entry in item.values()]
     assert all(shape[0] == 2 for shape in shapes)
-    for form in (together, not together):
-        other = build_trainer(Member(configured("seeds=2")), axis=SeedAxis(form))
+    for axis in FORMS:
+        other = build_trainer(Member(configured("seeds=2")), axis=axis)
         assert restore_trainer(other, [Checkpoints(folder, read_only=True)])
-        assert other.step == 5 and len(other.states) == (1 if form else 2)
+        assert other.step == 5 and len(other.states) == (1 if axis.vmapped else 2)
         check_equal(other.member_state(slice(None)), first.member_state(slice(None)))
         other.run_steps()  # it can train on
     with pytest.raises(ConfigError, match=r"saved as \w+\[2.*needed as \w+\[3"):
@@ -452,15 +455,16 @@ def test_seeds_have_orders_of_their_own():
     assert (batches[0] == batches[2]).all() and (batches[0] != batches[1]).any()
 
 
-def test_vmapped_seeds_train_like_single_ones():
+def test_seeds_together_train_like_single_ones():
     losses = []
-    for together in (False, True):
+    for axis in FORMS:
         c = configured("seeds=2", "log_every=1000", "eval_every=100")
-        r = build_trainer(Member(c), axis=SeedAxis(together))
+        r = build_trainer(Member(c), axis=axis)
         while r.step < 50:
             r.run_steps()
         losses.append([report["loss"] for report in r.metrics("window")])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    for others in losses[1:]:
+        np.testing.assert_allclose(losses[0], others, rtol=1e-4)
     assert losses[0][0] != losses[0][1]
 
 
