@@ -155,27 +155,26 @@ def test_the_layer_gives_the_same_in_a_training_step_on_a_cpu(group):
 @pytest.mark.parametrize("group", [0, 4, 2])
 @pytest.mark.parametrize("dtype, error", [("float32", 2e-5), ("bfloat16", 2e-2)])
 def test_the_layer_gives_the_same_on_an_accelerator(group, dtype, error, monkeypatch):
-    """Values, gradients and running statistics, with fewer sums than JAX derives."""
+    """Values, gradients and running statistics."""
     layer = BatchNorm(group, dtype=dtype)
     x, g = (random((8, 6, 5, 6), seed, far=2.0) for seed in (0, 1))
     variables = layer.init(jax.random.key(0), x, train=True)
     start = jax.tree.map(lambda v: v + 0.5, variables)
     x = jnp.asarray(x, dtype)
 
-    def run(params, x):
-        y, updates = layer.apply(
-            {**start, "params": params}, x, train=True, mutable=["batch_stats"]
-        )
-        return (y * g).astype(jnp.float32).sum(), (y, updates)
+    def computed(backend):
+        def run(params, x):  # a new function, so that jax traces it anew
+            y, updates = layer.apply(
+                {**start, "params": params}, x, train=True, mutable=["batch_stats"]
+            )
+            return (y * g).astype(jnp.float32).sum(), (y, updates)
 
-    def sums(backend):
         monkeypatch.setattr(jax, "default_backend", lambda: backend)
         found = jax.value_and_grad(run, (0, 1), has_aux=True)
-        jaxpr = str(jax.make_jaxpr(found)(start["params"], x))
-        return jax.jit(found)(start["params"], x), jaxpr.count("reduce_sum[")
+        assert ("custom_vjp" in str(jax.make_jaxpr(run)(start["params"], x))) == (backend == "gpu")
+        return jax.jit(found)(start["params"], x)
 
-    (found, few), (expected, more) = sums("gpu"), sums("cpu")
-    assert few < more
+    found, expected = computed("gpu"), computed("cpu")
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype
         a, b = (np.asarray(z, np.float32) for z in (a, b))
