@@ -30,33 +30,33 @@ def normalize_groups(
 def _forward(x, near, scale, bias, epsilon):
     wide = x.astype(jnp.float32)
     shifted = wide - near[None, None]
-    mean, square = means(shifted, jnp.square(shifted))
+    mean, square = sums(shifted, jnp.square(shifted)) / x.shape[1]
     variance = jnp.maximum(square - jnp.square(mean), 0.0)
-    mean = mean + near[None]
-    factor = scale[None] * lax.rsqrt(variance + epsilon)
-    y = (wide - mean[:, None]) * factor[:, None] + bias[None, None]
-    return (y, mean, variance), (x, scale, mean, variance)
+    # Behind the barrier both are computed by one kernel, and not again by each that uses them.
+    mean, inverse = lax.optimization_barrier((mean + near[None], lax.rsqrt(variance + epsilon)))
+    y = (wide - mean[:, None]) * (scale[None] * inverse)[:, None] + bias[None, None]
+    return (y, mean, variance), (x, scale, mean, inverse)
 
 
 def _backward(epsilon, kept, cotangents):
-    (x, scale, mean, variance), g = kept, cotangents[0]
-    away, inverse = x.astype(jnp.float32) - mean[:, None], lax.rsqrt(variance + epsilon)
-    even, slope = means(g, g * away)
+    (x, scale, mean, inverse), g = kept, cotangents[0]
+    away, count = x.astype(jnp.float32) - mean[:, None], x.shape[1]
+    total, slope = sums(g, g * away)
     slope = slope * inverse
-    dx = (g - even[:, None] - away * (slope * inverse)[:, None]) * (scale[None] * inverse)[:, None]
-    count = x.shape[1]
-    return dx.astype(x.dtype), jnp.zeros_like(scale), count * slope.sum(0), count * even.sum(0)
+    even, along = total / count, slope * inverse / count
+    dx = (g - even[:, None] - away * along[:, None]) * (scale[None] * inverse)[:, None]
+    return dx.astype(x.dtype), jnp.zeros_like(scale), slope.sum(0), total.sum(0)
 
 
 normalize_groups.defvjp(_forward, _backward)
 
 
-def means(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return the means of a and b, f32[G, M, C] each, over M: f32[2, G, C].
+def sums(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return the sums of a and b, f32[G, M, C] each, over M: f32[2, G, C].
 
-    They are summed in two steps, as XLA sums tall matrices on a GPU, but in one kernel each.
+    They are taken in two steps, as XLA sums tall matrices on a GPU, but in one kernel each.
     """
     groups, rows, channels = a.shape
     parts = gcd(rows, PARTS)
     halves = [term.reshape(groups, parts, -1, channels).sum(2) for term in (a, b)]
-    return jnp.stack(halves).sum(2) * (1 / rows)
+    return jnp.stack(halves).sum(2)

@@ -184,7 +184,7 @@ def save_checkpoint(trainer: Trainer, saver: Saver, writers: Sequence[MetricWrit
         writer.flush()
     if trainer.step:  # a run that is resumed at step 0 writes its lines again
         trainer.log_lines = [writer.line_counts() for writer in of_members]
-    saver.save(trainer, first=lambda: [writer.sync() for writer in of_members])
+    saver.save(trainer, first=[writer.sync for writer in of_members])
 
 
 def run_to_end(

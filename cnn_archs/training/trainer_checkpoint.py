@@ -37,7 +37,7 @@ class Saver(AbstractContextManager["Saver"]):
         if not kind:
             self.finish()
 
-    def save(self, trainer: Trainer, first: Callable[[], None] = lambda: None) -> None:
+    def save(self, trainer: Trainer, first: Sequence[Callable[[], None]] = ()) -> None:
         """Copy the present state of each member to the host, and begin to save it to its own.
 
         first: called in the thread before the state is written. Raises NotFinite, and saves
@@ -60,7 +60,8 @@ class Saver(AbstractContextManager["Saver"]):
         ]
 
         def write(step: int = trainer.step) -> None:
-            first()
+            for action in first:
+                action()
             for folder, state, note in zip(self.checkpoints, states, notes, strict=True):
                 folder.save(step, items_of_state(state), note)
 

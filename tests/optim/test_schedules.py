@@ -79,7 +79,7 @@ def test_pieces_are_those_that_searchsorted_finds():
     boundaries, steps = (3, 3, 5, 9, 9, 9, 40), np.arange(50, dtype=np.int32)
     values = tuple(np.random.default_rng(0).random(8).tolist())
     schedule = schedules.piecewise_rates(values, boundaries)
-    expected = np.float32(values)[np.searchsorted(boundaries, steps, side="right")]
+    expected = np.asarray(values, np.float32)[np.searchsorted(boundaries, steps, side="right")]
     assert rates(schedule, steps) == expected.tolist()
     assert rates(schedules.piecewise_rates((0.1,), ()), [0, 9]) == [np.float32(0.1)] * 2
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +70,7 @@ def compile_loop(overrides: list[str]) -> dict[str, str]:
     seeds, batch = len(experiment.seeds), experiment.recipe.batch_size
     index = jax.ShapeDtypeStruct((LOOP, seeds, batch), jnp.int32)
     jax.default_backend = lambda: "gpu"  # what is traced is what a GPU would run
+    train_step: Any
     train_step, _ = programs.make_steps(
         experiment.recipe,
         PlacedModel(experiment.net, mesh, {}),
@@ -87,10 +89,7 @@ def compile_loop(overrides: list[str]) -> dict[str, str]:
         states, keys = axis.calls([state] * seeds)[0], axis.calls([key] * seeds)[0]
         lowered = train_step.whole.lower(states, keys, images, labels, index)
         program = lowered.compile({**options, **dump})
-        (thunks,) = (
-            *Path(folder).glob("*thunk_sequence_after_thunk_passes.txt"),
-            *(() if options else Path(folder).glob("*thunk_sequence.txt")),
-        )
+        (thunks,) = Path(folder).glob("*thunk_sequence_after_thunk_passes.txt")
         return {"thunks": thunks.read_text(), "hlo": program.as_text()}
 
 

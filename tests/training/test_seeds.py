@@ -1,5 +1,7 @@
 """The forms of the seeds are inverted by unstack, and a step gives the same in each."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,13 +93,13 @@ def test_the_index_of_a_call_has_its_seeds_before_the_batch(lead):
     ],
 )
 def test_the_form_of_the_seeds_is_that_of_the_backend(in_memory, devices, platform, form):
-    where = dict(in_memory=in_memory, devices=devices, platform=platform)
+    where: dict[str, Any] = dict(in_memory=in_memory, devices=devices, platform=platform)
     assert choose_axis("default", **where) == form
     assert choose_axis("in_turn", **where) == SeedAxis(vmapped=False)
 
 
 def test_a_config_may_choose_another_where_images_do_not_differ():
-    where = dict(devices=1, platform="cpu")
+    where: dict[str, Any] = dict(devices=1, platform="cpu")
     assert choose_axis("vmapped", in_memory=True, **where) == SeedAxis(vmapped=True)
     assert choose_axis("unrolled", in_memory=True, **where) == UNROLLED
     with pytest.raises(ConfigError, match="seeds_form=unrolled: images that are streamed differ"):

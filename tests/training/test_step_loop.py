@@ -90,7 +90,7 @@ def convolutions(jaxpr):
 
 def test_no_gradient_of_a_kernel_is_a_grouped_convolution_on_a_gpu(monkeypatch):
     """Grouped, its window would be as large as the map, for which a GPU has nothing fast."""
-    where = dict(in_memory=True, devices=1, platform="gpu")
+    where: dict[str, Any] = dict(in_memory=True, devices=1, platform="gpu")
     unrolled, vmapped = choose_axis("default", **where), choose_axis("vmapped", **where)
     found = convolutions(traced_loop("resnet_cifar10:20", unrolled, monkeypatch))
     assert found == [(1, 1)] * SEEDS * (3 * 7 - 1)  # seven layers; none for the images' gradient
@@ -99,7 +99,7 @@ def test_no_gradient_of_a_kernel_is_a_grouped_convolution_on_a_gpu(monkeypatch):
 
 
 def test_a_packed_state_is_the_same_again():
-    experiment = resolve(config.load_config("resnet_cifar10:20", RECIPES["resnet_cifar10:20"]))
+    experiment = resolve(config.load_config("resnet_cifar10:20", [*RECIPES["resnet_cifar10:20"]]))
     net, rules = place_model(experiment).net, experiment.recipe.make_rules(100.0)
     init = partial(
         steps.init_state, net.model, rules.optimizer, rules.average, image_shape=net.image_shape
@@ -112,7 +112,8 @@ def test_a_packed_state_is_the_same_again():
         held = pack(states)
         assert sorted(held[1]) == ["float32", "int32"] and len(held[1]) == 2
         again = unpack(held)
-        assert jax.tree.structure(again) == jax.tree.structure(states)
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (again, states)]
+        assert structures[0] == structures[1]
         for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(states), strict=True):
             assert a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b)
 
@@ -129,10 +130,14 @@ def test_all_steps_and_some_of_them_are_those_of_single_calls():
     start = {"x": jnp.float32(1), "step": jnp.int32(0)}
     single = step_loop.gather_batch(counting_step)
     looped = jax.jit(step_loop.repeat_steps(single, packed=False))
-    called = []
+    called: list[str] = []
 
     def noted(name):
-        return lambda *arguments: called.append(name) or looped(*arguments)
+        def call(*arguments):
+            called.append(name)
+            return looped(*arguments)
+
+        return call
 
     loop = step_loop.StepLoop(5, part=noted("part"), whole=noted("whole"))
     state = start

@@ -46,7 +46,7 @@ def slow_first_call(monkeypatch):
 
     def made(*arguments: Any):
         step, evaluation = make_steps(*arguments)
-        calls = []
+        calls: list[int] = []
 
         def slow(*arguments: Any):
             if not calls:
