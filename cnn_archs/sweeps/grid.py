@@ -186,7 +186,7 @@ def describe_progress(found: Sequence[SweepCell]) -> str:
 
 
 def group_by_program(found: Iterable[SweepCell], most: int) -> list[list[SweepCell]]:
-    """Group cells that one vmapped program can train together, at most `most` in a group.
+    """Group cells that one program can train together, at most `most` in a group.
 
     Their datasets are in memory, and their configs have the same `roles.program_key`.
     """
