@@ -45,7 +45,7 @@ test-newest:
 
 test-slow: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,prepare]'
-	$(BIN)/pytest -m "slow or hypothesis" --hypothesis-profile=many
+	$(BIN)/pytest -m "slow or hypothesis" --hypothesis-profile=many --numprocesses=2 --dist=loadfile
 
 # The pages of docs/ into site/; a link that leads nowhere is an error.
 docs: install

@@ -11,6 +11,7 @@ from cnn_archs.data.record import Recorded
 from cnn_archs.data.transforms import augment, color, crops
 from cnn_archs.data.transforms.keras_standardize import Standardization
 from cnn_archs.data.transforms.preprocess import Preprocessor
+from cnn_archs.data.transforms.whitening import ContrastAndWhitening
 from cnn_archs.errors import ConfigError, DataError, config_errors
 
 Shape = tuple[int, int, int]  # (H, W, C)
@@ -152,19 +153,20 @@ def make_crop(config: Config, shape: Shape) -> crops.Crop:
     return crops.create(out=(shape[0] - 2 * pad, shape[1] - 2 * pad), **config.crop)
 
 
-def make_standardization(config: Config) -> Standardization | None:
+def make_standardization(config: Config) -> Standardization | ContrastAndWhitening | None:
     """Return the standardization of `config`, if any.
 
     Raises ConfigError if `data.mean` or `data.std` normalizes as well.
     """
     knobs = config.standardize.to_dict()
-    if knobs.pop("name") == "none":
+    name = knobs.pop("name")
+    if name == "none":
         return None
     if config.data.mean != "none" or config.data.std:
         raise ConfigError(
             "data.mean or data.std and standardize both normalize: use only one of them"
         )
-    return Standardization(**knobs)
+    return ContrastAndWhitening(**knobs) if name == "gcn_zca" else Standardization(**knobs)
 
 
 def check_colors(config: Config) -> None:

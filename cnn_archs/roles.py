@@ -12,6 +12,10 @@ from cnn_archs.config import base_module
 from cnn_archs.config_keys import flatten
 from cnn_archs.errors import ConfigError
 
+# Fields of a network that change neither the function of given weights in evaluation nor their
+# meaning.
+KEEPS_FUNCTION = ("num_classes", "dtype", "remat", "scan_blocks", "bn_group", "initializer", "aux")
+
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return the keys, as `section.key`, in which two configs differ."""
@@ -71,6 +75,14 @@ def common_outcome_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> li
 def changes_outcome(key: str, config: Mapping[str, Any]) -> bool:
     """Return whether the knob `key` affects what is trained, or for how long."""
     return bool(keep_other_roles([key], base_module().OUTCOME_UNCHANGED, config))
+
+
+def changes_function(field: str) -> bool:
+    """Return whether a field of a network changes what given weights compute in evaluation.
+
+    A different number of classes is not among them: it shows in a shape.
+    """
+    return field not in KEEPS_FUNCTION and "dropout" not in field
 
 
 def keep_other_roles(

@@ -196,6 +196,9 @@ class Choices:
             featurewise_std_normalization: bool = False      # divide by their deviation
             zca_whitening: bool = False      # remove correlations between pixels
             zca_epsilon: AtLeast0 = 1e-6     # added to the eigenvalues of the covariance
+        class gcn_zca:       # contrast normalization and whitening (Maxout, Network in Network)
+            scale: Above0 = 55.0     # norm of each image, after its mean was subtracted
+            zca_bias: Above0 = 0.1   # added to the eigenvalues of the covariance
 
     class loss:
         class cross_entropy:
@@ -259,6 +262,8 @@ class Choices:
             boundaries: Annotated[tuple[AtLeast0, ...], "in increasing order"] = (10.0,)
                              # ends of the pieces, in units of `unit`
             unit: Unit = "epoch"
+            bias_factors: tuple[AtLeast0, ...] = ()          # factors of biases, besides bias_rate;
+                             # empty: those of weights
         class plateau:       # lower the rate when the held-out error stops falling: needs
                              # data.holdout
             learning_rate: AtLeast0 = 0.01

@@ -2,13 +2,19 @@
 
 python launch.py train --config=experiments/resnet_imagenet.py:50
 Expected: 22.85 % top-1 and 6.71 % top-5 error for 50, 25.03 and 7.76 for 34_a, 28.54 and 10.02 for
-    plain34, ten crops (tables 2 and 3); table 1's 1.8, 3.6, 3.8, 7.6 and 11.3 billion multiply-adds
-    for 18, 34, 50, 101 and 152; 21.1 and 5.5 % for 152_v2, 20.7 and 5.3 for 200_v2, one view of
-    320x320 (2016, table 5).
+    plain34, ten crops of the whole resized image (tables 2 and 3):
+        cnn-archs evaluate --workdir=runs/resnet_imagenet_50 --protocol=ten_crop_whole
+    20.74 and 5.25 % for 50, at five scales (table 4):
+        cnn-archs evaluate --workdir=runs/resnet_imagenet_50 --protocol=multi_scale
+    21.1 and 5.5 % for 152_v2, 20.7 and 5.3 for 200_v2, one view of 320x320 (2016, table 5):
+        cnn-archs evaluate --workdir=runs/resnet_imagenet_200_v2 --protocol=single --size=320
+    Table 1's 1.8, 3.6, 3.8, 7.6 and 11.3 billion multiply-adds for 18, 34, 50, 101 and 152:
+        cnn-archs summarize --config=resnet_imagenet:50
 `_v1_5` has the recipe that is usual for it: fb.resnet.torch's, without its PCA noise and its
 division by the standard deviation, and with He's fan-in weights; 90 epochs, the crops of
 GoogLeNet's paper, Nesterov's momentum. `_v2` is the second paper, in which the rate falls at epochs
-30 and 60.
+30 and 60. The first pool of the first paper's nets has no padding, and its last window hangs over
+the edge, as in the authors' prototxt; that of `_v1_5` and `_v2` is padded, as in fb.resnet.torch.
 Deviations: a plateau is five evaluations, one per epoch, without a lower error on 10,000 images
     held out of train at random. At most three drops, and 90 epochs for `_v2`, are ours. Batch
     statistics are those of 32 images, as on each of the papers' eight GPUs. The mean image is that
@@ -42,17 +48,18 @@ ARGUMENTS = (
 
 def get_config(variant="50"):
     printed = not variant.endswith("_v1_5")
-    plateau = not variant.endswith(("_v1_5", "_v2"))
+    first_paper = not variant.endswith(("_v1_5", "_v2"))
     return base.config(
         model=dict(
             name=variant if variant.startswith("plain") else f"resnet{variant}",
             bn_group=32,
+            pool1="overhanging" if first_paper else "padded",    # the released prototxt
         ),
         data=dict(
             name="imagenet2012",
             image_shape=(224, 224, 3),                       # section 3.4
             batch_size=256,                                  # section 3.4
-            holdout=10_000 if plateau else 0,
+            holdout=10_000 if first_paper else 0,
             mean="pixel" if printed else "channel",          # section 3.4
         ),
         crop=(
@@ -68,14 +75,14 @@ def get_config(variant="50"):
         ),
         schedule=(
             dict(name="plateau", learning_rate=0.1, factor=0.1, drops=3)    # section 3.4
-            if plateau else                                  # 2016, appendix
+            if first_paper else                              # 2016, appendix
             dict(
                 name="piecewise", learning_rate=0.1, factors=(1.0, 0.1, 0.01),
                 boundaries=(30.0, 60.0),
             )
         ),
-        steps=600_000 if plateau else 0,                     # section 3.4
-        epochs=0.0 if plateau else 90.0,
+        steps=600_000 if first_paper else 0,                 # section 3.4
+        epochs=0.0 if first_paper else 90.0,
         eval_batch_size=250,
         test_scales=(224, 256, 384, 480, 640),               # section 3.4
     )  # fmt: skip

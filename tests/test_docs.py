@@ -41,7 +41,12 @@ NOT_RUN = {
     "cnn-archs train --config=resnet_imagenet:18 --normalization=imagenet --workdir=runs/probe "
     "--config.data.name=image_folder --config.data.data_dir=photos --config.model.num_classes=10 "
     "--config.warm_start.workdir=runs/imagenet --config.warm_start.new_head=true "
-    "'--config.frozen=conv*'": "the same, and data",
+    "'--config.frozen=conv*' --config.model.pool1=padded": "the same, and data",
+    "cnn-archs figures --workdir=runs/relu --kind=deconv --layer=C3": "tests/visualize/"
+    "test_explanations.py",
+    "cnn-archs figures --workdir=runs/relu --kind=occlusion": "the same",
+    "cnn-archs figures --workdir=runs/lenet5_digits --kind=gradcam --image=digit.png": "the same",
+    "cnn-archs neighbours --workdir=runs/lenet5_digits --images=3": "the same",
     "cnn-archs plan --config=alexnet_imagenet --devices=2 --kind=h100 --cores=32": "like the next",
     "cnn-archs sweep --config=alexnet_gains:quick --workdir=runs/alexnet_gains": "data and minutes",
     "cnn-archs sweep --config=inception_width:quick --workdir=runs/inception_width": "the same",
@@ -87,12 +92,12 @@ NOT_RUN = {
     "cnn-archs train --config=lenet5_mnist --config.data.name=image_folder "
     "--config.data.data_dir=scans": "data",
     "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv": "data",
-    "cnn-archs import bvlc_alexnet.caffemodel --config=alexnet_imagenet --config.model.lrn_k=1 "
-    "--config.model.lrn_alpha_over_n=true --workdir=runs/bvlc_alexnet": "the original",
+    "cnn-archs import bvlc_alexnet.caffemodel --config=alexnet_imagenet:caffe "
+    "--workdir=runs/bvlc_alexnet": "the original",
     "cnn-archs import VGG_ILSVRC_16_layers.caffemodel --config=vgg_imagenet:D "
     "--workdir=runs/vgg_16": "the original",
     "cnn-archs import ResNet-152-model.caffemodel --config=resnet_imagenet:152 "
-    "--config.model.pool1=overhanging --workdir=runs/resnet_152": "the original",
+    "--workdir=runs/resnet_152": "the original",
     "cnn-archs evaluate --weights=mlp_mnist": "data; tests/conversion/test_stored.py",
     "cnn-archs export --workdir=runs/mine --output=mine.safetensors --dtype=float16 "
     "--card": "a trained run; tests/conversion/test_stored.py",

@@ -26,6 +26,7 @@ NEWER = {  # keys that came after that commit, with the values that change nothi
     "frozen": "",
     "data.channel_order": "rgb",
     "data.std": [],
+    "schedule.bias_factors": [],
     "warm_start.new_head": False,
 }
 SAME = ("--config=lenet5_digits", *(f"--config.{key}" for key in (*MORE, *KEYS)))
@@ -48,6 +49,15 @@ def test_its_config_is_that_of_the_same_experiment_today():
         then = config_keys.flatten(config)
         assert {key: today[key] for key in then} == then
         assert {key: today[key] for key in today.keys() - then.keys()} == NEWER
+
+
+def test_a_resnet_whose_config_does_not_say_its_first_pool_has_the_padded_one():
+    """It is of a version in which that was the experiment's; today's has the authors' pool."""
+    saved = json.loads(configs.load_config("resnet_imagenet:50", []).to_json())
+    assert saved["model"].pop("pool1") == "overhanging"
+    assert configs.parse_config(saved, Path("config.json")).model.pool1 == "padded"
+    for form in ("50_v1_5", "50_v2"):
+        assert configs.load_config(f"resnet_imagenet:{form}", []).model.pool1 == "padded"
 
 
 def test_its_result_is_of_the_same_training_for_plan():

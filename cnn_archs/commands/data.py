@@ -90,10 +90,10 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     from cnn_archs.experiment import start_experiment
     from cnn_archs.runtime.files import write_errors
-    from cnn_archs.visualize import pictures
+    from cnn_archs.visualize import variants
 
     with write_errors(output.parent):
-        done = pictures.write_variants(
+        done = variants.write_variants(
             start_experiment(config), output, arguments.images, arguments.variants
         )
     text = f"{done['file']}: {done['images']} images and {done['variants']} variants of each"

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.runs import declare_data_dir
 from cnn_archs.commands.shared import (
     Declare,
     check_output,
+    declare_data_dir,
     declare_normalization,
     emit,
     require_workdir,
@@ -184,17 +184,21 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise ConfigError("import needs --workdir=DIR, the folder of the new run")
     if not Path(arguments.file).is_file():
         raise ConfigError(f"there is no file {arguments.file}")
-    named = input_overrides(Path(arguments.file), arguments.normalization, overrides)
-    config = configs.load_config(arguments.config, [*named, *overrides])
+    file = Path(arguments.file)
+    named = [*input_overrides(file, arguments.normalization, overrides), *overrides]
+    config = configs.load_config(arguments.config, named)
 
-    from cnn_archs.conversion.import_weights import import_ as import_file
+    from cnn_archs.conversion import import_weights
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.runtime.files import write_errors
 
+    model = configs.to_plain_dict(config)["model"]
+    if pool := import_weights.pool_overrides(file, model, overrides):
+        config = configs.load_config(arguments.config, [*named, *pool])
     workdir = Path(arguments.workdir)
     with write_errors(workdir):
-        done = import_file(
-            Path(arguments.file),
+        done = import_weights.import_(
+            file,
             resolve_settings(config),
             workdir,
             strides=arguments.strides,

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.commands.runs import declare_data_dir
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
     check_output,
     csv_text,
+    declare_data_dir,
     declare_weights,
     emit,
     require_workdir,
@@ -66,6 +66,8 @@ def declare(command: Declare) -> None:
         examples=(
             "cnn-archs figures --workdir=runs/lenet5_digits",
             "cnn-archs figures --workdir=runs/lenet5_digits --image=digit.png",
+            "cnn-archs figures --workdir=runs/zfnet --kind=deconv --layer=conv3",
+            "cnn-archs figures --workdir=runs/resnet50 --kind=gradcam --image=dog.jpg",
         ),
     )
     c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
@@ -73,7 +75,46 @@ def declare(command: Declare) -> None:
         "--image",
         type=user_path,
         metavar="FILE",
-        help="image whose feature maps are drawn (default: a test image of the dataset)",
+        help="image whose feature maps, or whose explanation, are drawn (default: test images of "
+        "the dataset)",
+    )
+    c.add_argument(
+        "--kind",
+        choices=("deconv", "occlusion", "gradcam"),
+        help="instead, draw what moves the network: deconvnet reconstructions of the strongest "
+        "activations of a layer, what a gray square over each place changes, or where Grad-CAM "
+        "finds the predicted class",
+    )
+    c.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="layer of --kind, as 'summarize' names it (default: the last convolution; for "
+        "gradcam the last maps)",
+    )
+    declare_data_dir(c)
+
+    c = command(
+        neighbours,
+        examples=(
+            "cnn-archs neighbours --workdir=runs/alexnet --layer=fc7",
+            "cnn-archs neighbours --workdir=runs/lenet5_digits --image=digit.png",
+        ),
+    )
+    c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
+    c.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="layer whose output are the features, as 'summarize' names it (default: the last "
+        "hidden layer, after its activation function)",
+    )
+    c.add_argument(
+        "--image",
+        type=user_path,
+        metavar="FILE",
+        help="image whose nearest training images are found (default: test images)",
+    )
+    c.add_argument(
+        "--images", type=int, default=5, metavar="N", help="number of test images (default: 5)"
     )
     declare_data_dir(c)
 
@@ -102,11 +143,11 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     done = predict.predict_files(run, [Path(path) for path in files], top, invert=arguments.invert)
     if arguments.sheet and done.found:
         from cnn_archs.runtime.files import write_errors
-        from cnn_archs.visualize import pictures
+        from cnn_archs.visualize import predictions
 
         sheet = Path(arguments.sheet)
         with write_errors(sheet.parent):
-            pictures.write_predictions(run, done.found, sheet, invert=arguments.invert)
+            predictions.write_predictions(run, done.found, sheet, invert=arguments.invert)
     if done.found or arguments.format != "text":
         emit(arguments, done.found, predictions_text(arguments.format, files, done.found))
     print_notes(done.notes)
@@ -156,16 +197,50 @@ def predictions_text(form: str, names: Mapping[str, str], found: Sequence[dict[s
 
 
 def figures(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Draw a run's filters, confusion matrix, mistakes and feature maps."""
+    """Draw a run's filters, confusion matrix, mistakes and feature maps, or what moves it."""
+    if arguments.layer and not arguments.kind:
+        raise ConfigError(f"--layer={arguments.layer} needs --kind=deconv, occlusion or gradcam")
     workdir = require_workdir(arguments)
     if arguments.image and not Path(arguments.image).is_file():
         raise ConfigError(f"there is no file {arguments.image}")
 
     from cnn_archs.report.table import Table
     from cnn_archs.runtime.files import write_errors
-    from cnn_archs.visualize import pictures
+    from cnn_archs.visualize import explanations, pictures
 
     with write_errors(workdir):
-        image = Path(arguments.image) if arguments.image else None
-        done = pictures.write_figures(workdir, image, arguments.data_dir)
+        image, data_dir = Path(arguments.image) if arguments.image else None, arguments.data_dir
+        if arguments.kind:
+            layer = arguments.layer or ""
+            done = explanations.write_explanation(arguments.kind, workdir, layer, image, data_dir)
+        else:
+            done = pictures.write_figures(workdir, image, data_dir)
     emit(arguments, done, Table((), list(done.items()), words=(0, 1)).text())
+
+
+def neighbours(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Find the six training images whose features are nearest to those of each test image."""
+    workdir = require_workdir(arguments)
+    check_at_least(1, images=arguments.images)
+    if arguments.image and not Path(arguments.image).is_file():
+        raise ConfigError(f"there is no file {arguments.image}")
+
+    from cnn_archs.report.table import Table
+    from cnn_archs.runtime.files import write_errors
+    from cnn_archs.visualize import neighbors
+
+    image = Path(arguments.image) if arguments.image else None
+    with write_errors(workdir):
+        done = neighbors.write_neighbors(
+            workdir, arguments.layer or "", image, arguments.images, arguments.data_dir
+        )
+    rows = [
+        (
+            one["image"],
+            ", ".join(f"{n['class']} {n['distance']:.4g}" for n in one["nearest"]),
+        )
+        for one in done["images"]
+    ]
+    head = ("image", "nearest training images, with their distances")
+    table = Table(head, rows, words=(0, 1)).text()
+    emit(arguments, done, f"{table}\n\n{escaped(done['file'])}: by {done['features']}")

@@ -14,6 +14,7 @@ from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
     declare_changed_data,
+    declare_data_dir,
     declare_normalization,
     declare_weights,
     default_workdir,
@@ -88,6 +89,7 @@ def declare_evaluate(command: Declare) -> None:
         examples=(
             "cnn-archs evaluate --workdir=runs/lenet5_digits",
             "cnn-archs evaluate --workdir=runs/resnet,runs/vgg --protocol=ten_crop",
+            "cnn-archs evaluate --workdir=runs/resnet200 --protocol=single --size=320",
             "cnn-archs evaluate --workdir=runs/lenet5_digits --robustness",
             "cnn-archs evaluate --weights=lenet5_mnist",
         ),
@@ -102,8 +104,15 @@ def declare_evaluate(command: Declare) -> None:
     c.add_argument(
         "--protocol",
         default="single",
-        help="views of each image: single (default), mirror, ten_crop, grid_50, grid_150, "
-        "grid_144, dense, multi_scale or dense+grid_150",
+        help="views of each image: single (default), mirror, ten_crop, ten_crop_whole, grid_50, "
+        "grid_150, grid_144, dense, multi_scale or dense+grid_150",
+    )
+    c.add_argument(
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help="the side of the view of --protocol=single: the central square of the image, resized "
+        "to this shorter side (default: the view of training)",
     )
     c.add_argument(
         "--split",
@@ -124,17 +133,6 @@ def declare_evaluate(command: Declare) -> None:
         action="store_true",
         help="instead, measure the error on test images shifted, turned, scaled and sheared by "
         "growing amounts, and write robustness.json",
-    )
-
-
-def declare_data_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data_dir",
-        default="",
-        type=user_path,
-        metavar="DIR",
-        help="where the images are: the folder of images, or of tfds' datasets (default: where "
-        "they were in training)",
     )
 
 
@@ -241,6 +239,8 @@ def train_in_processes(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Evaluate a trained network, or the ensemble of several, under a test protocol."""
     check_at_least(0, precise_stats=arguments.precise_stats)
+    if arguments.size is not None:
+        check_at_least(1, size=arguments.size)
     with trained_runs(arguments) as workdirs:
         if arguments.robustness:
             return evaluate_robustness(arguments, workdirs)
@@ -258,6 +258,7 @@ def evaluate_errors(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> 
         arguments.split,
         arguments.precise_stats,
         arguments.data_dir,
+        arguments.size or 0,
     )
     emit(arguments, result, report.result_table(result))
 
@@ -268,11 +269,11 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
     Raises ConfigError unless there is one workdir and the protocol, split and statistics are the
     default ones.
     """
-    asked = (arguments.protocol, arguments.split, arguments.precise_stats)
-    if len(workdirs) > 1 or asked != ("single", "test", 0):
+    asked = (arguments.protocol, arguments.split, arguments.precise_stats, arguments.size)
+    if len(workdirs) > 1 or asked != ("single", "test", 0, None):
         raise ConfigError(
             "--robustness evaluates one run on its test images under the protocol single: it takes "
-            "one --workdir and no --protocol, --split or --precise_stats"
+            "one --workdir and no --protocol, --split, --precise_stats or --size"
         )
     from cnn_archs.evaluate import robustness
     from cnn_archs.report import text as report

@@ -48,6 +48,18 @@ def declare_changed_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def declare_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Declare the flag --data_dir."""
+    parser.add_argument(
+        "--data_dir",
+        default="",
+        type=user_path,
+        metavar="DIR",
+        help="where the images are: the folder of images, or of tfds' datasets (default: where "
+        "they were in training)",
+    )
+
+
 def declare_normalization(parser: argparse.ArgumentParser) -> None:
     """Declare the flag --normalization, for `normalizations.normalization_overrides`."""
     parser.add_argument(

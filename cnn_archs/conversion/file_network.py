@@ -13,11 +13,9 @@ from cnn_archs.config_keys import unknown_message
 from cnn_archs.errors import ConfigError, DataError, escaped
 from cnn_archs.models.network import Network
 from cnn_archs.models.resnet import ResNet
+from cnn_archs.roles import changes_function
 
 KEY = "cnn_archs"  # of the metadata: one key alone, since safetensors writes several in any order
-# Fields that change neither the function of given weights in evaluation nor their meaning; a
-# different number of classes shows in a shape.
-FREE = ("num_classes", "dtype", "remat", "scan_blocks", "bn_group", "initializer", "aux")
 
 
 def metadata(model: Mapping[str, Any]) -> dict[str, str]:
@@ -44,7 +42,7 @@ def check_same_network(recorded: Mapping[str, str], model: Mapping[str, Any], pa
     differing = [
         key
         for key, value in model.items()
-        if key in theirs and not is_free(key) and theirs[key] != value
+        if key in theirs and changes_function(key) and theirs[key] != value
     ]
     same_class = type(models.create(name)) is type(models.create(model["name"]))
     if same_class and not differing:
@@ -52,16 +50,11 @@ def check_same_network(recorded: Mapping[str, str], model: Mapping[str, Any], pa
     defaults = json.loads(json.dumps(models.fields(name)))
     changed = [key for key in fields if key in defaults and fields[key] != defaults[key]]
     renamed = name != model["name"]
-    keys = [key for key in (changed if renamed else differing) if not is_free(key)]
+    keys = [key for key in (changed if renamed else differing) if changes_function(key)]
     way = [f"--config.model.name={name}"] if renamed else []
     way += [f"--config.model.{key}={override(theirs[key])}" for key in keys]
     what = f"of {name}, not of {model['name']}" if renamed else f"of another {name}"
     raise ConfigError(f"{path} holds the weights {what}, by its metadata: {escaped(' '.join(way))}")
-
-
-def is_free(key: str) -> bool:
-    """Return whether two networks of the same weights may differ in the field `key`."""
-    return key in FREE or "dropout" in key
 
 
 def override(value: Any) -> str:

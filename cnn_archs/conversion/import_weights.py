@@ -1,6 +1,6 @@
 """The command `import`: a run that begins with the weights of a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,28 @@ def read_weights(
     state, stripped = state_dicts.without_prefix(state, wanted, path)
     state, converted = state_dicts.as_float32(state, path)
     return state, metadata, stripped + converted
+
+
+def pool_overrides(path: Path, model: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Return the override with which a ResNet has the first pool of torchvision's and Keras'.
+
+    model: the section of the config that the file at `path` is imported for. overrides: those that
+    the user has stated. There is none for a file of Caffe or of `export`, which say what their
+    network computes, nor if the user says which pool it is.
+    """
+    if model.get("pool1", "padded") == "padded" or caffe_import.is_caffe_file(path):
+        return []
+    if any(override.startswith("model.pool1=") for override in overrides):
+        return []
+    if starts_as_safetensors(path) and file_network.KEY in weights_file.read_metadata(path):
+        return []
+    print_notes(
+        [
+            f"{path.name} does not say which network it is of; the first pool is padded, as in "
+            "torchvision and Keras (--config.model.pool1=overhanging is that of the authors' Caffe)"
+        ]
+    )
+    return ["model.pool1=padded"]
 
 
 def starts_as_safetensors(path: Path) -> bool:

@@ -5,6 +5,8 @@ is cut, shown to the networks and added to the sums at a time, so memory does no
 number of views or networks.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading import sampler, shape_buckets
 from cnn_archs.data.loading.shape_buckets import BucketedBatch, ResizeRule
 from cnn_archs.data.loading.streaming import Streamed
+from cnn_archs.data.transforms import crops
 from cnn_archs.data.transforms.boxes import Size, resize_box
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.errors import ConfigError, first_line
@@ -183,10 +186,47 @@ def compile_add_probabilities(model: models.Network, mesh: Mesh) -> Callable[...
     return add
 
 
+def with_view_size(net: Classifier, size: int) -> Classifier:
+    """Return `net` with one view of another size, as it is evaluated in He et al. 2016, table 5.
+
+    An image is resized to a shorter side of `size` pixels, and the network sees the square in its
+    middle. Raises ConfigError if the network cannot take it, or if the images need another crop.
+    """
+    crop, side = net.inputs.crop, size - 2 * net.inputs.pad
+    if isinstance(crop, crops.DeslantCrop | crops.ReduceCrop):
+        raise ConfigError(f"--size={size}: the crop of this run changes digits of one size only")
+    if side < 1:
+        raise ConfigError(
+            f"--size={size}: must be more than the {2 * net.inputs.pad} pixels of pad"
+        )
+    check_image_size(net, (side, side), f"--size={size}", "evaluate it without --size")
+    square = crops.ShorterSideCrop((side, side), smallest=side, largest=side, evaluate=side)
+    inputs = dataclasses.replace(net.inputs, crop=square)
+    return net._replace(image_shape=(size, size, net.image_shape[2]), inputs=inputs)
+
+
+def images_at_once(images: int, trained: Sequence[int], seen: Sequence[int]) -> int:
+    """Return how many images of shape `seen` have as many pixels as `images` of shape `trained`.
+
+    It is one at least and `images` at most.
+    """
+    return min(max(images * math.prod(trained) // math.prod(seen), 1), images)
+
+
 def check_dense_scales(net: Classifier, protocol: str, passes: Sequence[Pass]) -> None:
     """Raise ConfigError if the network cannot take images of the sizes of the dense `passes`."""
+    for scale in (test_pass.scale for test_pass in passes if test_pass.dense):
+        hint = "ten_crop and the grids use crops of its own size"
+        check_image_size(net, (scale, 2 * scale), f"--protocol={protocol}", hint)
 
-    def logits(size: Size) -> jax.Array:
+
+def check_image_size(net: Classifier, size: Size, flag: str, hint: str) -> None:
+    """Raise ConfigError if the network cannot take images of `size`, before they are padded.
+
+    flag, hint: the beginning and the end of the message.
+    """
+
+    def logits() -> jax.Array:
         key = jax.random.key(0)
         variables = net.model.init(
             {"params": key, "dropout": key}, blank_image(net.image_shape), train=True
@@ -196,17 +236,15 @@ def check_dense_scales(net: Classifier, protocol: str, passes: Sequence[Pass]) -
         heads: Any = net.model.apply(variables, large, train=False)
         return heads["logits"]
 
-    for scale in (test_pass.scale for test_pass in passes if test_pass.dense):
-        try:
-            found = jax.eval_shape(partial(logits, (scale, 2 * scale))).shape
-        except (flax.errors.FlaxError, ValueError, TypeError) as e:
-            flattens = isinstance(e, flax.errors.FlaxError)
-            why = "its dense layers fix the image size" if flattens else first_line(e)
-            raise ConfigError(
-                f"--protocol={protocol}: the network cannot take images of {scale}x{2 * scale} "
-                f"({why}); ten_crop and the grids use crops of its own size"
-            ) from e
-        assert found == (1, net.classes), found
+    try:
+        found = jax.eval_shape(logits).shape
+    except (flax.errors.FlaxError, ValueError, TypeError) as e:
+        flattens = isinstance(e, flax.errors.FlaxError)
+        why = "its dense layers fix the image size" if flattens else first_line(e)
+        raise ConfigError(
+            f"{flag}: the network cannot take images of {size[0]}x{size[1]} ({why}); {hint}"
+        ) from e
+    assert found == (1, net.classes), found
 
 
 def blank_image(shape: tuple[int, int, int]) -> jax.Array:

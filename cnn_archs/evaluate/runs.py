@@ -30,28 +30,34 @@ def evaluate_runs(
     split: str,
     precise_stats: int = 0,
     data_dir: str = "",
+    size: int = 0,
 ) -> dict[str, Any]:
     """Return the errors of runs on `split` under `protocol`, in the form of result.json.
 
     Several runs are evaluated as one ensemble of all their networks: see
     `ensemble.combine_members`. precise_stats: number of training images over which the statistics
     of batch normalization are recomputed first; 0 keeps those of training. data_dir: where the
-    images are; empty: where they were in training. Raises ConfigError for
-    an unknown protocol and for runs without the same examples.
+    images are; empty: where they were in training. size: the side, in pixels, of the one view of
+    the protocol `single`; 0: that of training. Raises ConfigError for an unknown protocol, for a
+    size that does not fit, and for runs without the same examples.
     """
     if protocol not in views.PROTOCOLS:
         raise ConfigError(unknown_message("--protocol", protocol, list(views.PROTOCOLS)))
+    if size and protocol != "single":
+        raise ConfigError(
+            f"--size={size} is the side of one view: it needs --protocol=single, not {protocol}"
+        )
     experiments = [open_run(workdir, data_dir) for workdir in workdirs]
     ensemble.check_same_examples(workdirs, experiments, split)
     print_notes(dict.fromkeys(note for e in experiments for note in e.dataset.notes()))
     alone = len(workdirs) == 1
-    if alone and protocol == "single":
+    if alone and protocol == "single" and not size:
         found = evaluate_as_in_training(
             restore_run(workdirs[0], experiments[0]), split, precise_stats
         )
     else:
         members = [
-            evaluate_member(restore_run(workdir, experiment), protocol, split, precise_stats)
+            evaluate_member(restore_run(workdir, experiment), protocol, split, precise_stats, size)
             for workdir, experiment in zip(workdirs, experiments, strict=True)
         ]
         found = members[0].result if alone else ensemble.combine_members(members, split)
@@ -87,9 +93,15 @@ def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) 
     return {**result_header(saved, "single", 1, []), **used, **found, **changed}
 
 
-def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats: int) -> Member:
-    """Evaluate the networks of a run under `protocol`."""
+def evaluate_member(
+    saved: RestoredRun, protocol: str, split: str, precise_stats: int, size: int = 0
+) -> Member:
+    """Evaluate the networks of a run under `protocol`. precise_stats, size: see `evaluate_runs`."""
     experiment, net = saved.experiment, saved.experiment.net
+    at_once = experiment.eval_batch_size
+    if size:
+        trained, net = net, protocols.with_view_size(net, size)
+        at_once = protocols.images_at_once(at_once, trained.image_shape, net.image_shape)
     passes = views.protocol_passes(protocol, net.inputs.crop, experiment.test_scales)
     protocols.check_dense_scales(net, protocol, passes)
     networks, used = network_variables(saved, split, precise_stats)
@@ -100,7 +112,7 @@ def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats
         images,
         passes,
         load_statistics(saved.workdir, experiment),
-        experiment.eval_batch_size,
+        at_once,
         meshes.make_mesh(),
     )
     flat = found.by_network  # all seeds of the first name, then those of the next
@@ -113,8 +125,9 @@ def evaluate_member(saved: RestoredRun, protocol: str, split: str, precise_stats
         for name, by_seed in probabilities.items()
     }
     number = views.count_views(passes, net.inputs.crop.out)
-    scales = list(dict.fromkeys(p.scale for p in passes if p.scale))
-    result = {**result_header(saved, protocol, number, scales), **used, **reports, **changed}
+    scales = [size] if size else list(dict.fromkeys(p.scale for p in passes if p.scale))
+    name = f"{protocol}_{size}" if size else protocol  # another name: another column of a table
+    result = {**result_header(saved, name, number, scales), **used, **reports, **changed}
     return Member(saved.workdir, result, probabilities, found.labels, found.readable)
 
 

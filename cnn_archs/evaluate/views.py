@@ -50,8 +50,9 @@ class Pass(NamedTuple):
 class Scales(NamedTuple):
     """The shorter sides, in pixels, to which the protocols resize images.
 
-    ten_crop: for ten_crop. single: for the other protocols with one scale. three: for grid_150.
-    multiple: for multi_scale. googlenet: for GoogLeNet's 144 crops (section 7).
+    ten_crop: for ten_crop and ten_crop_whole. single: for the other protocols with one scale.
+    three: for grid_150. multiple: for multi_scale. googlenet: for GoogLeNet's 144 crops (section
+    7).
     """
 
     ten_crop: int
@@ -74,7 +75,13 @@ def whole_view(height: int, width: int, out: Size) -> list[View]:
 def corner_and_center_views(height: int, width: int, out: Size) -> list[View]:
     """Return the corner crops and the center crop of the central square (AlexNet, section 4.1)."""
     side = min(height, width)
-    return square_views(center_offset(height, side), center_offset(width, side), side, out)
+    top, left = center_offset(height, side), center_offset(width, side)
+    return five_views(top, left, (side, side), out)
+
+
+def whole_corner_and_center_views(height: int, width: int, out: Size) -> list[View]:
+    """Return the corner crops and the center crop of the whole image (fb.resnet.torch)."""
+    return five_views(0, 0, (height, width), out)
 
 
 def grid_views(height: int, width: int, out: Size) -> list[View]:
@@ -96,14 +103,14 @@ def three_squares_views(height: int, width: int, out: Size) -> list[View]:
     found = []
     for start in (0, center_offset(longer, side), longer - side):
         top, left = (start, 0) if height > width else (0, start)
-        found += [*square_views(top, left, side, out), View(top, left, side, side)]
+        found += [*five_views(top, left, (side, side), out), View(top, left, side, side)]
     return found
 
 
-def square_views(top: int, left: int, side: int, out: Size) -> list[View]:
-    """Return the four corner crops and the center crop of a square."""
-    bottom, right = top + side - out[0], left + side - out[1]
-    center = (top + center_offset(side, out[0]), left + center_offset(side, out[1]))
+def five_views(top: int, left: int, size: Size, out: Size) -> list[View]:
+    """Return the four corner crops and the center crop of the region of `size` at (top, left)."""
+    bottom, right = top + size[0] - out[0], left + size[1] - out[1]
+    center = (top + center_offset(size[0], out[0]), left + center_offset(size[1], out[1]))
     corners = ((top, left), (top, right), (bottom, left), (bottom, right), center)
     return [View(*corner, *out) for corner in corners]
 
@@ -130,6 +137,7 @@ PROTOCOLS: dict[str, Callable[[Scales], list[Pass]]] = {
     "single": lambda scales: [Pass(0, center_view, 1.0)],
     "mirror": lambda scales: crop_passes(center_view, [0]),
     "ten_crop": lambda scales: crop_passes(corner_and_center_views, [scales.ten_crop]),
+    "ten_crop_whole": lambda scales: crop_passes(whole_corner_and_center_views, [scales.ten_crop]),
     "grid_50": lambda scales: crop_passes(grid_views, [scales.single]),
     "grid_150": lambda scales: crop_passes(grid_views, scales.three),
     "grid_144": lambda scales: crop_passes(three_squares_views, scales.googlenet),
@@ -144,7 +152,8 @@ PROTOCOLS: dict[str, Callable[[Scales], list[Pass]]] = {
 DESCRIPTIONS = {  # of the views that each of PROTOCOLS takes, for the user
     "single": "1: the crop that the experiment names",
     "mirror": "2: that crop and its mirror image",
-    "ten_crop": "10: the corners and the center, mirrored (AlexNet)",
+    "ten_crop": "10: the corners and the center of the central square, mirrored (AlexNet)",
+    "ten_crop_whole": "10: the corners and the center of the whole image, mirrored (ResNet)",
     "grid_50": "50: 5x5 places, mirrored, at one scale (VGG)",
     "grid_150": "150: 5x5 places, mirrored, at three scales (VGG)",
     "grid_144": "144: 4 scales, 3 squares, 6 crops, mirrored (GoogLeNet)",
@@ -180,9 +189,9 @@ def choose_scales(crop: Crop, test_scales: Sequence[float]) -> Scales:
     """Return the scales for a network that was trained with `crop`.
 
     single, ten_crop: the shorter side that `crop` uses in evaluation, or 8/7 of the size that the
-    network sees (256 for 224). If `crop` warps the whole image to a square, ten_crop takes
-    the warped image. three: `test_scales` if there are three, otherwise VGG's rule. multiple:
-    `test_scales` if there are any, otherwise VGG's rule.
+    network sees (256 for 224). If `crop` warps the whole image to a square, the ten crops are
+    those of the warped image. three: `test_scales` if there are three, otherwise VGG's rule.
+    multiple: `test_scales` if there are any, otherwise VGG's rule.
     """
     stated = tuple(map(int, test_scales))  # configs of older versions have floats
     side = max(crop.out)

@@ -16,12 +16,22 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from cnn_archs.models import alexnet, googlenet, inception_v3, resnet, vgg
+from cnn_archs.models import (
+    alexnet,
+    googlenet,
+    inception_resnet,
+    inception_v2,
+    inception_v3,
+    inception_v4,
+    resnet,
+    vgg,
+)
 from cnn_archs.models.cifar_cnn import FourLayers
 from cnn_archs.models.lenet import LeNet5, LeNet5_1998
 from cnn_archs.models.lenet_ancestors import LeNet1, LeNet4, SquashedMLP
 from cnn_archs.models.mnist_nets import CNN, MLP
 from cnn_archs.models.network import Network as Network
+from cnn_archs.models.nin import NIN
 from cnn_archs.models.zfnet import ZFNet
 
 
@@ -49,9 +59,13 @@ LISTED: dict[str, Callable[..., Network]] = {
     **alexnet.VARIANTS,
     "four_layers": FourLayers,
     "zfnet": ZFNet,
+    "nin_cifar10": NIN,
     **vgg.VARIANTS,
     **googlenet.VARIANTS,
+    **inception_v2.VARIANTS,
     **inception_v3.VARIANTS,
+    **inception_v4.VARIANTS,
+    **inception_resnet.VARIANTS,
     **resnet.VARIANTS,
 }
 MODELS = Catalog(LISTED)

@@ -22,17 +22,15 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
+from cnn_archs.models.branches import Mixed, parse_patch
 from cnn_archs.models.fields import BnGroup, Count, Dtype, Factor, Rate
 from cnn_archs.models.layers import ConvNorm, maybe_remat, relu, scaled
-from cnn_archs.models.network import Layer, Network
+from cnn_archs.models.network import Network
 from cnn_archs.models.pooling import AvgPool, GlobalAvgPool, MaxPool
 
 INIT = {s: nn.initializers.truncated_normal(s) for s in (0.1, 0.01, 0.001)}  # cut at two deviations
-# A layer is (patch, maps or pool). A patch is height x width: `3x3/2` has stride 2 and no padding,
-# `1x7` has stride 1 and keeps the size. A branch is a list of numbered layers in sequence; a dict
-# {end of name: layer} in it has layers side by side.
+# The tables are written as in `branches.py`.
 
 
 # fmt: off
@@ -89,27 +87,6 @@ TABLE_1: dict[str, Any] = {           # outputs
 # fmt: on
 
 
-class Mixed(Layer):
-    """Branches that see the same maps; their outputs are concatenated."""
-
-    kind = "concat"
-    branches: Mapping[str, Any]
-    layer: Callable[..., jax.Array]  # (x, patch, maps, name)
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map x: f32[N, H, W, C] to f32[N, H', W', sum of the branches]."""
-        outputs = []
-        for branch, layers in self.branches.items():
-            ends = [x]
-            for i, step in enumerate(layers, start=1):
-                number = f"_{i}" if len(layers) > 1 else ""
-                sides = step if isinstance(step, Mapping) else {number: step}
-                ends = [self.layer(ends[0], *one, name=branch + end) for end, one in sides.items()]
-            outputs += ends
-        return jnp.concatenate(outputs, axis=-1)
-
-
 class Auxiliary(nn.Module):
     """The auxiliary classifier of figure 8."""
 
@@ -158,13 +135,11 @@ class InceptionV3(Network):
         norm: Any = dict(epsilon=1e-3, bn_group=self.bn_group, dtype=self.dtype)
 
         def layer(x, patch, maps, *, name, std=0.1):
-            size, _, stride = patch.partition("/")
-            strides, (h, w) = int(stride or 1), map(int, size.split("x"))
-            down, across = (0, 0) if stride else (h // 2, w // 2)
+            window = parse_patch(patch)
             if maps in (AvgPool, MaxPool):
-                return maps(h, strides, down, name=name)(x)
-            width, padding = scaled(maps, self.width), ((down, down), (across, across))
-            conv = ConvNorm(width, (h, w), INIT[std], strides, padding, name=name, **norm)
+                return maps(window.height, window.stride, window.padding[0][0], name=name)(x)
+            how: Any = dict(strides=window.stride, padding=window.padding, name=name, **norm)
+            conv = ConvNorm(scaled(maps, self.width), window.size, INIT[std], **how)
             return relu(conv(x, train=train))
 
         def classify(x, std=0.1, dropout=0.0):

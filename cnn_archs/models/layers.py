@@ -19,6 +19,7 @@ from cnn_archs.models.cpu.convolution import NHWC
 from cnn_archs.models.cpu.response_norm import local_response_norm
 from cnn_archs.models.cpu.step_convolution import convolve_as_traced
 from cnn_archs.models.cpu.training_step import traced_step
+from cnn_archs.models.deconvnet import rectified_both_ways, traced_deconvnet, unchanged_back
 from cnn_archs.models.network import WHOLE, Layer, Windows, kernel_macs, windows_of
 
 T = TypeVar("T")
@@ -29,7 +30,11 @@ def relu(x: jax.Array) -> jax.Array:
     """Return max(x, 0) in x's shape and dtype, with the gradient of `nn.relu`.
 
     On a CPU bfloat16 is computed in float32, which gives the same bits; see docs/known_issues.md.
+    Inside of `deconvnet` the cotangent is rectified instead.
     """
+    if traced := traced_deconvnet():
+        traced.rectified += 1
+        return rectified_both_ways(x)
     if x.dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
         return nn.relu(x.astype(jnp.float32)).astype(x.dtype)
     return nn.relu(x)
@@ -104,7 +109,8 @@ class LRN(Layer):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalize x: f32[N, H, W, C] across its maps."""
         alpha = self.alpha / self.n if self.alpha_over_n else self.alpha
-        return local_response_norm(x, self.k, self.n, alpha, self.beta)
+        y = local_response_norm(x, self.k, self.n, alpha, self.beta)
+        return unchanged_back(x, y) if traced_deconvnet() else y
 
 
 class FullyConnected(Layer):

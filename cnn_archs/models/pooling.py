@@ -69,7 +69,9 @@ class AvgPool(Layer):
     """The mean over `window` x `window` pixels, every `stride` pixels; the padding counts as 0.
 
     ceil: whether a last window that extends beyond the edge counts (see `pool_padding`); it is the
-    mean of what it has inside of the image and its padding, as in Caffe and torch.
+    mean of what it has inside of the image and its padding, as in Caffe and torch. count_padding:
+    if False, each output is the mean of the pixels that its window has inside of the image alone,
+    as in TensorFlow.
     """
 
     kind = "avgpool"
@@ -77,6 +79,7 @@ class AvgPool(Layer):
     stride: int
     padding: int = 0
     ceil: bool = False
+    count_padding: bool = True
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map x: f32[N, H, W, C] to [N, H', W', C], H' = (H + 2 padding - window) / stride + 1.
@@ -89,15 +92,17 @@ class AvgPool(Layer):
             for size in x.shape[1:3]
         )
         means = mean_pool(wide, self.window, self.stride, (height, width))
-        if self.ceil:
+        if self.ceil or not self.count_padding:
             rows, columns = map(self.shares, x.shape[1:3], means.shape[1:3])
             means = means / jnp.asarray(np.outer(rows, columns)[None, :, :, None], wide.dtype)
         return means.astype(x.dtype)
 
     def shares(self, size: int, windows: int) -> np.ndarray:
-        """Return the share of each window along an axis that is inside: f64[windows]."""
+        """Return the share of each window along an axis that counts: f64[windows]."""
+        counted = self.padding if self.count_padding else 0
         starts = np.arange(windows) * self.stride - self.padding
-        return (np.minimum(starts + self.window, size + self.padding) - starts) / self.window
+        ends = np.minimum(starts + self.window, size + counted)
+        return (ends - np.maximum(starts, -counted)) / self.window
 
     def windows(self) -> Windows:
         return windows_of(self.window, self.stride, self.padding)

@@ -4,7 +4,10 @@
 convolution, ReLU after the addition, stride 2 in the first convolution of conv3_1, conv4_1 and
 conv5_1. Where a unit changes the shape, the shortcut is a projection (names without a suffix) or
 pads with channels of zeros (`_a`); `_c` has projections everywhere, and `plain34` has no shortcuts.
-`_v1_5` has the stride in the 3x3 convolution, as is usual today; `_v2` is from the second paper.
+`_v1_5` has the stride in the 3x3 convolution, as is usual today; `_v2` is from the second paper, in
+the form of the code that was released for ImageNet (fb.resnet.torch's `preresnet.lua`): the stride
+is in the 3x3 convolution, a projection takes the activated input and has no batch normalization,
+and the pool is padded. The authors' own release of the second paper has networks for CIFAR only.
 `resnet20` to `resnet1202` are the networks for CIFAR-10 of section 4.2: three stages of n units
 with option A; `_b`, `_c`, `_v2` and `plain20` are as above.
 
@@ -14,10 +17,11 @@ The lecture notes write ResNet-512 where the paper has 152, and a ReLU before th
 the paper has it after the addition.
 
 Deviations: evaluation uses moving averages of the batch statistics; those of the released models
-            were computed over many training images at the end. `_v2` on ImageNet has its strides in
-            the 3x3, the released models in the first 1x1. The papers do not say that projections
-            are batch-normalized (the released ones are), and give neither the pool's padding (1 on
-            each side; see `pool1`) nor epsilon 1e-5 and momentum 0.9.
+            were computed over many training images at the end. The first paper does not say that
+            projections are batch-normalized (the released ones are). The first two versions of
+            `preresnet.lua`, of April 2016, normalized projections too, and took them from the input
+            before its activation; the later ones and the second paper do not. The papers give
+            neither the pool's edge (see `pool1`) nor epsilon 1e-5 and momentum 0.9.
 """
 
 import re
@@ -62,8 +66,10 @@ class ResNet(Network):
 
     blocks, widths: number of units in each stage, and maps of their 3x3 convolutions. kind, unit,
     shortcut, stride_in: see `residual_units.py`. stem: `7x7` with stride 2 and a pool, or `3x3`.
-    pool1: whether the pool of `7x7` is `padded` by 1 on each side, as in torch, or its last window
-    hangs over the edge, as in the released models (Caffe); at 224x224 both give 56x56.
+    pool1: whether the pool of `7x7` is `padded` by 1 on each side, as in torch and Keras, or its
+    last window hangs over the edge, as in the first paper's released models (Caffe); at 224x224
+    both give 56x56. The default is that of weights from elsewhere and of old configs; the first
+    paper's experiments say `overhanging`.
     scan_blocks: whether all units of a stage but the first run in one `lax.scan`, so that the time
     to trace and compile does not grow with depth; `stack` and `unstack` convert the parameters. Do
     not train with it on a CPU, where convolutions in a loop are slow. bn_group: number of images

@@ -94,7 +94,7 @@ def traced_rows(
             parts, seen = branches(rows[first:]), ALIGNED
         else:
             inside = True
-            alone = module.clone(parent=None, name=None)
+            alone = without_random_numbers(module.clone(parent=None, name=None))
             try:
                 out, params = shapes(alone, x.shape, x.dtype, tuple(kwargs.items()))
             except ValueError as e:
@@ -127,6 +127,13 @@ def traced_rows(
 def kind_of(module: nn.Module) -> str | None:
     """Return the kind of layer that the module is; None if it is not a layer."""
     return module.kind if isinstance(module, Layer) else FLAX.get(type(module))
+
+
+def without_random_numbers(module: nn.Module) -> nn.Module:
+    """Return the layer with weights that start at 0: its shapes are the same, and found sooner."""
+    if all(field.name != "kernel_init" for field in dataclasses.fields(module)):
+        return module
+    return module.clone(kernel_init=nn.initializers.zeros)
 
 
 def row_of(module: nn.Module, kind: str, out: Any, params: Mapping[str, Any]) -> LayerSummary:

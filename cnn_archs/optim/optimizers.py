@@ -17,11 +17,18 @@ Mask = Callable[[optax.Params], Any]
 
 
 def scale_by_learning_rate() -> optax.GradientTransformationExtraArgs:
-    """Multiply updates by -learning_rate, an extra argument of `update`."""
+    """Multiply updates by -learning_rate, an extra argument of `update`.
 
-    def update(updates, state, params=None, *, learning_rate, **extra):
+    Those of biases are multiplied by -bias_learning_rate instead, unless that is None.
+    """
+
+    def update(updates, state, params=None, *, learning_rate, bias_learning_rate, **extra):
         del params, extra
-        return jax.tree.map(lambda u: -learning_rate * u, updates), state
+        if bias_learning_rate is None:
+            return jax.tree.map(lambda u: -learning_rate * u, updates), state
+        rates = {"bias": bias_learning_rate}
+        groups = parameter_groups(updates)
+        return jax.tree.map(lambda u, g: -rates.get(g, learning_rate) * u, updates, groups), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
@@ -155,8 +162,10 @@ def create(name: str, schedule: Schedule, **knobs: Any) -> optax.GradientTransfo
     """Return the optimizer `name`, whose learning rate follows `schedule`.
 
     Its `update` takes an extra argument `error`, the training error of the batch, f32[], as a
-    fraction.
+    fraction. Raises ValueError for an optimizer that has no rate of its own for biases.
     """
+    if schedule.bias_rate and name == "sdlm":
+        raise ValueError("schedule: bias_factors are not for the optimizer sdlm")
     equation = optax.with_extra_args_support(OPTIMIZERS[name](**knobs))
 
     def init(params: optax.Params) -> OptimizerState:
@@ -165,8 +174,14 @@ def create(name: str, schedule: Schedule, **knobs: Any) -> optax.GradientTransfo
 
     def update(updates, state, params=None, *, error, **extra):
         rate = jnp.asarray(schedule.rate(state.memory, state.step), jnp.float32)
+        biases = schedule.bias_rate(state.memory, state.step) if schedule.bias_rate else None
         updates, equation_state = equation.update(
-            updates, state.equation, params, learning_rate=rate, **extra
+            updates,
+            state.equation,
+            params,
+            learning_rate=rate,
+            bias_learning_rate=biases,
+            **extra,
         )
         memory = schedule.after_step(state.memory, error)
         return updates, OptimizerState(state.step + 1, rate, memory, equation_state)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import optax
 
 from cnn_archs.errors import ConfigError, config_errors
-from cnn_archs.optim import durations, losses, optimizers, schedules, weight_averaging
+from cnn_archs.optim import durations, losses, optimizers, schedules, warmups, weight_averaging
 from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.schedules import Schedule
 from cnn_archs.optim.weight_averaging import Average
@@ -40,7 +40,7 @@ def make_rules(
     """
     with config_errors("config"):
         rates = schedules.create(steps_per_epoch=steps_per_epoch, **schedule)
-        rates = schedules.add_warmup(rates, steps_per_epoch=steps_per_epoch, **warmup)
+        rates = warmups.add_warmup(rates, steps_per_epoch=steps_per_epoch, **warmup)
         return Rules(
             losses.create(**loss),
             rates,

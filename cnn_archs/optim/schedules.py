@@ -32,8 +32,8 @@ class Schedule:
     before the first step; all values derived from `learning_rate` are in it. after_step(state,
     error): returns the state after a step, given the training error of its batch, f32[].
     after_evaluation(state, error): returns the state after an evaluation, given the error on
-    held-out images, f32[]; needs_validation is True for schedules that use it. Errors are
-    fractions.
+    held-out images, f32[]; needs_validation is True for schedules that use it. bias_rate(state,
+    step): returns the learning rate of biases, where it is another. Errors are fractions.
     """
 
     rate: Callable[[ScheduleState, jax.Array], jax.Array]
@@ -41,6 +41,7 @@ class Schedule:
     after_step: Callable[[ScheduleState, jax.Array], ScheduleState] = keep_state
     after_evaluation: Callable[[ScheduleState, jax.Array], ScheduleState] = keep_state
     needs_validation: bool = False
+    bias_rate: Callable[[ScheduleState, jax.Array], jax.Array] | None = None
 
 
 def factor_schedule(learning_rate: float, factor: optax.Schedule) -> Schedule:
@@ -73,19 +74,32 @@ def piecewise(
     factors: tuple[float, ...],
     boundaries: tuple[float, ...],
     unit: str,
+    bias_factors: tuple[float, ...],
 ) -> Schedule:
     """Return learning_rate * factors[i] from boundaries[i-1] on.
 
-    boundaries: in increasing order. unit: theirs, "step" or "epoch". Raises ValueError unless there
+    boundaries: in increasing order. unit: theirs, "step" or "epoch". bias_factors: the factors of
+    biases, if they have others (Krizhevsky's `epsB` beside `epsW`). Raises ValueError unless there
     is one factor more than boundaries.
     """
-    if len(factors) != len(boundaries) + 1:
-        raise ValueError(
-            f"schedule: {len(boundaries)} boundaries need {len(boundaries) + 1} factors, "
-            f"not {len(factors)}"
-        )
-    rates = tuple(learning_rate * f for f in factors)
-    return piecewise_rates(rates, tuple(first_step(b, unit, steps_per_epoch) for b in boundaries))
+    for key, some in (("factors", factors), ("bias_factors", bias_factors or factors)):
+        if len(some) != len(boundaries) + 1:
+            raise ValueError(
+                f"schedule: {len(boundaries)} boundaries need {len(boundaries) + 1} {key}, "
+                f"not {len(some)}"
+            )
+    steps = tuple(first_step(b, unit, steps_per_epoch) for b in boundaries)
+    rates, of_biases = (
+        piecewise_rates(tuple(learning_rate * f for f in some), steps)
+        for some in (factors, bias_factors or factors)
+    )
+    if not bias_factors:
+        return rates
+    return Schedule(
+        rate=lambda state, step: rates.rate(state[0], step),
+        init=lambda: (rates.init(), of_biases.init()),
+        bias_rate=lambda state, step: of_biases.rate(state[1], step),
+    )
 
 
 def exponential(
@@ -181,67 +195,6 @@ def plateau(
     )
 
 
-def no_warmup(steps_per_epoch: float, schedule: Schedule) -> Schedule:
-    """Return `schedule` unchanged."""
-    return schedule
-
-
-def linear_warmup(
-    steps_per_epoch: float, schedule: Schedule, *, start: float, length: float, unit: str
-) -> Schedule:
-    """Multiply `schedule` by a factor that grows linearly from `start` to 1 over `length`.
-
-    unit: that of `length`, "step" or "epoch".
-    """
-    end = first_step(length, unit, steps_per_epoch)
-    factor = optax.linear_schedule(start, 1.0, end) if end else optax.constant_schedule(1.0)
-    return dataclasses.replace(
-        schedule, rate=lambda state, step: schedule.rate(state, step) * factor(step)
-    )
-
-
-class ErrorWarmupState(NamedTuple):
-    """The state of `error_warmup`.
-
-    errors: f32[window], training errors of the last batches. seen: i32[], number of batches so far.
-    over: bool[], whether the warm-up is over. inner: the state of the schedule after it.
-    """
-
-    errors: jax.Array
-    seen: jax.Array
-    over: jax.Array
-    inner: ScheduleState
-
-
-def error_warmup(
-    steps_per_epoch: float, schedule: Schedule, *, learning_rate: float, error: float, window: int
-) -> Schedule:
-    """Use `learning_rate` until the training error is below `error`, a fraction.
-
-    The training error is the mean over the last `window` steps. From then on use `schedule`, whose
-    boundaries are not shifted. ResNet-110 (He et al. 2015, section 4.2) uses 0.01 until the error
-    is below 80 %, for about 400 iterations.
-    """
-
-    def after_step(state: ErrorWarmupState, now: jax.Array) -> ErrorWarmupState:
-        errors = state.errors.at[state.seen % window].set(now)
-        seen = state.seen + 1
-        over = state.over | ((seen >= window) & (errors.mean() < error))
-        return ErrorWarmupState(errors, seen, over, schedule.after_step(state.inner, now))
-
-    def after_evaluation(state: ErrorWarmupState, now: jax.Array) -> ErrorWarmupState:
-        return state._replace(inner=schedule.after_evaluation(state.inner, now))
-
-    def rate(state: ErrorWarmupState, step: jax.Array) -> jax.Array:
-        return jnp.where(state.over, schedule.rate(state.inner, step), learning_rate)
-
-    def init() -> ErrorWarmupState:
-        errors = jnp.zeros((window,), jnp.float32)
-        return ErrorWarmupState(errors, jnp.int32(0), jnp.bool_(False), schedule.init())
-
-    return Schedule(rate, init, after_step, after_evaluation, schedule.needs_validation)
-
-
 def steps_per_unit(unit: str, steps_per_epoch: float) -> float:
     """Return the steps in a `unit`, "step" or "epoch"."""
     return 1.0 if unit == "step" else steps_per_epoch
@@ -262,18 +215,8 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "plateau": plateau,
     **{name: lenet5_table(name) for name in LENET5},
 }
-WARMUPS: dict[str, Callable[..., Schedule]] = {
-    "none": no_warmup,
-    "linear": linear_warmup,
-    "error": error_warmup,
-}
 
 
 def create(name: str, steps_per_epoch: float, **knobs: Any) -> Schedule:
     """Return the schedule `name`. Raises ValueError if its knobs do not fit together."""
     return SCHEDULES[name](steps_per_epoch, **knobs)
-
-
-def add_warmup(schedule: Schedule, name: str, steps_per_epoch: float, **knobs: Any) -> Schedule:
-    """Return `schedule` after the warm-up `name`. Raises ValueError as `create` does."""
-    return WARMUPS[name](steps_per_epoch, schedule, **knobs)

@@ -182,6 +182,6 @@ def placeholder_statistics(experiment: Experiment) -> dict[str, np.ndarray]:
     (h, w, c), inputs = delivered_shape(experiment), experiment.inputs
     mean = (h, w, c) if inputs.mean == "pixel" else (1, 1, c)
     found: dict[str, tuple[int, ...]] = {"mean": mean, "std": (1, 1, c)}
-    if inputs.standardize and inputs.standardize.zca_whitening:
-        found["whitening"] = (math.prod(experiment.image_shape),) * 2
+    if inputs.standardize:
+        found |= inputs.standardize.statistic_shapes(experiment.image_shape)
     return {name: np.ones(shape, np.float32) for name, shape in found.items()}

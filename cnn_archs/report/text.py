@@ -129,7 +129,7 @@ def result_row(label: str, r: dict[str, Any]) -> tuple[str, str, str, str, str]:
 def format_protocol(result: Mapping[str, Any]) -> str:
     """Format how the networks were tested: protocol, views, scales and batch statistics."""
     said = f"protocol {result['protocol']}"
-    if result["protocol"] != "single":
+    if not result["protocol"].startswith("single"):  # single_320: one view of that size
         said += f", {result['views']} views of each image"
     if "scales" in result:
         said += f", shorter side {', '.join(map(str, result['scales']))}"

@@ -4,6 +4,7 @@ VGG's deeper configurations begin with layers of a trained A, and its networks f
 with the weights of the network for the smaller scale.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.load import restore_run
 from cnn_archs.experiment import resolve
+from cnn_archs.roles import changes_function
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_notes, print_status
 from cnn_archs.training.trainer import Trainer
@@ -71,6 +73,8 @@ def read_variables(
                 f"{e}; to keep the new last layer: --config.warm_start.new_head=true"
             ) from e
     print_notes(input_differences(net.inputs, source.inputs, workdir))
+    if not pairs and type(net.model) is type(source.model):
+        print_notes(field_differences(net.model, source.model, workdir))
     print_status(f"starting from {workdir} at step {saved.step}: {layers or 'all layers'}")
     return found
 
@@ -97,6 +101,22 @@ def input_differences(inputs: Preprocessor, others: Preprocessor, workdir: str) 
         return []
     of_other = ", ".join(f"{key}={theirs[key]}" for key in differing)
     return [f"the weights of {workdir} were trained on images normalized otherwise: {of_other}"]
+
+
+def field_differences(model: models.Network, other: models.Network, workdir: str) -> list[str]:
+    """Return a sentence if `other`, whose weights `model` takes, computes something else.
+
+    Fields whose difference shows in a shape have been refused before.
+    """
+    ours, theirs = vars(model), vars(other)
+    differing = [
+        f"{key}={theirs[key]}"
+        for key in (field.name for field in dataclasses.fields(other))
+        if key not in ("parent", "name") and changes_function(key) and ours[key] != theirs[key]
+    ]
+    if not differing:
+        return []
+    return [f"the weights of {workdir} were trained in a network with {', '.join(differing)}"]
 
 
 def parse_layer_pair(text: str) -> tuple[str, str]:

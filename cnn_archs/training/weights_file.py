@@ -4,7 +4,8 @@ This is the only file that imports safetensors. `cnn_archs/conversion/` gives th
 their names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,21 @@ from cnn_archs.training.trainer_checkpoint import items_of_state
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a safetensors file by name. Raises DataError if it is damaged."""
-    try:
+    with safetensors_errors(path):
         return load_file(path)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file. Raises DataError if it is damaged."""
+    with safetensors_errors(path), safe_open(path, framework="np") as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def safetensors_errors(path: Path) -> Iterator[None]:
+    """Raise DataError about `path` in place of the errors of reading a safetensors file."""
+    try:
+        yield
     except OSError as e:
         raise DataError(f"cannot read {path}: {e.strerror or e}") from e
     # AttributeError: of a type that numpy has not, such as the 8-bit floats.
@@ -40,12 +54,6 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         AttributeError,
     ) as e:
         raise DataError(f"{path} is not a valid safetensors file: {first_line(e)}") from e
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file that `read_safetensors` has read."""
-    with safe_open(path, framework="np") as file:
-        return file.metadata() or {}
 
 
 def write_safetensors(

@@ -1,4 +1,4 @@
-"""Draw a contact sheet: in each row an image as stored, followed by augmented variants of it."""
+"""Draw a contact sheet: each row has an image, and after it others that belong to it."""
 
 from pathlib import Path
 
@@ -14,10 +14,16 @@ TOP = 22  # room for the labels
 BACKGROUND, LABEL = 235, 100  # grays, so that the edges of a white image can be seen
 
 
-def write_sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None:
+def write_sheet(
+    originals: np.ndarray,
+    variants: np.ndarray,
+    path: Path,
+    heads: tuple[str, str] = ("original", "variant"),
+) -> None:
     """Write a PNG of originals u8[N, H, W, C] and variants u8[N, V, H', W', C], where C is 1 or 3.
 
-    Small images are enlarged by a whole factor, so that pixels stay square; large ones are reduced.
+    heads: the words over the originals, and over the variants before their number. Small images
+    are enlarged by a whole factor, so that pixels stay square; large ones are reduced.
     """
     columns = variants.shape[1] + 1
     room = max((WIDTH - GAP) // columns - GAP, 1)
@@ -30,7 +36,7 @@ def write_sheet(originals: np.ndarray, variants: np.ndarray, path: Path) -> None
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(12)
     for column in range(columns):
         left = GAP + column * (cell_w + GAP)
-        label = fitting_label(column, cell_w, font)
+        label = fitting_label(heads, column, cell_w, font)
         draw.text((left, 5), label, tint(originals, LABEL), font=font)
         for row in range(len(originals)):
             shown = variants[row, column - 1] if column else originals[row]
@@ -45,11 +51,17 @@ def tint(images: np.ndarray, value: int) -> int | tuple[int, int, int]:
 
 
 def fitting_label(
-    column: int, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+    heads: tuple[str, str],
+    column: int,
+    width: int,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> str:
     """Return the longest of a column's three labels that fits into `width` pixels, or ""."""
+    first, others = heads
     labels = (
-        (f"variant {column}", f"v{column}", str(column)) if column else ("original", "orig", "o")
+        (f"{others} {column}", f"{others[0]}{column}", str(column))
+        if column
+        else (first, first[:4], first[0])
     )
     return next((label for label in labels if font.getlength(label) <= width), "")
 

@@ -266,6 +266,18 @@ def test_an_imported_network_is_evaluated_and_trained_on(exported, capsys):
     assert load_file(exported / "c.safetensors")["bn1.num_batches_tracked"] == 2
 
 
+def test_one_view_of_another_size_has_a_name_of_its_own(exported, document_of):
+    workdir = f"--workdir={exported / 'run'}"
+    own = document_of("evaluate", workdir)
+    same, larger = (document_of("evaluate", workdir, f"--size={s}") for s in (32, 40))
+    assert own["protocol"] == "single" and "scales" not in own
+    assert (same["protocol"], same["views"], same["scales"]) == ("single_32", 1, [32])
+    assert (larger["protocol"], larger["views"], larger["scales"]) == ("single_40", 1, [40])
+    assert same["test"]["top1_error"] == own["test"]["top1_error"]
+    assert same["test"]["loss"] == pytest.approx(own["test"]["loss"], rel=1e-4)
+    assert larger["test"]["loss"] != pytest.approx(own["test"]["loss"], rel=1e-2)
+
+
 def test_an_imported_imagenet_network_tells_classes(tmp_path, capsys):
     """No ImageNet is there: the size of its images is the network's, and no mean is taken off."""
     narrow = ("--config=resnet_imagenet:18", "--config.model.width=0.1", "--config.data.mean=none")
@@ -379,6 +391,35 @@ def test_a_file_of_torchvision_is_imported_once_its_strides_are_said(tmp_path, c
     run(*theirs, f"--workdir={tmp_path / 'a'}", "--strides=v1")
     assert not (tmp_path / "b").exists()
     run("import", tmp_path / "ours.safetensors", *tiny, f"--workdir={tmp_path / 'b'}")
+
+
+def test_a_file_that_does_not_say_its_network_gets_torchvisions_first_pool(tmp_path, capsys):
+    """The experiment's own pool is the authors'; a file that says it has that keeps it."""
+    tiny = [
+        *("--config=resnet_imagenet:18", "--config.model.width=0.05", "--config.data.mean=none"),
+        *("--config.model.blocks=(1,)", "--config.model.widths=(64,)"),
+    ]
+    run("export", *tiny, f"--output={tmp_path / 'ours.safetensors'}")
+    save_file(load_file(tmp_path / "ours.safetensors"), tmp_path / "theirs.safetensors")
+    capsys.readouterr()
+    found = {}
+    for name, more in (
+        ("ours", ()),
+        ("theirs", ()),
+        ("stated", ("--config.model.pool1=overhanging",)),
+    ):
+        file = tmp_path / f"{'ours' if name == 'ours' else 'theirs'}.safetensors"
+        run("import", file, *tiny, *more, f"--workdir={tmp_path / name}")
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        found[name] = (
+            config["model"]["pool1"],
+            "the first pool is padded" in capsys.readouterr().err,
+        )
+    assert found == {
+        "ours": ("overhanging", False),
+        "theirs": ("padded", True),
+        "stated": ("overhanging", False),
+    }
 
 
 # --- A new head ----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import drawn
 
 from cnn_archs import models
 from cnn_archs.data.transforms import crops
+from cnn_archs.data.transforms.boxes import Box
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.evaluate import protocols, views
 
@@ -134,6 +135,45 @@ def test_images_of_one_size_are_tested_as_by_a_plain_loop(protocol):
     found = probabilities(drawn.network(crop, resident=True), drawn.resident(images), protocol)
     want = expected(images, protocol, crop, float_images=True)
     np.testing.assert_allclose(found.by_network[0], want, atol=1e-4)
+
+
+@pytest.mark.parametrize("is_resident", [False, True])
+def test_one_view_of_another_size_is_the_middle_of_the_image_at_that_shorter_side(is_resident):
+    images = list(drawn.pictures(5))
+    if is_resident:
+        images = [resize(image, (20, 26), False) for image in images]
+    data = drawn.resident(images) if is_resident else drawn.streamed(images)
+    net = protocols.with_view_size(drawn.network(CROPS["square"](), resident=is_resident), 24)
+    found = probabilities(net, data, "single")
+    assert net.image_shape == (24, 24, 3)
+    want = []
+    for image in images:
+        height, width = image.shape[:2]
+        side = min(height, width)  # the square in the middle becomes 24x24
+        box = Box((height - side) / 2, (width - side) / 2, side, side)
+        want.append(softmax(scores((resize(image, (24, 24), is_resident, box) - 120.0) / 255)))
+    np.testing.assert_allclose(found.by_network[0], want, atol=0.03)  # whole pixels of 24 or more
+    own = probabilities(drawn.network(CROPS["square"](), resident=is_resident), data, "single")
+    assert np.abs(own.by_network[0] - want).max() > 0.1
+
+
+def test_a_size_that_does_not_fit_is_refused():
+    flat = models.create("lenet5", num_classes=len(drawn.CLASSES))
+    net = drawn.network(crops.create("none", (28, 28)), resident=True, model=flat)
+    with pytest.raises(ConfigError, match="--size=40: .*40x40 .its dense layers fix the image"):
+        protocols.with_view_size(net, 40)
+    deslant = drawn.network(crops.create("deslant", (20, 20), side=28), resident=True)
+    with pytest.raises(ConfigError, match="--size=40: the crop of this run changes digits"):
+        protocols.with_view_size(deslant, 40)
+    padded = drawn.network(crops.create("none", OUT), resident=True, pad=2)
+    with pytest.raises(ConfigError, match="--size=4: must be more than the 4 pixels of pad"):
+        protocols.with_view_size(padded, 4)
+
+
+def test_fewer_images_are_shown_at_once_if_they_are_larger():
+    assert protocols.images_at_once(250, (224, 224, 3), (320, 320, 3)) == 122  # 250 * 0.49
+    assert protocols.images_at_once(250, (224, 224, 3), (112, 112, 3)) == 250
+    assert protocols.images_at_once(1, (224, 224, 3), (320, 320, 3)) == 1
 
 
 @pytest.mark.parametrize("name", CROPS)

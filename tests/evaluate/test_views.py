@@ -14,6 +14,7 @@ COUNTS = {  # at three test scales
     "single": 1,
     "mirror": 2,
     "ten_crop": 10,
+    "ten_crop_whole": 10,
     "grid_50": 50,
     "grid_150": 150,
     "grid_144": 144,
@@ -40,6 +41,14 @@ def test_ten_crops_are_of_the_central_square():
     assert corners(views.corner_and_center_views, 256, 256) == square
     assert corners(views.corner_and_center_views, 256, 341) == [(y, x + 42) for y, x in square]
     assert corners(views.corner_and_center_views, 341, 256) == [(y + 42, x) for y, x in square]
+
+
+def test_ten_crops_of_the_whole_image_lie_in_its_corners():
+    """341 - 224 = 117, whose half is 58.5, to even; 256 - 224 = 32."""
+    layout = views.whole_corner_and_center_views
+    assert corners(layout, 256, 256) == corners(views.corner_and_center_views, 256, 256)
+    assert corners(layout, 256, 341) == [(0, 0), (0, 117), (32, 0), (32, 117), (16, 58)]
+    assert corners(layout, 341, 256) == [(0, 0), (0, 32), (117, 0), (117, 32), (58, 16)]
 
 
 def test_the_grid_is_regular_and_spans_the_whole_image():

@@ -25,6 +25,8 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {  # name, fields, side o
     "v2": ("resnet50_v2", dict(width=1 / 16, blocks=(1, 1, 1, 1)), 32),
     "googlenet": ("googlenet_cifar", dict(width=1 / 16, batch_norm=True, lrn=False), 80),
     "inception": ("inception_v3", dict(width=1 / 16, aux=False), 75),
+    "inception_v2": ("inception_v2", dict(width=1 / 16), 64),
+    "inception_resnet": ("inception_resnet_v2", dict(width=1 / 16, blocks=(1, 1, 1)), 75),
 }
 
 

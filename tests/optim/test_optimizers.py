@@ -14,7 +14,9 @@ from cnn_archs.optim import optimizers, schedules
 
 STEPS = 8
 DROP = schedules.create(  # 0.1 for three steps, then 0.01
-    "piecewise", 1.0, learning_rate=0.1, factors=(1.0, 0.1), boundaries=(3.0,), unit="step"
+    "piecewise",
+    1.0,
+    **dict(learning_rate=0.1, factors=(1.0, 0.1), boundaries=(3.0,), unit="step", bias_factors=()),
 )
 RATE = [0.1] * 3 + [0.01] * 5
 START = np.random.default_rng(0).normal(size=(4, 3))
@@ -123,9 +125,9 @@ def drawn(seed):
     return tree(lambda layer, name: rng.normal(size=LAYERS[layer][name]).astype(np.float32))
 
 
-def ours(name, **knobs):
+def ours(name, schedule=DROP, **knobs):
     """Return the parameters after STEPS steps, by (layer, name)."""
-    optimizer = optimizers.create(name, DROP, **knobs)
+    optimizer = optimizers.create(name, schedule, **knobs)
     params = jax.tree.map(jnp.asarray, drawn(0))
     state = optimizer.init(params)
     for k in range(STEPS):
@@ -178,6 +180,27 @@ def test_the_papers_form_is_its_equation_in_a_loop(decayed, faster):
         expected[leaf] = w
     knobs = dict(momentum=0.9, weight_decay=0.0005, decayed=decayed, bias_rate=faster)
     check(ours("momentum", **knobs), expected)
+
+
+def test_biases_follow_factors_of_their_own_in_a_loop():
+    """Twice the rate at first, and no drop: 0.2 beside 0.1, then 0.2 beside 0.01."""
+    own = schedules.create(
+        "piecewise",
+        1.0,
+        **dict(learning_rate=0.1, factors=(1.0, 0.1), boundaries=(3.0,), unit="step"),
+        bias_factors=(1.0, 1.0),
+    )
+    start, expected = drawn(0), {}
+    for layer, name in NAMES:
+        w = start[layer][name].astype(np.float64)
+        v = np.zeros_like(w)
+        for k in range(STEPS):
+            lr = 0.2 if (layer, name) in FASTER else RATE[k]
+            v = 0.9 * v - lr * drawn(k + 1)[layer][name]
+            w = w + v
+        expected[layer, name] = w
+    knobs = dict(momentum=0.9, weight_decay=0.0, decayed="all", bias_rate=2.0)
+    check(ours("momentum", own, **knobs), expected)
 
 
 def test_rmsprop_is_tensorflows_in_a_loop():

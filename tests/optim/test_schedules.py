@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cnn_archs import config
-from cnn_archs.experiment import resolve
-from cnn_archs.optim import schedules
+from cnn_archs.experiment import resolve, resolve_settings
+from cnn_archs.optim import optimizers, schedules, warmups
 from cnn_archs.training.build import Member, build_trainer
 
 
@@ -56,8 +56,9 @@ def test_the_tables_have_no_knobs():
 # --- Piecewise ---------------------------------------------------------------------------------
 
 
-def piecewise(steps_per_epoch, boundaries, unit, factors=(1.0, 0.1, 0.01)):
+def piecewise(steps_per_epoch, boundaries, unit, factors=(1.0, 0.1, 0.01), bias_factors=()):
     knobs = dict(learning_rate=0.5, factors=factors, boundaries=boundaries, unit=unit)
+    knobs["bias_factors"] = bias_factors
     return schedules.create("piecewise", steps_per_epoch, **knobs)
 
 
@@ -155,7 +156,7 @@ def of_experiment(experiment, examples):
     c = config.load_config(experiment, [])
     per_epoch = examples / c.data.batch_size
     schedule = schedules.create(steps_per_epoch=per_epoch, **c.schedule)
-    return schedules.add_warmup(schedule, steps_per_epoch=per_epoch, **c.warmup), c
+    return warmups.add_warmup(schedule, steps_per_epoch=per_epoch, **c.warmup), c
 
 
 def test_resnet_on_cifar10_drops_at_32000_and_48000_and_ends_at_64000():
@@ -247,7 +248,7 @@ def test_a_plateau_is_its_rule_in_a_loop(seed):
 def error_warmup(**knobs):
     after = piecewise(10.0, (8.0,), "step", factors=(0.2, 0.02))  # 0.1, then 0.01
     defaults = dict(learning_rate=0.01, error=0.8, window=3)
-    return schedules.add_warmup(after, "error", 10.0, **{**defaults, **knobs})
+    return warmups.add_warmup(after, "error", 10.0, **{**defaults, **knobs})
 
 
 def stepped(schedule, errors):
@@ -286,7 +287,7 @@ def test_resnet_110_warms_up_by_its_error():
 
 
 def test_a_plateau_goes_on_behind_a_warm_up():
-    both = schedules.add_warmup(
+    both = warmups.add_warmup(
         plateau(patience=1), "error", 10.0, learning_rate=1.0, error=0.8, window=1
     )
     assert both.needs_validation
@@ -300,10 +301,44 @@ def test_a_plateau_goes_on_behind_a_warm_up():
 
 def test_a_linear_warm_up_is_a_line():
     after = schedules.create("constant", 10.0, learning_rate=0.4)
-    schedule = schedules.add_warmup(after, "linear", 10.0, start=0.25, length=2.0, unit="epoch")
+    schedule = warmups.add_warmup(after, "linear", 10.0, start=0.25, length=2.0, unit="epoch")
     found = rates(schedule, [0, 5, 10, 19, 20, 1000])
     at = [0.25 + 0.75 * k / 20 for k in (0, 5, 10, 19, 20, 20)]
     np.testing.assert_allclose(found, [0.4 * a for a in at], rtol=1e-6)
+
+
+# --- Rates of biases ---------------------------------------------------------------------------
+
+
+def bias_rates(schedule, steps, state=None):
+    state = schedule.init() if state is None else state
+    return [float(schedule.bias_rate(state, jnp.int32(step))) for step in steps]
+
+
+def test_biases_have_their_own_rate_only_if_they_have_factors():
+    assert piecewise(10.0, (2.0, 4.0), "epoch").bias_rate is None
+    own = piecewise(10.0, (2.0, 4.0), "epoch", bias_factors=(2.0, 2.0, 0.2))
+    at = [0, 19, 20, 39, 40, 1000]
+    np.testing.assert_allclose(bias_rates(own, at), [1.0, 1.0, 1.0, 1.0, 0.1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(rates(own, at), [0.5, 0.5, 0.05, 0.05, 0.005, 0.005], rtol=1e-6)
+    warm = warmups.add_warmup(own, "linear", 10.0, start=0.0, length=1.0, unit="epoch")
+    np.testing.assert_allclose(bias_rates(warm, [0, 5, 10, 40]), [0.0, 0.5, 1.0, 0.1], rtol=1e-6)
+    late = warmups.add_warmup(own, "error", 10.0, learning_rate=0.01, error=0.8, window=1)
+    np.testing.assert_allclose(bias_rates(late, [40]), [0.01])
+    state = late.after_step(late.init(), jnp.float32(0.1))
+    np.testing.assert_allclose(bias_rates(late, [40], state), [0.1], rtol=1e-6)
+
+
+def test_the_released_rates_of_one_weird_trick():
+    """cuda-convnet2: dexp[0.01; 250; 4] for weights and dexp[0.02; 10; 2] for biases, 90 epochs."""
+    recipe = resolve_settings(config.load_config("alexnet_imagenet:owt", [])).recipe
+    schedule = recipe.make_rules(100.0).schedule
+    at = [0, 2249, 2250, 4499, 4500, 6749, 6750, 8999]
+    weights = [0.01 * 250 ** (-i / 3) for i in (0, 0, 1, 1, 2, 2, 3, 3)]
+    np.testing.assert_allclose(rates(schedule, at), weights, rtol=1e-6)
+    twice = 2 * np.array(bias_rates(schedule, at))
+    np.testing.assert_allclose(twice, [0.02] * 4 + [0.002] * 4, rtol=1e-6)
+    assert config.load_config("alexnet_imagenet:owt", []).optimizer.bias_rate == 2.0
 
 
 # --- What is refused ---------------------------------------------------------------------------
@@ -319,6 +354,14 @@ def test_a_linear_warm_up_is_a_line():
 def test_a_piecewise_that_does_not_fit_is_refused(boundaries, unit, factors, message):
     with pytest.raises(ValueError, match=message):
         piecewise(10.0, boundaries, unit, factors)
+
+
+def test_factors_of_biases_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="2 boundaries need 3 bias_factors, not 2"):
+        piecewise(10.0, (1.0, 2.0), "epoch", bias_factors=(1.0, 0.1))
+    own = piecewise(10.0, (1.0, 2.0), "epoch", bias_factors=(1.0, 1.0, 0.1))
+    with pytest.raises(ValueError, match="bias_factors are not for the optimizer sdlm"):
+        optimizers.create("sdlm", own, mu=0.02, samples=5)
 
 
 def test_an_unknown_name_or_knob_is_refused():

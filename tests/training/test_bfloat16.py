@@ -21,7 +21,8 @@ slow = pytest.mark.slow
 SIDES = {  # height and width of the image of each network
     **dict(lenet5=28, mlp=28, cnn=28, alexnet_cifar=32, four_layers=32, vgg_a_bn=32),
     **dict(googlenet=96, googlenet_bn=96, resnet20=32, resnet18_v2=32, zfnet=224),
-    "inception_v3": 299,
+    **dict(inception_v2=96, inception_v3=299, inception_v4=75, inception_resnet_v1=75),
+    "nin_cifar10": 32,
 }
 FAST = ("lenet5", "four_layers", "vgg_a_bn")
 

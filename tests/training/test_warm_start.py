@@ -8,6 +8,7 @@ import pytest
 
 import cnn_archs
 from cnn_archs import config as configs
+from cnn_archs import models
 from cnn_archs.checkpoints import Checkpoints
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import resolve
@@ -133,3 +134,12 @@ def test_a_new_head_keeps_its_initial_weights_and_all_else_is_copied(net_a, tmp_
         for kind in ("params", "batch_stats"):
             assert same(variables[kind].get(name, {}), source[kind].get(name, {})), name
     assert not same(variables["params"]["conv1_1"], random["params"]["conv1_1"])
+
+
+def test_a_network_that_computes_something_else_with_the_same_weights_is_told():
+    """The pool at the edge has no shape that could differ; dropout changes no evaluation."""
+    ours = models.create("resnet18", pool1="overhanging", bn_group=4)
+    found = warm_start.field_differences(ours, models.create("resnet18", dtype="bfloat16"), "x")
+    assert found == ["the weights of x were trained in a network with pool1=padded"]
+    same = models.create("alexnet", dropout=0.1)
+    assert warm_start.field_differences(same, models.create("alexnet"), "x") == []

@@ -12,7 +12,7 @@ from scipy import signal
 import cnn_archs
 from cnn_archs import cli
 from cnn_archs.data.datasets import sources, splits
-from cnn_archs.visualize import figures, pictures
+from cnn_archs.visualize import figures, pictures, predictions
 
 PICTURES = {"filters.png", "features.png", "confusion.png", "mistakes.png"}
 
@@ -164,4 +164,4 @@ def test_predict_draws_a_sheet(workdir, tmp_path):
     ],
 )
 def test_the_class_that_an_image_is_named_after(path, name):
-    assert pictures.class_named_by(Path(path), ("cat", "dog")) == name
+    assert predictions.class_named_by(Path(path), ("cat", "dog")) == name

@@ -5,6 +5,7 @@ take whole batches. Deviation: whitening leaves out directions in which training
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -50,6 +51,13 @@ class Standardization:
             settle("featurewise_center", True)
         if self.samplewise_std_normalization:
             settle("samplewise_center", True)
+
+    def statistic_shapes(self, image: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all that `fit` could return for images of (H, W, C)."""
+        found: dict[str, tuple[int, ...]] = dict.fromkeys(("mean", "std"), (1, 1, image[2]))
+        if self.zca_whitening:
+            found["whitening"] = (math.prod(image),) * 2
+        return found
 
     def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Compute the statistics of the rescaled training images that `standardize` uses.

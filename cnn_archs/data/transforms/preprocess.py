@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from cnn_archs.data.transforms import crops
 from cnn_archs.data.transforms.augment import Augment
 from cnn_archs.data.transforms.keras_standardize import Standardization
+from cnn_archs.data.transforms.whitening import ContrastAndWhitening
 
 Preprocess = Callable[[jax.Array | None, jax.Array], jax.Array]
 
@@ -37,7 +38,7 @@ class Preprocessor:
     mean: str | tuple[float, ...]
     std: tuple[float, ...]
     reverse_channels: bool
-    standardize: Standardization | None
+    standardize: Standardization | ContrastAndWhitening | None
     pixel_range: tuple[float, float]
     pad: int
 
