@@ -38,7 +38,7 @@ OVERRIDES = (
 EXIT_STATUS = """\
 exit status:
   0   success
-  1   an exact claim is not met, or a cell of a sweep failed
+  1   a computed claim is not met, or a cell of a sweep failed
   2   the command line or the config is wrong
   3   data or a checkpoint is missing or damaged
   4   the loss is not finite

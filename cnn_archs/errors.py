@@ -15,7 +15,7 @@ class UserError(Exception):
 
 
 class ClaimMissed(UserError):
-    """A number that the papers state exactly differs from what this code computes."""
+    """What this code computes differs from what a paper states."""
 
     code = 1
 

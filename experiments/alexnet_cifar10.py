@@ -5,7 +5,10 @@ section beside it.
 python launch.py train --config=experiments/alexnet_cifar10.py
 Expected: the paper has no figure for this network; its own CIFAR-10 net has four layers (section
     3.3: 13 % test error, 11 % with response normalization). Ours: 30.7 % test error for `quick`,
-    from one view, in half an hour on two CPU cores (results/cifar10). 5,721,994 parameters.
+    from one view, in half an hour on two CPU cores (results/cifar10):
+        cnn-archs evaluate --workdir=runs/alexnet_cifar10_quick
+    5,721,994 parameters:
+        cnn-archs summarize --config=alexnet_cifar10
 `one_gpu` has the widths of the paper's net for one GPU and no groups; `quick` is a short run of it.
 Deviations: weights are initialized as by He et al., since from N(0, 0.01^2) the loss stays flat for
     long; the rate falls at fixed epochs, not on a plateau.

@@ -1,8 +1,10 @@
 """AlexNet on ImageNet (Krizhevsky et al. 2012). Arguments: the variants, and `notes`.
 
 python launch.py train --config=experiments/alexnet_imagenet.py
-Expected: 40.7 % top-1 and 18.2 % top-5 error, the mean of ten crops (table 2, 1 CNN); 60,965,224
-    parameters (the abstract: 60 million) and 724,406,816 multiply-adds.
+Expected: 40.7 % top-1 and 18.2 % top-5 error, the mean of ten crops (table 2, 1 CNN):
+        cnn-archs evaluate --workdir=runs/alexnet_imagenet --protocol=ten_crop
+    60,965,224 parameters (the abstract: 60 million) and 724,406,816 multiply-adds:
+        cnn-archs summarize --config=alexnet_imagenet
 Deviations: the authors divided the rate by hand when the validation error stopped improving. Here
     it is divided after five evaluations, one per epoch, without a lower error on 10,000 images held
     out of train at random. Crops are 227x227, so an image has 30 x 30 x 2 of them, not 2048. The

@@ -1,8 +1,10 @@
 """The lecture notes' exercise: their convolutional network on CIFAR-10, 32x32 in color.
 
 python launch.py train --config=experiments/cnn_cifar10.py
-Expected: the notes give no figure. 1,626,442 parameters. The recipe is that of cnn_mnist for twice
-as many epochs, with the notes' generator: shifts of a tenth and mirror images.
+Expected: the notes give no figure. 1,626,442 parameters:
+        cnn-archs summarize --config=cnn_cifar10
+The recipe is that of cnn_mnist for twice as many epochs, with the notes' generator: shifts of a
+tenth and mirror images.
 """
 
 from experiments import base

@@ -5,7 +5,8 @@ To train on Kaggle's own files, train/cat.0.jpg and so on in a folder DIR, and l
 python launch.py train --config=experiments/cnn_dogs_vs_cats.py --config.data.name=image_folder
     --config.data.data_dir=DIR
 cnn-archs predict --workdir=runs/cnn_dogs_vs_cats DIR/test1 --format=csv
-Expected: the notes give no figure. 7,392,578 parameters.
+Expected: the notes give no figure. 7,392,578 parameters:
+        cnn-archs summarize --config=cnn_dogs_vs_cats
 A fifth of the images is held out as the test split, because no other labeled images are published.
 Sizes and recipe are ours, with the notes' generator: shifts of a tenth and mirror images.
 """

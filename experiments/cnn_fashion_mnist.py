@@ -1,7 +1,8 @@
 """The lecture notes' exercise: their convolutional network on Fashion-MNIST in place of MNIST.
 
 python launch.py train --config=experiments/cnn_fashion_mnist.py
-Expected: the notes give no figure. 1,199,882 parameters, as on MNIST.
+Expected: the notes give no figure. 1,199,882 parameters, as on MNIST:
+        cnn-archs summarize --config=cnn_fashion_mnist
 The recipe is that of cnn_mnist for twice as many epochs.
 """
 

@@ -4,7 +4,10 @@ Paper: Krizhevsky et al. 2012, sections 3.1 and 3.3. The layout is ours, and so 
 without a section beside it.
 python launch.py train --config=experiments/four_layers_cifar10.py
 Expected: 13 % test error, and 11 % with `--config.model.lrn=true` (section 3.3), for networks whose
-    layout is not printed; ours has no figure yet. 85,098 parameters.
+    layout is not printed; ours has no figure yet:
+        cnn-archs evaluate --workdir=runs/four_layers_cifar10
+    85,098 parameters:
+        cnn-archs summarize --config=four_layers_cifar10
 `figure_1` compares activations without any regularization. It has one learning rate, to be chosen
 for each activation "to make training as fast as possible": see experiments/sweeps/alexnet_gains.py.
 Deviations: the rate falls at fixed epochs.

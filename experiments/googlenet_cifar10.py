@@ -3,8 +3,10 @@
 Paper: Szegedy et al. 2014. The stem is ours, and so is every setting without a section beside it.
 python launch.py train --config=experiments/googlenet_cifar10.py
 Expected: the paper has no figure for this network. Ours: 51.8 % test error for `quick`, at half its
-    widths, from one view, in half an hour on two CPU cores (results/cifar10). 5,971,962 parameters
-    without the auxiliary classifiers.
+    widths, from one view, in half an hour on two CPU cores (results/cifar10):
+        cnn-archs evaluate --workdir=runs/googlenet_cifar10_quick
+    5,971,962 parameters without the auxiliary classifiers:
+        cnn-archs summarize --config=googlenet_cifar10
 `bn` has batch normalization in place of biases; `naive` has the modules of figure 2a; `half` has
 all widths halved.
 Deviations: weights are initialized as by He et al.; there are fewer epochs than in the paper, and

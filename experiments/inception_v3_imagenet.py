@@ -1,9 +1,13 @@
 """Inception-v3 on ImageNet (Szegedy et al. 2015, "Rethinking the Inception Architecture").
 
 python launch.py train --config=experiments/inception_v3_imagenet.py
-Expected: 21.2 % top-1 and 5.6 % top-5 error, one crop (table 3); 23,834,568 parameters. The paper
-does not give these, which are the TensorFlow release's: momentum 0.9 with RMSProp, decay 4e-5 of
-the weights, weight 0.4 of the auxiliary classifier, the decay of the average, pixels from -1 to 1.
+Expected: 21.2 % top-1 and 5.6 % top-5 error, one crop (table 3):
+        cnn-archs evaluate --workdir=runs/inception_v3_imagenet
+    23,834,568 parameters:
+        cnn-archs summarize --config=inception_v3_imagenet
+The paper does not give these, which are the TensorFlow release's: momentum 0.9 with RMSProp, decay
+4e-5 of the weights, weight 0.4 of the auxiliary classifier, the decay of the average, pixels from
+-1 to 1.
 Crops and colors are those of our GoogLeNet experiment.
 Deviations: the 50 replicas' batches of 32 are one batch with common batch statistics; the threshold
     of 2.0 clips the norm of all gradients together, which the paper does not specify.

@@ -1,7 +1,9 @@
 """LeNet-4 and LeNet-1 (LeCun et al. 1998, section III.C), on MNIST. Arguments: 4, 1.
 
 python launch.py train --config=experiments/lenet4_mnist.py:4
-Expected: 1.1 % test error for LeNet-4, 1.7 % for LeNet-1 (section III.C, figure 9).
+Expected: 1.1 % test error for LeNet-4, 1.7 % for LeNet-1 (section III.C, figure 9):
+        cnn-archs evaluate --workdir=runs/lenet4_mnist_4
+        cnn-archs evaluate --workdir=runs/lenet4_mnist_1
 LeNet-4 sees digits in 32x32, as LeNet-5 does; LeNet-1 digits reduced from 20x20 to 16x16, in the
 middle of 28x28.
 Deviations: the paper prints no settings of their training. Those of LeNet-5 are used, with mu as

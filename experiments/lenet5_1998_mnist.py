@@ -1,7 +1,9 @@
 """LeNet-5 as printed (LeCun et al. 1998), on MNIST, trained as printed. Arguments: map, mean.
 
 python launch.py train --config=experiments/lenet5_1998_mnist.py:map
-Expected: 0.95 % test error (section III.B, figure 5), and 0.8 % for `map_distorted` (same section).
+Expected: 0.95 % test error (section III.B, figure 5), and 0.8 % for `map_distorted` (same section):
+        cnn-archs evaluate --workdir=runs/lenet5_1998_mnist_map
+        cnn-archs evaluate --workdir=runs/lenet5_1998_mnist_map_distorted
 `map_distorted` uses the criterion map and distorts nine of ten images, as 540,000 of the paper's
 600,000 were distorted. The paper drew the distortions once; here they are drawn anew in each pass,
 and the curvature is that of undistorted images. The amounts of distortion and the constant j are

@@ -2,7 +2,8 @@
 
 Paper: LeCun et al. 1998; the network is in the form of the lecture notes.
 python launch.py train --config=experiments/lenet5_digits.py
-Expected: test error at most 3 % on 360 digits.
+Expected: test error at most 3 % on 360 digits:
+        cnn-archs evaluate --workdir=runs/lenet5_digits
 """
 
 from experiments import base

@@ -1,8 +1,8 @@
 """LeNet-5 in the form of the lecture notes, on MNIST; the recipe is ours. Arguments: notes, book.
 
 python launch.py train --config=experiments/lenet5_mnist.py
-Expected: at most 0.95 % test error, the figure of LeCun et al. 1998, section III.B.
-
+Expected: at most 0.95 % test error, the figure of LeCun et al. 1998, section III.B:
+        cnn-archs evaluate --workdir=runs/lenet5_mnist
 `notes` and `book` are the recipes of the lecture notes and of the textbook that they follow: plain
 SGD and batch 32. Their rates are taken from the paper, where they belong to a second-order method
 (the notes begin with 0.005 for 0.0005 and leave 0.0001 out), so the test error is about 8 % and

@@ -2,7 +2,8 @@
 
 python launch.py train --config=experiments/mlp_1998_mnist.py:300_100
 Expected: test errors in percent (figure 9): `300` 4.7, `1000` 4.5, `300_100` 3.05, `500_150`
-2.95; with `_distorted` 3.6, 3.8, 2.5 and 2.45; `300_deslanted` 1.6.
+    2.95; with `_distorted` 3.6, 3.8, 2.5 and 2.45; `300_deslanted` 1.6:
+        cnn-archs evaluate --workdir=runs/mlp_1998_mnist_300_100
 An argument names the hidden units of each layer. `_deslanted` takes deslanted digits of 20x20
 pixels, `_distorted` distorts nine of ten training images as LeNet-5's does.
 Deviations: the paper says that the networks are trained as in appendix C, and prints no other

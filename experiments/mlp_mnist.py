@@ -1,7 +1,8 @@
 """The lecture notes' dense network on MNIST: 784-512-10.
 
 python launch.py train --config=experiments/mlp_mnist.py
-Expected: 97.86 % accuracy, that is 2.14 % test error (lecture notes).
+Expected: 97.86 % accuracy, that is 2.14 % test error (lecture notes):
+        cnn-archs evaluate --workdir=runs/mlp_mnist
 Deviations: the notes give the accuracy only. Widths, Adam and batch 200 are those of the textbook
     that they follow, which trains for up to 30 epochs and stops early. Here training takes 12
     epochs, the last of which is evaluated, and Adam has its own epsilon, not Keras'.

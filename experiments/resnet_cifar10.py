@@ -3,7 +3,10 @@
 python launch.py train --config=experiments/resnet_cifar10.py:20
 Expected: 8.75 % test error for 20, 7.51 for 32, 7.17 for 44, 6.97 for 56, 6.61 +- 0.16 for 110 and
     7.93 for 1202, from the unchanged image (table 6); 5.46 for 164_v2 and 4.92 for 1001_v2 (2016,
-    table 4). 269,722 parameters for 20 (table 6: 0.27 million).
+    table 4):
+        cnn-archs evaluate --workdir=runs/resnet_cifar10_20
+    269,722 parameters for 20 (table 6: 0.27 million):
+        cnn-archs summarize --config=resnet_cifar10:20
 Any other depth is there too: `8`, `plain14`, `26_v2` (6n + 2 layers), `29_bottleneck_v2` (9n + 2).
 `20_quick` trains 20 for half an hour on two CPU cores: 25.9 % test error (results/cifar10).
 Batch statistics are those of 64 images, as on each of the paper's two GPUs. All training images are

@@ -5,7 +5,10 @@ python launch.py train --config=experiments/resnet_imagenette.py
 With a folder of train/<class>/ and val/<class>/ of ten classes, add
     --config.data.name=image_folder --config.data.data_dir=FOLDER
 Expected: the paper has no figure for this. Ours: 40.75 % test error after training on 1,200
-    photographs, from one view of each of another 400 (results/photographs). 11,181,642 parameters.
+    photographs, from one view of each of another 400 (results/photographs):
+        cnn-archs evaluate --workdir=runs/resnet_imagenette
+    11,181,642 parameters:
+        cnn-archs summarize --config=resnet_imagenette
 Deviations: images are 64x64, so the last maps are 2x2; batch statistics are those of the whole
 batch.
 """

@@ -3,7 +3,9 @@
 python launch.py train --config=experiments/shapes.py:augmented
 Expected: an accuracy at least 10 points higher than that of `plain` on `challenge`, drawings that
     are turned, moved and distorted beyond what the augmentation does (lecture notes; the drawings
-    are ours). `evaluate --split=challenge` prints it.
+    are ours):
+        cnn-archs evaluate --workdir=runs/shapes_augmented --split=challenge
+        cnn-archs evaluate --workdir=runs/shapes_plain --split=challenge
 The ranges of `augmented` are those of the notes' demonstration of their generator. The network is
 VGG's column A at an eighth of its widths, with batch normalization. Its five pools make it nearly
 independent of where a shape is, and for that it was chosen: two other networks had been tried on

@@ -4,8 +4,10 @@ Paper: Simonyan & Zisserman 2014. The head of the network is ours, and so is eve
 section beside it.
 python launch.py train --config=experiments/vgg_cifar10.py:D_bn
 Expected: the paper has no figure for this network. Ours: 29.9 % test error for `quick`, A_bn at
-    half its widths, from one view, in half an hour on two CPU cores (results/cifar10). 15,245,130
-    parameters for D.
+    half its widths, from one view, in half an hour on two CPU cores (results/cifar10):
+        cnn-archs evaluate --workdir=runs/vgg_cifar10_quick
+    15,245,130 parameters for D:
+        cnn-archs summarize --config=vgg_cifar10:D
 Deviations: weights are initialized as by He et al., with which E trains without the weights of A;
     the rate falls at fixed epochs, not on a plateau; with batch normalization it starts at 0.05.
 """

@@ -2,7 +2,10 @@
 
 python launch.py train --config=experiments/vgg_imagenet.py:D
 Expected: 27.0 % top-1 and 8.8 % top-5 error for D, 26.8 and 8.7 for D_384, 25.6 and 8.1 for
-    D_jitter, dense, at one scale (table 3); 138,357,544 parameters, 15,470,264,320 multiply-adds.
+    D_jitter, dense, at one scale (table 3):
+        cnn-archs evaluate --workdir=runs/vgg_imagenet_D --protocol=dense
+    138,357,544 parameters and 15,470,264,320 multiply-adds:
+        cnn-archs summarize --config=vgg_imagenet:D
 D is the net at S = 256 with Glorot's weights, the paper's later advice (section 3.1), and so is A:
 the printed N(0, 10^-2) (`--config.model.initializer=normal`) is too large to train from. D_from_A
 copies the layers that section 3.1 names from runs/vgg_imagenet_A. D_384 starts from

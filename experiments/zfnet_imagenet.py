@@ -1,8 +1,11 @@
 """ZFNet on ImageNet (Zeiler & Fergus 2013).
 
 python launch.py train --config=experiments/zfnet_imagenet.py
-Expected: 62,357,608 parameters and 1,168,032,896 multiply-adds, which the paper does not print;
-    38.4 % top-1 and 16.5 % top-5 error on the validation images (table 2).
+Expected: 38.4 % top-1 and 16.5 % top-5 error on the validation images (table 2), ten crops, as its
+    AlexNet:
+        cnn-archs evaluate --workdir=runs/zfnet_imagenet --protocol=ten_crop
+    62,357,608 parameters and 1,168,032,896 multiply-adds, which the paper does not print:
+        cnn-archs summarize --config=zfnet_imagenet
 Deviations: the authors annealed the rate by hand. Here it falls tenfold, three times, after five
     evaluations, one per epoch, without a lower error on 10,000 images held out of train. Crops are
     random, not the center and the four corners. The limit on the RMS of first-layer filters is left

@@ -23,11 +23,14 @@ Written by `cnn-archs claims --format=markdown > RESULTS.md`. Do not edit this f
 fails if it differs from the output of that command. The statements come from
 [experiments/claims.toml](experiments/claims.toml), which states how each is checked.
 
-*Exact*: computed now, and as printed. *Reproduced*: the mean of three networks or more is within a
-tolerance that was fixed before the run, or the value of a method without random numbers is, or one
-network's error is above another's by Welch's test at 5 %. *Missed*: neither. *Not run*: no result
-exists, or none with the full recipe. *Published weights*: the error of a network that others
-trained, evaluated here; it reproduces nothing."""
+*Exact*: computed now, and equal to the printed number. *Function*: what a network, a loss or an
+optimizer computes on random numbers equals the paper's formula, which a few lines of numpy compute.
+*Setting*: the experiment's file states the printed value; nothing more is computed. *Counted*:
+computed now, and equal to a number that is not printed, but follows from what is. *Reproduced*: the
+mean of three networks or more is within a tolerance that was fixed before the run, or the value of
+a method without random numbers is, or one network's error is above another's by Welch's test at
+5 %. *Missed*: none of these. *Not run*: no result exists, or none with the full recipe. *Published
+weights*: the error of a network that others trained, evaluated here; it reproduces nothing."""
 HEADS = ("statement", "source", "printed", "ours", "status")
 PUBLISHED = "published weights"
 WIDEST_IN_PAGE = 100  # characters of a value, at most

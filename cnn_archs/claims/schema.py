@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.claims.checks import CHECKS
+from cnn_archs.claims.checks import CHECKS, FUNCTIONS, SETTINGS
 from cnn_archs.classical.rows import ROWS
 from cnn_archs.errors import DataError, first_line
 from cnn_archs.report.printed_values import CLAIMS_FILE, read_claims_file
@@ -21,11 +21,12 @@ BOUNDS = ("at most", "at least")
 class Claim:
     """One statement of a paper.
 
-    value: as printed, in `unit`. differs: how notes and paper disagree, if they do. An exact claim
-    has a `check` with `arguments`; what the check finds may differ from the value by `within`. A
-    claim about errors has a `metric` of a result under `protocol`, either of the network `ours`, or
-    of `higher` minus `lower`. It may differ by `tolerance`, or `bound` is `at most` or `at least`.
-    A list of metrics has a list of values.
+    value: as printed, in `unit`. differs: how notes and paper disagree, if they do. A computed
+    claim has a `check` with `arguments`; what the check finds may differ from the value by
+    `within`. counted: whether the value is not printed, but follows from what is. A claim about
+    errors has a `metric` of a result under `protocol`, either of the network `ours`, or of `higher`
+    minus `lower`. It may differ by `tolerance`, or `bound` is `at most` or `at least`. A list of
+    metrics has a list of values.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Claim:
     unit: str = ""
     differs: str = ""
     disputed: str = ""
+    counted: bool = False
     check: str = ""
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     within: float = 0.0
@@ -64,7 +66,7 @@ class Claims:
 
 
 COMMON = {"id", "paper", "source", "says", "value", "unit", "differs"}
-EXACT = COMMON | {"check", "within", "disputed"}
+COMPUTED = COMMON | {"check", "within", "disputed", "counted"}
 MEASURED = COMMON | {"metric", "protocol", "tolerance", "bound", "ours", "higher", "lower"}
 
 
@@ -108,12 +110,14 @@ def parse_claim(
         check_measured_claim(table, needs, where)
         return Claim(**table)
     require(table["check"] in CHECKS, f"{where}: no check {table['check']}")
-    arguments = {k: v for k, v in table.items() if k not in EXACT}
+    arguments = {k: v for k, v in table.items() if k not in COMPUTED}
     try:
         inspect.signature(CHECKS[table["check"]]).bind(**arguments)
     except TypeError as e:
         raise ValueError(f"{where}: {table['check']}: {e}") from e
-    stated = {k: v for k, v in table.items() if k in EXACT}
+    of_its_own = table["check"] in FUNCTIONS or table["check"] in SETTINGS
+    require(not (of_its_own and "counted" in table), f"{where}: {table['check']} counts nothing")
+    stated = {k: v for k, v in table.items() if k in COMPUTED}
     return Claim(**stated, arguments=arguments)
 
 

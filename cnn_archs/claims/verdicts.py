@@ -1,9 +1,12 @@
 """Decide for each statement of the papers (`schema.py`) whether it holds.
 
-A claim with a `check` is exact: its value is computed (`checks/`). The other claims are about
-errors, whose values are read from results/ (`evidence.py`). The statuses are:
+What a claim with a `check` states is computed (`checks/`). The other claims are about errors, whose
+values are read from results/ (`evidence.py`). The statuses are:
 
     exact       the computed value equals the printed one, to the precision that the claim states
+    function    what a network or an optimizer computes on random numbers equals the paper's formula
+    setting     the experiment's file states the printed value; nothing more is computed
+    counted     the computed value equals one that is not printed, but follows from what is
     reproduced  the mean of three or more networks, or the value of a method that draws no random
                 numbers, is within the tolerance, or within the bound; or one network's error is
                 above another's by Welch's test at 5 %, and by as much as is printed
@@ -22,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.claims import evidence
-from cnn_archs.claims.checks import CHECKS
+from cnn_archs.claims.checks import CHECKS, FUNCTIONS, SETTINGS
 from cnn_archs.claims.schema import Claim, Claims
 from cnn_archs.errors import DataError, UserError, first_line
 from cnn_archs.report.statistics import LEVEL, standard_deviation, welch_test
@@ -30,7 +33,8 @@ from cnn_archs.report.table import Table
 from cnn_archs.shipped import shipped_folder
 
 RESULTS = shipped_folder("results")
-STATUSES = ("exact", "reproduced", "missed", "not run")
+COMPUTED = ("exact", "function", "setting", "counted")  # statuses of computed claims that hold
+STATUSES = (*COMPUTED, "reproduced", "missed", "not run")
 UNIT_FACTORS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01}
 WIDEST = 28  # characters of a value in the table, at most
 
@@ -47,7 +51,7 @@ def evaluate_claim(claim: Claim, needs: Mapping[str, str], results: Path) -> dic
     """
     stated = {k: v for k, v in dataclasses.asdict(claim).items() if v or k == "value"}
     if claim.check:
-        return {**stated, **evaluate_exact(claim)}
+        return {**stated, **evaluate_computed(claim)}
     try:
         if not claim.ours and not claim.higher:
             raise evidence.Refused("")
@@ -57,8 +61,8 @@ def evaluate_claim(claim: Claim, needs: Mapping[str, str], results: Path) -> dic
         return {**stated, "status": "not run", "reason": "; ".join(filter(None, why))}
 
 
-def evaluate_exact(claim: Claim) -> dict[str, Any]:
-    """Return the status and the finding of an exact claim.
+def evaluate_computed(claim: Claim) -> dict[str, Any]:
+    """Return the status and the finding of a claim that is computed.
 
     Raises DataError if its check does not accept its arguments.
     """
@@ -67,7 +71,16 @@ def evaluate_exact(claim: Claim) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, UserError) as e:
         raise DataError(f"claim {claim.id}: {first_line(e)}") from e
     met = agrees(found, claim.value, claim.within)
-    return {"status": "exact" if met else "missed", "found": found}
+    return {"status": status_if_met(claim) if met else "missed", "found": found}
+
+
+def status_if_met(claim: Claim) -> str:
+    """Return the status of a computed claim that holds."""
+    if claim.check in FUNCTIONS:
+        return "function"
+    if claim.check in SETTINGS:
+        return "setting"
+    return "counted" if claim.counted else "exact"
 
 
 def in_unit(found: Any, unit: str) -> Any:
@@ -151,9 +164,9 @@ def compare_means(
 
 
 def failed_claims(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """List the ids of exact claims that are missed, and of disputed claims that are met."""
+    """List the ids of computed claims that are missed, and of disputed claims that are met."""
     return [
-        f["id"] for f in found if f.get("check") and (f["status"] == "exact") == ("disputed" in f)
+        f["id"] for f in found if f.get("check") and (f["status"] in COMPUTED) == ("disputed" in f)
     ]
 
 

@@ -93,7 +93,7 @@ def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
     else:
         emit(arguments, found, verdicts.format_verdicts(stated, found))
     if failed := verdicts.failed_claims(found):
-        raise ClaimMissed(f"exact claims are not met: {', '.join(failed)}")
+        raise ClaimMissed(f"computed claims are not met: {', '.join(failed)}")
 
 
 def report(arguments: argparse.Namespace, overrides: list[str]) -> None:

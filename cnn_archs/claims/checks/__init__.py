@@ -1,4 +1,8 @@
-"""Checks that compute exactly what a paper states, from this package's networks and recipes.
+"""Checks that compute what a paper states, from this package's networks and recipes.
+
+Most checks return the number that a paper prints. Those of FUNCTIONS compare what networks and
+optimizers compute with the paper's formulas in numpy; those of SETTINGS only return what an
+experiment's file states.
 
 A check takes the arguments that a claim gives and returns what it finds: a number, a word, a truth
 value, or a list of these. If an argument of EACH is a list, the check returns a list with one
@@ -11,6 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from cnn_archs.claims.checks import examples, networks, recipes
+from cnn_archs.claims.checks.images import IMAGE_FUNCTIONS
+from cnn_archs.claims.checks.layers import LAYER_FUNCTIONS
+from cnn_archs.claims.checks.learning import LEARNING_FUNCTIONS
+from cnn_archs.claims.checks.modules import MODULE_FUNCTIONS
+from cnn_archs.claims.checks.testing import TEST_FUNCTIONS
 
 EACH = ("model", "layer", "key", "split")
 
@@ -28,17 +37,30 @@ def for_each(check: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    check.__name__: check
+    for check in (
+        *LAYER_FUNCTIONS,
+        *MODULE_FUNCTIONS,
+        *LEARNING_FUNCTIONS,
+        *IMAGE_FUNCTIONS,
+        *TEST_FUNCTIONS,
+        examples.zeroed_unit,
+    )
+}
+SETTINGS: dict[str, Callable[..., Any]] = {"setting": for_each(recipes.setting)}
 CHECKS: dict[str, Callable[..., Any]] = {
+    **FUNCTIONS,
+    **SETTINGS,
     **{c.__name__: for_each(networks.of_one_layer(c)) for c in networks.LAYER},
     **{c.__name__: for_each(networks.of_network(c)) for c in networks.LAYERS},
     **{
         check.__name__: for_each(check)
         for check in (
             *(networks.count, networks.units, networks.depth, networks.ratio, networks.heads),
-            *(recipes.setting, recipes.rates, recipes.steps, recipes.epochs, recipes.views),
-            *(recipes.scales, recipes.update),
-            *(examples.convolution, examples.squash, examples.lrn, examples.c3_table),
-            *(examples.c3_uses, examples.stack_weights, examples.zeroed_unit, examples.drawings),
+            *(recipes.rates, recipes.steps, recipes.epochs, recipes.views, recipes.scales),
+            *(examples.convolution, examples.squash, examples.c3_table, examples.c3_uses),
+            *(examples.stack_weights, examples.drawings),
             *(examples.initial_biases, examples.initial_deviation, examples.initial_bound),
         )
     },

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_archs import models
+from cnn_archs.claims.checks.observed import quick_jit
 from cnn_archs.data.datasets import sources
 from cnn_archs.models import lenet, residual_units
 from cnn_archs.models.cpu.convolution import convolve
-from cnn_archs.models.cpu.response_norm import local_response_norm
 
 
 def convolution(image: Sequence[Sequence[float]], kernel: Sequence[Sequence[float]]) -> Any:
@@ -30,19 +30,29 @@ def squash(x: float) -> float:
     return float(lenet.squash(jnp.float32(x)))
 
 
-def lrn(maps: Sequence[float]) -> list[float]:
-    """Apply AlexNet's response normalization to one pixel with a value for each map."""
-    return local_response_norm(jnp.asarray(maps, jnp.float32).reshape(1, 1, 1, -1)).ravel().tolist()
+def c3_connections() -> np.ndarray:
+    """Return whether each of C3's 16 maps moves with each of S2's 6 maps: bool[6, 16].
+
+    The layer is run on seven images: one of zeros, and for each map one that has ones in it.
+    """
+
+    @quick_jit
+    def run(key: jax.Array, x: jax.Array) -> Any:
+        return lenet.LeNet5_1998().init_with_output(key, x, "C3", method="affine")[0]
+
+    x = np.concatenate([np.zeros((1, 6)), np.eye(6)])[:, None, None, :]
+    y = np.asarray(run(jax.random.key(0), jnp.float32(np.tile(x, (1, 14, 14, 1)))))
+    return (y[1:] != y[:1]).any((1, 2))
 
 
 def c3_table() -> list[list[int]]:
     """List, for each of C3's 16 maps, the maps of S2 that feed it."""
-    return [np.flatnonzero(column).tolist() for column in lenet.C3_MASK.T]
+    return [np.flatnonzero(column).tolist() for column in c3_connections().T]
 
 
 def c3_uses() -> list[int]:
     """Count, for each of S2's 6 maps, the maps of C3 that it feeds."""
-    return lenet.C3_MASK.sum(1).tolist()
+    return c3_connections().sum(1).tolist()
 
 
 def stack_weights(windows: Sequence[int], maps: int) -> int:
@@ -65,7 +75,7 @@ def zeroed_unit(form: str, kind: str, x: float) -> float:
     options: Any = dict(shortcut="B", stride_in="1x1", bn_group=0, dtype="float32")
     module = residual_units.UNITS[form](width=4, stride=1, kind=kind, **options)
 
-    @jax.jit
+    @quick_jit
     def run(image: jax.Array) -> Any:
         zeros = jax.tree_util.tree_map_with_path(
             lambda path, leaf: jnp.zeros_like(leaf) if path[-1].key == "kernel" else leaf,
@@ -90,7 +100,7 @@ def initial(
     """Return weights and biases of these layers before training, from seed 0."""
     height, width, channels = image
 
-    @jax.jit  # XLA drops all that these layers do not need
+    @quick_jit  # XLA drops all that these layers do not need
     def run(key: jax.Array) -> Any:
         net = models.create(model, **fields)
         params = models.init(net, key, (height, width, channels))["params"]

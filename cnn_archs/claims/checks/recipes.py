@@ -94,16 +94,3 @@ def views(experiment: str, protocol: str) -> int:
 def scales(experiment: str, protocol: str) -> list[int]:
     """List the shorter sides, in pixels, to which the protocol resizes an image."""
     return [one.scale for one in passes(experiment, protocol)[0]]
-
-
-def update(experiment: str, weight: float, gradients: Sequence[float]) -> list[float]:
-    """Return [velocity, weight] of one weight after one update with each of the gradients."""
-    recipe = settings_of(experiment).recipe
-    optimizer = recipe.make_rules(float(recipe.steps_per_epoch(1))).optimizer
-    params = {"layer": {"kernel": jnp.float32(weight)}}
-    state, moved = optimizer.init(params), params
-    for gradient in gradients:
-        gradients_of = {"layer": {"kernel": jnp.float32(gradient)}}
-        moved, state = optimizer.update(gradients_of, state, params, error=jnp.float32(1.0))
-        params = {"layer": {"kernel": params["layer"]["kernel"] + moved["layer"]["kernel"]}}
-    return [float(moved["layer"]["kernel"]), float(params["layer"]["kernel"])]
