@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypedDict
 
-from cnn_archs import config as configs
-
 STAGES = {1: "loop", 2: "training", 3: "steps", 4: "lenet"}
 SECONDS = 6.0  # timed, of each measurement
 CIFAR10 = 50_000  # images
@@ -54,17 +52,6 @@ class Case:
     beside: str = ""
 
 
-@cache
-def has_key(key: str) -> bool:
-    """Return whether the configs of this version have the key."""
-    return key in configs.load_config("lenet5_digits", [])
-
-
-def known(overrides: list[str]) -> list[str]:
-    """Return the overrides whose key, outside of all sections, this version has."""
-    return [o for o in overrides if "." in o.partition("=")[0] or has_key(o.partition("=")[0])]
-
-
 def loop_cases(tiny: bool) -> list[Case]:
     """Return the forms of ResNet-20's loop, each with its recipe on random images.
 
@@ -105,7 +92,7 @@ def loop_cases(tiny: bool) -> list[Case]:
         network = "LeNet-5" if tiny else "ResNet-20"
         return Case(f"{network}, {name}", "loop", "device_jax.py", settings, dtype, precision)
 
-    return [case(name, own) for name, own in forms.items() if known(own) == own]
+    return [case(name, own) for name, own in forms.items()]
 
 
 # The experiments of stage 3: the images of a step, their side, and what the recipe of ours needs.
@@ -184,7 +171,7 @@ def training_cases(tiny: bool, loop: Mapping[str, Measured]) -> list[Case]:
     later = {} if tiny else {d: a for d, a in ARGUMENTS.items() if d not in FIRST}
 
     def case(name: str, argument: str, seeds: list[str], label: str) -> Case:
-        overrides = [*seeds, *known(SELDOM), *fastest_form(loop, seeds), *(quick if tiny else [])]
+        overrides = [*seeds, *SELDOM, *fastest_form(loop, seeds), *(quick if tiny else [])]
         settings = {"config": f"resnet_cifar10:{argument}", "overrides": overrides}
         return Case(f"{name}, {label}", "training", "", settings)
 
@@ -208,13 +195,13 @@ def fastest_form(loop: Mapping[str, Measured], seeds: list[str]) -> list[str]:
     forms = {form: speed(f"TF32, 5 seeds {form}") for form in ("in_turn", "unrolled", "vmapped")}
     if "seeds=1" not in seeds and any(forms.values()):
         chosen.append(f"seeds_form={max(forms, key=lambda form: forms[form])}")
-    return known(chosen)
+    return chosen
 
 
 def lenet_cases(tiny: bool) -> list[Case]:
     """Return the trainings on MNIST: LeNet-5 with five seeds, and that of 1998 as printed."""
     made = {"LeNet-5": "lenet5_mnist", "LeNet-5 of 1998": "lenet5_1998_mnist:map"}
-    own = known(SELDOM)
+    own = SELDOM
     if tiny:
         made = {"LeNet-5": "lenet5_digits"}
         own = [*own, "steps=2", "data.batch_size=4", "model.name=mlp", "seeds=1"]
