@@ -32,14 +32,15 @@ lint: install
 test: lint
 	$(BIN)/$(SUITE)
 
-# Without constraints.txt: the newest jax and the newest of all else that it and Python allow.
+# Without constraints.txt: the newest jax and the newest of all else that it and Python allow. With
+# jax's plugin for CUDA, a test compiles the training loop for an NVIDIA GPU, which need not be there.
 test-newest:
 	@$(NEWEST) -c 'import sys; sys.exit(sys.version_info < (3, 13))' 2>/dev/null || { \
 	  echo "$(NEWEST) is not a Python 3.13 or later: make test-newest NEWEST=/path/to/python"; \
 	  exit 1; }
 	$(NEWEST) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --upgrade pip
-	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy=eager --editable '.[dev]'
+	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy=eager --editable '.[dev,cuda13]'
 	.venv-newest/bin/$(SUITE)
 
 test-slow: install
