@@ -5,7 +5,7 @@ STAMP := .venv/installed
 NEWEST ?= python3.13
 SUITE := pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
-.PHONY: install demo quick-degradation test test-newest test-slow lint bench soak docs
+.PHONY: install demo quick-degradation test test-newest test-slow lint bench device soak docs
 
 install: $(STAMP)
 
@@ -66,3 +66,11 @@ bench: install
 	$(BIN)/python benchmarks/augment.py --write
 	$(BIN)/python benchmarks/plan.py --write
 	$(BIN)/python benchmarks/memory.py --write
+
+# On one accelerator, beside PyTorch: half an hour, into results/benchmarks/ and docs/speed.md.
+# It goes on where it was; the trainings as well: DEVICE="--stages=1,2,3,4 --minutes=240".
+EXTRA ?= cuda13
+DEVICE ?= --stages=1,3 --minutes=60
+device: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench,$(EXTRA)]'
+	$(BIN)/python benchmarks/device.py $(DEVICE) --write
