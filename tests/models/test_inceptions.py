@@ -5,6 +5,7 @@ test_torch_references.py compares their totals with what others print. Here each
 values and gradients are compared with them, in the order of the layers.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ from cnn_archs.models.layers import INITIALIZERS
 from cnn_archs.models.pooling import AvgPool
 from cnn_archs.runtime.compiler_options import supported_options
 
-NETWORKS = {  # torch's form, the side of an image, parameters, multiply-adds
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], int, int, int]] = {
+    # torch's form, the side of an image, parameters, multiply-adds
     "inception_v2": (partial(BnInception, eps=1e-5), 224, 11_285_224, 2_032_600_064),
     "inception_v4": (partial(InceptionV4, eps=1e-3), 299, 42_679_816, 12_253_974_624),
     "inception_resnet_v1": (partial(InceptionResNetV1, eps=1e-3), 299, 22_756_328, 6_206_361_696),
@@ -262,8 +264,9 @@ def as_variables(model, image, network, gradients=False):
             )
             if not gradients:
                 stats = ("batch_stats", *path[1:], "norm")
-                ours[*stats, "mean"] = norm.running_mean.numpy()
-                ours[*stats, "var"] = norm.running_var.numpy()
+                mean, var = norm.running_mean, norm.running_var
+                assert mean is not None and var is not None
+                ours[*stats, "mean"], ours[*stats, "var"] = mean.numpy(), var.numpy()
     assert next(norms, None) is None
     return unflatten_dict(ours)
 
