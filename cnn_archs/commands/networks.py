@@ -46,7 +46,11 @@ def declare(command: Declare) -> None:
         "--workdir", type=user_path, metavar="DIR", help="directory of the run to export"
     )
     c.add_argument(
-        "--output", required=True, type=user_path, metavar="FILE", help="safetensors file to write"
+        "--output",
+        required=True,
+        type=user_path,
+        metavar="FILE",
+        help="file to write, whose name ends in .safetensors",
     )
     c.add_argument(
         "--dtype",
@@ -145,6 +149,7 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
             f"export --workdir uses the config of the run: it takes no --config.{overrides[0]}"
         )
     from cnn_archs.conversion import export as weights
+    from cnn_archs.conversion.stored import SUFFIX
     from cnn_archs.data.record import read_record
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.run_dir import RunDir
@@ -157,13 +162,13 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
         config, recorded = configs.load_config(arguments.config, overrides), None
 
     output = Path(arguments.output)
-    check_output(output)
+    check_output(output, SUFFIX)
     if arguments.card:
         if not workdir:
             raise ConfigError("--card needs --workdir=DIR, a run that is trained to its end")
         from cnn_archs.conversion import card
 
-        card.check_card(output, workdir)
+        card.check_card(workdir)
     with write_errors(output.parent):
         settings = resolve_settings(config, recorded)
         done = weights.export(output, settings, workdir, arguments.dtype)
