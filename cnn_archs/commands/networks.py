@@ -13,6 +13,7 @@ from cnn_archs.commands.shared import (
     user_path,
 )
 from cnn_archs.errors import ConfigError, escaped
+from cnn_archs.runtime.console import print_notes
 
 
 def declare(command: Declare) -> None:
@@ -201,13 +202,17 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if pool := import_weights.pool_overrides(file, model, overrides):
         config = configs.load_config(arguments.config, [*named, *pool])
     workdir = Path(arguments.workdir)
+    settings = resolve_settings(config)
     with write_errors(workdir):
         done = import_weights.import_(
             file,
-            resolve_settings(config),
+            settings,
             workdir,
             strides=arguments.strides,
             new_head=arguments.new_head,
         )
+    notes = import_weights.outputs_notes(config, settings)
+    print_notes(notes)
+    done["notes"] += notes
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, escaped(text))

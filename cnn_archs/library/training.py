@@ -65,9 +65,8 @@ def train(
             stated = configs.check_config(config, "config")
         else:
             stated = configs.check_config(*configs.load_file(os.fspath(config)))
-        experiment = resolve(
-            configs.with_overrides(stated, pairs), data_check.read_saved_record(folder)
-        )
+        full = configs.with_overrides(stated, pairs)
+        experiment = resolve(full, data_check.record_to_resume(folder, full))
         with jax_configured(
             deterministic=experiment.deterministic, matmul_precision=experiment.matmul_precision
         ):

@@ -13,7 +13,7 @@ from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
 from cnn_archs.roles import changes_outcome
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.console import print_status, status_if_slow
+from cnn_archs.runtime.console import print_notes, print_status, status_if_slow
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.progress import ProgressLine
 from cnn_archs.runtime.work_clock import WorkClock
@@ -69,6 +69,8 @@ def train_together(
         asked = AnyProcess(stop)
         finished = multihost.on_primary(lambda: finished_results(members))
         if finished:
+            if multihost.is_primary():
+                print_notes(f"{workdir} is finished: nothing was trained" for _, workdir in members)
             return finished
         made = describe_environment(command)
         multihost.check_equal(
