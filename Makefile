@@ -5,7 +5,7 @@ STAMP := .venv/installed
 NEWEST ?= python3.13
 SUITE := pytest -m "not slow" --numprocesses=2 --dist=loadfile
 
-.PHONY: install demo quick-degradation test test-newest test-slow lint bench soak docs
+.PHONY: install demo quick-degradation test test-newest test-slow lint bench device soak docs
 
 install: $(STAMP)
 
@@ -32,14 +32,15 @@ lint: install
 test: lint
 	$(BIN)/$(SUITE)
 
-# Without constraints.txt: the newest jax and the newest of all else that it and Python allow.
+# Without constraints.txt: the newest jax and the newest of all else that it and Python allow. With
+# jax's plugin for CUDA, a test compiles the training loop for an NVIDIA GPU, which need not be there.
 test-newest:
 	@$(NEWEST) -c 'import sys; sys.exit(sys.version_info < (3, 13))' 2>/dev/null || { \
 	  echo "$(NEWEST) is not a Python 3.13 or later: make test-newest NEWEST=/path/to/python"; \
 	  exit 1; }
 	$(NEWEST) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --upgrade pip
-	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy=eager --editable '.[dev]'
+	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy=eager --editable '.[dev,cuda13]'
 	.venv-newest/bin/$(SUITE)
 
 test-slow: install
@@ -65,3 +66,11 @@ bench: install
 	$(BIN)/python benchmarks/augment.py --write
 	$(BIN)/python benchmarks/plan.py --write
 	$(BIN)/python benchmarks/memory.py --write
+
+# On one accelerator, beside PyTorch: half an hour, into results/benchmarks/ and docs/speed.md.
+# It goes on where it was; the trainings as well: DEVICE="--stages=1,2,3,4 --minutes=240".
+EXTRA ?= cuda13
+DEVICE ?= --stages=1,3 --minutes=60
+device: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench,$(EXTRA)]'
+	$(BIN)/python benchmarks/device.py $(DEVICE) --write

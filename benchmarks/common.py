@@ -77,8 +77,8 @@ def main(
     measure: Callable[[argparse.Namespace], dict[str, Any]],
     table: Callable[[dict[str, Any]], Rows],
     packages: Sequence[str] = (),
-) -> None:
-    """Run a benchmark as a program, on a CPU unless JAX_PLATFORMS is set.
+) -> dict[str, Any]:
+    """Run a benchmark as a program, on a CPU unless JAX_PLATFORMS is set, and return its result.
 
     document: the docstring of the benchmark, whose first line is the description in --help.
     packages: further packages whose versions the result records.
@@ -112,6 +112,7 @@ def main(
         print(json.dumps(result, indent=1))
     if options.write:
         write(name, result)
+    return result
 
 
 def text(result: dict[str, Any]) -> str:
@@ -131,6 +132,8 @@ def describe_setting(result: Mapping[str, Any]) -> str:
     """Format the machine and the versions of a result in one line."""
     machine, versions = result["machine"], result["versions"]
     parts = [f"{machine['cores']} cores of {machine['cpu']}, load {machine['load_before']:.1f}"]
+    if "device" in machine:
+        parts.insert(0, machine["device"])
     if "threads" in machine:
         parts.append(f"{machine['threads']} threads")
     labels = {"jaxlib": "jaxlib", "torch": "PyTorch", "python": "Python"}

@@ -36,7 +36,7 @@ def random_images(image: tuple[int, int, int], classes: int, examples: int) -> S
 def assemble_run(experiment: str, overrides: list[str], split: Split) -> Trainer:
     """Assemble the run of an experiment at step 0, with `split` in place of its dataset."""
     resolved = start_experiment(configs.load_config(experiment, overrides))
-    few = split.take(np.arange(len(split.classes)))
+    few = split.take(np.arange(min(len(split), len(split.classes))))
 
     def load_split(name: str, part: str, data_dir: str) -> Split:
         return split if part == "train" else few

@@ -134,10 +134,16 @@ def response_norm() -> nn.Module:
 
 
 class AlexNet(nn.Module):
-    """AlexNet for 32x32 images: a 3x3/1 first convolution, and dense layers of 1024."""
+    """AlexNet for 227x227 images, or, if `small`, for 32x32 images.
 
-    def __init__(self, dropout: float):
+    For 32x32 images the first convolution is 3x3/1, the dense layers have 1024 units, and there are
+    10 classes.
+    """
+
+    def __init__(self, dropout: float, small: bool):
         super().__init__()
+        width, maps, classes = (1024, 256 * 3 * 3, 10) if small else (4096, 256 * 6 * 6, 1000)
+        first = nn.Conv2d(3, 96, 3, 1, 1) if small else nn.Conv2d(3, 96, 11, 4)
 
         def norm_and_pool() -> nn.Module:
             return nn.Sequential(response_norm(), nn.MaxPool2d(3, 2))
@@ -146,7 +152,7 @@ class AlexNet(nn.Module):
             return nn.ReLU(inplace=True)
 
         self.features = nn.Sequential(
-            *(nn.Conv2d(3, 96, 3, 1, 1), relu(), norm_and_pool()),
+            *(first, relu(), norm_and_pool()),
             *(nn.Conv2d(96, 256, 5, 1, 2, groups=2), relu(), norm_and_pool()),
             *(nn.Conv2d(256, 384, 3, 1, 1), relu()),
             *(nn.Conv2d(384, 384, 3, 1, 1, groups=2), relu()),
@@ -154,9 +160,9 @@ class AlexNet(nn.Module):
         )
         self.classifier = nn.Sequential(
             nn.Flatten(),
-            *(nn.Linear(256 * 3 * 3, 1024), relu(), nn.Dropout(dropout)),
-            *(nn.Linear(1024, 1024), nn.Sequential(relu(), nn.Dropout(dropout))),
-            nn.Linear(1024, 10),
+            *(nn.Linear(maps, width), relu(), nn.Dropout(dropout)),
+            *(nn.Linear(width, width), nn.Sequential(relu(), nn.Dropout(dropout))),
+            nn.Linear(width, classes),
         )
 
     def forward(self, x: Tensor) -> Heads:
@@ -164,11 +170,11 @@ class AlexNet(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution that keeps the size of its maps, followed by ReLU."""
+    """A convolution with padding of half its window, followed by ReLU."""
 
-    def __init__(self, inputs: int, width: int, window: int):
+    def __init__(self, inputs: int, width: int, window: int, stride: int = 1):
         super().__init__()
-        self.conv = nn.Conv2d(inputs, width, window, padding=window // 2)
+        self.conv = nn.Conv2d(inputs, width, window, stride, padding=window // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.conv(x), inplace=True)
@@ -192,13 +198,13 @@ class Inception(nn.Module):
 
 
 class Auxiliary(nn.Module):
-    """Auxiliary classifier of GoogLeNet (section 5), on maps of 8x8."""
+    """Auxiliary classifier of GoogLeNet (section 5). side: of its maps after pooling."""
 
-    def __init__(self, inputs: int, dropout: float):
+    def __init__(self, inputs: int, dropout: float, side: int, classes: int):
         super().__init__()
         self.conv = Convolution(inputs, 128, 1)
-        self.fc1 = nn.Linear(128 * 2 * 2, 1024)
-        self.fc2 = nn.Linear(1024, 10)
+        self.fc1 = nn.Linear(128 * side * side, 1024)
+        self.fc2 = nn.Linear(1024, classes)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -223,23 +229,33 @@ INCEPTION = {  # GoogLeNet's table 1: output channels
 
 
 class GoogLeNet(nn.Module):
-    """GoogLeNet for 32x32 images: a 3x3/1 first convolution, and no pool before 3a."""
+    """GoogLeNet for 224x224 images, or, if `small`, for 32x32 images.
 
-    def __init__(self, dropout: float, aux_dropout: float):
+    For 32x32 images the first convolution is 3x3/1, neither the 1x1 convolution nor the pool before
+    3a is there, and there are 10 classes.
+    """
+
+    def __init__(self, dropout: float, aux_dropout: float, small: bool):
         super().__init__()
-        self.conv1, self.conv3 = Convolution(3, 64, 3), Convolution(64, 192, 3)
+        side, classes = (2, 10) if small else (4, 1000)
+        self.conv1 = Convolution(3, 64, 3) if small else Convolution(3, 64, 7, 2)
+        self.conv2 = None if small else Convolution(64, 64, 1)
+        self.conv3 = Convolution(64, 192, 3)
         inputs = 192
         for name, widths in INCEPTION.items():
             self.add_module(f"inception{name}", Inception(inputs, widths))
             inputs = widths[0] + widths[2] + widths[4] + widths[5]
-        self.aux1, self.aux2 = Auxiliary(512, aux_dropout), Auxiliary(528, aux_dropout)
+        self.aux1 = Auxiliary(512, aux_dropout, side, classes)
+        self.aux2 = Auxiliary(528, aux_dropout, side, classes)
         self.norm, self.dropout = response_norm(), nn.Dropout(dropout)
-        self.fc = nn.Linear(1024, 10)
+        self.fc = nn.Linear(1024, classes)
 
     def forward(self, x: Tensor) -> Heads:
         heads = {}
         x = self.norm(functional.max_pool2d(self.conv1(x), 3, 2, ceil_mode=True))
-        x = self.norm(self.conv3(x))
+        x = self.norm(self.conv3(self.conv2(x) if self.conv2 else x))
+        if self.conv2:
+            x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
         for name in INCEPTION:
             if name in ("4a", "5a"):
                 x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
@@ -254,7 +270,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **{f"resnet{depth}": partial(CifarResNet, depth, "A") for depth in (20, 56, 110)},
     **{f"plain{depth}": partial(CifarResNet, depth, "none") for depth in (20, 56)},
     "vgg_a_bn_cifar": partial(VggA, dropout=0.5),
-    "alexnet_cifar": partial(AlexNet, dropout=0.5),
-    "googlenet_cifar": partial(GoogLeNet, dropout=0.4, aux_dropout=0.7),
+    "alexnet_cifar": partial(AlexNet, dropout=0.5, small=True),
+    "googlenet_cifar": partial(GoogLeNet, dropout=0.4, aux_dropout=0.7, small=True),
     "resnet18": ResNet18,
 }

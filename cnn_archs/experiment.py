@@ -48,16 +48,23 @@ class Classifier(NamedTuple):
 class Intervals:
     """How often a run logs, evaluates and saves.
 
-    log_every is in steps, the others are in epochs; diagnose_every=0 means never. keep: the number
-    of checkpoints that are kept. profile: the steps that are traced.
+    log_every is in steps, the other periods are in epochs; diagnose_every=0 means never.
+    eval_seconds, checkpoint_seconds: the least seconds between two events. keep: the number of
+    checkpoints that are kept. profile: the steps that are traced.
     """
 
     log_every: int
     eval_every: float
+    eval_seconds: float
     checkpoint_every: float
+    checkpoint_seconds: float
     diagnose_every: float
     keep: int
     profile: range
+
+    def least_seconds(self) -> dict[str, float]:
+        """Return {kind of event: least seconds between two events}."""
+        return {"evaluate": self.eval_seconds, "checkpoint": self.checkpoint_seconds}
 
     def periods(self, epoch: Fraction) -> dict[str, Fraction]:
         """Return {kind of event: steps between two events}. epoch: the steps in one epoch."""
@@ -89,8 +96,9 @@ class ExperimentSettings:
     name: of `model`, which sees images of image_shape, (H, W, C). seeds: one per trained network.
     mesh_shape: the devices along the axes "data" and "model", as `mesh.create` takes them.
     test_scales: as `views.protocol_passes` takes them. frozen: the modules that do not train.
-    deterministic, matmul_precision: see
-    `backend.configure_jax`. config: the complete config, in the form of config.json.
+    seeds_form: see `seeds.choose_axis`. cuda_graph: see `compiler_options.cuda_graph_options`.
+    deterministic, matmul_precision: see `backend.configure_jax`. config: the complete config, in
+    the form of config.json.
     """
 
     name: str
@@ -104,6 +112,8 @@ class ExperimentSettings:
     test_scales: tuple[float, ...]
     warm_start: WarmStart
     frozen: frozenset[ModulePath]
+    seeds_form: str
+    cuda_graph: bool
     deterministic: bool
     matmul_precision: str
     config: dict[str, Any]
@@ -227,6 +237,8 @@ def resolve_settings(
             config.warm_start.new_head,
         ),
         frozen=find_frozen(config.frozen, fields["name"], model, shape),
+        seeds_form=config.seeds_form,
+        cuda_graph=config.cuda_graph,
         deterministic=config.deterministic,
         matmul_precision=config.matmul_precision,
         config=configs.to_plain_dict(config),
@@ -257,6 +269,15 @@ def make_recipe(config: Config) -> Recipe:
 
 
 def make_intervals(config: Config) -> Intervals:
-    """Return the intervals of `config`."""
+    """Return the intervals of `config`.
+
+    Raises ConfigError if the rate would depend on how fast the evaluations are.
+    """
+    if config.eval_seconds and config.schedule.name == "plateau":
+        raise ConfigError(
+            f"eval_seconds={config.eval_seconds:g}: schedule plateau counts evaluations, so that "
+            "the rate would depend on the speed; use --config.eval_every"
+        )
     every = ("log_every", "eval_every", "checkpoint_every", "diagnose_every", "keep")
-    return Intervals(**{key: config[key] for key in every}, profile=range(*config.profile))
+    keys = (*every, "eval_seconds", "checkpoint_seconds")
+    return Intervals(**{key: config[key] for key in keys}, profile=range(*config.profile))

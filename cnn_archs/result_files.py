@@ -30,7 +30,7 @@ EVALUATION = {
     **dict.fromkeys(("name", "dataset", "protocol"), str),
     **{"test": dict, "seeds?": [int], "made?": MADE, "members?": [dict], "device?": str},
     **dict.fromkeys(("steps?", "params?", "macs?", "views?"), int),
-    **dict.fromkeys(("epochs?", "seconds?", "images_per_second?"), NUMBER),
+    **dict.fromkeys(("epochs?", "seconds?", "compile_seconds?", "images_per_second?"), NUMBER),
 }
 TRAINING = {
     **{key: shape for key, shape in EVALUATION.items() if key != "seeds?"},

@@ -43,6 +43,9 @@ class Settings:
                              # seed + 1, ..., seed + seeds - 1
     seeds: Annotated[int, "from 1 to 10000"] = 1         # number of networks to train, which
                              # differ in random numbers only
+    seeds_form: Literal["default", "vmapped", "unrolled", "in_turn"] = "default"     # one program
+                             # for all seeds, vmapped or with the step written out for each, or the
+                             # seeds in turn; default: unrolled on a GPU, vmapped on a single TPU
     epochs: Annotated[float, "from 0 to 1000000"] = 20.0     # passes over the training images, or 0
                              # if `steps` is given
     steps: Whole = 0         # optimizer steps, or 0 if `epochs` is given; setting one zeroes the
@@ -55,15 +58,21 @@ class Settings:
     log_every: Count = 100   # steps between lines of metrics.jsonl
     eval_every: Above0 = 1.0         # epochs between evaluations; the patience of a plateau counts
                              # them
+    eval_seconds: AtLeast0 = 0.0     # least seconds between evaluations: those that are due sooner
+                             # are left out; 0: none; not allowed with a plateau
     diagnose_every: AtLeast0 = 0.0   # epochs between lines of diagnostics.jsonl, which has norms of
                              # gradients and deviations of responses by layer, also of the start
                              # and the end; 0: never
     checkpoint_every: Above0 = 1.0   # epochs between checkpoints; the end is always saved
+    checkpoint_seconds: AtLeast0 = 0.0       # least seconds between checkpoints: those that are
+                             # due sooner are left out; 0: none
     keep: Count = 2          # number of newest checkpoints to keep
     deterministic: bool = False      # use XLA's deterministic operations on a GPU: slower, but the
                              # same bits each time
     matmul_precision: Literal["default", "high", "highest"] = "default"  # of float32 products;
                              # default is TF32 on a GPU
+    cuda_graph: bool = True          # launch the kernels of many steps together on an NVIDIA GPU,
+                             # as one CUDA graph; false: one by one
     auxiliary: AtLeast0 = 0.3        # weight of the loss of each auxiliary classifier, if there are
                              # any
     profile: Annotated[tuple[Whole, Whole], "in increasing order"] = (0, 0)  # first traced step and
@@ -322,13 +331,17 @@ ROLES: dict[str, Role] = {
     "steps": "length",
     "mesh": "layout",            # how the same work is laid out in memory and over devices
     "eval_batch_size": "layout",
+    "seeds_form": "layout",
+    "cuda_graph": "layout",
     "model.remat": "layout",
     "data.data_dir": "layout",
     "data.threads": "layout",
     "log_every": "logging",
     "eval_every": "logging",
+    "eval_seconds": "logging",
     "diagnose_every": "logging",
     "checkpoint_every": "logging",
+    "checkpoint_seconds": "logging",
     "keep": "logging",
     "profile": "logging",
     "deterministic": "numerics", # how exactly the same arithmetic is rounded

@@ -8,7 +8,8 @@ from typing import Any
 
 from soak.disturb import steps_of
 
-TIMES = {"time", "seconds", "images_per_second", "command", "argv", "started", "ended", "parts"}
+TIMES = {"time", "seconds", "compile_seconds", "images_per_second", "command", "argv", "started"}
+TIMES |= {"ended", "parts"}
 LITTER = ("*.part", "*.orbax-checkpoint-tmp*", "failed.json")
 
 

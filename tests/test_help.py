@@ -15,6 +15,7 @@ COMMANDS = [
     "evaluate",
     "predict",
     "figures",
+    "neighbours",
     "sweep",
     "plan",
     "submit",

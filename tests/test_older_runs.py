@@ -22,6 +22,10 @@ OLDER = Path(__file__).resolve().parent / "older"
 KEYS = ("color.name=jitter", "data.downsample=2", "data.on_corrupt=skip")
 MORE = ("model.name=mlp", "model.hidden=(4,)", "steps=4", "data.batch_size=50")
 NEWER = {  # keys that came after that commit, with the values that change nothing
+    "seeds_form": "default",
+    "cuda_graph": True,
+    "eval_seconds": 0.0,
+    "checkpoint_seconds": 0.0,
     "eval_examples": 0,
     "frozen": "",
     "data.channel_order": "rgb",

@@ -14,7 +14,7 @@ MAY_CHANGE = {
     *("epochs", "steps"),
     *("log_every", "eval_every", "diagnose_every", "checkpoint_every", "keep", "profile"),
     *("mesh.data", "mesh.model", "model.remat", "data.data_dir", "data.threads"),
-    "eval_batch_size",
+    *("eval_batch_size", "eval_seconds", "checkpoint_seconds", "seeds_form", "cuda_graph"),
 }
 BASE = config.base_module()
 # An experiment of each network that has knobs of its own, and every choice of every section.

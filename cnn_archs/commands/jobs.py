@@ -19,7 +19,7 @@ from cnn_archs.errors import ConfigError, escaped
 if TYPE_CHECKING:
     from cnn_archs.launch.job import JobRequest
 
-CLUSTERS = {"slurm": ("hours", "dry_run", "slurm"), "kubernetes": ("image", "volume")}
+CLUSTERS = {"slurm": ("hours", "dry_run", "slurm"), "kubernetes": ("image", "volume", "kind")}
 HOURS = 24.0  # time limit of a SLURM job
 SAVING_HOURS = 2 / 60  # the shortest limit that leaves time to save
 YEAR_HOURS = 8784.0
@@ -85,6 +85,12 @@ def declare(command: Declare) -> None:
         metavar="CLAIM",
         help="persistent volume claim, mounted at the parent of --workdir",
     )
+    kubernetes.add_argument(
+        "--kind",
+        default="",
+        help="device type, as in plan --kind, for the CPUs and the memory that the pods ask for "
+        "(default: h200 with GPUs, cpu without)",
+    )
     c.set_defaults(slurm=[], compiles=False)  # each node caches programs for its own processor
 
 
@@ -118,7 +124,9 @@ def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
             raise ConfigError(f"--{given[0]} is for --cluster={cluster}")
     request = build_request(arguments, overrides)
     if arguments.cluster == "kubernetes":
-        return print_jobset(arguments, request)
+        from cnn_archs.commands import pods
+
+        return pods.print_jobset(arguments, overrides, request)
 
     from cnn_archs.launch import slurm
 
@@ -141,21 +149,6 @@ def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
         "cancel": f"scancel {number}",
     }
     emit(arguments, document, format_submission(document))
-
-
-def print_jobset(arguments: argparse.Namespace, request: "JobRequest") -> None:
-    """Print the manifest of a JobSet. Raises ConfigError if a flag that it needs is missing."""
-    from cnn_archs.launch import kubernetes
-
-    for flag in CLUSTERS["kubernetes"]:
-        if not getattr(arguments, flag):
-            raise ConfigError(f"--cluster=kubernetes needs --{flag}; see submit --help")
-    if not Path(arguments.workdir or "").is_absolute():
-        raise ConfigError(
-            "--workdir must be an absolute path inside the pods: --volume is mounted at its parent"
-        )
-    manifest = kubernetes.manifest(request, arguments.image, arguments.volume)
-    emit(arguments, manifest, kubernetes.manifest_yaml(manifest))
 
 
 def format_submission(document: dict[str, Any]) -> str:

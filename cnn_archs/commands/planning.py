@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from cnn_archs.commands.shared import Declare, check_at_least, emit, require_run, user_path
+from cnn_archs.errors import ConfigError
 
 
 def declare(command: Declare) -> None:
@@ -13,6 +14,7 @@ def declare(command: Declare) -> None:
         examples=(
             "cnn-archs plan --config=lenet5_mnist",
             "cnn-archs plan --config=vgg_imagenet:E --devices=8 --kind=h100 --cores=96",
+            "cnn-archs plan --config=resnet_cifar10:56 --kind=h200 --results=runs",
         ),
     )
     c.add_argument(
@@ -41,6 +43,13 @@ def declare(command: Declare) -> None:
         metavar="DIR",
         help="finished run whose measured speed is used as well",
     )
+    c.add_argument(
+        "--results",
+        type=user_path,
+        metavar="DIR",
+        help="folder of finished runs, or of copies of their results, whose speeds are used "
+        "as well",
+    )
 
 
 def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -48,6 +57,8 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
     check_at_least(1, devices=arguments.devices)
     check_at_least(0, cores=arguments.cores)
     workdir = require_run(Path(arguments.workdir)) if arguments.workdir else None
+    if arguments.results and not Path(arguments.results).is_dir():
+        raise ConfigError(f"--results={arguments.results}: there is no such folder")
 
     from cnn_archs.claims import verdicts
     from cnn_archs.planning import devices, plan, plan_text, xla_memory
@@ -64,6 +75,8 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> None:
     print_notes(experiment.dataset.notes())
     kind = devices.find_device(arguments.kind)
     files = list_results(verdicts.RESULTS)
+    if arguments.results:
+        files = [*list_results(Path(arguments.results)), *files]
     if workdir and RunDir(workdir).has_result():
         files.insert(0, RunDir(workdir).result_file)
     found = plan.make_plan(experiment, kind, arguments.cores or cores(), files)

@@ -37,6 +37,11 @@ def make_mesh(data: int = -1, model: int = 1) -> Mesh:
     )
 
 
+def is_cpu(mesh: Mesh) -> bool:
+    """Return whether the devices of `mesh` are CPUs."""
+    return mesh.devices.flat[0].platform == "cpu"
+
+
 def check_divisible(mesh: Mesh, images: int, key: str = "data.batch_size") -> None:
     """Raise ConfigError unless `images`, the value of `key`, split evenly over the axis "data"."""
     devices = mesh.shape["data"]

@@ -1,7 +1,7 @@
 """Exact evaluation: every example counts once, for any batch size and any number of devices."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
@@ -10,6 +10,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cnn_archs.arithmetic import ceil_div
+from cnn_archs.data.loading import sampler
+from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import NotFinite
 from cnn_archs.metrics import MetricSums
@@ -41,21 +43,35 @@ def sum_metrics(
     mesh: Mesh,
     poll: Callable[[], None] = lambda: None,
 ) -> MetricSums:
-    """Return the MetricSums over all of `data`. `poll` is called before each batch and may raise.
+    """Return the MetricSums over all of `data`. `poll` is called before each call and may raise.
 
-    The batch size is rounded up to a multiple of the devices; the last batch is padded and masked.
+    eval_step: of `compile_eval`. The batch size is rounded up to a multiple of the devices; the
+    last batch is padded and masked.
     """
     devices = mesh.shape["data"]
     size = ceil_div(min(batch_size, data.examples), devices) * devices
-    put = partial(meshes.place, sharding=meshes.batch_sharded(mesh), length=size)
     total = None
-    for arguments in data.evaluation_batches(size, put, meshes.local_rows(mesh, size)):
+    for arguments in evaluation_calls(data, size, mesh):
         poll()
         sums = eval_step(variables, *arguments)
         total = sums if total is None else total + sums
         wait_on_cpu(total)
     assert total is not None, "no examples"
     return total
+
+
+def evaluation_calls(data: EvaluationData, size: int, mesh: Mesh) -> Iterator[tuple[Any, ...]]:
+    """Yield the arguments after the variables for each call of an evaluation step.
+
+    size: images in a batch. A call is for one batch, or for all of them if their images are in the
+    memory of accelerators.
+    """
+    if isinstance(data, Resident) and not meshes.is_cpu(mesh):
+        batches = sampler.evaluation_indices(data.examples, size)
+        yield data.images, data.labels, *meshes.place(batches, meshes.batch_sharded(mesh, axis=1))
+        return
+    put = partial(meshes.place, sharding=meshes.batch_sharded(mesh), length=size)
+    yield from data.evaluation_batches(size, put, meshes.local_rows(mesh, size))
 
 
 def finite_report(sums: MetricSums, what: str) -> dict[str, float]:

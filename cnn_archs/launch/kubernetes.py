@@ -9,10 +9,11 @@ sweep is a Job with one pod per part, each of which restarts alone.
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+from cnn_archs.arithmetic import ceil_div
 from cnn_archs.errors import ConfigError
 from cnn_archs.launch.job import JobRequest
 
@@ -23,13 +24,15 @@ FINAL_EXIT_CODES = (3, 4)  # not worth a retry: damaged data, a loss that is not
 POD_INDEX = "$(JOB_COMPLETION_INDEX)"
 
 
-def manifest(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
-    """Return the JobSet for `request`.
+class PodNeeds(NamedTuple):
+    """What a pod needs of its node besides GPUs: cores, and memory in bytes."""
 
-    image: the container image. volume: a ReadWriteMany claim, which is mounted at the parent of
-    the workdir. Raises ConfigError if the name of the workdir cannot be that of a JobSet, or if
-    the claim would be mounted at /.
-    """
+    cpus: int
+    memory: int
+
+
+def check_names(request: JobRequest) -> None:
+    """Raise ConfigError if no JobSet can have the name of the workdir, or if its parent is /."""
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", request.name):
         raise ConfigError(
             f"--workdir=.../{request.name}: the JobSet takes this name, which must be at most 40 "
@@ -39,6 +42,17 @@ def manifest(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
         raise ConfigError(
             f"--workdir={request.workdir}: the claim is mounted at its parent, which must not be /"
         )
+
+
+def manifest(
+    request: JobRequest, image: str, volume: str, needs: PodNeeds | None
+) -> dict[str, Any]:
+    """Return the JobSet for `request`.
+
+    image: the container image. volume: a ReadWriteMany claim, which is mounted at the parent of
+    the workdir. needs: what each pod asks for, None if it is not known. `check_names` has accepted
+    the request.
+    """
     sweep = request.command[0] == "sweep"
     pods = request.parts if sweep else request.nodes
     job = {
@@ -47,7 +61,7 @@ def manifest(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
         "completions": pods,
         "parallelism": pods,
         **(restart_one_pod() if sweep else restart_all_pods()),
-        "template": {"spec": pod_spec(request, image, volume)},
+        "template": {"spec": pod_spec(request, image, volume, needs)},
     }
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
@@ -94,7 +108,9 @@ def exit_code_rule(action: str, codes: tuple[int, ...]) -> dict[str, Any]:
     return {"action": action, "onExitCodes": on}
 
 
-def pod_spec(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
+def pod_spec(
+    request: JobRequest, image: str, volume: str, needs: PodNeeds | None
+) -> dict[str, Any]:
     """Return the specification of the pod that runs on each node."""
     container: dict[str, Any] = {
         "name": "cnn-archs",
@@ -105,8 +121,8 @@ def pod_spec(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
             {"name": "memory", "mountPath": "/dev/shm"},
         ],
     }
-    if request.gpus_per_node:
-        container["resources"] = {"limits": {"nvidia.com/gpu": request.gpus_per_node}}
+    if resources := pod_resources(request, needs):
+        container["resources"] = resources
     return {
         "restartPolicy": "Never",
         # Otherwise the process is PID 1, which ignores signals until it has set handlers.
@@ -118,6 +134,19 @@ def pod_spec(request: JobRequest, image: str, volume: str) -> dict[str, Any]:
             {"name": "memory", "emptyDir": {"medium": "Memory"}},  # NCCL needs much of it
         ],
     }
+
+
+def pod_resources(request: JobRequest, needs: PodNeeds | None) -> dict[str, Any]:
+    """Return the resources of a pod, without limits on CPUs and memory: a node may have more."""
+    resources: dict[str, Any] = {}
+    if needs:
+        resources["requests"] = {
+            "cpu": str(needs.cpus),
+            "memory": f"{ceil_div(needs.memory, 2**30)}Gi",
+        }
+    if request.gpus_per_node:
+        resources["limits"] = {"nvidia.com/gpu": request.gpus_per_node}
+    return resources
 
 
 def pod_command(request: JobRequest) -> tuple[str, ...]:

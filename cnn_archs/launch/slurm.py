@@ -1,8 +1,8 @@
 """Write the batch scripts of SLURM jobs and submit them, through submitit.
 
 A job that is stopped, by its time limit or by preemption, saves a checkpoint and ends with exit
-code 75. Its script requeues it once all its processes have ended. SLURM itself requeues a job that
-loses a node.
+code 75. Its script requeues it once all its processes have ended, if there is a new checkpoint.
+SLURM itself requeues a job that loses a node; it waits for the lock of its run, but not for ever.
 """
 
 import contextlib
@@ -24,21 +24,44 @@ from cnn_archs.runtime.own_process import process_command
 
 SIGNAL_SECONDS = 300  # from the signal to the time limit: time to save a checkpoint
 LOCK_SECONDS = 600  # to wait for the lock of a run that a lost node may still hold
+LOCK_WAITS = 6  # such waits in a row, after which the job ends
 
 # Not all versions of srun inherit the cores of sbatch.
-EXPORT_CORES = (
-    'if [ "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi'
-)
-# A node that SLURM considers lost may be alive, and its processes may hold the run.
+EXPORT_CORES = """\
+if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"; fi"""
+# A node that SLURM considers lost may be alive, and its processes may hold the run. The file of
+# waits has a line for each wait in a row that was in vain.
 WAIT_FOR_LOCK = """\
-if [ "${{SLURM_RESTART_COUNT:-0}}" != 0 ] && [ -e {lock} ]; then
-  flock --timeout {seconds} {lock} true || {{ scontrol requeue "$SLURM_JOB_ID"; exit {stopped}; }}
-fi"""
-# Saved and stopped (75), or ended by SIGUSR2 (140) or SIGTERM (143) before handlers were set.
+workdir={workdir}
+lock="$workdir"/{lock}
+waits="$workdir"/{jobs}/"$SLURM_JOB_ID".waits
+if [ "${{SLURM_RESTART_COUNT:-0}}" != 0 ] && [ -e "$lock" ]; then
+  if flock --timeout {seconds} "$lock" true; then rm -f "$waits"
+  else
+    echo >> "$waits"
+    if [ "$(wc -l < "$waits")" -lt {waits} ]; then scontrol requeue "$SLURM_JOB_ID"
+    else
+      rm -f "$waits"
+      echo "error: $lock is still held by another process: end it and submit again" >&2
+    fi
+    exit {stopped}
+  fi
+fi
+touch "$workdir"/{jobs}/"$SLURM_JOB_ID".started"""
+# Saved and stopped (75), or ended by SIGUSR2 (140) or SIGTERM (143) before handlers were set. A job
+# whose time is too short for one checkpoint would begin again for ever. In a sweep the checkpoints
+# of all its parts count.
 REQUEUE_IF_STOPPED = """\
 code=$?
-case $code in {stopped}|140|143) scontrol requeue "$SLURM_JOB_ID" ;; esac
-exit $code"""
+started="$workdir"/{jobs}/"$SLURM_JOB_ID".started
+case $code in {stopped}|140|143)
+  if find "$workdir" -newer "$started" -regex '.*/checkpoints/[0-9]+' | grep --quiet .
+  then scontrol requeue "$SLURM_JOB_ID"
+  else echo "error: stopped without a new checkpoint: submit again with more --hours" >&2
+  fi ;;
+esac
+rm -f "$started"
+exit "$code\""""
 
 
 def submit_jobs(
@@ -128,8 +151,15 @@ def submitit_parameters(request: JobRequest, options: Mapping[str, Any]) -> dict
     for key in {name.replace("_", "-") for name in ours} | {"signal", "array", "output", "error"}:
         if key in options:
             raise ConfigError(f"--slurm.{key}: submit sets this option itself; see submit --help")
-    lock = f"{shlex.quote(str(request.workdir))}/{request.lock_name('${SLURM_ARRAY_TASK_ID:-0}')}"
-    wait = WAIT_FOR_LOCK.format(lock=lock, seconds=LOCK_SECONDS, stopped=Stopped.code)
+    jobs = jobs_folder(request.workdir).name
+    wait = WAIT_FOR_LOCK.format(
+        workdir=shlex.quote(str(request.workdir)),
+        lock=request.lock_name('"${SLURM_ARRAY_TASK_ID:-0}"'),
+        jobs=jobs,
+        seconds=LOCK_SECONDS,
+        waits=LOCK_WAITS,
+        stopped=Stopped.code,
+    )
     return {
         **ours,
         "wckey": None,  # submitit's default is "submitit"
@@ -137,5 +167,5 @@ def submitit_parameters(request: JobRequest, options: Mapping[str, Any]) -> dict
         # A process that has stopped must not end the others, which may still be saving.
         "srun_args": ["--kill-on-bad-exit=0", "--wait=0"],
         "setup": [EXPORT_CORES, wait],
-        "teardown": [REQUEUE_IF_STOPPED.format(stopped=Stopped.code)],
+        "teardown": [REQUEUE_IF_STOPPED.format(jobs=jobs, stopped=Stopped.code)],
     }

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cnn_archs.models.batch_statistics import normalize_groups
 from cnn_archs.models.cpu.batch_norm import normalize
 from cnn_archs.models.cpu.convolution import NHWC
 from cnn_archs.models.cpu.response_norm import local_response_norm
@@ -197,6 +198,8 @@ class BatchNorm(Layer):
                 )
             if traced_step():
                 return self.one_by_one(wide, groups, mean, var, scale, bias)
+            if jax.default_backend() != "cpu":
+                return self.in_few_kernels(x, groups, mean, var, scale, bias)
             # The variance is a difference of squares, which takes one pass over the map. Values
             # are taken relative to the running mean, so that the squares are small; the difference
             # can still be rounded to less than 0.
@@ -225,6 +228,15 @@ class BatchNorm(Layer):
         mean.value = old * mean.value + (1 - old) * sum(means) / groups
         var.value = old * var.value + (1 - old) * sum(variances) / groups
         return jnp.concatenate(ys).reshape(x.shape).astype(self.dtype)
+
+    def in_few_kernels(self, x, groups, mean, var, scale, bias) -> jax.Array:
+        """Normalize all groups with `normalize_groups`. mean, var: running statistics."""
+        split = x.reshape(groups, -1, x.shape[-1])
+        y, m, v = normalize_groups(split, mean.value, scale, bias, self.epsilon)
+        old = self.momentum
+        mean.value = old * mean.value + (1 - old) * m.mean(0)
+        var.value = old * var.value + (1 - old) * v.mean(0)
+        return y.reshape(x.shape).astype(self.dtype)
 
     def groups(self, images: int) -> int:
         """Return the number of groups in a batch.

@@ -136,8 +136,10 @@ def lenet5_table(name: str) -> Callable[[float], Schedule]:
 def piecewise_rates(rates: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedule:
     """Return rates[i] from step boundaries[i-1] on, exactly as given."""
     edges = jnp.asarray(boundaries, jnp.int32)
+    # jnp.searchsorted would be a loop inside each training step. With comparisons that are written
+    # out, XLA computes the rate in a kernel of its own, and no longer merges those that use it.
     return Schedule(
-        rate=lambda state, step: state[jnp.searchsorted(edges, step, side="right")],
+        rate=lambda state, step: state[(edges <= step).sum()],
         init=lambda: jnp.asarray(rates, jnp.float32),
     )
 

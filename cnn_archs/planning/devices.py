@@ -4,10 +4,12 @@ import os
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_archs.data.loading.threads import cores
 from cnn_archs.errors import ConfigError, closest_word
 
 
@@ -34,6 +36,13 @@ class DeviceSpec(NamedTuple):
     fabric: int
     host: int
     called: str
+
+    @property
+    def platform(self) -> str:
+        """jax's name of the platform: cpu, gpu or tpu."""
+        if self.name == "cpu":
+            return "cpu"
+        return "tpu" if self.called.startswith("TPU") else "gpu"
 
     def peak(self, dtype: str, matmul_precision: str) -> float:
         """Return the peak FLOP/s for a network that computes in `dtype`."""
@@ -102,9 +111,12 @@ def this_machine() -> DeviceSpec:
     """
     a, large = np.ones((768, 768), np.float32), np.ones(8_000_000, np.float32)
     flops = 2 * 768**3 / fastest_seconds(lambda: a @ a)
-    bandwidth = 2 * large.nbytes / fastest_seconds(large.copy)
+    # Between arrays that exist: in a new one the system would spend most of the time on its pages.
+    parts = [np.array_split(array, cores()) for array in (np.ones_like(large), large)]
+    with ThreadPoolExecutor(cores()) as threads:
+        copies = 2 * large.nbytes / fastest_seconds(lambda: list(threads.map(np.copyto, *parts)))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    rest = (memory, 1.0, bandwidth, 1.25e9, 1.25e9, 1, 1, "cpu")
+    rest = (memory, 1.0, copies, 1.25e9, 1.25e9, 1, 1, "cpu")
     return DeviceSpec._make(["cpu", *(flops,) * 4, *rest])
 
 

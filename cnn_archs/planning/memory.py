@@ -25,7 +25,7 @@ class DeviceMemory:
         self.rules = recipe.make_rules(float(recipe.steps_per_epoch(taken.images)))
         self.batch, self.shared_by = recipe.batch_size, on.mesh.shape["data"]
         self.seeds = len(experiment.seeds)
-        self.at_a_time = self.seeds if axis.vmapped else 1
+        self.at_a_time = self.seeds if axis.together else 1
         self.programs: dict[int, StepBytes] = {}
 
     def program(self, at_once: int) -> StepBytes:

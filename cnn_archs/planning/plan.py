@@ -16,7 +16,7 @@ from cnn_archs.planning.input_rate import InputVolume
 from cnn_archs.planning.memory import DeviceMemory
 from cnn_archs.planning.throughput import MeasuredRun, SpeedEstimate, StepBounds
 from cnn_archs.training.placement import place_model
-from cnn_archs.training.seeds import fastest_axis
+from cnn_archs.training.seeds import choose_axis
 
 
 def make_plan(
@@ -27,15 +27,20 @@ def make_plan(
     cores: CPU cores per host, for decoding. files: result files; those made on such devices are
     used. Keys of the plan: name, dataset, kind, devices; network, training; reading, in bytes;
     memory, in bytes of one device, where `parts` are those during training; time, in seconds per
-    step, where `expected` has one estimate per source, the best first; input, in images per second,
-    None if all images are on the devices; measured, the results of the same network, input and
-    batch. Raises ConfigError if settings do not fit together, DataError if the dataset is missing
-    and its size is not known.
+    step, where `expected` has one estimate per source, the best first, and `compile` the seconds of
+    compilation, None if they are not known; input, in images per second, None if all images are on
+    the devices; measured, the results of the same network, input and batch. Raises ConfigError if
+    settings do not fit together, DataError if the dataset is missing and its size is not known.
     """
     recipe, on = experiment.recipe, place_model(experiment)
     net, mesh = on.net, on.mesh
     taken = input_rate.input_volume(experiment)
-    axis = fastest_axis(in_memory=taken.resident, devices=mesh.size, platform=kind.name)
+    axis = choose_axis(
+        experiment.seeds_form,
+        in_memory=taken.resident,
+        devices=mesh.size,
+        platform=kind.platform,
+    )
     held = DeviceMemory(experiment, on, taken, axis)
     size = totals(summarize(net.model, net.image_shape))
     trained = totals(summarize(net.model, net.image_shape, train=True))
@@ -180,6 +185,7 @@ def time_and_input(
             "all_reduce_is": throughput.all_reduce_formula(kind, held.shared_by),
             "all_reduce_bytes": 2 * (held.shared_by - 1) * of_step.params // held.shared_by,
             "input": read,
+            "compile": next((k.compile_seconds for k in known if k.alike and k.apart), None),
         },
         "input": decoding
         and decoding | {"wanted": wanted, "keeps_up": decoding["images_per_second"] >= wanted},

@@ -120,6 +120,10 @@ def format_time(plan: dict[str, Any]) -> str:
             "the ranges are from all of it to none of it hidden behind the computation",
         ]
     lines.append(format_input(plan) if reading else "input: all images are kept on the devices")
+    compiling = "is not included"
+    if found["compile"] is not None:
+        compiling = f"took {format_duration(found['compile'])}, which is not included"
+    lines.append(f"compilation, before the first step, {compiling}")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ A batch of B images on D devices, which hold G bytes of gradients each:
 A step takes the longer of devices and all-reduce if the all-reduce is hidden behind gradients that
 are still computed, and their sum if none of it is; it never takes less than the input. Devices
 along "model" are assumed to save no time. Their messages, and the latency of every message, are
-assumed to take no time. Evaluations and checkpoints are not included.
+assumed to take no time. Compilation, evaluations and checkpoints are not included.
 """
 
 import json
@@ -39,8 +39,9 @@ INPUT_SECTIONS = (
 class MeasuredRun(NamedTuple):
     """A result that was made on devices of the planned kind.
 
-    macs: multiply-adds per image. seconds: per seed. alike: whether its network, batch and
-    precision are those that are planned.
+    macs: multiply-adds per image. seconds: per seed. compile_seconds: the part of them that is of
+    calls which compiled, and does not count for images_per_second; None if it is not known. alike:
+    whether its network, batch and precision are those that are planned.
     """
 
     file: str
@@ -48,9 +49,15 @@ class MeasuredRun(NamedTuple):
     macs: int
     images_per_second: float
     seconds: float
+    compile_seconds: float | None
     steps: int
     name: str
     alike: bool
+
+    @property
+    def apart(self) -> bool:
+        """Whether compilation is known, so that it is no part of images_per_second."""
+        return self.compile_seconds is not None
 
 
 class SpeedEstimate(NamedTuple):
@@ -106,9 +113,20 @@ def measured_runs(
             if kind.name == "cpu" and used != {cores()}:
                 continue  # another CPU
             alike = result["macs"] == macs and is_same_work(result, config)
-            seconds = result["seconds"] / len(result["seeds"])
-            of = (result["macs"], result["images_per_second"], seconds, result["steps"])
-            found.append(MeasuredRun(shown(path), int(device[1]), *of, result["name"], alike))
+            seeds, compiling = len(result["seeds"]), result.get("compile_seconds")
+            found.append(
+                MeasuredRun(
+                    file=shown(path),
+                    devices=int(device[1]),
+                    macs=result["macs"],
+                    images_per_second=result["images_per_second"],
+                    seconds=result["seconds"] / seeds,
+                    compile_seconds=None if compiling is None else compiling / seeds,
+                    steps=result["steps"],
+                    name=result["name"],
+                    alike=alike,
+                )
+            )
     return found
 
 
@@ -139,11 +157,12 @@ def speed_estimates(
 ) -> list[SpeedEstimate]:
     """List the estimates of one device's speed, the best first and `roof` last.
 
-    The speed of a result includes compilation, so the alike result with the most steps is used.
+    Of the alike results, one whose speed does not include compilation is used, else the one with
+    the most steps.
     """
     alone = [k for k in known if k.devices == 1]
-    longest = sorted((k for k in alone if k.alike), key=lambda k: -k.steps)[:1]
-    found = [SpeedEstimate("measured", k.images_per_second, k.file) for k in longest]
+    best = sorted((k for k in alone if k.alike), key=lambda k: (not k.apart, -k.steps))[:1]
+    found = [SpeedEstimate("measured", k.images_per_second, k.file) for k in best]
     others = [MeasuredSpeed(k.macs, k.images_per_second) for k in alone if not k.alike]
     if others:
         by = f"{len(others)} other results on one {kind.name}, nearest in size first"

@@ -24,7 +24,7 @@ from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Classifier, Experiment
 from cnn_archs.optim.recipe import Rules
 from cnn_archs.runtime.compiler_options import fast_compile_options, supported_options
-from cnn_archs.training import steps
+from cnn_archs.training import step_loop, steps
 from cnn_archs.training.placement import PlacedModel
 
 # Options that compile quickly; the buffers differ from the default options' by a few bytes at most.
@@ -103,7 +103,7 @@ def jitted_step(
         partial(initial_state, net, made), delivered_shape(experiment), batch
     )
     held = meshes.tree_shardings(arguments[0], mesh, layers)
-    return steps.jit_train_step(step, mesh, state_sharding=held, in_memory=False), arguments
+    return step_loop.jit_train_step(step, mesh, state_sharding=held, in_memory=False), arguments
 
 
 def evaluation_bytes(experiment: Experiment, on: PlacedModel, made: Rules, batch: int) -> int:

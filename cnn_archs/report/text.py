@@ -57,10 +57,16 @@ def result_table(result: dict[str, Any], classes: int) -> str:
     if "params" in result:
         head += (
             f": {result['params']:,} parameters, {result['macs']:,} multiply-adds\n"
-            f"{result['steps']:,} steps in {result['seconds']:.0f} s, "
+            f"{result['steps']:,} steps in {result['seconds']:.0f} s{compilation(result)}, "
             f"{result['images_per_second']:,.0f} images/s on {escaped(result['device'])}"
         )
     return f"{head}\n\n{Table(heads, rows).text()}"
+
+
+def compilation(result: Mapping[str, Any]) -> str:
+    """Return how much of the seconds of a result was compilation, if it is known."""
+    seconds = result.get("compile_seconds")
+    return "" if seconds is None else f" ({seconds:.0f} s of it compiling)"
 
 
 def guessing_note(result: Mapping[str, Any], classes: int) -> str:

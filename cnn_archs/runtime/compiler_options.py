@@ -15,6 +15,14 @@ import jax
 from cnn_archs.runtime.own_process import process_command
 
 PARSE_SECONDS = 300  # for a subprocess to parse flags, on a machine that is busy
+# XLA records operations of these kinds into CUDA graphs. A value of the option replaces XLA's own
+# list, which has all of these but the last two.
+GRAPH_OPTION = "xla_gpu_enable_command_buffer"
+IN_GRAPHS = (
+    *("FUSION", "CUBLAS", "CUBLASLT", "CUDNN", "CUSTOM_CALL", "DYNAMIC_SLICE_FUSION"),
+    *("CONDITIONAL", "COLLECTIVES_KERNEL"),
+    *("WHILE", "CONVOLUTION"),
+)
 
 
 def supported_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,3 +81,24 @@ def fast_compile_options() -> dict[str, Any] | None:
     return supported_options(
         {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     )
+
+
+def is_cuda() -> bool:
+    """Return whether the default backend is CUDA. Starts the backend."""
+    return jax.default_backend() == "gpu" and "cuda" in jax.devices()[0].client.platform_version
+
+
+def cuda_graph_options(wanted: bool) -> dict[str, Any]:
+    """Return the compiler option that makes one CUDA graph of a program with its loops, or {}.
+
+    The kernels of a graph are launched together, without the host. There is no option if it is not
+    `wanted`, if the backend is not CUDA, if the compiler does not know loops or convolutions in
+    graphs, and if XLA_FLAGS sets the option already.
+    """
+    if not wanted or not is_cuda() or GRAPH_OPTION in os.environ.get("XLA_FLAGS", ""):
+        return {}
+    every = supported_options({GRAPH_OPTION: ",".join(IN_GRAPHS)})
+    if every:
+        return every
+    known = [kind for kind in IN_GRAPHS if supported_options({GRAPH_OPTION: kind})]
+    return {GRAPH_OPTION: ",".join(known)} if {"WHILE", "CONVOLUTION"} <= {*known} else {}

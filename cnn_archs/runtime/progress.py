@@ -32,9 +32,8 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
     """Show step, loss, error, learning rate, images/s and remaining time of a training.
 
     total: steps of the training; first: the step at which this process starts. Images/s and
-    remaining time are measured from the second update on, because the first one includes the
-    compilation. silent: show nothing, because another process of the run does. now: the clock, in
-    seconds.
+    remaining time are measured without the calls that compile. silent: show nothing, because
+    another process of the run does. now: the clock, in seconds.
     """
 
     def __init__(
@@ -47,7 +46,6 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
     ):
         self.total, self.images_per_step, self.now = total, images_per_step, now
         self.start_step, self.start = first, now()
-        self.warm = False
         self.shown = -SECONDS_PER_LINE
         self.silent = silent
         self.bar: Progress | None = None
@@ -69,15 +67,21 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         """Return whether it is time for another plain line."""
         return not (self.bar or self.silent) and time.monotonic() - self.shown >= SECONDS_PER_LINE
 
-    def tick(self, step: int) -> None:
-        """Update the bar after a dispatch that ended at `step`."""
-        if not self.warm:
-            self.start_step, self.start, self.warm = step, self.now(), True
+    def tick(self, step: int, compile_steps: int, compile_seconds: float) -> None:
+        """Update the bar after a call that ended at `step`.
+
+        compile_steps, compile_seconds: the steps and seconds of the call if it compiled a program,
+        else 0. They do not count for images/s.
+        """
+        self.start_step += compile_steps
+        self.start += compile_seconds
+        if compile_seconds >= SECONDS_PER_LINE:
+            self.print_line(f"compiled in {format_duration(compile_seconds)}")
         if self.bar:
             self.bar.update(self.task, completed=step)
 
     def images_per_second(self, step: int) -> float:
-        """Return images per second since the first dispatch; 0 if too little time has passed."""
+        """Return images per second, without compilation; 0 if too little time has passed."""
         seconds = self.now() - self.start
         return (step - self.start_step) * self.images_per_step / seconds if seconds > 0.05 else 0.0
 

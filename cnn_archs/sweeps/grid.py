@@ -186,7 +186,7 @@ def describe_progress(found: Sequence[SweepCell]) -> str:
 
 
 def group_by_program(found: Iterable[SweepCell], most: int) -> list[list[SweepCell]]:
-    """Group cells that one vmapped program can train together, at most `most` in a group.
+    """Group cells that one program can train together, at most `most` in a group.
 
     Their datasets are in memory, and their configs have the same `roles.program_key`.
     """
@@ -238,6 +238,8 @@ def concat_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 f"seeds {first['seeds'][0]} and {other['seeds'][0]} of one cell were trained on "
                 "other images: remove the folder of one of them"
             )
+    # Older results count compilation among the steps.
+    whole["compile_seconds"] = sum(r.get("compile_seconds", 0.0) for r in results)
     images = sum(r["images_per_second"] * r["seconds"] for r in results)
     whole["images_per_second"] = images / whole["seconds"]
     whole["made"] = merge_provenance(results)

@@ -18,21 +18,18 @@ from cnn_archs.data.loading.streaming import Streamed, StreamedFeed
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
-from cnn_archs.errors import ConfigError, config_errors
-from cnn_archs.evaluate.step import compile_eval, make_eval_step
-from cnn_archs.experiment import Classifier, Experiment
-from cnn_archs.metrics import MetricSums
-from cnn_archs.optim import gauss_newton, optimizers, schedules
-from cnn_archs.optim.losses import Loss
-from cnn_archs.optim.recipe import Recipe, Rules
+from cnn_archs.errors import ConfigError
+from cnn_archs.experiment import Experiment
+from cnn_archs.optim import schedules
+from cnn_archs.optim.recipe import Rules
 from cnn_archs.run_dir import RunDir
-from cnn_archs.runtime.compiler_options import fast_compile_options
+from cnn_archs.runtime.compiler_options import cuda_graph_options, fast_compile_options
 from cnn_archs.runtime.console import print_notes
-from cnn_archs.training import cpu_step, steps
-from cnn_archs.training.frozen import Frozen
+from cnn_archs.training import steps
 from cnn_archs.training.layer_stats import make_layer_stats_fn
 from cnn_archs.training.placement import PlacedModel, place_model
-from cnn_archs.training.seeds import SeedAxis, fastest_axis
+from cnn_archs.training.programs import make_refresh, make_steps
+from cnn_archs.training.seeds import SeedAxis, choose_axis
 from cnn_archs.training.status_lines import batch_notes
 from cnn_archs.training.trainer import Trainer
 
@@ -54,7 +51,7 @@ def build_trainer(
 ) -> Trainer:
     """Build the trainer of `members` at step 0: data on the devices, nothing compiled yet.
 
-    axis: whether the seeds of all members are vmapped; None chooses the faster form. splits: those
+    axis: the form of the seeds of all members; None takes that of the config. splits: those
     of the members' dataset, if they are loaded already. Raises
     ConfigError unless the configs of the members differ in seeds and learning rates only.
     """
@@ -67,7 +64,9 @@ def build_trainer(
     )
     placed = place_model(experiment)
     platform = jax.default_backend()
-    axis = axis or fastest_axis(in_memory=in_memory, devices=placed.mesh.size, platform=platform)
+    axis = axis or choose_axis(
+        experiment.seeds_form, in_memory=in_memory, devices=placed.mesh.size, platform=platform
+    )
     data, prepare = load_data(members, placed.mesh, splits)
     train = data["train"]
     epoch, total = recipe.steps_per_epoch(train.examples), recipe.total_steps(train.examples)
@@ -77,7 +76,15 @@ def build_trainer(
     schedule_states = [s for m in members for s in init_schedules(m.experiment, float(epoch))]
     keys, states, sharding = init_states(placed, rules, axis, seeds, schedule_states)
     train_step, eval_step = make_steps(
-        recipe, placed, rules, prepare, axis, sharding, loop, experiment.frozen
+        recipe,
+        placed,
+        rules,
+        prepare,
+        axis,
+        axis.calls([sharding] * len(states))[0],
+        loop,
+        experiment.frozen,
+        cuda_graph_options(experiment.cuda_graph),
     )
     samples = min(recipe.curvature_examples, train.examples)
     net = placed.net
@@ -182,13 +189,13 @@ def make_feeds(
     loop: int,
     total: int,
 ) -> list[ResidentFeed | StreamedFeed]:
-    """Return the source of batches for each training state.
+    """Return the source of batches for each call of the training step.
 
     size: images per batch. loop: the most steps in one call. total: the step at which the run ends.
     """
     groups = axis.groups(seeds)
     if isinstance(train, Resident):
-        batch_axis = axis.ndim + 1 if loop > 1 else axis.ndim
+        batch_axis = axis.together + (loop > 1)
         sharding = meshes.batch_sharded(mesh, axis=batch_axis)
         put: Callable[[np.ndarray], Any] = partial(meshes.place, sharding=sharding)
         return [ResidentFeed(train, g, size, loop, axis.join_indices, put) for g in groups]
@@ -228,66 +235,3 @@ def init_states(
     make = jax.jit(make, out_shardings=shardings, compiler_options=fast_compile_options())
     found = [make(*a) for a in arguments]
     return [key for key, _ in found], [state for _, state in found], sharding
-
-
-def make_steps(
-    recipe: Recipe,
-    placed: PlacedModel,
-    rules: Rules,
-    prepare: Preprocess,
-    axis: SeedAxis,
-    state_sharding: Any,
-    loop: int,
-    frozen: Frozen,
-) -> tuple[Callable[..., steps.TrainState], Callable[..., MetricSums]]:
-    """Return the jitted training step and evaluation step for trees in the form of `axis`.
-
-    loop: the most steps that one call of the training step makes. frozen: the modules that do not
-    train.
-    """
-    model, mesh, in_memory = placed.net.model, placed.mesh, placed.net.inputs.resident
-    train_step = steps.make_train_step(
-        model,
-        rules.loss,
-        rules.optimizer,
-        rules.average,
-        prepare,
-        auxiliary=recipe.auxiliary,
-        micro_batch=recipe.micro_batch,
-        mesh=mesh,
-        frozen=frozen,
-    )
-    eval_step = make_eval_step(model, rules.loss, prepare)
-    if in_memory:
-        train_step = axis.map(steps.gather_batch(train_step), in_axes=(0, 0, None, None, 0))
-        eval_step = axis.map(eval_step, in_axes=(0, None, None, None))
-    jit: Any = jax.jit
-    if cpu_step.is_one_cpu(mesh) and not axis.vmapped and loop == 1:
-        jit = partial(cpu_step.jit_for_cpu, onednn=model.gains_from_onednn)
-    train_step = steps.jit_train_step(
-        train_step,
-        mesh,
-        state_sharding=state_sharding,
-        in_memory=in_memory,
-        seed_axes=axis.ndim,
-        multi_step=loop > 1,
-        jit=jit,
-    )
-    return train_step, compile_eval(eval_step, mesh, resident=in_memory)
-
-
-def make_refresh(
-    net: Classifier, prepare: Preprocess, loss: Loss, axis: SeedAxis
-) -> Callable[..., steps.TrainState]:
-    """Return (state, images, labels, index) -> the state with the curvature of those examples.
-
-    Raises ConfigError if the network has no such curvature; see `gauss_newton.py`.
-    """
-    with config_errors("config"):
-        diagonal = gauss_newton.gauss_newton_diagonal(net.model, loss)
-
-    def refresh(state, images, labels, index):
-        h = diagonal(state.params, prepare(None, images[index]), labels[index])
-        return state.replace(opt_state=optimizers.set_curvature(state.opt_state, h))
-
-    return jax.jit(axis.map(refresh, in_axes=(0, None, None, 0)))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from cnn_archs.distributed.mesh import is_cpu
 from cnn_archs.models.cpu.step_convolution import over_three_axes
 from cnn_archs.models.cpu.training_step import training_step
 from cnn_archs.runtime.compiler_options import supported_options
@@ -20,7 +21,7 @@ NEVER = math.inf  # seconds; programs that compile for less time than this are n
 
 def is_one_cpu(mesh: Mesh) -> bool:
     """Return whether `mesh` is a single CPU."""
-    return mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+    return mesh.size == 1 and is_cpu(mesh)
 
 
 def jit_for_cpu(step: Callable[..., Any], *, onednn: bool, **options: Any) -> Callable[..., Any]:

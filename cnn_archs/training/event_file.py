@@ -8,6 +8,7 @@ while its buffer is written, so that a run of very many seeds does not run out o
 import os
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,9 +40,10 @@ class EventFiles:
         self.folder = folder
         self.works = True
         self.flushed = time.monotonic()
+        self.buffering, self.flushing = threading.Lock(), threading.Lock()
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
         self.paths = {seed: folder / f"seed{seed}" / name for seed in seeds}
-        self.buffers = {seed: bytearray() for seed in seeds}
+        self.buffers = self.empty_buffers()
         version = "brain.Event:2"
         for seed in seeds:
             shown = {key: shown_setting(value) for key, value in settings.items()}
@@ -63,21 +65,26 @@ class EventFiles:
         """Append an event to the buffer of a seed, as a record of TensorFlow's format."""
         data = event.SerializeToString()
         size = struct.pack("<Q", len(data))
-        for part in (size, data):
-            self.buffers[seed] += part + struct.pack("<I", masked_crc32c(part))
+        parts = [part + struct.pack("<I", masked_crc32c(part)) for part in (size, data)]
+        with self.buffering:
+            self.buffers[seed] += b"".join(parts)
+
+    def empty_buffers(self) -> dict[int, bytearray]:
+        return {seed: bytearray() for seed in self.paths}
 
     def flush(self) -> None:
-        """Write the buffers, and wait until all events are on the disk."""
-        self.flushed = time.monotonic()
-        with self.best_effort():
-            for seed, buffer in self.buffers.items():
+        """Write the buffers, and wait until all events are on the disk. Any thread may call it."""
+        with self.flushing, self.best_effort():
+            self.flushed = time.monotonic()
+            with self.buffering:
+                buffers, self.buffers = self.buffers, self.empty_buffers()
+            for seed, buffer in buffers.items():
                 if self.works and buffer:
                     self.paths[seed].parent.mkdir(parents=True, exist_ok=True)
                     with open(self.paths[seed], "ab") as file:
                         file.write(buffer)
                         file.flush()
                         os.fsync(file.fileno())
-                buffer.clear()
 
     @contextmanager
     def best_effort(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """The training loop: decides when to log, evaluate and save. The trainer does the work."""
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
 from cnn_archs.roles import changes_outcome
 from cnn_archs.run_dir import RunDir
+from cnn_archs.runtime.compiler_options import cuda_graph_options
 from cnn_archs.runtime.console import print_notes, print_status, status_if_slow
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.progress import ProgressLine
@@ -21,12 +23,13 @@ from cnn_archs.training import data_check, history, warm_start
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.data_check import MemberRuns
 from cnn_archs.training.metric_writers import MetricWriter, NullWriter, RunWriter
+from cnn_archs.training.pace import Pace
 from cnn_archs.training.profiler import StepTrace
 from cnn_archs.training.results import final_results
 from cnn_archs.training.run_start import finished_results, open_checkpoints
 from cnn_archs.training.status_lines import header, mean_over_seeds, summary_line
 from cnn_archs.training.trainer import Trainer
-from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
+from cnn_archs.training.trainer_checkpoint import Saver, restore_trainer
 
 
 def train(
@@ -73,6 +76,7 @@ def train_together(
                 print_notes(f"{workdir} is finished: nothing was trained" for _, workdir in members)
             return finished
         made = describe_environment(command)
+        made["compiler_options"] = cuda_graph_options(experiment.cuda_graph)
         multihost.check_equal(
             "settings or packages", (shared_settings(experiment), made["packages"])
         )
@@ -100,13 +104,17 @@ def train_together(
         multihost.on_primary(lambda: data_check.write_records(checked))
         writers = multihost.only_on_primary(lambda: open_writers(trainer, members, made, resources))
         writers = writers or [NullWriter()] * len(trainer.seeds)
+        saver = resources.enter_context(Saver(checkpoints))
         try:
             profiled = trainer.profiled_steps if multihost.is_primary() else range(0)
             with StepTrace(profiled, RunDir(workdir).profile) as trace, WorkClock() as clock:
-                run_to_end(trainer, checkpoints, writers, asked, trace, clock)
+                pace = Pace(experiment.intervals.least_seconds(), clock.now)
+                run_to_end(trainer, saver, writers, asked, trace, clock, pace)
             results = final_results(trainer, members, trained_by, lambda: raise_if_stopped(asked))
+            saver.finish()
         except Interrupted:
-            save_checkpoint(trainer, checkpoints, writers)
+            save_checkpoint(trainer, saver, writers)
+            saver.finish()
             raise Stopped(
                 f"stopped by a signal at step {trainer.step} of {trainer.total_steps}; saved: run "
                 "the same command again to resume"
@@ -171,28 +179,28 @@ def raise_if_stopped(stop: AnyProcess) -> None:
         raise Interrupted
 
 
-def save_checkpoint(
-    trainer: Trainer, checkpoints: Sequence[Checkpoints], writers: Sequence[MetricWriter]
-) -> None:
-    """Save the present state, after all log lines so far are on the disk."""
-    for writer in writers:
-        writer.sync()
+def save_checkpoint(trainer: Trainer, saver: Saver, writers: Sequence[MetricWriter]) -> None:
+    """Begin to save the present state, after all log lines so far are on the disk."""
+    of_members = [writers[seeds.start] for seeds in trainer.seed_slices]
+    for writer in of_members:
+        writer.flush()
     if trainer.step:  # a run that is resumed at step 0 writes its lines again
-        trainer.log_lines = [writers[seeds.start].line_counts() for seeds in trainer.seed_slices]
-    save_trainer(trainer, checkpoints)
+        trainer.log_lines = [writer.line_counts() for writer in of_members]
+    saver.save(trainer, first=[writer.sync for writer in of_members])
 
 
 def run_to_end(
     trainer: Trainer,
-    checkpoints: Sequence[Checkpoints],
+    saver: Saver,
     writers: Sequence[MetricWriter],
     stop: AnyProcess,
     trace: StepTrace,
     clock: WorkClock,
+    pace: Pace,
 ) -> None:
     """Train from the present step to the last one. Raises Interrupted when `stop` becomes true.
 
-    checkpoints: one per member. writers: one per seed.
+    writers: one per seed.
     """
     if trainer.step == 0:
         write_layer_stats(trainer, writers)
@@ -206,24 +214,33 @@ def run_to_end(
         while True:
             raise_if_stopped(stop)
             if not trainer.logged:
-                run_due_events(trainer, writers, line, stop)
-                if trainer.is_due("checkpoint"):
-                    save_checkpoint(trainer, checkpoints, writers)
+                run_due_events(trainer, writers, line, stop, pace)
+                if trainer.is_due("checkpoint") and (
+                    trainer.step == trainer.total_steps or pace.allows("checkpoint")
+                ):
+                    save_checkpoint(trainer, saver, writers)
             if trainer.step == trainer.total_steps:
                 return
+            times = dataclasses.replace(trainer.times)
             with trace.step(trainer.step):
-                started = clock.now()
-                trainer.run_steps()
-                trainer.seconds += clock.now() - started
-            line.tick(trainer.step)
+                trainer.run_steps(clock.now)
+            line.tick(
+                trainer.step,
+                trainer.times.compile_steps - times.compile_steps,
+                trainer.times.compile_seconds - times.compile_seconds,
+            )
             if trainer.logged and line.is_due():
                 show_progress(trainer, line)
 
 
 def run_due_events(
-    trainer: Trainer, writers: Sequence[MetricWriter], line: ProgressLine, stop: AnyProcess
+    trainer: Trainer,
+    writers: Sequence[MetricWriter],
+    line: ProgressLine,
+    stop: AnyProcess,
+    pace: Pace,
 ) -> None:
-    """Log, evaluate and diagnose as scheduled for this step.
+    """Log, evaluate and diagnose as scheduled for this step, as far as `pace` allows.
 
     Raises Interrupted, before anything is logged, if a signal comes during the evaluation.
     """
@@ -231,7 +248,8 @@ def run_due_events(
     epoch = trainer.epoch
     reports = {"train": trainer.metrics("window")}
     trainer.check_reports("train", reports["train"])
-    if trainer.is_due("evaluate"):
+    at_end = trainer.step == trainer.total_steps
+    if trainer.is_due("evaluate") and (at_end or pace.allows("evaluate")):
         for split in trainer.available_splits("val", "test"):
             reports[split] = trainer.evaluate(split, lambda: raise_if_stopped(stop))
         shown = {"train": trainer.metrics("epoch"), **reports}

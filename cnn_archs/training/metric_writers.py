@@ -35,13 +35,17 @@ class JsonlWriter:
         self._file.write(json.dumps(line) + "\n")
         self.count += 1
 
-    def sync(self) -> None:
-        """Wait until all lines are on the disk."""
+    def flush(self) -> None:
+        """Hand all lines to the system."""
         self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until the lines that were flushed are on the disk. Any thread may call it."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Sync and close the file."""
+        self.flush()
         self.sync()
         self._file.close()
 
@@ -95,8 +99,16 @@ class RunWriter:
         layers = {"diagnostics": self._layers.count} if self._layers else {}
         return {"metrics": self._lines.count, **layers}
 
+    def flush(self) -> None:
+        """Hand all lines to the system, before `sync`."""
+        for lines in filter(None, (self._lines, self._layers)):
+            lines.flush()
+
     def sync(self) -> None:
-        """Wait until everything is on the disk, as a checkpoint of a later step requires."""
+        """Wait until everything is on the disk, as a checkpoint of a later step requires.
+
+        Any thread may call it.
+        """
         for lines in filter(None, (self._lines, self._layers)):
             lines.sync()
         self._events.flush()
@@ -121,6 +133,9 @@ class NullWriter:
 
     def line_counts(self) -> dict[str, int]:
         return {}
+
+    def flush(self) -> None:
+        pass
 
     def sync(self) -> None:
         pass

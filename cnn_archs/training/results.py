@@ -24,7 +24,7 @@ def final_results(
     """
     final = {s: trainer.evaluate(s, poll) for s in trainer.available_splits(*trainer.data)}
     final["train_eval"], final["train"] = final["train"], trainer.metrics("epoch")
-    images = trainer.step * trainer.batch_size * len(trainer.seeds)
+    images = trainer.batch_size * len(trainer.seeds)
     size = network_size(trainer.net.model, trainer.net.image_shape)
     damaged = sum(data.damaged for data in trainer.data.values())
     return [
@@ -37,8 +37,9 @@ def final_results(
             "damaged": damaged,
             "steps": trainer.step,
             "epochs": trainer.epoch,
-            "seconds": trainer.member_seconds(seeds),
-            "images_per_second": images / trainer.seconds,
+            "seconds": trainer.share(seeds) * trainer.times.seconds,
+            "compile_seconds": trainer.share(seeds) * trainer.times.compile_seconds,
+            "images_per_second": images * trainer.times.steps_per_second(trainer.step),
             "params": size["params"],
             "macs": size["macs"],
             "matmul_precision": experiment.matmul_precision,

@@ -1,4 +1,4 @@
-"""The choice to train the seeds of a run by one vmapped program, or in turn."""
+"""The choice to train the seeds of a run by one program, vmapped or written out, or in turn."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,23 +8,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_archs.errors import ConfigError
+
 
 @dataclasses.dataclass(frozen=True)
 class SeedAxis:
     """The form of the training states of a run's seeds.
 
     vmapped: one tree, whose leaves have a leading axis of all seeds, is stepped by one vmapped
-    program. Otherwise each seed has a tree of its own, without that axis, and they are stepped in
-    turn. Arguments named `trees` are lists in this form; those named `per_seed` have one tree per
-    seed.
+    program. Otherwise each seed has a tree of its own, without that axis. unrolled: these trees are
+    stepped by one program, in which the step is written out for each; otherwise they are stepped in
+    turn. At most one of both is true. Arguments named `trees` are lists in this form; those named
+    `per_seed` have one tree per seed.
     """
 
     vmapped: bool
+    unrolled: bool = False
 
     @property
     def ndim(self) -> int:
         """The number of seed axes of a tree: 1 or 0."""
         return int(self.vmapped)
+
+    @property
+    def together(self) -> bool:
+        """Whether one call of the training step is for all seeds."""
+        return self.vmapped or self.unrolled
 
     def map(self, step: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
         """Turn a function of one seed into a function of one tree in this form.
@@ -32,6 +41,28 @@ class SeedAxis:
         in_axes: 0 for each argument that differs between seeds, None for the others.
         """
         return jax.vmap(step, in_axes=in_axes) if self.vmapped else step
+
+    def map_training(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Turn a gathered training step of one seed into one for a call; see `calls`.
+
+        The index of a call for all seeds is i32[seeds, batch].
+        """
+        if not self.unrolled:
+            return self.map(step, in_axes=(0, 0, None, None, 0))
+
+        def each(states, keys, images, labels, index):
+            of_seeds = zip(states, keys, index, strict=True)
+            return tuple(step(state, key, images, labels, own) for state, key, own in of_seeds)
+
+        return each
+
+    def calls(self, trees: Sequence[Any]) -> list[Any]:
+        """Return what each call of the training step takes: one of `trees`, or all as a tuple."""
+        return [tuple(trees)] if self.unrolled else list(trees)
+
+    def of_calls(self, results: Sequence[Any]) -> list[Any]:
+        """Return the trees that the calls returned; the inverse of `calls`."""
+        return list(results[0]) if self.unrolled else list(results)
 
     def stack(self, per_seed: Sequence[Any]) -> list[Any]:
         """Return the trees of all seeds in this form."""
@@ -46,31 +77,43 @@ class SeedAxis:
         return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
 
     def take(self, trees: Sequence[Any], seeds: slice) -> Any:
-        """Return the trees of some seeds as one tree with a leading seed axis."""
+        """Return a copy of the trees of some seeds as one tree with a leading seed axis."""
         if self.vmapped:
-            return jax.tree.map(lambda x: x[seeds], trees[0])
+            return jax.tree.map(lambda x: x[seeds].copy(), trees[0])
         return stack_trees(trees[seeds])
 
     def groups(self, seeds: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Return the seeds of each tree."""
-        return [seeds] if self.vmapped else [(seed,) for seed in seeds]
+        """Return the seeds of each call of the training step."""
+        return [seeds] if self.together else [(seed,) for seed in seeds]
 
     def join_indices(self, per_seed: Sequence[np.ndarray]) -> np.ndarray:
-        """Join the example indices, [..., batch], of the seeds of one tree.
+        """Join the example indices, [..., batch], of the seeds of one call.
 
         Returns [..., seeds, batch], or [..., batch] if seeds are trained in turn.
         """
-        return np.stack(per_seed, axis=-2) if self.vmapped else per_seed[0]
+        return np.stack(per_seed, axis=-2) if self.together else per_seed[0]
 
 
-def fastest_axis(*, in_memory: bool, devices: int, platform: str) -> SeedAxis:
-    """Return the faster form on `devices` devices for images in memory or streamed.
+def choose_axis(form: str, *, in_memory: bool, devices: int, platform: str) -> SeedAxis:
+    """Return the form of the seeds on `devices` devices, for images in memory or streamed.
 
-    Seeds are vmapped on a single accelerator only. On a CPU vmap is slower; over several devices
-    XLA does not split the grouped convolutions that the kernels of several seeds become; and
-    streamed images differ between seeds.
+    form: `vmapped`, `unrolled`, `in_turn`, or `default`, the one that should be fastest. A GPU
+    takes the seeds unrolled: vmapped, the gradients of their kernels would be grouped convolutions
+    with windows as large as the maps, for which it has nothing fast. A single TPU takes them
+    vmapped; over several devices XLA does not split the grouped convolutions. A CPU takes them in
+    turn, and so do streamed images, which differ between seeds. Raises ConfigError if streamed
+    images are to be trained on in another form.
     """
-    return SeedAxis(vmapped=in_memory and devices == 1 and platform != "cpu")
+    if form == "default":
+        usable = in_memory and platform != "cpu"
+        vmapped = usable and platform == "tpu" and devices == 1
+        return SeedAxis(vmapped, unrolled=usable and platform == "gpu")
+    if not in_memory and form != "in_turn":
+        raise ConfigError(
+            f"seeds_form={form}: images that are streamed differ between seeds, which are trained "
+            "in turn; use --config.seeds_form=in_turn"
+        )
+    return SeedAxis(form == "vmapped", unrolled=form == "unrolled")
 
 
 def stack_trees(trees: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The training step, a pure function, and its compilation.
+"""The training step, a pure function; `step_loop.py` compiles it.
 
 All random numbers of step k come from fold_in(key, k). A run has no other random state, so a step
 gives the same result whether it follows another step or a restored checkpoint.
@@ -16,7 +16,6 @@ from jax.sharding import Mesh
 from cnn_archs import models
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
-from cnn_archs.distributed.mesh import with_mesh
 from cnn_archs.metrics import MetricSums
 from cnn_archs.optim.losses import Loss
 from cnn_archs.optim.weight_averaging import Average
@@ -231,62 +230,3 @@ def accumulate_gradients(gradient, state, images, labels, key, parts, mesh):
     unroll = jax.default_backend() == "cpu"
     (means, counts), _ = jax.lax.scan(add, zeros, (*split, keys), unroll=unroll)
     return jax.tree.map(lambda x: x / parts, means), counts
-
-
-def gather_batch(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]:
-    """Return step(state, key, images, labels, index i32[B]), which gathers its batch by `index`.
-
-    images, labels: all of a split, on the devices.
-    """
-    return lambda state, key, images, labels, index: train_step(
-        state, key, images[index], labels[index]
-    )
-
-
-def repeat_steps(train_step: Callable[..., TrainState]) -> Callable[..., TrainState]:
-    """Return step(state, key, images, labels, index, count), which makes `count` steps in a call.
-
-    index: i32[N, ..., B], where index[i] is for step i of the call, and only the first `count` are
-    used. The count is not compiled into the program, so that any number of steps runs the same
-    code and gives the same bits.
-    """
-
-    def steps(state, key, images, labels, index, count):
-        def body(i, state):
-            return train_step(state, key, images, labels, index[i])
-
-        return jax.lax.fori_loop(0, count, body, state)
-
-    return steps
-
-
-def jit_train_step(
-    train_step: Callable[..., TrainState],
-    mesh: Mesh,
-    *,
-    state_sharding: Any,
-    in_memory: bool,
-    seed_axes: int = 0,
-    multi_step: bool = False,
-    jit: Callable[..., Callable[..., TrainState]] = jax.jit,
-) -> Callable[..., TrainState]:
-    """Jit `train_step` over `mesh`: the batch is split along "data", and the state is donated.
-
-    state_sharding: the sharding of each array of the state. in_memory: the step is one of
-    `gather_batch`; otherwise batches are its arguments. seed_axes: number of axes before the batch
-    in the index of a gathered step. multi_step: apply `repeat_steps` to the step. jit: `jax.jit`,
-    or a function with the same arguments.
-    """
-    replicated = meshes.replicated(mesh)
-    step = with_mesh(mesh, train_step)
-    if not in_memory:
-        batch = meshes.batch_sharded(mesh)
-        in_shardings: tuple[Any, ...] = (state_sharding, replicated, batch, batch)
-    elif multi_step:
-        step = repeat_steps(step)
-        index = meshes.batch_sharded(mesh, axis=seed_axes + 1)
-        in_shardings = (state_sharding, *[replicated] * 3, index, replicated)
-    else:
-        index = meshes.batch_sharded(mesh, axis=seed_axes)
-        in_shardings = (state_sharding, *[replicated] * 3, index)
-    return jit(step, donate_argnums=0, in_shardings=in_shardings, out_shardings=state_sharding)

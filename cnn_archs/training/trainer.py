@@ -29,8 +29,9 @@ from cnn_archs.training import steps
 from cnn_archs.training.history import Segment
 from cnn_archs.training.layer_stats import LayerStats
 from cnn_archs.training.seeds import SeedAxis
+from cnn_archs.training.step_loop import StepLoop
+from cnn_archs.training.step_times import StepTimes
 
-MAX_CALL_SECONDS = 2.0  # the longest that a signal waits for a call of several steps
 AVERAGE_SUFFIX = "_average"  # marks a split that is evaluated with the averaged weights
 
 
@@ -44,7 +45,7 @@ class Trainer:
     Fixed for the run:
       net: the network and the preprocessing of its images.
       seeds, seed_slices: all seeds, and the slice of them that belongs to each member.
-      axis: whether seeds are vmapped; `states`, `keys` and `feeds` have this form.
+      axis: how the seeds are trained; `states`, `keys` and `feeds` have this form.
       steps_per_call, total_steps: the most steps in one call of `train_step`, and all of the run.
       batch_size, eval_batch_size: images per step, and per evaluation step.
       periods: for each scheduled event, the number of steps between two occurrences.
@@ -52,7 +53,7 @@ class Trainer:
       schedule, average: the learning rate schedule, and the rule that averages the weights.
       mesh, state_sharding: the devices, and the sharding of each array of a state.
       data: the splits by name.
-      feeds: for each state, (step, count) -> the arguments of `train_step` after the key.
+      feeds: for each call of `train_step`, (step, count) -> its arguments after the key.
       keys: for each state, the random key that steps are folded into.
       train_step, eval_step: compiled functions; see `steps.py` and `evaluate/step.py`.
       refresh_curvature, curvature_samples: renews the second derivatives at the start of each
@@ -62,8 +63,7 @@ class Trainer:
 
     Changed by training:
       states: the training states.
-      step, seconds: steps done, and the seconds that they took.
-      seconds_per_step: of the last call.
+      step, times: steps done, and the seconds that they took.
       logged: whether the events that are due at `step` have been handled.
       evaluations: reports per split at `step`, so that no split is evaluated twice.
       history: for each member, the processes that made its steps; see `history.py`.
@@ -95,8 +95,7 @@ class Trainer:
     layer_stats_fn: Callable[..., LayerStats]
     states: list[steps.TrainState]
     step: int = 0
-    seconds: float = 0.0
-    seconds_per_step: float = 0.0
+    times: StepTimes = dataclasses.field(default_factory=StepTimes)
     logged: bool = True
     evaluations: dict[str, list[dict[str, float]]] = dataclasses.field(default_factory=dict)
     history: list[list[Segment]] = dataclasses.field(default_factory=list)
@@ -133,31 +132,31 @@ class Trainer:
         """Return whether `event` is scheduled at `step`, whatever the length of the run."""
         return event in self.periods and self.next_due(event, self.step - 1) == self.step
 
-    def run_steps(self) -> None:
-        """Run one call of the training step: at most the steps until the next event."""
+    def run_steps(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Run one call of the training step: at most the steps until the next event.
+
+        clock: returns the seconds by which the call is timed.
+        """
+        started = clock()
         if self.step == 0 or self.is_scheduled("epoch"):
             self.begin_epoch()
         stop = min(self.profile_limit(), *(self.next_due(e, self.step) for e in self.periods))
         made = 1
         if self.steps_per_call > 1:
-            made = multihost.on_primary(lambda: min(self.call_length(), stop - self.step))
-        started = time.monotonic()
-        for i, feed in enumerate(self.feeds):
-            self.states[i] = self.train_step(self.states[i], self.keys[i], *feed(self.step, made))
+            made = multihost.on_primary(
+                lambda: min(self.times.call_length(self.steps_per_call), stop - self.step)
+            )
+        calls = (self.axis.calls(self.states), self.axis.calls(self.keys), self.feeds)
+        found = []
+        for state, key, feed in zip(*calls, strict=True):
+            found.append(self.train_step(state, key, *feed(self.step, made)))
+        self.states = self.axis.of_calls(found)
         jax.block_until_ready([s.step for s in self.states])
-        self.seconds_per_step = (time.monotonic() - started) / made
+        whole = isinstance(self.train_step, StepLoop) and self.train_step.makes_all(made)
+        self.times.count("whole" if whole else "part", made, clock() - started)
         self.step += made
         self.evaluations = {}
         self.logged = not self.is_due("log", "evaluate", "checkpoint", "diagnose")
-
-    def call_length(self) -> int:
-        """Return the number of steps for one call: at most MAX_CALL_SECONDS of them.
-
-        The number does not change any bit of the result; see `steps.repeat_steps`.
-        """
-        if not self.seconds_per_step:
-            return self.steps_per_call
-        return max(1, min(self.steps_per_call, int(MAX_CALL_SECONDS / self.seconds_per_step)))
 
     def profile_limit(self) -> int:
         """Return the last step that a call may reach; each traced step must have its own call."""
@@ -290,9 +289,9 @@ class Trainer:
         """Return the state of a member's seeds with a leading seed axis, as it is saved."""
         return self.axis.take(self.states, seeds)
 
-    def member_seconds(self, seeds: slice) -> float:
-        """Return the training seconds of a member, in proportion to its seeds."""
-        return self.seconds * len(self.seeds[seeds]) / len(self.seeds)
+    def share(self, seeds: slice) -> float:
+        """Return the part of all training seconds that a member's seeds took."""
+        return len(self.seeds[seeds]) / len(self.seeds)
 
 
 def zero_counts(counts: MetricSums) -> MetricSums:

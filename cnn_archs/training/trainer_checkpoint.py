@@ -1,7 +1,9 @@
-"""Saves a trainer to its members' checkpoints, and restores it from them."""
+"""Saves a trainer to its members' checkpoints, in a thread, and restores it from them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -13,39 +15,74 @@ from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError
 from cnn_archs.training.history import UNKNOWN
+from cnn_archs.training.step_times import StepTimes
 from cnn_archs.training.steps import TrainState
 from cnn_archs.training.trainer import Trainer
 
 
-def save_trainer(trainer: Trainer, checkpoints: Sequence[Checkpoints]) -> None:
-    """Save the present state of each member to its own checkpoints.
+class Saver(AbstractContextManager["Saver"]):
+    """Saves the states of a trainer in a thread, one after the other, while it trains on.
 
-    checkpoints: one per member on the first process, none on the others, which wait until all is
-    saved. Raises NotFinite, and saves nothing, if a loss, gradient or weight is not finite.
+    At its end it waits until all is saved. checkpoints: one per member on the first process, none
+    on the others.
     """
-    trainer.check_finite()
-    slices = trainer.seed_slices
-    states = [meshes.to_host(trainer.member_state(seeds)) for seeds in slices]
 
-    def write() -> None:
-        of_each = (trainer.history, trainer.log_lines)
-        members = zip(checkpoints, states, slices, *of_each, strict=True)
-        for folder, state, seeds, history, lines in members:
-            notes = {
-                "seconds": trainer.member_seconds(seeds),
+    def __init__(self, checkpoints: Sequence[Checkpoints]):
+        self.checkpoints = checkpoints
+        self.thread = ThreadPoolExecutor(1, "saver")
+        self.unfinished: Future[None] | None = None
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self.thread.shutdown()
+        if not kind:
+            self.finish()
+
+    def save(self, trainer: Trainer, first: Sequence[Callable[[], None]] = ()) -> None:
+        """Copy the present state of each member to the host, and begin to save it to its own.
+
+        first: called in the thread before the state is written. Raises NotFinite, and saves
+        nothing, if a loss, gradient or weight is not finite; and what `finish` raises.
+        """
+        trainer.check_finite()
+        self.finish()
+        held = [meshes.to_host(state) for state in trainer.states]
+        states = [trainer.axis.take(held, seeds) for seeds in trainer.seed_slices]
+        notes = [
+            {
+                **trainer.times.notes(trainer.share(seeds)),
                 "settled": trainer.logged,
                 "parts": history,
                 "log_lines": lines,
             }
-            folder.save(trainer.step, items_of_state(state), notes)
+            for seeds, history, lines in zip(
+                trainer.seed_slices, trainer.history, trainer.log_lines, strict=True
+            )
+        ]
 
-    multihost.on_primary(write)
+        def write(step: int = trainer.step) -> None:
+            for action in first:
+                action()
+            for folder, state, note in zip(self.checkpoints, states, notes, strict=True):
+                folder.save(step, items_of_state(state), note)
+
+        if multihost.is_primary():
+            self.unfinished = self.thread.submit(write)
+
+    def finish(self) -> None:
+        """Wait until all is saved. Raises DataError on all processes if that failed."""
+
+        def wait() -> None:
+            unfinished, self.unfinished = self.unfinished, None
+            if unfinished:
+                unfinished.result()
+
+        multihost.on_primary(wait)
 
 
 def restore_trainer(trainer: Trainer, checkpoints: Sequence[Checkpoints]) -> bool:
     """Restore the newest sound checkpoint of each member; return False if nothing was saved.
 
-    checkpoints: as for `save_trainer`. Raises ConfigError if the members are at different steps,
+    checkpoints: as for `Saver`. Raises ConfigError if the members are at different steps,
     or past the end of this run.
     """
     targets = [
@@ -68,7 +105,7 @@ def restore_trainer(trainer: Trainer, checkpoints: Sequence[Checkpoints]) -> boo
         meshes.place(state, trainer.state_sharding) for state in trainer.axis.stack(per_seed)
     ]
     notes = [notes for _, notes in headers]
-    trainer.step, trainer.seconds = headers[0][0], sum(n["seconds"] for n in notes)
+    trainer.step, trainer.times = headers[0][0], StepTimes.of_members(notes)
     trainer.evaluations = {}
     trainer.logged = all(n["settled"] for n in notes)
     trainer.history = [n.get("parts", [UNKNOWN]) for n in notes]

@@ -40,7 +40,7 @@ def draw_reconstructions(
     """
     across = min(4, max(len(found), 1))
     down = max(ceil_div(len(found), across), 1)
-    size = (across * (2 * SIDE + 0.5), down * (SIDE + 0.35) + 0.4)
+    size = (across * (2 * SIDE + 0.5), down * (SIDE + 0.35) + 0.5)
     figure = Figure(figsize=size)
     for i, (number, some) in enumerate(found.items()):
         left = (i % across) * (2 * SIDE + 0.5) + 0.2

@@ -52,7 +52,7 @@ CHANGES = {
     ),
     "LRN is the identity": of(
         *(layers.LRN, "__call__"),
-        *("return local_response_norm(x, self.k, self.n, alpha, self.beta)", "return x"),
+        *("y = local_response_norm(x, self.k, self.n, alpha, self.beta)", "y = x"),
         "alexnet-lrn",
         stand=("alexnet-lrn-place",),
     ),

@@ -275,7 +275,7 @@ def test_one_view_of_another_size_has_a_name_of_its_own(exported, document_of):
     assert (larger["protocol"], larger["views"], larger["scales"]) == ("single_40", 1, [40])
     assert same["test"]["top1_error"] == own["test"]["top1_error"]
     assert same["test"]["loss"] == pytest.approx(own["test"]["loss"], rel=1e-4)
-    assert larger["test"]["loss"] != pytest.approx(own["test"]["loss"], rel=1e-2)
+    assert larger["test"]["loss"] != pytest.approx(own["test"]["loss"], rel=1e-3)
 
 
 def test_an_imported_imagenet_network_tells_classes(tmp_path, capsys):

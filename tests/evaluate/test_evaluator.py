@@ -16,6 +16,8 @@ from jax.sharding import AxisType
 
 from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading.in_memory import Resident
+from cnn_archs.distributed import mesh as meshes
+from cnn_archs.evaluate import evaluator
 from cnn_archs.evaluate.evaluator import sum_metrics
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.metrics import MetricSums
@@ -99,13 +101,23 @@ def test_every_example_counts_once(batch_size):
     assert report == pytest.approx(expected(), abs=1e-12)
 
 
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+def test_on_an_accelerator_all_batches_are_one_call(batch_size, monkeypatch):
+    monkeypatch.setattr(meshes, "is_cpu", lambda mesh: False)
+    calls: list[int] = []
+    monkeypatch.setattr(evaluator, "wait_on_cpu", lambda total: calls.append(1))
+    times, report = measure(1, batch_size)
+    assert times == {1: EXAMPLES} and len(calls) == 2  # one for each of both
+    assert report == pytest.approx(expected(), abs=1e-12)
+
+
 def test_every_example_counts_once_on_several_devices(simulated):
     out = subprocess.run(
         [sys.executable, __file__], env=simulated(8), capture_output=True, text=True, timeout=600
     )
     assert out.returncode == 0, out.stderr[-2_000:]
     found = json.loads(out.stdout)
-    assert len(found) == len(SEVERAL)
+    assert len(found) == len(SEVERAL) + 1
     for row in found:
         assert row["times"] == {"1": EXAMPLES}, row
         assert row["report"] == pytest.approx(expected(), abs=1e-12), row
@@ -140,4 +152,7 @@ if __name__ == "__main__":
     for devices, batch_size in SEVERAL:
         times, report = measure(devices, batch_size)
         rows.append(dict(devices=devices, batch_size=batch_size, times=times, report=report))
+    meshes.is_cpu = lambda mesh: False  # as on accelerators, all batches in one call
+    times, report = measure(8, 999)
+    rows.append(dict(devices=8, batch_size=999, times=times, report=report))
     print(json.dumps(rows))

@@ -6,7 +6,9 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +16,7 @@ import yaml
 from cnn_archs import cli
 from cnn_archs import config as configs
 from cnn_archs.launch import job, slurm
+from cnn_archs.planning import pod_needs
 from cnn_archs.runtime.files import lock
 from cnn_archs.runtime.signals import stop_requests
 
@@ -21,6 +24,30 @@ ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ("--config=lenet5_digits",)
 SWEEP = ("--sweep=degradation:quick",)
 PODS = ("--cluster=kubernetes", "--image=some/image:1", "--volume=runs")
+PLAN = {  # of a training whose images are decoded: the part of the document that pods are made of
+    "kind": "h200",
+    "input": {"wanted": 16_000.0, "images_per_second_a_core": 500.0},
+    "reading": {"bytes_sent_a_step": 100_000_000},
+    "memory": {
+        "parts": {"parameters": 10**8, "optimizer": 10**8, "statistics": 0, "dataset": 0},
+        "training": 9 * 10**9,
+        "evaluation": 3 * 10**9,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def planned(request, monkeypatch):
+    """Record the calls of `plan`, which return PLAN at once, in all tests but slow ones."""
+    calls = []
+
+    def plan(*words):
+        calls.append(words)
+        return PLAN
+
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr(pod_needs, "plan_in_own_process", plan)
+    return calls
 
 
 # Command lines.
@@ -49,6 +76,10 @@ WRONG = {
         *("A_1", "JobSet"),
     ),
     "--config=lenet5_digits --cluster=kubernetes --image=x --volume=x --workdir=a": ("absolute",),
+    "--config=lenet5_digits --cluster=kubernetes --image=x --volume=x --workdir=/a/b --kind=h20": (
+        *("--kind=h20", "did you mean h200?"),
+    ),
+    "--config=lenet5_digits --kind=h200": ("--kind", "--cluster=kubernetes"),
     "--sweep=degradatoin": ("did you mean 'degradation'?",),
     "--sweep=degradation:quick --jobs=99": ("--jobs=99", "cells"),
     "--sweep=degradation:quick --cells=plain20 --jobs=3": ("--jobs=3", "2 cells"),
@@ -162,7 +193,7 @@ def test_each_job_of_a_sweep_is_told_the_cells_and_seeds(tmp_path, document_of):
 
 def test_a_sweep_of_one_job_waits_for_the_lock_that_it_holds(tmp_path, document_of):
     script = document_of("submit", *SWEEP, f"--workdir={tmp_path}/run", "--dry_run")["script"]
-    assert "--array" not in script and "/run/part${SLURM_ARRAY_TASK_ID:-0}of1.lock" in script
+    assert "--array" not in script and '/part"${SLURM_ARRAY_TASK_ID:-0}"of1.lock' in script
 
 
 def test_a_job_does_not_get_the_programs_of_another_processor(tmp_path, monkeypatch, document_of):
@@ -189,31 +220,36 @@ def script(tmp_path, document_of):
     """Return script(code, **environment), which runs a job's script whose srun exits with `code`.
 
     It returns the exit code of the script, its calls of scontrol, and whether it called srun.
+    saves: a folder that srun makes in the folder of the run. said: a text on its stderr.
     """
     where = tmp_path / 'it\'s `touch a` $(touch b) "${HOME}" ;touch c'
     text = document_of("submit", *DIGITS, f"--workdir={where}/run", "--dry_run")["script"]
     (tmp_path / "bin").mkdir()
-    (where / "run").mkdir(parents=True)
+    (where / "run" / "jobs").mkdir(parents=True)
 
     def program(name, line):
         path = tmp_path / "bin" / name
         path.write_text(f"#!/bin/sh\n{line}\n")
         path.chmod(0o755)
 
-    def run(code, **environment):
-        program("srun", f'echo "$@" > {tmp_path}/srun.txt; exit {code}')
+    def run(code, *, saves="", said="", **environment):
+        made = shlex.quote(f"{where}/run/{saves}")
+        program("srun", f'echo "$@" > {tmp_path}/srun.txt; mkdir -p {made}; exit {code}')
         program("scontrol", f'echo "$@" >> {tmp_path}/scontrol.txt')
         path = f"{tmp_path}/bin:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "SLURM_JOB_ID": "12", **environment}
         for file in ("srun.txt", "scontrol.txt"):
             (tmp_path / file).unlink(missing_ok=True)
         script = text.replace(" 600 ", " 0.3 ")
-        done = subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path)
+        done = subprocess.run(
+            ["bash", "-c", script], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        )
         assert not [name for name in "abc" if (tmp_path / name).exists()]
-        said = tmp_path / "scontrol.txt"
+        assert said in done.stderr and bool(said) == bool(done.stderr), done.stderr
+        asked = tmp_path / "scontrol.txt"
         return (
             done.returncode,
-            said.read_text().strip() if said.exists() else "",
+            asked.read_text().strip() if asked.exists() else "",
             (tmp_path / "srun.txt").exists(),
         )
 
@@ -221,10 +257,23 @@ def script(tmp_path, document_of):
 
 
 def test_what_was_stopped_is_requeued_and_nothing_else(script):
-    for code in (75, 140, 143):
-        assert script(code) == (code, "requeue 12", True)
+    for step, code in enumerate((75, 140, 143), 1):
+        saves = f"checkpoints/{step}"
+        assert script(code, saves=saves) == (code, "requeue 12", True)
     for code in (0, 1, 2, 3, 4, 134, 137):
-        assert script(code) == (code, "", True)
+        assert script(code, saves=f"checkpoints/9{code}") == (code, "", True)
+
+
+def test_a_job_that_has_saved_nothing_new_is_not_requeued(script, tmp_path):
+    more = "submit again with more --hours"
+    assert script(75, saves="checkpoints/8") == (75, "requeue 12", True)
+    (place,) = tmp_path.glob("it's*")
+    old = time.time() - 5
+    os.utime(place / "run" / "checkpoints" / "8", (old, old))
+    assert script(75, saves="checkpoints/8", said=more) == (75, "", True)
+    unfinished = "checkpoints/16.orbax-checkpoint-tmp"
+    assert script(143, saves=unfinished, said=more) == (143, "", True)
+    assert script(75, saves="cell/seed1/checkpoints/4") == (75, "requeue 12", True)
 
 
 def test_a_restarted_job_waits_for_the_lock_of_its_run(script, tmp_path):
@@ -234,6 +283,18 @@ def test_a_restarted_job_waits_for_the_lock_of_its_run(script, tmp_path):
         assert script(0) == (0, "", True)  # the first start says who holds it
         assert script(0, SLURM_RESTART_COUNT="1") == (75, "requeue 12", False)
     assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)
+
+
+def test_a_lock_that_never_goes_ends_the_job(script, tmp_path):
+    (place,) = tmp_path.glob("it's*")
+    for _ in range(2):  # what was waited before is forgotten once the job has run or ended
+        with lock(place / "run" / "lock"):
+            for _ in range(slurm.LOCK_WAITS - 1):
+                assert script(0, SLURM_RESTART_COUNT="1") == (75, "requeue 12", False)
+            held = "is still held by another process"
+            assert script(0, SLURM_RESTART_COUNT="1", said=held) == (75, "", False)
+            assert script(0, SLURM_RESTART_COUNT="1") == (75, "requeue 12", False)
+        assert script(0, SLURM_RESTART_COUNT="1") == (0, "", True)
 
 
 # Manifests of Kubernetes: what there is in JobSet v1alpha2 and Kubernetes 1.34, with its type.
@@ -247,7 +308,10 @@ CONTAINER = {
     "name": TEXT,
     "image": TEXT,
     "command?": [TEXT],
-    "resources?": {"limits": {"nvidia.com/gpu": COUNT}},
+    "resources?": {
+        "limits?": {"nvidia.com/gpu": COUNT},
+        "requests?": {"cpu": TEXT, "memory": TEXT},
+    },
     "volumeMounts?": [{"name": TEXT, "mountPath": TEXT}],
 }
 VOLUME = {
@@ -307,10 +371,15 @@ MANIFESTS = {
 }
 
 
+MADE: dict[str, Any] = {}  # the JobSets that `manifest` has made
+
+
 @pytest.fixture(params=MANIFESTS)
 def manifest(request, document_of):
     """Return (JobSet, spec of its Job, spec of a pod) of each kind of job."""
-    found = document_of("submit", *PODS, *MANIFESTS[request.param])
+    if request.param not in MADE:
+        MADE[request.param] = document_of("submit", *PODS, *MANIFESTS[request.param])
+    found = MADE[request.param]
     spec = found["spec"]["replicatedJobs"][0]["template"]["spec"]
     return found, spec, spec["template"]["spec"]
 
@@ -345,6 +414,46 @@ def test_a_manifest_says_what_the_controllers_accept(manifest):
     assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
     longest = f"{jobset['metadata']['name']}-{job['name']}-0-{spec['completions'] - 1}-abcde"
     assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", longest) and len(longest) <= 63
+
+
+def resources(manifest):
+    """Return the resources of the pods of a JobSet."""
+    pod = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    return pod["containers"][0]["resources"]
+
+
+def test_pods_ask_for_the_cores_and_the_memory_of_the_plan(document_of, planned):
+    found = resources(document_of("submit", *PODS, *MANIFESTS["two nodes"]))
+    assert planned == [("lenet5_digits", (), ("--kind=h200", "--devices=16"))]
+    # 16,000 images per second are 8,000 a node, and so 16 cores beside that of the process.
+    # 4 GB, twice 0.2 of the state, 8 batches of 50 MB, and one GB for each GPU: 12.8 GB.
+    assert found["requests"] == {"cpu": "17", "memory": "12Gi"}
+    assert found["limits"] == {"nvidia.com/gpu": 8}
+
+
+def test_the_pods_of_a_sweep_ask_for_each_gpu_what_its_largest_network_needs(document_of, planned):
+    flags = (*SWEEP, "--workdir=/runs/x", "--jobs=4", "--gpus_per_node=2", "--kind=l4")
+    found = resources(document_of("submit", *PODS, *flags, "--cells=plain20,plain44"))
+    ((experiment, _, flags),) = planned
+    assert experiment.endswith("plain44") and flags == ("--kind=l4", "--devices=1")
+    assert found["requests"] == {"cpu": "66", "memory": "12Gi"}  # twice 33, and 4 + 0.4 + 0.8 + 1
+
+
+def test_a_cpu_holds_what_a_device_would_and_decodes_nothing_that_is_resident():
+    whole = {**PLAN, "kind": "cpu", "input": None}
+    assert pod_needs.pod_needs(whole, 1, 0, 1) == (1, 14_200_000_000)
+
+
+@pytest.mark.slow
+def test_pods_ask_for_what_a_real_plan_says(document_of, capsys):
+    found = resources(document_of("submit", *PODS, *MANIFESTS["one node"]))
+    assert found["requests"] == {"cpu": "1", "memory": "4Gi"}
+    folder = ("--config.data.name=image_folder", "--config.data.data_dir=/only/in/pods")
+    capsys.readouterr()
+    assert cli.main(["submit", *PODS, *DIGITS, "--workdir=/runs/x", *folder]) == 0
+    printed = capsys.readouterr()
+    assert "note: the pods ask for no CPUs and no memory; plan: data.data_dir" in printed.err
+    assert "requests" not in printed.out and "JobSet" in printed.out
 
 
 def test_a_stopped_pod_starts_again_and_a_hopeless_one_does_not(manifest):

@@ -13,6 +13,7 @@ from PIL import Image
 from cnn_archs import config as configs
 from cnn_archs import experiment
 from cnn_archs.errors import ConfigError
+from cnn_archs.models.batch_statistics import normalize_groups
 from cnn_archs.models.cpu.batch_norm import column_sums, is_far, moments, normalize
 from cnn_archs.models.cpu.training_step import training_step
 from cnn_archs.models.layers import BatchNorm
@@ -149,6 +150,49 @@ def test_the_layer_gives_the_same_in_a_training_step_on_a_cpu(group):
     assert "custom_vjp" not in str(jax.make_jaxpr(run)(start["params"], x))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("group", [0, 4, 2])
+@pytest.mark.parametrize("dtype, error", [("float32", 2e-5), ("bfloat16", 2e-2)])
+def test_the_layer_gives_the_same_on_an_accelerator(group, dtype, error, monkeypatch):
+    """Values, gradients and running statistics."""
+    layer = BatchNorm(group, dtype=dtype)
+    x, g = (random((8, 6, 5, 6), seed, far=2.0) for seed in (0, 1))
+    variables = layer.init(jax.random.key(0), x, train=True)
+    start = jax.tree.map(lambda v: v + 0.5, variables)
+    x = jnp.asarray(x, dtype)
+
+    def computed(backend):
+        def run(params, x):  # a new function, so that jax traces it anew
+            y, updates = layer.apply(
+                {**start, "params": params}, x, train=True, mutable=["batch_stats"]
+            )
+            return (y * g).astype(jnp.float32).sum(), (y, updates)
+
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
+        found = jax.value_and_grad(run, (0, 1), has_aux=True)
+        assert ("custom_vjp" in str(jax.make_jaxpr(run)(start["params"], x))) == (backend == "gpu")
+        return jax.jit(found)(start["params"], x)
+
+    found, expected = computed("gpu"), computed("cpu")
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        a, b = (np.asarray(z, np.float32) for z in (a, b))
+        assert np.abs(a - b).max() <= error * max(1.0, np.abs(b).max())
+
+
+@pytest.mark.parametrize("rows, channels, far", SHAPES[:-1])
+def test_on_an_accelerator_it_is_the_formula_in_float64_too(rows, channels, far):
+    given = arguments(rows, channels, far)
+    near = given[0].mean(0) + 0.1  # as a running mean is
+
+    def one_group(x, scale, bias):
+        return normalize_groups(x[None], near, scale, bias, EPSILON)[0][0]
+
+    found = with_gradients(one_group, *given)
+    with jax.enable_x64(True):
+        expected = with_gradients(naive, *(np.float64(x) for x in given))
+    check_close(found, expected, 2e-5 if far else 3e-6)
 
 
 def test_running_statistics_are_the_means_of_the_groups():

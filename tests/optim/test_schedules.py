@@ -75,6 +75,16 @@ def test_piecewise_in_epochs_changes_at_the_first_step_of_the_epoch():
     np.testing.assert_allclose(found, [0.5, 0.05, 0.05, 0.005], rtol=1e-6)
 
 
+def test_pieces_are_those_that_searchsorted_finds():
+    """Bit for bit, also where several boundaries are at the same step."""
+    boundaries, steps = (3, 3, 5, 9, 9, 9, 40), np.arange(50, dtype=np.int32)
+    values = tuple(np.random.default_rng(0).random(8).tolist())
+    schedule = schedules.piecewise_rates(values, boundaries)
+    expected = np.asarray(values, np.float32)[np.searchsorted(boundaries, steps, side="right")]
+    assert rates(schedule, steps) == expected.tolist()
+    assert rates(schedules.piecewise_rates((0.1,), ()), [0, 9]) == [np.float32(0.1)] * 2
+
+
 @pytest.mark.parametrize("examples, batch", [(50_000, 96), (1_437, 7), (60_000, 96), (50_000, 7)])
 def test_the_first_step_of_an_epoch_is_exact(examples, batch):
     """In floats, 30 * (50000 / 96) is a little more than 15625."""

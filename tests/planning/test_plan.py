@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from math import ceil, prod
 
 import jax
@@ -195,8 +196,45 @@ def test_what_was_measured_counts_for_its_kind_network_batch_and_input(monkeypat
     stated = json.loads((verdicts.RESULTS / "mnist" / "lenet5.json").read_text())
     assert found[0].images_per_second == stated["images_per_second"] != found[1].images_per_second
     assert throughput.speed_estimates([], 416_520, H100, roof) == [roof]
-    short = throughput.MeasuredRun("short", 1, 416_520, 1.0, 1.0, 10, "lenet5", True)
+    short = throughput.MeasuredRun("short", 1, 416_520, 1.0, 1.0, None, 10, "lenet5", True)
     assert throughput.speed_estimates([short, *known], 416_520, cpu, roof)[0] == found[0]
+
+
+def test_a_devices_own_figures_come_before_all_others(tmp_path, document_of, error_of):
+    """Those without compilation before older ones, however long."""
+    stated = json.loads((verdicts.RESULTS / "mnist" / "lenet5.json").read_text())
+    own = {**stated, "device": "1 x NVIDIA H200"}
+    speeds = {"older": dict(images_per_second=1000.0, steps=10**6)}
+    speeds["own"] = dict(images_per_second=2e6, steps=900, compile_seconds=30.0)
+    for name, speed in speeds.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps({**own, **speed}))
+        (tmp_path / name / "config.json").write_text("{}")
+    command = ["plan", "--config=lenet5_mnist", "--kind=h200"]
+    found = document_of(*command, f"--results={tmp_path}")
+    expected = [e["images_per_second"] for e in found["time"]["expected"]]
+    assert expected[0] == 2e6 and found["time"]["compile"] == 30.0 / len(stated["seeds"])
+    assert [m["compile_seconds"] for m in found["measured"]] == [None, found["time"]["compile"]]
+    said = error_of(2, *command, f"--results={tmp_path}/nowhere")
+    assert said == f"--results={tmp_path}/nowhere: there is no such folder"
+
+
+def test_the_bandwidth_of_this_machine_is_not_that_of_new_pages(monkeypatch):
+    """A copy into new memory is up to sixteen times slower, by the pages that the system makes."""
+    peaks = []
+
+    def traced(run):
+        run()  # starts the threads
+        tracemalloc.start()
+        run()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        return 1.0
+
+    monkeypatch.setattr(devices, "fastest_seconds", traced)
+    assert devices.find_device("cpu").bandwidth == 2 * 4 * 8_000_000
+    product, copy = peaks
+    assert copy < 1_000_000 < product  # the product is a new matrix of 768 x 768
 
 
 def test_known_sizes_are_those_of_the_data(mnist):

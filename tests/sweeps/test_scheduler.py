@@ -456,7 +456,7 @@ def numbers(folder):
     found = {}
     for name in sorted(EVERY):
         result = json.loads((folder / name / "result.json").read_text())
-        found[name] = {k: v for k, v in result.items() if k not in ("seconds", "images_per_second")}
+        found[name] = {k: v for k, v in result.items() if "second" not in k}
         del found[name]["made"]
         found[name]["log"] = log_lines(folder / name)
     return found

@@ -1,13 +1,17 @@
-"""The two forms of the seeds are inverted by unstack, and a step gives the same in both."""
+"""The forms of the seeds are inverted by unstack, and a step gives the same in each."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_archs.training.seeds import SeedAxis, fastest_axis
+from cnn_archs.errors import ConfigError
+from cnn_archs.training.seeds import SeedAxis, choose_axis
 
-FORMS = pytest.mark.parametrize("axis", [SeedAxis(vmapped=True), SeedAxis(vmapped=False)])
+UNROLLED = SeedAxis(vmapped=False, unrolled=True)
+FORMS = pytest.mark.parametrize("axis", [SeedAxis(vmapped=True), SeedAxis(vmapped=False), UNROLLED])
 
 
 def trees(module):
@@ -48,26 +52,55 @@ def test_a_step_takes_own_and_common_arguments(axis):
         assert result.tolist() == [2 * (i + k) + k for i in range(4)]
 
 
+@FORMS
+def test_a_training_step_takes_own_and_common_arguments(axis):
+    def step(state, key, images, labels, index):
+        return {"a": state["a"] * images + labels * index.sum(), "b": state["b"] + key}
+
+    keys = [jnp.int32(10 * k) for k in range(3)]
+    index = axis.join_indices([np.full(2, k) for k in range(3)])
+    index = [index] if axis.together else [np.full(2, k) for k in range(3)]
+    states, keys = axis.calls(axis.stack(trees(jnp))), axis.calls(axis.stack(keys))
+    mapped = axis.map_training(step)
+    done = [mapped(s, k, 2.0, 3.0, i) for s, k, i in zip(states, keys, index, strict=True)]
+    for k, result in enumerate(axis.unstack(axis.of_calls(done))):
+        assert result["a"].tolist() == [2 * (i + k) + 3 * 2 * k for i in range(4)]
+        assert result["b"] == k + 10 * k
+
+
 @pytest.mark.parametrize("lead", [(), (5,)])
-def test_the_index_of_a_group_has_its_seeds_before_the_batch(lead):
+def test_the_index_of_a_call_has_its_seeds_before_the_batch(lead):
     each = [np.full((*lead, 7), seed) for seed in (3, 4)]
-    vmapped, alone = SeedAxis(vmapped=True), SeedAxis(vmapped=False)
-    assert vmapped.groups((3, 4)) == [(3, 4)] and alone.groups((3, 4)) == [(3,), (4,)]
-    joined = vmapped.join_indices(each)
-    assert joined.shape == (*lead, 2, 7)
-    assert (joined[..., 0, :] == 3).all() and (joined[..., 1, :] == 4).all()
-    assert alone.join_indices(each[:1]) is each[0]
+    for axis in (SeedAxis(vmapped=True), UNROLLED):
+        assert axis.groups((3, 4)) == [(3, 4)]
+        joined = axis.join_indices(each)
+        assert joined.shape == (*lead, 2, 7)
+        assert (joined[..., 0, :] == 3).all() and (joined[..., 1, :] == 4).all()
+    alone = SeedAxis(vmapped=False)
+    assert alone.groups((3, 4)) == [(3,), (4,)] and alone.join_indices(each[:1]) is each[0]
 
 
 @pytest.mark.parametrize(
-    "in_memory, devices, platform, vmapped",
+    "in_memory, devices, platform, form",
     [
-        (True, 1, "gpu", True),
-        (True, 1, "cpu", False),
-        (True, 2, "tpu", False),
-        (False, 1, "gpu", False),
+        (True, 1, "gpu", UNROLLED),
+        (True, 8, "gpu", UNROLLED),
+        (True, 1, "tpu", SeedAxis(vmapped=True)),
+        (True, 2, "tpu", SeedAxis(vmapped=False)),
+        (True, 1, "cpu", SeedAxis(vmapped=False)),
+        (False, 1, "gpu", SeedAxis(vmapped=False)),
+        (False, 1, "tpu", SeedAxis(vmapped=False)),
     ],
 )
-def test_seeds_are_vmapped_on_one_accelerator_alone(in_memory, devices, platform, vmapped):
-    found = fastest_axis(in_memory=in_memory, devices=devices, platform=platform)
-    assert found.vmapped == vmapped
+def test_the_form_of_the_seeds_is_that_of_the_backend(in_memory, devices, platform, form):
+    where: dict[str, Any] = dict(in_memory=in_memory, devices=devices, platform=platform)
+    assert choose_axis("default", **where) == form
+    assert choose_axis("in_turn", **where) == SeedAxis(vmapped=False)
+
+
+def test_a_config_may_choose_another_where_images_do_not_differ():
+    where: dict[str, Any] = dict(devices=1, platform="cpu")
+    assert choose_axis("vmapped", in_memory=True, **where) == SeedAxis(vmapped=True)
+    assert choose_axis("unrolled", in_memory=True, **where) == UNROLLED
+    with pytest.raises(ConfigError, match="seeds_form=unrolled: images that are streamed differ"):
+        choose_axis("unrolled", in_memory=False, **where)

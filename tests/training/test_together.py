@@ -17,7 +17,7 @@ from cnn_archs.sweeps import worker
 from cnn_archs.training import loop
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.seeds import SeedAxis
-from cnn_archs.training.trainer_checkpoint import restore_trainer, save_trainer
+from cnn_archs.training.trainer_checkpoint import Saver, restore_trainer
 
 MLP = ("model.name=mlp", "model.hidden=(8,)", "eval_every=0.5", "log_every=4", "steps=24")
 SCHEDULES = {  # of which each run has its own numbers
@@ -86,7 +86,8 @@ def test_vmapped_runs_train_like_single_ones(tmp_path):
             run.run_steps()
         losses.append([report["loss"] for report in run.metrics("epoch")])
         folders = [Checkpoints(tmp_path / f"{together}{i}") for i in range(3)]
-        save_trainer(run, folders)
+        with Saver(folders) as saver:
+            saver.save(run)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     again = build_trainer(*parts, axis=SeedAxis(vmapped=True))
     assert restore_trainer(again, [Checkpoints(tmp_path / f"False{i}") for i in range(3)])

@@ -16,7 +16,7 @@ from cnn_archs.run_dir import RunDir
 from cnn_archs.training import loop, warm_start
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.seeds import SeedAxis
-from cnn_archs.training.trainer_checkpoint import save_trainer
+from cnn_archs.training.trainer_checkpoint import Saver
 
 FROM_A = "conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8"  # VGG, section 3.1
 
@@ -33,7 +33,8 @@ def saved(workdir, *arguments):
     """Save a run at step 0, and return its workdir."""
     c = experiment(*arguments)
     workdir.mkdir(exist_ok=True)
-    save_trainer(build_trainer(Member(c, workdir)), [Checkpoints(workdir / "checkpoints")])
+    with Saver([Checkpoints(workdir / "checkpoints")]) as saver:
+        saver.save(build_trainer(Member(c, workdir)))
     RunDir(workdir).write_config(c.config)
     return workdir
 

@@ -124,7 +124,9 @@ def zfnet():
     return model.clone(dtype="float64"), params, RANDOM.normal(size=(3, SIDE, SIDE, 3))
 
 
-@pytest.mark.parametrize("layer", ["conv1", "conv3", "conv5"])
+@pytest.mark.parametrize(
+    "layer", [*(pytest.param(f"conv{i}", marks=pytest.mark.slow) for i in (1, 2, 3, 4)), "conv5"]
+)
 def test_an_activation_is_led_back_to_the_pixels(zfnet, layer):
     model, params, images = zfnet
     with jax.enable_x64(True):
@@ -146,6 +148,7 @@ def test_an_activation_is_led_back_to_the_pixels(zfnet, layer):
         np.testing.assert_allclose(found[i], want, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_it_is_not_the_gradient(zfnet):
     """ReLU on the way back is what differs; the plain gradient would have passed elsewhere."""
     model, params, images = zfnet

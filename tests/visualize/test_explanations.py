@@ -37,6 +37,7 @@ def test_a_picture_of_each_kind_is_written_and_named(workdir, kind, capsys):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["deconv", "occlusion", "gradcam"])
 def test_an_image_and_a_layer_of_the_users_are_taken(workdir, kind, tmp_path, document_of):
     Image.fromarray(sources.load_split("digits", "test").images[3, ..., 0]).save(tmp_path / "a.png")

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -63,7 +62,7 @@ class ResidentFeed:
         each = [sampler.batch_indices(examples, seed, step, count, size) for seed in self.seeds]
         if self.loop > 1:
             each = [np.pad(index, ((0, self.loop - count), (0, 0))) for index in each]
-            extra: tuple[Any, ...] = (jnp.int32(count),)
+            extra: tuple[Any, ...] = (count,)
         else:
             each, extra = [index[0] for index in each], ()
         return (self.data.images, self.data.labels, self.put(self.join(each)), *extra)
