@@ -21,8 +21,14 @@ from cnn_archs.commands import (
     sweeps,
 )
 from cnn_archs.config_files import DEFAULT_EXPERIMENT
-from cnn_archs.config_keys import rename_old_override
-from cnn_archs.errors import ConfigError, UserError
+from cnn_archs.config_keys import (
+    ALIASES,
+    flatten,
+    leaf_of,
+    rename_old_override,
+    unknown_message,
+)
+from cnn_archs.errors import ConfigError, UserError, closest_word
 from cnn_archs.runtime import compilation_cache
 from cnn_archs.runtime.console import print_notes, print_result, print_status
 from cnn_archs.runtime.system_errors import system_errors
@@ -86,6 +92,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raise ConfigError for a command or a choice that there is not, with the one meant."""
+        if action.choices is not None and value not in action.choices:
+            names = [str(choice) for choice in action.choices]
+            if isinstance(action.metavar, str) and not action.option_strings:
+                raise ConfigError(
+                    unknown_message(self.prog, value, names, what=action.metavar.lower())
+                )
+            raise ConfigError(unknown_message(action.option_strings[0], value, names))
+
     def print_help(self, file: Any = None) -> None:
         print_result(self.format_help().rstrip())
 
@@ -118,7 +134,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
             keys[section].append(override)
         else:
             rest.append(with_underscores(argument))
-    arguments = build_parser().parse_args(rest)
+    arguments, unknown = build_parser().parse_known_args(rest)
+    if unknown:
+        unrecognized(unknown, arguments, keys["config"])
     for section, overrides in keys.items():
         if overrides and not hasattr(arguments, section):
             raise ConfigError(f"{arguments.command} takes no --{section}.{overrides[0]}")
@@ -128,6 +146,50 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     renamed = [pair for pair in zip(keys["config"], overrides, strict=True) if pair[0] != pair[1]]
     print_notes(f"--config.{old} is --config.{new} now" for old, new in renamed)
     return arguments, overrides
+
+
+def unrecognized(
+    unknown: list[str], arguments: argparse.Namespace, overrides: list[str]
+) -> NoReturn:
+    """Raise ConfigError for `unknown` arguments, with what the first was meant to be.
+
+    arguments: the others. overrides: of the config, as they were given.
+    """
+    first, hint = unknown[0], ""
+    flag, equals, value = first.removeprefix("--").partition("=")
+    open_keys = [key for key in overrides if "=" not in key]
+    if first.startswith("--"):
+        meant = meant_flag(flag, arguments.parser, takes_config="config" in arguments)
+        hint = f"; did you mean {meant}{equals}{value}?" if meant else ""
+    elif open_keys:
+        hint = f"; did you mean --config.{open_keys[0]}={first}?"
+    raise ConfigError(
+        f"unrecognized arguments: {' '.join(unknown)}{hint} (see {arguments.parser.prog} --help)"
+    )
+
+
+def meant_flag(flag: str, parser: argparse.ArgumentParser, *, takes_config: bool) -> str:
+    """Return the flag of `parser` that `flag`, without its dashes, was meant to be, or "".
+
+    takes_config: whether the keys of a config are flags too; one that ends like `flag` comes first.
+    """
+    keys = config_keys() if takes_config else []
+    named = [key for key in (ALIASES.get(flag), flag) if key in keys]
+    if found := [*named, *(key for key in keys if leaf_of(key) == flag)]:
+        return f"--config.{found[0]}"
+    flags = [name.removeprefix("--") for name in parser._option_string_actions]
+    if near := closest_word(flag, flags):
+        return f"--{near}"
+    leaves = {leaf_of(key): key for key in reversed(keys)}
+    near = closest_word(flag, leaves)
+    return f"--config.{leaves[near]}" if near else ""
+
+
+def config_keys() -> list[str]:
+    """Return the keys of all configs, those that every one has first."""
+    from cnn_archs import config as configs
+
+    return [*flatten(configs.base_module().DEFAULTS), *configs.all_keys()]
 
 
 def with_underscores(argument: str) -> str:
@@ -190,7 +252,7 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run, compiles=True)
+    parser.set_defaults(run=run, compiles=True, parser=parser)
     if config in ("default", "named"):
         default = DEFAULT_EXPERIMENT if config == "default" else None
         parser.add_argument(

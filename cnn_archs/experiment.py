@@ -142,6 +142,28 @@ class Experiment(ExperimentSettings):
         names = self.dataset.class_names()
         return names + tuple(f"class {i}" for i in range(len(names), self.classes))
 
+    def notes(self) -> list[str]:
+        """Return lines for the user about the images that are read, and outputs without a class."""
+        return [*self.dataset.notes(), *self.outputs_notes()]
+
+    def outputs_notes(self) -> list[str]:
+        """Return a line for the user if the network has more outputs than there are classes."""
+        if self.classes <= self.dataset.classes:
+            return []
+        key = f": --config.model.num_classes={self.dataset.classes}"
+        free = "num_classes" in self.config["model"]
+        return [f"{self.classes} outputs for {self.dataset.classes} classes{key if free else ''}"]
+
+
+def order_notes(outputs: int, classes: int) -> list[str]:
+    """Return a line for the user if weights from elsewhere have more outputs than classes."""
+    if outputs <= classes:
+        return []
+    return [
+        f"{outputs} outputs for {classes} classes: the first {classes} outputs are taken for the "
+        "classes, in the order of their labels"
+    ]
+
 
 def start_experiment(
     config: Config, recorded: Recorded | None = None, data_dir: str = "", source: str = ""
@@ -174,7 +196,9 @@ def resolve(
     if classes < dataset.classes:
         raise ConfigError(
             f"model {name} has {classes} outputs, but {dataset.name} has {dataset.classes} "
-            f"classes: --config.model.num_classes={dataset.classes}"
+            f"classes: give train or import --config.model.num_classes={dataset.classes}, or the "
+            "images of the network's classes, by --config.data.name=image_folder and "
+            "--config.data.data_dir=DIR"
         )
     inputs = make_preprocessor(config, shape, resident=dataset.in_memory)
     if dataset.in_memory:

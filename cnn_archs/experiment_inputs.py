@@ -1,5 +1,7 @@
 """Turn the sections of a config about images into a dataset and a `Preprocessor` that fits it."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 
@@ -13,6 +15,7 @@ from cnn_archs.data.transforms.keras_standardize import Standardization
 from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.data.transforms.whitening import ContrastAndWhitening
 from cnn_archs.errors import ConfigError, DataError, config_errors
+from cnn_archs.run_dir import RunDir
 
 Shape = tuple[int, int, int]  # (H, W, C)
 
@@ -47,6 +50,23 @@ def make_dataset(config: Config, recorded: Recorded | None = None, data_dir: str
         threads=data.threads,
         recorded=recorded,
     )
+
+
+def check_changed_places(saved: Config, config: Config) -> None:
+    """Check the places that `config` names and the config `saved` of a run does not.
+
+    A run that has begun is not asked for the places of its own config: its images may be gone.
+    Raises ConfigError for a dataset, a folder or a run that does not exist, DataError for a dataset
+    that is missing and not known without its files.
+    """
+    data, where = config.data, config.data.data_dir
+    if where and where != saved.data.data_dir and not Path(where).expanduser().is_dir():
+        raise ConfigError(f"data.data_dir: there is no folder {Path(where).expanduser()}")
+    if data.name != saved.data.name:
+        sources.dataset_spec(data.name, where)
+    start = config.warm_start.workdir
+    if start and start != saved.warm_start.workdir:
+        RunDir(Path(start).expanduser()).check_run()
 
 
 def found_shape(config: Config, where: str) -> Shape:

@@ -7,14 +7,14 @@ that every version of the package has written.
 
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from cnn_archs import config as configs
 from cnn_archs.config_keys import rename_old_keys
-from cnn_archs.errors import ConfigError, DataError
+from cnn_archs.errors import ConfigError, DataError, closest_word
 from cnn_archs.result_files import CONFIG, ENVIRONMENT, TRAINING, read_result
 from cnn_archs.runtime.files import lock, read_errors, write_json
 from cnn_archs.runtime.json_files import (
@@ -164,7 +164,9 @@ class RunDir:
         """Raise ConfigError if there is no run in this folder, DataError if it lost its config."""
         if not self.has_config():
             self.check_config_kept()
-            raise ConfigError(f"there is no run in {self.path} (no {self._config.name})")
+            near = closest_run(self.path)
+            hint = f"; did you mean {near}?" if near else ""
+            raise ConfigError(f"there is no run in {self.path} (no {self._config.name}){hint}")
 
     def check_config_kept(self) -> None:
         """Raise DataError if there are checkpoints here, but not the config that they belong to."""
@@ -286,6 +288,23 @@ class RunDir:
 
     def remove_failure(self) -> None:
         self._failure.unlink(missing_ok=True)
+
+
+def closest_run(path: Path) -> Path | None:
+    """Return the folder of a run that `path` was probably meant to be; None if none is like it.
+
+    It is the folder of that name in runs/, or differs in the spelling of the names in its path.
+    """
+    if not path.is_absolute() and RunDir("runs" / path).has_config():
+        return "runs" / path
+    found = Path(path.anchor)
+    for name in path.parts[len(found.parts) :]:
+        if not (found / name).is_dir():
+            with suppress(OSError):
+                folders = [entry.name for entry in os.scandir(found) if entry.is_dir()]
+                name = closest_word(name, folders) or name
+        found /= name
+    return found if RunDir(found).has_config() else None
 
 
 def jobs_folder(workdir: Path) -> Path:

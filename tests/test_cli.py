@@ -23,9 +23,20 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # Wrong command lines, and what their error says.
 WRONG: dict[str, tuple[str, ...]] = {
     "": ("COMMAND", "--help"),
-    "trian": ("'trian'", "train"),
-    "train --workdri=x": ("--workdri=x", "--help"),
+    "trian": ("'trian'", "did you mean 'train'?"),
+    "frobnicate": ("'frobnicate'", "choose one of train, evaluate,"),
+    "train --workdri=x": ("--workdri=x", "did you mean --workdir=x?", "cnn-archs train --help"),
+    "train --work_dir=x": ("did you mean --workdir=x?",),
+    "train --data_dir=scans": ("did you mean --config.data.data_dir=scans?",),
+    "train --learning-rate 0.1": ("did you mean --config.schedule.learning_rate?",),
+    "train --lr=0.1": ("did you mean --config.schedule.learning_rate=0.1?",),
+    "train --epoch=2": ("did you mean --config.epochs=2?",),
+    "train --zzzz=1": ("unrecognized arguments: --zzzz=1 (see cnn-archs train --help)",),
+    "predict a.png --topk=3": ("did you mean --top=3?", "cnn-archs predict --help"),
+    "evaluate --datadir=x": ("did you mean --data_dir=x?", "cnn-archs evaluate --help"),
+    "sweep --config=degradation --epochs=2": ("did you mean --config.epochs=2?",),
     "train --format=xml": ("--format", "'xml'", "json"),
+    "train --format=jsn": ("did you mean 'json'?",),
     "train surplus": ("surplus",),
     "train --config.epoch=3": ("'epoch'", "did you mean 'epochs'?"),
     "train --config.schedule.learning_rat=3": ("did you mean 'schedule.learning_rate'?",),
@@ -34,7 +45,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "train --config.batch_size=3": ("did you mean 'data.batch_size'?",),
     "train --config.learning_rate=3": ("did you mean 'schedule.learning_rate'?",),
     "train --config.epochs": ("--config.epochs", "--config.key=value"),
-    "train --config.epochs 3": ("3",),
+    "train --config.epochs 3": ("did you mean --config.epochs=3?",),
     "train --config.epochs=many": ("--config.epochs=many", "must be a number"),
     "train --config.steps=1.5": ("--config.steps=1.5", "a whole number"),
     "train --config.deterministic=perhaps": ("--config.deterministic=perhaps", "true or false"),
@@ -104,6 +115,41 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("finished")
     assert cli.main(["train", f"--workdir={workdir}", *SMALL]) == 0
     return workdir
+
+
+def test_a_folder_without_a_run_names_the_run_that_was_meant(finished, error_of):
+    shutil.copytree(finished, "runs/digits")
+    Path("a.png").touch()
+    Path("runs/empty").mkdir()
+    for line in (
+        "evaluate --workdir=run/digits",
+        "predict --workdir=runs/digit a.png",
+        "export --workdir=digits --output=x.safetensors",
+        f"figures --workdir={Path.cwd()}/rums/digits",
+    ):
+        assert error_of(2, *line.split()).endswith("runs/digits?")
+    for line in ("evaluate --workdir=runs/empty", "evaluate --workdir=elsewhere/digits"):
+        assert error_of(2, *line.split()).endswith("(no config.json)")
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("data.name=digit", "data.name: there is no dataset 'digit'; did you mean 'digits'?"),
+        ("data.data_dir=scan", "data.data_dir: there is no folder scan"),
+        ("warm_start.workdir=scan", "there is no run in scan (no config.json)"),
+    ],
+)
+def test_a_wrong_value_is_told_beside_a_finished_run(override, message, finished, error_of):
+    shutil.copytree(finished, "run")
+    assert error_of(2, "train", "--workdir=run", *SMALL, f"--config.{override}") == message
+
+
+def test_a_finished_run_says_first_that_nothing_was_trained(finished, capsys):
+    shutil.copytree(finished, "run")
+    assert cli.main(["train", "--workdir=run", *SMALL]) == 0
+    out, err = capsys.readouterr()
+    assert err == "note: run is finished: nothing was trained\n" and "top-5 error, %" in out
 
 
 def test_a_workdir_with_another_run_names_what_differs(finished, error_of):

@@ -36,6 +36,10 @@ NOT_RUN = {
     "cnn-archs import resnet20-12fca82f.th --config=resnet_cifar10:20 --workdir=runs/published "
     "--config.data.mean=0.485,0.456,0.406 --config.data.std=0.229,0.224,0.225": "the same",
     "cnn-archs evaluate --workdir=runs/published": "the same, and data",
+    "cnn-archs import r18.pth --config=resnet_imagenet:18 --normalization=imagenet "
+    "--workdir=runs/r18 --config.data.name=image_folder --config.data.data_dir=photos "
+    "--config.model.num_classes=5": "run with a narrow one by tests/commands/test_own_images.py",
+    "cnn-archs evaluate --workdir=runs/r18": "the same",
     "cnn-archs import resnet18.pth --config=resnet_imagenet:18 --normalization=imagenet "
     "--workdir=runs/imagenet": "the same",
     "cnn-archs train --config=resnet_imagenet:18 --normalization=imagenet --workdir=runs/probe "
@@ -95,7 +99,7 @@ NOT_RUN = {
     "cnn-archs train --config=resnet_imagenet:18 --config.data.name=image_folder "
     "--config.data.data_dir=photos --config.model.num_classes=10 --config.data.holdout=500": "data",
     "cnn-archs train --config=lenet5_mnist --config.data.name=image_folder "
-    "--config.data.data_dir=scans": "data",
+    "--config.data.data_dir=scans --config.model.num_classes=3": "data",
     "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv": "data",
     "cnn-archs import bvlc_alexnet.caffemodel --config=alexnet_imagenet:caffe "
     "--workdir=runs/bvlc_alexnet": "the original",

@@ -86,7 +86,7 @@ def augment(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     config = configs.load_config(arguments.config, overrides)
     output = Path(arguments.output)
-    check_output(output)
+    check_output(output, ".png")
     check_at_least(1, images=arguments.images, variants=arguments.variants)
 
     from cnn_archs.experiment import start_experiment

@@ -13,6 +13,7 @@ from cnn_archs.commands.shared import (
     user_path,
 )
 from cnn_archs.errors import ConfigError, escaped
+from cnn_archs.runtime.console import print_notes
 
 
 def declare(command: Declare) -> None:
@@ -46,7 +47,11 @@ def declare(command: Declare) -> None:
         "--workdir", type=user_path, metavar="DIR", help="directory of the run to export"
     )
     c.add_argument(
-        "--output", required=True, type=user_path, metavar="FILE", help="safetensors file to write"
+        "--output",
+        required=True,
+        type=user_path,
+        metavar="FILE",
+        help="file to write, whose name ends in .safetensors",
     )
     c.add_argument(
         "--dtype",
@@ -145,6 +150,7 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
             f"export --workdir uses the config of the run: it takes no --config.{overrides[0]}"
         )
     from cnn_archs.conversion import export as weights
+    from cnn_archs.conversion.stored import SUFFIX
     from cnn_archs.data.record import read_record
     from cnn_archs.experiment import resolve_settings
     from cnn_archs.run_dir import RunDir
@@ -157,13 +163,13 @@ def export(arguments: argparse.Namespace, overrides: list[str]) -> None:
         config, recorded = configs.load_config(arguments.config, overrides), None
 
     output = Path(arguments.output)
-    check_output(output)
+    check_output(output, SUFFIX)
     if arguments.card:
         if not workdir:
             raise ConfigError("--card needs --workdir=DIR, a run that is trained to its end")
         from cnn_archs.conversion import card
 
-        card.check_card(output, workdir)
+        card.check_card(workdir)
     with write_errors(output.parent):
         settings = resolve_settings(config, recorded)
         done = weights.export(output, settings, workdir, arguments.dtype)
@@ -196,13 +202,17 @@ def import_(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if pool := import_weights.pool_overrides(file, model, overrides):
         config = configs.load_config(arguments.config, [*named, *pool])
     workdir = Path(arguments.workdir)
+    settings = resolve_settings(config)
     with write_errors(workdir):
         done = import_weights.import_(
             file,
-            resolve_settings(config),
+            settings,
             workdir,
             strides=arguments.strides,
             new_head=arguments.new_head,
         )
+    notes = import_weights.outputs_notes(config, settings)
+    print_notes(notes)
+    done["notes"] += notes
     text = f"{done['workdir']}: {done['model']}, {done['parameters']:,} parameters"
     emit(arguments, done, escaped(text))

@@ -99,7 +99,7 @@ def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
 def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Write one self-contained HTML page with the tables and figures of sweeps and runs."""
     output = Path(arguments.output)
-    check_output(output)
+    check_output(output, ".html")
 
     from cnn_archs.report import html
 
@@ -116,7 +116,7 @@ def classical(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Test a method of LeCun et al. 1998 that is no network: a row of the paper's figure 9."""
     check_at_least(0, examples=arguments.examples)
     if arguments.output:
-        check_output(Path(arguments.output))
+        check_output(Path(arguments.output), ".json")
 
     from cnn_archs.classical import run
 

@@ -125,7 +125,7 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if missing:
         raise ConfigError(f"there is no file {missing[0]}")
     if arguments.sheet:
-        check_output(Path(arguments.sheet), "--sheet")
+        check_output(Path(arguments.sheet), ".png", "--sheet")
     top = TOP if arguments.top is None else arguments.top
     check_at_least(1, top=top)
     if arguments.format == "csv" and arguments.top not in (None, 1):

@@ -186,7 +186,7 @@ def train_in(workdir: Path, config: "Config", arguments: argparse.Namespace) -> 
     with stop_requests():  # a signal at the very end changes nothing: all is finished and printed
         with multihost.exit_on_error(), write_errors(workdir):
             experiment = start_experiment(
-                config, data_check.read_saved_record(workdir), source=arguments.config
+                config, data_check.record_to_resume(workdir, config), source=arguments.config
             )
             with stop_requests() as stop:  # again: jax's start may have replaced the handlers
                 result = loop.train(
@@ -202,7 +202,7 @@ def train_in(workdir: Path, config: "Config", arguments: argparse.Namespace) -> 
                 from cnn_archs.report import learning_curves
 
                 learning_curves.write_curves_png(workdir)
-        text = report.result_table(result)
+        text = report.result_table(result, experiment.dataset.classes)
         if arguments.workdir or not arguments.smoke:
             text += "\n\n" + report.files_table(workdir)
         emit(arguments, result, text)
@@ -262,7 +262,8 @@ def evaluate_errors(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> 
         arguments.data_dir,
         arguments.size or 0,
     )
-    emit(arguments, result, report.result_table(result))
+    classes = runs.count_classes(workdirs[0], arguments.data_dir)
+    emit(arguments, result, report.result_table(result, classes))
 
 
 def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:

@@ -23,12 +23,22 @@ def user_path(text: str) -> str:
     return os.path.expanduser(text)
 
 
-def check_output(output: Path, flag: str = "--output") -> None:
-    """Raise ConfigError unless a file can be written at `output`, the value of `flag`."""
+def check_output(output: Path, suffix: str, flag: str = "--output") -> None:
+    """Raise ConfigError unless a file of the kind `suffix` can be written at `output`.
+
+    flag: whose value `output` is. Other programs tell the kind of a file by the end of its name, so
+    a file must end in its own; a device, such as /dev/null, may have any name.
+    """
     if not output.resolve().parent.is_dir():
         raise ConfigError(f"{flag}: there is no folder {output.resolve().parent}")
     if output.is_dir():
         raise ConfigError(f"{flag}={output} is a folder: name a file")
+    if output.suffix != suffix and (output.is_file() or not output.exists()):
+        right = output.name.removesuffix(output.suffix).removesuffix(suffix) + suffix
+        raise ConfigError(
+            f"{flag}={output}: the name of the file must end in {suffix}, as in "
+            f"{flag}={output.with_name(right)}"
+        )
 
 
 def check_at_least(least: int, **values: int) -> None:

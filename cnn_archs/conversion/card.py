@@ -23,11 +23,9 @@ RESULT = ("dataset", "steps", "epochs", "seconds", "together", "params", "macs",
 MADE = ("command", "git_commit", "python", "packages", "processor", "cpus")
 
 
-def check_card(output: Path, workdir: Path) -> None:
-    """Raise ConfigError if the weights of the run in `workdir` cannot have a card at `output`."""
+def check_card(workdir: Path) -> None:
+    """Raise ConfigError if the weights of the run in `workdir` cannot have a card."""
     folder = RunDir(workdir)
-    if output.suffix != SUFFIX:
-        raise ConfigError(f"--card: the file with the weights must end in {SUFFIX}, not {output}")
     if not folder.has_result():
         raise ConfigError(f"--card: {workdir} is not trained to its end (no result.json)")
     recorded = read_record(folder)

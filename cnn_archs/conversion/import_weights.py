@@ -8,11 +8,13 @@ import jax
 import numpy as np
 
 from cnn_archs import models, published_weights
+from cnn_archs.config import Config
 from cnn_archs.conversion import caffe_import, file_network, option_a, state_dicts, torch_file
 from cnn_archs.conversion.export import initial_variables
 from cnn_archs.conversion.torch_layout import from_state_dict, misfits, tensors, to_state_dict
-from cnn_archs.errors import ConfigError, DataError, config_errors
-from cnn_archs.experiment import ExperimentSettings
+from cnn_archs.errors import ConfigError, DataError, UserError, config_errors
+from cnn_archs.experiment import ExperimentSettings, order_notes
+from cnn_archs.experiment_inputs import make_dataset
 from cnn_archs.runtime.console import print_notes
 from cnn_archs.runtime.files import file_sha256, read_errors
 from cnn_archs.training import weights_file
@@ -123,6 +125,27 @@ def pool_overrides(path: Path, model: Mapping[str, Any], overrides: Sequence[str
         ]
     )
     return ["model.pool1=padded"]
+
+
+def outputs_notes(config: Config, settings: ExperimentSettings) -> list[str]:
+    """Return a line for the user if the network's outputs are not the classes of its dataset.
+
+    settings: those of `config`. There is none if the dataset is not known without its files, and
+    they are not there.
+    """
+    with config_errors(f"model {settings.name}"):
+        outputs = settings.model.num_classes
+    try:
+        dataset = make_dataset(config)
+    except UserError:
+        return []
+    if outputs >= dataset.classes:
+        return order_notes(outputs, dataset.classes)
+    return [
+        f"{outputs} outputs, but {dataset.name} has {dataset.classes} classes: to evaluate "
+        "or predict with this run, import it with --config.data.name=image_folder and "
+        "--config.data.data_dir=DIR, the folder of images of its classes"
+    ]
 
 
 def starts_as_safetensors(path: Path) -> bool:

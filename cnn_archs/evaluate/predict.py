@@ -100,6 +100,7 @@ def predict_images(
 ) -> list[list[dict[str, Any]]]:
     """Return the `top` most probable classes of each image, as {"class", "label", "probability"}.
 
+    Outputs of the network beyond the classes of its dataset are left out.
     images: u8[N, H, W, C], in the form that `decode_image` returns. names: of the images, for
     errors. Raises NotFinite if the probabilities of an image are not finite.
     """
@@ -108,7 +109,7 @@ def predict_images(
     for name, p in zip(names, probabilities, strict=True):
         if not np.isfinite(p).all():
             raise NotFinite(f"{name}: the probabilities are not finite")
-        best = np.argsort(-p, kind="stable")[:top]
+        best = np.argsort(-p[: predictor.experiment.dataset.classes], kind="stable")[:top]
         found.append(
             [
                 {"class": predictor.class_names[k], "label": int(k), "probability": float(p[k])}

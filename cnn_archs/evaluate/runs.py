@@ -10,6 +10,7 @@ from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading import pixel_statistics
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.data.loading.streaming import Streamed
+from cnn_archs.data.record import read_record
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.evaluate import ensemble, protocols, recalibrate_bn, views
@@ -17,7 +18,8 @@ from cnn_archs.evaluate.ensemble import Member
 from cnn_archs.evaluate.evaluator import finite_report, sum_metrics
 from cnn_archs.evaluate.load import RestoredRun, load_images, open_run, restore_run
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
-from cnn_archs.experiment import Experiment
+from cnn_archs.experiment import Experiment, order_notes
+from cnn_archs.experiment_inputs import make_dataset
 from cnn_archs.metrics import stack_by_seed
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_notes
@@ -49,7 +51,7 @@ def evaluate_runs(
         )
     experiments = [open_run(workdir, data_dir) for workdir in workdirs]
     ensemble.check_same_examples(workdirs, experiments, split)
-    print_notes(dict.fromkeys(note for e in experiments for note in e.dataset.notes()))
+    print_notes(dict.fromkeys(note for e in experiments for note in notes_of(e)))
     alone = len(workdirs) == 1
     if alone and protocol == "single" and not size:
         found = evaluate_as_in_training(
@@ -66,6 +68,22 @@ def evaluate_runs(
     if alone:
         made |= RunDir(workdirs[0]).origin() | RunDir(workdirs[0]).recipe()
     return {**found, "made": provenance(made, *configs)}
+
+
+def notes_of(experiment: Experiment) -> list[str]:
+    """Return lines for the user about what is evaluated.
+
+    Only a run that was never trained may need one about its outputs; others have had it.
+    """
+    dataset = experiment.dataset
+    unknown = [] if dataset.recorded else order_notes(experiment.classes, dataset.classes)
+    return [*dataset.notes(), *unknown]
+
+
+def count_classes(workdir: Path, data_dir: str = "") -> int:
+    """Count the classes of the images of the run in `workdir`. data_dir: see `evaluate_runs`."""
+    folder = RunDir(workdir)
+    return make_dataset(folder.config(), read_record(folder), data_dir).classes
 
 
 def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) -> dict[str, Any]:

@@ -65,9 +65,10 @@ def train(
             stated = configs.check_config(config, "config")
         else:
             stated = configs.check_config(*configs.load_file(os.fspath(config)))
+        full = configs.with_overrides(stated, pairs)
         experiment = resolve(
-            configs.with_overrides(stated, pairs),
-            data_check.read_saved_record(folder),
+            full,
+            data_check.record_to_resume(folder, full),
             source="" if isinstance(config, configs.Config) else os.fspath(config),
         )
         with jax_configured(

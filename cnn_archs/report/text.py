@@ -9,6 +9,8 @@ from cnn_archs.errors import escaped
 from cnn_archs.report.table import Table
 from cnn_archs.run_dir import RunDir
 
+FEW_STEPS = 200  # a network that has learned nothing by then may only need more of them
+
 
 def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> str:
     """Format values as `1.23 ± 0.04 (5)`: mean, standard deviation (n - 1) and number of values.
@@ -22,10 +24,13 @@ def mean_sd(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> s
     return f"{mean:.{digits}f} ± {statistics.stdev(scaled):.{digits}f} ({len(scaled)})"
 
 
-def result_table(result: dict[str, Any]) -> str:
-    """Format a result document: one line per split, and per member of an ensemble."""
-    heads = ("", "images", "top-1 error, %", "top-5 error, %", "loss")
-    rows = []
+def result_table(result: dict[str, Any], classes: int) -> str:
+    """Format a result document: one line per split, and per member of an ensemble.
+
+    classes: the number of classes; the top-5 error of less than 6 says nothing and is left out.
+    """
+    heads: tuple[str, ...] = ("", "images", "top-1 error, %", "top-5 error, %", "loss")
+    rows: list[tuple[str, ...]] = []
     labels = {
         "train": "train, running average",
         "train_eval": "train",
@@ -46,6 +51,8 @@ def result_table(result: dict[str, Any]) -> str:
                 result_row(f"  {m['name']}, seed {m['seed']}, {m['workdir']}", m[split])
                 for m in networks
             ]
+    if classes <= 5:
+        heads, *rows = ((*row[:3], *row[4:]) for row in (heads, *rows))
     head = escaped(f"{result['name']} on {result['dataset']}, {format_protocol(result)}")
     if "params" in result:
         head += (
@@ -74,10 +81,18 @@ def guessing_note(result: Mapping[str, Any], classes: int) -> str:
     failed = {seed: e for seed, e in errors.items() if e >= 0.97 * guessing}
     if not failed or result["epochs"] < 1:
         return ""
-    some = f" of seed {', '.join(map(str, failed))}" if len(failed) < len(errors) else ""
+    *others, last = map(str, failed)
+    some = f" of seeds {', '.join(others)} and {last}" if others else f" of seed {last}"
+    remedy = "try a lower --config.schedule.learning_rate"
+    if result["steps"] < FEW_STEPS:
+        remedy = (
+            f"{result['steps']:,} steps are few: train for more --config.epochs, or take more "
+            "steps in each with a lower --config.data.batch_size"
+        )
     return (
-        f"the test error{some} is about the {100 * guessing:.2f} % that guessing gives: the "
-        "network has learned next to nothing; try a lower --config.schedule.learning_rate"
+        f"the test error{some if len(failed) < len(errors) else ''} is about the "
+        f"{100 * guessing:.2f} % that guessing gives: the network has learned next to nothing; "
+        f"{remedy}"
     )
 
 

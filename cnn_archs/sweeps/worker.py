@@ -52,7 +52,7 @@ def train_cells(cells: list[Mapping[str, Any]], accept_changed_data: bool = Fals
         left = []
         for c in cells:
             config = configs.load_config(c["experiment"], c["overrides"])
-            recorded = data_check.read_saved_record(Path(c["workdir"]))
+            recorded = data_check.record_to_resume(Path(c["workdir"]), config)
             experiment = start_experiment(config, recorded, source=c["experiment"])
             left.append((experiment, Path(c["workdir"])))
         while left:

@@ -30,6 +30,7 @@ from cnn_archs.training.layer_stats import make_layer_stats_fn
 from cnn_archs.training.placement import PlacedModel, place_model
 from cnn_archs.training.programs import make_refresh, make_steps
 from cnn_archs.training.seeds import SeedAxis, choose_axis
+from cnn_archs.training.status_lines import batch_notes
 from cnn_archs.training.trainer import Trainer
 
 
@@ -141,7 +142,8 @@ def load_data(
     """
     first, net = members[0], members[0].experiment.net
     splits = splits or first.experiment.dataset.splits(net.inputs.crop)
-    multihost.on_primary(lambda: print_notes(first.experiment.dataset.notes()))
+    notes = batch_notes(first.experiment.recipe.batch_size, len(splits["train"]))
+    multihost.on_primary(lambda: print_notes([*first.experiment.notes(), *notes]))
     files = [RunDir(m.workdir).statistics if m.workdir else None for m in members]
     statistics = pixel_statistics.load_or_compute(
         files[0], lambda: pixel_statistics.compute_statistics(net.inputs, lambda: splits["train"])

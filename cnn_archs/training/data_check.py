@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cnn_archs.config import Config
 from cnn_archs.data import record as records
 from cnn_archs.data.dataset import Dataset
 from cnn_archs.data.datasets.splits import Split
@@ -18,6 +19,7 @@ from cnn_archs.data.record import DataRecord, Files, Recorded
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import DataError
 from cnn_archs.experiment import Experiment
+from cnn_archs.experiment_inputs import check_changed_places
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.console import print_status
 
@@ -41,6 +43,18 @@ def read_saved_record(workdir: Path) -> Recorded | None:
     """Return the record of the run in `workdir`; None if no step is saved."""
     folder = RunDir(workdir)
     return records.read_record(folder) if folder.has_checkpoints() else None
+
+
+def record_to_resume(workdir: Path, config: Config) -> Recorded | None:
+    """Return the record of the run in `workdir` that `config` shall train; None if none is saved.
+
+    Raises ConfigError if `config` names a dataset, a folder or a run that does not exist, and that
+    the run's own config does not name.
+    """
+    folder = RunDir(workdir)
+    if folder.has_config():
+        check_changed_places(folder.config(), config)
+    return read_saved_record(workdir)
 
 
 def share_saved_record(workdir: Path) -> Recorded | None:

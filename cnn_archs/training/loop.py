@@ -15,7 +15,7 @@ from cnn_archs.experiment import Experiment
 from cnn_archs.roles import changes_outcome, recipe_record
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.compiler_options import cuda_graph_options
-from cnn_archs.runtime.console import print_status, status_if_slow
+from cnn_archs.runtime.console import print_notes, print_status, status_if_slow
 from cnn_archs.runtime.environment import describe_environment
 from cnn_archs.runtime.progress import ProgressLine
 from cnn_archs.runtime.work_clock import WorkClock
@@ -72,6 +72,8 @@ def train_together(
         asked = AnyProcess(stop)
         finished = multihost.on_primary(lambda: finished_results(members))
         if finished:
+            if multihost.is_primary():
+                print_notes(f"{workdir} is finished: nothing was trained" for _, workdir in members)
             return finished
         made = describe_environment(command)
         made["compiler_options"] = cuda_graph_options(experiment.cuda_graph)

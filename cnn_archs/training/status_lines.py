@@ -27,6 +27,16 @@ def header(trainer: Trainer, members: MemberRuns) -> str:
     )
 
 
+def batch_notes(batch_size: int, images: int) -> list[str]:
+    """Return a line for the user if a batch is larger than the training set of so many `images`."""
+    if batch_size <= images:
+        return []
+    return [
+        f"the batch of {batch_size:,} is larger than the training set of {images:,} images, so "
+        f"that a step is {batch_size / images:.1f} epochs: lower --config.data.batch_size"
+    ]
+
+
 def summary_line(reports: dict[str, list[dict[str, float]]]) -> str:
     """Return `train loss 0.1 error 2.00 %, test ...`, with the means over the seeds."""
     return ", ".join(

@@ -570,6 +570,13 @@ def test_escapes_in_the_name_of_a_tensor_do_not_reach_the_terminal(tmp_path, cap
             "config: ",
         ),
         (("export", *RESNET, "--output=run"), "--output=run is a folder"),
+        (("export", *RESNET, "--output=x"), "must end in .safetensors, as in --output=x.safete"),
+        (("export", *RESNET, "--output=../x.pth"), "as in --output=../x.safetensors"),
+        (("export", *RESNET, "--output=x.safetensors.pt"), "as in --output=x.safetensors"),
+        (("augment", "--output=x.jpg"), "--output=x.jpg: the name of the file must end in .png"),
+        (("predict", "--workdir=run", "run", "--sheet=x.pdf"), "as in --sheet=x.png"),
+        (("report", "run", "-ox.pdf"), "as in --output=x.html"),
+        (("classical", "linear", "--output=x.npz"), "as in --output=x.json"),
         (
             ("export", "--config=vgg_imagenet", "--config.model.column=F", "--output=x"),
             "model.column=F: must be A,",

@@ -71,9 +71,9 @@ def test_an_epoch_is_told_with_few_decimals(epoch, said):
     assert format_epoch(epoch) == said
 
 
-def result(*errors, epochs=1.0):
-    seeds = list(range(len(errors)))
-    return {"seeds": seeds, "test": {"top1_error": list(errors)}, "epochs": epochs}
+def result(*errors, epochs=1.0, steps=1000):
+    found = {"seeds": list(range(len(errors))), "test": {"top1_error": list(errors)}}
+    return {**found, "epochs": epochs, "steps": steps}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,9 @@ def result(*errors, epochs=1.0):
     [
         (result(0.9), 10, "the test error is about the 90.00 % that guessing gives"),
         (result(0.8865), 10, "the test error is about the 90.00 % that"),  # always a 1 of MNIST
-        (result(0.02, 0.9, 0.91), 10, "the test error of seed 1, 2 is about the 90.00 %"),
+        (result(0.02, 0.9, 0.91), 10, "the test error of seeds 1 and 2 is about the 90.00 %"),
+        (result(0.02, 0.9), 10, "the test error of seed 1 is about the 90.00 %"),
+        (result(0.9, 0.9, 0.02, 0.9), 10, "the test error of seeds 0, 1 and 3 is about the 90.00"),
         (result(0.5), 2, "the test error is about the 50.00 %"),
         (result(0.87), 10, ""),
         (result(0.9, epochs=0.5), 10, ""),
@@ -90,6 +92,13 @@ def result(*errors, epochs=1.0):
 def test_a_run_that_learned_nothing_is_told(found, classes, note):
     said = text.guessing_note(found, classes)
     assert said.startswith(note) if note else said == ""
+
+
+def test_its_remedy_depends_on_the_number_of_steps():
+    few, many = (text.guessing_note(result(0.9, steps=n), 10) for n in (20, 1000))
+    assert many.endswith("next to nothing; try a lower --config.schedule.learning_rate")
+    assert "20 steps are few: train for more --config.epochs" in few and "_rate" not in few
+    assert few.endswith("with a lower --config.data.batch_size")
 
 
 def test_a_network_with_dead_units_ends_with_that_line(tmp_path, capsys):

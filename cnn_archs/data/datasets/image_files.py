@@ -94,6 +94,18 @@ def walk_images(top: str) -> Images:
     return Images(sorted(images), sorted(left_out))
 
 
+def pattern_of_images(folders: Sequence[str]) -> str:
+    """Return the pattern, such as `*/`, of the folders below which have the first image.
+
+    folders: paths in one folder. "" if there is no image in any of them.
+    """
+    for folder in folders:
+        if images := walk_images(folder).paths:
+            depth = min(len(Path(image).relative_to(folder).parts) for image in images)
+            return "*/" * depth
+    return ""
+
+
 def file_id(path: str | Path) -> tuple[int, int]:
     """Return the numbers of the device and of the file. Raises DataError if there is no file."""
     try:

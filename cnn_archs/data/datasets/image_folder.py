@@ -18,7 +18,13 @@ from unicodedata import normalize
 
 import numpy as np
 
-from cnn_archs.data.datasets.image_files import Images, left_out_line, list_folder, walk_images
+from cnn_archs.data.datasets.image_files import (
+    Images,
+    left_out_line,
+    list_folder,
+    pattern_of_images,
+    walk_images,
+)
 from cnn_archs.errors import ConfigError, DataError, escaped
 
 TRAIN_FOLDERS = ("train", "training")
@@ -98,20 +104,29 @@ def require_train(parts: Parts) -> Path:
     folder = next(filter(is_named_like_a_part, list_folder(parts.root).folders))
     raise DataError(
         f"{parts.root} has no folder train, and {folder} is named like a part of a dataset, not "
-        f"like a class: put the training images in {parts.root}/train/CLASS/"
+        f"like a class: put the training images in {parts.root}/train/CLASS/ (evaluate needs no "
+        f"more than {parts.root}/test/CLASS/)"
     )
 
 
 def list_classes(data_dir: str) -> tuple[str, ...]:
     """Return the sorted names of the classes, without looking into their folders.
 
-    Raises DataError if there are fewer than two.
+    They are those of the train part, or of the test part if there is no other. Raises DataError if
+    there are fewer than two.
     """
-    return classes_of(require_train(find_parts(data_dir)))
+    return classes_of_parts(find_parts(data_dir))
+
+
+def classes_of_parts(parts: Parts) -> tuple[str, ...]:
+    """Return the `list_classes` of a folder with these parts."""
+    if parts.train or not parts.tests:
+        return classes_of(require_train(parts))
+    return classes_of(next((p for p in parts.tests if list_folder(p).folders), parts.tests[0]))
 
 
 def classes_of(train: Path) -> tuple[str, ...]:
-    """Return `list_classes` of a folder with the train part at `train`."""
+    """Return `list_classes` of a folder whose classes are those of the part `train`."""
     found = list_folder(train)
     if found.folders:
         names = sorted(set(map(class_of_folder, found.folders)))
@@ -127,15 +142,17 @@ def classes_of(train: Path) -> tuple[str, ...]:
 def list_images(data_dir: str, split: str) -> Listing | None:
     """List the labeled images of the part `train` or `test`.
 
-    Returns None if there is no test part with labels. Raises DataError for a class without
-    training images, and for a test image whose class is not in train.
+    Returns None if there is no test part with labels. The test part can be listed where there is no
+    train part. Raises DataError for a class without training images, and for a test image whose
+    class is not in train.
     """
     parts = find_parts(data_dir)
-    train = require_train(parts)
-    classes = classes_of(train)
     if split == "test":
+        classes = classes_of_parts(parts)
         part = find_test_folder(parts, classes)
         return list_labeled(part, classes) if part else None
+    train = require_train(parts)
+    classes = classes_of(train)
     found = list_labeled(train, classes)
     empty = sorted(set(range(len(classes))) - set(found.labels.tolist()))
     if empty:
@@ -247,6 +264,8 @@ def list_unlabeled(directory: str) -> Images:
     found = list_folder(where)
     left_out = [*found.others, *(f"{path}/" for path in found.folders)]
     if not found.images:
+        if pattern := pattern_of_images(found.folders):
+            raise DataError(f"{where} has folders, not images: predict {where}/{pattern}")
         more = f": {left_out_line(where, left_out)}" if left_out else ""
         raise DataError(f"{where} has no images{more}")
     stems = [Path(path).stem for path in found.images]

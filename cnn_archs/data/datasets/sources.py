@@ -161,10 +161,12 @@ def tfds_records(stored: tfds_source.TfdsSplit) -> Records:
 def stored_parts(name: str, data_dir: str) -> list[Records]:
     """Return all images of a folder, or of the splits of tfds, that `train` and `test` are made of.
 
-    Errors are those of `open_records`.
+    A folder may have a test part alone. Errors are those of `open_records`.
     """
     if name == "image_folder":
-        return [open_folder(split, data_dir) for split in ("train", "test")]
+        parts = image_folder.find_parts(data_dir)
+        there = ("train", "test") if parts.train or not parts.tests else ("test",)
+        return [open_folder(split, data_dir) for split in there]
     found = [tfds_source.find_split(name, split, data_dir)[0] for split in ("train", "test")]
     return [tfds_records(stored) for stored in {stored.split: stored for stored in found}.values()]
 
