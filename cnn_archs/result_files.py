@@ -9,8 +9,12 @@ from cnn_archs.runtime.json_files import NUMBER, Shape, check_shape, read_json
 
 SPLIT = {"top1_error": [NUMBER], "top5_error?": [NUMBER], "loss?": [NUMBER], "examples?": int}
 CONFIG = {
+    **{"seed?": int, "seeds?": int},
     "model": {"name": str, "blocks?": [int], "kind?": str, "column?": str},
-    "data": {"name": str, "holdout?": int, "batch_size?": int},
+    "data": {
+        **{"name": str, "data_dir?": str, "image_shape?": [int]},
+        **dict.fromkeys(("holdout?", "examples?", "downsample?", "batch_size?"), int),
+    },
 }
 PART: Shape = {
     **dict.fromkeys(("git_commit?", "python?", "jax?", "jaxlib?", "backend?", "processor?"), str),

@@ -59,8 +59,8 @@ def test_a_window_that_the_run_does_not_reach_is_told(tmp_path, capsys):
 def test_what_was_traced_is_kept_when_a_signal_ends_the_run(tmp_path, monkeypatch):
     original = Trainer.run_steps
 
-    def told(run):
-        original(run)
+    def told(run, clock):
+        original(run, clock)
         if run.step == 2:
             signal.raise_signal(signal.SIGTERM)
 

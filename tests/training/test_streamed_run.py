@@ -90,8 +90,8 @@ def test_stopped_and_resumed_with_other_threads_it_ends_with_the_same_bits(
     for step in (2, 8, 13):
         with monkeypatch.context() as patch:
 
-            def run_steps(self, stop=step):
-                original(self)
+            def run_steps(self, clock, stop=step):
+                original(self, clock)
                 if self.step == stop:
                     signal.raise_signal(signal.SIGTERM)
 
