@@ -142,6 +142,11 @@ def test_what_is_not_run_is_well_formed(line, tmp_path, monkeypatch):
     words = shlex.split(line)
     if words[0] == "make":
         subprocess.run(["make", "-n", words[1]], cwd=ROOT, check=True, capture_output=True)
+    elif words[0] in ("tar", "cat"):
+        subprocess.run(["bash", "-n", "-c", line], check=True)
+    elif words[0] == "python":
+        program = (ROOT / words[1]).read_text()
+        assert all(f'"{flag.partition("=")[0]}"' in program for flag in words[2:])
     elif words[0] == "pip":
         extra = re.fullmatch(r"\.(?:\[(\w+)\])?", words[2])
         text = (ROOT / "pyproject.toml").read_text()

@@ -171,7 +171,7 @@ def test_runs_that_held_out_other_images_are_no_ensemble_on_the_rest(folders, tm
 
 def test_a_run_whose_config_is_of_images_of_another_shape(lenet, tmp_path, error_of):
     config = json.loads((lenet / "config.json").read_text())
-    config["data"]["name"] = "shapes"
+    config["data"]["name"], config["model"]["num_classes"] = "shapes", 3
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "checkpoints").symlink_to(lenet / "checkpoints")
     for protocol in ("single", "ten_crop"):

@@ -97,7 +97,7 @@ def test_under_an_ascii_locale_a_page_is_whole_and_utf_8(tmp_path):
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(command, env={**os.environ, **locale}, capture_output=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.decode() == f"{output}: 1 networks\n"
+    assert done.stdout.decode() == f"{output}: 1 network\n"
     assert "Läufe<" in output.read_text("utf-8") and "±" in output.read_text("utf-8")
 
 

@@ -179,7 +179,7 @@ def three_signals(launch: Launch, workdir: Path) -> None:
     process = start()
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("epoch 1.336"):  # the last evaluation before the full one
+        if line.startswith("epoch 1.34"):  # the last evaluation before the full one
             break
     process.terminate()
     code, stderr = end_of(process)
