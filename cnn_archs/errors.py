@@ -15,7 +15,7 @@ class UserError(Exception):
 
 
 class ClaimMissed(UserError):
-    """What this code computes differs from what a paper states."""
+    """Tells that this code computes another value than a paper states."""
 
     code = 1
 

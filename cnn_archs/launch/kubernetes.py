@@ -25,7 +25,7 @@ POD_INDEX = "$(JOB_COMPLETION_INDEX)"
 
 
 class PodNeeds(NamedTuple):
-    """What a pod needs of its node besides GPUs: cores, and memory in bytes."""
+    """The cores, and the bytes of memory, that a pod asks its node for."""
 
     cpus: int
     memory: int

@@ -13,7 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_archs.models.layers import INITIALIZERS, ConvNorm, maybe_remat, relu, scaled
+from cnn_archs.models.layers import (
+    INITIALIZERS,
+    ConvNorm,
+    Initializer,
+    maybe_remat,
+    relu,
+    scaled,
+)
 from cnn_archs.models.network import Layer
 from cnn_archs.models.pooling import AvgPool, GlobalAvgPool
 
@@ -74,20 +81,22 @@ class Mixed(Layer):
         return jnp.concatenate(outputs, axis=-1)
 
 
-def layer_of(network: Any, train: bool) -> ApplyLayer:
-    """Return the function that applies one layer of the tables of 2016.
+def layer_of(network: Any, train: bool, init: Initializer = INITIALIZERS["he"]) -> ApplyLayer:
+    """Return the function that applies one layer of a table of Inception-v3 or later.
 
-    A convolution has batch normalization with epsilon 1e-3 and a ReLU, and starts as He et al. 2015
-    propose. network: a module with the fields width, bn_group and dtype.
+    A convolution has batch normalization with epsilon 1e-3 and a ReLU. network: a module with the
+    fields width, bn_group and dtype. init: of the kernels, unless a layer is applied with another.
     """
     norm: Any = dict(epsilon=1e-3, bn_group=network.bn_group, dtype=network.dtype)
 
-    def layer(x: jax.Array, patch: str, maps: Any, *, name: str) -> jax.Array:
+    def layer(
+        x: jax.Array, patch: str, maps: Any, *, name: str, init: Initializer = init
+    ) -> jax.Array:
         window = parse_patch(patch)
         if not isinstance(maps, int):  # a square pool
             return maps(window.height, window.stride, window.padding[0][0], name=name)(x)
         how: Any = dict(strides=window.stride, padding=window.padding, name=name, **norm)
-        conv = ConvNorm(scaled(maps, network.width), window.size, INITIALIZERS["he"], **how)
+        conv = ConvNorm(scaled(maps, network.width), window.size, init, **how)
         return relu(conv(x, train=train))
 
     return layer
@@ -113,13 +122,14 @@ def run_layers(
     return x
 
 
-def classify(network: Any, x: jax.Array, train: bool) -> jax.Array:
+def classify(
+    network: Any, x: jax.Array, train: bool, init: Initializer = INITIALIZERS["he"]
+) -> jax.Array:
     """Map the last maps x to logits: the mean of each map, dropout, and one dense layer.
 
-    network: a module with the fields num_classes, dropout and dtype.
+    network: a module with the fields num_classes, dropout and dtype. init: of the dense kernel.
     """
     x = nn.Dropout(network.dropout, deterministic=not train)(GlobalAvgPool(name="avgpool")(x))
-    init = INITIALIZERS["he"]
     return nn.Dense(network.num_classes, kernel_init=init, dtype=network.dtype, name="fc")(x)
 
 

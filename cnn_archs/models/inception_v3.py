@@ -16,16 +16,14 @@ Initialization, as in the release: N(0, 0.1^2), cut at two deviations without co
 Deviations: torchvision cuts at -2 and 2, which has no effect, and draws dense biases uniformly.
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 
-from cnn_archs.models.branches import Mixed, parse_patch
+from cnn_archs.models.branches import ApplyLayer, check_size, classify, layer_of, run_layers
 from cnn_archs.models.fields import BnGroup, Count, Dtype, Factor, Rate
-from cnn_archs.models.layers import ConvNorm, maybe_remat, relu, scaled
 from cnn_archs.models.network import Network
 from cnn_archs.models.pooling import AvgPool, GlobalAvgPool, MaxPool
 
@@ -90,16 +88,18 @@ TABLE_1: dict[str, Any] = {           # outputs
 class Auxiliary(nn.Module):
     """The auxiliary classifier of figure 8."""
 
-    layer: Callable[..., jax.Array]
-    classify: Callable[..., jax.Array]  # (x, std)
+    layer: ApplyLayer
+    num_classes: int
+    dtype: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map x: f32[N, H, W, C] to logits: f32[N, num_classes]."""
         x = self.layer(x, "5x5/3", AvgPool, name="pool")  # 5x5x768
         x = self.layer(x, "1x1", 128, name="conv0")  # 5x5x128
-        x = self.layer(x, "5x5/1", 768, name="conv1", std=0.01)  # 1x1x768
-        return self.classify(x, std=0.001)
+        x = self.layer(x, "5x5/1", 768, name="conv1", init=INIT[0.01])  # 1x1x768
+        x = GlobalAvgPool(name="avgpool")(x)
+        return nn.Dense(self.num_classes, kernel_init=INIT[0.001], dtype=self.dtype, name="fc")(x)
 
 
 class InceptionV3(Network):
@@ -130,34 +130,15 @@ class InceptionV3(Network):
 
         Raises ValueError if the image is too small.
         """
-        if min(image.shape[1:3]) < (least := 299 if auxiliary else 75):
-            raise ValueError(f"inception_v3 takes {least}x{least} or more, not {image.shape[1:3]}")
-        norm: Any = dict(epsilon=1e-3, bn_group=self.bn_group, dtype=self.dtype)
-
-        def layer(x, patch, maps, *, name, std=0.1):
-            window = parse_patch(patch)
-            if maps in (AvgPool, MaxPool):
-                return maps(window.height, window.stride, window.padding[0][0], name=name)(x)
-            how: Any = dict(strides=window.stride, padding=window.padding, name=name, **norm)
-            conv = ConvNorm(scaled(maps, self.width), window.size, INIT[std], **how)
-            return relu(conv(x, train=train))
-
-        def classify(x, std=0.1, dropout=0.0):
-            x = nn.Dropout(dropout, deterministic=not train)(GlobalAvgPool(name="avgpool")(x))
-            return nn.Dense(self.num_classes, kernel_init=INIT[std], dtype=self.dtype, name="fc")(x)
-
-        def mix(_, x, branches, name):  # nn.remat of Mixed would sort its branches
-            return Mixed(branches, layer, name=name)(x)
-
-        x, heads, again = image, dict[str, jax.Array](), self.remat and train
+        check_size("inception_v3", image, 299 if auxiliary else 75)
+        layer = layer_of(self, train, INIT[0.1])
+        x, heads = image, dict[str, jax.Array]()
         for name, entry in TABLE_1.items():
-            if isinstance(entry, Mapping):
-                x = maybe_remat(again, self, partial(mix, branches=entry, name=name), x)
-            else:
-                x = layer(x, *entry, name=name)
+            x = run_layers(self, layer, x, [(name, entry)], self.remat and train)
             if name == "Mixed_6e" and auxiliary:
-                heads["aux_6e"] = Auxiliary(layer, classify, name="AuxLogits")(x)
-        return {"logits": classify(x, dropout=self.dropout), **heads}
+                second = Auxiliary(layer, self.num_classes, self.dtype, name="AuxLogits")
+                heads["aux_6e"] = second(x)
+        return {"logits": classify(self, x, train, INIT[0.1]), **heads}
 
 
 VARIANTS: dict[str, Callable[..., Network]] = {"inception_v3": InceptionV3}

@@ -224,9 +224,7 @@ def run_to_end(
             raise_if_stopped(stop)
             if not trainer.logged:
                 run_due_events(trainer, writers, line, stop, pace)
-                if trainer.is_due("checkpoint") and (
-                    trainer.step == trainer.total_steps or pace.allows("checkpoint")
-                ):
+                if is_time(trainer, pace, "checkpoint"):
                     save_checkpoint(trainer, saver, writers)
             if trainer.step == trainer.total_steps:
                 return
@@ -240,6 +238,12 @@ def run_to_end(
             )
             if trainer.logged and line.is_due():
                 show_progress(trainer, line)
+
+
+def is_time(trainer: Trainer, pace: Pace, event: str) -> bool:
+    """Return whether `event` is due and not too soon; at the last step it never is too soon."""
+    at_end = trainer.step == trainer.total_steps
+    return trainer.is_due(event) and (at_end or pace.allows(event))
 
 
 def run_due_events(
@@ -256,8 +260,7 @@ def run_due_events(
     trainer.check_finite()
     reports = {"train": trainer.metrics("window")}
     trainer.check_reports("train", reports["train"])
-    at_end = trainer.step == trainer.total_steps
-    if trainer.is_due("evaluate") and (at_end or pace.allows("evaluate")):
+    if is_time(trainer, pace, "evaluate"):
         for split in trainer.available_splits("val", "test"):
             reports[split] = trainer.evaluate(split, lambda: raise_if_stopped(stop))
         shown = {"train": trainer.metrics("epoch"), **reports}

@@ -15,15 +15,24 @@ from cnn_archs.errors import ConfigError
 class SeedAxis:
     """The form of the training states of a run's seeds.
 
-    vmapped: one tree, whose leaves have a leading axis of all seeds, is stepped by one vmapped
-    program. Otherwise each seed has a tree of its own, without that axis. unrolled: these trees are
-    stepped by one program, in which the step is written out for each; otherwise they are stepped in
-    turn. At most one of both is true. Arguments named `trees` are lists in this form; those named
-    `per_seed` have one tree per seed.
+    form: if `vmapped`, one tree, whose leaves have a leading axis of all seeds, is stepped by one
+    vmapped program. Otherwise each seed has a tree of its own, without that axis. If `unrolled`,
+    one program steps all trees, with the step written out for each; if `in_turn`, one program steps
+    one tree after the other. Arguments named `trees` are lists in this form; those named `per_seed`
+    have one tree per seed.
     """
 
-    vmapped: bool
-    unrolled: bool = False
+    form: str
+
+    @property
+    def vmapped(self) -> bool:
+        """Whether all seeds are in one tree."""
+        return self.form == "vmapped"
+
+    @property
+    def unrolled(self) -> bool:
+        """Whether one call steps the trees of all seeds."""
+        return self.form == "unrolled"
 
     @property
     def ndim(self) -> int:
@@ -33,7 +42,7 @@ class SeedAxis:
     @property
     def together(self) -> bool:
         """Whether one call of the training step is for all seeds."""
-        return self.vmapped or self.unrolled
+        return self.form != "in_turn"
 
     def map(self, step: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
         """Turn a function of one seed into a function of one tree in this form.
@@ -105,15 +114,15 @@ def choose_axis(form: str, *, in_memory: bool, devices: int, platform: str) -> S
     images are to be trained on in another form.
     """
     if form == "default":
-        usable = in_memory and platform != "cpu"
-        vmapped = usable and platform == "tpu" and devices == 1
-        return SeedAxis(vmapped, unrolled=usable and platform == "gpu")
+        if in_memory and platform == "gpu":
+            return SeedAxis("unrolled")
+        return SeedAxis("vmapped" if in_memory and (platform, devices) == ("tpu", 1) else "in_turn")
     if not in_memory and form != "in_turn":
         raise ConfigError(
             f"seeds_form={form}: images that are streamed differ between seeds, which are trained "
             "in turn; use --config.seeds_form=in_turn"
         )
-    return SeedAxis(form == "vmapped", unrolled=form == "unrolled")
+    return SeedAxis(form)
 
 
 def stack_trees(trees: Sequence[Any]) -> Any:

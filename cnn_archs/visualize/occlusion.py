@@ -17,7 +17,7 @@ GRAY = 128
 
 
 class Occlusion(NamedTuple):
-    """What the network makes of an image with a square at each of P x Q places.
+    """The outputs of a network for an image with a square at each of P x Q places.
 
     activity: f32[P, Q], the sum over the map of the layer that is strongest without the square.
     number: of that map. probability: f32[P, Q], of the class `label`. predicted: i[P, Q]. tops,

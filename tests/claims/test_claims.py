@@ -59,7 +59,8 @@ def found():
 def test_there_are_enough_and_of_many_kinds():
     assert len(STATED.claims) >= 120 and len(COMPUTED) >= 80
     totals = [c for c in COMPUTED if c.check in ("params", "macs") and "layer" not in c.arguments]
-    assert len(totals) <= 45
+    later = [c for c in totals if c.paper in ("nin", "inception_v2", "inception_v4")]
+    assert len(totals) - len(later) <= 40 and len(later) <= 6
     assert {c.check for c in COMPUTED} == set(CHECKS)
     assert set(Counter(c.paper for c in COMPUTED)) == set(STATED.papers)
 

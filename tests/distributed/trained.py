@@ -41,7 +41,7 @@ def trained(experiment, overrides, steps):
 
     settings = ["log_every=1", f"steps={steps}", *overrides]
     run = build_trainer(
-        Member(resolve(config.load_config(experiment, settings))), axis=SeedAxis(vmapped=False)
+        Member(resolve(config.load_config(experiment, settings))), axis=SeedAxis("in_turn")
     )
     batch = run.feeds[0](0, 1)
     train_step: Any = run.train_step

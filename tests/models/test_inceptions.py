@@ -103,7 +103,7 @@ def test_each_row_is_that_of_the_network_in_torch(name):
 
 
 def test_the_sizes_of_figure_5_of_bn_inception():
-    """Those that are printed, except where the branches add up to others: 4c, 4d and 4e."""
+    """The printed sizes hold, except for 4c, 4d and 4e, whose branches add up to others."""
     sizes = {
         **{"conv1": (112, 112, 64), "pool1": (56, 56, 64), "conv2": (56, 56, 192)},
         **{"pool2": (28, 28, 192), "3a": (28, 28, 256), "3b": (28, 28, 320)},

@@ -39,7 +39,7 @@ def resolved(experiment, *overrides):
 
 def memory_of(experiment):
     taken = input_rate.input_volume(experiment)
-    return memory.DeviceMemory(experiment, place_model(experiment), taken, SeedAxis(vmapped=False))
+    return memory.DeviceMemory(experiment, place_model(experiment), taken, SeedAxis("in_turn"))
 
 
 def test_steps_bytes_and_flops_are_arithmetic_and_the_state_is_the_real_one():
@@ -135,7 +135,7 @@ def test_bounds_hide_all_or_nothing_of_the_all_reduce_and_never_the_input():
 def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not():
     experiment = resolved("lenet5_mnist", "data.batch_size=1000")
     taken = input_rate.InputVolume(60_000, False, True, 0, 784, (), 4)
-    held = memory.DeviceMemory(experiment, place_model(experiment), taken, SeedAxis(vmapped=False))
+    held = memory.DeviceMemory(experiment, place_model(experiment), taken, SeedAxis("in_turn"))
     usable = int(0.6 * sum(held.training(1000).values()))
     found = held.fitting_part(usable, 1000)
     assert found is not None
@@ -150,7 +150,7 @@ def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not(
 def test_groups_of_batch_statistics_stay_whole():
     experiment = resolved("resnet_cifar10:20", "model.bn_group=32", "data.batch_size=128")
     taken = input_rate.InputVolume(1, True, True, 0, 0, (), 4)
-    held = memory.DeviceMemory(experiment, place_model(experiment), taken, SeedAxis(vmapped=False))
+    held = memory.DeviceMemory(experiment, place_model(experiment), taken, SeedAxis("in_turn"))
     assert [m for m in range(1, 129) if held.divides(m)] == [32, 64, 128]
 
 
@@ -201,7 +201,7 @@ def test_what_was_measured_counts_for_its_kind_network_batch_and_input(monkeypat
 
 
 def test_a_devices_own_figures_come_before_all_others(tmp_path, document_of, error_of):
-    """Those without compilation before older ones, however long."""
+    """Results that count compilation apart come before older ones, however long these are."""
     stated = json.loads((verdicts.RESULTS / "mnist" / "lenet5.json").read_text())
     own = {**stated, "device": "1 x NVIDIA H200"}
     speeds = {"older": dict(images_per_second=1000.0, steps=10**6)}

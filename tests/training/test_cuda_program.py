@@ -1,4 +1,4 @@
-"""What an NVIDIA GPU launches in a loop of training steps, read off programs compiled for it."""
+"""Count what a loop of training steps launches on an NVIDIA GPU, in programs compiled for one."""
 
 import importlib.util
 import json

@@ -66,7 +66,7 @@ def test_each_device_computes_its_part_and_no_more(run, devices):
 @pytest.mark.parametrize("devices", DEVICES)
 def test_seeds_are_trained_together_on_gpus(run, devices):
     """Written out: XLA does not split vmapped convolutions over several devices."""
-    assert run(devices)["together"] == {"vmapped": False, "unrolled": True}
+    assert run(devices)["form"] == "unrolled"
 
 
 def compiled_step(*more):
@@ -79,7 +79,7 @@ def compiled_step(*more):
     overrides = ["log_every=1", f"steps={STEPS}", "seed=3", *more]
     run = build_trainer(
         Member(resolve(config.load_config("lenet5_digits", overrides))),
-        axis=SeedAxis(vmapped=False),
+        axis=SeedAxis("in_turn"),
     )
     data: Any = run.data["train"]
     train_step: Any = run.train_step
@@ -88,10 +88,8 @@ def compiled_step(*more):
     return run, step.compile()
 
 
-def chosen_together():
+def chosen_form():
     """Return the form of two seeds on a GPU, as which the CPU is disguised."""
-    import dataclasses
-
     import jax
 
     from cnn_archs import config
@@ -100,7 +98,7 @@ def chosen_together():
 
     jax.default_backend = lambda: "gpu"
     trainer = build_trainer(Member(resolve(config.load_config("lenet5_digits", ["seeds=2"]))))
-    return dataclasses.asdict(trainer.axis)
+    return trainer.axis.form
 
 
 def train():
@@ -126,7 +124,7 @@ def train():
         "errors": errors,
         "flops": compiled.cost_analysis()["flops"],
         "flops_in_parts": in_parts.cost_analysis()["flops"],
-        "together": chosen_together(),
+        "form": chosen_form(),
         "weights": np.asarray(kernel).reshape(-1)[:100].tolist(),
     }
 

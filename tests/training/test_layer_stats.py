@@ -103,7 +103,7 @@ def test_nothing_is_logged_unless_it_is_asked_for(tmp_path):
 def test_seeds_that_are_vmapped_are_diagnosed_alike():
     c = resolve(config.load_config("lenet5_digits", [*MLP, "seeds=2", "steps=2"]))
     alone, together = (
-        build_trainer(Member(c), axis=SeedAxis(t)).layer_stats() for t in (False, True)
+        build_trainer(Member(c), axis=SeedAxis(f)).layer_stats() for f in ("in_turn", "vmapped")
     )
     for a, b in zip(alone, together, strict=True):
         for x, y in zip(a, b, strict=True):

@@ -401,7 +401,7 @@ def check_equal(a: Any, b: Any) -> None:
         assert x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
 
 
-FORMS = (SeedAxis(False), SeedAxis(True), SeedAxis(False, unrolled=True))
+FORMS = (SeedAxis("in_turn"), SeedAxis("vmapped"), SeedAxis("unrolled"))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -427,8 +427,10 @@ def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_all_forms(form, tmp_p
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_seed_begins_the_same_whatever_other_seeds_there_are(together):
-    alone = build_trainer(Member(configured("seed=1")), axis=SeedAxis(vmapped=False))
-    among = build_trainer(Member(configured("seeds=2")), axis=SeedAxis(together))
+    alone = build_trainer(Member(configured("seed=1")), axis=SeedAxis("in_turn"))
+    among = build_trainer(
+        Member(configured("seeds=2")), axis=SeedAxis("vmapped" if together else "in_turn")
+    )
     second = among.member_state(slice(None)) if together else among.states[1]
     key = among.keys[0] if together else among.keys[1]
     if together:
@@ -438,7 +440,9 @@ def test_a_seed_begins_the_same_whatever_other_seeds_there_are(together):
 
 @pytest.mark.parametrize("together", [False, True])
 def test_seeds_begin_with_weights_and_random_keys_of_their_own(together):
-    trainer = build_trainer(Member(configured("seeds=3")), axis=SeedAxis(together))
+    trainer = build_trainer(
+        Member(configured("seeds=3")), axis=SeedAxis("vmapped" if together else "in_turn")
+    )
     for per_seed in (trainer.seed_variables(), trainer.axis.unstack(trainer.keys)):
         assert len({b"".join(x.tobytes() for x in host(tree)) for tree in per_seed}) == 3
 

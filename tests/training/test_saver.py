@@ -43,7 +43,7 @@ def test_what_is_saved_is_the_state_at_the_save_though_the_training_goes_on(
     vmapped, tmp_path, monkeypatch
 ):
     """The save waits for five more steps, whose states take the place of the saved one."""
-    run = trainer_of("seeds=2", axis=SeedAxis(vmapped))
+    run = trainer_of("seeds=2", axis=SeedAxis("vmapped" if vmapped else "in_turn"))
     run.run_steps()
     before = host(run.member_state(slice(None)))
     save, on = Checkpoints.save, threading.Event()
@@ -58,7 +58,7 @@ def test_what_is_saved_is_the_state_at_the_save_though_the_training_goes_on(
         for _ in range(5):
             run.run_steps()
         on.set()
-    again = trainer_of("seeds=2", axis=SeedAxis(vmapped))
+    again = trainer_of("seeds=2", axis=SeedAxis("vmapped" if vmapped else "in_turn"))
     assert restore_trainer(again, [Checkpoints(tmp_path)]) and (again.step, run.step) == (1, 6)
     after = host(again.member_state(slice(None)))
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):

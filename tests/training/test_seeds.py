@@ -10,8 +10,8 @@ import pytest
 from cnn_archs.errors import ConfigError
 from cnn_archs.training.seeds import SeedAxis, choose_axis
 
-UNROLLED = SeedAxis(vmapped=False, unrolled=True)
-FORMS = pytest.mark.parametrize("axis", [SeedAxis(vmapped=True), SeedAxis(vmapped=False), UNROLLED])
+UNROLLED = SeedAxis("unrolled")
+FORMS = pytest.mark.parametrize("axis", [SeedAxis("vmapped"), SeedAxis("in_turn"), UNROLLED])
 
 
 def trees(module):
@@ -71,12 +71,12 @@ def test_a_training_step_takes_own_and_common_arguments(axis):
 @pytest.mark.parametrize("lead", [(), (5,)])
 def test_the_index_of_a_call_has_its_seeds_before_the_batch(lead):
     each = [np.full((*lead, 7), seed) for seed in (3, 4)]
-    for axis in (SeedAxis(vmapped=True), UNROLLED):
+    for axis in (SeedAxis("vmapped"), UNROLLED):
         assert axis.groups((3, 4)) == [(3, 4)]
         joined = axis.join_indices(each)
         assert joined.shape == (*lead, 2, 7)
         assert (joined[..., 0, :] == 3).all() and (joined[..., 1, :] == 4).all()
-    alone = SeedAxis(vmapped=False)
+    alone = SeedAxis("in_turn")
     assert alone.groups((3, 4)) == [(3,), (4,)] and alone.join_indices(each[:1]) is each[0]
 
 
@@ -85,22 +85,22 @@ def test_the_index_of_a_call_has_its_seeds_before_the_batch(lead):
     [
         (True, 1, "gpu", UNROLLED),
         (True, 8, "gpu", UNROLLED),
-        (True, 1, "tpu", SeedAxis(vmapped=True)),
-        (True, 2, "tpu", SeedAxis(vmapped=False)),
-        (True, 1, "cpu", SeedAxis(vmapped=False)),
-        (False, 1, "gpu", SeedAxis(vmapped=False)),
-        (False, 1, "tpu", SeedAxis(vmapped=False)),
+        (True, 1, "tpu", SeedAxis("vmapped")),
+        (True, 2, "tpu", SeedAxis("in_turn")),
+        (True, 1, "cpu", SeedAxis("in_turn")),
+        (False, 1, "gpu", SeedAxis("in_turn")),
+        (False, 1, "tpu", SeedAxis("in_turn")),
     ],
 )
 def test_the_form_of_the_seeds_is_that_of_the_backend(in_memory, devices, platform, form):
     where: dict[str, Any] = dict(in_memory=in_memory, devices=devices, platform=platform)
     assert choose_axis("default", **where) == form
-    assert choose_axis("in_turn", **where) == SeedAxis(vmapped=False)
+    assert choose_axis("in_turn", **where) == SeedAxis("in_turn")
 
 
 def test_a_config_may_choose_another_where_images_do_not_differ():
     where: dict[str, Any] = dict(devices=1, platform="cpu")
-    assert choose_axis("vmapped", in_memory=True, **where) == SeedAxis(vmapped=True)
+    assert choose_axis("vmapped", in_memory=True, **where) == SeedAxis("vmapped")
     assert choose_axis("unrolled", in_memory=True, **where) == UNROLLED
     with pytest.raises(ConfigError, match="seeds_form=unrolled: images that are streamed differ"):
         choose_axis("unrolled", in_memory=False, **where)

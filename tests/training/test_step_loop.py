@@ -72,7 +72,7 @@ def traced_loop(recipe, axis, monkeypatch):
 def test_on_an_accelerator_the_count_is_constant_and_no_loop_is_inside_the_step(
     recipe, monkeypatch
 ):
-    jaxpr = traced_loop(recipe, SeedAxis(vmapped=False), monkeypatch)
+    jaxpr = traced_loop(recipe, SeedAxis("in_turn"), monkeypatch)
     assert loops(jaxpr) == {("scan", LOOP): 1}
 
 

@@ -81,7 +81,7 @@ def test_vmapped_runs_train_like_single_ones(tmp_path):
     parts = [Member(configured(*own)) for own in PARTS.values()]
     losses = []
     for together in (False, True):
-        run = build_trainer(*parts, axis=SeedAxis(together))
+        run = build_trainer(*parts, axis=SeedAxis("vmapped" if together else "in_turn"))
         while run.step < 24:
             run.run_steps()
         losses.append([report["loss"] for report in run.metrics("epoch")])
@@ -89,7 +89,7 @@ def test_vmapped_runs_train_like_single_ones(tmp_path):
         with Saver(folders) as saver:
             saver.save(run)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
-    again = build_trainer(*parts, axis=SeedAxis(vmapped=True))
+    again = build_trainer(*parts, axis=SeedAxis("vmapped"))
     assert restore_trainer(again, [Checkpoints(tmp_path / f"False{i}") for i in range(3)])
     rates = again.states[0].opt_state.memory
     np.testing.assert_allclose(rates[:, 0], [0.05, 0.2, 0.05, 0.05], rtol=1e-6)

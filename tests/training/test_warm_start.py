@@ -88,7 +88,7 @@ def test_each_seed_takes_its_own_or_the_only_one(tmp_path):
         run, found = started(tmp_path / "run", "mlp", *more)
         for variables, seed in zip(found, expected, strict=True):
             assert same(variables, cnn_archs.load(source, seed).variables)
-        together = build_trainer(Member(experiment("mlp", *more)), axis=SeedAxis(vmapped=True))
+        together = build_trainer(Member(experiment("mlp", *more)), axis=SeedAxis("vmapped"))
         for r in (run, together):
             r.set_variables(found)
             assert all(same(a, b) for a, b in zip(r.seed_variables(), found, strict=True))

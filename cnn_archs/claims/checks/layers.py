@@ -24,6 +24,14 @@ AFTER: dict[str, Callable[[Array], Array]] = {
 }
 
 
+def compare_each(net: str, layers: Sequence[str], formula: Callable[[Array], Array]) -> None:
+    """Raise Otherwise unless the output of each layer is `formula` of its input."""
+    seen = observe(SMALL[net])
+    for layer in layers:
+        call = seen.call(layer)
+        compare(call.y, formula(call.x), layer)
+
+
 @function_check
 def order(net: str, chain: Sequence[str]) -> None:
     """Check that each layer of the chain takes the output of the one before it.
@@ -85,20 +93,17 @@ def max_pools(
     hang: bool = False,
 ) -> None:
     """Check that layers are the largest values of windows."""
-    seen = observe(SMALL[net])
-    for layer in layers:
-        call = seen.call(layer)
-        compare(call.y, formulas.max_pool(call.x, window, stride, padding, hang), layer)
+    compare_each(net, layers, lambda x: formulas.max_pool(x, window, stride, padding, hang))
 
 
 @function_check
 def mean_pools(net: str, layers: Sequence[str], window: int = 0, stride: int = 1) -> None:
     """Check that layers are the means of windows; of the whole map, if `window` is 0."""
-    seen = observe(SMALL[net])
-    for layer in layers:
-        call = seen.call(layer)
-        whole = call.x.mean((1, 2))
-        compare(call.y, formulas.mean_pool(call.x, window, stride) if window else whole, layer)
+    compare_each(
+        net,
+        layers,
+        lambda x: formulas.mean_pool(x, window, stride) if window else x.mean((1, 2)),
+    )
 
 
 @function_check
@@ -106,10 +111,7 @@ def response_norms(
     net: str, layers: Sequence[str], k: float, n: int, alpha: float, beta: float
 ) -> None:
     """Check that layers normalize across n neighboring maps, with the constants of the formula."""
-    seen = observe(SMALL[net])
-    for layer in layers:
-        call = seen.call(layer)
-        compare(call.y, formulas.response_norm(call.x, k, n, alpha, beta), layer)
+    compare_each(net, layers, lambda x: formulas.response_norm(x, k, n, alpha, beta))
 
 
 @function_check
