@@ -234,7 +234,9 @@ def script(tmp_path, document_of):
 
     def run(code, *, saves="", said="", **environment):
         made = shlex.quote(f"{where}/run/{saves}")
-        program("srun", f'echo "$@" > {tmp_path}/srun.txt; mkdir -p {made}; exit {code}')
+        # A file system's clock ticks every few milliseconds: the checkpoint must be seen as newer.
+        work = f"sleep 0.05; mkdir -p {made}; exit {code}"
+        program("srun", f'echo "$@" > {tmp_path}/srun.txt; {work}')
         program("scontrol", f'echo "$@" >> {tmp_path}/scontrol.txt')
         path = f"{tmp_path}/bin:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "SLURM_JOB_ID": "12", **environment}
