@@ -121,10 +121,10 @@ def run_here():
 
 
 def traced_here():
-    """All experiments; of those whose networks take seconds to trace, one is not slow."""
+    """All experiments; of those with branches, and of a VGG for CIFAR-10, one is not slow."""
     for e in EXPERIMENTS:
-        of_2015_or_2016 = e.startswith(("inception_v2", "inception_v4", "inception_resnet"))
-        slow = of_2015_or_2016 and e != "inception_resnet_imagenet:v2"
+        alike = e.startswith(("inception_", "googlenet_", "vgg_cifar10"))
+        slow = alike and e not in {"inception_resnet_imagenet:v2", "googlenet_imagenet"}
         yield pytest.param(e, marks=pytest.mark.slow if slow else ())
 
 

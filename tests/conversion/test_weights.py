@@ -111,7 +111,13 @@ def listed(name, side):
     return shapes | {n: [] for n in counters}
 
 
-@pytest.mark.parametrize("name, side", NAMES)
+LARGE = ("inception_v3", "resnet50_v2", "googlenet_separable_bn", "googlenet_naive", "resnet110_v2")
+
+
+@pytest.mark.parametrize(
+    "name, side",
+    [pytest.param(*n, marks=pytest.mark.slow if n[0] in LARGE else ()) for n in NAMES],
+)
 def test_the_names_and_shapes_are_torchs(name, side):
     found = listed(name, side)
     assert NAMES[name, side].items() <= found.items()
@@ -141,7 +147,9 @@ SMALL: dict[str, tuple[str, dict[str, Any], int]] = {
 COLORS = {"lenet5_1998": 1, "lenet4": 1, "lenet1": 1}
 
 
-@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow) if k in LARGE else k for k in SMALL]
+)
 def test_there_and_back_keeps_every_bit(kind, tmp_path):
     name, fields, side = SMALL[kind]
     there_and_back(models.create(name, **fields), (side, side, COLORS.get(name, 3)), tmp_path)
@@ -251,6 +259,7 @@ def test_torch_computes_the_same_from_the_file(exported):
     np.testing.assert_allclose(ours, theirs["logits"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_imported_network_is_evaluated_and_trained_on(exported, capsys):
     workdir = exported / "run"
     run("evaluate", f"--workdir={workdir}", "--format=json")
@@ -266,6 +275,7 @@ def test_an_imported_network_is_evaluated_and_trained_on(exported, capsys):
     assert load_file(exported / "c.safetensors")["bn1.num_batches_tracked"] == 2
 
 
+@pytest.mark.slow
 def test_one_view_of_another_size_has_a_name_of_its_own(exported, document_of):
     workdir = f"--workdir={exported / 'run'}"
     own = document_of("evaluate", workdir)
@@ -278,6 +288,7 @@ def test_one_view_of_another_size_has_a_name_of_its_own(exported, document_of):
     assert larger["test"]["loss"] != pytest.approx(own["test"]["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_an_imported_imagenet_network_tells_classes(tmp_path, capsys):
     """No ImageNet is there: the size of its images is the network's, and no mean is taken off."""
     narrow = ("--config=resnet_imagenet:18", "--config.model.width=0.1", "--config.data.mean=none")

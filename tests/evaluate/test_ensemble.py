@@ -114,6 +114,7 @@ def test_the_table_says_the_protocol_and_has_a_line_for_each_network(lenet, mlp,
     assert [line[0] for line in lines] == ["test,", "lenet5,", "lenet5,", "mlp,"]
 
 
+@pytest.mark.slow
 def test_images_of_any_size_and_held_out_ones(folders, document_of):
     result = document_of("evaluate", f"--workdir={folders[1]}", "--protocol=grid_50")
     assert result["test"]["examples"] == 9 and result["views"] == 50

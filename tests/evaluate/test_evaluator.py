@@ -111,6 +111,7 @@ def test_on_an_accelerator_all_batches_are_one_call(batch_size, monkeypatch):
     assert report == pytest.approx(expected(), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_every_example_counts_once_on_several_devices(simulated):
     out = subprocess.run(
         [sys.executable, __file__], env=simulated(8), capture_output=True, text=True, timeout=600

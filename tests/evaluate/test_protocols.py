@@ -117,6 +117,7 @@ def expected(images, protocol, crop, mean=120.0, float_images=False):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", some("ten_crop", "grid_144", "dense+grid_150"))
 def test_images_of_any_size_are_tested_as_by_a_plain_loop(protocol):
     """All agree up to rounding; dense views are resized alone, in 8 bits, so one step off."""

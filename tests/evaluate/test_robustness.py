@@ -107,6 +107,7 @@ def workdir(tmp_path_factory):
     return where
 
 
+@pytest.mark.slow
 def test_amount_0_has_the_plain_test_error_and_the_document_is_written(workdir, capsys):
     capsys.readouterr()
     command = ["evaluate", f"--workdir={workdir}", "--robustness"]

@@ -29,6 +29,7 @@ def by_command(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_notebook_that_imported_all_before_keeps_what_is_its_own(by_command, tmp_path, error_of):
     program = Path(__file__).with_name("notebook.py")
     done = subprocess.run(

@@ -107,7 +107,13 @@ INITIALIZATIONS: dict[str, tuple[dict[str, Any], int, Any, dict[str, float] | No
 }
 
 
-@pytest.mark.parametrize("name", INITIALIZATIONS)
+OTHER_FORMS = ("alexnet_owt", "vgg_c", "vgg_a_bn", "googlenet_torchvision", "resnet18_v2")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in OTHER_FORMS else n for n in INITIALIZATIONS],
+)
 def test_the_initial_weights_are_the_papers(name):
     fields, side, deviation, biases = INITIALIZATIONS[name]
     model = models.create(name, width=0.25, num_classes=50, **fields)
@@ -339,6 +345,7 @@ def test_auxiliary_heads_are_there_in_training_only():
     assert found == jax.tree.structure(lean["params"])
 
 
+@pytest.mark.slow
 def test_every_head_can_be_tested():
     """Without dropout, and without batch normalization, as they are in training."""
     fields = dict(width=0.1, num_classes=5, dropout=0.0, aux_dropout=0.0)

@@ -134,6 +134,7 @@ def test_sizes_of_table_1():
 # --- Fields --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_auxiliary_classifier_is_there_in_training_only():
     model = inception_v3.VARIANTS["inception_v3"](num_classes=7, width=0.125)
     logits = {"logits": (1, 7)}
@@ -150,6 +151,7 @@ def test_the_auxiliary_classifier_is_there_in_training_only():
     assert {name: head.shape for name, head in tested.items()} == {**logits, "aux_6e": (1, 7)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields, train, least", [({}, True, 299), ({"aux": False}, True, 75), ({}, False, 75)]
 )

@@ -57,12 +57,12 @@ CASES = [
     alexnet("alexnet"),
     vgg("vgg_a_lrn", "A", lrn=True),
     vgg("vgg_c", "C"),
-    vgg("vgg_e_bn", "E", norm=True),
     googlenet("googlenet", "paper"),
-    imagenet("resnet18"),
     imagenet("resnet20"),
 ]
 SLOW_CASES = [
+    vgg("vgg_e_bn", "E", norm=True),
+    imagenet("resnet18"),
     deep("resnet164_v2"),
     deep("resnet110"),
     imagenet("plain20"),

@@ -74,6 +74,7 @@ def left_for_gradient(name, batch, side=224, **fields):
     return memory.left(net, state, images)
 
 
+@slow
 @pytest.mark.parametrize("dtype, size", [("float32", 4), ("bfloat16", 2)])
 def test_vgg_e_keeps_the_maps_between_its_blocks(dtype, size):
     """Table 1: of each image the input and five pools' outputs; beside them the weights, and less
@@ -105,6 +106,7 @@ def compiled_bytes(name, batch, side, **fields):
     return used.temp_size_in_bytes
 
 
+@slow
 def test_a_scanned_stage_takes_less_than_half_of_the_memory():
     """As compiled, on a CPU too. (There XLA drops what keeps the second computation of an unrolled
     network apart from the first; see the README for a TPU's.)"""

@@ -62,6 +62,7 @@ def gradient_of(units):
     return gradient, (variables, images, jax.ShapeDtypeStruct((4,), jnp.int32))
 
 
+@pytest.mark.slow
 def test_a_unit_is_not_computed_again_in_the_units_after_it():
     """Few arrays are read at once however deep the net; where XLA is left to itself, ever more.
 

@@ -85,6 +85,7 @@ print(json.dumps({"text": texts[0], "codes": codes}), file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 def test_over_four_devices_each_holds_less_and_the_program_sums_all_gradients(simulated):
     done = subprocess.run(
         [sys.executable, "-c", OVER_FOUR], env=simulated(4), capture_output=True, text=True
@@ -132,6 +133,7 @@ def test_bounds_hide_all_or_nothing_of_the_all_reduce_and_never_the_input():
     assert StepBounds(1.0, 3.0, 3.5).limit == "input"
 
 
+@pytest.mark.slow
 def test_a_part_of_the_batch_is_proposed_that_fits_and_the_next_larger_does_not():
     experiment = resolved("lenet5_mnist", "data.batch_size=1000")
     taken = input_rate.InputVolume(60_000, False, True, 0, 784, (), 4)

@@ -105,6 +105,7 @@ RESIDUAL = (
 )
 
 
+@pytest.mark.slow
 def test_only_programs_with_onednn_are_compiled_again_by_a_second_start(launch, tmp_path):
     """A second start compiles only the probe and, with oneDNN, the step: neither is written."""
     folder = tmp_path / "cache"

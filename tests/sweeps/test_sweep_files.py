@@ -60,7 +60,15 @@ def test_a_grid_is_json_with_the_known_keys(name, argument):
         assert cell.replace("_", "").replace("-", "").replace(".", "").isalnum()
 
 
-@each_grid
+@pytest.mark.parametrize(
+    "name, argument",
+    [
+        pytest.param(
+            *g, marks=pytest.mark.slow if g[0] == "inception_width" and g[1] != "quick" else ()
+        )
+        for g in GRIDS
+    ],
+)
 def test_cells_are_distinct_and_complete(name, argument):
     configurations = resolved(name, argument)
     assert len({c.to_json() for c in configurations.values()}) == len(configurations)

@@ -73,6 +73,7 @@ def losses_of(workdir, dtype):
     return np.array([x["loss"] for x in lines if x["split"] == "train"]), result
 
 
+@slow
 def test_the_digits_are_learnt_alike(tmp_path):
     """With equal batches and initial weights, losses from 2.16 on differ by at most 0.01."""
     (half, result), (full, _) = (

@@ -186,6 +186,7 @@ def files_of_splits(run: Path, changes: int) -> dict[str, set[str]]:
     return {split: set(names) for split, names in found.items()}
 
 
+@pytest.mark.slow
 def test_images_stay_in_their_splits_whatever_is_added_or_removed(undivided, tmp_path, capsys):
     begun = undivided.copy(tmp_path)
     first = files_of_splits(begun.run, 0)
@@ -218,6 +219,7 @@ def test_a_run_of_an_older_version_gets_its_record_at_the_next_start(begun, caps
     assert json.loads((begun.run / "data.json").read_text())["classes"] == list(CLASSES)
 
 
+@pytest.mark.slow
 def test_a_new_class_takes_the_next_output_if_there_is_one(tmp_path, capsys):
     outputs = "--config.model.num_classes=4"
     begun = begin(tmp_path, {"train": 4, "val": 2}, "bmp", outputs)
@@ -271,6 +273,7 @@ def test_evaluate_says_that_images_have_changed_and_refuses_other_classes(begun,
     assert "train has no class 'zebra'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_relative_is_found_from_another_one(begun, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.rmtree(begun.run)

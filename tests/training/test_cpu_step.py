@@ -28,7 +28,7 @@ NETWORKS = {  # name, fields, height and width of the image, micro-batch
     "alexnet": ("alexnet_cifar", dict(width=1 / 16), 32, 0),
     "googlenet": ("googlenet_cifar", dict(width=1 / 16), 32, 0),
 }
-SLOW = ("googlenet", "again", "scanned", "v2")
+SLOW = ("googlenet", "again", "scanned", "v2", "vgg", "parts", "resnet")
 
 
 def gradient_step(name, fields, side, micro_batch):

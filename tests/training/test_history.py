@@ -46,11 +46,13 @@ def test_a_run_of_one_process_has_one_part_that_says_what_made_it(train):
     assert not said
 
 
+@pytest.mark.slow
 def test_a_process_that_is_as_the_last_goes_on_with_its_part(train):
     first, _ = train(5)
     assert train(9) == (first, [])
 
 
+@pytest.mark.slow
 def test_another_commit_or_number_of_cores_begins_a_part_and_is_said_once(train):
     (first,), _ = train(5, git_commit="a", cpus=1)
     parts, said = train(9, git_commit="b", cpus=2)
@@ -68,6 +70,7 @@ def test_a_run_that_is_at_its_end_has_no_part_of_who_evaluates_it_again(train):
     assert train(5, git_commit="b") == (first, [])
 
 
+@pytest.mark.slow
 def test_the_first_part_of_a_run_that_kept_none_is_unknown(train, tmp_path):
     train(5)
     saved = tmp_path / "run" / "checkpoints" / "5"

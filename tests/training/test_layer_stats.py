@@ -35,6 +35,7 @@ def diagnosed(model, auxiliary=0.0):
     return variables, {row.pop("name"): row for row in rows}
 
 
+@pytest.mark.slow
 def test_a_residual_network_layer_by_layer():
     model = models.create("resnet20", num_classes=3, width=0.25, blocks=(1, 1), widths=(16, 32))
     variables, rows = diagnosed(model)
@@ -77,6 +78,7 @@ def lines(workdir):
 MLP = ("model.name=mlp", "model.hidden=(8,)", "log_every=50", "diagnose_every=0.4")
 
 
+@pytest.mark.slow
 def test_it_is_logged_from_start_to_end_and_goes_on_where_the_run_does(tmp_path):
     def configured(steps):
         return resolve(config.load_config("lenet5_digits", [*MLP, "seeds=2", f"steps={steps}"]))

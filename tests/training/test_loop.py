@@ -33,6 +33,7 @@ def mean_in(workdir):
         return arrays["mean"]
 
 
+@pytest.mark.slow
 def test_statistics_of_a_run_that_was_never_saved_are_not_anothers(tmp_path):
     """A run that ended before its first checkpoint may start again with another config."""
     loop.train(experiment("data.mean=pixel"), tmp_path)

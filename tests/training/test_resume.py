@@ -261,7 +261,6 @@ WITH_FEEDBACK += [("steps", 36), ("evaluate", 37), ("evaluate", 49), ("evaluate"
     [
         ("mlp", QUICK),
         pytest.param("mlp", PLACES, marks=pytest.mark.slow),
-        ("feedback", WITH_FEEDBACK[1::6]),
         pytest.param("feedback", WITH_FEEDBACK, marks=pytest.mark.slow),
         pytest.param("lenet5_1998", PLACES, marks=pytest.mark.slow),
         pytest.param("lenet5", PLACES, marks=pytest.mark.slow),
@@ -307,6 +306,7 @@ def test_a_finished_run_is_only_evaluated_again(references, tmp_path, monkeypatc
     assert (reference / "metrics.jsonl").read_text() == log and result(reference) == final
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_a_shorter_one(references, tmp_path):
     def go_on(workdir: Path, end: int) -> None:  # batch size 1: many steps in one dispatch
         more = (
@@ -347,6 +347,7 @@ def test_no_split_is_evaluated_twice_at_a_step(tmp_path, monkeypatch):
     assert sorted(counted) == [360, 1437]  # test images, for log and result; training images
 
 
+@pytest.mark.slow
 def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_path):
     more = [f.removeprefix("--config.") for f in NETWORKS["lenet5_1998"]]
     few = ("data.batch_size=360", "steps=9", "optimizer.samples=5")  # an epoch is 3.99 steps
@@ -364,6 +365,7 @@ def test_new_curvature_at_the_start_of_an_epoch_is_the_same_after_a_stop(tmp_pat
         check_equal(r.member_state(slice(None)), whole)
 
 
+@pytest.mark.slow
 def test_a_residual_net_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
     """Its step, which uses the forms for one CPU, resumes in the same program and in another."""
     more = ("model.name=resnet20", "model.width=0.25", "model.blocks=(1,1,1)")
@@ -404,7 +406,9 @@ def check_equal(a: Any, b: Any) -> None:
 FORMS = (SeedAxis("in_turn"), SeedAxis("vmapped"), SeedAxis("unrolled"))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(f, marks=() if f.vmapped else pytest.mark.slow) for f in FORMS]
+)
 def test_a_checkpoint_has_a_leading_axis_of_seeds_and_fits_all_forms(form, tmp_path):
     first = build_trainer(Member(configured("seeds=2")), axis=form)
     while first.step < 5:
@@ -447,6 +451,7 @@ def test_seeds_begin_with_weights_and_random_keys_of_their_own(together):
         assert len({b"".join(x.tobytes() for x in host(tree)) for tree in per_seed}) == 3
 
 
+@pytest.mark.slow
 def test_a_seed_trains_the_same_whatever_other_seeds_there_are(tmp_path):
     loop.train(configured("steps=8", "seeds=2"), tmp_path / "two")
     loop.train(configured("steps=8", "seed=1"), tmp_path / "one")

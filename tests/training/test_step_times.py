@@ -59,6 +59,7 @@ def slow_first_call(monkeypatch):
     monkeypatch.setattr(build, "make_steps", made)
 
 
+@pytest.mark.slow
 def test_a_result_has_both_and_a_resumed_run_adds_its_own(tmp_path, monkeypatch):
     slow_first_call(monkeypatch)
     first = loop.train(experiment("steps=20"), tmp_path)

@@ -100,6 +100,7 @@ def test_and_with_it_where_its_groups_are_the_micro_batches(micro_batch):
     assert distance(parts, whole) < 1e-5
 
 
+@pytest.mark.slow
 def test_but_not_where_they_are_larger():
     """The statistics of 4 images are not those of 12; `bn_group` makes them equal."""
     whole, parts = trained(Small(norm=True)), trained(Small(norm=True), 4)
@@ -236,6 +237,7 @@ def test_the_first_loss_that_is_not_finite_is_kept_with_its_rate():
     assert state.bad_step == 0 and state.bad_rate == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["loop", "unrolled"])
 def test_smaller_parts_take_less_memory(unit, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu" if unit == "loop" else "cpu")

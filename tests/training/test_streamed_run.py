@@ -83,6 +83,7 @@ def test_every_image_counts_once_and_it_learns(whole):
     assert (whole / "statistics.npz").is_file()
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_with_other_threads_it_ends_with_the_same_bits(
     folder, whole, tmp_path, monkeypatch
 ):
@@ -102,6 +103,7 @@ def test_stopped_and_resumed_with_other_threads_it_ends_with_the_same_bits(
     assert log_lines(tmp_path) == log_lines(whole)
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_nothing(folder, whole, tmp_path):
     assert train(folder, tmp_path, "--config.data.threads=5") == 0
     assert digests(tmp_path)["variables"] == digests(whole)["variables"]

@@ -43,7 +43,10 @@ def digests(workdir):
     return json.loads((newest / "notes" / "metadata").read_text())["digests"]
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(
+    "schedule",
+    ["plateau", *(pytest.param(s, marks=pytest.mark.slow) for s in SCHEDULES if s != "plateau")],
+)
 def test_each_run_ends_as_it_would_alone(schedule, tmp_path):
     parts = [
         (configured(*SCHEDULES[schedule], *own), tmp_path / name) for name, own in PARTS.items()
@@ -61,6 +64,7 @@ def test_each_run_ends_as_it_would_alone(schedule, tmp_path):
     assert a != b  # the rates do differ
 
 
+@pytest.mark.slow
 def test_a_run_can_resume_alone_and_the_others_without_it(tmp_path):
     parts = [(configured("steps=12", *own), tmp_path / name) for name, own in PARTS.items()]
     loop.train_together(parts)
@@ -76,6 +80,7 @@ def test_a_run_can_resume_alone_and_the_others_without_it(tmp_path):
         assert digests(workdir) == digests(tmp_path / "alone" / workdir.name)
 
 
+@pytest.mark.slow
 def test_vmapped_runs_train_like_single_ones(tmp_path):
     """Each has its own rate, and is saved as if it were alone."""
     parts = [Member(configured(*own)) for own in PARTS.values()]

@@ -56,6 +56,7 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in pairs)
 
 
+@pytest.mark.slow
 def test_vggs_deeper_columns_take_four_convolutions_and_three_dense_layers_of_a(net_a, tmp_path):
     more = (f"warm_start.workdir={net_a}", f"warm_start.layers={FROM_A}")
     run, (variables,) = started(tmp_path, "vgg_b_bn_cifar", *more)
@@ -80,6 +81,7 @@ def test_a_run_begins_with_them_and_needs_them_no_more_once_it_is_saved(tmp_path
     assert cnn_archs.load(workdir).step == 2
 
 
+@pytest.mark.slow
 def test_each_seed_takes_its_own_or_the_only_one(tmp_path):
     mlp = ("mlp", "model.hidden=(5,)")
     for name, of_source, expected in (("two", ("seeds=2",), [0, 1]), ("one", (), [0, 0])):

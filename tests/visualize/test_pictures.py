@@ -108,6 +108,7 @@ def test_filters_and_maps_are_those_of_the_network(workdir, drawn):
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] > 1
 
 
+@pytest.mark.slow
 def test_filters_of_a_dense_layer_cover_the_image(many_outputs, drawn):
     """And what neither is nor is predicted is not among the confusions."""
     pictures.write_figures(many_outputs, None)

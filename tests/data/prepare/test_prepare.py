@@ -83,6 +83,7 @@ def test_a_prepared_folder_has_its_images_in_its_order(parts, tmp_path):
     assert sources.dataset_spec("pets", str(tmp_path)) == ((0, 0, 3), 2)
 
 
+@pytest.mark.slow
 def test_training_on_it_is_training_on_the_folder(tmp_path):
     images = folder_of(tmp_path / "images", ("train", "test"), kinds=("JPEG",))
     assert prepare("pets", images, tmp_path) == 0
