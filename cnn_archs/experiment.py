@@ -46,7 +46,7 @@ class Classifier(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """How often a run logs, evaluates and saves.
+    """Hold how often a run logs, evaluates and saves.
 
     log_every is in steps, the other periods are in epochs; diagnose_every=0 means never.
     eval_seconds, checkpoint_seconds: the least seconds between two events. keep: the number of

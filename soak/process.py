@@ -34,7 +34,7 @@ NOT_FOR_USERS = re.compile(  # what Python and its libraries print of errors tha
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a command ended. code: negative for a signal, as in subprocess.
+    """Hold how a command ended. code: negative for a signal, as in subprocess.
 
     hit: whether the fault came before the end. work: seconds of processor time. left: the number of
     descendants that outlived it by more than PATIENCE.

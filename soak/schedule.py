@@ -1,4 +1,4 @@
-"""Which faults come when: a pure function of a seed, so that a soak can be replayed.
+"""Schedule the faults as a pure function of a seed, so that a soak can be replayed.
 
 A soak is a sequence of episodes. In each, one subject is started several times in one folder until
 it ends, and faults come before or during these starts. Numbers in the faults are fractions of what

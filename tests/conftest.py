@@ -1,4 +1,4 @@
-"""What all tests share: the devices that they see, real data where there is some, real runs."""
+"""All tests share these: the devices that they see, real data where there is some, real runs."""
 
 import atexit
 import gc

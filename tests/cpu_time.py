@@ -1,4 +1,4 @@
-"""How tests compare the speed of two forms of a computation on a CPU."""
+"""Compare the speed of two forms of a computation on a CPU."""
 
 import statistics
 import time

@@ -32,7 +32,7 @@ def test_sums_are_scikit_learns():
 
 @pytest.mark.parametrize("label", range(7))
 def test_of_equal_scores_the_lowest_number_comes_first(label):
-    """As np.argsort(-logits, stable) orders them: label is at place `label` of 7."""
+    """The expected order is np.argsort(-logits, stable): label is at place `label` of 7."""
     c = counts(np.zeros((1, 7)), [label])
     assert int(c.top1) == (label == 0)
     assert int(c.top5) == (label < 5)

@@ -56,7 +56,7 @@ def test_its_config_is_that_of_the_same_experiment_today():
 
 
 def test_a_resnet_whose_config_does_not_say_its_first_pool_has_the_padded_one():
-    """It is of a version in which that was the experiment's; today's has the authors' pool."""
+    """In its version the experiment had the padded pool; today's has the authors' pool."""
     saved = json.loads(configs.load_config("resnet_imagenet:50", []).to_json())
     assert saved["model"].pop("pool1") == "overhanging"
     assert configs.parse_config(saved, Path("config.json")).model.pool1 == "padded"

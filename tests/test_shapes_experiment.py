@@ -1,4 +1,4 @@
-"""What the shapes experiment says: augmentation lifts the accuracy on the challenge."""
+"""Augmentation lifts the accuracy of the shapes experiment on the challenge."""
 
 import json
 

@@ -34,7 +34,7 @@ def gray(i):
 
 
 class Few(tfds.core.GeneratorBasedBuilder):
-    """What all of them share; the labels of each split."""
+    """Serve a few images; subclasses give the labels of each split."""
 
     VERSION = tfds.core.Version("1.0.0")
     pkg_dir_path = None
@@ -72,7 +72,7 @@ class TinyDataset(Few):
 
 
 class TinyUndivided(TinyDataset):
-    """As TinyDataset, but all of it in train: 30 of one class and 10 of the other."""
+    """Serve 40 images, all in train: 30 of one class and 10 of the other."""
 
     SPLITS = {"train": [0] * 30 + [1] * 10}
 

@@ -41,7 +41,7 @@ class Tensor(NamedTuple):
 
     @property
     def flat(self) -> bool:
-        """Whether it is the kernel of a dense layer over a map, which torch stores flattened."""
+        """Return True for the kernel of a dense layer over a map, which torch stores flattened."""
         return self.dense and len(self.shape) == 4
 
     @property

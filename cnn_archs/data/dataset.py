@@ -55,7 +55,7 @@ class Dataset:
 
     @property
     def in_memory(self) -> bool:
-        """Whether all images have one size and are loaded whole instead of streamed."""
+        """Return True if all images have one size and are loaded whole instead of streamed."""
         return 0 not in self.stored_shape
 
     def place(self) -> str:

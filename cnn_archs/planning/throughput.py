@@ -56,7 +56,7 @@ class MeasuredRun(NamedTuple):
 
     @property
     def apart(self) -> bool:
-        """Whether compilation is known, so that it is no part of images_per_second."""
+        """Return True if compilation is known, so that images_per_second leaves it out."""
         return self.compile_seconds is not None
 
 

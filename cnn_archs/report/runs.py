@@ -136,7 +136,7 @@ class CellRecord:
 
     @property
     def training_images(self) -> str:
-        """How many of the training images the cell is trained on, from its config."""
+        """Return the number of training images the cell is trained on, from its config."""
         if not (data := self.config.get("data", {})):
             return "training images that are not recorded"
         held, used = data.get("holdout", 0), data.get("examples", 0)
@@ -224,7 +224,7 @@ class CellRecord:
 
     @property
     def unstated(self) -> bool:
-        """Whether the recipe lacks settings of the config, so that it is known in part only."""
+        """Return True if the recipe lacks settings of the config: it is known in part only."""
         keys = flatten(self.config)
         return any(k not in self.recipe and changes_outcome(k, self.config) for k in keys)
 

@@ -36,7 +36,7 @@ class Interval(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether 0 lies outside the interval."""
+        """Return True if 0 lies outside the interval."""
         return self.low is not None and self.high is not None and self.low * self.high > 0
 
 

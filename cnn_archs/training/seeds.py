@@ -26,12 +26,12 @@ class SeedAxis:
 
     @property
     def vmapped(self) -> bool:
-        """Whether all seeds are in one tree."""
+        """Return True if all seeds are in one tree."""
         return self.form == "vmapped"
 
     @property
     def unrolled(self) -> bool:
-        """Whether one call steps the trees of all seeds."""
+        """Return True if one call steps the trees of all seeds."""
         return self.form == "unrolled"
 
     @property
@@ -41,7 +41,7 @@ class SeedAxis:
 
     @property
     def together(self) -> bool:
-        """Whether one call of the training step is for all seeds."""
+        """Return True if one call of the training step is for all seeds."""
         return self.form != "in_turn"
 
     def map(self, step: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:

@@ -127,7 +127,7 @@ def test_without_results_all_others_are_not_run_and_say_why():
 
 
 def numbers(source, kind):
-    """Of `tables 2 and 3, figure 5` the tables: {2, 3}."""
+    """Return the numbers of the tables: {2, 3} for `tables 2 and 3, figure 5`."""
     at = set()
     one = r"(?:\d+|I)[ab]?"
     for match in re.findall(rf"{kind}s? ({one}(?:(?:, | and | to ){one})*)", source):
@@ -196,7 +196,7 @@ def result(errors=(0.019, 0.020, 0.021), **changes):
 
 
 def verdict_of(tmp_path, results, **fields):
-    """Of a claim of the MLP's test error, 2 % to 0.1; results: {file: result}."""
+    """Judge a claim of the MLP's test error, 2 % to 0.1; results: {file: result}."""
     for name, value in results.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -311,7 +311,7 @@ LONG = ("alexnet", "resnet18", "googlenet")
     "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in NETS]
 )
 def test_a_dense_network_is_the_classifier_on_an_image_of_its_own_size(name):
-    """And on a larger one it is what the module gives there."""
+    """On a larger image it equals the output of the module there."""
     side, fields = NETS[name]
     crop = crops.create("shorter_side", (side, side), smallest=side, largest=side, evaluate=side)
     model = models.create(name, num_classes=len(drawn.CLASSES), width=1 / 16, **fields)

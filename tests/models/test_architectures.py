@@ -1,4 +1,4 @@
-"""What the papers print of AlexNet, VGG, GoogLeNet and ResNet, beyond counts and values.
+"""AlexNet, VGG, GoogLeNet and ResNet are as printed, beyond counts and values.
 
 Counts stand in tests/models/test_summary.py, values and gradients in test_parity.py.
 """
@@ -547,7 +547,7 @@ def test_scanned_blocks_compute_the_same(name, side, fields):
 
 
 def seconds_to_compile(name):
-    """Of processors, to trace and compile a training step of the scanned net; nothing runs."""
+    """Return the processor seconds to trace and compile a training step of the scanned net."""
     step, arguments = abstract_step(models.create(name, scan_blocks=True), (32, 32, 3), 128)
     started = time.process_time()
     jax.jit(step).lower(*arguments).compile()

@@ -53,7 +53,7 @@ def arguments(rows, channels, far):
 
 
 def check_close(found, expected, error):
-    """That no number differs by more than `error` times the largest one expected."""
+    """Assert that no number differs by more than `error` times the largest one expected."""
     for name, a, b in zip(("y", "dx", "dscale", "dbias"), found, expected, strict=True):
         b = np.asarray(b)
         assert a.shape == b.shape
@@ -76,7 +76,7 @@ def test_values_and_gradients_are_those_of_the_formula_in_float64(rows, channels
 
 
 def test_means_far_from_0_take_the_second_pass():
-    """Where one pass alone has lost all digits."""
+    """One pass alone would lose all digits here."""
     x = random((4096, 4), far=1e4)
     mean, variance = jax.jit(moments)(x)
     wide = np.float64(x)

@@ -99,7 +99,7 @@ def test_resnet152_keeps_the_maps_between_its_units(dtype, size):
 
 
 def compiled_bytes(name, batch, side, **fields):
-    """What XLA sets aside for a training step beside its arguments: compiled, never run."""
+    """Return the bytes that a compiled training step takes beside its arguments."""
     step, arguments = abstract_step(models.create(name, **fields), (side, side, 3), batch)
     compiled = jax.jit(step, donate_argnums=0).lower(*arguments).compile()
     used: Any = compiled.memory_analysis()
@@ -108,8 +108,7 @@ def compiled_bytes(name, batch, side, **fields):
 
 @slow
 def test_a_scanned_stage_takes_less_than_half_of_the_memory():
-    """As compiled, on a CPU too. (There XLA drops what keeps the second computation of an unrolled
-    network apart from the first; see the README for a TPU's.)"""
+    """On a CPU, XLA merges both computations of an unrolled network, so this one is scanned."""
     fields = dict(blocks=(9,), widths=(16,), scan_blocks=True)
     kept, again = (compiled_bytes("resnet20", 64, 16, remat=r, **fields) for r in (False, True))
     assert again < kept / 2

@@ -41,7 +41,7 @@ def in_a_step(function):
 
 
 def largest_fusion(text):
-    """How many arrays are read by the fusion that reads most of them."""
+    """Return the number of arrays read by the fusion that reads most of them."""
     return max(m.count("%") for m in re.findall(r" fusion\(([^)]*)\), kind=kLoop", text))
 
 
@@ -95,7 +95,7 @@ def test_what_goes_into_a_convolution_is_not_computed_again_for_its_gradient():
 
 @pytest.mark.skipif(not cpu_step.has_onednn(), reason="this jaxlib has no oneDNN")
 def test_every_pass_over_three_axes_is_onednns():
-    """And over two axes not all would be: YNNPACK takes some of these, with 32 maps."""
+    """Over two axes not all passes would be: YNNPACK takes some of these, with 32 maps."""
     arguments = jnp.zeros((16, 16, 16, 32)), jnp.zeros((3, 3, 32, 32))
 
     def passes(convolve):

@@ -1,4 +1,4 @@
-"""What `plan` says of a training: by arithmetic, by the real state, and by the compiled program."""
+"""The estimates of `plan` agree with arithmetic, the real state, and the compiled program."""
 
 import io
 import json

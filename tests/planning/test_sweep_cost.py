@@ -1,4 +1,4 @@
-"""What a sweep would cost, by what was run before."""
+"""The cost of a sweep is estimated from earlier results."""
 
 import json
 from typing import Any

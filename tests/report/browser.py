@@ -88,7 +88,7 @@ class Browser:
             self.events.append(self.read())
 
     def value(self, script):
-        """What an expression in the page is."""
+        """Return the value of a JavaScript expression in the page."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")

@@ -18,7 +18,7 @@ BLOCKS = {20: 3, 32: 5, 44: 7, 56: 9, 110: 18}
 
 
 def errors(test, train, seed, name):
-    """Of the last step: {split: fraction}; the seeds of a network lie apart, not all alike."""
+    """Return {split: fraction} of the last step; the seeds of a network lie apart."""
     away = 0.001 * seed + 1e-4 * (sum(name.encode()) * seed % 7)
     return {"test": test + away, "train": train + away, "train_eval": train}
 
@@ -190,7 +190,7 @@ def spoil(folder: Path, seed):
 
 
 class Page(HTMLParser):
-    """What is written in a page: tables as {head: [cells]}, the rest by tag."""
+    """Read the text of a page: tables as {head: [cells]}, the rest by tag."""
 
     def __init__(self, text):
         super().__init__()

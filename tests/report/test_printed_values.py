@@ -1,4 +1,4 @@
-"""Which printed values stand beside which cells."""
+"""Printed values of a paper stand beside the cells that they belong to."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Who made a result: read from results of one run, of several parts, and of several seeds."""
+"""The report names what made a result: one run, several parts, or several seeds."""
 
 import json
 from pathlib import Path

@@ -74,7 +74,7 @@ def test_a_recipe_that_is_whole_or_not_known_is_said_to_be(tmp_path):
     ],
 )
 def test_an_older_run_has_the_recipe_of_its_command_line(tmp_path, command):
-    """It has no record of its recipe."""
+    """Such a run has no record of its recipe."""
     folder = workdir(tmp_path / "a", "lenet5", 0, 0.1, 0.05)
     write_json(folder / "config.json", to_plain_dict(load_config("lenet5_digits", [])))
     write_json(folder / "environment.json", {"command": command})

@@ -88,7 +88,7 @@ def test_the_digits_are_learnt_alike(tmp_path):
 @slow
 @pytest.mark.parametrize("name", ["lenet5", "four_layers", "vgg_a_bn", "resnet20"])
 def test_gradients_point_the_same_way(name):
-    """As a whole: cosine above 0.9 between bfloat16's and float32's, as long to 10 %.
+    """The gradients have a cosine above 0.9, and lengths equal to 10 %.
 
     Of a narrow network at its start, on 16 random images. Normalization over so few makes much of
     rounding: single small layers agree less.

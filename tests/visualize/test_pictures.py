@@ -110,7 +110,7 @@ def test_filters_and_maps_are_those_of_the_network(workdir, drawn):
 
 @pytest.mark.slow
 def test_filters_of_a_dense_layer_cover_the_image(many_outputs, drawn):
-    """And what neither is nor is predicted is not among the confusions."""
+    """A class that neither occurs nor is predicted is not among the confusions."""
     pictures.write_figures(many_outputs, None)
     kernel = cnn_archs.load(many_outputs).variables["params"]["fc1"]["kernel"]
     np.testing.assert_array_equal(drawn["draw_filters"][0], kernel.reshape(32, 32, 1, -1))

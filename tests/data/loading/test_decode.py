@@ -299,7 +299,7 @@ def test_odd_shapes_are_decoded_and_resized(height, width, kind):
     ],
 )
 def test_a_jpeg_is_decoded_no_larger_than_needed(box, out, factor, monkeypatch):
-    """It is never decoded smaller than needed: the box has at least the pixels of the result."""
+    """The decoded box has at least the pixels of the result."""
     factors = []
     decode_image = decode.JpegImage.decode
 

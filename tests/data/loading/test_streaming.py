@@ -196,7 +196,7 @@ def test_the_batches_before_a_damaged_image_are_delivered():
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_in_place_of_a_damaged_image_comes_the_next_sound_one(threads):
-    """It is cropped with the random numbers of the position, whichever thread finds the damage."""
+    """The next image has the random numbers of the position, whichever thread finds the damage."""
     stream = Streamed(damaged_at(17, 18, count=250), INCEPTION, on_corrupt="skip", threads=threads)
     plain = [FILES[i % COUNT] for i in range(250)]
     expected = Streamed(records([*plain[:17], plain[19], plain[19], *plain[19:]]), INCEPTION)
