@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib import figure as canvas
 from matplotlib import style
-from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnn_archs.arithmetic import ceil_div
 from cnn_archs.report.read_runs import read_run
@@ -250,8 +250,7 @@ def write_curves_png(workdir: Path) -> Path:
         for i, split in enumerate(LINES):
             draw_split(axis, cell, split, f"C{i}", "epoch", metric, labeled=True)
         axis.set(xlabel="epoch", ylabel=label)
-        axis.set_yscale("log", nonpositive="mask")
-        axis.yaxis.set(major_formatter=LogFormatter(), minor_formatter=LogFormatter())
+        make_logarithmic(axis, "y")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3, which="both")
         axis.legend()

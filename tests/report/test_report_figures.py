@@ -343,6 +343,7 @@ def test_the_picture_of_one_run_is_error_and_loss_by_epoch(tmp_path, drawn_png):
     for line in means.values():
         assert list(line.get_xdata()) == [1, 2, 4]
         assert list(line.get_ydata()) == pytest.approx([12.5, 6.25, 3.125])
+    assert {"2", "5", "10", "20"} <= {label.get_text() for label in error.get_yticklabels()}
     assert error.get_yscale() == loss.get_yscale() == "log"
     assert list(loss.get_lines()[0].get_ydata()) == pytest.approx([1, 0.5, 0.25])
     assert error.figure.get_suptitle() == "lenet5 on mnist, 2 seeds"
