@@ -22,6 +22,7 @@ from cnn_archs.shipped import shipped_folder
 
 MNIST = Path(os.environ.get("TFDS_DATA_DIR") or "/nowhere") / "mnist"
 SHIPPED = stored.list_weights()
+DOCUMENTED = (Path(__file__).parents[2] / "docs" / "weights.md").read_text("utf-8")
 
 
 def run(*arguments):
@@ -50,6 +51,9 @@ def test_a_card_is_of_its_file(name):
     for error in (test["top1_error"], test["top1_error_as_stored"]):
         assert f"{100 * error:.2f} %" in page
     assert "/" not in card["data"]["folder"] + card["config"]["data"]["data_dir"]
+    (row,) = [line for line in DOCUMENTED.splitlines() if line.startswith(f"| `{name}` |")]
+    as_stored = f"{100 * test['top1_error_as_stored']:.2f}"
+    assert row.split(" | ")[2:] == [f"{card['params']:,}", f"{as_stored} |"]
 
 
 def test_shipped_weights_tell_a_drawn_digit(tmp_path, capsys):
