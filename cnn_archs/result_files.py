@@ -28,7 +28,7 @@ ENVIRONMENT: Shape = {
     "packages?": {...: str},
     "devices?": [str],
 }
-ROW = {"method": str, "form": str, "knobs": dict, "examples": int}
+ROW = {"method": str, "form": str, "knobs": dict, "examples": int, "network?": str}
 MADE = {
     **ENVIRONMENT,
     "row?": ROW,

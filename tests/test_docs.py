@@ -84,10 +84,15 @@ NOT_RUN = {
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
     "cnn-archs train --config=lenet5_1998_mnist:map": "data and an hour",
     "cnn-archs classical nearest_deslanted --output=nearest_deslanted.json": "data",
+    "cnn-archs classical tangent --examples=2000": "data; tests/classical/test_tangent.py",
+    "cnn-archs train --config=lenet4_mnist:4": "data and an hour",
+    "cnn-archs classical lenet4_local --workdir=runs/lenet4_mnist_4": "its run; "
+    "tests/classical/test_last_layer.py",
     "cnn-archs train --config=lenet4_mnist:1": "data and an hour",
     "cnn-archs train --config=mlp_1998_mnist:300_deslanted": "data and an hour",
     "cnn-archs sweep --config=training_set_size --workdir=runs/training_set_size": "data, hours",
     "cnn-archs train --config=resnet_cifar10:56": "data and a day",
+    "cnn-archs train --config=resnet_cifar100:164_v2": "data and days",
     "cnn-archs train --config=vgg_imagenet:A": "data and weeks",
     "cnn-archs train --config=vgg_imagenet:D_from_A "
     "--config.warm_start.workdir=runs/vgg_imagenet_A": "data and weeks",

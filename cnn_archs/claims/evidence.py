@@ -53,7 +53,7 @@ def values_of_seeds(
 
 def draws_random_numbers(source: Mapping[str, str]) -> bool:
     """Return whether the networks, or the method, that a claim names have seeds."""
-    return "row" not in source or bool(ROWS[source["row"]].seeds)
+    return "row" not in source or ROWS[source["row"]].draws_random_numbers
 
 
 def values_in_file(
@@ -78,6 +78,12 @@ def values_in_file(
 
 def refuse_unless_evidence(result: Mapping[str, Any], experiment: str, protocol: str) -> None:
     """Raise Refused unless `result` is a complete run of `experiment`, tested with `protocol`."""
+    expected = refuse_unless_complete(result, experiment)
+    refuse_other_tests(result, expected["model"]["name"], protocol)
+
+
+def refuse_unless_complete(result: Mapping[str, Any], experiment: str) -> dict[str, Any]:
+    """Return the config of `experiment`. Raises Refused unless `result` is of all of its steps."""
     made = result.get("made", {}).get("config")
     if made is None:
         raise Refused("it does not record its config")
@@ -95,17 +101,22 @@ def refuse_unless_evidence(result: Mapping[str, Any], experiment: str, protocol:
         raise Refused("it does not record its epochs")
     if expected["epochs"] and result["epochs"] != expected["epochs"]:
         raise Refused(f"{result['epochs']:g} of {expected['epochs']:g} epochs")
-    refuse_other_tests(result, expected["model"]["name"], protocol)
+    return expected
 
 
 def refuse_unless_of_row(result: Mapping[str, Any], row: str, protocol: str) -> None:
-    """Raise Refused unless `result` is of the row `row` of figure 9, with all training images."""
+    """Raise Refused unless `result` is of the row `row` of figure 9, with all training images.
+
+    Networks below the row must be of a complete run of its experiment.
+    """
     made = result.get("made", {}).get("row", {})
     expected = describe(ROWS[row], examples=0)
     if other := [key for key, value in expected.items() if made.get(key) != value]:
         raise Refused(f"its settings are not those of the row {row}: {', '.join(other)}")
     if result["dataset"] != "mnist":
         raise Refused(f"it is of {result['dataset']}, not of mnist")
+    if ROWS[row].network:
+        refuse_unless_complete(result, ROWS[row].network)
     refuse_other_tests(result, row, protocol)
 
 

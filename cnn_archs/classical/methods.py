@@ -7,11 +7,14 @@ squares for targets of +1 for a unit's own class and -1 for the others.
 
 from collections.abc import Callable
 from itertools import combinations
+from math import isqrt
 
 import numpy as np
 from sklearn.cluster import KMeans
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.svm import SVC
+
+from cnn_archs.classical.tangent import nearest_by_tangents
 
 Predict = Callable[..., np.ndarray]
 
@@ -104,6 +107,27 @@ def rbf(
     return respond(test).dot(weights).argmax(1)
 
 
+def local_linear(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, *, k: int, ridge: float
+) -> np.ndarray:
+    """Train a linear classifier for each test vector, on the `k` training vectors nearest to it.
+
+    ridge: the weight decay, which is added to the variance of each input. The bias does not decay.
+    (Bottou & Vapnik 1992.)
+    """
+    targets = one_of(labels)
+    finder = NearestNeighbors(n_neighbors=min(k, len(train)), algorithm="brute").fit(train)
+    predicted = []
+    for x, near in zip(test, finder.kneighbors(test, return_distance=False), strict=True):
+        inputs, wanted = train[near], targets[near]
+        middle, mean = inputs.mean(0), wanted.mean(0)
+        centered = inputs - middle
+        normal = centered.T.dot(centered) + ridge * len(near) * np.eye(len(x))
+        weights = np.linalg.solve(normal, centered.T.dot(wanted - mean))
+        predicted.append((mean + (x - middle).dot(weights)).argmax())
+    return np.array(predicted)
+
+
 def polynomial_svm(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, *, degree: int, penalty: float
 ) -> np.ndarray:
@@ -112,10 +136,36 @@ def polynomial_svm(
     s: the number of inputs times the variance of all of them. penalty: the constant C of the
     errors in training.
     """
-    machine = SVC(
-        C=penalty, kernel="poly", degree=degree, gamma="scale", coef0=1.0, cache_size=2000
-    )
-    return machine.fit(train, labels).predict(test)
+    return polynomial_machine(degree, penalty).fit(train, labels).predict(test)
+
+
+def virtual_svm(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, *, degree: int, penalty: float
+) -> np.ndarray:
+    """Train machines as `polynomial_svm` does, then again on their support vectors, moved too.
+
+    The vectors are those of square images. The second machines are trained on each support vector
+    of the first, and on what it is after a shift by one pixel up, down, to the left and to the
+    right. degree, penalty: of the first and the second machines.
+    """
+    first = polynomial_machine(degree, penalty).fit(train, labels)
+    own, of_own = train[first.support_], labels[first.support_]
+    moved = [shifted(own, *by) for by in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))]
+    second = polynomial_machine(degree, penalty)
+    return second.fit(np.concatenate(moved), np.tile(of_own, len(moved))).predict(test)
+
+
+def polynomial_machine(degree: int, penalty: float) -> SVC:
+    """Return the untrained machines of `polynomial_svm`."""
+    return SVC(C=penalty, kernel="poly", degree=degree, gamma="scale", coef0=1.0, cache_size=2000)
+
+
+def shifted(vectors: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Move the square images f64[N, D] by whole pixels, at most one; 0 comes in at the edge."""
+    side = isqrt(vectors.shape[1])
+    wide = np.pad(vectors.reshape(-1, side, side), ((0, 0), (1, 1), (1, 1)))
+    cut = wide[:, 1 - down : 1 - down + side, 1 - right : 1 - right + side]
+    return cut.reshape(len(vectors), -1)
 
 
 def with_bias(x: np.ndarray) -> np.ndarray:
@@ -144,5 +194,9 @@ METHODS: dict[str, Predict] = {
     "nearest": nearest,
     "pca_quadratic": pca_quadratic,
     "rbf": rbf,
+    "nearest_by_tangents": nearest_by_tangents,
+    "local_linear": local_linear,
     "polynomial_svm": polynomial_svm,
+    "virtual_svm": virtual_svm,
 }
+OF_SQUARES: frozenset[str] = frozenset({"nearest_by_tangents", "virtual_svm"})  # with one channel

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from cnn_archs.commands.shared import Declare, check_at_least, check_output, emit, user_path
+from cnn_archs.commands.shared import (
+    Declare,
+    check_at_least,
+    check_output,
+    emit,
+    require_run,
+    user_path,
+)
 from cnn_archs.errors import ClaimMissed, ConfigError, escaped
 from cnn_archs.runtime.console import counted, print_result
 from cnn_archs.runtime.files import write_errors, write_json
@@ -48,16 +55,25 @@ def declare(command: Declare) -> None:
         examples=(
             "cnn-archs classical nearest_deslanted --output=nearest.json",
             "cnn-archs classical linear --dataset=digits",
+            "cnn-archs classical lenet4_nearest --workdir=runs/lenet4_mnist_4",
         ),
-        notes="Rows: linear, pairwise, nearest, pca_quadratic, rbf, svm, and linear_deslanted and "
-        "nearest_deslanted of deslanted images. They take from seconds to half an hour.",
+        notes="Rows: linear, pairwise, nearest, pca_quadratic, rbf, tangent, svm, svm_virtual, and "
+        "linear_deslanted and nearest_deslanted of deslanted images. lenet4_nearest and "
+        "lenet4_local replace the last layer of a run of lenet4_mnist:4. They take from seconds to "
+        "half an hour, svm_virtual hours.",
     )
     c.add_argument("row", metavar="ROW", help="row of the figure; see below")
     c.add_argument(
         "--dataset",
-        default="mnist",
+        default="",
         metavar="NAME",
-        help="dataset whose images have one size (default: %(default)s)",
+        help="dataset whose images have one size (default: mnist, or that of the run)",
+    )
+    c.add_argument(
+        "--workdir",
+        type=user_path,
+        metavar="DIR",
+        help="directory of the run whose network a row of lenet4 takes",
     )
     c.add_argument(
         "--data_dir",
@@ -114,13 +130,16 @@ def report(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 def classical(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Test a method of LeCun et al. 1998 that is no network: a row of the paper's figure 9."""
+    workdir = require_run(Path(arguments.workdir)) if arguments.workdir else None
     check_at_least(0, examples=arguments.examples)
     if arguments.output:
         check_output(Path(arguments.output), ".json")
 
     from cnn_archs.classical import run
 
-    result = run.run_row(arguments.row, arguments.dataset, arguments.data_dir, arguments.examples)
+    result = run.run_row(
+        arguments.row, arguments.dataset, arguments.data_dir, arguments.examples, workdir
+    )
     if arguments.output:
         with write_errors(Path(arguments.output).parent):
             write_json(Path(arguments.output), result)

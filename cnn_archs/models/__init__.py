@@ -27,7 +27,7 @@ from cnn_archs.models import (
     vgg,
 )
 from cnn_archs.models.cifar_cnn import FourLayers
-from cnn_archs.models.lenet import LeNet5, LeNet5_1998
+from cnn_archs.models.lenet import LeNet5, LeNet5_1998, LeNet5_1998_EBLearn
 from cnn_archs.models.lenet_ancestors import LeNet1, LeNet4, SquashedMLP
 from cnn_archs.models.mnist_nets import CNN, MLP
 from cnn_archs.models.network import Network as Network
@@ -53,6 +53,7 @@ LISTED: dict[str, Callable[..., Network]] = {
     "cnn": CNN,
     "lenet5": LeNet5,
     "lenet5_1998": LeNet5_1998,
+    "lenet5_1998_eblearn": LeNet5_1998_EBLearn,
     "lenet4": LeNet4,
     "lenet1": LeNet1,
     "mlp_1998": SquashedMLP,

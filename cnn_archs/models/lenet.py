@@ -4,7 +4,12 @@
 hyperbolic tangent after every layer up to F6, and Euclidean RBF outputs. It has 60,000 trainable
 parameters.
 Deviations: the ten 7x12 bitmaps of the RBF units are redrawn by hand, since the paper only shows
-            them in a picture (figure 3).
+            them in a picture (figure 3). The paper prints the range of initial weights; that
+            biases and the coefficients of the subsampling are drawn from it too is ours.
+
+`LeNet5_1998_EBLearn` is the same network with the initial values and the energy of its authors'
+later library (EBLearn, 2008): weights within 1 / sqrt(F), biases of 0, coefficients of 0.5, and
+half of the squared distance.
 
 `LeNet5` is the network that lecture notes and textbooks teach: fully connected C3, tanh, average
 pooling without parameters, softmax. It has 61,706 parameters.
@@ -12,7 +17,7 @@ pooling without parameters, softmax. It has 61,706 parameters.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -118,19 +123,51 @@ def squash(a: jax.Array) -> jax.Array:
     return 1.7159 * jnp.tanh(2.0 / 3.0 * a)
 
 
-def uniform(fan_in: int | np.ndarray) -> Callable[..., jax.Array]:
+Initializer = Callable[..., jax.Array]
+
+
+def uniform(fan_in: int | np.ndarray) -> Initializer:
     """Return an initializer that draws uniformly from +-2.4 / F_i (section III.B).
 
     fan_in: F_i, the inputs of a unit without its bias; one number, or one for each unit along the
     last axis.
     """
-    bound = 2.4 / np.asarray(fan_in, np.float32)
+    return within(2.4 / np.asarray(fan_in, np.float32))
+
+
+def uniform_by_root(fan_in: int | np.ndarray) -> Initializer:
+    """Return an initializer that draws uniformly from +-1 / sqrt(F_i). fan_in: see `uniform`."""
+    return within(1.0 / np.sqrt(np.asarray(fan_in, np.float32)))
+
+
+def within(bound: np.ndarray) -> Initializer:
+    """Return an initializer that draws uniformly from +-bound, one number or one for each unit."""
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
         scale = jnp.broadcast_to(jnp.asarray(bound, dtype), shape)
         return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * scale
 
     return init
+
+
+class Initial(NamedTuple):
+    """The initializers of the layers of a LeNet.
+
+    weights, biases: functions from the inputs of a unit, as `uniform` takes them, to an
+    initializer. coefficients: the initializer of the coefficients of the subsampling.
+    """
+
+    weights: Callable[[int | np.ndarray], Initializer]
+    biases: Callable[[int | np.ndarray], Initializer]
+    coefficients: Initializer
+
+    def of_layer(self, fan_in: int) -> dict[str, Initializer]:
+        """Return the arguments of a flax layer whose units have `fan_in` inputs."""
+        return {"kernel_init": self.weights(fan_in), "bias_init": self.biases(fan_in)}
+
+
+PRINTED = Initial(uniform, uniform, uniform(4))
+EBLEARN = Initial(uniform_by_root, lambda _: nn.initializers.zeros, nn.initializers.constant(0.5))
 
 
 class Subsample(Layer):
@@ -140,16 +177,16 @@ class Subsample(Layer):
     """
 
     copies: int = 1
+    initial: Initial = PRINTED
 
     kind = "subsampling"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map x: f32[N, H, W, C] to f32[N, H/2, W/2, copies C]."""
-        init = uniform(4)
         x = jnp.repeat(x, self.copies, axis=-1) if self.copies > 1 else x
-        coefficient = self.param("coefficient", init, (x.shape[-1],))
-        bias = self.param("bias", init, (x.shape[-1],))
+        coefficient = self.param("coefficient", self.initial.coefficients, (x.shape[-1],))
+        bias = self.param("bias", self.initial.biases(4), (x.shape[-1],))
         n, h, w, c = x.shape
         total = x.reshape(n, h // 2, 2, w // 2, 2, c).sum((2, 4))
         return total * coefficient.reshape(1, 1, 1, c) + bias.reshape(1, 1, 1, c)
@@ -166,6 +203,7 @@ class TableConv(Layer):
     """
 
     table: tuple[str, ...] = C3_TABLE
+    initial: Initial = PRINTED
 
     kind = "conv"
 
@@ -175,9 +213,9 @@ class TableConv(Layer):
         mask = np.array([[c == "X" for c in row] for row in self.table])
         fan_in = 25 * mask.sum(0)  # in Table I 75, 100 or 150
         connections = np.argwhere(mask)  # int[60, 2]: input map, output map
-        init = uniform(fan_in[connections[:, 1]])
+        init = self.initial.weights(fan_in[connections[:, 1]])
         weights = self.param("kernel", init, (5, 5, len(connections)))
-        bias = self.param("bias", uniform(fan_in), (mask.shape[1],))
+        bias = self.param("bias", self.initial.biases(fan_in), (mask.shape[1],))
         place = np.zeros((len(connections), *mask.shape), np.float32)
         place[np.arange(len(connections)), connections[:, 0], connections[:, 1]] = 1.0
         kernel = jnp.einsum("hwk,kio->hwio", weights, place, precision="highest")
@@ -209,7 +247,11 @@ class LeNet5_1998(SquashedChain):
     """LeNet-5 as printed; its logits are the negated penalties of the RBF units.
 
     As a `SquashedChain` it gives access to its layers, which the paper's second-order method needs.
+    INITIAL: of its layers. ENERGY: the factor of the penalties.
     """
+
+    INITIAL: ClassVar[Initial] = PRINTED
+    ENERGY: ClassVar[float] = 1.0
 
     num_classes = 10  # bitmaps of the ten digits
     gains_from_onednn = False
@@ -217,20 +259,18 @@ class LeNet5_1998(SquashedChain):
     squash = staticmethod(squash)
 
     def setup(self):
-        def init(fan_in: int) -> dict[str, Any]:
-            return dict.fromkeys(("kernel_init", "bias_init"), uniform(fan_in))
-
-        self.C1 = Conv5x5(6, padding=0, **init(25))
-        self.S2 = Subsample()
-        self.C3 = TableConv()
-        self.S4 = Subsample()
-        self.C5 = Conv5x5(120, padding=0, **init(400))
-        self.F6 = nn.Dense(84, **init(120))
+        initial = self.INITIAL
+        self.C1 = Conv5x5(6, padding=0, **initial.of_layer(25))
+        self.S2 = Subsample(initial=initial)
+        self.C3 = TableConv(initial=initial)
+        self.S4 = Subsample(initial=initial)
+        self.C5 = Conv5x5(120, padding=0, **initial.of_layer(400))
+        self.F6 = nn.Dense(84, **initial.of_layer(120))
         self.RBF = RBF()
 
     def output(self, x: jax.Array) -> dict[str, jax.Array]:
         """Map the states of F6, x: f32[N, 1, 1, 84], to logits: f32[N, 10]."""
-        return {"logits": -self.RBF(x.reshape(x.shape[0], -1))}
+        return {"logits": -self.ENERGY * self.RBF(x.reshape(x.shape[0], -1))}
 
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Map image: f32[N, 32, 32, 1], values in [-0.1, 1.175], to logits: f32[N, 10]."""
@@ -240,3 +280,10 @@ class LeNet5_1998(SquashedChain):
         for layer in self.LAYERS:  # 28x28x6 14x14x6 10x10x16 5x5x16 1x1x120 84
             x = squash(self.affine(x, layer))
         return self.output(x)
+
+
+class LeNet5_1998_EBLearn(LeNet5_1998):
+    """LeNet-5 as printed, with the initial values and the energy of EBLearn."""
+
+    INITIAL = EBLEARN
+    ENERGY = 0.5

@@ -14,14 +14,14 @@ Deviations: the table of C3, of which nothing is printed but the number of maps;
             120 units alone, fully connected to 16 maps of 5x5, have 48,120.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 
 from cnn_archs.models.cpu.convolution import convolve
 from cnn_archs.models.fields import Count
-from cnn_archs.models.lenet import Conv5x5, Subsample, TableConv, squash, uniform
+from cnn_archs.models.lenet import PRINTED, Conv5x5, Subsample, TableConv, squash
 from cnn_archs.models.network import SquashedChain
 
 # fmt: off
@@ -43,11 +43,6 @@ LENET4_TABLE = (
     "     XXX  X  X X",
 )
 # fmt: on
-
-
-def trained(fan_in: int) -> dict[str, Any]:
-    """Return the initializers of a layer whose units have `fan_in` inputs."""
-    return dict.fromkeys(("kernel_init", "bias_init"), uniform(fan_in))
 
 
 class SquashedUnits(SquashedChain):
@@ -89,7 +84,7 @@ class SquashedMLP(SquashedUnits):
     @nn.compact
     def dense(self, x: jax.Array, layer: str) -> jax.Array:
         width = (*self.hidden, self.num_classes)[self.LAYERS.index(layer)]
-        return nn.Dense(width, **trained(x.shape[-1]), name=layer)(x)
+        return nn.Dense(width, **PRINTED.of_layer(x.shape[-1]), name=layer)(x)
 
     def affine(self, x: jax.Array, layer: str) -> jax.Array:
         """Return the weighted sums of `layer` for its inputs x: f32[N, ...]."""
@@ -105,12 +100,16 @@ class LeNet1(SquashedUnits):
     IMAGE = (28, 28, 1)
 
     def setup(self):
-        self.C1 = Conv5x5(4, padding=0, **trained(25))  # 24x24
+        self.C1 = Conv5x5(4, padding=0, **PRINTED.of_layer(25))  # 24x24
         self.S2 = Subsample()  # 12x12
         self.C3 = TableConv(LENET1_TABLE)  # 8x8x12
         self.S4 = Subsample()  # 4x4
         self.OUT = nn.Conv(
-            self.num_classes, (4, 4), padding=0, conv_general_dilated=convolve, **trained(192)
+            self.num_classes,
+            (4, 4),
+            padding=0,
+            conv_general_dilated=convolve,
+            **PRINTED.of_layer(192),
         )
 
 
@@ -123,9 +122,9 @@ class LeNet4(SquashedUnits):
     IMAGE = (32, 32, 1)
 
     def setup(self):
-        self.C1 = Conv5x5(4, padding=0, **trained(25))  # 28x28
+        self.C1 = Conv5x5(4, padding=0, **PRINTED.of_layer(25))  # 28x28
         self.S2 = Subsample(copies=2)  # 14x14x8: a pair for each map of C1
         self.C3 = TableConv(LENET4_TABLE)  # 10x10x16
         self.S4 = Subsample()  # 5x5
-        self.C5 = Conv5x5(120, padding=0, **trained(400))  # 1x1
-        self.OUT = nn.Dense(self.num_classes, **trained(120))
+        self.C5 = Conv5x5(120, padding=0, **PRINTED.of_layer(400))  # 1x1
+        self.OUT = nn.Dense(self.num_classes, **PRINTED.of_layer(120))

@@ -382,3 +382,20 @@ def test_dropout_of_the_cnn_acts_in_training_only():
     assert (train(0) != train(1)).any()
     clean = logits_of(model, variables, batch)
     np.testing.assert_allclose(train_with(none)(0), clean, rtol=1e-5, atol=1e-5)
+
+
+def test_the_later_library_starts_and_weighs_otherwise():
+    """EBLearn, 2008: weights within 1 / sqrt(F), coefficients 0.5, biases 0, half the energy."""
+    printed, later = lenet.LeNet5_1998(), lenet.LeNet5_1998_EBLearn()
+    variables = jax.jit(lambda: init(later, (32, 32, 1), seed=1))()
+    params: Any = variables["params"]
+    for layer, fan_in in {"C1": 25, "C5": 400, "F6": 120}.items():
+        scaled = np.abs(params[layer]["kernel"]) * math.sqrt(fan_in)
+        assert 0.9 < scaled.max() <= 1 + 1e-6 and not params[layer]["bias"].any()
+    by_map = np.abs(params["C3"]["kernel"]).max((0, 1))
+    assert by_map.max() <= 1 / math.sqrt(75) and not params["C3"]["bias"].any()
+    for layer in ("S2", "S4"):
+        assert (params[layer]["coefficient"] == 0.5).all() and not params[layer]["bias"].any()
+    image = images((3, 32, 32, 1))
+    heads: list[Any] = [net.apply(variables, image, train=False) for net in (printed, later)]
+    np.testing.assert_array_equal(heads[1]["logits"], heads[0]["logits"] / 2)

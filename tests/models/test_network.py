@@ -9,6 +9,7 @@ from cnn_archs.models import vgg
 from cnn_archs.models.network import Network
 from cnn_archs.report import runs
 
+LENETS_1998 = ("lenet5_1998", "lenet5_1998_eblearn", "lenet4", "lenet1")
 OPTIONAL = {"dtype": "float32", "bn_group": 0, "remat": False, "scan_blocks": False}
 
 
@@ -47,7 +48,7 @@ def test_the_number_of_classes():
 
 def test_only_networks_with_convolutions_for_few_channels_gain_nothing_from_onednn():
     without = {name for name in models.MODELS if not models.create(name).gains_from_onednn}
-    assert without == {*("mlp", "cnn", "lenet5", "lenet5_1998", "lenet4", "lenet1", "mlp_1998")}
+    assert without == {*("mlp", "cnn", "lenet5", *LENETS_1998, "mlp_1998")}
 
 
 def test_an_unrolled_network_has_no_loop_and_all_else_as_before():
