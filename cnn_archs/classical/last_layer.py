@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cnn_archs.config import load_config
@@ -63,12 +64,15 @@ def states_before_output(net: Predictor, split: Split) -> np.ndarray:
     model, at_once = net.experiment.model, net.experiment.eval_batch_size
 
     @jax.jit
-    def states(images: np.ndarray) -> jax.Array:
+    def states(images: jax.Array) -> jax.Array:
         inputs = net.prepare(None, images)
-        return model.apply(net.variables, inputs, method=hidden_states)
+        found: Any = model.apply(net.variables, inputs, method=hidden_states)
+        return found
 
     batches = (split.images[i : i + at_once] for i in range(0, len(split), at_once))
-    return np.concatenate([np.asarray(states(images), np.float64) for images in batches])
+    return np.concatenate(
+        [np.asarray(states(jnp.asarray(images)), np.float64) for images in batches]
+    )
 
 
 def hidden_states(model: SquashedChain, x: Any) -> Any:

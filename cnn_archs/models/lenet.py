@@ -161,7 +161,7 @@ class Initial(NamedTuple):
     biases: Callable[[int | np.ndarray], Initializer]
     coefficients: Initializer
 
-    def of_layer(self, fan_in: int) -> dict[str, Initializer]:
+    def of_layer(self, fan_in: int) -> dict[str, Any]:
         """Return the arguments of a flax layer whose units have `fan_in` inputs."""
         return {"kernel_init": self.weights(fan_in), "bias_init": self.biases(fan_in)}
 

@@ -43,6 +43,11 @@ DISAGREEMENTS = (
     *("ResNet, batch normalization solves overfitting", "notes-5x5-reduced", "lenet5-parameters"),
     "LeNet-5, the 5 is its layers",
 )
+DEVIATIONS = {  # that the papers print
+    "resnet110-error": 0.16,
+    "resnet-v2-1001-error": 0.14,
+    "resnet-v2-cifar100-1001-error": 0.22,
+}
 EXAMPLES = (
     *("notes-convolution", "notes-28x28x192-size", "googlenet-modules", "googlenet-depth"),
     *("resnet-zeroed-basic", "resnet-zeroed-bottleneck"),
@@ -167,7 +172,7 @@ def test_tolerances_are_fixed_alike():
         if c.tolerance:
             source = (c.ours or c.higher)["result"]
             expected = 0.1 if source.startswith("mnist/") else 0.5
-            assert c.tolerance == (0.16 if c.id == "resnet110-error" else expected), c.id
+            assert c.tolerance == DEVIATIONS.get(c.id, expected), c.id
 
 
 @pytest.mark.parametrize("claim", MEASURED, ids=[c.id for c in MEASURED])
