@@ -144,7 +144,7 @@ SMALL: dict[str, tuple[str, dict[str, Any], int]] = {
     "four_layers": ("four_layers", {}, 32),
     "zfnet": ("zfnet", dict(width=0.05), 96),
 }
-COLORS = {"lenet5_1998": 1, "lenet4": 1, "lenet1": 1}
+COLORS = dict.fromkeys(("lenet5_1998", "lenet5_1998_eblearn", "lenet4", "lenet1"), 1)
 
 
 @pytest.mark.parametrize(
