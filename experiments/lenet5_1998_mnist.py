@@ -8,7 +8,7 @@ Expected: 0.95 % test error (section III.B, figure 5), and 0.8 % for `map_distor
 600,000 were distorted. The paper drew the distortions once; here they are drawn anew in each pass,
 and the curvature is that of undistorted images. The amounts of distortion and the constant j are
 ours. `map_eblearn` and `mean_eblearn` have the initial values and the energy of EBLearn, the
-library that the paper's authors published in 2008, with which the printed mu of 0.02 trains.
+library that the paper's authors published in 2008, and the printed mu of 0.02.
 Deviations: the order of the images is drawn anew in each pass; in the paper it is the same in all
     (appendix C). mu: the paper prints 0.02, but not how its energy is scaled, on which mu depends.
     With equations 7 and 8 to the letter and the printed initial weights, 0.02 drives every unit

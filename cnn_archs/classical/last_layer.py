@@ -1,4 +1,4 @@
-"""The states of a trained network before its last layer, for methods that replace that layer."""
+"""Compute the states of a trained network before its last layer, for methods that replace it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from cnn_archs.run_dir import RunDir
 
 
 class TrainedRun(NamedTuple):
-    """A run of the network below a row, and the images that it was trained and tested with.
+    """Holds a run of the network below a row, and the images that it was trained and tested with.
 
     changed: the entry `changed_data` of a result, if these are no longer the images of the run.
     """

@@ -28,7 +28,7 @@ LIBRARIES = ("scikit-learn", "scipy")
 
 
 class Vectors(NamedTuple):
-    """What one network, or one draw of random numbers, is fitted to and tested on.
+    """Holds the vectors of one network, or of one draw of random numbers, to fit to and to test on.
 
     train f64[N, D], test f64[M, D]. knobs: further settings of the method.
     """
@@ -39,7 +39,7 @@ class Vectors(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was found of a row.
+    """Holds the errors of a row, and how they were found.
 
     header: the entries of a result that say what was tested. errors: of each network or draw.
     examples: the number of test images. made: how, see `provenance`.

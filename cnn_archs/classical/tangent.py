@@ -1,4 +1,4 @@
-"""Nearest neighbors by tangent distance (LeCun et al. 1998, section III.C; Simard et al. 1993).
+"""Classify by nearest neighbors in tangent distance (LeCun et al. 1998, III.C; Simard et al. 1993).
 
 A digit that is moved or bent a little moves along a plane in the space of images, which seven
 tangent vectors span. The distance of two digits is the least distance between their planes, so that

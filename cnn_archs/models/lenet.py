@@ -151,7 +151,7 @@ def within(bound: np.ndarray) -> Initializer:
 
 
 class Initial(NamedTuple):
-    """The initializers of the layers of a LeNet.
+    """Holds the initializers of the layers of a LeNet.
 
     weights, biases: functions from the inputs of a unit, as `uniform` takes them, to an
     initializer. coefficients: the initializer of the coefficients of the subsampling.
@@ -247,7 +247,7 @@ class LeNet5_1998(SquashedChain):
     """LeNet-5 as printed; its logits are the negated penalties of the RBF units.
 
     As a `SquashedChain` it gives access to its layers, which the paper's second-order method needs.
-    INITIAL: of its layers. ENERGY: the factor of the penalties.
+    INITIAL: the initializers of its layers. ENERGY: the factor of the penalties.
     """
 
     INITIAL: ClassVar[Initial] = PRINTED
