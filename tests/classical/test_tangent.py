@@ -117,7 +117,7 @@ def test_the_row_on_the_embedded_digits(tmp_path, capsys):
     assert "tangent on digits: test error" in capsys.readouterr().out
     result = json.loads(file.read_text())
     assert result["made"]["row"]["form"] == "reduced" and "seeds" not in result
-    assert result["test"]["top1_error"][0] < 0.1 and result["test"]["examples"] == 360
+    assert result["test"]["top1_error"][0] < 0.15 and result["test"]["examples"] == 360
 
 
 def test_images_that_are_no_squares_in_gray_are_refused(monkeypatch, capsys):
