@@ -2,8 +2,9 @@
 
 The home page is README.md, `results.md` is RESULTS.md, and `knobs.md` is made from
 experiments/base.py and the networks' fields. The page of a paper shows the paper's statements where
-it has the line `<!-- statements: KEY -->`, and the header of an experiment, which says what it
-expects and where it deviates, at `<!-- experiment: NAME -->`.
+it has the line `<!-- statements: KEY -->`; those that wait for a run, with commands and device
+hours, at `<!-- missing: KEY -->`; and the header of an experiment, which says what it expects and
+where it deviates, at `<!-- experiment: NAME -->`.
 """
 
 import ast
@@ -44,6 +45,7 @@ WHOLE_FILES = {"index.md": "README.md", "results.md": "RESULTS.md"}
 IMAGES = (".png", ".svg")
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 STATEMENTS = re.compile(r"<!-- statements: (\w+) -->")
+MISSING = re.compile(r"<!-- missing: (\w+) -->")
 RECIPE = re.compile(r"<!-- experiment: (\w+) -->")
 CODE = re.compile(r"(^```.*?^```$|`[^`\n]*`)", re.S | re.M)
 
@@ -63,6 +65,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Insert statements of papers and headers of experiments, and make links out of docs/ work."""
     markdown = STATEMENTS.sub(lambda found: statements(found[1]), markdown)
+    markdown = MISSING.sub(lambda found: missing(found[1]), markdown)
     markdown = RECIPE.sub(lambda found: recipe(found[1]), markdown)
     name = page.file.src_uri
     source = WHOLE_FILES.get(name, f"docs/{name}")
@@ -100,11 +103,22 @@ def statements(paper: str) -> str:
 
     Raises PluginError if RESULTS.md has no such section.
     """
-    heading = f"## {read_claims_file()['papers'][paper]}\n"
-    _, found, rest = (ROOT / "RESULTS.md").read_text("utf-8").partition(heading)
+    found = section_of(paper, "RESULTS.md")
     if not found:
-        raise PluginError(f"RESULTS.md has no section {heading.strip()}")
-    return LINK.sub(r"\1/\2\3", rest.partition("\n## ")[0].strip())  # links from the root
+        raise PluginError(f"RESULTS.md has no section of {paper}")
+    return LINK.sub(r"\1/\2\3", found)  # links from the root
+
+
+def missing(paper: str) -> str:
+    """Return the part of docs/missing.md about `paper`: what waits for a run, and what it takes."""
+    return section_of(paper, "docs/missing.md") or "No statement waits for a run."
+
+
+def section_of(paper: str, page: str) -> str:
+    """Return the section of `paper`, a key of claims.toml, in a page; "" if it has none."""
+    heading = f"## {read_claims_file()['papers'][paper]}\n"
+    _, _, rest = (ROOT / page).read_text("utf-8").partition(heading)
+    return rest.partition("\n## ")[0].strip()
 
 
 def recipe(name: str) -> str:

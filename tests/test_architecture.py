@@ -32,7 +32,8 @@ CORE = [
 TOOLS = [
     {"sweep_dir"},
     {"classical", "data.prepare", "launch", "report", "visualize"},
-    {"claims", "planning", "sweeps", "conversion"},
+    {"planning", "sweeps", "conversion"},
+    {"claims"},
     {"commands", "library"},
     {"__init__"},  # `cnn_archs` itself: the names that a notebook uses
     {"cli"},

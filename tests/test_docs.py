@@ -21,7 +21,7 @@ from cnn_archs.sweeps import grid, sweep_file
 CIFAR10 = ROOT / "results" / "cifar10"
 PROTOCOLS = ("single", "mirror", "ten_crop")
 # Pages whose commands are for other machines, or are no commands of ours to check.
-ELSEWHERE = ("docs/tpu_pod.md", "docs/faults.md", "docs/known_issues.md")
+ELSEWHERE = ("docs/tpu_pod.md", "docs/faults.md", "docs/known_issues.md", "docs/missing.md")
 SHELL = [
     *dict.fromkeys(
         line for name, text in PAGES.items() if name not in ELSEWHERE for line in commands(text)
@@ -80,6 +80,10 @@ NOT_RUN = {
     "cnn-archs train --config=alexnet_imagenet --config.mesh.model=2": "data and two devices",
     "cnn-archs train --processes=4": "tests/distributed/test_multihost.py",
     "cnn-archs train --coordinator=node0:29400 --num_processes=2 --process_id=1": "another machine",
+    "cnn-archs claims --missing --kind=h200": "tests/claims/test_missing.py",
+    "cnn-archs sweep --config=paper:resnet --workdir=runs/resnet --dry_run": "half a minute",
+    "cnn-archs submit --sweep=paper:resnet --workdir=runs/resnet --jobs=18 "
+    "--gpus_per_node=1": "SLURM",
     "cnn-archs claims": "half a minute; tests/claims/test_claims.py has every claim",
     "cnn-archs train --config=lenet5_mnist": "data and a quarter of an hour",
     "cnn-archs train --config=lenet5_1998_mnist:map": "data and an hour",

@@ -11,6 +11,7 @@ from pages import PAGES, ROOT
 
 from cnn_archs import config, models
 from cnn_archs.config_keys import flatten
+from cnn_archs.report.printed_values import read_claims_file
 
 
 def test_the_site_builds_and_every_link_leads_somewhere(tmp_path):
@@ -32,8 +33,17 @@ def test_the_site_builds_and_every_link_leads_somewhere(tmp_path):
     resnet = (tmp_path / "papers" / "resnet" / "index.html").read_text()
     assert "8.75 % test error for 20" in resnet and "Table 6" not in resnet.split("<table>")[0]
     assert len(re.findall("<td>(?:exact|function)</td>", resnet)) > 30
+    assert "statements wait for" in resnet and "h200 hours" in resnet
     library = (tmp_path / "library" / "index.html").read_text()
     assert all(f'id="cnn_archs.models.{n}"' in library for n in ("lenet.LeNet5", "resnet.ResNet"))
+
+
+def test_the_page_of_each_paper_has_its_statements_and_what_is_missing():
+    for paper in read_claims_file()["papers"]:
+        (name,) = [n for n, text in PAGES.items() if f"<!-- missing: {paper} -->" in text]
+        assert name.startswith("docs/papers/") and f"<!-- statements: {paper} -->" in PAGES[name]
+        assert f"cnn-archs submit --sweep=paper:{paper} " in hooks.missing(paper)
+        assert hooks.missing(paper).startswith("| statement | source | printed | h200 hours | ")
 
 
 def test_each_key_of_a_config_has_its_default_and_its_meaning():

@@ -14,6 +14,8 @@ from cnn_archs import roles
 from cnn_archs.claims.checks import recipes
 from cnn_archs.classical.rows import ROWS, describe
 from cnn_archs.errors import UserError, first_line
+from cnn_archs.published_weights import known_weights, read_evaluation
+from cnn_archs.report.read_runs import find_records
 from cnn_archs.result_files import read_result
 from cnn_archs.runtime.files import read_errors
 
@@ -24,10 +26,21 @@ class Refused(Exception):
     """A file is no evidence, or there is too little of it; the message says why."""
 
 
+def check_files(folder: Path) -> None:
+    """Read every result in `folder`, if there is such a folder, also those that no claim names.
+
+    Raises DataError for the first file that is damaged, or that does not fit to the others.
+    """
+    if folder.is_dir():
+        list(find_records(folder))
+        for known in known_weights():
+            read_evaluation(known, folder)
+
+
 def values_of_seeds(
     source: Mapping[str, str], metric: str, protocol: str, folder: Path
-) -> list[float]:
-    """Return one value per seed, ordered by seed. metric: a name such as `test.loss`.
+) -> dict[int, float]:
+    """Return {seed: value}, ordered by seed. metric: a name such as `test.loss`.
 
     source: {experiment, result}, or {row, result}. The result is a file in `folder`, or a pattern
     such as `mnist/mlp_seed*.json` for several files with one or more seeds each. Raises Refused if
@@ -48,7 +61,7 @@ def values_of_seeds(
         raise Refused(
             f"{source['result']}: {len(found)} of the {FEWEST_SEEDS} networks that are required"
         )
-    return [found[seed] for seed in sorted(found)]
+    return {seed: found[seed] for seed in sorted(found)}
 
 
 def draws_random_numbers(source: Mapping[str, str]) -> bool:
@@ -74,6 +87,26 @@ def values_in_file(
             return {seed: float(value) for seed, value in pairs}
     except Refused as e:
         raise Refused(f"{path.parent.name}/{path.name}: {e}") from e
+
+
+def shorter_length(experiment: str, shorter: str) -> str:
+    """Return the length of an experiment's shorter form: `16,000 of 64,000 steps`.
+
+    Raises ValueError unless the two differ in their length alone, with the rate falling after the
+    same parts of it.
+    """
+    whole, part = (configs.to_plain_dict(recipes.config(e)) for e in (experiment, shorter))
+    unit = "steps" if whole["steps"] else "epochs"
+    length, full = part[unit], whole[unit]
+    if not 0 < length < full:
+        raise ValueError(f"{shorter} is not shorter than {experiment}")
+    expected = {**whole, unit: length}
+    if "boundaries" in whole["schedule"]:
+        falls = [at * length / full for at in whole["schedule"]["boundaries"]]
+        expected["schedule"] = {**whole["schedule"], "boundaries": falls}
+    if other := roles.outcome_differences(expected, part):
+        raise ValueError(f"{shorter} differs from {experiment} in {', '.join(other)}")
+    return f"{length:,.10g} of {full:,.10g} {unit}"
 
 
 def refuse_unless_evidence(result: Mapping[str, Any], experiment: str, protocol: str) -> None:

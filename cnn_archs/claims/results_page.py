@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.claims.schema import Claims
-from cnn_archs.claims.verdicts import STATUSES, format_found, format_printed, format_value
+from cnn_archs.claims.verdict_text import format_found, format_printed, format_value
+from cnn_archs.claims.verdicts import SEEN, STATUSES
 from cnn_archs.published_weights import known_weights, read_evaluation
 from cnn_archs.report import tables
 from cnn_archs.report.printed_values import short_reference
@@ -29,8 +30,10 @@ optimizer computes on random numbers equals the paper's formula, which a few lin
 computed now, and equal to a number that is not printed, but follows from what is. *Reproduced*: the
 mean of three networks or more is within a tolerance that was fixed before the run, or the value of
 a method without random numbers is, or one network's error is above another's by Welch's test at
-5 %. *Missed*: none of these. *Not run*: no result exists, or none with the full recipe. *Published
-weights*: the error of a network that others trained, evaluated here; it reproduces nothing."""
+5 %. *Missed*: none of these. *Seen, shorter*: the same test, of as many networks, at a shorter
+length that was fixed before the run; it says which sign was seen there, and reproduces nothing.
+*Not run*: no result exists, or none with the full recipe. *Published weights*: the error of a
+network that others trained, evaluated here; it reproduces nothing."""
 HEADS = ("statement", "source", "printed", "ours", "status")
 PUBLISHED = "published weights"
 WIDEST_IN_PAGE = 100  # characters of a value, at most
@@ -50,6 +53,7 @@ def results_markdown(stated: Claims, found: Verdicts, results: Path) -> str:
         if rows:
             parts += [f"## {paper}", words_table(heads, rows)]
     parts += list(missed_section(stated, found))
+    parts += list(seen_section(stated, found))
     parts += list(not_run_section(stated, found))
     parts += list(not_covered_section(stated))
     parts += list(published_section(results))
@@ -112,6 +116,19 @@ def missed_section(stated: Claims, found: Verdicts) -> Iterator[str]:
         yield words_table(
             ("statement", "printed", "ours", "by how much, or why it cannot hold"), rows
         )
+
+
+def seen_section(stated: Claims, found: Verdicts) -> Iterator[str]:
+    """List the statements that were tested at a shorter length, with what was seen there."""
+    lines = [
+        f"- {full_source(stated, f)}: {f['says']} The sign is {format_found(f)} ({f['interval']}, "
+        f"{' and '.join(map(str, f['seeds']))} networks)."
+        for f in found
+        if f["status"] == SEEN
+    ]
+    if lines:
+        yield "## Seen at a shorter length"
+        yield "\n".join(lines)
 
 
 def not_run_section(stated: Claims, found: Verdicts) -> Iterator[str]:

@@ -26,7 +26,9 @@ class Claim:
     `within`. counted: whether the value is not printed, but follows from what is. A claim about
     errors has a `metric` of a result under `protocol`, either of the network `ours`, or of `higher`
     minus `lower`. It may differ by `tolerance`, or `bound` is `at most` or `at least`. A list of
-    metrics has a list of values.
+    metrics has a list of values. sweep: the sweep whose report would answer a claim that no result
+    file decides. shorter: {length, higher, lower}, for a claim that one network's error is higher:
+    overrides of both experiments that make them shorter, and the files in results/ of such runs.
     """
 
     id: str
@@ -49,6 +51,8 @@ class Claim:
     higher: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lower: Mapping[str, str] = dataclasses.field(default_factory=dict)
     needs: str = ""
+    sweep: str = ""
+    shorter: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +71,9 @@ class Claims:
 
 COMMON = {"id", "paper", "source", "says", "value", "unit", "differs"}
 COMPUTED = COMMON | {"check", "within", "disputed", "counted"}
-MEASURED = COMMON | {"metric", "protocol", "tolerance", "bound", "ours", "higher", "lower"}
+SIDES = {"ours", "higher", "lower"}
+MEASURED = COMMON | SIDES | {"metric", "protocol", "tolerance", "bound", "shorter"}
+UNDECIDED = COMMON | {"needs", "sweep"}  # of a claim that no result file decides
 
 
 def load_claims(path: Path = CLAIMS_FILE) -> Claims:
@@ -105,7 +111,7 @@ def parse_claim(
     require(not missing, f"{where} has no {', '.join(sorted(missing))}")
     require(table["paper"] in papers, f"{where}: no paper {table['paper']}")
     if "check" not in table:
-        unknown = table.keys() - MEASURED - {"needs"}
+        unknown = table.keys() - MEASURED - UNDECIDED
         require(not unknown, f"{where}: no key {', '.join(sorted(unknown))}")
         check_measured_claim(table, needs, where)
         return Claim(**table)
@@ -124,10 +130,13 @@ def parse_claim(
 def check_measured_claim(table: dict[str, Any], needs: Mapping[str, str], where: str) -> None:
     """Raise ValueError if a claim about errors lacks a key, or has keys that exclude each other."""
     require(table.get("needs", "") in ("", *needs), f"{where}: no need {table.get('needs')}")
-    sources = {key for key in ("ours", "higher", "lower") if key in table}
+    sources = SIDES & table.keys()
     require(bool(sources) or "needs" in table, f"{where}: it has no check, no result and no needs")
     if not sources:
+        unknown = table.keys() - UNDECIDED
+        require(not unknown, f"{where}: without a result it has no {', '.join(sorted(unknown))}")
         return
+    require("sweep" not in table, f"{where}: it has a sweep and a result")
     require(
         sources in ({"ours"}, {"higher", "lower"}),
         f"{where}: it must have either ours, or higher and lower",
@@ -138,6 +147,12 @@ def check_measured_claim(table: dict[str, Any], needs: Mapping[str, str], where:
         require(named, f"{where}: {key} must have experiment or row, and result, each a string")
         row = table[key].get("row")
         require(row is None or row in ROWS, f"{where}: there is no row {row} of figure 9")
+    if "shorter" in table:
+        shorter = table["shorter"]
+        texts = all(isinstance(value, str) for value in shorter.values())
+        named = texts and shorter.keys() == {"length", "higher", "lower"}
+        require(named, f"{where}: shorter has length, higher and lower")
+        require(table["value"] == "higher", f"{where}: shorter is for a sign only")
     require("metric" in table and "protocol" in table, f"{where}: it needs metric and protocol")
     require(table.get("bound", "") in ("", *BOUNDS), f"{where}: no bound {table.get('bound')}")
     bounded = "bound" in table or table["value"] == "higher"

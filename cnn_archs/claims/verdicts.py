@@ -11,6 +11,10 @@ values are read from results/ (`evidence.py`). The statuses are:
                 numbers, is within the tolerance, or within the bound; or one network's error is
                 above another's by Welch's test at 5 %, and by as much as is printed
     missed      neither is true; `missed_by` says by how much
+    seen, shorter
+                there is no result of the full length that counts, but one of two networks' errors
+                was tested at the shorter length that the claim states, by the same test, with as
+                many networks: `sign` says if it was as stated, contrary, or open
     not run     there is no result that counts; `needs` says what a run would take
 
 A `disputed` claim cannot hold as printed, mostly because the paper's own numbers contradict it. It
@@ -19,7 +23,6 @@ is computed like the others, but missing it is no failure.
 
 import dataclasses
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,20 +31,31 @@ from cnn_archs.claims import evidence
 from cnn_archs.claims.checks import CHECKS, FUNCTIONS, SETTINGS
 from cnn_archs.claims.schema import Claim, Claims
 from cnn_archs.errors import DataError, UserError, first_line
-from cnn_archs.report.statistics import LEVEL, standard_deviation, welch_test
-from cnn_archs.report.table import Table
+from cnn_archs.report.statistics import (
+    LEVEL,
+    difference_interval,
+    standard_deviation,
+    welch_test,
+)
 from cnn_archs.shipped import shipped_folder
 
 RESULTS = shipped_folder("results")
 COMPUTED = ("exact", "function", "setting", "counted")  # statuses of computed claims that hold
-STATUSES = (*COMPUTED, "reproduced", "missed", "not run")
+SEEN = "seen, shorter"
+STATUSES = (*COMPUTED, "reproduced", "missed", SEEN, "not run")
 UNIT_FACTORS = {"thousand": 1e3, "K": 1024.0, "million": 1e6, "billion": 1e9, "%": 0.01}
-WIDEST = 28  # characters of a value in the table, at most
 
 
 def evaluate_claims(claims: Claims, results: Path = RESULTS) -> list[dict[str, Any]]:
-    """Return each claim with its status and what was found, for `claims --format=json`."""
-    return [evaluate_claim(c, claims.needs, results) for c in claims.claims]
+    """Return each claim with its status and what was found, for `claims --format=json`.
+
+    All result files are read before anything is computed, which takes a minute: a damaged one is
+    refused at once. Raises DataError for it.
+    """
+    evidence.check_files(results)
+    in_order = sorted(claims.claims, key=lambda claim: bool(claim.check))
+    found = {c.id: evaluate_claim(c, claims.needs, results) for c in in_order}
+    return [found[c.id] for c in claims.claims]
 
 
 def evaluate_claim(claim: Claim, needs: Mapping[str, str], results: Path) -> dict[str, Any]:
@@ -57,8 +71,14 @@ def evaluate_claim(claim: Claim, needs: Mapping[str, str], results: Path) -> dic
             raise evidence.Refused("")
         return {**stated, **evaluate_measured(claim, results)}
     except evidence.Refused as e:
-        why = (f"needs {needs[claim.needs]}" if claim.needs else "", str(e))
-        return {**stated, "status": "not run", "reason": "; ".join(filter(None, why))}
+        why = [f"needs {needs[claim.needs]}" if claim.needs else "", str(e)]
+    seen: dict[str, Any] = {"status": "not run"}
+    if claim.shorter:
+        try:
+            seen = evaluate_shorter(claim, results)
+        except evidence.Refused as e:
+            why.append(f"at a shorter length: {e}")
+    return {**stated, **seen, "reason": "; ".join(filter(None, why))}
 
 
 def evaluate_computed(claim: Claim) -> dict[str, Any]:
@@ -113,7 +133,7 @@ def evaluate_measured(claim: Claim, results: Path) -> dict[str, Any]:
 
     def read(source: Mapping[str, str], metric: str) -> list[float]:
         found = evidence.values_of_seeds(source, metric, claim.protocol, results)
-        return [in_unit(v, claim.unit) for v in found]
+        return [in_unit(v, claim.unit) for v in found.values()]
 
     several = isinstance(claim.metric, list)
     pairs = (
@@ -131,6 +151,41 @@ def evaluate_measured(claim: Claim, results: Path) -> dict[str, Any]:
     missed = [p for p in parts if p["status"] == "missed"]
     merged = {k: [p[k] for p in parts] if several else parts[0][k] for k in parts[0]}
     return {**merged, "status": "missed" if missed else "reproduced"}
+
+
+def evaluate_shorter(claim: Claim, results: Path) -> dict[str, Any]:
+    """Return the status and the finding of a claim that is tested at the shorter length it states.
+
+    found: the difference of the means, with its 95 % interval from `low` to `high`. p: of the
+    claim's test. sign: `as stated` or `contrary`, if the test in that direction tells the networks
+    apart, else `open`. Raises evidence.Refused if no result counts, and DataError if what the claim
+    calls its shorter form differs in more than its length.
+    """
+    sides, lengths = [], set()
+    for role, source in (("higher", claim.higher), ("lower", claim.lower)):
+        shorter = f"{source['experiment']} {claim.shorter['length']}"
+        try:
+            lengths.add(evidence.shorter_length(source["experiment"], shorter))
+        except (ValueError, UserError) as e:
+            raise DataError(f"claim {claim.id}: {first_line(e)}") from e
+        made = {"experiment": shorter, "result": claim.shorter[role]}
+        values = evidence.values_of_seeds(made, claim.metric, claim.protocol, results)
+        sides.append({seed: in_unit(value, claim.unit) for seed, value in values.items()})
+    high, low = sides
+    interval = difference_interval(high, low)
+    p, opposite = (
+        welch_test(list(a.values()), list(b.values())).p for a, b in ((high, low), (low, high))
+    )
+    sign = "as stated" if p < LEVEL else "contrary" if opposite < LEVEL else "open"
+    return {
+        "status": SEEN,
+        "length": " and ".join(sorted(lengths)),
+        "sign": sign,
+        "found": interval.difference,
+        **{"low": interval.low, "high": interval.high, "interval": interval.kind},
+        "p": p,
+        "seeds": list(interval.seeds),
+    }
 
 
 def compare_mean(sample: Sequence[float], value: float, tolerance: float, bound: str) -> dict:
@@ -168,73 +223,3 @@ def failed_claims(found: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f["id"] for f in found if f.get("check") and (f["status"] in COMPUTED) == ("disputed" in f)
     ]
-
-
-def format_verdicts(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
-    """Format one line per claim, then the missed claims with reasons, and what the others need."""
-    heads = ("status", "claim", "source", "printed", "found")
-    lines = [(f["status"], f["id"], f["source"], format_printed(f), format_found(f)) for f in found]
-    counts = Counter(f["status"] for f in found)
-    total = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
-    parts = (
-        Table(heads, lines, words=(0, 1, 2)).text(),
-        format_missed(found),
-        format_needs(claims, found),
-        f"{len(found)} claims: {total}; {len(claims.not_covered)} tables, figures and statements "
-        "without a claim",
-    )
-    return "\n\n".join(filter(None, parts))
-
-
-def format_missed(found: Sequence[Mapping[str, Any]]) -> str:
-    """Format the missed claims, each with the amount by which, or the reason why, it is missed."""
-    lines = [
-        (f["id"], f.get("disputed") or format_value(f.get("missed_by", "found otherwise")))
-        for f in found
-        if f["status"] == "missed"
-    ]
-    return Table(("missed", "by or because"), lines, words=(0, 1)).text() if lines else ""
-
-
-def format_needs(claims: Claims, found: Sequence[Mapping[str, Any]]) -> str:
-    """Format how many claims are not run, grouped by what they need."""
-    counts = Counter(f.get("needs", "") for f in found if f["status"] == "not run")
-    otherwise = "a result: --format=json says of which experiment"
-    lines = [(str(n), claims.needs.get(need, otherwise)) for need, n in counts.most_common()]
-    return Table(("not run", "needs"), lines, words=(0, 1)).text() if lines else ""
-
-
-def format_printed(found: Mapping[str, Any], widest: int = WIDEST) -> str:
-    """Format the printed value with its unit."""
-    value = format_value(found["value"], widest)
-    return f"{value} {found['unit']}" if "unit" in found and value != "higher" else value
-
-
-def format_value(value: Any, widest: int = WIDEST) -> str:
-    """Format a value for the table, cut to `widest` characters."""
-    if isinstance(value, bool) or not isinstance(value, int | float | list):
-        said = str(value)
-    elif isinstance(value, int):
-        said = f"{value:,}"
-    elif isinstance(value, float):
-        said = f"{value:.7g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    else:
-        nested = any(isinstance(v, list) for v in value)
-        parts = [
-            " ".join(map(format_value, v)) if isinstance(v, list) else format_value(v)
-            for v in value
-        ]
-        said = ("; " if nested or "," in "".join(parts) else ", ").join(parts)
-    return said if len(said) <= widest else said[: widest - 3] + "..."
-
-
-def format_found(found: Mapping[str, Any]) -> str:
-    """Format what was found, with standard deviation and number of networks, or with p."""
-    if "found" not in found:
-        return ""
-    several = isinstance(found["found"], list)
-    if "seeds" not in found or several:
-        return format_value(found["found"])
-    if "sd" in found:
-        return f"{found['found']:.2f} ± {found['sd']:.2f} ({found['seeds']})"
-    return f"{found['found']:+.3g}, p = {found['p']:.2g}"

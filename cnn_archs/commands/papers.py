@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnn_archs.commands.shared import (
     Declare,
@@ -15,18 +16,37 @@ from cnn_archs.errors import ClaimMissed, ConfigError, escaped
 from cnn_archs.runtime.console import counted, print_result
 from cnn_archs.runtime.files import write_errors, write_json
 
+if TYPE_CHECKING:
+    from cnn_archs.claims.schema import Claims
+
 
 def declare(command: Declare) -> None:
     c = command(
         claims,
         forms=("text", "json", "markdown"),
-        examples=("cnn-archs claims", "cnn-archs claims --format=markdown > RESULTS.md"),
+        examples=(
+            "cnn-archs claims",
+            "cnn-archs claims --format=markdown > RESULTS.md",
+            "cnn-archs claims --missing --kind=h200",
+        ),
     )
     c.add_argument(
         "--results",
         type=user_path,
         metavar="DIR",
         help="directory of result files (default: results/ of the repository)",
+    )
+    c.add_argument(
+        "--missing",
+        action="store_true",
+        help="list the statements that wait for a run instead, with the commands that would decide "
+        "them and the device hours",
+    )
+    c.add_argument(
+        "--kind",
+        default="",
+        help="with --missing: the device type of the hours, as in plan --kind (default: cpu, this "
+        "machine)",
     )
     c = command(
         report,
@@ -98,18 +118,32 @@ def claims(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Check the papers' statements: by computation where possible, otherwise by result files."""
     if arguments.results and not Path(arguments.results).is_dir():
         raise ConfigError(f"--results: there is no folder {arguments.results}")
+    if arguments.kind and not arguments.missing:
+        raise ConfigError(f"--kind={arguments.kind} is the device of --missing, which is not given")
 
-    from cnn_archs.claims import results_page, schema, verdicts
+    from cnn_archs.claims import results_page, schema, verdict_text, verdicts
 
     stated = schema.load_claims()
     results = Path(arguments.results) if arguments.results else verdicts.RESULTS
+    if arguments.missing:
+        return list_missing_runs(arguments, stated, results)
     found = verdicts.evaluate_claims(stated, results)
     if arguments.format == "markdown":
         print_result(results_page.results_markdown(stated, found, results))
     else:
-        emit(arguments, found, verdicts.format_verdicts(stated, found))
+        emit(arguments, found, verdict_text.format_verdicts(stated, found))
     if failed := verdicts.failed_claims(found):
         raise ClaimMissed(f"computed claims are not met: {', '.join(failed)}")
+
+
+def list_missing_runs(arguments: argparse.Namespace, stated: "Claims", results: Path) -> None:
+    """Run `claims --missing`: print what each statement without a result that counts waits for."""
+    from cnn_archs.claims import missing, missing_text
+
+    found = missing.list_missing(stated, results, missing.TimeKeeper(arguments.kind or "cpu"))
+    if arguments.format == "markdown":
+        return print_result(missing_text.missing_markdown(stated, found))
+    emit(arguments, found, missing_text.missing_text(stated, found))
 
 
 def report(arguments: argparse.Namespace, overrides: list[str]) -> None:

@@ -14,6 +14,7 @@ from cnn_archs.planning import input_rate, throughput, xla_memory
 from cnn_archs.planning.devices import DeviceSpec
 from cnn_archs.planning.input_rate import InputVolume
 from cnn_archs.planning.memory import DeviceMemory
+from cnn_archs.planning.step_cost import step_flops, step_traffic
 from cnn_archs.planning.throughput import MeasuredRun, SpeedEstimate, StepBounds
 from cnn_archs.training.placement import place_model
 from cnn_archs.training.seeds import choose_axis
@@ -43,13 +44,9 @@ def make_plan(
     )
     held = DeviceMemory(experiment, on, taken, axis)
     size = totals(summarize(net.model, net.image_shape))
-    trained = totals(summarize(net.model, net.image_shape, train=True))
     lasts = training_length(recipe, taken.images, len(experiment.seeds)) | {
         "batch_a_device": held.batch // held.shared_by
     }
-    # Each pass makes an addition and a multiplication: forward, the gradients of maps and of
-    # weights, and with `remat` forward again.
-    passes = 8 if net.model.remat else 6
     found = {
         "name": experiment.name,
         "dataset": experiment.dataset.name,
@@ -59,7 +56,7 @@ def make_plan(
             "input": list(net.image_shape),
             "params": size["params"],
             "macs": size["macs"],
-            "flops_a_step": passes * trained["macs"] * recipe.batch_size,
+            "flops_a_step": step_flops(net, recipe),
         },
         "training": {"images": taken.images, "counted": taken.counted, **lasts},
         "reading": bytes_to_read(taken, lasts),
@@ -157,18 +154,17 @@ def time_and_input(
 ) -> dict[str, Any]:
     """Return {time, input, measured} of a plan whose other keys are in `found`."""
     experiment, batch = held.experiment, held.batch
-    parts = batch // experiment.recipe.micro_batch_size
-    of_step = held.program(batch // parts)
+    gradients = held.program(experiment.recipe.micro_batch_size).params
     arithmetic, memory = throughput.roofline_seconds(
         kind,
         found["network"]["flops_a_step"] / held.shared_by,
-        parts * (of_step.traffic or 0),
+        step_traffic(held),
         held.net.model.dtype,
         experiment.matmul_precision,
     )
     share = batch / held.shared_by  # images per device
     roof = SpeedEstimate("roofline", share / max(arithmetic, memory), "peaks of the kind")
-    reduced = throughput.all_reduce_seconds(kind, of_step.params, held.shared_by)
+    reduced = throughput.all_reduce_seconds(kind, gradients, held.shared_by)
     read = batch / decoding["images_per_second"] if decoding else 0.0
     expected = [
         time_row(e, StepBounds(share / e.images_per_second, reduced, read), found["training"])
@@ -181,9 +177,9 @@ def time_and_input(
             "arithmetic": arithmetic,
             "memory": memory,
             "all_reduce": reduced,
-            "gradients": of_step.params,
+            "gradients": gradients,
             "all_reduce_is": throughput.all_reduce_formula(kind, held.shared_by),
-            "all_reduce_bytes": 2 * (held.shared_by - 1) * of_step.params // held.shared_by,
+            "all_reduce_bytes": 2 * (held.shared_by - 1) * gradients // held.shared_by,
             "input": read,
             "compile": next((k.compile_seconds for k in known if k.alike and k.apart), None),
         },

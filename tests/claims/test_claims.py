@@ -517,7 +517,8 @@ def test_the_table_has_a_line_for_each_claim(capsys, monkeypatch):
     assert re.search(r"^setting +lenet5-passes +section III.B +20 passes +20$", out, re.M)
     assert re.search(r"^missed +lenet5-mu +section III.B +0.02 +0.4$", out, re.M)
     assert re.search(r"^not run +vgg-d-single +table 3 +27, 8.8 %$", out, re.M)
-    counts = "1 exact, 1 function, 1 setting, 0 counted, 0 reproduced, 1 missed, 1 not run"
+    counts = "1 exact, 1 function, 1 setting, 0 counted, 0 reproduced, 1 missed, "
+    counts += "0 seen, shorter, 1 not run"
     assert f"5 claims: {counts}" in out
 
 
@@ -545,7 +546,7 @@ def test_the_scoreboard_says_what_is_missed_and_what_the_others_need(tmp_path, c
     (results / "mlp.json").write_text(json.dumps({**result((0.02, 0.02)), **MORE}))
     assert cli.main(["claims", f"--results={results.parent}", "--format=markdown"]) == 0
     out = capsys.readouterr().out
-    assert "| the notes | 0 | 0 | 0 | 0 | 0 | 1 | 2 | 1 |" in out
+    assert "| the notes | 0 | 0 | 0 | 0 | 0 | 1 | 0 | 2 | 1 |" in out
     assert "| f(0) = 0. (the notes, figure 2) | 0.5 | 0 | a \\| b |" in out
     reason = "But mnist/mlp.json: 2 of the 3 networks that are required."
     assert out.count(reason) == 2
@@ -574,6 +575,20 @@ def test_a_disputed_claim_that_is_met_is_an_error_too():
     assert verdicts.failed_claims([disputed]) == ["a"]
     assert not verdicts.failed_claims([{**disputed, "status": "missed"}])
     assert not verdicts.failed_claims([dict(id="b", status="missed")])
+
+
+@pytest.mark.parametrize("form", ["text", "markdown"])
+@pytest.mark.parametrize("name", ["mnist/lenet5.json", "mnist/of_no_claim.json"])
+def test_a_damaged_result_is_refused_before_anything_is_computed(
+    form, name, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(verdicts, "evaluate_computed", lambda claim: pytest.fail(claim.id))
+    path = tmp_path / name
+    path.parent.mkdir()
+    path.write_text(json.dumps({**result(), **MORE})[:-99])
+    assert cli.main(["claims", f"--results={tmp_path}", f"--format={form}"]) == 3
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"error: {path} is damaged: ") and err.count("\n") == 1
 
 
 def test_a_folder_of_results_that_is_not_there(capsys):

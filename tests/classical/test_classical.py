@@ -161,7 +161,7 @@ def values(tmp_path, result, row="nearest"):
 
 
 def test_one_result_of_a_method_without_chance_is_enough(tmp_path):
-    assert values(tmp_path, result_of("nearest")) == [0.12]
+    assert values(tmp_path, result_of("nearest")) == {0: 0.12}
 
 
 def test_a_method_with_chance_needs_three(tmp_path):
