@@ -12,11 +12,12 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import format_exc
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 import numpy as np
@@ -29,6 +30,8 @@ from cnn_archs.runtime.signals import end_process
 Result = TypeVar("Result")
 
 HEARTBEAT_SECONDS = 30  # a process that is silent for so long counts as dead; the others end
+EXCHANGE_SECONDS = 2.0  # between two exchanges of what a process alone knows, such as a signal
+MOST_BETWEEN_EXCHANGES = 100  # questions
 LOOPBACK = re.compile(r"localhost|127\..*|\[::1\]")  # hosts that only this machine can reach
 START_TIMEOUT_SECONDS = 300  # to wait for the other processes at the start
 
@@ -224,18 +227,37 @@ def check_equal(what: str, value: Any) -> None:
 
 
 class AnyProcess:
-    """True where `condition` is true on any process.
+    """Is true where `condition` is true on any process.
 
-    Each conversion to bool is a collective operation, which all processes must make.
+    Each conversion to bool is a question, and all processes must ask the same number of questions.
+    A single process answers with its own condition. Several exchange theirs only at every N-th
+    question, since that waits for all devices, and answer the questions between with no. N is the
+    number of questions in EXCHANGE_SECONDS by the clock of the first process, at most
+    MOST_BETWEEN_EXCHANGES; it starts with 1, and at most doubles with each exchange.
     """
 
-    def __init__(self, condition: Any):
-        self.condition = condition
+    def __init__(self, condition: Any, clock: Callable[[], float] = time.monotonic):
+        self.condition, self.clock = condition, clock
+        self.every, self.left = 1, 1  # N, and the questions until the next exchange
+        self.last = clock()  # when the last exchange was
+
+    def anew(self) -> Self:
+        """Return the same with N = 1, for questions that come at another pace."""
+        return type(self)(self.condition, self.clock)
 
     def __bool__(self) -> bool:
         if jax.process_count() == 1:
             return bool(self.condition)
-        return bool(multihost_utils.process_allgather(np.array(bool(self.condition))).any())
+        self.left -= 1
+        if self.left:
+            return False
+        own = np.array([bool(self.condition), self.clock() - self.last], np.float32)
+        of_all = multihost_utils.process_allgather(own)
+        seconds = max(float(of_all[0, 1]) / self.every, 1e-6)  # per question
+        wanted = min(EXCHANGE_SECONDS / seconds, 2 * self.every, MOST_BETWEEN_EXCHANGES)
+        self.every = self.left = max(1, int(wanted))
+        self.last = self.clock()
+        return bool(of_all[:, 0].any())
 
 
 @contextmanager

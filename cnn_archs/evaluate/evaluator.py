@@ -13,6 +13,7 @@ from cnn_archs.arithmetic import ceil_div
 from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.distributed import mesh as meshes
+from cnn_archs.distributed.in_flight import InFlight
 from cnn_archs.errors import NotFinite
 from cnn_archs.metrics import MetricSums
 
@@ -50,12 +51,12 @@ def sum_metrics(
     """
     devices = mesh.shape["data"]
     size = ceil_div(min(batch_size, data.examples), devices) * devices
-    total = None
+    in_flight, total = InFlight(mesh), None
     for arguments in evaluation_calls(data, size, mesh):
         poll()
         sums = eval_step(variables, *arguments)
         total = sums if total is None else total + sums
-        wait_on_cpu(total)
+        in_flight.add(jax.tree.leaves(total)[0])
     assert total is not None, "no examples"
     return total
 
@@ -83,13 +84,3 @@ def finite_report(sums: MetricSums, what: str) -> dict[str, float]:
     if not math.isfinite(report["loss"]):
         raise NotFinite(f"the loss on {what} is not finite: the network gives no usable outputs")
     return report
-
-
-def wait_on_cpu(result: Any) -> None:
-    """Wait for `result` on a CPU, so that only one step runs at a time.
-
-    Simulated CPU devices meet in an all-reduce: with several steps in flight, their threads can
-    wait for each other forever.
-    """
-    if jax.default_backend() == "cpu":
-        jax.block_until_ready(result)

@@ -21,6 +21,7 @@ from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms.preprocess import Preprocess
+from cnn_archs.distributed.in_flight import InFlight
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.experiment import Classifier
 from cnn_archs.models.layers import BatchNorm
@@ -67,8 +68,10 @@ def recalibrate(
     add = compile_add_statistics(net, prepare, mesh)
     put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
     totals = [jax.tree.map(jnp.zeros_like, v["batch_stats"]) for v in networks]
+    in_flight = InFlight(mesh)
     for images in device_batches(data, first, size, mesh, put):
         totals = [add(v, images, t) for v, t in zip(networks, totals, strict=True)]
+        in_flight.add(jax.tree.leaves(totals)[-1])
     return [
         {**v, "batch_stats": jax.tree.map(lambda x: x / count, t)}
         for v, t in zip(networks, totals, strict=True)

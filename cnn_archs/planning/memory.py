@@ -3,7 +3,7 @@
 from math import prod
 
 from cnn_archs.arithmetic import ceil_div
-from cnn_archs.data.loading.streaming import BATCHES_AHEAD
+from cnn_archs.distributed.in_flight import MOST_IN_FLIGHT
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Experiment
 from cnn_archs.optim.recipe import check_batch_sizes
@@ -66,9 +66,9 @@ class DeviceMemory:
         }
 
     def delivered(self, images: int) -> int:
-        """Count the bytes of a batch, and of the batches sent ahead if images are streamed."""
+        """Count the bytes of a batch, or of those of all steps in flight if images are streamed."""
         each = prod(xla_memory.delivered_shape(self.experiment)) + 4
-        batches = 1 if self.taken.resident else BATCHES_AHEAD + 1
+        batches = 1 if self.taken.resident else MOST_IN_FLIGHT
         return batches * each * ceil_div(images, self.shared_by)
 
     def fitting_part(self, usable: int, now: int) -> int | None:

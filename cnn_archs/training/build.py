@@ -18,6 +18,7 @@ from cnn_archs.data.loading.streaming import Streamed, StreamedFeed
 from cnn_archs.data.transforms.preprocess import Preprocess
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
+from cnn_archs.distributed.in_flight import InFlight
 from cnn_archs.errors import ConfigError
 from cnn_archs.experiment import Experiment
 from cnn_archs.optim import schedules
@@ -106,6 +107,7 @@ def build_trainer(
         data=data,
         feeds=make_feeds(train, axis, seeds, recipe.batch_size, placed.mesh, loop, total),
         keys=keys,
+        in_flight=None if in_memory else InFlight(placed.mesh, chained=True),
         train_step=train_step,
         eval_step=eval_step,
         refresh_curvature=make_refresh(net, prepare, rules.loss, axis) if samples else None,

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,8 @@ def train_together(
             with StepTrace(profiled, RunDir(workdir).profile) as trace, WorkClock() as clock:
                 pace = Pace(experiment.intervals.least_seconds(), clock.now)
                 run_to_end(trainer, saver, writers, asked, trace, clock, pace)
-            results = final_results(trainer, members, trained_by, lambda: raise_if_stopped(asked))
+            poll = partial(raise_if_stopped, asked.anew())
+            results = final_results(trainer, members, trained_by, poll)
             saver.finish()
         except Interrupted:
             save_checkpoint(trainer, saver, writers)
@@ -221,7 +223,9 @@ def run_to_end(
         if trainer.step < trainer.total_steps and not line.bar:
             line.print_line("compiling the training step")
         while True:
-            raise_if_stopped(stop)
+            if stop:
+                trainer.finish_steps(clock.now)
+                raise Interrupted
             if not trainer.logged:
                 run_due_events(trainer, writers, line, stop, pace)
                 if is_time(trainer, pace, "checkpoint"):
@@ -261,8 +265,9 @@ def run_due_events(
     reports = {"train": trainer.metrics("window")}
     trainer.check_reports("train", reports["train"])
     if is_time(trainer, pace, "evaluate"):
+        poll = partial(raise_if_stopped, stop.anew())
         for split in trainer.available_splits("val", "test"):
-            reports[split] = trainer.evaluate(split, lambda: raise_if_stopped(stop))
+            reports[split] = trainer.evaluate(split, poll)
         shown = {"train": trainer.metrics("epoch"), **reports}
         line.print_line(f"epoch {format_epoch(trainer.epoch)}: {summary_line(shown)}")
     else:

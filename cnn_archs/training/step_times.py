@@ -14,7 +14,8 @@ class StepTimes:
     seconds: of all calls. compile_steps, compile_seconds: the part of all that is of calls which
     compiled, as the first call of each program in a process does. per_step: the seconds of a step
     in the last call that compiled nothing; 0 before there is one. called: the programs that this
-    process has called.
+    process has called. since: the time at which the lap of the calls that run began; None if none
+    runs.
     """
 
     seconds: float = 0.0
@@ -22,6 +23,7 @@ class StepTimes:
     compile_seconds: float = 0.0
     per_step: float = 0.0
     called: set[str] = dataclasses.field(default_factory=set)
+    since: float | None = None
 
     @classmethod
     def of_members(cls, notes: Sequence[Mapping[str, Any]]) -> Self:
@@ -39,6 +41,20 @@ class StepTimes:
             "compile_seconds": share * self.compile_seconds,
             "compile_steps": self.compile_steps,
         }
+
+    def start(self, now: float) -> None:
+        """Note that a call begins at `now`. If another one runs, its lap goes on."""
+        if self.since is None:
+            self.since = now
+
+    def lap(self, now: float, *, running: bool) -> float:
+        """Return the seconds from the last lap or start to `now`; 0 if no call has run since.
+
+        running: whether a call still runs at `now`, so that the next seconds are in the next lap.
+        """
+        seconds = 0.0 if self.since is None else now - self.since
+        self.since = now if running else None
+        return seconds
 
     def count(self, program: str, steps: int, seconds: float) -> None:
         """Count a call of `program` that made `steps` steps."""

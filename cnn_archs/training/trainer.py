@@ -18,6 +18,7 @@ from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
+from cnn_archs.distributed.in_flight import InFlight
 from cnn_archs.errors import NotFinite
 from cnn_archs.evaluate.evaluator import EvaluationData, sum_metrics
 from cnn_archs.experiment import Classifier
@@ -55,6 +56,8 @@ class Trainer:
       data: the splits by name.
       feeds: for each call of `train_step`, (step, count) -> its arguments after the key.
       keys: for each state, the random key that steps are folded into.
+      in_flight: bounds the calls of `train_step` that the devices have not ended, if each takes
+        a batch from the host; None for images in memory, whose calls are waited for.
       train_step, eval_step: compiled functions; see `steps.py` and `evaluate/step.py`.
       refresh_curvature, curvature_samples: renews the second derivatives at the start of each
         epoch from that many examples; None for optimizers that use none.
@@ -87,6 +90,7 @@ class Trainer:
     data: Mapping[str, EvaluationData]
     feeds: Sequence[Callable[[int, int], tuple[Any, ...]]]
     keys: list[jax.Array]
+    in_flight: InFlight | None
     train_step: Callable[..., steps.TrainState]
     eval_step: Callable[..., MetricSums]
     refresh_curvature: Callable[..., steps.TrainState] | None
@@ -135,9 +139,10 @@ class Trainer:
     def run_steps(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Run one call of the training step: at most the steps until the next event.
 
-        clock: returns the seconds by which the call is timed.
+        The last calls may still run afterwards if images are streamed; see `is_waited_for`. clock:
+        returns the seconds by which the call is timed.
         """
-        started = clock()
+        self.times.start(clock())
         if self.step == 0 or self.is_scheduled("epoch"):
             self.begin_epoch()
         stop = min(self.profile_limit(), *(self.next_due(e, self.step) for e in self.periods))
@@ -150,13 +155,32 @@ class Trainer:
         found = []
         for state, key, feed in zip(*calls, strict=True):
             found.append(self.train_step(state, key, *feed(self.step, made)))
+            if self.in_flight:
+                self.in_flight.add(jnp.copy(found[-1].step))  # the next call takes the state itself
         self.states = self.axis.of_calls(found)
-        jax.block_until_ready([s.step for s in self.states])
-        whole = isinstance(self.train_step, StepLoop) and self.train_step.makes_all(made)
-        self.times.count("whole" if whole else "part", made, clock() - started)
         self.step += made
         self.evaluations = {}
         self.logged = not self.is_due("log", "evaluate", "checkpoint", "diagnose")
+        whole = isinstance(self.train_step, StepLoop) and self.train_step.makes_all(made)
+        program = "whole" if whole else "part"
+        if waited := self.is_waited_for(program):
+            jax.block_until_ready([s.step for s in self.states])
+        self.times.count(program, made, self.times.lap(clock(), running=not waited))
+
+    def is_waited_for(self, program: str) -> bool:
+        """Return whether the host waits until the devices have made all steps so far.
+
+        It does for images in memory, before an event, around a traced step, and where the call has
+        compiled `program`, whose seconds are counted apart.
+        """
+        traced = self.profiled_steps.start <= self.step <= self.profiled_steps.stop
+        compiled = program not in self.times.called
+        return not self.in_flight or not self.logged or traced or compiled
+
+    def finish_steps(self, clock: Callable[[], float]) -> None:
+        """Wait until the devices have made all steps, and count the seconds."""
+        jax.block_until_ready([s.step for s in self.states])
+        self.times.seconds += self.times.lap(clock(), running=False)
 
     def profile_limit(self) -> int:
         """Return the last step that a call may reach; each traced step must have its own call."""

@@ -4,8 +4,11 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import odd_photographs
@@ -271,3 +274,68 @@ def test_alone_all_is_one_s_own():
     assert multihost.broadcast_arrays(lambda: None) is None
     assert not multihost.AnyProcess([]) and multihost.AnyProcess([1])
     assert multihost.sum_over_processes(np.array([2**40, 3])).tolist() == [2**40, 3]
+
+
+def ask(monkeypatch, seconds, questions, stopped_at):
+    """Ask questions in two processes whose conditions differ, played by two threads.
+
+    seconds: between two questions by the clock of process 0; that of process 1 runs three times as
+    fast. stopped_at: the question at which the condition of process 1 becomes true. Returns the
+    first question that each process answers with yes, and at which questions they exchange.
+    """
+    index, barrier = threading.local(), threading.Barrier(2, timeout=20)
+    given: list[Any] = [None, None]
+    exchanges: list[int] = []
+
+    def allgather(own):
+        given[index.value] = own
+        barrier.wait()
+        found = np.stack(given)
+        barrier.wait()
+        return found
+
+    def process(i):
+        index.value, now = i, [0.0]
+        condition: list[int] = []
+        found = []
+        stop = multihost.AnyProcess(condition, lambda: now[0])
+        for question in range(questions):
+            now[0] += seconds * (1 + 2 * i)
+            if i == 1 and question == stopped_at:
+                condition.append(1)
+            exchanges.extend([question] * (i == 0 and stop.left == 1))
+            if stop:
+                found.append(question)
+        return found[0]
+
+    monkeypatch.setattr(multihost.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(multihost.multihost_utils, "process_allgather", allgather)
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(process, range(2))), exchanges
+
+
+@pytest.mark.parametrize(
+    ("seconds", "period"), [(10.0, 1), (0.5, 4), (1e-3, multihost.MOST_BETWEEN_EXCHANGES)]
+)
+def test_processes_stop_together_and_exchange_every_two_seconds(seconds, period, monkeypatch):
+    (first, second), exchanges = ask(monkeypatch, seconds, 400, stopped_at=250)
+    assert first == second and 250 <= first < 250 + period
+    gaps = np.diff(exchanges)
+    assert gaps[0] == min(2, period) and gaps[-1] == gaps.max() == period
+    assert (gaps[1:] <= 2 * gaps[:-1]).all()
+
+
+def test_an_evaluation_exchanges_at_its_first_batch(monkeypatch):
+    shared: list[Any] = []
+
+    def allgather(own):
+        shared.append(own)
+        return np.stack([own])
+
+    monkeypatch.setattr(multihost.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(multihost.multihost_utils, "process_allgather", allgather)
+    stop = multihost.AnyProcess([], lambda: 0.0)
+    assert not any(bool(stop) for _ in range(200)) and stop.every > 64 and stop.left > 1
+    condition = stop.condition
+    condition.append(1)
+    assert not stop and stop.anew()

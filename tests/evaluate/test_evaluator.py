@@ -105,7 +105,7 @@ def test_every_example_counts_once(batch_size):
 def test_on_an_accelerator_all_batches_are_one_call(batch_size, monkeypatch):
     monkeypatch.setattr(meshes, "is_cpu", lambda mesh: False)
     calls: list[int] = []
-    monkeypatch.setattr(evaluator, "wait_on_cpu", lambda total: calls.append(1))
+    monkeypatch.setattr(evaluator.InFlight, "add", lambda self, total: calls.append(1))
     times, report = measure(1, batch_size)
     assert times == {1: EXAMPLES} and len(calls) == 2  # one for each of both
     assert report == pytest.approx(expected(), abs=1e-12)

@@ -40,6 +40,17 @@ def test_the_first_call_of_each_program_is_compilation():
     assert older.steps_per_second(6) == 2.0 and older.call_length(100) == 1
 
 
+def test_the_seconds_of_steps_in_flight_are_those_until_the_last_has_ended():
+    times = StepTimes()
+    for begun, ended, running in ((0.0, 5.0, False), (7.0, 7.5, True), (8.0, 9.0, True)):
+        times.start(begun)
+        times.count("part", 1, times.lap(ended, running=running))
+    assert times.seconds == 5.0 + (9.0 - 7.0)
+    times.seconds += times.lap(9.5, running=False)
+    assert times.seconds == 5.0 + (9.5 - 7.0)
+    assert times.lap(20.0, running=False) == 0.0  # nothing has run since
+
+
 def slow_first_call(monkeypatch):
     """Let the first call of each trainer's step take COMPILING seconds more."""
     make_steps = build.make_steps

@@ -1,13 +1,15 @@
 """Images that do not fit on the devices: the host reads, decodes and crops them ahead of time.
 
 The batch of a step is a pure function of (seed, step). No iterator has a state that would have to
-be saved, and batches do not depend on the numbers of threads and processes. Images are decoded by
-threads, since libjpeg and Pillow release the GIL; there are no worker processes that could survive
-this one.
+be saved, and batches do not depend on the numbers of threads and processes.
+
+Images are decoded by threads, since libjpeg and Pillow release the GIL; there are no worker
+processes that could survive this one. On two busy cores, two threads decoded 1.7 times as many
+photographs as one, and 0.94 of what two processes did (`benchmarks/NOTES.md`). For more cores than
+a few, start a process per device: each reads only its own rows of a batch.
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import partial
@@ -27,7 +29,7 @@ from cnn_archs.errors import DataError
 
 CHUNK = 16  # images that a thread decodes at a time; with 8, an image takes 3 % longer
 DAMAGED_ONE_IN = 100  # on_corrupt=skip tolerates one damaged image in this many
-BATCHES_AHEAD = 2  # batches that are sent to the devices while one is used
+BATCHES_AHEAD = 2  # batches that are read while one is used
 
 Put = Callable[[tuple[np.ndarray, ...]], Any]
 
@@ -93,8 +95,10 @@ class Streamed:
     ) -> Generator[Any, None, None]:
         """Yield put((images, labels)) for each of the steps start, ..., stop - 1; see `batch`.
 
-        put: moves a batch to the devices; it is called two batches ahead. An exception in a thread
-        is raised here. All threads have ended when the generator ends or is closed.
+        put: moves a batch to the devices. Batches are read ahead, but each is moved only when it is
+        asked for, so that the devices hold no more batches than there are steps in flight, and the
+        copy of a batch runs beside the step that was dispatched before. An exception in a thread is
+        raised here. All threads have ended when the generator ends or is closed.
         """
         own_rows = rows_or_all(batch_size, rows)
 
@@ -102,7 +106,7 @@ class Streamed:
             return self.open_batch(seed, start + step, batch_size, own_rows)
 
         filled = self.filled_batches(open_step, len(own_rows), max(stop - start, 0))
-        return prefetch(filled, lambda batch: put((batch.images, batch.labels)))
+        return delivered(filled, lambda batch: put((batch.images, batch.labels)))
 
     def evaluation_batches(
         self, batch_size: int, put: Put, rows: np.ndarray | None = None
@@ -121,7 +125,7 @@ class Streamed:
 
         steps = ceil_div(self.examples, batch_size)
         filled = self.filled_batches(open_step, len(own_rows), steps)
-        return prefetch(filled, lambda batch: put((batch.images, batch.labels, batch.mask)))
+        return delivered(filled, lambda batch: put((batch.images, batch.labels, batch.mask)))
 
     def open_batch(self, seed: int, step: int, batch_size: int, rows: np.ndarray) -> HostBatch:
         """Return the given rows of the batch of a training step, to be filled."""
@@ -141,7 +145,7 @@ class Streamed:
     ) -> Generator[HostBatch, None, None]:
         """Yield open_step(0), ..., open_step(steps - 1), filled by threads chunk by chunk.
 
-        rows: the number of rows of each batch.
+        rows: the number of rows of each batch. BATCHES_AHEAD are read before they are asked for.
         """
         chunks = ceil_div(rows, CHUNK)
         unfinished: dict[int, HostBatch] = {}
@@ -154,7 +158,8 @@ class Streamed:
                     unfinished[step] = open_step(step)
             self.fill(unfinished[step], chunk * CHUNK, min((chunk + 1) * CHUNK, rows))
 
-        with closing(run_in_order(work, steps * chunks, self.threads, chunks)) as done:
+        ahead = BATCHES_AHEAD * chunks
+        with closing(run_in_order(work, steps * chunks, self.threads, ahead)) as done:
             for step in range(steps):
                 for _ in range(chunks):
                     next(done)
@@ -225,17 +230,13 @@ def rows_or_all(batch_size: int, rows: np.ndarray | None) -> np.ndarray:
     return np.arange(batch_size) if rows is None else rows
 
 
-def prefetch(
+def delivered(
     batches: Generator[HostBatch, None, None], put: Callable[[HostBatch], Any]
 ) -> Generator[Any, None, None]:
-    """Yield put(batch) for each batch, after `put` has been called for the next two as well."""
-    ready: deque[Any] = deque()
+    """Yield put(batch) for each batch; end the threads that read when this generator is closed."""
     with closing(batches):
         for batch in batches:
-            ready.append(put(batch))
-            if len(ready) > BATCHES_AHEAD:
-                yield ready.popleft()
-        yield from ready
+            yield put(batch)
 
 
 class StreamedFeed:

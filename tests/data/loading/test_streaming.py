@@ -188,7 +188,7 @@ def test_the_batches_before_a_damaged_image_are_delivered():
     position = int(np.flatnonzero(sampler.indices(COUNT, 0, 0, COUNT) == 17)[0])
     batches = stream.batches(0, 0, 60, 1, whole)
     assert position > 3
-    for _ in range(position - streaming.BATCHES_AHEAD):
+    for _ in range(position):
         next(batches)
     with pytest.raises(DataError):
         next(batches)
@@ -299,18 +299,29 @@ def test_a_forgotten_stream_leaves_no_thread():
     assert no_thread_is_left()
 
 
-def test_put_is_called_two_batches_ahead():
-    calls = []
+def test_batches_are_read_ahead_and_moved_when_they_are_asked_for():
+    moved, read = [], threading.Semaphore(0)
 
     def put(batch):
-        calls.append(batch)
+        moved.append(batch)
         return batch
 
-    batches = Streamed(records(), INCEPTION).batches(0, 0, 6, 4, put)
+    def reading(i):
+        read.release()
+        return Record(FILES[i], 0, "x")
+
+    stream = Streamed(Records(reading, *parts(COUNT)), INCEPTION, threads=1)
+    batches, size, ahead = stream.batches(0, 0, 100, 4, put), 4, streaming.BATCHES_AHEAD
     for step in range(6):
         batch = next(batches)
-        assert len(calls) == min(step + 3, 6)
-        assert batch is calls[step]
+        assert len(moved) == step + 1 and batch is moved[step]
+        for _ in range(size * (1 + ahead) if step == 0 else size):  # read without being asked for
+            assert read.acquire(timeout=20)
+    batches.close()
+    further = 0
+    while read.acquire(blocking=False):
+        further += 1
+    assert further <= 2 * size  # what the thread does next
 
 
 def test_an_error_of_put_is_raised_and_ends_the_stream():
