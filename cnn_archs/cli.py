@@ -44,25 +44,26 @@ OVERRIDES = (
 
 EXIT_STATUS = {
     0: "success",
-    1: "a computed claim is not met, or a cell of a sweep failed",
+    1: "a claim is not met, a cell of a sweep failed, or another process ended",
     2: "the command line or the config is wrong",
     3: "data or a checkpoint is missing or damaged",
     4: "the loss is not finite",
     75: "stopped by a signal: run the same command again, which resumes a training",
 }
+ANOTHER_PROCESS = "another process of the run has ended, or cannot be reached any more"
+NOT_FINITE = {4: "the weights or outputs of the network are not finite"}
 # What a code of one command says; every command can end with 0, 2, 3 and 75.
 EXIT_STATUS_OF: dict[str, dict[int, str]] = {
     "claims": {1: "a computed claim is not met"},
     "sweep": {1: "a cell of the sweep failed", 75: "stopped by a signal: the same command resumes"},
     "train": {
+        1: ANOTHER_PROCESS,
         4: "the loss, a gradient or a weight is not finite",
         75: "stopped by a signal: the same command resumes",
     },
     "prepare": {75: "stopped by a signal: the same command resumes"},
-    **dict.fromkeys(
-        ("evaluate", "predict", "figures", "neighbours", "export"),
-        {4: "the weights or outputs of the network are not finite"},
-    ),
+    **dict.fromkeys(("figures", "neighbours", "export"), NOT_FINITE),
+    **dict.fromkeys(("evaluate", "predict"), {1: ANOTHER_PROCESS, **NOT_FINITE}),
 }
 
 

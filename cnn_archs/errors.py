@@ -49,6 +49,12 @@ class NotFinite(UserError):
         self.parts = tuple(parts)
 
 
+class PeerLost(UserError):
+    """Another process of the same run has ended, which says itself why."""
+
+    code = 1
+
+
 class Stopped(UserError):
     """A signal stopped the run; it is saved, and resumes when it is started again."""
 

@@ -79,6 +79,15 @@ NOT_RUN = {
     "cnn-archs prepare photos --image_folder=photos": "data",
     "cnn-archs train --config=alexnet_imagenet --config.mesh.model=2": "data and two devices",
     "cnn-archs train --processes=4": "tests/distributed/test_multihost.py",
+    "cnn-archs evaluate --workdir=runs/vgg_imagenet_D --protocol=multi_scale --processes=4": "a "
+    "run and data; tests/distributed/test_shared_work.py",
+    "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv "
+    "--processes=4": "the same",
+    "srun --nodes=4 --ntasks-per-node=8 --gpus-per-node=8 cnn-archs evaluate "
+    "--workdir=runs/vgg_imagenet_D --protocol=multi_scale": "SLURM",
+    "cnn-archs sweep --config=degradation --workdir=/shared/degradation --part=0/4": "data and "
+    "weeks; tests/sweeps/test_scheduler.py",
+    "cnn-archs sweep --config=depth --workdir=runs/depth --processes=4": "data and a GPU; the same",
     "cnn-archs train --coordinator=node0:29400 --num_processes=2 --process_id=1": "another machine",
     "cnn-archs claims --missing --kind=h200": "tests/claims/test_missing.py",
     "cnn-archs sweep --config=paper:resnet --workdir=runs/resnet --dry_run": "half a minute",
@@ -149,6 +158,8 @@ def test_what_is_not_run_is_well_formed(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_programs(tmp_path)
     words = shlex.split(line)
+    if "cnn-archs" in words:
+        words = words[words.index("cnn-archs") :]  # after srun and its flags
     if words[0] == "make":
         subprocess.run(["make", "-n", words[1]], cwd=ROOT, check=True, capture_output=True)
     elif words[0] in ("tar", "cat"):

@@ -114,6 +114,13 @@ def declare_sweep_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="split the sweep into a job array of N parts (default: %(default)s)",
     )
+    sweeps.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes of each job at a time (as in sweep --processes)",
+    )
 
 
 def submit(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -171,7 +178,12 @@ def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRe
     if bool(arguments.config) == bool(arguments.sweep):
         raise ConfigError("submit needs either --config=EXPERIMENT or --sweep=SWEEP")
     check_at_least(1, jobs=arguments.jobs, nodes=arguments.nodes)
-    check_at_least(0, gpus_per_node=arguments.gpus_per_node, seeds=arguments.seeds)
+    check_at_least(
+        0,
+        gpus_per_node=arguments.gpus_per_node,
+        seeds=arguments.seeds,
+        processes=arguments.processes,
+    )
     hours = HOURS if arguments.hours is None else arguments.hours
     if not SAVING_HOURS <= hours < YEAR_HOURS:
         raise ConfigError(
@@ -191,6 +203,8 @@ def build_request(arguments: argparse.Namespace, overrides: list[str]) -> "JobRe
         command.append(f"--cells={arguments.cells}")
     if arguments.seeds:
         command.append(f"--seeds={arguments.seeds}")
+    if arguments.processes:
+        command.append(f"--processes={arguments.processes}")
     if arguments.accept_changed_data:
         command.append("--accept_changed_data")
     return JobRequest(
@@ -234,7 +248,7 @@ def check_experiment(arguments: argparse.Namespace, workdir: Path, overrides: li
     from cnn_archs import config as configs
     from cnn_archs.run_dir import RunDir
 
-    for flag, default in (("jobs", 1), ("cells", ""), ("seeds", 0)):
+    for flag, default in (("jobs", 1), ("cells", ""), ("seeds", 0), ("processes", 0)):
         if getattr(arguments, flag) != default:
             raise ConfigError(f"--{flag} is for a sweep: give --sweep=SWEEP instead of --config")
     config = configs.load_config(arguments.config, overrides)

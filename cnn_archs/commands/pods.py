@@ -39,7 +39,7 @@ def planned_needs(
 ) -> "PodNeeds | None":
     """Return what `plan` expects a pod to need: None, with a note on stderr, if it cannot say.
 
-    The pods of a sweep need what its largest network does, once for each GPU.
+    The pods of a sweep need what its largest network does, once for each process.
     """
     from cnn_archs.planning import devices, pod_needs
     from cnn_archs.runtime.console import print_status
@@ -52,7 +52,7 @@ def planned_needs(
     count, processes = request.nodes * max(1, gpus), 1
     if arguments.sweep:
         experiment, changes = largest_cell(arguments, request.workdir, overrides)
-        count, processes = 1, max(1, gpus)
+        count, processes = 1, arguments.processes or max(1, gpus)
     flags = (f"--kind={kind}", f"--devices={count}")
     try:
         plan = pod_needs.plan_in_own_process(experiment, changes, flags)

@@ -2,14 +2,24 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_archs.commands.processes import (
+    FOUND,
+    check_processes,
+    check_stored_weights,
+    connect,
+    declare_processes,
+    run_in_processes,
+)
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
     check_output,
+    check_trained_runs,
     csv_text,
     declare_data_dir,
     declare_weights,
@@ -34,6 +44,7 @@ def declare(command: Declare) -> None:
             "cnn-archs predict --weights=lenet5_mnist digit.png",
             "cnn-archs predict --workdir=runs/resnet_imagenet_18 photos/test1 --format=csv",
         ),
+        notes=f"Several processes share the images, and process 0 prints all of them. {FOUND}",
     )
     c.add_argument("--workdir", type=user_path, metavar="DIR", help="directory of the run")
     declare_weights(c)
@@ -61,6 +72,7 @@ def declare(command: Declare) -> None:
         metavar="FILE",
         help="also draw the images with their classes (PNG)",
     )
+    declare_processes(c)
     c = command(
         figures,
         examples=(
@@ -133,14 +145,29 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
             f"--top={top}: a CSV has the most probable class of each image only; use --format=json "
             "for more"
         )
+    if arguments.processes:
+        check_processes(arguments)
+        check_trained_runs(arguments)
+        check_stored_weights(arguments.weights, arguments.processes)
+        sys.exit(run_in_processes(arguments))
+    import jax
+
+    from cnn_archs.distributed import multihost
     from cnn_archs.evaluate import predict
 
-    files = files_to_predict(arguments.images)
-    with trained_runs(arguments) as workdirs:
-        if len(workdirs) > 1:
-            raise ConfigError("predict takes one run, not several")
-        run = predict.load_predictor(workdirs[0])
-    done = predict.predict_files(run, [Path(path) for path in files], top, invert=arguments.invert)
+    connect(arguments)
+    check_stored_weights(arguments.weights, jax.process_count())
+    with multihost.exit_on_error():
+        files, notes = files_to_predict(arguments.images)
+        with trained_runs(arguments) as workdirs:
+            if len(workdirs) > 1:
+                raise ConfigError("predict takes one run, not several")
+            run = predict.load_predictor(workdirs[0])
+        paths = [Path(path) for path in files]
+        done = predict.predict_files(run, paths, top, invert=arguments.invert)
+    if not multihost.is_primary():
+        return
+    print_notes(notes)
     if arguments.sheet and done.found:
         from cnn_archs.runtime.files import write_errors
         from cnn_archs.visualize import predictions
@@ -158,14 +185,15 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
         raise DataError(f"{len(done.errors):,} of {len(files):,} files cannot be predicted: {some}")
 
 
-def files_to_predict(given: Sequence[str]) -> dict[str, str]:
+def files_to_predict(given: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Return {path: name in a table} of the files in `given`, and of the images in its folders.
 
-    Names differ. Raises DataError for a folder without images.
+    Names differ. Returns lines for the user about what is left out too. Raises DataError for a
+    folder without images.
     """
     from cnn_archs.data.datasets import image_files, image_folder
 
-    paths: list[Path] = []
+    paths, notes = list[Path](), list[str]()
     for f in given:
         if not Path(f).is_dir():
             paths.append(Path(f))
@@ -173,11 +201,11 @@ def files_to_predict(given: Sequence[str]) -> dict[str, str]:
         found = image_folder.list_unlabeled(f)
         paths += map(Path, found.paths)
         if found.left_out:
-            print_notes([image_files.left_out_line(f, found.left_out)])
+            notes.append(image_files.left_out_line(f, found.left_out))
     once = [str(path) for path in {path.absolute(): path for path in paths}.values()]
     if len(once) < len(paths):
-        print_notes([f"{len(paths) - len(once)} files are named twice, and predicted once"])
-    return dict(zip(once, image_files.distinct_names(once), strict=True))
+        notes.append(f"{len(paths) - len(once)} files are named twice, and predicted once")
+    return dict(zip(once, image_files.distinct_names(once), strict=True)), notes
 
 
 def predictions_text(form: str, names: Mapping[str, str], found: Sequence[dict[str, Any]]) -> str:

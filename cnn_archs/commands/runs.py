@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import os
 import shlex
 import sys
 import tempfile
@@ -10,9 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn_archs.commands.processes import (
+    FOUND,
+    check_processes,
+    check_stored_weights,
+    connect,
+    declare_processes,
+    run_in_processes,
+)
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
+    check_trained_runs,
     declare_changed_data,
     declare_data_dir,
     declare_normalization,
@@ -45,8 +53,7 @@ def declare_train(command: Declare) -> None:
             "--config.model.activation=relu",
             "cnn-archs train --config=vgg_imagenet:D --processes=4",
         ),
-        notes="SLURM, Open MPI, Kubernetes and TPU pods tell each process its index, so that "
-        "none of these flags is needed there.",
+        notes=FOUND,
     )
     c.add_argument(
         "--workdir",
@@ -68,19 +75,7 @@ def declare_train(command: Declare) -> None:
         help="try it: 3 steps on few images, with everything else as it will be; without --workdir "
         "nothing is kept",
     )
-    several = c.add_argument_group("several processes")
-    several.add_argument(
-        "--processes", type=int, default=0, metavar="N", help="start N processes on this machine"
-    )
-    several.add_argument(
-        "--coordinator", default="", metavar="HOST:PORT", help="address of process 0"
-    )
-    several.add_argument(
-        "--num_processes", type=int, default=0, metavar="N", help="total number of processes"
-    )
-    several.add_argument(
-        "--process_id", type=int, default=-1, metavar="I", help="index of this process, from 0"
-    )
+    declare_processes(c)
 
 
 def declare_evaluate(command: Declare) -> None:
@@ -92,7 +87,9 @@ def declare_evaluate(command: Declare) -> None:
             "cnn-archs evaluate --workdir=runs/resnet200 --protocol=single --size=320",
             "cnn-archs evaluate --workdir=runs/lenet5_digits --robustness",
             "cnn-archs evaluate --weights=lenet5_mnist",
+            "cnn-archs evaluate --workdir=runs/vgg --protocol=multi_scale --processes=4",
         ),
+        notes=f"Several processes share the images, and process 0 prints the result. {FOUND}",
     )
     c.add_argument(
         "--workdir",
@@ -134,6 +131,7 @@ def declare_evaluate(command: Declare) -> None:
         help="instead, measure the error on test images shifted, turned, scaled and sheared by "
         "growing amounts, and write robustness.json",
     )
+    declare_processes(c)
 
 
 def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -149,7 +147,8 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
         few = smoke_overrides(configs.to_plain_dict(config))
         config = configs.load_config(arguments.config, [*named, *overrides, *few])
     if arguments.processes:
-        sys.exit(train_in_processes(arguments))
+        check_processes(arguments)
+        sys.exit(run_in_processes(arguments))
     if arguments.smoke and not arguments.workdir:
         with tempfile.TemporaryDirectory() as folder:
             return train_in(Path(folder) / "run", config, arguments)
@@ -177,12 +176,10 @@ def train_in(workdir: Path, config: "Config", arguments: argparse.Namespace) -> 
     from cnn_archs.report import text as report
     from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
-    from cnn_archs.runtime.signals import ENDS_WITH_STDIN, end_with_parent, stop_requests
+    from cnn_archs.runtime.signals import stop_requests
     from cnn_archs.training import data_check, loop
 
-    if os.environ.get(ENDS_WITH_STDIN):
-        end_with_parent()
-    multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    connect(arguments)
     with stop_requests():  # a signal at the very end changes nothing: all is finished and printed
         with multihost.exit_on_error(), write_errors(workdir):
             experiment = start_experiment(
@@ -219,38 +216,33 @@ def flags_text(values: Mapping[str, object]) -> str:
     )
 
 
-def train_in_processes(arguments: argparse.Namespace) -> int:
-    """Run `train --processes=N` as N processes of this machine, and return their exit code.
-
-    Raises ConfigError if flags that describe one of several processes are given too.
-    """
-    from cnn_archs.launch import local
-
-    if arguments.coordinator or arguments.num_processes or arguments.process_id >= 0:
-        raise ConfigError(
-            "--processes starts all of them here: it takes no --coordinator, --num_processes or "
-            "--process_id"
-        )
-    flags = [a for a in arguments.argv if not a.startswith("--processes=")]
-    if len(flags) == len(arguments.argv):
-        at = flags.index("--processes")
-        del flags[at : at + 2]
-    return local.run_processes(flags, arguments.processes)
-
-
 def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Evaluate a trained network, or the ensemble of several, under a test protocol."""
     check_at_least(0, precise_stats=arguments.precise_stats)
     if arguments.size is not None:
         check_at_least(1, size=arguments.size)
-    with trained_runs(arguments) as workdirs:
-        if arguments.robustness:
-            return evaluate_robustness(arguments, workdirs)
-        evaluate_errors(arguments, workdirs)
+    if arguments.processes:
+        check_processes(arguments)
+        check_trained_runs(arguments)
+        check_stored_weights(arguments.weights, arguments.processes)
+        sys.exit(run_in_processes(arguments))
+    import jax
+
+    from cnn_archs.distributed import multihost
+
+    connect(arguments)
+    check_stored_weights(arguments.weights, jax.process_count())
+    with multihost.exit_on_error(), trained_runs(arguments) as workdirs:
+        find = find_robustness if arguments.robustness else find_errors
+        found, text = find(arguments, workdirs)
+    if multihost.is_primary():
+        emit(arguments, found, text)
 
 
-def evaluate_errors(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
-    """Run `evaluate` without --robustness: print the errors of the runs in `workdirs`."""
+def find_errors(
+    arguments: argparse.Namespace, workdirs: Sequence[Path]
+) -> tuple[dict[str, Any], str]:
+    """Evaluate the runs in `workdirs` without --robustness; return the result and its table."""
     from cnn_archs.evaluate import runs
     from cnn_archs.report import text as report
 
@@ -263,11 +255,13 @@ def evaluate_errors(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> 
         arguments.size or 0,
     )
     classes = runs.count_classes(workdirs[0], arguments.data_dir)
-    emit(arguments, result, report.result_table(result, classes))
+    return result, report.result_table(result, classes)
 
 
-def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path]) -> None:
-    """Run `evaluate --robustness`: write robustness.json of one run and print it.
+def find_robustness(
+    arguments: argparse.Namespace, workdirs: Sequence[Path]
+) -> tuple[dict[str, Any], str]:
+    """Evaluate a run with --robustness and write robustness.json; return that and its table.
 
     Raises ConfigError unless there is one workdir and the protocol, split and statistics are the
     default ones.
@@ -278,17 +272,24 @@ def evaluate_robustness(arguments: argparse.Namespace, workdirs: Sequence[Path])
             "--robustness evaluates one run on its test images under the protocol single: it takes "
             "one --workdir and no --protocol, --split, --precise_stats or --size"
         )
+    from cnn_archs.distributed import multihost
     from cnn_archs.evaluate import robustness
     from cnn_archs.report import text as report
+
+    found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
+    multihost.on_primary(lambda: write_robustness(workdirs[0], found))
+    return found, report.robustness_table(found)
+
+
+def write_robustness(workdir: Path, found: Mapping[str, Any]) -> None:
+    """Write robustness.json, or say that `workdir` is read-only."""
     from cnn_archs.run_dir import RunDir
     from cnn_archs.runtime.files import write_errors
 
-    found = robustness.measure_robustness(workdirs[0], arguments.data_dir)
-    with write_errors(workdirs[0]):
+    with write_errors(workdir):
         try:
-            RunDir(workdirs[0]).write_evaluation("robustness", found)
+            RunDir(workdir).write_evaluation("robustness", found)
         except OSError as e:
             if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-            print_status(f"note: robustness.json is not written: {workdirs[0]} is read-only")
-    emit(arguments, found, report.robustness_table(found))
+            print_status(f"note: robustness.json is not written: {workdir} is read-only")

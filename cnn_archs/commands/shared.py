@@ -124,23 +124,34 @@ def declare_weights(parser: argparse.ArgumentParser) -> None:
 def trained_runs(arguments: argparse.Namespace) -> Iterator[list[Path]]:
     """Yield the folders of the runs of --workdir=A[,B,...] or --weights=A[,B,...].
 
-    Those of --weights exist during the body only. Raises ConfigError unless one of the two flags is
-    given and names runs.
+    Those of --weights exist during the body only. Raises what `check_trained_runs` does.
     """
+    check_trained_runs(arguments)
     if not arguments.weights:
-        if not arguments.workdir:
-            raise ConfigError(
-                f"{arguments.command} needs --workdir=DIR, the folder of a run, or --weights=NAME"
-            )
         yield require_workdirs(arguments)
         return
-    if arguments.workdir:
-        raise ConfigError(f"{arguments.command} takes --workdir or --weights, not both")
     from cnn_archs.conversion.stored import run_of_weights
 
     with ExitStack() as runs:
         names = split_names(arguments.weights)
         yield [runs.enter_context(run_of_weights(name)) for name in names]
+
+
+def check_trained_runs(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError unless --workdir or --weights, one of them, is given and names runs."""
+    if arguments.workdir and arguments.weights:
+        raise ConfigError(f"{arguments.command} takes --workdir or --weights, not both")
+    if arguments.weights:
+        from cnn_archs.conversion.stored import locate_weights
+
+        for name in split_names(arguments.weights):
+            locate_weights(name)
+    elif arguments.workdir:
+        require_workdirs(arguments)
+    else:
+        raise ConfigError(
+            f"{arguments.command} needs --workdir=DIR, the folder of a run, or --weights=NAME"
+        )
 
 
 def require_workdir_flag(arguments: argparse.Namespace) -> str:

@@ -23,6 +23,7 @@ def declare(command: Declare) -> None:
             "cnn-archs sweep --config=degradation --workdir=runs/degradation --dry_run",
             "cnn-archs sweep --config=depth:quick --seeds=3 --config.log_every=50",
             "cnn-archs sweep --config=degradation --workdir=/shared/degradation --part=0/4",
+            "cnn-archs sweep --config=depth --workdir=runs/depth --processes=4",
         ),
         notes="An override changes every cell. Cell CELL with seed K is the run DIR/CELL/seedK, "
         "and DIR/CELL/result.json has the results of all its seeds.",
@@ -49,7 +50,8 @@ def declare(command: Declare) -> None:
         default=0,
         metavar="N",
         help="number of processes, each training one cell or several at a time "
-        "(default: one per accelerator or CPU core)",
+        "(default: one per accelerator or CPU core); more than there are GPUs share them and their "
+        "memory",
     )
     c.add_argument(
         "--part",

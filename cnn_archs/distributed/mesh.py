@@ -37,6 +37,13 @@ def make_mesh(data: int = -1, model: int = 1) -> Mesh:
     )
 
 
+def own_mesh() -> Mesh:
+    """Return a mesh of the devices of this process, along "data", for work that it does alone."""
+    auto = (AxisType.Auto, AxisType.Auto)
+    own = jax.local_devices()
+    return jax.make_mesh((len(own), 1), ("data", "model"), axis_types=auto, devices=own)
+
+
 def is_cpu(mesh: Mesh) -> bool:
     """Return whether the devices of `mesh` are CPUs."""
     return mesh.devices.flat[0].platform == "cpu"

@@ -1,8 +1,10 @@
-"""Connects the processes that train one network, and shares data among them.
+"""Connects the processes that train or evaluate one network, and shares data among them.
 
-All processes run the same program in lockstep. Only the first one, the primary, reads and writes
-the folder of the run. Whatever only one process knows, such as a signal or the contents of a file,
-is shared before any process acts on it; otherwise some would wait forever for the others.
+In a training all processes run the same program in lockstep. In an evaluation or a prediction each
+works on its share of the examples alone, and they meet only where they gather what they found. The
+first process, the primary, alone writes the folder of the run. Whatever only one process knows,
+such as a signal or the contents of a file, is shared before any process acts on it; otherwise some
+would wait forever for the others.
 """
 
 import hashlib
@@ -23,13 +25,15 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from cnn_archs.errors import ConfigError, Stopped, UserError, first_line
+from cnn_archs.arithmetic import ceil_div
+from cnn_archs.errors import ConfigError, PeerLost, Stopped, UserError, first_line
 from cnn_archs.runtime.console import print_status
-from cnn_archs.runtime.signals import end_process
+from cnn_archs.runtime.signals import end_process, kept_handlers
 
 Result = TypeVar("Result")
 
 HEARTBEAT_SECONDS = 30  # a process that is silent for so long counts as dead; the others end
+LOST_PEER = re.compile("Gloo|NCCL|coordination service", re.IGNORECASE)  # in errors of jax
 EXCHANGE_SECONDS = 2.0  # between two exchanges of what a process alone knows, such as a signal
 MOST_BETWEEN_EXCHANGES = 100  # questions
 LOOPBACK = re.compile(r"localhost|127\..*|\[::1\]")  # hosts that only this machine can reach
@@ -53,16 +57,17 @@ def initialize(coordinator: str = "", count: int = 0, index: int = -1) -> None:
     host, _, port = coordinator.rpartition(":")
     local = LOOPBACK.fullmatch(host)  # else process 0 would listen on every network of this machine
     try:
-        jax.distributed.initialize(
-            coordinator or None,
-            count or None,
-            index if index >= 0 else None,
-            coordinator_bind_address=f"{host}:{port}" if local else None,
-            local_device_ids=None if explicit else local_gpus(),
-            cluster_detection_method="deactivate" if explicit else None,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            initialization_timeout=START_TIMEOUT_SECONDS,
-        )
+        with kept_handlers():  # jax sets a handler of its own for SIGTERM, which ends nothing
+            jax.distributed.initialize(
+                coordinator or None,
+                count or None,
+                index if index >= 0 else None,
+                coordinator_bind_address=f"{host}:{port}" if local else None,
+                local_device_ids=None if explicit else local_gpus(),
+                cluster_detection_method="deactivate" if explicit else None,
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+                initialization_timeout=START_TIMEOUT_SECONDS,
+            )
     except (RuntimeError, ValueError) as e:
         raise ConfigError(
             f"the processes cannot connect: {first_line(e)}; give the address of the first with "
@@ -201,14 +206,47 @@ def broadcast_bytes(data: bytes) -> bytes:
     return multihost_utils.broadcast_one_to_all(padded).astype(np.uint8).tobytes()
 
 
-def sum_over_processes(whole_numbers: np.ndarray) -> np.ndarray:
-    """Return the exact sum of i64[...] arrays over all processes."""
+def gather(array: np.ndarray) -> np.ndarray:
+    """Return the arrays of all P processes, all of one shape [...] and type, as [P, ...]."""
     if jax.process_count() == 1:
-        return whole_numbers
+        return array[None]
     # The numbers are sent as bytes, since jax without x64 would cut them to 32 bits.
-    each = multihost_utils.process_allgather(np.frombuffer(whole_numbers.tobytes(), np.uint8))
-    parts = [np.frombuffer(np.asarray(one, np.uint8).tobytes(), np.int64) for one in each]
-    return sum(parts).reshape(whole_numbers.shape)  # type: ignore[union-attr]
+    sent = np.frombuffer(array.tobytes(), np.uint8)
+    every = np.asarray(multihost_utils.process_allgather(sent), np.uint8)
+    return np.frombuffer(every.tobytes(), array.dtype).reshape(-1, *array.shape)
+
+
+def sum_over_processes(array: np.ndarray) -> np.ndarray:
+    """Return the sum of arrays of one shape over all processes; it is exact for whole numbers."""
+    return array if jax.process_count() == 1 else gather(array).sum(0)
+
+
+def gather_values(value: Any) -> list[Any]:
+    """Return the JSON values of all processes, in the order of the processes."""
+    if jax.process_count() == 1:
+        return [value]
+    encoded = json.dumps(value).encode()
+    lengths = gather(np.array(len(encoded)))
+    padded = gather(np.frombuffer(encoded.ljust(int(lengths.max())), np.uint8))
+    return [json.loads(one[:n].tobytes()) for one, n in zip(padded, lengths, strict=True)]
+
+
+def gather_items(items: list[Any], count: int) -> list[Any]:
+    """Return `count` JSON values, of which each process passes those at `local_indices(count)`."""
+    lists = gather_values(items)
+    return [lists[i % len(lists)][i // len(lists)] for i in range(count)]
+
+
+def gather_rows(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return an array [count, ...], of which each process passes the rows `local_indices(count)`.
+
+    rows: [R, ...], in that order.
+    """
+    if jax.process_count() == 1:
+        return rows
+    padded = np.zeros((ceil_div(count, jax.process_count()), *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    return gather(padded).swapaxes(0, 1).reshape(-1, *rows.shape[1:])[:count]
 
 
 def check_equal(what: str, value: Any) -> None:
@@ -219,8 +257,7 @@ def check_equal(what: str, value: Any) -> None:
     if jax.process_count() == 1:
         return
     text = json.dumps(value, sort_keys=True)
-    own = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
-    every = multihost_utils.process_allgather(own)
+    every = gather(np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8))
     other = [i for i, digest in enumerate(every) if (digest != every[0]).any()]
     if other:
         raise ConfigError(f"{what} of process {other[0]} differ from those of process 0")
@@ -274,5 +311,7 @@ def exit_on_error() -> Iterator[None]:
     except BaseException as e:
         if jax.process_count() == 1:
             raise
+        if isinstance(e, ValueError | RuntimeError) and LOST_PEER.search(str(e)):
+            e = PeerLost("another process of this run has ended, or cannot be reached any more")
         print_status(f"error: {e}" if isinstance(e, UserError) else format_exc())
         end_process(e.code if isinstance(e, UserError) else 1)

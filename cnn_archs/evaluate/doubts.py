@@ -4,7 +4,7 @@ Such an image is a black digit on white paper for a network that was trained on 
 that is nearly of one color after decoding, or one that a camera has stored turned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -15,37 +15,42 @@ DARK, BRIGHT = 64, 191  # a background that is darker or brighter is the same in
 LEAST_CONTRAST = 16  # between the darkest and the brightest value, of 255
 
 
+def find_doubts(encoded: bytes, image: np.ndarray, background: float | None) -> list[str]:
+    """Return what is doubtful about an image: `turned`, and `faint` or `negative`.
+
+    encoded, image: as it is stored and as the network sees it, u8[H, W, C]. background: the mean
+    value at the border of the training images; None if it is not known.
+    """
+    found = ["turned"] if is_turned(encoded) else []
+    if int(image.max()) - int(image.min()) < LEAST_CONTRAST:
+        return [*found, "faint"]
+    if background is not None and is_negative(border_mean(image[None]), background):
+        return [*found, "negative"]
+    return found
+
+
 class Doubts:
     """Collects the names of images by what is doubtful about them."""
 
     def __init__(self) -> None:
-        self.negative: list[str] = []
-        self.faint: list[str] = []
-        self.turned: list[str] = []
+        self.names: dict[str, list[str]] = {"negative": [], "faint": [], "turned": []}
 
-    def check(self, name: str, encoded: bytes, image: np.ndarray, background: float | None) -> None:
-        """Look at an image, as it is stored and as the network sees it, u8[H, W, C].
-
-        background: the mean value at the border of the training images; None if it is not known.
-        """
-        if is_turned(encoded):
-            self.turned.append(name)
-        if int(image.max()) - int(image.min()) < LEAST_CONTRAST:
-            self.faint.append(name)
-        elif background is not None and is_negative(border_mean(image[None]), background):
-            self.negative.append(name)
+    def add(self, name: str, doubts: Iterable[str]) -> None:
+        """Add what `find_doubts` has found about an image."""
+        for doubt in doubts:
+            self.names[doubt].append(name)
 
     def notes(self, images: int, *, inverted: bool) -> list[str]:
         """Return a line for each kind of doubt. inverted: whether the images are negatives."""
         remedy = "predict them without --invert" if inverted else "--invert predicts the negatives"
         kinds = (
             (
-                self.negative,
+                self.names["negative"],
                 f"light where the training images are dark, or dark where they are light: {remedy}",
             ),
-            (self.faint, "nearly of one color as the network sees them"),
+            (self.names["faint"], "nearly of one color as the network sees them"),
             (
-                self.turned,
+                self.names["turned"],
                 "marked by the camera as turned (EXIF), which is ignored, as in training: turn the "
                 "pixels themselves",
             ),

@@ -1,7 +1,8 @@
 """Load the trained network of a workdir from its newest sound checkpoint, and images for it.
 
 What a run needs to know of its data is in its folder; see `data/record.py`. Only images themselves
-are read from the dataset.
+are read from the dataset. Of several processes all read the config and the record of the run, and
+the first alone the checkpoint, so that all have the same step.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from cnn_archs.data.datasets.splits import Split
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.record import describe_difference, read_record
 from cnn_archs.distributed import mesh as meshes
+from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError, DataError, NotFinite
 from cnn_archs.experiment import Experiment, resolve, start_experiment
 from cnn_archs.run_dir import RunDir
@@ -89,33 +91,67 @@ def load_images(
             "they are with --data_dir=DIR"
         )
     images = dataset.split(split, experiment.inputs.crop)
+    multihost.check_equal("numbers of images or classes", [len(images), images.classes])
     if not dataset.recorded or split not in dataset.recorded.record.splits:
         return images, {}
     now, files = dataset.describe({split: images})
     what = describe_difference(folder, dataset.recorded.record, now, files)
     if not what:
         return images, {}
-    print_status(f"note: the images are not those that {label} was trained with: {what}")
+    if multihost.is_primary():
+        print_status(f"note: the images are not those that {label} was trained with: {what}")
     return images, {"changed_data": what}
 
 
 def restore_run(workdir: Path, experiment: Experiment) -> RestoredRun:
-    """Restore the newest sound checkpoint of `workdir`, which `experiment` was trained in.
+    """Return what `read_run` reads on the first process, on all processes.
 
-    The variables are replicated over all devices. Raises DataError if there is no checkpoint, and
-    NotFinite if a weight, a batch statistic or an average is not finite.
+    The variables are replicated over the devices of each process. Raises ConfigError if a process
+    has another config or record of the run.
     """
+    recorded = experiment.dataset.recorded
+    record = recorded.record.summary() if recorded else {}
+    multihost.check_equal(f"the files of the run {workdir}", [experiment.config, record])
+    saved = multihost.only_on_primary(lambda: read_run(workdir, experiment))
+    step = multihost.on_primary(lambda: saved.step if saved else 0)
+    if saved is None:
+        empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), saved_shapes(experiment))
+        saved = made_run(workdir, experiment, empty, step)
+    trees = multihost.broadcast_tree(meshes.to_host((saved.variables, saved.average)))
+    variables, average = meshes.place(trees, meshes.replicated(meshes.own_mesh()))
+    return saved._replace(variables=variables, average=average)
+
+
+def read_run(workdir: Path, experiment: Experiment) -> RestoredRun:
+    """Read the newest sound checkpoint of `workdir`, which `experiment` was trained in.
+
+    The variables are on the first device of this process. Raises DataError if there is no
+    checkpoint, and NotFinite if a weight, a batch statistic or an average is not finite.
+    """
+    folder = RunDir(workdir).checkpoints
+    target = {"variables": saved_shapes(experiment)}
+    found = folder.is_dir() and Checkpoints(folder, read_only=True).restore(target)
+    if not found:
+        raise DataError(f"{workdir} holds no checkpoint yet: train it first")
+    saved = made_run(workdir, experiment, found.items["variables"], found.step)
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves((saved.variables, saved.average))):
+        raise NotFinite(f"the weights of {saved.label} at step {found.step} are not finite")
+    return saved
+
+
+def made_run(
+    workdir: Path, experiment: Experiment, saved: dict[str, Any], step: int
+) -> RestoredRun:
+    """Return the run whose checkpoint of `step` has the variables `saved`, as `saved_shapes`."""
+    variables = {name: tree for name, tree in saved.items() if name != "average"}
+    label = RunDir(workdir).label()
+    return RestoredRun(workdir, label, experiment, variables, saved["average"], step)
+
+
+def saved_shapes(experiment: Experiment) -> dict[str, Any]:
+    """Return the variables that a checkpoint of `experiment` has of all its seeds, as shapes."""
     variables = models.shapes(experiment.model, experiment.image_shape).variables
-    target = jax.tree.map(
+    return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((len(experiment.seeds), *x.shape), x.dtype),
         {**variables, "average": variables if experiment.recipe.keeps_average else {}},
     )
-    folder, label = RunDir(workdir).checkpoints, RunDir(workdir).label()
-    found = folder.is_dir() and Checkpoints(folder, read_only=True).restore({"variables": target})
-    if not found:
-        raise DataError(f"{workdir} holds no checkpoint yet: train it first")
-    if not all(np.isfinite(x).all() for x in jax.tree.leaves(found.items["variables"])):
-        raise NotFinite(f"the weights of {label} at step {found.step} are not finite")
-    variables = meshes.place(found.items["variables"], meshes.replicated(meshes.make_mesh()))
-    average = variables.pop("average")
-    return RestoredRun(workdir, label, experiment, variables, average, found.step)

@@ -11,8 +11,9 @@ import numpy as np
 from cnn_archs.data.corruption import data_errors
 from cnn_archs.data.loading.decode import decode_and_crop, decode_resized
 from cnn_archs.data.transforms.preprocess import Preprocess
+from cnn_archs.distributed import multihost
 from cnn_archs.errors import DataError, NotFinite
-from cnn_archs.evaluate.doubts import Doubts
+from cnn_archs.evaluate.doubts import Doubts, find_doubts
 from cnn_archs.evaluate.load import RestoredRun, open_run, restore_run
 from cnn_archs.evaluate.runs import load_statistics
 from cnn_archs.experiment import Experiment
@@ -74,25 +75,48 @@ def predict_files(
     """Predict the `top` most probable classes of each image file that can be read.
 
     An image is cropped as in evaluation. If all images of the dataset have one size, the image is
-    first resized to it and converted to its channels. invert: whether the network gets the
-    negatives of the images.
+    first resized to it and converted to its channels. Several processes share the files, and all
+    return all predictions. invert: whether the network gets the negatives of the images.
     """
-    experiment, found, errors, doubts = predictor.experiment, list[dict[str, Any]](), {}, Doubts()
+    multihost.check_equal("the files to predict", [str(file) for file in files])
+    own = [files[i] for i in multihost.local_indices(len(files))]
+    outcomes = multihost.gather_items(predict_share(predictor, own, top, invert=invert), len(files))
+    found, errors, doubts = list[dict[str, Any]](), {}, Doubts()
+    for file, outcome in zip(map(str, files), outcomes, strict=True):
+        if "error" in outcome:
+            errors[file] = DataError(outcome["error"])
+        else:
+            found.append({"file": file, "top": outcome["top"]})
+            doubts.add(file, outcome["doubts"])
+    return Predictions(found, errors, doubts.notes(len(files), inverted=invert))
+
+
+def predict_share(
+    predictor: Predictor, files: Sequence[Path], top: int, *, invert: bool
+) -> list[dict[str, Any]]:
+    """Return {"top", "doubts"} of each file that can be read, and {"error"} of each other one.
+
+    top: see `predict_images`. doubts: of `find_doubts`. error: says why a file cannot be read.
+    """
+    experiment, outcomes = predictor.experiment, list[dict[str, Any]]()
+    background = experiment.dataset.background()
     for i in range(0, len(files), experiment.eval_batch_size):
-        sound: dict[Path, np.ndarray] = {}
+        sound: dict[str, np.ndarray] = {}
         for file in files[i : i + experiment.eval_batch_size]:
             try:
                 encoded = read_encoded(file)
-                sound[file] = decode_image(encoded, str(file), experiment, invert=invert)
+                image = decode_image(encoded, str(file), experiment, invert=invert)
             except DataError as e:
-                errors[str(file)] = e
+                outcomes.append({"error": str(e)})
             else:
-                doubts.check(str(file), encoded, sound[file], experiment.dataset.background())
+                sound[str(file)] = image
+                outcomes.append({"doubts": find_doubts(encoded, image, background)})
         if sound:
-            names = [str(file) for file in sound]
-            of_files = predict_images(predictor, np.stack(list(sound.values())), names, top)
-            found += ({"file": f, "top": rows} for f, rows in zip(names, of_files, strict=True))
-    return Predictions(found, errors, doubts.notes(len(files), inverted=invert))
+            rows = iter(predict_images(predictor, np.stack([*sound.values()]), [*sound], top))
+            for outcome in outcomes[i:]:
+                if "doubts" in outcome:
+                    outcome["top"] = next(rows)
+    return outcomes
 
 
 def predict_images(

@@ -69,6 +69,8 @@ def mean_probabilities(
     n = len(data)
     by_network = np.zeros((len(networks), n, net.classes), np.float32)
     labels, readable = np.zeros(n, np.int32), np.zeros(n, bool)
+    if not n:
+        return Probabilities(by_network, labels, readable)
     put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
     add = compile_add_probabilities(net.model, mesh)
     cut = compile_view_cutter(net.inputs, statistics, isinstance(data, Split), mesh)

@@ -21,6 +21,8 @@ from cnn_archs.data.loading import sampler
 from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.transforms.preprocess import Preprocess
+from cnn_archs.distributed import mesh as meshes
+from cnn_archs.distributed import multihost
 from cnn_archs.distributed.in_flight import InFlight
 from cnn_archs.errors import ConfigError, config_errors
 from cnn_archs.experiment import Classifier
@@ -55,16 +57,17 @@ def recalibrate(
     """Return `networks` with their moving statistics replaced by means over the given batches.
 
     data: the training images; the first ones in the order of `seed` are used, prepared as in
-    evaluation. batches: (number, images per batch). The variance is that of the whole batch, even
-    if training normalized it in groups. Raises ConfigError for a network without batch
-    normalization.
+    evaluation. batches: (number, images per batch), which the processes share. The variance is
+    that of the whole batch, even if training normalized it in groups. Raises ConfigError for a
+    network without batch normalization.
     """
     if not networks[0]["batch_stats"]:
         raise ConfigError("--precise_stats: the network has no batch normalization")
     count, size = batches
     with config_errors(f"--precise_stats, batches of {size}"):
         models.check_batch_statistics(net.model, net.image_shape, size)
-    first = sampler.indices(len(data), seed, 0, count * size)
+    first = sampler.batch_indices(len(data), seed, 0, count, size)
+    first = first[multihost.local_indices(count)].ravel()
     add = compile_add_statistics(net, prepare, mesh)
     put = partial(jax.device_put, device=NamedSharding(mesh, P("data")))
     totals = [jax.tree.map(jnp.zeros_like, v["batch_stats"]) for v in networks]
@@ -72,10 +75,9 @@ def recalibrate(
     for images in device_batches(data, first, size, mesh, put):
         totals = [add(v, images, t) for v, t in zip(networks, totals, strict=True)]
         in_flight.add(jax.tree.leaves(totals)[-1])
-    return [
-        {**v, "batch_stats": jax.tree.map(lambda x: x / count, t)}
-        for v, t in zip(networks, totals, strict=True)
-    ]
+    every = jax.tree.map(multihost.sum_over_processes, meshes.to_host(totals))
+    means = meshes.place(jax.tree.map(lambda x: x / count, every), meshes.replicated(mesh))
+    return [{**v, "batch_stats": t} for v, t in zip(networks, means, strict=True)]
 
 
 def device_batches(

@@ -26,6 +26,7 @@ from cnn_archs.errors import ConfigError
 from cnn_archs.evaluate.evaluator import finite_report, sum_metrics
 from cnn_archs.evaluate.load import load_images, open_run, restore_run
 from cnn_archs.evaluate.runs import load_statistics
+from cnn_archs.evaluate.shares import own_share, sum_over_shares
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.metrics import MetricSums
 
@@ -89,14 +90,15 @@ def measure_robustness(workdir: Path, data_dir: str = "") -> dict[str, Any]:
     dataset differ in size.
     """
     experiment = open_run(workdir, data_dir)
-    dataset, net, mesh = experiment.dataset, experiment.net, meshes.make_mesh()
+    dataset, net, mesh = experiment.dataset, experiment.net, meshes.own_mesh()
     if not dataset.in_memory:
         raise ConfigError(
             f"robustness: the images of {dataset.name} differ in size, so a shift in pixels has no "
             "fixed meaning; use a dataset with images of one size, such as mnist or cifar10"
         )
     saved, (images, _) = restore_run(workdir, experiment), load_images(workdir, experiment, "test")
-    assert isinstance(images, Split)
+    share = own_share(images)
+    assert isinstance(share, Split)
     loss, prepare = (
         experiment.recipe.loss,
         net.inputs.make_preprocess(load_statistics(workdir, experiment)),
@@ -106,9 +108,12 @@ def measure_robustness(workdir: Path, data_dir: str = "") -> dict[str, Any]:
     networks = [saved.seed_variables(i) for i in range(len(experiment.seeds))]
 
     def measure(matrix: jax.Array, shifted: tuple[float, float]) -> list[MetricSums]:
-        moved: Any = warp_images(images.images, matrix, shifted, mesh)
-        data = Resident(dataclasses.replace(images, images=moved), mesh)
-        return [sum_metrics(eval_step, v, data, experiment.eval_batch_size, mesh) for v in networks]
+        if not len(share):
+            return [sum_over_shares(None, images) for _ in networks]
+        moved: Any = warp_images(share.images, matrix, shifted, mesh)
+        data = Resident(dataclasses.replace(share, images=moved), mesh)
+        own = [sum_metrics(eval_step, v, data, experiment.eval_batch_size, mesh) for v in networks]
+        return [sum_over_shares(one, images) for one in own]
 
     unmoved = measure(jnp.eye(2), (0.0, 0.0))
     return {name: measure_kind(kind, measure, unmoved) for name, kind in KINDS.items()}

@@ -1,4 +1,7 @@
-"""Evaluate the saved networks of one run or of several under a test protocol."""
+"""Evaluate the saved networks of one run or of several under a test protocol.
+
+Several processes share the images, and each has the whole result; see `shares.py`.
+"""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,11 +15,13 @@ from cnn_archs.data.loading.in_memory import Resident
 from cnn_archs.data.loading.streaming import Streamed
 from cnn_archs.data.record import read_record
 from cnn_archs.distributed import mesh as meshes
+from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError, DataError
 from cnn_archs.evaluate import ensemble, protocols, recalibrate_bn, views
 from cnn_archs.evaluate.ensemble import Member
 from cnn_archs.evaluate.evaluator import finite_report, sum_metrics
 from cnn_archs.evaluate.load import RestoredRun, load_images, open_run, restore_run
+from cnn_archs.evaluate.shares import gather_probabilities, own_share, sum_over_shares
 from cnn_archs.evaluate.step import compile_eval, make_eval_step
 from cnn_archs.experiment import Experiment, order_notes
 from cnn_archs.experiment_inputs import make_dataset
@@ -51,7 +56,8 @@ def evaluate_runs(
         )
     experiments = [open_run(workdir, data_dir) for workdir in workdirs]
     ensemble.check_same_examples(workdirs, experiments, split)
-    print_notes(dict.fromkeys(note for e in experiments for note in notes_of(e)))
+    notes = dict.fromkeys(note for e in experiments for note in notes_of(e))
+    print_notes(notes if multihost.is_primary() else ())
     alone = len(workdirs) == 1
     if alone and protocol == "single" and not size:
         found = evaluate_as_in_training(
@@ -88,10 +94,11 @@ def count_classes(workdir: Path, data_dir: str = "") -> int:
 
 def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) -> dict[str, Any]:
     """Evaluate a run as training does: one central view of each image, and the training loss."""
-    experiment, mesh = saved.experiment, meshes.make_mesh()
+    experiment, mesh = saved.experiment, meshes.own_mesh()
     net, size = experiment.net, experiment.eval_batch_size
     images, changed = load_images(saved.workdir, experiment, split)
-    data = Resident(images, mesh) if isinstance(images, Split) else images
+    share = own_share(images)
+    data = Resident(share, mesh) if isinstance(share, Split) else share
     prepare = net.inputs.make_preprocess(load_statistics(saved.workdir, experiment))
     eval_step = compile_eval(
         make_eval_step(net.model, experiment.recipe.loss, prepare),
@@ -99,15 +106,13 @@ def evaluate_as_in_training(saved: RestoredRun, split: str, precise_stats: int) 
         resident=net.inputs.resident,
     )
     networks, used = network_variables(saved, split, precise_stats)
+
+    def report(name: str, variables: dict[str, Any]) -> dict[str, float]:
+        own = sum_metrics(eval_step, variables, data, size, mesh) if data.examples else None
+        return finite_report(sum_over_shares(own, images), f"{name} of {saved.label}")
+
     found = {
-        name: stack_by_seed(
-            [
-                finite_report(
-                    sum_metrics(eval_step, v, data, size, mesh), f"{name} of {saved.label}"
-                )
-                for v in by_seed
-            ]
-        )
+        name: stack_by_seed([report(name, v) for v in by_seed])
         for name, by_seed in networks.items()
     }
     return {**result_header(saved, "single", 1, []), **used, **found, **changed}
@@ -126,14 +131,17 @@ def evaluate_member(
     protocols.check_dense_scales(net, protocol, passes)
     networks, used = network_variables(saved, split, precise_stats)
     images, changed = load_images(saved.workdir, experiment, split)
-    found = protocols.mean_probabilities(
-        net,
-        [v for by_seed in networks.values() for v in by_seed],
+    found = gather_probabilities(
+        protocols.mean_probabilities(
+            net,
+            [v for by_seed in networks.values() for v in by_seed],
+            own_share(images),
+            passes,
+            load_statistics(saved.workdir, experiment),
+            at_once,
+            meshes.own_mesh(),
+        ),
         images,
-        passes,
-        load_statistics(saved.workdir, experiment),
-        at_once,
-        meshes.make_mesh(),
     )
     flat = found.by_network  # all seeds of the first name, then those of the next
     by_name = flat.reshape(len(networks), len(experiment.seeds), *flat.shape[1:])
@@ -185,7 +193,7 @@ def network_variables(
     }
     if not precise_stats:
         return found, {}
-    mesh, train = meshes.make_mesh(), load_training_images(saved.workdir, experiment)
+    mesh, train = meshes.own_mesh(), load_training_images(saved.workdir, experiment)
     batches = recalibrate_bn.choose_batches(
         precise_stats, len(train), experiment.eval_batch_size, mesh
     )
@@ -208,10 +216,10 @@ def load_statistics(workdir: Path, experiment: Experiment) -> pixel_statistics.S
         return load_training_images(workdir, experiment)
 
     path = RunDir(workdir).statistics
-    found = pixel_statistics.read_statistics(path)
+    found = multihost.broadcast_arrays(lambda: pixel_statistics.read_statistics(path))
     if found is None:
         found = pixel_statistics.compute_statistics(inputs, train)
-        if found:
+        if found and multihost.is_primary():
             with suppress(OSError):
                 pixel_statistics.write_statistics(path, found)
     return found

@@ -1,4 +1,4 @@
-"""Run one command as several processes on this machine, which train one network together."""
+"""Run one command as several processes on this machine, which share its work."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from cnn_archs.errors import ConfigError, Stopped
+from cnn_archs.errors import ConfigError, PeerLost, Stopped
 from cnn_archs.launch.device_probe import probe
 from cnn_archs.runtime.console import print_status
 from cnn_archs.runtime.own_process import process_command
@@ -100,23 +100,39 @@ def process_environments(count: int) -> list[dict[str, str]]:
 def wait_for_children(children: Sequence[Child], stop: StopRequest) -> int:
     """Wait until all children have ended, and return the exit code of `run_processes`.
 
-    Once one child fails, the others have FAILURE_SECONDS to end. Once `stop` is set, all are told
-    to stop and have as long as they need.
+    Once one child fails, the others have FAILURE_SECONDS to end. Once `stop` is set, or a signal
+    has stopped one of them, all are told to stop and have as long as they need.
     """
     told, failed, deadline = False, 0, float("inf")
     while True:
         codes = [child.popen.poll() for child in children]
-        if stop and not told:
+        if (stop or Stopped.code in codes) and not told:
             told = True
             for child in children:
                 child.popen.send_signal(signal.SIGTERM)
-        bad = [i for i, code in enumerate(codes) if code not in (None, 0, Stopped.code)]
-        if bad and not failed:
-            failed = report_failure(children[bad[0]], bad[0])
+        if not failed and failures(codes):
+            time.sleep(POLL_SECONDS)  # until others have ended by the same error
+            codes = [child.popen.poll() for child in children]
+            first = failures(codes)[0]
+            failed = report_failure(children[first], first)
             deadline = time.monotonic() + FAILURE_SECONDS
         if None not in codes or time.monotonic() > deadline:
             return failed or max(filter(None, codes), default=0)
         time.sleep(POLL_SECONDS)
+
+
+def failures(codes: Sequence[int | None]) -> list[int]:
+    """Return the indices of the processes that have failed, first the probable cause of the others.
+
+    codes: the exit codes; None for a process that has not ended. A process that has lost another
+    one is no cause, and has not failed if that one was stopped. An error that all have is told by
+    process 0, whose output is shown.
+    """
+    lost = {i for i, code in enumerate(codes) if code == PeerLost.code}
+    bad = [i for i, code in enumerate(codes) if code not in (None, 0, Stopped.code)]
+    if Stopped.code in codes:
+        bad = [i for i in bad if i not in lost]
+    return sorted(bad, key=lambda i: (i in lost, i in lost and i == 0))
 
 
 def report_failure(child: Child, index: int) -> int:
@@ -125,7 +141,7 @@ def report_failure(child: Child, index: int) -> int:
     if code < 0:
         print_status(
             f"error: process {index} was ended by signal {-code}, and the others with it: run the "
-            "same command again to resume"
+            "same command again, which resumes a training"
         )
         return 1
     time.sleep(POLL_SECONDS)  # until its last lines have been read

@@ -16,7 +16,7 @@ from cnn_archs.config import Config
 from cnn_archs.config_keys import unknown_message
 from cnn_archs.conversion import stored
 from cnn_archs.errors import ConfigError, NotFinite, closest_word
-from cnn_archs.evaluate.doubts import Doubts
+from cnn_archs.evaluate.doubts import Doubts, find_doubts
 from cnn_archs.evaluate.load import RestoredRun, load_run
 from cnn_archs.evaluate.predict import Predictor, make_predictor
 from cnn_archs.library.images import Item, image_batches
@@ -100,7 +100,7 @@ class TrainedNetwork:
         background, doubts = self.saved.experiment.dataset.background(), Doubts()
 
         def check(item: Item) -> None:
-            doubts.check(item.name, item.encoded, item.image, background)
+            doubts.add(item.name, find_doubts(item.encoded, item.image, background))
 
         found = self.over_batches(images, self.predictor.probabilities, check, invert)
         if not np.isfinite(found).all():

@@ -46,6 +46,17 @@ def stop_signals() -> list[signal.Signals]:
     return [signal.SIGTERM, signal.SIGINT, *hangup]
 
 
+@contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Set the handlers of `stop_signals` again after the body, a call that may replace them."""
+    before = {number: signal.getsignal(number) for number in stop_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class SignalWatch:
     """Answers `numbers` from `start` to `stop`, both of which only the main thread may call.
 

@@ -18,7 +18,7 @@ from cnn_archs.data.transforms.preprocess import Preprocessor
 from cnn_archs.distributed import mesh as meshes
 from cnn_archs.distributed import multihost
 from cnn_archs.errors import ConfigError
-from cnn_archs.evaluate.load import restore_run
+from cnn_archs.evaluate.load import read_run
 from cnn_archs.experiment import resolve
 from cnn_archs.roles import changes_function
 from cnn_archs.run_dir import RunDir
@@ -57,7 +57,7 @@ def read_variables(
     seed_numbers = [i for s in trainer.seed_slices for i in range(len(trainer.seeds[s]))]
     folder = RunDir(Path(workdir))
     source = resolve(folder.config(), read_record(folder))
-    saved, single = restore_run(Path(workdir), source), len(source.seeds) == 1
+    saved, single = read_run(Path(workdir), source), len(source.seeds) == 1
     what = f"warm_start from {workdir} ({source.name})"
     found = []
     for i, variables in zip(seed_numbers, initial, strict=True):

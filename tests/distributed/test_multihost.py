@@ -230,6 +230,23 @@ def test_gpus_are_shared_out(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("codes", "causes"),
+    [
+        ([None, 0], []),
+        ([75, 75], []),
+        ([2, 2], [0, 1]),  # an error that all have, and process 0 has printed
+        ([1, 3], [1, 0]),  # process 0 has lost the other one, or ends with a traceback
+        ([1, 1], [1, 0]),  # the output of process 0 is shown anyway
+        ([None, -9, 1], [1, 2]),
+        ([1, 75], []),  # a signal stopped the second
+        ([3, 75], [0]),
+    ],
+)
+def test_the_cause_is_told_and_not_what_came_of_it(codes, causes):
+    assert local.failures(codes) == causes
+
+
+@pytest.mark.parametrize(
     ("environment", "own"),
     [
         ({}, [0, 1, 2, 3]),  # alone

@@ -59,6 +59,7 @@ WRONG = {
     "--config=lenet5_digits --config.epoch=3": ("did you mean 'epochs'?",),
     "--config=lenet5_digits --jobs=2": ("--jobs", "--sweep=SWEEP"),
     "--config=lenet5_digits --seeds=2": ("--seeds", "--sweep=SWEEP"),
+    "--config=lenet5_digits --processes=2": ("--processes", "--sweep=SWEEP"),
     "--config=lenet5_digits --nodes=0": ("--nodes=0", "at least 1"),
     "--config=lenet5_digits --gpus_per_node=-1": ("--gpus_per_node=-1", "at least 0"),
     "--config=lenet5_digits --hours=0.01": ("--hours=0.01", "two minutes"),
@@ -186,9 +187,10 @@ def test_a_run_on_one_node_and_a_sweep_are_one_process(tmp_path, document_of):
 
 
 def test_each_job_of_a_sweep_is_told_the_cells_and_seeds(tmp_path, document_of):
-    flags = (*SWEEP, "--cells=residual20,plain20", "--seeds=1", "--jobs=2")
+    flags = (*SWEEP, "--cells=residual20,plain20", "--seeds=1", "--jobs=2", "--processes=3")
     manifest = document_of("submit", *flags, f"--workdir={tmp_path}/run", *PODS)
-    assert '"--cells=residual20,plain20", "--seeds=1", "--part=$' in json.dumps(manifest)
+    told = '"--cells=residual20,plain20", "--seeds=1", "--processes=3", "--part=$'
+    assert told in json.dumps(manifest)
 
 
 def test_a_sweep_of_one_job_waits_for_the_lock_that_it_holds(tmp_path, document_of):

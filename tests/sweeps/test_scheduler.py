@@ -39,6 +39,9 @@ EVERY = {f"{name}/seed{seed}" for name in ("slow", "fast", "wide") for seed in (
 # at once: they only read the plan, and each try is a line of calls.txt.
 STUB = """
 import json, os, pathlib, sys, time
+def gpu():
+    names = ("CUDA_VISIBLE_DEVICES", "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+    return {name: os.environ[name] for name in names if name in os.environ}
 order = json.loads(sys.stdin.readline())
 folder = pathlib.Path(order["cells"][0]["workdir"]).parents[1]
 plan = json.loads((folder / "plan.json").read_text())
@@ -46,7 +49,7 @@ for cell in order["cells"]:
     workdir = pathlib.Path(cell["workdir"])
     name = f"{workdir.parent.name}/{workdir.name}"
     with open(folder / "calls.txt", "a+") as f:
-        f.write(json.dumps([name, len(order["cells"]), order["cpus"]]) + "\\n")
+        f.write(json.dumps([name, len(order["cells"]), order["cpus"], gpu()]) + "\\n")
         f.seek(0)
         tries = sum(json.loads(line)[0] == name for line in f)
     code = dict(enumerate(plan.get(name, []), 1)).get(tries, 0)
@@ -402,11 +405,49 @@ def test_on_an_accelerator_those_alike_are_one_process_and_alone_when_that_fails
     folder = stub(fast__seed0=[3])
     monkeypatch.setattr(scheduler, "probe", lambda: Machine("gpu", 1, "1 x GPU"))
     scheduler.train_sweep(file, folder)
-    together = [(name, together) for name, together, _ in calls(folder)]
+    together = [(name, together) for name, together, *_ in calls(folder)]
     assert ("slow/seed0", 4) in together and ("wide/seed0", 2) in together
     # The stub ends at the first that fails: what had no result by then is tried alone.
     assert ("fast/seed0", 1) in together and ("slow/seed1", 1) in together
     assert ("slow/seed0", 1) not in together
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Return a function that makes the machine one with two GPUs."""
+    for name in ("CUDA_VISIBLE_DEVICES", *slots.FRACTIONS):
+        monkeypatch.delenv(name, raising=False)
+    return lambda: monkeypatch.setattr(scheduler, "probe", lambda: Machine("gpu", 2, "2 x GPU"))
+
+
+def test_more_processes_than_gpus_share_them_and_their_memory(file, stub, two_gpus):
+    folder = stub()
+    two_gpus()
+    scheduler.train_sweep(file, folder, processes=6)
+    shown = [gpu["CUDA_VISIBLE_DEVICES"] for *_, gpu in calls(folder)]
+    assert sorted(shown) == ["0", "0", "0", "1", "1", "1"]
+    shares = {gpu["XLA_PYTHON_CLIENT_MEM_FRACTION"] for *_, gpu in calls(folder)}
+    assert shares == {"0.3000"} and {name for name, *_ in calls(folder)} == EVERY
+
+
+def test_a_process_alone_on_its_gpu_gets_no_share(file, stub, two_gpus):
+    folder = stub()
+    two_gpus()
+    scheduler.train_sweep(file, folder)
+    found = [gpu for *_, gpu in calls(folder)]
+    assert all(gpu.keys() == {"CUDA_VISIBLE_DEVICES"} for gpu in found)
+    assert {gpu["CUDA_VISIBLE_DEVICES"] for gpu in found} == {"0", "1"}
+
+
+@pytest.mark.parametrize("name", slots.FRACTIONS)
+def test_what_the_user_gives_jax_of_a_gpu_is_divided(name, two_gpus, monkeypatch):
+    monkeypatch.setenv(name, "0.6")
+    found = [dict(s.environment) for s in slots.make_slots(Machine("gpu", 2, "2 x GPU"), 3)]
+    assert found == [{"CUDA_VISIBLE_DEVICES": gpu, name: "0.3000"} for gpu in "010"]
+    for wrong in ("much", "0", "60", "nan"):
+        monkeypatch.setenv(name, wrong)
+        with pytest.raises(ConfigError, match=f"{name}={wrong}: must be a number above 0, up to 1"):
+            slots.make_slots(Machine("gpu", 2, "2 x GPU"), 3)
 
 
 def test_parts_share_the_cells_out(file, stub):
@@ -416,6 +457,20 @@ def test_parts_share_the_cells_out(file, stub):
     scheduler.train_sweep(file, folder, part=(1, 2))
     assert len(first) == 3 and {name for name, *_ in calls(folder)} == EVERY
     assert len(calls(folder)) == 6
+
+
+def test_a_part_at_work_is_not_started_again_nor_the_sweep_divided_otherwise(file, stub):
+    """Whichever part ends last merges the results of all."""
+    folder = stub()
+    with SweepDir(folder).lock(0, 2):  # as a process on another host holds it
+        for part in ((0, 2), (1, 3), (0, 1)):
+            with pytest.raises(ConfigError, match="in use by process"):
+                scheduler.train_sweep(file, folder, part=part)
+        assert not (folder / "calls.txt").exists()
+        scheduler.train_sweep(file, folder, part=(1, 2))
+        assert len(calls(folder)) == 3 and seeds_of(folder) == {}
+    scheduler.train_sweep(file, folder, part=(0, 2))
+    assert seeds_of(folder) == {"slow": [0, 1], "fast": [0, 1], "wide": [0, 1]}
 
 
 def test_a_cell_that_was_made_otherwise_is_not_taken_for_done(file, stub):

@@ -48,15 +48,23 @@ class Streamed:
     on_corrupt: what to do with an image that cannot be read. `raise` raises a DataError that names
     the file. `skip` puts the next sound example in its place in training, and masks it in
     evaluation; it raises a DataError once more than one image in a hundred is damaged. threads: the
-    number of threads that decode; 0 for one per core.
+    number of threads that decode; 0 for one per core. part_of: the number of images, all of
+    which these are a part of, of which one in a hundred may be damaged; 0 if these are all.
     """
 
     def __init__(
-        self, records: Records, crop: Crop, *, on_corrupt: str = "raise", threads: int = 0
+        self,
+        records: Records,
+        crop: Crop,
+        *,
+        on_corrupt: str = "raise",
+        threads: int = 0,
+        part_of: int = 0,
     ):
         self.records, self.crop = records, crop
         self.on_corrupt, self.threads = on_corrupt, threads or cores()
         self.examples, self.classes = len(records), records.classes
+        self.part_of = part_of or len(records)
         self.skipped: set[int] = set()
         self.lock = threading.Lock()
 
@@ -217,12 +225,15 @@ class Streamed:
             raise DataError(f"{e}; to train without it: --config.data.on_corrupt=skip") from e
         with self.lock:
             self.skipped.add(example)
-            found = len(self.skipped)
-            if found > max(self.examples // DAMAGED_ONE_IN, 1) or found == self.examples:
-                raise DataError(
-                    f"{found} of {self.examples} images are damaged, more than one in "
-                    f"{DAMAGED_ONE_IN}; the last one found: {e}"
-                ) from e
+            check_damage(len(self.skipped), self.part_of, f"; the last one found: {e}")
+
+
+def check_damage(damaged: int, images: int, last: str = "") -> None:
+    """Raise DataError if too many of all `images` are damaged. last: the end of the message."""
+    if damaged > max(images // DAMAGED_ONE_IN, 1) or damaged == images:
+        raise DataError(
+            f"{damaged} of {images} images are damaged, more than one in {DAMAGED_ONE_IN}{last}"
+        )
 
 
 def rows_or_all(batch_size: int, rows: np.ndarray | None) -> np.ndarray:
