@@ -11,13 +11,13 @@ ENTRYPOINT ["cnn-archs"]
 
 # The driver of the host is all that CUDA needs besides these wheels.
 FROM source AS cuda
-RUN pip install --no-cache-dir "/tmp/cnn_archs[cuda13]" kubernetes && rm -rf /tmp/cnn_archs
-USER user
+RUN pip install --no-cache-dir "/tmp/cnn_archs[cuda13,kubernetes]" && rm -rf /tmp/cnn_archs
+USER 1000
 
 FROM source AS tpu
-RUN pip install --no-cache-dir "/tmp/cnn_archs[tpu]" kubernetes && rm -rf /tmp/cnn_archs
-USER user
+RUN pip install --no-cache-dir "/tmp/cnn_archs[tpu,kubernetes]" && rm -rf /tmp/cnn_archs
+USER 1000
 
 FROM source AS cpu
-RUN pip install --no-cache-dir /tmp/cnn_archs kubernetes && rm -rf /tmp/cnn_archs
-USER user
+RUN pip install --no-cache-dir "/tmp/cnn_archs[kubernetes]" && rm -rf /tmp/cnn_archs
+USER 1000
