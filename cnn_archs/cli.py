@@ -31,6 +31,7 @@ from cnn_archs.config_keys import (
 from cnn_archs.errors import ConfigError, UserError, closest_word
 from cnn_archs.runtime import compilation_cache
 from cnn_archs.runtime.console import print_notes, print_result, print_status
+from cnn_archs.runtime.devices import shorten_plugin_errors
 from cnn_archs.runtime.system_errors import system_errors
 
 # In the order of --help.
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: the arguments without the program's name; by default those of this process.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    shorten_plugin_errors()
     try:
         with system_errors():
             arguments, overrides = parse(list(sys.argv[1:] if argv is None else argv))

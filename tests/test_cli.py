@@ -1,6 +1,7 @@
 """A mistake of the user is one line that names the thing and the remedy, and an exit code."""
 
 import json
+import os
 import re
 import resource
 import shutil
@@ -311,8 +312,23 @@ def test_without_a_device_of_the_kind_asked_for_the_error_is_one_line(
     flag = f"--workdir={finished}" if line == "evaluate" else "--config=lenet5_digits"
     process = launch(line, flag, JAX_PLATFORMS=platform)
     out, err = process.communicate()
-    assert process.returncode == 2 and out == "" and err.count("\n") == 1, err
-    assert f"no device of the kind that JAX_PLATFORMS={platform} asks for" in err
+    *notes, error = err.splitlines()  # a note if a plugin is installed, and the driver is not
+    assert process.returncode == 2 and out == "", err
+    assert all(note.startswith("note: ") for note in notes), err
+    assert f"no device of the kind that JAX_PLATFORMS={platform} asks for" in error
+
+
+def test_a_plugin_that_cannot_start_is_one_note(launch, tmp_path):
+    plugin = tmp_path / "jax_plugins" / "broken_device" / "__init__.py"
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text("def initialize():\n    raise RuntimeError('no driver\\nmore of it')\n")
+    folders = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH", ""))))
+    process = launch("train", "--smoke", PYTHONPATH=folders)
+    _, err = process.communicate()
+    (note,) = [line for line in err.splitlines() if "broken_device" in line]
+    assert note.startswith("note: Jax plugin configuration error: ")
+    assert note.endswith(".initialize(): no driver")
+    assert process.returncode == 0 and "Traceback" not in err and "more of it" not in err, err
 
 
 def test_a_batch_must_divide_over_the_devices(launch):
