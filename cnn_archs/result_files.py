@@ -40,6 +40,7 @@ MADE = {
 EVALUATION = {
     **dict.fromkeys(("name", "dataset", "protocol"), str),
     **{"test": dict, "seeds?": [int], "made?": MADE, "members?": [dict], "device?": str},
+    **dict.fromkeys(("train?", "train_eval?", "val?", "challenge?"), dict),
     **dict.fromkeys(("steps?", "params?", "macs?", "views?"), int),
     **dict.fromkeys(("epochs?", "seconds?", "compile_seconds?", "images_per_second?"), NUMBER),
 }

@@ -266,6 +266,8 @@ class RunDir:
         for kind, values in found.items():
             if len(values["amounts"]) != len(values["top1_error"]):
                 raise DataError(f"{path} is damaged: {kind} has other amounts than errors")
+            if not all(values["top1_error"]):
+                raise DataError(f"{path} is damaged: {kind} has an amount without errors")
         return found
 
     def write_evaluation(self, name: str, found: Mapping[str, Any]) -> None:
