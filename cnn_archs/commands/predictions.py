@@ -2,24 +2,15 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_archs.commands.processes import (
-    FOUND,
-    check_processes,
-    check_stored_weights,
-    connect,
-    declare_processes,
-    run_in_processes,
-)
+from cnn_archs.commands.processes import FOUND, declare_processes, share_work
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
     check_output,
-    check_trained_runs,
     csv_text,
     declare_data_dir,
     declare_weights,
@@ -145,18 +136,10 @@ def predict(arguments: argparse.Namespace, overrides: list[str]) -> None:
             f"--top={top}: a CSV has the most probable class of each image only; use --format=json "
             "for more"
         )
-    if arguments.processes:
-        check_processes(arguments)
-        check_trained_runs(arguments)
-        check_stored_weights(arguments.weights, arguments.processes)
-        sys.exit(run_in_processes(arguments))
-    import jax
-
+    share_work(arguments)
     from cnn_archs.distributed import multihost
     from cnn_archs.evaluate import predict
 
-    connect(arguments)
-    check_stored_weights(arguments.weights, jax.process_count())
     with multihost.exit_on_error():
         files, notes = files_to_predict(arguments.images)
         with trained_runs(arguments) as workdirs:

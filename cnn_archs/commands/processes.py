@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import sys
 
+from cnn_archs.commands.shared import check_trained_runs
 from cnn_archs.errors import ConfigError
 
 FOUND = (
@@ -48,16 +50,16 @@ def run_in_processes(arguments: argparse.Namespace) -> int:
     return local.run_processes(flags, arguments.processes)
 
 
-def check_stored_weights(weights: str, processes: int) -> None:
-    """Raise ConfigError if `weights`, the text of --weights, is given to several processes.
+def share_work(arguments: argparse.Namespace) -> None:
+    """Make this process one of those that share the work of a command on trained runs.
 
-    Each would unpack them into a folder of its own, and orbax saves a folder with all processes.
+    With --processes=N it runs the command as N processes instead, and exits with their exit code.
     """
-    if weights and processes > 1:
-        raise ConfigError(
-            f"--weights={weights} takes one process: several need the folder of a run, which "
-            "`cnn-archs import` makes of a file of weights"
-        )
+    if arguments.processes:
+        check_processes(arguments)
+        check_trained_runs(arguments)
+        sys.exit(run_in_processes(arguments))
+    connect(arguments)
 
 
 def connect(arguments: argparse.Namespace) -> None:
@@ -65,9 +67,9 @@ def connect(arguments: argparse.Namespace) -> None:
 
     A process that `run_in_processes` has started ends when that one does.
     """
-    from cnn_archs.distributed import multihost
+    from cnn_archs.distributed import connection
     from cnn_archs.runtime.signals import ENDS_WITH_STDIN, end_with_parent
 
     if os.environ.get(ENDS_WITH_STDIN):
         end_with_parent()
-    multihost.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    connection.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 from cnn_archs.commands.processes import (
     FOUND,
     check_processes,
-    check_stored_weights,
     connect,
     declare_processes,
     run_in_processes,
+    share_work,
 )
 from cnn_archs.commands.shared import (
     Declare,
     check_at_least,
-    check_trained_runs,
     declare_changed_data,
     declare_data_dir,
     declare_normalization,
@@ -221,17 +220,9 @@ def evaluate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     check_at_least(0, precise_stats=arguments.precise_stats)
     if arguments.size is not None:
         check_at_least(1, size=arguments.size)
-    if arguments.processes:
-        check_processes(arguments)
-        check_trained_runs(arguments)
-        check_stored_weights(arguments.weights, arguments.processes)
-        sys.exit(run_in_processes(arguments))
-    import jax
-
+    share_work(arguments)
     from cnn_archs.distributed import multihost
 
-    connect(arguments)
-    check_stored_weights(arguments.weights, jax.process_count())
     with multihost.exit_on_error(), trained_runs(arguments) as workdirs:
         find = find_robustness if arguments.robustness else find_errors
         found, text = find(arguments, workdirs)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cnn_archs.checkpoints import Checkpoints
-from cnn_archs.config_keys import flatten
 from cnn_archs.distributed import multihost
 from cnn_archs.distributed.multihost import AnyProcess
 from cnn_archs.errors import Stopped
 from cnn_archs.experiment import Experiment
-from cnn_archs.roles import changes_outcome, recipe_record
+from cnn_archs.roles import recipe_record
 from cnn_archs.run_dir import RunDir
 from cnn_archs.runtime.compiler_options import cuda_graph_options
 from cnn_archs.runtime.console import print_notes, print_status, status_if_slow
@@ -23,12 +22,18 @@ from cnn_archs.runtime.work_clock import WorkClock
 from cnn_archs.training import data_check, history, warm_start
 from cnn_archs.training.build import Member, build_trainer
 from cnn_archs.training.data_check import MemberRuns
-from cnn_archs.training.metric_writers import MetricWriter, NullWriter, RunWriter
+from cnn_archs.training.metric_writers import MetricWriter, NullWriter
 from cnn_archs.training.pace import Pace
 from cnn_archs.training.profiler import StepTrace
 from cnn_archs.training.results import final_results
+from cnn_archs.training.run_log import (
+    open_writers,
+    show_progress,
+    write_layer_stats,
+    write_reports,
+)
 from cnn_archs.training.run_start import finished_results, open_checkpoints
-from cnn_archs.training.status_lines import format_epoch, header, mean_over_seeds, summary_line
+from cnn_archs.training.status_lines import format_epoch, header, summary_line
 from cnn_archs.training.trainer import Trainer
 from cnn_archs.training.trainer_checkpoint import Saver, restore_trainer
 
@@ -149,37 +154,6 @@ def restore_or_warm_start(
         trainer.set_variables(warm_start.warm_start_variables(trainer, *experiment.warm_start))
 
 
-def open_writers(
-    trainer: Trainer,
-    members: MemberRuns,
-    made: Sequence[dict[str, Any]],
-    resources: ExitStack,
-) -> list[MetricWriter]:
-    """Open the metric logs and return that of each seed; `resources` closes them.
-
-    Log lines of steps that the trainer will repeat are removed, as is the result of a shorter run.
-    Lines that were there at the checkpoint and are not any more are told on stderr.
-    made: the environment of each member, which is written if it is going to train.
-    """
-    writers: list[MetricWriter] = []
-    for (experiment, workdir), of_member, lines in zip(
-        members, made, trainer.log_lines, strict=True
-    ):
-        folder = RunDir(workdir)
-        folder.write_config(experiment.config)
-        if trainer.step < trainer.total_steps:
-            folder.remove_result()
-            folder.write_environment(of_member)
-        keep = trainer.step if trainer.logged and trainer.step else trainer.step - 1
-        config = experiment.config
-        settings = {k: v for k, v in flatten(config).items() if changes_outcome(k, config)}
-        layers = "diagnose" in trainer.periods
-        writer = RunWriter(folder, experiment.seeds, settings, keep, layers, lines)
-        resources.callback(writer.close)
-        writers += [writer] * len(experiment.seeds)
-    return writers
-
-
 class Interrupted(Exception):
     """A signal asked the run to stop; `train_together` saves it and raises Stopped."""
 
@@ -280,34 +254,3 @@ def run_due_events(
         trainer.report_validation(reports["val"])
     trainer.reset_window()
     trainer.logged = True
-
-
-def write_reports(
-    trainer: Trainer,
-    writers: Sequence[MetricWriter],
-    reports: dict[str, list[dict[str, float]]],
-) -> None:
-    """Write a log line per split and seed; those of `train` have the learning rate as well."""
-    rates = trainer.learning_rates()
-    for split, of_seeds in reports.items():
-        for writer, seed, report, rate in zip(writers, trainer.seeds, of_seeds, rates, strict=True):
-            values = {"epoch": trainer.epoch, **report}
-            if split == "train":
-                values["learning_rate"] = rate
-            writer.write(trainer.step, split, seed, values)
-
-
-def write_layer_stats(trainer: Trainer, writers: Sequence[MetricWriter]) -> None:
-    """Log the statistics of the layers per seed, if the run schedules them."""
-    if "diagnose" not in trainer.periods:
-        return
-    for writer, seed, layers in zip(writers, trainer.seeds, trainer.layer_stats(), strict=True):
-        writer.write_layers(trainer.step, trainer.epoch, seed, layers)
-
-
-def show_progress(trainer: Trainer, line: ProgressLine) -> None:
-    """Update the progress line with the means over the seeds."""
-    reports = trainer.metrics("window")
-    loss, error = mean_over_seeds(reports, "loss"), mean_over_seeds(reports, "top1_error")
-    rates = trainer.learning_rates()
-    line.show(trainer.step, loss, error, sum(rates) / len(rates))

@@ -90,7 +90,7 @@ def create_run(
             raise ConfigError(f"{workdir} holds a run already; use another --workdir")
         arrays = jax.tree.map(jnp.asarray, variables)
         state = steps.state_from_variables(arrays, rules.optimizer, rules.average)
-        one_seed = jax.tree.map(lambda x: x[None], state)
+        one_seed = jax.tree.map(lambda x: np.asarray(x)[None], state)
         notes = {"seconds": 0.0, "settled": True, "parts": []}
         Checkpoints(folder.checkpoints, keep=settings.intervals.keep).save(
             0, items_of_state(one_seed), notes

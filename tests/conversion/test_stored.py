@@ -128,8 +128,6 @@ def test_the_error_on_the_card_is_what_evaluate_prints(made, capsys):
         (("evaluate", "--weights=no.safetensors"), "there is no file no.safetensors"),
         (("evaluate", "--weights=alone.safetensors"), "has no card alone.json beside it"),
         (("predict", "--weights=mlp_mnist,mlp_mnist", "x.png"), "takes one run, not several"),
-        (("predict", "--weights=mlp_mnist", "--processes=2", "x.png"), "takes one process"),
-        (("evaluate", "--weights=mlp_mnist", "--processes=2"), "takes one process"),
         (("export", "--config=lenet5_digits", "--output=a.safetensors", "--card"), "needs --work"),
         (("export", "--workdir=run", "--output=a.bin", "--card"), "must end in .safetensors"),
         (("export", "--workdir=fresh", "--output=a.safetensors", "--card"), "not trained to its"),

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from cnn_archs.distributed import multihost
+from cnn_archs.distributed import connection, multihost
 from cnn_archs.evaluate import predict, robustness, runs
 
 
@@ -38,6 +38,6 @@ def measure(work):
 
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])
-    multihost.initialize(order["coordinator"], order["count"], order["index"])
+    connection.initialize(order["coordinator"], order["count"], order["index"])
     with multihost.exit_on_error():
         print(json.dumps(measure(order["work"])))

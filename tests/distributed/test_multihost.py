@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from cnn_archs import cli
-from cnn_archs.distributed import multihost
+from cnn_archs.distributed import connection, multihost
 from cnn_archs.errors import ConfigError
 from cnn_archs.launch import local
 from cnn_archs.launch.device_probe import Machine
@@ -158,7 +158,7 @@ def test_far_from_each_other_they_end_when_a_heart_stops(launch, tmp_path):
         assert all(p.poll() is None for p in both)
         time.sleep(0.1)
     both[1].kill()
-    assert both[0].wait(timeout=3 * multihost.HEARTBEAT_SECONDS) != 0
+    assert both[0].wait(timeout=3 * connection.HEARTBEAT_SECONDS) != 0
 
 
 @pytest.mark.slow
@@ -215,7 +215,7 @@ def test_who_started_it_is_found_in_the_environment(environment, by, monkeypatch
             monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert multihost.detect_launcher() == by
+    assert connection.detect_launcher() == by
 
 
 def test_gpus_are_shared_out(monkeypatch):
@@ -268,7 +268,7 @@ def test_a_process_takes_its_share_of_the_gpus_that_it_sees(environment, own, mo
         monkeypatch.delenv(name)
     for name, value in {"SHOWN": "4,5,6,7", **environment}.items():
         monkeypatch.setenv(name.replace("SHOWN", "CUDA_VISIBLE_DEVICES"), value)
-    assert multihost.local_gpus() == own
+    assert connection.local_gpus() == own
 
 
 @pytest.mark.slow

@@ -93,7 +93,7 @@ def check_close(found, alone):
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(runs, simulated, tmp_path):
-    """Of 11 photographs one has 6, of one file the second process has none."""
+    """One process has 6 of 11 photographs; the second has none if there is a single file."""
     photographs = sorted(map(str, (runs["photographs"] / "val").rglob("*.jpg")))
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     files = [*photographs[:5], f"{tmp_path}/broken.jpg", *photographs[5:]]
@@ -129,6 +129,7 @@ def test_the_commands_print_once_and_the_same(runs, launch, tmp_path, capsys):
         (0, "evaluate", f"--workdir={runs['nin']}", "--protocol=mirror"),
         (3, "predict", f"--workdir={runs['nin']}", *photographs, tmp_path / "broken.jpg"),
         (0, "predict", f"--workdir={runs['digits']}", image, "--format=csv"),
+        (0, "predict", "--weights=mlp_mnist", image, "--format=csv"),
     ):
         process = launch(*words, "--processes=2")
         out, err = process.communicate(timeout=300)

@@ -47,7 +47,7 @@ def check_equal(found, alone):
     [("ten_crop", 7), ("mirror", 2), pytest.param("dense", 7, marks=pytest.mark.slow)],
 )
 def test_the_probabilities_of_three_processes_are_those_of_one(protocol, images):
-    """Of two images the third process has none."""
+    """With two images, the third process has none."""
     alone = probabilities(streamed(images), protocol)
     for found in as_processes(3, lambda: probabilities(streamed(images), protocol)):
         check_equal(found, alone)
