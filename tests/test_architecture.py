@@ -53,7 +53,7 @@ HOLDERS = {
     "orbax": {"checkpoints"},
     "rich": {"runtime"},
     "safetensors": {"training"},
-    "scipy": {"report"},
+    "scipy": {"classical", "report"},
     "simplejpeg": {"data.loading"},
     "sklearn": {"classical", "data.datasets"},
     "submitit": {"launch"},
